@@ -1,0 +1,141 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use log::LevelFilter;
+
+/// Where the server listens, if it is not told.
+const DEFAULT: &str = "127.0.0.1:7777";
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) struct Arguments {
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) max_connections: Option<usize>,
+    pub(crate) idle: Option<Duration>,
+    pub(crate) grace: Duration,
+    pub(crate) backlog: Option<u32>,
+    pub(crate) log: LevelFilter,
+}
+
+impl Arguments {
+    /// Parses the command line. The error is also how clap asks to print help or version.
+    pub(crate) fn parse() -> Result<Arguments, clap::Error> {
+        let mut matches = command().try_get_matches()?;
+        Ok(Arguments {
+            addresses: matches.remove_many("addr").into_iter().flatten().collect(),
+            max_connections: matches.remove_one("max-connections").map(|max: u64| max as usize),
+            idle: matches.remove_one("idle"),
+            grace: matches.remove_one("grace").unwrap_or_default(),
+            backlog: matches.remove_one("backlog"),
+            log: level(&matches),
+        })
+    }
+}
+
+fn level(matches: &ArgMatches) -> LevelFilter {
+    match (matches.get_flag("quiet"), matches.get_count("verbose")) {
+        (true, _) => LevelFilter::Error,
+        (false, 0) => LevelFilter::Info,
+        (false, 1) => LevelFilter::Debug,
+        (false, _) => LevelFilter::Trace,
+    }
+}
+
+fn command() -> Command {
+    Command::new("echod")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Sends back what it receives: an echo server to run, to read and to teach from")
+        .after_help(
+            "Standard output has one line for each listener, such as `listening tcp \
+             127.0.0.1:7777`, and nothing else. The log is on standard error; RUST_LOG chooses \
+             what it tells, and RUST_LOG=reactor=trace,executor=trace tells the story of every \
+             byte.\n\nSIGINT or SIGTERM lets connections finish what they have sent, and exits \
+             with 0. A second one exits at once.",
+        )
+        .args([
+            Arg::new("addr")
+                .value_name("ADDR")
+                .help("Address and port to listen at; port 0 lets the system choose one")
+                .num_args(0..)
+                .default_value(DEFAULT)
+                .value_parser(address),
+            Arg::new("max-connections")
+                .long("max-connections")
+                .value_name("N")
+                .help("Serve at most N connections at once; others wait in the backlog")
+                .value_parser(value_parser!(u64).range(1..)),
+            Arg::new("idle")
+                .long("idle")
+                .value_name("DURATION")
+                .help("Close connections that have been silent for so long: 500ms, 2s, 5m")
+                .value_parser(duration),
+            Arg::new("grace")
+                .long("grace")
+                .value_name("DURATION")
+                .help("How long connections may go on after the first signal")
+                .default_value("5s")
+                .value_parser(duration),
+            Arg::new("backlog")
+                .long("backlog")
+                .value_name("N")
+                .help("Connections that the system completes ahead; it may allow fewer [default: 1024]")
+                .value_parser(value_parser!(u32).range(1..)),
+            Arg::new("verbose")
+                .short('v')
+                .long("verbose")
+                .help("Log each connection; twice: each step of the runtime")
+                .action(ArgAction::Count),
+            Arg::new("quiet")
+                .short('q')
+                .long("quiet")
+                .help("Log errors only")
+                .conflicts_with("verbose")
+                .action(ArgAction::SetTrue),
+        ])
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write an address and a port: 127.0.0.1:7777 or [::1]:7777".to_owned())
+}
+
+/// A number and its unit: `500ms`, `2s`, `5m`, `1h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let hint = || "write a number and its unit: 500ms, 2s or 5m".to_owned();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(hint)?;
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| hint())?;
+    let seconds = |each: u64| number.checked_mul(each).map(Duration::from_secs);
+    let duration = match unit {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => seconds(1),
+        "m" => seconds(60),
+        "h" => seconds(60 * 60),
+        _ => return Err(hint()),
+    };
+    duration.ok_or_else(|| "that is longer than a clock can count".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_a_number_and_a_unit() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2s"), Ok(Duration::from_secs(2)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        for wrong in ["", "5", "s", "-1s", "1.5s", "5 s", "5S", "ms5", "99999999999999999999s"] {
+            assert!(duration(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(duration("18446744073709551615m").is_err());
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+}

@@ -1,0 +1,154 @@
+//! `echod`: an echo server on the reactor and the executor.
+//!
+//! The server itself is `serve.rs`; around it are the command line, the limits, and a clean end.
+
+mod arguments;
+mod connection;
+mod output;
+mod serve;
+mod server;
+mod watch;
+
+use std::env;
+use std::io::{self, ErrorKind, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use executor::{JoinSet, block_on};
+use futures_lite::future;
+use log::info;
+use reactor::net::TcpListener;
+use reactor::signal::Signal;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use crate::arguments::Arguments;
+use crate::output::{Lines, complain};
+use crate::server::Server;
+
+/// Exit codes, as usual: 1 for what the system refuses, 2 for wrong arguments.
+const REFUSED: u8 = 1;
+const WRONG_ARGUMENTS: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return not_today(&error),
+    };
+    if let Err(text) = start_log(&arguments) {
+        complain(&text);
+        return ExitCode::from(WRONG_ARGUMENTS);
+    }
+    match block_on(run(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            complain(&text);
+            ExitCode::from(REFUSED)
+        }
+    }
+}
+
+/// Listens, serves until a signal comes, and ends in an orderly way.
+async fn run(arguments: Arguments) -> Result<(), String> {
+    let signals = watch_signals().map_err(|error| format!("cannot watch signals: {error}"))?;
+    let (mut interrupt, mut terminate) = signals;
+
+    let mut listeners = Vec::new();
+    for &address in &arguments.addresses {
+        let listener = listen(address, arguments.backlog).await;
+        listeners.push(listener.map_err(|error| explain(address, &error))?);
+    }
+    let server = Rc::new(Server {
+        max_connections: arguments.max_connections,
+        idle: arguments.idle,
+        ..Server::default()
+    });
+    let mut accepting = JoinSet::new();
+    for listener in listeners {
+        announce(&listener);
+        accepting.spawn_named("accept", serve::accept(listener, server.clone()));
+    }
+
+    let stopped = future::or(interrupt.recv(), terminate.recv());
+    let broken = async { while accepting.join_next().await.is_some() {} };
+    future::or(async { drop(stopped.await) }, broken).await;
+    drop(accepting);
+    server.stop(arguments.grace).await;
+    info!("stopped");
+    Ok(())
+}
+
+async fn listen(address: SocketAddr, backlog: Option<u32>) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await?;
+    if let Some(backlog) = backlog {
+        listener.set_backlog(backlog)?;
+    }
+    Ok(listener)
+}
+
+/// Watches the signals that end the server. The second one ends it at once, from within its
+/// handler, so also when the loop is stuck.
+fn watch_signals() -> io::Result<(Signal, Signal)> {
+    let second = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the first signal must not yet see the flag that it sets.
+        flag::register_conditional_shutdown(signal, 128 + signal, second.clone())?;
+        flag::register(signal, second.clone())?;
+    }
+    Ok((Signal::new(SIGINT)?, Signal::new(SIGTERM)?))
+}
+
+/// One line for each listener, and nothing else, goes to standard output.
+fn announce(listener: &TcpListener) {
+    if let Ok(address) = listener.local_addr() {
+        let _ = writeln!(Lines(io::stdout()), "listening tcp {address}");
+        info!("listening tcp {address}");
+    }
+}
+
+/// What is wrong with an address, and the cure.
+fn explain(address: SocketAddr, error: &io::Error) -> String {
+    let cure = match error.kind() {
+        ErrorKind::AddrInUse => {
+            "another program listens there; stop it, or choose another port (0: any free one)"
+        }
+        ErrorKind::PermissionDenied => "ports below 1024 need privileges; choose a higher one",
+        ErrorKind::AddrNotAvailable => "this machine has no such address; try 127.0.0.1",
+        _ => "choose another address",
+    };
+    format!("cannot listen at {address}: {error}: {cure}")
+}
+
+/// What `--help` and `--version` print; or, in one line, what is wrong with the arguments.
+fn not_today(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    if !error.use_stderr() {
+        let _ = io::stdout().write_all(text.as_bytes());
+        return ExitCode::SUCCESS;
+    }
+    let line = text.lines().next().unwrap_or("wrong arguments");
+    let line = line.strip_prefix("error: ").unwrap_or(line);
+    complain(&format!("{line}; try --help"));
+    ExitCode::from(WRONG_ARGUMENTS)
+}
+
+/// Starts the log, as `RUST_LOG` says, or else the flags.
+fn start_log(arguments: &Arguments) -> Result<(), String> {
+    let mut builder = env_logger::Builder::new();
+    builder.target(env_logger::Target::Pipe(Box::new(Lines(io::stderr()))));
+    match env::var("RUST_LOG") {
+        Ok(filters) => {
+            let parsed = env_filter::Builder::new().try_parse(&filters).map(drop);
+            parsed.map_err(|error| format!("RUST_LOG={filters}: {error}"))?;
+            builder.parse_filters(&filters);
+        }
+        Err(_) => {
+            builder.filter_level(arguments.log);
+        }
+    }
+    builder.init();
+    Ok(())
+}

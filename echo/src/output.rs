@@ -1,0 +1,40 @@
+//! Standard output and standard error, which may be closed, full, or read by nobody.
+
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// What a pipe takes in one piece when it says that it takes anything.
+const LINE: usize = 4096;
+
+/// Writes whole lines to a stream of the process, and drops those that it does not take at once.
+/// A pipe that nobody reads would else hold up the server with the log.
+pub(crate) struct Lines<W>(pub(crate) W);
+
+impl<W: Write + AsFd> Write for Lines<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if takes_a_line(&self.0) {
+            let end = line.len().min(LINE);
+            // Nobody can be told that nobody can be told.
+            let _ = self.0.write_all(&line[..end]);
+            let _ = self.0.flush();
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn takes_a_line(stream: &impl AsFd) -> bool {
+    let mut fds = [PollFd::new(stream, PollFlags::OUT)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::OUT)
+}
+
+/// One line on standard error that names what is wrong.
+pub(crate) fn complain(text: &str) {
+    let _ = writeln!(Lines(io::stderr()), "echod: {text}");
+}

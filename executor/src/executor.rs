@@ -1,0 +1,679 @@
+//! The executor: it takes woken tasks from the run queue and polls them, and when there are none
+//! it lets the reactor wait.
+//!
+//! Called by: `main`, through [`block_on`]; by tasks, through [`spawn`]; and by a foreign event
+//! loop, through [`Executor::tick`].
+//!
+//! Invariant: a future is polled, dropped or ended with nothing borrowed, and never after its end.
+//! The executor does not know what a socket is.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::mem;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use log::{debug, error, trace, warn};
+use reactor::{Reactor, budget};
+use slab::Slab;
+
+use crate::join::{AnyTask, End, Finished, JoinHandle, Task};
+use crate::queue::{self, Inbox, Message, Queue};
+use crate::task::Header;
+
+/// Polls in one round, if the queue was shorter than this when the round began. Tasks that pass
+/// work to and fro finish many steps before the kernel is asked again; yet a socket or a timer
+/// waits for no more than these.
+const ROUND: usize = 64;
+
+/// A slab that grew beyond this with a burst of tasks is shrunk after it.
+const SLOTS: usize = 1024;
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
+    /// Where the `block_on` or `tick` was called in which this thread is.
+    static INSIDE: Cell<Option<&'static Location<'static>>> = const { Cell::new(None) };
+}
+
+/// Runs a future to its end on this thread, and all tasks that it spawns meanwhile.
+///
+/// Tasks that have not finished when `future` has are dropped; await their handles to wait for
+/// them. This makes an [`Executor`] of its own and calls [`Executor::block_on`].
+///
+/// # Panics
+///
+/// If the operating system refuses the descriptors that an executor needs; inside another
+/// `block_on` on the same thread; and with the panic of `future`.
+///
+/// # Examples
+///
+/// ```
+/// let sum = executor::block_on(async {
+///     let two = executor::spawn(async { 2 });
+///     1 + two.await.unwrap()
+/// });
+/// assert_eq!(sum, 3);
+/// ```
+#[track_caller]
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    let executor = Executor::new().expect("the system refuses a descriptor for the reactor");
+    executor.block_on(future)
+}
+
+/// Spawns a task on the executor that runs on this thread.
+///
+/// The task runs whether its handle is awaited or dropped. Its panic stays in the handle.
+///
+/// # Panics
+///
+/// Outside of `block_on`.
+#[track_caller]
+pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    Core::current().spawn("", Location::caller(), None, future)
+}
+
+/// [`spawn`], with a name by which records and panics tell the task.
+///
+/// # Panics
+///
+/// Outside of `block_on`.
+#[track_caller]
+pub fn spawn_named<F>(name: &'static str, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    Core::current().spawn(name, Location::caller(), None, future)
+}
+
+/// A run queue, its tasks, and the reactor that they wait for; all on one thread.
+///
+/// [`block_on`] is enough for most programs. An `Executor` of one's own outlives a `block_on`, can
+/// be stepped by a foreign event loop, and tells what it counted.
+///
+/// Dropping it drops the tasks that are left, while the reactor still lives. It is the current
+/// executor then, but closed: what their destructors spawn is dropped at once, as cancelled.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// let executor = executor::Executor::new()?;
+/// let task = executor.spawn(async { "done" });
+/// assert_eq!(executor.block_on(task).unwrap(), "done");
+/// assert_eq!(executor.metrics().tasks, 0);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Executor {
+    core: Rc<Core>,
+}
+
+/// What the executor shares with `spawn` and with the handles of its tasks.
+pub(crate) struct Core {
+    reactor: Rc<Reactor>,
+    queue: Rc<Queue>,
+    tasks: RefCell<Slab<Slot>>,
+    /// Set when the executor is dropped: nothing is spawned any more.
+    closed: Cell<bool>,
+    spin: Cell<Duration>,
+    /// Since when there has been nothing to do, if the thread spins.
+    idle_since: Cell<Option<Instant>>,
+    spawned: Cell<u64>,
+    metrics: RefCell<Metrics>,
+}
+
+struct Slot {
+    header: Arc<Header>,
+    polls: u64,
+    body: Body,
+}
+
+/// Where the future of a task is.
+enum Body {
+    /// Here: it waits, or its key is in the queue.
+    Waiting(Pin<Box<dyn AnyTask>>),
+    /// In the loop that polls it; that of `block_on` itself never leaves its stack.
+    Running { aborted: bool },
+    /// Dropped. A slot in this state is a tombstone: it waits for its key to be popped.
+    Done,
+}
+
+/// What an executor has counted since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Polls of tasks, and of the futures given to `block_on`.
+    pub polls: u64,
+    /// Those, other than a task's first, that completed no operation and had to wait again.
+    pub spurious_polls: u64,
+    /// Wakes that put a task into the run queue; spawning is one.
+    pub wakes: u64,
+    /// Those that came from other threads.
+    pub remote_wakes: u64,
+    /// Notifications that other threads sent.
+    pub notifications: u64,
+    /// Waits of the reactor, those that only looked included.
+    pub turns: u64,
+    /// Events that the kernel reported.
+    pub events: u64,
+    /// Operations that would have blocked.
+    pub would_blocks: u64,
+    /// Tasks that have not finished, the future given to `block_on` included.
+    pub tasks: u64,
+}
+
+impl Executor {
+    /// Makes an executor with a reactor of its own.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system refuses a descriptor for the reactor.
+    pub fn new() -> io::Result<Executor> {
+        let reactor = Reactor::new()?;
+        let queue = Queue::new(reactor.notifier());
+        Ok(Executor {
+            core: Rc::new(Core {
+                reactor,
+                queue,
+                tasks: RefCell::default(),
+                closed: Cell::new(false),
+                spin: Cell::new(Duration::ZERO),
+                idle_since: Cell::new(None),
+                spawned: Cell::new(0),
+                metrics: RefCell::default(),
+            }),
+        })
+    }
+
+    /// Spawns a task on this executor; it first runs in the next [`block_on`](Executor::block_on)
+    /// or [`tick`](Executor::tick).
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        self.core.spawn("", Location::caller(), None, future)
+    }
+
+    /// Runs `future` to its end, and all tasks meanwhile.
+    ///
+    /// The loop is a sequence of *rounds*. One round:
+    ///
+    /// 1. Poll tasks from the run queue until it is empty, but no more than were in it when the
+    ///    round began, or 64 if there were fewer. `future` is one of them, and returns from here.
+    /// 2. Turn the reactor. If tasks are queued, or another thread has notified, it only looks
+    ///    for events; else the thread sleeps until there is an event, a timer or a notification.
+    /// 3. If another thread has notified, move what lies in the inbox into the run queue.
+    ///
+    /// That the inbox is empty is never concluded from a turn of the reactor: a task may turn it
+    /// too, and swallow the notification. Only the flag tells.
+    ///
+    /// # Panics
+    ///
+    /// Inside another `block_on` on the same thread, and with the panic of `future`. The executor
+    /// can be used again after that.
+    #[track_caller]
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        let _inside = Inside::enter(Location::caller());
+        let _entered = self.core.enter();
+        let main = Main::new(&self.core, Location::caller());
+        // Dropped before `main` ends its slot.
+        let mut future = pin!(future);
+        main.header.schedule();
+        loop {
+            for _ in 0..self.core.round() {
+                let Some(key) = self.core.queue.pop() else { break };
+                if key != main.header.key {
+                    self.core.run(key);
+                } else if let Poll::Ready(output) = main.poll(future.as_mut()) {
+                    return output;
+                }
+            }
+            self.core.park(true);
+        }
+    }
+
+    /// Runs one round without sleeping, for a foreign event loop, and tells whether tasks are
+    /// queued for another one at once.
+    ///
+    /// When none are, the foreign loop waits until the descriptor of [`reactor`](Executor::reactor)
+    /// is readable, or its [`next_deadline`](Reactor::next_deadline) comes, and ticks again.
+    ///
+    /// # Panics
+    ///
+    /// Inside `block_on` or another `tick` on the same thread.
+    #[track_caller]
+    pub fn tick(&self) -> bool {
+        let _inside = Inside::enter(Location::caller());
+        let _entered = self.core.enter();
+        for _ in 0..self.core.round() {
+            let Some(key) = self.core.queue.pop() else { break };
+            self.core.run(key);
+        }
+        self.core.park(false);
+        self.core.queue.len() > 0 || self.core.queue.is_notified()
+    }
+
+    /// The reactor that the tasks wait for.
+    pub fn reactor(&self) -> &Rc<Reactor> {
+        &self.core.reactor
+    }
+
+    /// The way in for other threads.
+    pub fn remote(&self) -> Remote {
+        Remote(self.core.queue.inbox().clone())
+    }
+
+    /// What was counted so far.
+    pub fn metrics(&self) -> Metrics {
+        let reactor = self.core.reactor.metrics();
+        let counted = *self.core.metrics.borrow();
+        Metrics {
+            wakes: self.core.queue.pushed() + counted.remote_wakes,
+            turns: reactor.turns,
+            events: reactor.events,
+            would_blocks: reactor.would_blocks,
+            ..counted
+        }
+    }
+
+    /// How long the thread looks for events, when it has nothing to do, before it sleeps: zero at
+    /// first. Spinning spends a core to spare each message the way into the kernel's sleep and
+    /// out of it.
+    pub fn set_spin(&self, spin: Duration) {
+        self.core.spin.set(spin);
+    }
+}
+
+impl Drop for Executor {
+    fn drop(&mut self) {
+        let _entered = self.core.enter();
+        self.core.closed.set(true);
+        let keys: Vec<usize> = self.core.tasks.borrow().iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.core.abort(key);
+        }
+        self.core.queue.close();
+    }
+}
+
+impl fmt::Debug for Executor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Executor").field("metrics", &self.metrics()).finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// # Panics
+    ///
+    /// Outside of `block_on`.
+    #[track_caller]
+    pub(crate) fn current() -> Rc<Core> {
+        let current = CURRENT.try_with(|current| current.borrow().clone()).ok().flatten();
+        current.expect("no executor on this thread: call this inside `block_on`")
+    }
+
+    /// Makes this the current executor, with its queue and its reactor, until the guards are
+    /// dropped.
+    fn enter(self: &Rc<Self>) -> (Enter, queue::Enter, reactor::Enter) {
+        let before = CURRENT.try_with(|current| current.replace(Some(self.clone())));
+        let enter = Enter { before: before.ok().flatten() };
+        (enter, self.queue.enter(), self.reactor.enter())
+    }
+
+    pub(crate) fn spawn<F>(
+        self: &Rc<Self>,
+        name: &'static str,
+        place: &'static Location<'static>,
+        finished: Option<Finished>,
+        future: F,
+    ) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        if self.closed.get() {
+            drop(future);
+            return JoinHandle::cancelled(name, place, finished);
+        }
+        let header = self.add_slot(name, place);
+        let waker = Waker::from(header.clone());
+        let (task, handle) =
+            Task::with_handle(future, waker, finished, &header, Rc::downgrade(self));
+        self.tasks.borrow_mut()[header.key].body = Body::Waiting(task);
+        let Header { number, key, .. } = *header;
+        debug!(task = number, key, name, at:% = place, waker:? = Arc::as_ptr(&header); "spawn");
+        header.schedule();
+        handle
+    }
+
+    /// A slot for a task that is about to come.
+    fn add_slot(&self, name: &'static str, place: &'static Location<'static>) -> Arc<Header> {
+        let mut tasks = self.tasks.borrow_mut();
+        let number = self.spawned.replace(self.spawned.get() + 1);
+        self.metrics.borrow_mut().tasks += 1;
+        let inbox = self.queue.inbox().clone();
+        let header = Arc::new(Header::new(tasks.vacant_key(), number, name, place, inbox));
+        let body = Body::Running { aborted: false };
+        tasks.insert(Slot { header: header.clone(), polls: 0, body });
+        header
+    }
+
+    /// How many polls this round may make.
+    fn round(&self) -> usize {
+        self.queue.len().max(ROUND)
+    }
+
+    /// Polls the task whose key was popped.
+    fn run(&self, key: usize) {
+        let Some(mut task) = self.begin(key) else { return };
+        // A panic ends this task, and nothing else.
+        let polled = catch_unwind(AssertUnwindSafe(|| self.poll(key, || task.as_mut().poll())));
+        match polled {
+            Ok(Poll::Ready(())) => self.end(key, task, End::Ready),
+            Ok(Poll::Pending) => self.suspend(key, task),
+            Err(panic) => self.end(key, task, End::Panic(panic)),
+        }
+    }
+
+    /// Takes the task out of its slot, for a poll. If the key was that of a task that has ended
+    /// meanwhile, its slot is free now.
+    fn begin(&self, key: usize) -> Option<Pin<Box<dyn AnyTask>>> {
+        let mut tasks = self.tasks.borrow_mut();
+        let slot = &mut tasks[key];
+        match mem::replace(&mut slot.body, Body::Running { aborted: false }) {
+            Body::Waiting(task) => Some(task),
+            Body::Running { .. } => unreachable!("a task is not polled from within itself"),
+            Body::Done => {
+                let slot = tasks.remove(key);
+                drop(tasks);
+                drop(slot);
+                None
+            }
+        }
+    }
+
+    /// One poll, of a task or of the future of `block_on`: the flag, the budget, the counts.
+    fn poll<T>(&self, key: usize, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+        let (number, again) = {
+            let slot = &mut self.tasks.borrow_mut()[key];
+            slot.header.begin();
+            slot.polls += 1;
+            (slot.header.number, slot.polls > 1)
+        };
+        trace!(task = number; "poll");
+        let waits = self.reactor.metrics().waits;
+        let budget = budget::enter();
+        let polled = poll();
+        let waited = polled.is_pending() && self.reactor.metrics().waits > waits;
+        let mut metrics = self.metrics.borrow_mut();
+        metrics.polls += 1;
+        metrics.spurious_polls += u64::from(again && waited && budget.spent() == 0);
+        polled
+    }
+
+    /// Puts a task that returned `Pending` back into its slot.
+    fn suspend(&self, key: usize, task: Pin<Box<dyn AnyTask>>) {
+        let mut tasks = self.tasks.borrow_mut();
+        let slot = &mut tasks[key];
+        if matches!(slot.body, Body::Running { aborted: true }) {
+            drop(tasks);
+            return self.end(key, task, End::Abort);
+        }
+        slot.body = Body::Waiting(task);
+        // One reference is the slot's, the other that of the waker in the task.
+        let lost = Header::is_lost(&slot.header, 2);
+        let Header { number, name, place, .. } = *slot.header;
+        drop(tasks);
+        trace!(task = number; "pending");
+        if lost {
+            report_lost(number, name, place);
+        }
+    }
+
+    /// Every end of a task goes through here. The order matters: the future is dropped, then the
+    /// handle learns of it, and last the slot is given up.
+    fn end(&self, key: usize, task: Pin<Box<dyn AnyTask>>, end: End) {
+        let number = {
+            let slot = &mut self.tasks.borrow_mut()[key];
+            slot.body = Body::Done;
+            slot.header.number
+        };
+        match end {
+            End::Ready => debug!(task = number; "done"),
+            End::Abort => debug!(task = number; "abort"),
+            End::Panic(_) => warn!(task = number; "panic"),
+        }
+        task.end(end);
+        self.end_slot(key);
+    }
+
+    /// Frees the slot; or, if its key is still out, leaves the tombstone for whoever pops it.
+    fn end_slot(&self, key: usize) {
+        self.metrics.borrow_mut().tasks -= 1;
+        let mut tasks = self.tasks.borrow_mut();
+        let slot = &mut tasks[key];
+        slot.body = Body::Done;
+        if !slot.header.end() {
+            tasks.remove(key);
+        }
+        if tasks.capacity() > SLOTS && tasks.len() < ROUND {
+            tasks.shrink_to_fit();
+        }
+    }
+
+    /// Ends a task from outside: now, if it waits; after its poll, if it runs.
+    pub(crate) fn abort(self: &Rc<Self>, key: usize) {
+        let mut tasks = self.tasks.borrow_mut();
+        let Some(slot) = tasks.get_mut(key) else { return };
+        match mem::replace(&mut slot.body, Body::Done) {
+            Body::Waiting(task) => {
+                drop(tasks);
+                // What its destructor spawns, it spawns here.
+                let _entered = self.enter();
+                self.end(key, task, End::Abort);
+            }
+            Body::Running { .. } => slot.body = Body::Running { aborted: true },
+            Body::Done => {}
+        }
+    }
+
+    /// The second and third step of a round: events, then the inbox.
+    fn park(&self, may_sleep: bool) {
+        let idle = self.queue.len() == 0 && !self.queue.is_notified();
+        let sleep = idle && may_sleep && !self.spins(idle);
+        let timeout = if sleep { None } else { Some(Duration::ZERO) };
+        if let Err(error) = self.reactor.turn(timeout) {
+            panic!("the system cannot wait for events: {error}");
+        }
+        let keys = self.queue.take_messages(|make| {
+            // It is foreign code, and its panic must not end the loop.
+            if catch_unwind(AssertUnwindSafe(make)).is_err() {
+                error!("a function given to `Remote::spawn` panicked");
+            }
+        });
+        if let Some(keys) = keys {
+            let mut metrics = self.metrics.borrow_mut();
+            metrics.notifications += 1;
+            metrics.remote_wakes += keys;
+        }
+    }
+
+    /// Whether to look for events once more instead of sleeping.
+    fn spins(&self, idle: bool) -> bool {
+        let spin = self.spin.get();
+        if spin.is_zero() || !idle {
+            self.idle_since.set(None);
+            return false;
+        }
+        let now = self.reactor.now();
+        let since = self.idle_since.get().unwrap_or(now);
+        self.idle_since.set(Some(since));
+        now.duration_since(since) < spin
+    }
+}
+
+/// The slot of the future given to `block_on`, which itself stays on the stack. It obeys the same
+/// rules as any task: a waker of it that is kept for too long wakes nobody else.
+struct Main<'a> {
+    core: &'a Core,
+    header: Arc<Header>,
+    waker: Waker,
+}
+
+impl<'a> Main<'a> {
+    fn new(core: &'a Core, place: &'static Location<'static>) -> Main<'a> {
+        let header = core.add_slot("main", place);
+        debug!(task = header.number, name = "main", at:% = place, waker:? = Arc::as_ptr(&header); "spawn");
+        Main { core, waker: Waker::from(header.clone()), header }
+    }
+
+    fn poll<F: Future>(&self, future: Pin<&mut F>) -> Poll<F::Output> {
+        let polled =
+            self.core.poll(self.header.key, || future.poll(&mut Context::from_waker(&self.waker)));
+        if polled.is_pending() {
+            trace!(task = self.header.number; "pending");
+            // One reference is the slot's, one is here, and one is that of the waker.
+            if Header::is_lost(&self.header, 3) {
+                report_lost(self.header.number, self.header.name, self.header.place);
+            }
+        }
+        polled
+    }
+}
+
+/// Also when the future panics.
+impl Drop for Main<'_> {
+    fn drop(&mut self) {
+        debug!(task = self.header.number; "done");
+        self.core.end_slot(self.header.key);
+    }
+}
+
+/// Nobody holds a waker of the task, so it waits for ever, and with it whoever awaits it. The
+/// usual cause is a future that returned `Pending` without keeping the waker.
+fn report_lost(task: u64, name: &'static str, place: &'static Location<'static>) {
+    warn!(task, name, at:% = place; "lost: nothing can wake this task");
+}
+
+/// The way into an executor from other threads; it can be cloned and sent.
+#[derive(Clone)]
+pub struct Remote(Arc<Inbox>);
+
+impl Remote {
+    /// The way into the executor that runs on this thread.
+    ///
+    /// # Panics
+    ///
+    /// Outside of `block_on`.
+    #[track_caller]
+    pub fn current() -> Remote {
+        Remote(Core::current().queue.inbox().clone())
+    }
+
+    /// Spawns a task there. `make` is sent, and makes the future on the executor's thread; so the
+    /// future itself need not be `Send`. For a result, let it send one through a channel.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`], if the executor is gone. If it ends before it has seen `make`, that is dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use executor::{Remote, block_on};
+    /// use std::cell::Cell;
+    /// use std::rc::Rc;
+    ///
+    /// let (sender, receiver) = std::sync::mpsc::channel();
+    /// block_on(async move {
+    ///     let remote = Remote::current();
+    ///     std::thread::spawn(move || {
+    ///         remote.spawn(move || {
+    ///             let not_send = Rc::new(Cell::new(42));
+    ///             async move { sender.send(not_send.get()).unwrap() }
+    ///         })
+    ///     });
+    ///     while receiver.try_recv().is_err() {
+    ///         executor::yield_now().await;
+    ///     }
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn spawn<F>(&self, make: impl FnOnce() -> F + Send + 'static) -> Result<(), Closed>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let place = Location::caller();
+        let spawn = move || drop(Core::current().spawn("", place, None, make()));
+        if self.0.send(Message::Spawn(Box::new(spawn))) { Ok(()) } else { Err(Closed(())) }
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Remote")
+    }
+}
+
+/// The executor is gone, and nothing can be spawned on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed(());
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the executor is gone")
+    }
+}
+
+impl std::error::Error for Closed {}
+
+/// Makes an executor current; see [`Core::enter`].
+struct Enter {
+    before: Option<Rc<Core>>,
+}
+
+impl Drop for Enter {
+    fn drop(&mut self) {
+        let before = self.before.take();
+        // In a thread's last moments the thread-local may be gone, and nobody left to miss it.
+        let _ = CURRENT.try_with(|current| current.replace(before));
+    }
+}
+
+/// This thread is inside `block_on` or `tick`, which must not be nested: the inner one would hold
+/// up all tasks of the outer one.
+struct Inside;
+
+impl Inside {
+    #[track_caller]
+    fn enter(place: &'static Location<'static>) -> Inside {
+        if let Some(outer) = INSIDE.get() {
+            panic!(
+                "`block_on` at {place} is inside `block_on` at {outer}, on the same thread: await \
+                 the inner future, or run it on another thread"
+            );
+        }
+        INSIDE.set(Some(place));
+        Inside
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.set(None);
+    }
+}

@@ -1,0 +1,465 @@
+//! A task's future, and where its result goes: [`JoinHandle`], [`JoinSet`], [`JoinError`].
+//!
+//! Called by: the executor, which polls and ends tasks through [`AnyTask`] without knowing their
+//! types; and by those who await a task.
+//!
+//! Invariant: the handle is done only after the future has been dropped. It never refers to the
+//! task's header, so that whoever only awaits a task does not count as somebody who could wake it.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::error::Error;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::mem;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use log::error;
+use pin_project_lite::pin_project;
+use slab::Slab;
+
+use crate::executor::Core;
+use crate::task::Header;
+
+/// A task, whatever its future's type.
+pub(crate) trait AnyTask {
+    fn poll(self: Pin<&mut Self>) -> Poll<()>;
+
+    /// Drops the future, then tells the handle. Never panics.
+    fn end(self: Pin<Box<Self>>, end: End);
+}
+
+/// How a task came to its end.
+pub(crate) enum End {
+    Ready,
+    Abort,
+    Panic(Box<dyn Any + Send>),
+}
+
+pin_project! {
+    /// A future on the heap, where it stays; with its waker, made once for all polls.
+    pub(crate) struct Task<F: Future> {
+        #[pin]
+        future: F,
+        waker: Waker,
+        join: Rc<Join<F::Output>>,
+    }
+}
+
+/// What a task and its handle share.
+struct Join<T> {
+    /// What the future returned, or why it did not.
+    result: Cell<Option<Result<T, JoinError>>>,
+    /// Set once, when the future has been dropped and `result` is there to be taken.
+    done: Cell<bool>,
+    /// Who awaits the handle.
+    waiter: Cell<Option<Waker>>,
+    finished: Option<Finished>,
+    number: u64,
+    name: &'static str,
+    place: &'static Location<'static>,
+}
+
+impl<F> Task<F>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    pub(crate) fn with_handle(
+        future: F,
+        waker: Waker,
+        finished: Option<Finished>,
+        header: &Arc<Header>,
+        core: Weak<Core>,
+    ) -> (Pin<Box<dyn AnyTask>>, JoinHandle<F::Output>) {
+        let join = Join::new(finished, header.number, header.name, header.place);
+        let task = Box::pin(Task { future, waker, join: join.clone() });
+        (task, JoinHandle { join, core, key: header.key })
+    }
+}
+
+impl<F: Future> AnyTask for Task<F> {
+    fn poll(self: Pin<&mut Self>) -> Poll<()> {
+        let task = self.project();
+        match task.future.poll(&mut Context::from_waker(task.waker)) {
+            Poll::Ready(output) => {
+                task.join.result.set(Some(Ok(output)));
+                Poll::Ready(())
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn end(self: Pin<Box<Self>>, end: End) {
+        let join = self.join.clone();
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(self)));
+        let error = match (end, dropped) {
+            (End::Ready, Ok(())) => None,
+            (End::Abort, Ok(())) => Some(Cause::Cancelled),
+            (End::Panic(panic), Ok(())) | (End::Abort, Err(panic)) => Some(panic.into()),
+            (End::Panic(panic), Err(second)) => {
+                forget(second);
+                Some(panic.into())
+            }
+            // The future gave its output, and that is what counts.
+            (End::Ready, Err(panic)) => {
+                forget(panic);
+                None
+            }
+        };
+        // Foreign code again: the waker of whoever awaits, and the output, if nobody does.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| join.finish(error))) {
+            forget(panic);
+        }
+    }
+}
+
+/// A panic that nobody will see. Its value is not dropped: its destructor might panic again.
+fn forget(panic: Box<dyn Any + Send>) {
+    error!("a destructor or a waker panicked at the end of a task");
+    mem::forget(panic);
+}
+
+impl<T> Join<T> {
+    fn new(
+        finished: Option<Finished>,
+        number: u64,
+        name: &'static str,
+        place: &'static Location<'static>,
+    ) -> Rc<Join<T>> {
+        Rc::new(Join {
+            result: Cell::new(None),
+            done: Cell::new(false),
+            waiter: Cell::new(None),
+            finished,
+            number,
+            name,
+            place,
+        })
+    }
+
+    fn finish(&self, error: Option<Cause>) {
+        if let Some(cause) = error {
+            let Join { number, name, place, .. } = *self;
+            self.result.set(Some(Err(JoinError { cause, number, name, place })));
+        }
+        self.done.set(true);
+        if let Some(waiter) = self.waiter.take() {
+            waiter.wake();
+        }
+        if let Some(finished) = &self.finished {
+            finished.tell();
+        }
+    }
+}
+
+/// Awaits a task; or aborts it. Dropping the handle lets the task run on.
+///
+/// # Panics
+///
+/// When it is polled after it gave its result.
+///
+/// # Examples
+///
+/// ```
+/// executor::block_on(async {
+///     let task = executor::spawn(async { panic!("mine alone") });
+///     assert!(task.await.unwrap_err().is_panic());
+/// });
+/// ```
+#[must_use = "dropping the handle detaches the task: say so with `drop`, or await it"]
+pub struct JoinHandle<T> {
+    join: Rc<Join<T>>,
+    core: Weak<Core>,
+    key: usize,
+}
+
+impl<T> JoinHandle<T> {
+    /// The handle of a task that was never spawned, because the executor is closed.
+    pub(crate) fn cancelled(
+        name: &'static str,
+        place: &'static Location<'static>,
+        finished: Option<Finished>,
+    ) -> JoinHandle<T> {
+        let join = Join::new(finished, 0, name, place);
+        join.finish(Some(Cause::Cancelled));
+        JoinHandle { join, core: Weak::new(), key: 0 }
+    }
+
+    /// Ends the task: its future is dropped, and the handle gives a cancelled [`JoinError`].
+    ///
+    /// A task that waits or is queued ends before this returns. The one that calls this for
+    /// itself ends after its poll, unless that returns `Ready`. For one that is done it does
+    /// nothing.
+    pub fn abort(&self) {
+        // Not done: so the slot is still this task's.
+        if !self.is_finished()
+            && let Some(core) = self.core.upgrade()
+        {
+            core.abort(self.key);
+        }
+    }
+
+    /// Whether the task has ended, in whatever way.
+    pub fn is_finished(&self) -> bool {
+        self.join.done.get()
+    }
+}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if !self.is_finished() {
+            // Anew at each poll: the handle may have moved to another task since the last one.
+            let waiter = Some(cx.waker().clone());
+            drop(self.join.waiter.replace(waiter));
+            return Poll::Pending;
+        }
+        Poll::Ready(self.join.result.take().expect("a handle gives its result only once"))
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Join { number, name, .. } = &*self.join;
+        f.debug_struct("JoinHandle")
+            .field("task", number)
+            .field("name", name)
+            .field("finished", &self.is_finished())
+            .finish()
+    }
+}
+
+/// Why a task has no output: it was aborted, or it panicked.
+pub struct JoinError {
+    cause: Cause,
+    number: u64,
+    name: &'static str,
+    place: &'static Location<'static>,
+}
+
+enum Cause {
+    Cancelled,
+    /// In a mutex, which nobody locks, only so that the error is `Sync` and goes into a `Box` of
+    /// any error type.
+    Panic(Mutex<Box<dyn Any + Send>>),
+}
+
+impl From<Box<dyn Any + Send>> for Cause {
+    fn from(panic: Box<dyn Any + Send>) -> Cause {
+        Cause::Panic(Mutex::new(panic))
+    }
+}
+
+impl JoinError {
+    /// Whether the task was aborted, or dropped with its executor.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.cause, Cause::Cancelled)
+    }
+
+    /// Whether the task panicked.
+    pub fn is_panic(&self) -> bool {
+        matches!(self.cause, Cause::Panic(_))
+    }
+
+    /// The value that the task panicked with, for [`std::panic::resume_unwind`].
+    ///
+    /// # Panics
+    ///
+    /// If the task was cancelled.
+    #[track_caller]
+    pub fn into_panic(self) -> Box<dyn Any + Send> {
+        match self.cause {
+            Cause::Panic(panic) => panic.into_inner().unwrap_or_else(PoisonError::into_inner),
+            Cause::Cancelled => panic!("the task was cancelled, it did not panic"),
+        }
+    }
+
+    /// What the panic said, if it said it with words.
+    fn message(&self) -> Option<String> {
+        let Cause::Panic(panic) = &self.cause else { return None };
+        let panic = panic.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        text.or_else(|| panic.downcast_ref::<String>().cloned())
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let JoinError { number, name, place, .. } = self;
+        write!(f, "task {number}")?;
+        if !name.is_empty() {
+            write!(f, " \"{name}\"")?;
+        }
+        write!(f, ", spawned at {place}, ")?;
+        match (self.is_cancelled(), self.message()) {
+            (true, _) => f.write_str("was cancelled"),
+            (false, Some(message)) => write!(f, "panicked: {message}"),
+            (false, None) => f.write_str("panicked"),
+        }
+    }
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JoinError({self})")
+    }
+}
+
+impl Error for JoinError {}
+
+impl From<JoinError> for io::Error {
+    fn from(error: JoinError) -> io::Error {
+        io::Error::other(error)
+    }
+}
+
+/// A set of tasks, awaited in the order in which they finish. Dropping it aborts them all.
+///
+/// # Examples
+///
+/// ```
+/// executor::block_on(async {
+///     let mut squares = executor::JoinSet::new();
+///     for n in 1..=3 {
+///         squares.spawn(async move { n * n });
+///     }
+///     let mut sum = 0;
+///     while let Some(square) = squares.join_next().await {
+///         sum += square.unwrap();
+///     }
+///     assert_eq!(sum, 14);
+/// });
+/// ```
+pub struct JoinSet<T> {
+    handles: Slab<JoinHandle<T>>,
+    done: Rc<Done>,
+}
+
+/// What the finished tasks of a set leave for it.
+#[derive(Default)]
+struct Done {
+    keys: RefCell<VecDeque<usize>>,
+    waiter: Cell<Option<Waker>>,
+}
+
+/// The way of one task to its set.
+pub(crate) struct Finished {
+    done: Weak<Done>,
+    key: usize,
+}
+
+impl Finished {
+    fn tell(&self) {
+        let Some(done) = self.done.upgrade() else { return };
+        done.keys.borrow_mut().push_back(self.key);
+        if let Some(waiter) = done.waiter.take() {
+            waiter.wake();
+        }
+    }
+}
+
+impl<T: 'static> JoinSet<T> {
+    /// An empty set.
+    pub fn new() -> JoinSet<T> {
+        JoinSet { handles: Slab::new(), done: Rc::default() }
+    }
+
+    /// Spawns a task on the current executor and adds it to the set.
+    ///
+    /// # Panics
+    ///
+    /// Outside of `block_on`.
+    #[track_caller]
+    pub fn spawn(&mut self, future: impl Future<Output = T> + 'static) {
+        self.spawn_named("", future);
+    }
+
+    /// [`spawn`](JoinSet::spawn), with a name for records and panics.
+    ///
+    /// # Panics
+    ///
+    /// Outside of `block_on`.
+    #[track_caller]
+    pub fn spawn_named(&mut self, name: &'static str, future: impl Future<Output = T> + 'static) {
+        let entry = self.handles.vacant_entry();
+        let finished = Finished { done: Rc::downgrade(&self.done), key: entry.key() };
+        entry.insert(Core::current().spawn(name, Location::caller(), Some(finished), future));
+    }
+}
+
+impl<T> JoinSet<T> {
+    /// Waits for the next task that finishes; `None`, if the set is empty.
+    ///
+    /// # Errors
+    ///
+    /// A [`JoinError`], if that task was aborted or panicked.
+    ///
+    /// # Cancel safety
+    ///
+    /// A result that was not returned stays in the set.
+    pub async fn join_next(&mut self) -> Option<Result<T, JoinError>> {
+        poll_fn(|cx| self.poll_join_next(cx)).await
+    }
+
+    /// [`join_next`](JoinSet::join_next) for those who write a `poll` function.
+    ///
+    /// # Errors
+    ///
+    /// As [`join_next`](JoinSet::join_next).
+    pub fn poll_join_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, JoinError>>> {
+        let key = self.done.keys.borrow_mut().pop_front();
+        if let Some(key) = key {
+            let handle = self.handles.remove(key);
+            return Poll::Ready(handle.join.result.take());
+        }
+        if self.handles.is_empty() {
+            return Poll::Ready(None);
+        }
+        let waiter = Some(cx.waker().clone());
+        drop(self.done.waiter.replace(waiter));
+        Poll::Pending
+    }
+
+    /// Aborts all tasks. They are still to be joined, as cancelled.
+    pub fn abort_all(&self) {
+        for (_, handle) in &self.handles {
+            handle.abort();
+        }
+    }
+
+    /// Tasks in the set: those that run, and those whose result nobody has taken.
+    pub fn len(&self) -> usize {
+        self.handles.len()
+    }
+
+    /// Whether the set holds no task.
+    pub fn is_empty(&self) -> bool {
+        self.handles.is_empty()
+    }
+}
+
+impl<T: 'static> Default for JoinSet<T> {
+    fn default() -> JoinSet<T> {
+        JoinSet::new()
+    }
+}
+
+impl<T> Drop for JoinSet<T> {
+    fn drop(&mut self) {
+        self.abort_all();
+    }
+}
+
+impl<T> fmt::Debug for JoinSet<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinSet").field("len", &self.len()).finish()
+    }
+}

@@ -1,0 +1,186 @@
+//! The run queue: the keys of the tasks that want to be polled, first in, first out.
+//!
+//! The third of the runtime's single places is [`Queue::push`]: here a woken task is queued. On
+//! its own thread that is a push to a queue without locks; from any other thread the key goes
+//! through the *inbox*, a channel, and a notification ends the wait of the reactor.
+//!
+//! Called by: wakers, through [`Header::schedule`], and by the executor's loop, which pops.
+//!
+//! Invariant: a key that was pushed is popped. For the inbox this rests on `notified`: whoever
+//! finds it clear notifies, and the executor does not sleep while it is set.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use log::trace;
+
+use super::sync::{AtomicBool, Notifier, Ordering, Receiver, Sender, thread_local, unbounded};
+use super::task::Header;
+
+thread_local! {
+    /// The queue of the executor that runs on this thread.
+    static CURRENT: RefCell<Option<Rc<Queue>>> = const { RefCell::new(None) };
+}
+
+/// What comes from other threads.
+pub(crate) enum Message {
+    /// A task was woken.
+    Key(usize),
+    /// A task is to be spawned: the future is made on the executor's thread, and stays there.
+    Spawn(Box<dyn FnOnce() + Send>),
+}
+
+/// The entrance for other threads. All that wakers can reach is in here, and it is `Send`.
+pub(crate) struct Inbox {
+    sender: Sender<Message>,
+    /// A notification is on its way, or the executor is about to look into the inbox.
+    ///
+    /// Set by the first sender, which notifies. Cleared by the executor, before it takes the
+    /// messages out; never by anybody else.
+    notified: AtomicBool,
+    notifier: Notifier,
+}
+
+/// The run queue of one executor.
+pub(crate) struct Queue {
+    keys: RefCell<VecDeque<usize>>,
+    /// Wakes on the own thread.
+    pushed: Cell<u64>,
+    inbox: Arc<Inbox>,
+    messages: Receiver<Message>,
+}
+
+impl Queue {
+    pub(crate) fn new(notifier: Notifier) -> Rc<Queue> {
+        let (sender, messages) = unbounded();
+        let inbox = Arc::new(Inbox { sender, notified: AtomicBool::new(false), notifier });
+        Rc::new(Queue { keys: RefCell::default(), pushed: Cell::new(0), inbox, messages })
+    }
+
+    /// Queues a woken task.
+    pub(crate) fn push(header: &Header) {
+        // The push is owed, even if the logger panics: so it happens when the guard is dropped.
+        // The record comes first, or it could tell of the poll before the wake.
+        let _push = Push(header);
+        trace!(task = header.number; "queue");
+    }
+
+    /// Makes this the queue of the thread, until the guard is dropped.
+    pub(crate) fn enter(self: &Rc<Self>) -> Enter {
+        let before = CURRENT.try_with(|current| current.replace(Some(self.clone())));
+        Enter { before: before.ok().flatten() }
+    }
+
+    pub(crate) fn inbox(&self) -> &Arc<Inbox> {
+        &self.inbox
+    }
+
+    pub(crate) fn pop(&self) -> Option<usize> {
+        self.keys.borrow_mut().pop_front()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.keys.borrow().len()
+    }
+
+    /// Wakes on the own thread, so far.
+    pub(crate) fn pushed(&self) -> u64 {
+        self.pushed.get()
+    }
+
+    /// Something is in the inbox, or about to be: the thread must not sleep.
+    pub(crate) fn is_notified(&self) -> bool {
+        self.inbox.notified.load(Ordering::Acquire)
+    }
+
+    /// Moves keys from the inbox into the queue, and hands the rest to `spawn`. Returns how many
+    /// keys there were; `None`, if nobody had notified.
+    ///
+    /// First the flag, then the messages: a message that this misses finds the flag clear, so its
+    /// sender notifies again. The other way round it would lie in the inbox, with the flag set,
+    /// and the thread asleep.
+    pub(crate) fn take_messages(
+        &self,
+        mut spawn: impl FnMut(Box<dyn FnOnce() + Send>),
+    ) -> Option<u64> {
+        if !self.is_notified() {
+            return None;
+        }
+        self.inbox.notified.swap(false, Ordering::AcqRel);
+        let mut keys = 0;
+        // No more than there are now: other threads may send faster than this takes.
+        for _ in 0..self.messages.len() {
+            match self.messages.try_recv() {
+                Ok(Message::Key(key)) => {
+                    keys += 1;
+                    self.keys.borrow_mut().push_back(key);
+                }
+                Ok(Message::Spawn(make)) => spawn(make),
+                Err(_) => break,
+            }
+        }
+        Some(keys)
+    }
+
+    /// Tells other threads that nothing will be taken out of the inbox any more, and drops what
+    /// is in it.
+    pub(crate) fn close(&self) {
+        self.keys.take();
+        while self.messages.try_recv().is_ok() {}
+    }
+
+    /// Pushes onto the queue of this thread, if it is the one that belongs to `inbox`.
+    fn push_here(inbox: &Arc<Inbox>, key: usize) -> bool {
+        let pushed = CURRENT.try_with(|current| {
+            let current = current.borrow();
+            let Some(queue) = current.as_ref().filter(|queue| Arc::ptr_eq(&queue.inbox, inbox))
+            else {
+                return false;
+            };
+            queue.keys.borrow_mut().push_back(key);
+            queue.pushed.set(queue.pushed.get() + 1);
+            true
+        });
+        // Without a thread-local, in the last moments of a thread, it is as any other thread.
+        pushed.unwrap_or(false)
+    }
+}
+
+/// Pushes the key of a task when it is dropped.
+struct Push<'a>(&'a Header);
+
+impl Drop for Push<'_> {
+    fn drop(&mut self) {
+        let Header { key, inbox, .. } = self.0;
+        if !Queue::push_here(inbox, *key) {
+            inbox.send(Message::Key(*key));
+        }
+    }
+}
+
+impl Inbox {
+    /// Sends, and ends the wait of the executor, unless somebody else has just done so. False, if
+    /// the executor is gone.
+    pub(crate) fn send(&self, message: Message) -> bool {
+        let sent = self.sender.send(message).is_ok();
+        if sent && !self.notified.swap(true, Ordering::AcqRel) {
+            self.notifier.notify();
+        }
+        sent
+    }
+}
+
+/// Takes the queue from its thread again; see [`Queue::enter`].
+pub(crate) struct Enter {
+    before: Option<Rc<Queue>>,
+}
+
+impl Drop for Enter {
+    fn drop(&mut self) {
+        let before = self.before.take();
+        // In a thread's last moments the thread-local may be gone, and nobody left to miss it.
+        let _ = CURRENT.try_with(|current| current.replace(before));
+    }
+}

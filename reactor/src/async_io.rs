@@ -1,0 +1,210 @@
+//! [`Async`]: any object that mio can watch, with operations that wait instead of blocking.
+//!
+//! Sockets, pipes and signals are thin modules over this one type: each names the system call,
+//! and [`poll_io`](crate::source::Source::poll_io) does the waiting.
+
+use std::any::type_name;
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use log::warn;
+use mio::{Interest, event};
+
+use crate::reactor::{ALL, Reactor};
+use crate::source::Source;
+
+/// A non-blocking object, registered with the reactor of its thread for its whole life.
+///
+/// Use it for what this crate has no module for: any [`mio::event::Source`], such as a
+/// [`mio::unix::SourceFd`] of your own descriptor.
+///
+/// It is neither `Send` nor `Sync`: events are delivered on the thread of its reactor, and that
+/// no other thread can come in between is what makes one flag for each direction enough.
+///
+/// # Examples
+///
+/// ```
+/// use reactor::Async;
+/// use std::io::{Read, Write};
+///
+/// # fn main() -> std::io::Result<()> {
+/// executor::block_on(async {
+///     let (writer, reader) = mio::net::UnixStream::pair()?;
+///     let (writer, reader) = (Async::new(writer)?, Async::new(reader)?);
+///     writer.write_with(|mut stream| stream.write(b"x")).await?;
+///     let mut byte = [0];
+///     reader.read_with(|mut stream| stream.read(&mut byte)).await?;
+///     assert_eq!(&byte, b"x");
+///     Ok(())
+/// })
+/// # }
+/// ```
+pub struct Async<S: event::Source> {
+    /// Empty only after `into_inner`.
+    io: Option<S>,
+    source: Rc<Source>,
+}
+
+const TAKEN: &str = "the object is there until `into_inner` takes it with `self`";
+
+impl<S: event::Source> Async<S> {
+    /// Registers `io` with the current reactor, for reading and writing.
+    ///
+    /// The object must be in non-blocking mode.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says: `PermissionDenied` for regular files, which it cannot watch.
+    ///
+    /// # Panics
+    ///
+    /// Outside of `block_on`.
+    #[track_caller]
+    pub fn new(io: S) -> io::Result<Async<S>> {
+        Async::with_interest(io, ALL)
+    }
+
+    /// Registers `io` for some events only: the end of a pipe that can just be read, say.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Async::new).
+    ///
+    /// # Panics
+    ///
+    /// Outside of `block_on`.
+    #[track_caller]
+    pub fn with_interest(mut io: S, interest: Interest) -> io::Result<Async<S>> {
+        let source = Reactor::current().register(&mut io, interest, type_name::<S>())?;
+        Ok(Async { io: Some(io), source })
+    }
+
+    /// The object itself.
+    pub fn get_ref(&self) -> &S {
+        self.io.as_ref().expect(TAKEN)
+    }
+
+    /// Deregisters the object and gives it back. It stays non-blocking.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says; a descriptor that was closed behind our back, for instance.
+    pub fn into_inner(mut self) -> io::Result<S> {
+        let mut io = self.io.take().expect(TAKEN);
+        self.deregister(&mut io)?;
+        Ok(io)
+    }
+
+    /// Waits until `operation` no longer answers `WouldBlock`, and returns what it says.
+    ///
+    /// `operation` must try to read, and must not turn the reactor. It is tried at once, and
+    /// again when the kernel reports that there may be something to read.
+    ///
+    /// # Errors
+    ///
+    /// Those of `operation`, other than `WouldBlock` and `Interrupted`.
+    ///
+    /// # Cancel safety
+    ///
+    /// An operation that moved data has also returned it: dropping the future loses nothing.
+    pub async fn read_with<T>(
+        &self,
+        mut operation: impl FnMut(&S) -> io::Result<T>,
+    ) -> io::Result<T> {
+        poll_fn(|cx| self.poll_read_with(cx, &mut operation)).await
+    }
+
+    /// Waits until `operation`, which must try to write, no longer answers `WouldBlock`.
+    ///
+    /// # Errors
+    ///
+    /// Those of `operation`, other than `WouldBlock` and `Interrupted`.
+    ///
+    /// # Cancel safety
+    ///
+    /// An operation that moved data has also returned: dropping the future loses nothing.
+    pub async fn write_with<T>(
+        &self,
+        mut operation: impl FnMut(&S) -> io::Result<T>,
+    ) -> io::Result<T> {
+        poll_fn(|cx| self.poll_write_with(cx, &mut operation)).await
+    }
+
+    /// [`read_with`](Async::read_with) for those who write a `poll` function.
+    ///
+    /// # Errors
+    ///
+    /// Those of `operation`, other than `WouldBlock` and `Interrupted`.
+    pub fn poll_read_with<T>(
+        &self,
+        cx: &mut Context<'_>,
+        mut operation: impl FnMut(&S) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        self.poll_read_as("read_with", cx, || operation(self.get_ref()))
+    }
+
+    /// [`write_with`](Async::write_with) for those who write a `poll` function.
+    ///
+    /// # Errors
+    ///
+    /// Those of `operation`, other than `WouldBlock` and `Interrupted`.
+    pub fn poll_write_with<T>(
+        &self,
+        cx: &mut Context<'_>,
+        mut operation: impl FnMut(&S) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        self.poll_write_as("write_with", cx, || operation(self.get_ref()))
+    }
+
+    /// A read under the name of its system call.
+    pub(crate) fn poll_read_as<T>(
+        &self,
+        operation: &'static str,
+        cx: &mut Context<'_>,
+        attempt: impl FnMut() -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        self.source.poll_io(&self.source.read, operation, cx, attempt)
+    }
+
+    /// A write under the name of its system call.
+    pub(crate) fn poll_write_as<T>(
+        &self,
+        operation: &'static str,
+        cx: &mut Context<'_>,
+        attempt: impl FnMut() -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        self.source.poll_io(&self.source.write, operation, cx, attempt)
+    }
+
+    /// The registration, for streams of bytes and their short transfers.
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    fn deregister(&self, io: &mut S) -> io::Result<()> {
+        match self.source.reactor() {
+            Some(reactor) => reactor.deregister(io, self.source.key),
+            // The reactor is gone, and its epoll instance with it.
+            None => Ok(()),
+        }
+    }
+}
+
+/// Deregisters first; then the fields are dropped, and the object closes itself.
+impl<S: event::Source> Drop for Async<S> {
+    fn drop(&mut self) {
+        let Some(mut io) = self.io.take() else { return };
+        if let Err(error) = self.deregister(&mut io) {
+            warn!(source = self.source.key; "cannot deregister: {error}");
+        }
+    }
+}
+
+impl<S: event::Source + fmt::Debug> fmt::Debug for Async<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Async").field("io", &self.io).field("source", &self.source.key).finish()
+    }
+}

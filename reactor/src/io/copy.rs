@@ -1,0 +1,277 @@
+//! [`copy`]: from a reader to a writer, without a buffer while it waits.
+//!
+//! On one thread only one copy runs at a time, so all of them share one scratch buffer: a copy
+//! reads into it and writes from it at once. Only what the writer did not take is moved to a
+//! buffer of the copy's own, exactly as large, and freed when it is written. An idle connection
+//! therefore owns no buffer at all, and the bytes in flight stay in the processor's cache.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures_io::{AsyncRead, AsyncWrite};
+
+use crate::budget;
+
+/// Bytes of the scratch buffer, and the most that one copy moves in one poll.
+const SCRATCH: usize = 256 * 1024;
+
+/// What a copy reads at once after its writer has blocked. A thousand peers that do not read must
+/// not cost a thousand scratch buffers.
+const CAREFUL: usize = 64 * 1024;
+
+/// Reads that one poll makes at most, however small they are: a reader that never waits, such as
+/// `repeat`, must not keep the thread.
+const ROUNDS: u32 = budget::OPERATIONS;
+
+thread_local! {
+    static SCRATCH_BUFFER: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+}
+
+/// Copies all bytes from `reader` to `writer`, and returns how many there were.
+///
+/// Ends at the reader's end-of-file, when all is written and flushed. The writer stays open, as
+/// with [`std::io::copy`]. Whenever the reader has to wait, what was written is flushed.
+///
+/// Both may be given by value or as `&mut`; the two halves of a split socket make an echo.
+///
+/// # Errors
+///
+/// The first error of either side; `WriteZero`, if the writer takes nothing.
+///
+/// # Cancel safety
+///
+/// Not cancel safe: bytes that were read and not yet written are lost with the future.
+///
+/// # Examples
+///
+/// ```
+/// use reactor::io::{self, Cursor};
+///
+/// # fn main() -> io::Result<()> {
+/// let mut target = Vec::new();
+/// let bytes = executor::block_on(io::copy(&b"hello"[..], &mut target))?;
+/// assert_eq!((bytes, &target[..]), (5, &b"hello"[..]));
+/// # Ok(())
+/// # }
+/// ```
+pub fn copy<R, W>(reader: R, writer: W) -> Copy<R, W>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    Copy { reader, writer, flow: Flow::default() }
+}
+
+/// The future of [`copy`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Copy<R, W> {
+    reader: R,
+    writer: W,
+    flow: Flow,
+}
+
+impl<R, W> Copy<R, W> {
+    /// Bytes written so far: also after an error, or before the copy is given up.
+    pub fn copied(&self) -> u64 {
+        self.flow.copied
+    }
+}
+
+impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Future for Copy<R, W> {
+    type Output = io::Result<u64>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        let Copy { reader, writer, flow } = &mut *self;
+        ready!(flow.poll_copy(cx, reader, writer))?;
+        ready!(Pin::new(writer).poll_flush(cx))?;
+        Poll::Ready(Ok(flow.copied))
+    }
+}
+
+/// Copies in both directions until both have ended, and returns the bytes from `a` to `b` and
+/// from `b` to `a`.
+///
+/// Each writer is closed at its reader's end-of-file, after all bytes: an end-of-file travels
+/// through, and the other direction goes on.
+///
+/// # Errors
+///
+/// The first error of either side.
+///
+/// # Cancel safety
+///
+/// Not cancel safe, as [`copy`].
+pub async fn copy_bidirectional<A, B>(a: &mut A, b: &mut B) -> io::Result<(u64, u64)>
+where
+    A: AsyncRead + AsyncWrite + Unpin + ?Sized,
+    B: AsyncRead + AsyncWrite + Unpin + ?Sized,
+{
+    let (mut there, mut back) = (Flow::default(), Flow::default());
+    poll_fn(|cx| {
+        // Both are polled each time, so that each leaves its waker.
+        let there = there.poll_copy_and_close(cx, &mut *a, &mut *b)?;
+        let back = back.poll_copy_and_close(cx, &mut *b, &mut *a)?;
+        let ended = there.is_ready() && back.is_ready();
+        if ended { Poll::Ready(io::Result::Ok(())) } else { Poll::Pending }
+    })
+    .await?;
+    Ok((there.copied, back.copied))
+}
+
+/// One direction of a copy: all that it keeps while it waits.
+#[derive(Debug, Default)]
+struct Flow {
+    copied: u64,
+    /// What the writer did not take: empty nearly always, and then it owns no memory.
+    remainder: Vec<u8>,
+    /// How much of the remainder is written.
+    written: usize,
+    /// The last write did not go through whole.
+    careful: bool,
+    /// Something was written since the last flush.
+    dirty: bool,
+    end_of_file: bool,
+    closed: bool,
+}
+
+impl Flow {
+    fn poll_copy_and_close<R, W>(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut R,
+        writer: &mut W,
+    ) -> Poll<io::Result<()>>
+    where
+        R: AsyncRead + Unpin + ?Sized,
+        W: AsyncWrite + Unpin + ?Sized,
+    {
+        ready!(self.poll_copy(cx, reader, writer))?;
+        if !self.closed {
+            ready!(Pin::new(writer).poll_close(cx))?;
+            self.closed = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Copies until the reader's end-of-file is reached and all is written.
+    fn poll_copy<R, W>(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut R,
+        writer: &mut W,
+    ) -> Poll<io::Result<()>>
+    where
+        R: AsyncRead + Unpin + ?Sized,
+        W: AsyncWrite + Unpin + ?Sized,
+    {
+        ready!(self.poll_write_remainder(cx, writer))?;
+        if self.end_of_file {
+            return Poll::Ready(Ok(()));
+        }
+        // Taken, not borrowed: should the reader copy something itself, it finds none here and
+        // brings its own.
+        let mut scratch = take_scratch();
+        let result = self.poll_through(cx, reader, writer, &mut scratch);
+        SCRATCH_BUFFER.set(Some(scratch));
+        result
+    }
+
+    fn poll_through<R, W>(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut R,
+        writer: &mut W,
+        scratch: &mut [u8],
+    ) -> Poll<io::Result<()>>
+    where
+        R: AsyncRead + Unpin + ?Sized,
+        W: AsyncWrite + Unpin + ?Sized,
+    {
+        let mut allowance = SCRATCH;
+        for _ in 0..ROUNDS {
+            let length = allowance.min(if self.careful { CAREFUL } else { SCRATCH });
+            let Poll::Ready(read) = Pin::new(&mut *reader).poll_read(cx, &mut scratch[..length])
+            else {
+                return self.flush_while_waiting(cx, writer);
+            };
+            let read = read?;
+            if read == 0 {
+                self.end_of_file = true;
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.poll_write(cx, writer, &scratch[..read]))?;
+            allowance -= read;
+            if allowance == 0 {
+                break;
+            }
+        }
+        budget::yield_to_neighbours(cx);
+        Poll::Pending
+    }
+
+    /// Writes `bytes`; what the writer does not take becomes the remainder.
+    fn poll_write<W: AsyncWrite + Unpin + ?Sized>(
+        &mut self,
+        cx: &mut Context<'_>,
+        writer: &mut W,
+        bytes: &[u8],
+    ) -> Poll<io::Result<()>> {
+        let mut written = 0;
+        while written < bytes.len() {
+            let Poll::Ready(result) = Pin::new(&mut *writer).poll_write(cx, &bytes[written..])
+            else {
+                self.careful = true;
+                self.remainder = bytes[written..].to_vec();
+                return Poll::Pending;
+            };
+            written += self.count(result?)?;
+        }
+        self.careful = false;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write_remainder<W: AsyncWrite + Unpin + ?Sized>(
+        &mut self,
+        cx: &mut Context<'_>,
+        writer: &mut W,
+    ) -> Poll<io::Result<()>> {
+        while self.written < self.remainder.len() {
+            let rest = &self.remainder[self.written..];
+            let result = ready!(Pin::new(&mut *writer).poll_write(cx, rest));
+            self.written += self.count(result?)?;
+        }
+        self.remainder = Vec::new();
+        self.written = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    fn count(&mut self, written: usize) -> io::Result<usize> {
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.copied += written as u64;
+        self.dirty = true;
+        Ok(written)
+    }
+
+    /// The reader has to wait, so the peer shall at least see what was written.
+    fn flush_while_waiting<W: AsyncWrite + Unpin + ?Sized>(
+        &mut self,
+        cx: &mut Context<'_>,
+        writer: &mut W,
+    ) -> Poll<io::Result<()>> {
+        if self.dirty {
+            ready!(Pin::new(writer).poll_flush(cx))?;
+            self.dirty = false;
+        }
+        Poll::Pending
+    }
+}
+
+fn take_scratch() -> Box<[u8]> {
+    SCRATCH_BUFFER.take().unwrap_or_else(|| vec![0; SCRATCH].into_boxed_slice())
+}

@@ -1,0 +1,611 @@
+//! TCP: [`TcpListener`] and [`TcpStream`].
+
+use std::future::{Future, poll_fn};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use std::net::{self, Shutdown, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use futures_core::Stream;
+use futures_io::{AsyncRead, AsyncWrite};
+use log::{debug, warn};
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+
+use crate::net::ToSocketAddrs;
+use crate::net::addr::first_that_works;
+use crate::net::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, Shut, WriteHalf};
+use crate::time::{Sleep, sleep};
+use crate::{Async, Reactor};
+
+/// Connections that the kernel completes before we accept them; the kernel may allow less.
+const BACKLOG: u32 = 1024;
+
+/// The first pause after the system ran out of descriptors or memory. It doubles up to
+/// [`LONGEST_PAUSE`]: short enough that a moment's shortage passes unnoticed.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+/// The longest such pause, and the shortest time between two warnings about it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A TCP socket that listens for connections.
+///
+/// # Examples
+///
+/// ```
+/// use reactor::io::{AsyncReadExt, AsyncWriteExt};
+/// use reactor::net::{TcpListener, TcpStream};
+///
+/// # fn main() -> std::io::Result<()> {
+/// executor::block_on(async {
+///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+///     let mut client = TcpStream::connect(listener.local_addr()?).await?;
+///     let (mut server, _peer) = listener.accept().await?;
+///     client.write_all(b"hello").await?;
+///     let mut bytes = [0; 5];
+///     server.read_exact(&mut bytes).await?;
+///     assert_eq!(&bytes, b"hello");
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct TcpListener(Async<mio::net::TcpListener>);
+
+impl TcpListener {
+    /// Listens at the first of the addresses that works. Port 0 lets the system choose one.
+    ///
+    /// `SO_REUSEADDR` is set, as std does: a server can be started again at once.
+    ///
+    /// # Errors
+    ///
+    /// `AddrInUse`, `PermissionDenied` and what else the system says; `InvalidInput` for what is
+    /// no address.
+    ///
+    /// # Panics
+    ///
+    /// Outside of `block_on`.
+    pub async fn bind(addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
+        first_that_works(addr, async |addr| {
+            let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+            socket.set_reuse_address(true)?;
+            socket.bind(&SockAddr::from(addr))?;
+            socket.listen(BACKLOG as i32)?;
+            TcpListener::from_std(socket.into())
+        })
+        .await
+    }
+
+    /// Takes over a listener of std, and makes it non-blocking.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    ///
+    /// # Panics
+    ///
+    /// Outside of `block_on`.
+    #[track_caller]
+    pub fn from_std(listener: net::TcpListener) -> io::Result<TcpListener> {
+        listener.set_nonblocking(true)?;
+        Async::new(mio::net::TcpListener::from_std(listener)).map(TcpListener)
+    }
+
+    /// Gives the listener back as std's. It stays non-blocking.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn into_std(self) -> io::Result<net::TcpListener> {
+        Ok(OwnedFd::from(self.0.into_inner()?).into())
+    }
+
+    /// Waits for a connection.
+    ///
+    /// # Errors
+    ///
+    /// What the system says. Many of these errors say nothing about the listener;
+    /// [`incoming`](TcpListener::incoming) knows which.
+    ///
+    /// # Cancel safety
+    ///
+    /// A connection that was accepted has also been returned: none is lost.
+    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        poll_fn(|cx| self.poll_accept(cx)).await
+    }
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        let accepted = self.0.poll_read_as("accept", cx, || self.0.get_ref().accept());
+        let (stream, peer) = ready!(accepted)?;
+        debug!(peer:% = peer; "accepted");
+        Poll::Ready(Async::new(stream).map(|stream| (TcpStream(stream), peer)))
+    }
+
+    /// A stream of connections that survives what a server should survive.
+    ///
+    /// An error of one connection is skipped. When descriptors or memory run out, it pauses until
+    /// a socket of this thread is closed, or for 10 ms, doubling up to a second, and warns at
+    /// most once a second. It ends, after the error, only when the listener itself is broken.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use futures_lite::StreamExt;
+    /// use reactor::net::TcpListener;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// executor::block_on(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:7777").await?;
+    ///     let mut incoming = listener.incoming();
+    ///     while let Some(stream) = incoming.next().await {
+    ///         println!("{} connects", stream?.peer_addr()?);
+    ///     }
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn incoming(&self) -> Incoming<'_> {
+        let next_pause = FIRST_PAUSE;
+        Incoming { listener: self, pause: None, next_pause, warned: None, ended: false }
+    }
+
+    /// The address that it listens at: with port 0, the one that the system chose.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.get_ref().local_addr()
+    }
+
+    /// Changes how many connections the kernel completes before they are accepted, 1024 at first.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn set_backlog(&self, backlog: u32) -> io::Result<()> {
+        SockRef::from(self.0.get_ref()).listen(i32::try_from(backlog).unwrap_or(i32::MAX))
+    }
+
+    /// The time to live of packets, in hops.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn ttl(&self) -> io::Result<u32> {
+        self.0.get_ref().ttl()
+    }
+
+    /// Sets the time to live of packets, in hops.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.0.get_ref().set_ttl(ttl)
+    }
+}
+
+impl AsFd for TcpListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.get_ref().as_fd()
+    }
+}
+
+/// What an error of `accept` says about the listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AcceptError {
+    /// Nothing: it was the error of one connection, which is gone. Go on.
+    Connection,
+    /// The system is short of something, and the connection still waits. Pause.
+    Shortage,
+    /// It is broken, and will be.
+    Listener,
+}
+
+impl AcceptError {
+    fn of(error: &io::Error) -> AcceptError {
+        match Errno::from_io_error(error) {
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                AcceptError::Shortage
+            }
+            Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::OPNOTSUPP) | None => {
+                AcceptError::Listener
+            }
+            // accept(2) passes on whatever befell the connection: a list without an end.
+            Some(_) => AcceptError::Connection,
+        }
+    }
+}
+
+/// The stream of [`TcpListener::incoming`].
+#[derive(Debug)]
+#[must_use = "streams do nothing unless they are polled"]
+pub struct Incoming<'a> {
+    listener: &'a TcpListener,
+    pause: Option<Pause>,
+    /// How long the next pause will be.
+    next_pause: Duration,
+    warned: Option<Instant>,
+    ended: bool,
+}
+
+/// Waits until there may be descriptors again.
+#[derive(Debug)]
+struct Pause {
+    sleep: Sleep,
+    reactor: Rc<Reactor>,
+    deregistrations: u64,
+}
+
+impl Stream for Incoming<'_> {
+    type Item = io::Result<TcpStream>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        while !this.ended {
+            if let Some(pause) = &mut this.pause {
+                ready!(pause.poll(cx));
+                this.pause = None;
+            }
+            let error = match ready!(this.listener.poll_accept(cx)) {
+                Ok((stream, _peer)) => {
+                    this.next_pause = FIRST_PAUSE;
+                    return Poll::Ready(Some(Ok(stream)));
+                }
+                Err(error) => error,
+            };
+            match AcceptError::of(&error) {
+                AcceptError::Connection => debug!("a connection was lost in the backlog: {error}"),
+                AcceptError::Shortage => this.pause(&error),
+                AcceptError::Listener => {
+                    this.ended = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+        Poll::Ready(None)
+    }
+}
+
+impl Incoming<'_> {
+    fn pause(&mut self, error: &io::Error) {
+        let now = Instant::now();
+        if self.warned.is_none_or(|warned| now.duration_since(warned) >= LONGEST_PAUSE) {
+            self.warned = Some(now);
+            warn!("cannot accept connections for now: {error}");
+        }
+        self.pause = Some(Pause::new(self.next_pause));
+        self.next_pause = LONGEST_PAUSE.min(self.next_pause * 2);
+    }
+}
+
+impl Pause {
+    fn new(duration: Duration) -> Pause {
+        let reactor = Reactor::current();
+        let deregistrations = reactor.counters.deregistrations.get();
+        Pause { sleep: sleep(duration), reactor, deregistrations }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.reactor.counters.deregistrations.get() != self.deregistrations {
+            return Poll::Ready(());
+        }
+        self.reactor.wake_on_deregistration(cx.waker());
+        Pin::new(&mut self.sleep).poll(cx)
+    }
+}
+
+/// A TCP connection.
+///
+/// Reading and writing need only `&TcpStream`, so that two tasks, or the two halves of
+/// [`split`](TcpStream::split), may use one connection.
+#[derive(Debug)]
+pub struct TcpStream(Async<mio::net::TcpStream>);
+
+impl TcpStream {
+    /// Connects to the first of the addresses that answers.
+    ///
+    /// # Errors
+    ///
+    /// That of the last address: `ConnectionRefused`, say. `InvalidInput` for what is no address.
+    ///
+    /// # Panics
+    ///
+    /// Outside of `block_on`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the socket.
+    pub async fn connect(addr: impl ToSocketAddrs) -> io::Result<TcpStream> {
+        first_that_works(addr, async |addr| {
+            let stream = TcpStream(Async::new(mio::net::TcpStream::connect(addr)?)?);
+            poll_fn(|cx| stream.poll_connected(cx)).await?;
+            Ok(stream)
+        })
+        .await
+    }
+
+    /// "Writable" is only a hint that the connection may be there. It is, when the socket holds no
+    /// error and knows its peer.
+    fn poll_connected(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let socket = self.0.get_ref();
+        self.0.poll_write_as("connect", cx, || {
+            if let Some(error) = socket.take_error()? {
+                return Err(error);
+            }
+            match socket.peer_addr() {
+                Err(error) if error.kind() == ErrorKind::NotConnected => {
+                    Err(ErrorKind::WouldBlock.into())
+                }
+                peer => peer.map(drop),
+            }
+        })
+    }
+
+    /// Takes over a connection of std, and makes it non-blocking.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    ///
+    /// # Panics
+    ///
+    /// Outside of `block_on`.
+    #[track_caller]
+    pub fn from_std(stream: net::TcpStream) -> io::Result<TcpStream> {
+        stream.set_nonblocking(true)?;
+        Async::new(mio::net::TcpStream::from_std(stream)).map(TcpStream)
+    }
+
+    /// Gives the connection back as std's. It stays non-blocking.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn into_std(self) -> io::Result<net::TcpStream> {
+        Ok(OwnedFd::from(self.0.into_inner()?).into())
+    }
+
+    /// Splits it into a half to read and a half to write, which borrow it.
+    pub fn split(&mut self) -> (ReadHalf<'_, TcpStream>, WriteHalf<'_, TcpStream>) {
+        split::borrowed(self)
+    }
+
+    /// Splits it into two halves that may live in two tasks. Dropping the write half shuts down
+    /// writing, so the peer sees an end-of-file.
+    pub fn into_split(self) -> (OwnedReadHalf<TcpStream>, OwnedWriteHalf<TcpStream>) {
+        split::owned(self)
+    }
+
+    /// Reads without taking: the next read gives the same bytes again.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is moved, so nothing can be lost.
+    pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        poll_fn(|cx| self.0.poll_read_as("peek", cx, || self.0.get_ref().peek(buf))).await
+    }
+
+    /// Shuts down reading, writing or both.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected`, if the peer has reset the connection already.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.0.get_ref().shutdown(how)
+    }
+
+    /// The address of this end.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.get_ref().local_addr()
+    }
+
+    /// The address of the other end.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected`, if the peer has reset the connection already.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.0.get_ref().peer_addr()
+    }
+
+    /// Whether small writes are sent at once, instead of being collected (Nagle's algorithm).
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn nodelay(&self) -> io::Result<bool> {
+        self.0.get_ref().nodelay()
+    }
+
+    /// Sends small writes at once, or collects them.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.0.get_ref().set_nodelay(nodelay)
+    }
+
+    /// The time to live of packets, in hops.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn ttl(&self) -> io::Result<u32> {
+        self.0.get_ref().ttl()
+    }
+
+    /// Sets the time to live of packets, in hops.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.0.get_ref().set_ttl(ttl)
+    }
+
+    /// Takes the error that is pending on the socket.
+    ///
+    /// # Errors
+    ///
+    /// When even that cannot be learned.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.0.get_ref().take_error()
+    }
+}
+
+impl AsFd for TcpStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.get_ref().as_fd()
+    }
+}
+
+impl Shut for TcpStream {
+    fn shut_write(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+impl AsyncRead for &TcpStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let (source, mut socket) = (self.0.source(), self.0.get_ref());
+        source.poll_transfer(&source.read, "read", buf.len(), cx, || socket.read(buf))
+    }
+
+    fn poll_read_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let (source, mut socket) = (self.0.source(), self.0.get_ref());
+        let length = bufs.iter().map(|buf| buf.len()).sum();
+        source.poll_transfer(&source.read, "readv", length, cx, || socket.read_vectored(bufs))
+    }
+}
+
+impl AsyncWrite for &TcpStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let (source, mut socket) = (self.0.source(), self.0.get_ref());
+        source.poll_transfer(&source.write, "write", buf.len(), cx, || socket.write(buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let (source, mut socket) = (self.0.source(), self.0.get_ref());
+        let length = bufs.iter().map(|buf| buf.len()).sum();
+        source.poll_transfer(&source.write, "writev", length, cx, || socket.write_vectored(bufs))
+    }
+
+    /// The kernel sends by itself: there is nothing to flush.
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Shuts down writing. What the peer has reset is closed already, and that is no error.
+    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(split::shut_write(*self))
+    }
+}
+
+impl AsyncRead for TcpStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_read(cx, buf)
+    }
+
+    fn poll_read_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_read_vectored(cx, bufs)
+    }
+}
+
+impl AsyncWrite for TcpStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_write_vectored(cx, bufs)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut &*self).poll_flush(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut &*self).poll_close(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(errno: Errno) -> AcceptError {
+        AcceptError::of(&io::Error::from_raw_os_error(errno.raw_os_error()))
+    }
+
+    #[test]
+    fn an_error_of_one_connection_does_not_end_the_listener() {
+        let errors = [
+            Errno::CONNABORTED,
+            Errno::PROTO,
+            Errno::NETDOWN,
+            Errno::PERM,
+            Errno::HOSTUNREACH,
+            Errno::TIMEDOUT,
+            Errno::CONNRESET,
+        ];
+        assert!(errors.into_iter().all(|errno| class(errno) == AcceptError::Connection));
+    }
+
+    #[test]
+    fn a_shortage_makes_the_listener_pause() {
+        let errors = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+        assert!(errors.into_iter().all(|errno| class(errno) == AcceptError::Shortage));
+    }
+
+    #[test]
+    fn a_broken_listener_is_told() {
+        let errors = [Errno::BADF, Errno::INVAL, Errno::NOTSOCK];
+        assert!(errors.into_iter().all(|errno| class(errno) == AcceptError::Listener));
+    }
+}

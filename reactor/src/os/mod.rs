@@ -1,0 +1,3 @@
+//! What the operating system offers besides sockets.
+
+pub mod signal;

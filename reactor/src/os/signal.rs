@@ -1,0 +1,122 @@
+//! Signals, as a stream: [`Signal`] and [`ctrl_c`].
+//!
+//! A signal handler may do next to nothing, and wakers are far beyond that. So the handler, which
+//! is signal-hook's, writes one byte into a pipe; the other end is a source like any other.
+
+use std::future::poll_fn;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures_core::Stream;
+use log::debug;
+use mio::Interest;
+use mio::net::UnixStream;
+use signal_hook::SigId;
+use signal_hook::consts::{FORBIDDEN, SIGINT};
+use signal_hook::low_level::{pipe, unregister};
+
+use crate::Async;
+
+/// A stream of the arrivals of one signal.
+///
+/// Each `Signal` has a pipe of its own: several may watch the same signal, each sees it, and
+/// dropping one does not disturb the others. Arrivals between two polls are told as one, as the
+/// kernel itself does.
+///
+/// A signal that was watched once never kills the process again, also after this is dropped.
+///
+/// # Examples
+///
+/// ```
+/// use reactor::signal::Signal;
+/// use signal_hook::consts::SIGUSR1;
+/// use signal_hook::low_level::raise;
+///
+/// # fn main() -> std::io::Result<()> {
+/// executor::block_on(async {
+///     let mut signal = Signal::new(SIGUSR1)?;
+///     raise(SIGUSR1)?;
+///     signal.recv().await
+/// })
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Signal {
+    pipe: Async<UnixStream>,
+    id: SigId,
+}
+
+impl Signal {
+    /// Begins to watch a signal, by its number.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for signals that cannot be caught or must not be, such as SIGKILL or
+    /// SIGSEGV; else what the operating system says.
+    ///
+    /// # Panics
+    ///
+    /// Outside of `block_on`.
+    #[track_caller]
+    pub fn new(signal: i32) -> io::Result<Signal> {
+        if FORBIDDEN.contains(&signal) {
+            let text = format!("signal {signal} cannot be caught");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        let (ours, handlers) = UnixStream::pair()?;
+        let pipe = Async::with_interest(ours, Interest::READABLE)?;
+        // Non-blocking: a full pipe already tells what the byte that it refuses would tell.
+        let id = pipe::register(signal, OwnedFd::from(handlers))?;
+        Ok(Signal { pipe, id })
+    }
+
+    /// Waits for the next arrival.
+    ///
+    /// # Errors
+    ///
+    /// When the reactor is gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// An arrival that nobody took stays.
+    pub async fn recv(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut bytes = [0; 64];
+        let mut pipe = self.pipe.get_ref();
+        let arrivals = ready!(self.pipe.poll_read_as("signal", cx, || pipe.read(&mut bytes)))?;
+        debug!(arrivals; "signal");
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Stream for Signal {
+    type Item = io::Result<()>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<()>>> {
+        self.poll_recv(cx).map(Some)
+    }
+}
+
+impl Drop for Signal {
+    fn drop(&mut self) {
+        unregister(self.id);
+    }
+}
+
+/// Waits for Ctrl-C, that is SIGINT. From the first poll on it no longer kills the process.
+///
+/// # Errors
+///
+/// As [`Signal::new`].
+///
+/// # Cancel safety
+///
+/// A signal that arrives after the future was dropped is lost; [`Signal`] keeps them.
+pub async fn ctrl_c() -> io::Result<()> {
+    Signal::new(SIGINT)?.recv().await
+}

@@ -1,0 +1,185 @@
+//! Blocking work on other threads: [`unblock`].
+//!
+//! Some calls cannot be told not to block: reading a file, looking up a name, a long computation.
+//! On the thread of the executor they would hold up every task, so a pool of threads makes them.
+//! For the task that waits, a finished job is one more event from the outside world: it comes
+//! back through [`Reactor::turn`] as any other.
+//!
+//! The pool is shared by all reactors of the process. Its threads are started when jobs come, at
+//! most [`MAX_THREADS`], and end after [`KEEP_ALIVE`] without one. When the process ends, jobs that
+//! still run are not waited for; a job that must finish is awaited before `main` returns.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
+use log::{trace, warn};
+
+use crate::Reactor;
+use crate::source::Source;
+
+/// Threads at most. Many more than cores, because a job may wait for another one.
+pub const MAX_THREADS: usize = 512;
+
+/// How long a thread waits for its next job: long enough to span a burst of file reads.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+type Job = Box<dyn FnOnce() + Send>;
+
+static POOL: Pool = Pool {
+    state: Mutex::new(State { jobs: VecDeque::new(), idle: 0, threads: 0 }),
+    work: Condvar::new(),
+};
+
+struct Pool {
+    state: Mutex<State>,
+    /// Signalled once for each job that an idle thread shall take.
+    work: Condvar,
+}
+
+struct State {
+    jobs: VecDeque<Job>,
+    /// Threads that wait for `work`.
+    idle: usize,
+    threads: usize,
+}
+
+/// Runs `f` on a thread of the blocking pool, and waits for its result.
+///
+/// Nothing happens before the first poll. If the system refuses to start the very first thread,
+/// `f` runs on the calling thread: late is better than never.
+///
+/// # Panics
+///
+/// With the panic of `f`, if it panics; and outside of `block_on`.
+///
+/// # Cancel safety
+///
+/// Dropping the future does not stop `f`; its result is dropped on the pool's thread.
+///
+/// # Examples
+///
+/// ```
+/// let sum = executor::block_on(reactor::blocking::unblock(|| (1..=100).sum::<u32>()));
+/// assert_eq!(sum, 5050);
+/// ```
+pub async fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
+    let registration = Registration::new();
+    let (sender, result) = bounded(1);
+    let (key, finisher) = (registration.source.key, registration.reactor.finisher());
+    POOL.submit(Box::new(move || {
+        let result = catch_unwind(AssertUnwindSafe(f));
+        trace!(source = key, ok = result.is_ok(); "job done");
+        // Refused when nobody waits any more.
+        let _ = sender.send(result);
+        finisher.finish(key);
+    }));
+    trace!(source = key; "job submitted");
+
+    let source = &registration.source;
+    let result = poll_fn(|cx| {
+        source.poll_io(&source.read, "unblock", cx, || {
+            result.try_recv().map_err(|_| io::Error::from(ErrorKind::WouldBlock))
+        })
+    });
+    match result.await {
+        Ok(Ok(value)) => value,
+        Ok(Err(panic)) => resume_unwind(panic),
+        Err(gone) => panic!("cannot wait for a blocking job: {gone}"),
+    }
+}
+
+/// A source without a descriptor, for as long as somebody waits for the job.
+///
+/// A job that ends later reports a key that is free again or has a new owner; for that one it is
+/// a false hint of readiness, and harmless.
+struct Registration {
+    reactor: Rc<Reactor>,
+    source: Rc<Source>,
+}
+
+impl Registration {
+    fn new() -> Registration {
+        let reactor = Reactor::current();
+        let source = reactor.add_source();
+        Registration { reactor, source }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.reactor.remove_source(self.source.key);
+    }
+}
+
+impl Pool {
+    /// No panic can happen under the lock: jobs run outside of it.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn submit(&'static self, job: Job) {
+        let mut state = self.lock();
+        state.jobs.push_back(job);
+        // Every idle thread is already promised to one of the jobs before this one, unless there
+        // are more of them than jobs.
+        if state.jobs.len() <= state.idle {
+            self.work.notify_one();
+        } else if state.threads < MAX_THREADS {
+            state.threads += 1;
+            drop(state);
+            self.start_thread();
+        }
+    }
+
+    fn start_thread(&'static self) {
+        let started = thread::Builder::new().name("blocking".into()).spawn(|| self.run());
+        let Err(error) = started else { return };
+        warn!("cannot start a thread for blocking work: {error}");
+        let mut state = self.lock();
+        state.threads -= 1;
+        // With other threads alive, the job waits for one of them.
+        let stranded = if state.threads == 0 { state.jobs.pop_front() } else { None };
+        drop(state);
+        if let Some(job) = stranded {
+            run(job);
+        }
+    }
+
+    /// One thread of the pool.
+    fn run(&self) {
+        let mut state = self.lock();
+        loop {
+            while let Some(job) = state.jobs.pop_front() {
+                drop(state);
+                run(job);
+                state = self.lock();
+            }
+            state.idle += 1;
+            let idle = |state: &mut State| state.jobs.is_empty();
+            let waited = self.work.wait_timeout_while(state, KEEP_ALIVE, idle);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.idle -= 1;
+            if state.jobs.is_empty() {
+                state.threads -= 1;
+                return;
+            }
+        }
+    }
+}
+
+/// Runs one job. A job catches the panic of what it runs, but a result that nobody waits for is
+/// dropped here, and that may panic too.
+fn run(job: Job) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(job)) {
+        warn!("a result of a blocking job panicked when it was dropped");
+        // Its destructor could panic again, and end the thread.
+        std::mem::forget(panic);
+    }
+}

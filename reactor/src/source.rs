@@ -1,0 +1,235 @@
+//! One source of events, and the one place where `WouldBlock` becomes a promise to wake.
+//!
+//! A *source* is what the kernel watches for us: a socket, a pipe, a signal's pipe. For each of
+//! its two directions it caches what the kernel last said (`ready`) and keeps the wakers of the
+//! tasks that wait.
+//!
+//! Called by: every operation of every socket, through [`Source::poll_io`]; and by
+//! [`Reactor::turn`](crate::Reactor::turn), through [`Source::deliver`].
+//!
+//! Invariant: a task that was told `Pending` has its waker here, and the event that ends its wait
+//! has not been delivered yet.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, ErrorKind};
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker, ready};
+
+use log::trace;
+use mio::event::Event;
+
+use crate::budget;
+use crate::reactor::Reactor;
+
+/// What the reactor knows of one registered object.
+pub(crate) struct Source {
+    /// The place in the reactor's slab, and the token that the kernel hands back with each event.
+    pub(crate) key: usize,
+    pub(crate) read: Direction,
+    pub(crate) write: Direction,
+    /// Weak: the executor owns the reactor. A socket that outlives it gets an error, not a hang.
+    reactor: Weak<Reactor>,
+}
+
+/// One direction of a source: reading and writing never share a flag or a waker.
+pub(crate) struct Direction {
+    name: &'static str,
+
+    /// The kernel may have something for us: try before waiting.
+    ///
+    /// Set at the start, and by `turn` for each event. Cleared only by the operation that learned
+    /// that there is nothing more. It is a hint: a false `true` costs one failed call.
+    ready: Cell<bool>,
+
+    /// A short transfer proves nothing here: go on until `WouldBlock`.
+    ///
+    /// Set by `turn` with the end of the stream, an error or urgent data, and never cleared: each
+    /// of these makes a read stop short although more waits behind it, and no further event
+    /// would tell of it.
+    drain: Cell<bool>,
+
+    waiters: RefCell<Waiters>,
+}
+
+/// The wakers of the tasks that wait for one direction, in the order of their coming.
+struct Waiters {
+    /// Nearly always there is but one, and it costs no allocation.
+    first: Option<Waker>,
+    rest: Vec<Waker>,
+    /// More waiters than this are suspected to be leftovers of operations that were dropped.
+    limit: usize,
+    /// The turn that last woke them all.
+    emptied_in: u64,
+}
+
+/// The smallest [`Waiters::limit`].
+const LIMIT: usize = 32;
+
+impl Source {
+    pub(crate) fn new(key: usize, reactor: Weak<Reactor>) -> Source {
+        Source { key, read: Direction::new("read"), write: Direction::new("write"), reactor }
+    }
+
+    /// The reactor, as long as its executor lives.
+    pub(crate) fn reactor(&self) -> Option<Rc<Reactor>> {
+        self.reactor.upgrade()
+    }
+
+    /// Tries the operation; when it would block, keeps the waker and returns `Pending`.
+    ///
+    /// This is the only place of the runtime that handles `WouldBlock`, and the only one that
+    /// retries what a signal interrupted.
+    pub(crate) fn poll_io<T>(
+        &self,
+        direction: &Direction,
+        operation: &'static str,
+        cx: &mut Context<'_>,
+        mut attempt: impl FnMut() -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        while direction.ready.get() {
+            ready!(budget::spend(cx));
+            match attempt() {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    // Could an event slip in between the failed call and this line, and be
+                    // erased by it? No: events are delivered by `turn`, on this very thread,
+                    // and the thread is here. An edge that the kernel saw since waits in epoll.
+                    direction.ready.set(false);
+                    trace!(source = self.key, direction = direction.name, operation; "would block");
+                    budget::refund();
+                    self.count_would_block();
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                result => {
+                    trace!(source = self.key, direction = direction.name, operation, ok = result.is_ok(); "tried");
+                    return Poll::Ready(result);
+                }
+            }
+        }
+        self.store(direction, cx.waker())
+    }
+
+    /// [`poll_io`](Source::poll_io) for bytes of a TCP stream, where a short transfer is an answer.
+    ///
+    /// The kernel gave less than was asked for, so its buffer is empty (or full, when writing):
+    /// the next call would block. Not making it saves one system call in every message.
+    pub(crate) fn poll_transfer(
+        &self,
+        direction: &Direction,
+        operation: &'static str,
+        length: usize,
+        cx: &mut Context<'_>,
+        attempt: impl FnMut() -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let bytes = ready!(self.poll_io(direction, operation, cx, attempt))?;
+        trace!(source = self.key, direction = direction.name, operation, bytes, length; "moved");
+        // Bytes that arrive after this transfer, or an end-of-file, are a new edge: the next turn
+        // delivers it. What came *with* these bytes is no new edge, and for that there is `drain`.
+        if 0 < bytes && bytes < length && !direction.drain.get() {
+            direction.ready.set(false);
+            trace!(source = self.key, direction = direction.name; "short");
+        }
+        Poll::Ready(Ok(bytes))
+    }
+
+    fn count_would_block(&self) {
+        if let Some(reactor) = self.reactor() {
+            reactor.counters.would_blocks.add(1);
+        }
+    }
+
+    /// Leaves the waker with this source: from now on an event can bring the task back.
+    fn store<T>(&self, direction: &Direction, waker: &Waker) -> Poll<io::Result<T>> {
+        let Some(reactor) = self.reactor() else {
+            return Poll::Ready(Err(io::Error::other("the reactor of this source is gone")));
+        };
+        reactor.counters.waits.add(1);
+        if direction.waiters.borrow().contains(waker) {
+            return Poll::Pending;
+        }
+        // Cloning runs the waker's own code: nothing may be borrowed here.
+        let kept = waker.clone();
+        let crowded = direction.waiters.borrow_mut().push(kept, reactor.counters.turns.get());
+        trace!(source = self.key, direction = direction.name, waker:? = waker.data(); "store");
+        if crowded {
+            reactor.sweep_next_turn(self.key);
+        }
+        Poll::Pending
+    }
+
+    /// Notes what the kernel said, and moves the waiters that it concerns into `woken`.
+    pub(crate) fn deliver(&self, event: &Event, turn: u64, woken: &mut Vec<Waker>) {
+        // A peer that hung up, or an error, may come without `readable` or `writable`, and ends
+        // the wait of both sides all the same: the operation itself will say what happened.
+        let error = event.is_error();
+        let urgent = event.is_priority();
+        if event.is_readable() || event.is_read_closed() || urgent || error {
+            self.read.wake(event.is_read_closed() || urgent || error, turn, woken);
+        }
+        if event.is_writable() || event.is_write_closed() || error {
+            self.write.wake(event.is_write_closed() || error, turn, woken);
+        }
+    }
+
+    /// Notes that a job of the blocking pool has finished: its result can be read.
+    pub(crate) fn deliver_finished(&self, turn: u64, woken: &mut Vec<Waker>) {
+        self.read.wake(false, turn, woken);
+    }
+
+    /// Moves all waiters into `woken`: those that still wait will come back.
+    pub(crate) fn sweep(&self, turn: u64, woken: &mut Vec<Waker>) {
+        self.read.waiters.borrow_mut().take(turn, woken);
+        self.write.waiters.borrow_mut().take(turn, woken);
+    }
+}
+
+impl Direction {
+    fn new(name: &'static str) -> Direction {
+        let waiters = Waiters { first: None, rest: Vec::new(), limit: LIMIT, emptied_in: 0 };
+        Direction {
+            name,
+            ready: Cell::new(true),
+            drain: Cell::new(false),
+            waiters: RefCell::new(waiters),
+        }
+    }
+
+    fn wake(&self, drain: bool, turn: u64, woken: &mut Vec<Waker>) {
+        self.ready.set(true);
+        self.drain.set(self.drain.get() || drain);
+        self.waiters.borrow_mut().take(turn, woken);
+    }
+}
+
+impl Waiters {
+    fn contains(&self, waker: &Waker) -> bool {
+        self.first.iter().chain(&self.rest).any(|kept| kept.will_wake(waker))
+    }
+
+    /// Adds a waiter, and tells whether it is time to ask who is still there.
+    ///
+    /// A future that is dropped while it waits leaves its waker behind, and a silent source would
+    /// collect them for ever. So when there are suspiciously many, the next turn wakes them all,
+    /// and those that still wait come back. In the round after that the limit grows with them,
+    /// else ten thousand honest waiters would be swept at every turn.
+    fn push(&mut self, waker: Waker, turn: u64) -> bool {
+        if self.first.is_none() && self.rest.is_empty() {
+            self.first = Some(waker);
+            return false;
+        }
+        self.rest.push(waker);
+        let crowded = self.rest.len() == self.limit;
+        if crowded && self.emptied_in == turn {
+            self.limit *= 2;
+            return false;
+        }
+        crowded
+    }
+
+    fn take(&mut self, turn: u64, woken: &mut Vec<Waker>) {
+        woken.extend(self.first.take());
+        // Not `append`: it would keep the room of the largest crowd that ever waited here.
+        woken.extend(std::mem::take(&mut self.rest));
+        self.limit = LIMIT;
+        self.emptied_in = turn;
+    }
+}

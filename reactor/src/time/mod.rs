@@ -1,0 +1,236 @@
+//! Timers: [`sleep`], [`interval`] and [`timeout`].
+//!
+//! A timer is a waker and a deadline. The reactor waits no longer than until the nearest
+//! deadline, and wakes what is due after each wait: the precision is that of `epoll_wait`, a
+//! millisecond, and never too early.
+
+use std::error::Error;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use futures_core::Stream;
+use log::trace;
+
+use crate::Reactor;
+use crate::timer::TimerKey;
+
+/// Waits for `duration`. Zero is over at once; what lies beyond the clock's end never comes.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// executor::block_on(async {
+///     let before = Instant::now();
+///     reactor::time::sleep(Duration::from_millis(5)).await;
+///     assert!(before.elapsed() >= Duration::from_millis(5));
+/// });
+/// ```
+pub fn sleep(duration: Duration) -> Sleep {
+    Sleep { deadline: Instant::now().checked_add(duration), timer: None }
+}
+
+/// Waits until `deadline`.
+pub fn sleep_until(deadline: Instant) -> Sleep {
+    Sleep { deadline: Some(deadline), timer: None }
+}
+
+/// The future of [`sleep`] and [`sleep_until`].
+///
+/// Dropping it drops its timer. Polling it after its end says that it is over, again.
+///
+/// # Panics
+///
+/// When it is first polled outside of `block_on`.
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Sleep {
+    /// `None`: beyond the end of the clock, so never.
+    deadline: Option<Instant>,
+    /// Set by the first poll that has to wait.
+    timer: Option<(Weak<Reactor>, TimerKey)>,
+}
+
+impl Sleep {
+    /// When it will be over; `None`, if never.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    fn remove_timer(&mut self) {
+        let Some((reactor, key)) = self.timer.take() else { return };
+        let Some(reactor) = reactor.upgrade() else { return };
+        let waker = reactor.timers().borrow_mut().remove(key);
+        if waker.is_some() {
+            trace!(waker:? = waker.as_ref().map(|waker| waker.data()); "timer dropped");
+        }
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = self.deadline else { return Poll::Pending };
+        let Some((reactor, key)) = &self.timer else {
+            if deadline <= Instant::now() {
+                return Poll::Ready(());
+            }
+            let reactor = Reactor::current();
+            let waker = cx.waker().clone();
+            let key = reactor.timers().borrow_mut().set(deadline, waker);
+            trace!(waker:? = cx.waker().data(), deadline:? = deadline; "timer set");
+            self.timer = Some((Rc::downgrade(&reactor), key));
+            return Poll::Pending;
+        };
+        let Some(reactor) = reactor.upgrade() else { return Poll::Pending };
+        // The clock of the last turn decides, as it does when the timer fires.
+        if deadline <= reactor.now() {
+            self.remove_timer();
+            return Poll::Ready(());
+        }
+        if !reactor.timers().borrow().will_wake(*key, cx.waker()) {
+            let waker = cx.waker().clone();
+            let old = reactor.timers().borrow_mut().replace(*key, waker);
+            drop(old);
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        self.remove_timer();
+    }
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sleep").field("deadline", &self.deadline).finish()
+    }
+}
+
+/// A stream that yields every `period`, for the first time after one period.
+///
+/// Ticks keep to the grid of the start: one that is taken late shifts no other. Those that were
+/// missed altogether are skipped, since whoever was too slow for one tick is not helped by ten.
+///
+/// # Panics
+///
+/// If `period` is zero.
+///
+/// # Examples
+///
+/// ```
+/// use futures_lite::StreamExt;
+/// use std::time::Duration;
+///
+/// executor::block_on(async {
+///     let mut ticks = reactor::time::interval(Duration::from_millis(2));
+///     let first = ticks.next().await.unwrap();
+///     assert_eq!(ticks.next().await.unwrap() - first, Duration::from_millis(2));
+/// });
+/// ```
+#[track_caller]
+pub fn interval(period: Duration) -> Interval {
+    assert!(!period.is_zero(), "the period of an interval must not be zero");
+    Interval { period, sleep: sleep(period) }
+}
+
+/// The stream of [`interval`]; its items are the moments at which the ticks were due.
+#[derive(Debug)]
+#[must_use = "streams do nothing unless they are polled"]
+pub struct Interval {
+    period: Duration,
+    sleep: Sleep,
+}
+
+impl Interval {
+    /// Waits for the next tick.
+    ///
+    /// # Cancel safety
+    ///
+    /// A tick that nobody took stays.
+    pub async fn tick(&mut self) -> Instant {
+        poll_fn(|cx| self.poll_tick(cx)).await
+    }
+
+    fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Instant> {
+        ready!(Pin::new(&mut self.sleep).poll(cx));
+        let due = self.sleep.deadline.expect("a sleep without a deadline never ends");
+        self.sleep = Sleep { deadline: self.following(due, Instant::now()), timer: None };
+        Poll::Ready(due)
+    }
+
+    /// The first tick of the grid after both `due` and `now`.
+    fn following(&self, due: Instant, now: Instant) -> Option<Instant> {
+        let next = due.checked_add(self.period)?;
+        let late = now.saturating_duration_since(next);
+        if late < self.period {
+            return Some(next);
+        }
+        let rest = self.period.as_nanos() - late.as_nanos() % self.period.as_nanos();
+        // Longer periods than 584 years are missed by nobody.
+        now.checked_add(Duration::from_nanos(u64::try_from(rest).unwrap_or(u64::MAX)))
+    }
+}
+
+impl Stream for Interval {
+    type Item = Instant;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Instant>> {
+        self.poll_tick(cx).map(Some)
+    }
+}
+
+/// Waits for `future`, but no longer than `duration`. The future has the first word: one that is
+/// ready at once wins against a time of zero.
+///
+/// # Errors
+///
+/// [`Elapsed`], when the time is over first; the future is dropped then.
+///
+/// # Examples
+///
+/// ```
+/// use reactor::time::timeout;
+/// use std::future::{pending, ready};
+/// use std::time::Duration;
+///
+/// executor::block_on(async {
+///     assert_eq!(timeout(Duration::ZERO, ready(1)).await, Ok(1));
+///     assert!(timeout(Duration::from_millis(1), pending::<()>()).await.is_err());
+/// });
+/// ```
+pub async fn timeout<F: Future>(duration: Duration, future: F) -> Result<F::Output, Elapsed> {
+    let mut sleep = sleep(duration);
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Ok(output)),
+        Poll::Pending => Pin::new(&mut sleep).poll(cx).map(|()| Err(Elapsed(()))),
+    })
+    .await
+}
+
+/// The time of a [`timeout`] is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elapsed(());
+
+impl fmt::Display for Elapsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("deadline has elapsed")
+    }
+}
+
+impl Error for Elapsed {}
+
+impl From<Elapsed> for io::Error {
+    fn from(elapsed: Elapsed) -> io::Error {
+        io::Error::new(io::ErrorKind::TimedOut, elapsed)
+    }
+}
