@@ -1,0 +1,79 @@
+//! What the tests share: a deadline on all that can hang, sockets on the loopback, wakers that
+//! count, and the records that the runtime emits.
+
+pub mod records;
+pub mod wakers;
+
+use std::any::Any;
+use std::future::Future;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use reactor::net::{TcpListener, TcpStream};
+
+/// How long a test may take before it counts as hanging. Far beyond what any of them needs, also
+/// on a busy machine.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Runs a test on a thread of its own, and fails it if it hangs.
+///
+/// # Panics
+///
+/// With the panic of `test`, or when [`DEADLINE`] has passed.
+#[track_caller]
+pub fn within_deadline<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = channel();
+    // Named as the test, so that its panic is told under that name.
+    let name = thread::current().name().unwrap_or("test").to_owned();
+    let body = move || drop(sender.send(catch_unwind(AssertUnwindSafe(test))));
+    thread::Builder::new().name(name).spawn(body).expect("a thread for the test");
+    let result: Result<Result<T, Box<dyn Any + Send>>, _> = receiver.recv_timeout(DEADLINE);
+    match result {
+        Ok(Ok(value)) => value,
+        Ok(Err(panic)) => resume_unwind(panic),
+        Err(RecvTimeoutError::Timeout) => panic!("the test hangs"),
+        Err(RecvTimeoutError::Disconnected) => panic!("the test's thread has gone"),
+    }
+}
+
+/// Runs an async test with [`executor::block_on`], within the deadline.
+///
+/// # Panics
+///
+/// As [`within_deadline`].
+#[track_caller]
+pub fn run<F>(test: impl FnOnce() -> F + Send + 'static) -> F::Output
+where
+    F: Future,
+    F::Output: Send + 'static,
+{
+    within_deadline(|| executor::block_on(test()))
+}
+
+/// Two ends of one TCP connection over the loopback.
+///
+/// # Errors
+///
+/// What the system says.
+pub async fn tcp_pair() -> io::Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let client = TcpStream::connect(listener.local_addr()?).await?;
+    let (server, _) = listener.accept().await?;
+    Ok((client, server))
+}
+
+/// One end for the runtime, and the other as std's blocking socket, for a peer that acts from
+/// outside.
+///
+/// # Errors
+///
+/// What the system says.
+pub async fn tcp_pair_with_std() -> io::Result<(TcpStream, std::net::TcpStream)> {
+    let (ours, theirs) = tcp_pair().await?;
+    let theirs = theirs.into_std()?;
+    theirs.set_nonblocking(false)?;
+    Ok((ours, theirs))
+}

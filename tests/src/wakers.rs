@@ -1,0 +1,49 @@
+//! Wakers that tell what was done to them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Wake, Waker};
+
+/// Counts its wakes.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicUsize);
+
+impl Counter {
+    /// A counter, and a waker that adds to it.
+    pub fn with_waker() -> (Arc<Counter>, Waker) {
+        let counter = Arc::new(Counter::default());
+        (counter.clone(), Waker::from(counter))
+    }
+
+    /// Wakes so far.
+    pub fn wakes(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Wake for Counter {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A waker that runs a function: foreign code, in the middle of the runtime.
+pub fn waker_fn(wake: impl Fn() + Send + Sync + 'static) -> Waker {
+    struct Function<F>(F);
+
+    impl<F: Fn() + Send + Sync> Wake for Function<F> {
+        fn wake(self: Arc<Self>) {
+            (self.0)();
+        }
+
+        fn wake_by_ref(self: &Arc<Self>) {
+            (self.0)();
+        }
+    }
+
+    Waker::from(Arc::new(Function(wake)))
+}
