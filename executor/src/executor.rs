@@ -130,13 +130,34 @@ pub(crate) struct Core {
     /// Since when there has been nothing to do, if the thread spins.
     idle_since: Cell<Option<Instant>>,
     spawned: Cell<u64>,
-    metrics: RefCell<Metrics>,
+    polls: Cell<u64>,
+    spurious_polls: Cell<u64>,
+    remote_wakes: Cell<u64>,
+    notifications: Cell<u64>,
+    /// Tasks that have not finished.
+    unfinished: Cell<u64>,
 }
 
 struct Slot {
     header: Arc<Header>,
     polls: u64,
     body: Body,
+}
+
+/// Which poll it is that follows.
+struct PollOf {
+    task: u64,
+    /// Not the task's first.
+    again: bool,
+}
+
+impl Slot {
+    /// The key was popped: clears the flag, for a poll.
+    fn begin(&mut self) -> PollOf {
+        self.header.begin();
+        self.polls += 1;
+        PollOf { task: self.header.number, again: self.polls > 1 }
+    }
 }
 
 /// Where the future of a task is.
@@ -191,7 +212,11 @@ impl Executor {
                 spin: Cell::new(Duration::ZERO),
                 idle_since: Cell::new(None),
                 spawned: Cell::new(0),
-                metrics: RefCell::default(),
+                polls: Cell::new(0),
+                spurious_polls: Cell::new(0),
+                remote_wakes: Cell::new(0),
+                notifications: Cell::new(0),
+                unfinished: Cell::new(0),
             }),
         })
     }
@@ -278,14 +303,18 @@ impl Executor {
 
     /// What was counted so far.
     pub fn metrics(&self) -> Metrics {
-        let reactor = self.core.reactor.metrics();
-        let counted = *self.core.metrics.borrow();
+        let core = &self.core;
+        let reactor = core.reactor.metrics();
         Metrics {
-            wakes: self.core.queue.pushed() + counted.remote_wakes,
+            polls: core.polls.get(),
+            spurious_polls: core.spurious_polls.get(),
+            wakes: core.queue.pushed() + core.remote_wakes.get(),
+            remote_wakes: core.remote_wakes.get(),
+            notifications: core.notifications.get(),
             turns: reactor.turns,
             events: reactor.events,
             would_blocks: reactor.would_blocks,
-            ..counted
+            tasks: core.unfinished.get(),
         }
     }
 
@@ -363,7 +392,7 @@ impl Core {
     fn add_slot(&self, name: &'static str, place: &'static Location<'static>) -> Arc<Header> {
         let mut tasks = self.tasks.borrow_mut();
         let number = self.spawned.replace(self.spawned.get() + 1);
-        self.metrics.borrow_mut().tasks += 1;
+        add(&self.unfinished, 1);
         let inbox = self.queue.inbox().clone();
         let header = Arc::new(Header::new(tasks.vacant_key(), number, name, place, inbox));
         let body = Body::Running { aborted: false };
@@ -378,9 +407,9 @@ impl Core {
 
     /// Polls the task whose key was popped.
     fn run(&self, key: usize) {
-        let Some(mut task) = self.begin(key) else { return };
+        let Some((mut task, of)) = self.begin(key) else { return };
         // A panic ends this task, and nothing else.
-        let polled = catch_unwind(AssertUnwindSafe(|| self.poll(key, || task.as_mut().poll())));
+        let polled = catch_unwind(AssertUnwindSafe(|| self.poll(of, || task.as_mut().poll())));
         match polled {
             Ok(Poll::Ready(())) => self.end(key, task, End::Ready),
             Ok(Poll::Pending) => self.suspend(key, task),
@@ -390,37 +419,29 @@ impl Core {
 
     /// Takes the task out of its slot, for a poll. If the key was that of a task that has ended
     /// meanwhile, its slot is free now.
-    fn begin(&self, key: usize) -> Option<Pin<Box<dyn AnyTask>>> {
+    fn begin(&self, key: usize) -> Option<(Pin<Box<dyn AnyTask>>, PollOf)> {
         let mut tasks = self.tasks.borrow_mut();
         let slot = &mut tasks[key];
         match mem::replace(&mut slot.body, Body::Running { aborted: false }) {
-            Body::Waiting(task) => Some(task),
+            Body::Waiting(task) => Some((task, slot.begin())),
             Body::Running { .. } => unreachable!("a task is not polled from within itself"),
             Body::Done => {
-                let slot = tasks.remove(key);
-                drop(tasks);
-                drop(slot);
+                tasks.remove(key);
                 None
             }
         }
     }
 
-    /// One poll, of a task or of the future of `block_on`: the flag, the budget, the counts.
-    fn poll<T>(&self, key: usize, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
-        let (number, again) = {
-            let slot = &mut self.tasks.borrow_mut()[key];
-            slot.header.begin();
-            slot.polls += 1;
-            (slot.header.number, slot.polls > 1)
-        };
-        trace!(task = number; "poll");
+    /// One poll, of a task or of the future of `block_on`: with a budget, and counted.
+    fn poll<T>(&self, of: PollOf, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+        trace!(task = of.task; "poll");
         let waits = self.reactor.metrics().waits;
         let budget = budget::enter();
         let polled = poll();
-        let waited = polled.is_pending() && self.reactor.metrics().waits > waits;
-        let mut metrics = self.metrics.borrow_mut();
-        metrics.polls += 1;
-        metrics.spurious_polls += u64::from(again && waited && budget.spent() == 0);
+        add(&self.polls, 1);
+        if of.again && polled.is_pending() && budget.spent() == 0 {
+            add(&self.spurious_polls, u64::from(self.reactor.metrics().waits > waits));
+        }
         polled
     }
 
@@ -462,7 +483,7 @@ impl Core {
 
     /// Frees the slot; or, if its key is still out, leaves the tombstone for whoever pops it.
     fn end_slot(&self, key: usize) {
-        self.metrics.borrow_mut().tasks -= 1;
+        self.unfinished.set(self.unfinished.get() - 1);
         let mut tasks = self.tasks.borrow_mut();
         let slot = &mut tasks[key];
         slot.body = Body::Done;
@@ -505,9 +526,8 @@ impl Core {
             }
         });
         if let Some(keys) = keys {
-            let mut metrics = self.metrics.borrow_mut();
-            metrics.notifications += 1;
-            metrics.remote_wakes += keys;
+            add(&self.notifications, 1);
+            add(&self.remote_wakes, keys);
         }
     }
 
@@ -523,6 +543,10 @@ impl Core {
         self.idle_since.set(Some(since));
         now.duration_since(since) < spin
     }
+}
+
+fn add(counter: &Cell<u64>, n: u64) {
+    counter.set(counter.get() + n);
 }
 
 /// The slot of the future given to `block_on`, which itself stays on the stack. It obeys the same
@@ -541,8 +565,8 @@ impl<'a> Main<'a> {
     }
 
     fn poll<F: Future>(&self, future: Pin<&mut F>) -> Poll<F::Output> {
-        let polled =
-            self.core.poll(self.header.key, || future.poll(&mut Context::from_waker(&self.waker)));
+        let of = self.core.tasks.borrow_mut()[self.header.key].begin();
+        let polled = self.core.poll(of, || future.poll(&mut Context::from_waker(&self.waker)));
         if polled.is_pending() {
             trace!(task = self.header.number; "pending");
             // One reference is the slot's, one is here, and one is that of the waker.

@@ -12,6 +12,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind};
+use std::mem;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -55,10 +56,11 @@ pub(crate) struct Direction {
 struct Waiters {
     /// Nearly always there is but one, and it costs no allocation.
     first: Option<Waker>,
+    /// Empty, if there is no first.
     rest: Vec<Waker>,
     /// More waiters than this are suspected to be leftovers of operations that were dropped.
     limit: usize,
-    /// The turn that last woke them all.
+    /// The turn that last woke them all, when they were several.
     emptied_in: u64,
 }
 
@@ -161,12 +163,13 @@ impl Source {
         // A peer that hung up, or an error, may come without `readable` or `writable`, and ends
         // the wait of both sides all the same: the operation itself will say what happened.
         let error = event.is_error();
-        let urgent = event.is_priority();
-        if event.is_readable() || event.is_read_closed() || urgent || error {
-            self.read.wake(event.is_read_closed() || urgent || error, turn, woken);
+        let read_ends = event.is_read_closed() || event.is_priority() || error;
+        let write_ends = event.is_write_closed() || error;
+        if event.is_readable() || read_ends {
+            self.read.wake(read_ends, turn, woken);
         }
-        if event.is_writable() || event.is_write_closed() || error {
-            self.write.wake(event.is_write_closed() || error, turn, woken);
+        if event.is_writable() || write_ends {
+            self.write.wake(write_ends, turn, woken);
         }
     }
 
@@ -202,7 +205,8 @@ impl Direction {
 
 impl Waiters {
     fn contains(&self, waker: &Waker) -> bool {
-        self.first.iter().chain(&self.rest).any(|kept| kept.will_wake(waker))
+        let same = |kept: &Waker| kept.will_wake(waker);
+        self.first.as_ref().is_some_and(same) || self.rest.iter().any(same)
     }
 
     /// Adds a waiter, and tells whether it is time to ask who is still there.
@@ -212,7 +216,7 @@ impl Waiters {
     /// and those that still wait come back. In the round after that the limit grows with them,
     /// else ten thousand honest waiters would be swept at every turn.
     fn push(&mut self, waker: Waker, turn: u64) -> bool {
-        if self.first.is_none() && self.rest.is_empty() {
+        if self.first.is_none() {
             self.first = Some(waker);
             return false;
         }
@@ -225,11 +229,15 @@ impl Waiters {
         crowded
     }
 
+    #[inline]
     fn take(&mut self, turn: u64, woken: &mut Vec<Waker>) {
-        woken.extend(self.first.take());
-        // Not `append`: it would keep the room of the largest crowd that ever waited here.
-        woken.extend(std::mem::take(&mut self.rest));
-        self.limit = LIMIT;
-        self.emptied_in = turn;
+        let Some(first) = self.first.take() else { return };
+        woken.push(first);
+        if !self.rest.is_empty() {
+            // Not `append`: it would keep the room of the largest crowd that ever waited here.
+            woken.extend(mem::take(&mut self.rest));
+            self.limit = LIMIT;
+            self.emptied_in = turn;
+        }
     }
 }
