@@ -29,10 +29,17 @@ impl Workload {
 
     /// Sends one message on each connection, waits for all answers, and again: what the server
     /// sees is the same each time.
-    pub(crate) fn exchange_in_batches(self, to: SocketAddr, batches: usize) -> io::Result<()> {
+    pub(crate) fn exchange_in_batches(
+        self,
+        to: SocketAddr,
+        batches: usize,
+        run_server: impl Fn(bool) -> io::Result<()>,
+    ) -> io::Result<()> {
         let mut load = Load::connect(self, to)?;
         for batch in 1..=batches {
+            run_server(false)?;
             load.send_all()?;
+            run_server(true)?;
             while load.received() < batch * self.connections {
                 load.turn(false)?;
             }

@@ -18,6 +18,7 @@ use std::time::Duration;
 use std::{env, process};
 
 use load::Workload;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use servers::SERVERS;
 
@@ -72,7 +73,7 @@ fn throughput() -> Result<()> {
 /// Counts with callgrind: one run with few messages, one with many, and the difference between.
 fn instructions() -> Result<()> {
     let workload = Workload { name: "", connections: 50, bytes: 1024 };
-    let (few, many) = (200, 1200);
+    let (few, many) = (20, 220);
     println!("user instructions per message, 50 connections, 1 KiB");
     for (name, _) in SERVERS {
         let count = |batches| -> Result<u64> {
@@ -80,7 +81,7 @@ fn instructions() -> Result<()> {
             valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
             valgrind.arg(env::current_exe()?).stderr(Stdio::piped());
             let server = Server::start(valgrind, name)?;
-            workload.exchange_in_batches(server.address, batches)?;
+            workload.exchange_in_batches(server.address, batches, |run| server.run(run))?;
             server.instructions()
         };
         let messages = (many - few) * workload.connections;
@@ -110,10 +111,20 @@ impl Server {
         Ok(Server { process, address })
     }
 
+    /// Stops the server while the load sends, so that it finds all messages at once, and lets it
+    /// run again: each batch is then the same work.
+    fn run(&self, run: bool) -> Result<()> {
+        let id = Pid::from_child(&self.process);
+        kill_process(id, if run { Signal::CONT } else { Signal::STOP })?;
+        if !run {
+            waitpid(Some(id), WaitOptions::UNTRACED)?;
+        }
+        Ok(())
+    }
+
     /// Ends the server, and reads what valgrind has counted.
     fn instructions(mut self) -> Result<u64> {
-        let id = rustix::process::Pid::from_child(&self.process);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
+        kill_process(Pid::from_child(&self.process), Signal::TERM)?;
         let mut text = String::new();
         self.process
             .stderr

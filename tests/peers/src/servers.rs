@@ -1,5 +1,8 @@
 //! The same echo server on each runtime, as its own documentation would write it: one thread,
 //! one task for each connection, the runtime's own `copy` where it has one.
+//!
+//! All set `TCP_NODELAY`: else those that answer a message in several writes would wait 40 ms for
+//! a delayed acknowledgement, and the benchmark would measure that.
 
 use std::io::{self, Write};
 
@@ -25,6 +28,7 @@ fn ours() -> io::Result<()> {
         let mut incoming = listener.incoming();
         while let Some(stream) = incoming.next().await {
             let mut stream = stream?;
+            stream.set_nodelay(true)?;
             drop(executor::spawn(async move {
                 let (reader, writer) = stream.split();
                 reactor::io::copy(reader, writer).await
@@ -42,6 +46,7 @@ fn tokio() -> io::Result<()> {
         announce(listener.local_addr()?)?;
         loop {
             let (mut stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
             tokio::task::spawn_local(async move {
                 let (mut reader, mut writer) = stream.split();
                 tokio::io::copy(&mut reader, &mut writer).await
@@ -57,6 +62,7 @@ fn smol() -> io::Result<()> {
         announce(listener.local_addr()?)?;
         loop {
             let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
             executor.spawn(async move { smol::io::copy(stream.clone(), stream).await }).detach();
         }
     }))
@@ -71,6 +77,7 @@ fn monoio() -> io::Result<()> {
         announce(listener.local_addr()?)?;
         loop {
             let (mut stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
             monoio::spawn(async move {
                 // As monoio's own echo example: one buffer to and fro.
                 let mut buffer = Vec::with_capacity(8 * 1024);
@@ -102,10 +109,14 @@ fn mio() -> io::Result<()> {
     let mut events = Events::with_capacity(1024);
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        poll.poll(&mut events, None)?;
+        match poll.poll(&mut events, None) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            result => result?,
+        }
         for event in &events {
             if event.token() == Token(usize::MAX) {
                 while let Ok((mut stream, _)) = listener.accept() {
+                    stream.set_nodelay(true)?;
                     let token = Token(connections.len());
                     poll.registry().register(&mut stream, token, Interest::READABLE)?;
                     connections.push(stream);
