@@ -1,3 +1,5 @@
+#![doc = include_str!("../README.md")]
+
 //! `echod`: an echo server on the reactor and the executor.
 //!
 //! The server itself is `serve.rs`; around it are the command line, the limits, and a clean end.

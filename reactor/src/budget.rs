@@ -2,7 +2,7 @@
 //!
 //! A peer that always has more to say would keep its task inside one `poll` for ever: each read
 //! succeeds, so nothing ever returns `Pending`. The executor therefore sets a budget around each
-//! poll, and [`poll_io`](crate::source) spends one unit before each attempt.
+//! poll, and `poll_io` in `source.rs` spends one unit before each attempt.
 //!
 //! The budget lives in a thread-local, because it belongs to the poll in progress and not to any
 //! socket. It is unlimited until somebody sets it, so that a foreign executor, which would not
