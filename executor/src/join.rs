@@ -114,7 +114,8 @@ impl<F: Future> AnyTask for Task<F> {
             }
         };
         // Foreign code again: the waker of whoever awaits, and the output, if nobody does.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| join.finish(error))) {
+        // Hence `move`: the output is dropped with `join`, and that must be inside.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(move || join.finish(error))) {
             forget(panic);
         }
     }
@@ -144,7 +145,7 @@ impl<T> Join<T> {
         })
     }
 
-    fn finish(&self, error: Option<Cause>) {
+    fn finish(self: Rc<Self>, error: Option<Cause>) {
         if let Some(cause) = error {
             let Join { number, name, place, .. } = *self;
             self.result.set(Some(Err(JoinError { cause, number, name, place })));
@@ -188,7 +189,7 @@ impl<T> JoinHandle<T> {
         finished: Option<Finished>,
     ) -> JoinHandle<T> {
         let join = Join::new(finished, 0, name, place);
-        join.finish(Some(Cause::Cancelled));
+        join.clone().finish(Some(Cause::Cancelled));
         JoinHandle { join, core: Weak::new(), key: 0 }
     }
 
