@@ -514,7 +514,7 @@ impl Core {
     /// The second and third step of a round: events, then the inbox.
     fn park(&self, may_sleep: bool) {
         let idle = self.queue.len() == 0 && !self.queue.is_notified();
-        let sleep = idle && may_sleep && !self.spins(idle);
+        let sleep = idle && may_sleep && !self.spins();
         let timeout = if sleep { None } else { Some(Duration::ZERO) };
         if let Err(error) = self.reactor.turn(timeout) {
             panic!("the system cannot wait for events: {error}");
@@ -529,13 +529,15 @@ impl Core {
             add(&self.notifications, 1);
             add(&self.remote_wakes, keys);
         }
+        if self.queue.len() > 0 {
+            self.idle_since.set(None);
+        }
     }
 
     /// Whether to look for events once more instead of sleeping.
-    fn spins(&self, idle: bool) -> bool {
+    fn spins(&self) -> bool {
         let spin = self.spin.get();
-        if spin.is_zero() || !idle {
-            self.idle_since.set(None);
+        if spin.is_zero() {
             return false;
         }
         let now = self.reactor.now();
