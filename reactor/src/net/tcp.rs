@@ -24,6 +24,10 @@ use crate::{Async, Reactor};
 /// Connections that the kernel completes before we accept them; the kernel may allow less.
 const BACKLOG: u32 = 1024;
 
+/// Buffers that one `readv` or `writev` takes, `IOV_MAX`: std does not offer the kernel those beyond
+/// it, and a transfer that leaves only them untouched is not short.
+const VECTORS: usize = 1024;
+
 /// The first pause after the system ran out of descriptors or memory. It doubles up to
 /// [`LONGEST_PAUSE`]: short enough that a moment's shortage passes unnoticed.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -495,7 +499,7 @@ impl AsyncRead for &TcpStream {
         bufs: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
         let (source, mut socket) = (self.0.source(), self.0.get_ref());
-        let length = bufs.iter().map(|buf| buf.len()).sum();
+        let length = bufs.iter().take(VECTORS).map(|buf| buf.len()).sum();
         source.poll_transfer(&source.read, "readv", length, cx, || socket.read_vectored(bufs))
     }
 }
@@ -516,7 +520,7 @@ impl AsyncWrite for &TcpStream {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let (source, mut socket) = (self.0.source(), self.0.get_ref());
-        let length = bufs.iter().map(|buf| buf.len()).sum();
+        let length = bufs.iter().take(VECTORS).map(|buf| buf.len()).sum();
         source.poll_transfer(&source.write, "writev", length, cx, || socket.write_vectored(bufs))
     }
 
