@@ -94,7 +94,8 @@ impl Connection {
         }
         let mut stream = &self.stream;
         let drained = async {
-            let (mut left, mut bytes) = (LINGER_BYTES, [0; 4096]);
+            // On the heap, else every connection would carry this from its first moment.
+            let (mut left, mut bytes) = (LINGER_BYTES, vec![0; 16 * 1024]);
             while let Ok(read @ 1..) = stream.read(&mut bytes).await {
                 left = left.saturating_sub(read);
                 if left == 0 {
