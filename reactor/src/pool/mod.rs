@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -144,12 +145,12 @@ impl Pool {
         warn!("cannot start a thread for blocking work: {error}");
         let mut state = self.lock();
         state.threads -= 1;
-        // With other threads alive, the job waits for one of them.
-        let stranded = if state.threads == 0 { state.jobs.pop_front() } else { None };
+        // With other threads alive, the jobs wait for one of them. All jobs, not only ours: the
+        // thread of another one may just have been refused too, while it counted on this one.
+        let stranded =
+            if state.threads == 0 { mem::take(&mut state.jobs) } else { VecDeque::new() };
         drop(state);
-        if let Some(job) = stranded {
-            run(job);
-        }
+        stranded.into_iter().for_each(run);
     }
 
     /// One thread of the pool.
@@ -180,6 +181,6 @@ fn run(job: Job) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(job)) {
         warn!("a result of a blocking job panicked when it was dropped");
         // Its destructor could panic again, and end the thread.
-        std::mem::forget(panic);
+        mem::forget(panic);
     }
 }
