@@ -521,8 +521,9 @@ impl Core {
         }
         let keys = self.queue.take_messages(|make| {
             // It is foreign code, and its panic must not end the loop.
-            if catch_unwind(AssertUnwindSafe(make)).is_err() {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(make)) {
                 error!("a function given to `Remote::spawn` panicked");
+                mem::forget(panic);
             }
         });
         if let Some(keys) = keys {

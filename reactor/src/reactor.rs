@@ -13,6 +13,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::{self, ErrorKind};
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -388,8 +389,10 @@ impl Reactor {
 fn wake(waker: Waker) {
     trace!(waker:? = waker.data(); "wake");
     // A waker that panics must not cost the others their wake.
-    if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
         error!("a waker panicked");
+        // Not dropped: the destructor of its value might panic again.
+        mem::forget(panic);
     }
 }
 
