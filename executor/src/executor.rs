@@ -584,8 +584,9 @@ impl<'a> Main<'a> {
 /// Also when the future panics.
 impl Drop for Main<'_> {
     fn drop(&mut self) {
-        debug!(task = self.header.number; "done");
+        // In this order: a logger that panics must not leave the slot to a key in the queue.
         self.core.end_slot(self.header.key);
+        debug!(task = self.header.number; "done");
     }
 }
 
