@@ -14,7 +14,7 @@ use futures_lite::future;
 use reactor::Reactor;
 use reactor::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use reactor::net::TcpStream;
-use reactor::time::{sleep_until, timeout};
+use reactor::time::{sleep, sleep_until, timeout};
 
 use crate::server::Server;
 
@@ -33,6 +33,8 @@ pub(crate) struct Connection {
     server: Rc<Server>,
     reactor: Rc<Reactor>,
     active: Cell<Instant>,
+    /// The peer does not take what it is sent: there are bytes in flight, however silent it is.
+    owes: Cell<bool>,
 }
 
 /// Why a connection ended.
@@ -46,7 +48,8 @@ impl Connection {
     pub(crate) fn new(stream: TcpStream, server: Rc<Server>) -> Connection {
         let reactor = Reactor::current();
         server.open.set(server.open.get() + 1);
-        Connection { stream, server, active: Cell::new(reactor.now()), reactor }
+        let active = Cell::new(reactor.now());
+        Connection { stream, server, reactor, active, owes: Cell::new(false) }
     }
 
     /// Waits for a reason to end the connection from this side.
@@ -65,9 +68,18 @@ impl Connection {
     async fn stopped(&self) -> Ended {
         let stop_by = self.server.stop_by.until(|stop_by| stop_by.is_some()).await;
         if let Some(stop_by) = stop_by {
-            future::or(self.silent_for(QUIET), sleep_until(stop_by)).await;
+            future::or(self.quiet(), sleep_until(stop_by)).await;
         }
         Ended::Stopped
+    }
+
+    /// Waits until nothing is in flight any more, as far as this side can tell.
+    async fn quiet(&self) {
+        self.silent_for(QUIET).await;
+        while self.owes.get() {
+            sleep(QUIET).await;
+            self.silent_for(QUIET).await;
+        }
     }
 
     /// Waits until nothing has been read or written for `duration`. One timer, set anew when it
@@ -144,7 +156,9 @@ impl AsyncWrite for &Connection {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut &self.stream).poll_write(cx, buf));
+        let written = Pin::new(&mut &self.stream).poll_write(cx, buf);
+        self.owes.set(written.is_pending());
+        let written = ready!(written);
         Poll::Ready(self.note_activity(written))
     }
 
