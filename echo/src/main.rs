@@ -19,7 +19,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use executor::{JoinSet, block_on};
+use executor::{Executor, JoinSet};
 use futures_lite::future;
 use log::info;
 use reactor::net::TcpListener;
@@ -44,7 +44,11 @@ fn main() -> ExitCode {
         complain(&text);
         return ExitCode::from(WRONG_ARGUMENTS);
     }
-    match block_on(run(arguments)) {
+    let ended = match Executor::new() {
+        Ok(executor) => executor.block_on(run(arguments)),
+        Err(error) => Err(format!("cannot start: {error}")),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => {
             complain(&text);
