@@ -98,13 +98,15 @@ async fn listen(address: SocketAddr, backlog: Option<u32>) -> io::Result<TcpList
 /// Watches the signals that end the server. The second one ends it at once, from within its
 /// handler, so also when the loop is stuck.
 fn watch_signals() -> io::Result<(Signal, Signal)> {
+    // Before the flags: a signal that comes in between shall stop the server, and not only count.
+    let signals = (Signal::new(SIGINT)?, Signal::new(SIGTERM)?);
     let second = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // In this order: the first signal must not yet see the flag that it sets.
         flag::register_conditional_shutdown(signal, 128 + signal, second.clone())?;
         flag::register(signal, second.clone())?;
     }
-    Ok((Signal::new(SIGINT)?, Signal::new(SIGTERM)?))
+    Ok(signals)
 }
 
 /// One line for each listener, and nothing else, goes to standard output.
