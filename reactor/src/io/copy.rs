@@ -176,7 +176,8 @@ impl Flow {
         // brings its own.
         let mut scratch = take_scratch();
         let result = self.poll_through(cx, reader, writer, &mut scratch);
-        SCRATCH_BUFFER.set(Some(scratch));
+        // In a thread's last moments the thread-local may be gone: then it is dropped.
+        let _ = SCRATCH_BUFFER.try_with(|kept| kept.set(Some(scratch)));
         result
     }
 
@@ -273,5 +274,6 @@ impl Flow {
 }
 
 fn take_scratch() -> Box<[u8]> {
-    SCRATCH_BUFFER.take().unwrap_or_else(|| vec![0; SCRATCH].into_boxed_slice())
+    let kept = SCRATCH_BUFFER.try_with(Cell::take).ok().flatten();
+    kept.unwrap_or_else(|| vec![0; SCRATCH].into_boxed_slice())
 }
