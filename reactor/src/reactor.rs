@@ -278,8 +278,8 @@ impl Reactor {
         }
     }
 
-    /// When the last turn ended: the time, for those who can do with a turn's precision and
-    /// want no clock reading for each message.
+    /// When the last turn ended: the clock of all timers, for those who can do with a turn's
+    /// precision and want no clock reading for each message.
     pub fn now(&self) -> Instant {
         self.now.get()
     }

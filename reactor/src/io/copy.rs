@@ -4,6 +4,10 @@
 //! reads into it and writes from it at once. Only what the writer did not take is moved to a
 //! buffer of the copy's own, exactly as large, and freed when it is written. An idle connection
 //! therefore owns no buffer at all, and the bytes in flight stay in the processor's cache.
+//!
+//! Nobody can know before a read how much the writer will take, and what was read must be kept. So
+//! while the copies of a thread keep much already, all of them read little at once: a thousand
+//! peers that do not read must not cost a thousand scratch buffers.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -18,9 +22,11 @@ use crate::budget;
 /// Bytes of the scratch buffer, and the most that one copy moves in one poll.
 const SCRATCH: usize = 256 * 1024;
 
-/// What a copy reads at once after its writer has blocked. A thousand peers that do not read must
-/// not cost a thousand scratch buffers.
-const CAREFUL: usize = 64 * 1024;
+/// What a copy reads at once while the copies of its thread keep more than [`MANY`].
+const LITTLE: usize = 32 * 1024;
+
+/// Bytes in remainders that are nothing to worry about: those of a few slow peers.
+const MANY: usize = 4 * SCRATCH;
 
 /// Reads that one poll makes at most, however small they are: a reader that never waits, such as
 /// `repeat`, must not keep the thread.
@@ -28,6 +34,8 @@ const ROUNDS: u32 = budget::OPERATIONS;
 
 thread_local! {
     static SCRATCH_BUFFER: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+    /// Bytes in the remainders of all copies of this thread.
+    static KEPT: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Copies all bytes from `reader` to `writer`, and returns how many there were.
@@ -127,11 +135,7 @@ where
 struct Flow {
     copied: u64,
     /// What the writer did not take: empty nearly always, and then it owns no memory.
-    remainder: Vec<u8>,
-    /// How much of the remainder is written.
-    written: usize,
-    /// The last write did not go through whole.
-    careful: bool,
+    remainder: Remainder,
     /// Something was written since the last flush.
     dirty: bool,
     end_of_file: bool,
@@ -194,7 +198,7 @@ impl Flow {
     {
         let mut allowance = SCRATCH;
         for _ in 0..ROUNDS {
-            let length = allowance.min(if self.careful { CAREFUL } else { SCRATCH });
+            let length = allowance.min(if KEPT.get() < MANY { SCRATCH } else { LITTLE });
             let Poll::Ready(read) = Pin::new(&mut *reader).poll_read(cx, &mut scratch[..length])
             else {
                 return self.flush_while_waiting(cx, writer);
@@ -225,13 +229,11 @@ impl Flow {
         while written < bytes.len() {
             let Poll::Ready(result) = Pin::new(&mut *writer).poll_write(cx, &bytes[written..])
             else {
-                self.careful = true;
-                self.remainder = bytes[written..].to_vec();
+                self.remainder = Remainder::keep(&bytes[written..]);
                 return Poll::Pending;
             };
             written += self.count(result?)?;
         }
-        self.careful = false;
         Poll::Ready(Ok(()))
     }
 
@@ -240,13 +242,13 @@ impl Flow {
         cx: &mut Context<'_>,
         writer: &mut W,
     ) -> Poll<io::Result<()>> {
-        while self.written < self.remainder.len() {
-            let rest = &self.remainder[self.written..];
+        while let rest @ [_, ..] = self.remainder.rest() {
             let result = ready!(Pin::new(&mut *writer).poll_write(cx, rest));
-            self.written += self.count(result?)?;
+            self.remainder.written += self.count(result?)?;
         }
-        self.remainder = Vec::new();
-        self.written = 0;
+        if self.remainder.written > 0 {
+            self.remainder = Remainder::default();
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -270,6 +272,30 @@ impl Flow {
             self.dirty = false;
         }
         Poll::Pending
+    }
+}
+
+/// What a writer did not take: exactly as large, and freed when all of it is written.
+#[derive(Debug, Default)]
+struct Remainder {
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+impl Remainder {
+    fn keep(bytes: &[u8]) -> Remainder {
+        KEPT.set(KEPT.get() + bytes.len());
+        Remainder { bytes: bytes.to_vec(), written: 0 }
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.written..]
+    }
+}
+
+impl Drop for Remainder {
+    fn drop(&mut self) {
+        KEPT.set(KEPT.get() - self.bytes.len());
     }
 }
 

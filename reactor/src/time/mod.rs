@@ -10,7 +10,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use futures_core::Stream;
@@ -19,7 +19,8 @@ use log::trace;
 use crate::Reactor;
 use crate::timer::TimerKey;
 
-/// Waits for `duration`. Zero is over at once; what lies beyond the clock's end never comes.
+/// Waits for `duration`: never less, and the reactor's turn longer. Zero is over with the next turn,
+/// which does not wait then; what lies beyond the clock's end never comes.
 ///
 /// # Examples
 ///
@@ -43,7 +44,8 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 
 /// The future of [`sleep`] and [`sleep_until`].
 ///
-/// Dropping it drops its timer. Polling it after its end says that it is over, again.
+/// Dropping it drops its timer. Polling it after its end says that it is over, again. If its reactor
+/// is dropped while it waits, it never ends.
 ///
 /// # Panics
 ///
@@ -62,6 +64,24 @@ impl Sleep {
         self.deadline
     }
 
+    /// Leaves the waker with the timer; anew, if the sleep has moved to another task.
+    fn set_timer(&mut self, reactor: &Rc<Reactor>, deadline: Instant, waker: &Waker) {
+        match self.timer {
+            Some((_, key)) if reactor.timers().borrow().will_wake(key, waker) => {}
+            Some((_, key)) => {
+                let kept = waker.clone();
+                let old = reactor.timers().borrow_mut().replace(key, kept);
+                drop(old);
+            }
+            None => {
+                let kept = waker.clone();
+                let key = reactor.timers().borrow_mut().set(deadline, kept);
+                self.timer = Some((Rc::downgrade(reactor), key));
+                trace!(waker:? = waker.data(), deadline:? = deadline; "timer set");
+            }
+        }
+    }
+
     fn remove_timer(&mut self) {
         let Some((reactor, key)) = self.timer.take() else { return };
         let Some(reactor) = reactor.upgrade() else { return };
@@ -77,28 +97,18 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(deadline) = self.deadline else { return Poll::Pending };
-        let Some((reactor, key)) = &self.timer else {
-            if deadline <= Instant::now() {
-                return Poll::Ready(());
-            }
-            let reactor = Reactor::current();
-            let waker = cx.waker().clone();
-            let key = reactor.timers().borrow_mut().set(deadline, waker);
-            trace!(waker:? = cx.waker().data(), deadline:? = deadline; "timer set");
-            self.timer = Some((Rc::downgrade(&reactor), key));
-            return Poll::Pending;
+        let reactor = match &self.timer {
+            Some((reactor, _)) => reactor.upgrade(),
+            None => Some(Reactor::current()),
         };
-        let Some(reactor) = reactor.upgrade() else { return Poll::Pending };
-        // The clock of the last turn decides, as it does when the timer fires.
+        let Some(reactor) = reactor else { return Poll::Pending };
+        // One clock for all timers, that of the last turn. So whoever loops over sleeps that are
+        // over already still lets the reactor turn, and with it everybody else.
         if deadline <= reactor.now() {
             self.remove_timer();
             return Poll::Ready(());
         }
-        if !reactor.timers().borrow().will_wake(*key, cx.waker()) {
-            let waker = cx.waker().clone();
-            let old = reactor.timers().borrow_mut().replace(*key, waker);
-            drop(old);
-        }
+        self.set_timer(&reactor, deadline, cx.waker());
         Poll::Pending
     }
 }
