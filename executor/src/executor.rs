@@ -23,8 +23,11 @@ use log::{debug, error, trace, warn};
 use reactor::{Reactor, budget};
 use slab::Slab;
 
-use crate::join::{AnyTask, End, Finished, JoinHandle, Task};
-use crate::queue::{self, Inbox, Message, Queue};
+use crate::Remote;
+use crate::current::Inside;
+use crate::join::{AnyTask, End, JoinHandle, Membership, Task};
+use crate::metrics::{Counters, Metrics};
+use crate::queue::Queue;
 use crate::task::Header;
 
 /// Polls in one round, if the queue was shorter than this when the round began. Tasks that pass
@@ -34,67 +37,6 @@ const ROUND: usize = 64;
 
 /// A slab that grew beyond this with a burst of tasks is shrunk after it.
 const SLOTS: usize = 1024;
-
-thread_local! {
-    static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
-    /// Where the `block_on` or `tick` was called in which this thread is.
-    static INSIDE: Cell<Option<&'static Location<'static>>> = const { Cell::new(None) };
-}
-
-/// Runs a future to its end on this thread, and all tasks that it spawns meanwhile.
-///
-/// Tasks that have not finished when `future` has are dropped; await their handles to wait for
-/// them. This makes an [`Executor`] of its own and calls [`Executor::block_on`].
-///
-/// # Panics
-///
-/// If the operating system refuses the descriptors that an executor needs; inside another
-/// `block_on` on the same thread; and with the panic of `future`.
-///
-/// # Examples
-///
-/// ```
-/// let sum = executor::block_on(async {
-///     let two = executor::spawn(async { 2 });
-///     1 + two.await.unwrap()
-/// });
-/// assert_eq!(sum, 3);
-/// ```
-#[track_caller]
-pub fn block_on<F: Future>(future: F) -> F::Output {
-    let executor = Executor::new().expect("the system refuses a descriptor for the reactor");
-    executor.block_on(future)
-}
-
-/// Spawns a task on the executor that runs on this thread.
-///
-/// The task runs whether its handle is awaited or dropped. Its panic stays in the handle.
-///
-/// # Panics
-///
-/// Outside of `block_on`.
-#[track_caller]
-pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    Core::current().spawn("", Location::caller(), None, future)
-}
-
-/// [`spawn`], with a name by which records and panics tell the task.
-///
-/// # Panics
-///
-/// Outside of `block_on`.
-#[track_caller]
-pub fn spawn_named<F>(name: &'static str, future: F) -> JoinHandle<F::Output>
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    Core::current().spawn(name, Location::caller(), None, future)
-}
 
 /// A run queue, its tasks, and the reactor that they wait for; all on one thread.
 ///
@@ -130,12 +72,7 @@ pub(crate) struct Core {
     /// Since when there has been nothing to do, if the thread spins.
     idle_since: Cell<Option<Instant>>,
     spawned: Cell<u64>,
-    polls: Cell<u64>,
-    spurious_polls: Cell<u64>,
-    remote_wakes: Cell<u64>,
-    notifications: Cell<u64>,
-    /// Tasks that have not finished.
-    unfinished: Cell<u64>,
+    counters: Counters,
 }
 
 struct Slot {
@@ -164,34 +101,11 @@ impl Slot {
 enum Body {
     /// Here: it waits, or its key is in the queue.
     Waiting(Pin<Box<dyn AnyTask>>),
-    /// In the loop that polls it; that of `block_on` itself never leaves its stack.
+    /// Not here: in the loop that polls it, or on its way in from `spawn`. That of `block_on` never
+    /// leaves its stack.
     Running { aborted: bool },
     /// Dropped. A slot in this state is a tombstone: it waits for its key to be popped.
     Done,
-}
-
-/// What an executor has counted since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Metrics {
-    /// Polls of tasks, and of the futures given to `block_on`.
-    pub polls: u64,
-    /// Those, other than a task's first, that completed no operation and had to wait again.
-    pub spurious_polls: u64,
-    /// Wakes that put a task into the run queue; spawning is one.
-    pub wakes: u64,
-    /// Those that came from other threads.
-    pub remote_wakes: u64,
-    /// Notifications that other threads sent.
-    pub notifications: u64,
-    /// Waits of the reactor, those that only looked included.
-    pub turns: u64,
-    /// Events that the kernel reported.
-    pub events: u64,
-    /// Operations that would have blocked.
-    pub would_blocks: u64,
-    /// Tasks that have not finished, the future given to `block_on` included.
-    pub tasks: u64,
 }
 
 impl Executor {
@@ -212,11 +126,7 @@ impl Executor {
                 spin: Cell::new(Duration::ZERO),
                 idle_since: Cell::new(None),
                 spawned: Cell::new(0),
-                polls: Cell::new(0),
-                spurious_polls: Cell::new(0),
-                remote_wakes: Cell::new(0),
-                notifications: Cell::new(0),
-                unfinished: Cell::new(0),
+                counters: Counters::default(),
             }),
         })
     }
@@ -298,24 +208,12 @@ impl Executor {
 
     /// The way in for other threads.
     pub fn remote(&self) -> Remote {
-        Remote(self.core.queue.inbox().clone())
+        self.core.remote()
     }
 
     /// What was counted so far.
     pub fn metrics(&self) -> Metrics {
-        let core = &self.core;
-        let reactor = core.reactor.metrics();
-        Metrics {
-            polls: core.polls.get(),
-            spurious_polls: core.spurious_polls.get(),
-            wakes: core.queue.pushed() + core.remote_wakes.get(),
-            remote_wakes: core.remote_wakes.get(),
-            notifications: core.notifications.get(),
-            turns: reactor.turns,
-            events: reactor.events,
-            would_blocks: reactor.would_blocks,
-            tasks: core.unfinished.get(),
-        }
+        self.core.counters.metrics(&self.core.queue, &self.core.reactor)
     }
 
     /// How long the thread looks for events, when it has nothing to do, before it sleeps: zero at
@@ -345,28 +243,23 @@ impl fmt::Debug for Executor {
 }
 
 impl Core {
-    /// # Panics
-    ///
-    /// Outside of `block_on`.
-    #[track_caller]
-    pub(crate) fn current() -> Rc<Core> {
-        let current = CURRENT.try_with(|current| current.borrow().clone()).ok().flatten();
-        current.expect("no executor on this thread: call this inside `block_on`")
+    pub(crate) fn reactor(&self) -> &Rc<Reactor> {
+        &self.reactor
     }
 
-    /// Makes this the current executor, with its queue and its reactor, until the guards are
-    /// dropped.
-    fn enter(self: &Rc<Self>) -> (Enter, queue::Enter, reactor::Enter) {
-        let before = CURRENT.try_with(|current| current.replace(Some(self.clone())));
-        let enter = Enter { before: before.ok().flatten() };
-        (enter, self.queue.enter(), self.reactor.enter())
+    pub(crate) fn queue(&self) -> &Rc<Queue> {
+        &self.queue
+    }
+
+    pub(crate) fn remote(&self) -> Remote {
+        Remote::new(self.queue.inbox())
     }
 
     pub(crate) fn spawn<F>(
         self: &Rc<Self>,
         name: &'static str,
         place: &'static Location<'static>,
-        finished: Option<Finished>,
+        set: Option<Membership>,
         future: F,
     ) -> JoinHandle<F::Output>
     where
@@ -375,12 +268,11 @@ impl Core {
     {
         if self.closed.get() {
             drop(future);
-            return JoinHandle::cancelled(name, place, finished);
+            return JoinHandle::cancelled(self.next_number(), name, place, set);
         }
         let header = self.add_slot(name, place);
         let waker = Waker::from(header.clone());
-        let (task, handle) =
-            Task::with_handle(future, waker, finished, &header, Rc::downgrade(self));
+        let (task, handle) = Task::with_handle(future, waker, set, &header, Rc::downgrade(self));
         self.tasks.borrow_mut()[header.key].body = Body::Waiting(task);
         let Header { number, key, .. } = *header;
         debug!(task = number, key, name, at:% = place, waker:? = Arc::as_ptr(&header); "spawn");
@@ -388,11 +280,15 @@ impl Core {
         handle
     }
 
+    fn next_number(&self) -> u64 {
+        self.spawned.replace(self.spawned.get() + 1)
+    }
+
     /// A slot for a task that is about to come.
     fn add_slot(&self, name: &'static str, place: &'static Location<'static>) -> Arc<Header> {
         let mut tasks = self.tasks.borrow_mut();
-        let number = self.spawned.replace(self.spawned.get() + 1);
-        add(&self.unfinished, 1);
+        let number = self.next_number();
+        self.counters.unfinished.add(1);
         let inbox = self.queue.inbox().clone();
         let header = Arc::new(Header::new(tasks.vacant_key(), number, name, place, inbox));
         let body = Body::Running { aborted: false };
@@ -407,7 +303,7 @@ impl Core {
 
     /// Polls the task whose key was popped.
     fn run(&self, key: usize) {
-        let Some((mut task, of)) = self.begin(key) else { return };
+        let Some((mut task, of)) = self.take_body(key) else { return };
         // A panic ends this task, and nothing else.
         let polled = catch_unwind(AssertUnwindSafe(|| self.poll(of, || task.as_mut().poll())));
         match polled {
@@ -419,7 +315,7 @@ impl Core {
 
     /// Takes the task out of its slot, for a poll. If the key was that of a task that has ended
     /// meanwhile, its slot is free now.
-    fn begin(&self, key: usize) -> Option<(Pin<Box<dyn AnyTask>>, PollOf)> {
+    fn take_body(&self, key: usize) -> Option<(Pin<Box<dyn AnyTask>>, PollOf)> {
         let mut tasks = self.tasks.borrow_mut();
         let slot = &mut tasks[key];
         match mem::replace(&mut slot.body, Body::Running { aborted: false }) {
@@ -438,9 +334,9 @@ impl Core {
         let waits = self.reactor.metrics().waits;
         let budget = budget::enter();
         let polled = poll();
-        add(&self.polls, 1);
+        self.counters.polls.add(1);
         if of.again && polled.is_pending() && budget.spent() == 0 {
-            add(&self.spurious_polls, u64::from(self.reactor.metrics().waits > waits));
+            self.counters.spurious_polls.add(u64::from(self.reactor.metrics().waits > waits));
         }
         polled
     }
@@ -483,7 +379,7 @@ impl Core {
 
     /// Frees the slot; or, if its key is still out, leaves the tombstone for whoever pops it.
     fn end_slot(&self, key: usize) {
-        self.unfinished.set(self.unfinished.get() - 1);
+        self.counters.unfinished.subtract(1);
         let mut tasks = self.tasks.borrow_mut();
         let slot = &mut tasks[key];
         slot.body = Body::Done;
@@ -527,8 +423,8 @@ impl Core {
             }
         });
         if let Some(keys) = keys {
-            add(&self.notifications, 1);
-            add(&self.remote_wakes, keys);
+            self.counters.notifications.add(1);
+            self.counters.remote_wakes.add(keys);
         }
         if self.queue.len() > 0 {
             self.idle_since.set(None);
@@ -546,10 +442,6 @@ impl Core {
         self.idle_since.set(Some(since));
         now.duration_since(since) < spin
     }
-}
-
-fn add(counter: &Cell<u64>, n: u64) {
-    counter.set(counter.get() + n);
 }
 
 /// The slot of the future given to `block_on`, which itself stays on the stack. It obeys the same
@@ -591,117 +483,8 @@ impl Drop for Main<'_> {
 }
 
 /// Nobody holds a waker of the task, so it waits for ever, and with it whoever awaits it. The
-/// usual cause is a future that returned `Pending` without keeping the waker.
+/// usual cause is a future that returned `Pending` without keeping the waker; unless it waits for
+/// ever on purpose, as `pending()` does, or a sleep beyond the clock's end.
 fn report_lost(task: u64, name: &'static str, place: &'static Location<'static>) {
     warn!(task, name, at:% = place; "lost: nothing can wake this task");
-}
-
-/// The way into an executor from other threads; it can be cloned and sent.
-#[derive(Clone)]
-pub struct Remote(Arc<Inbox>);
-
-impl Remote {
-    /// The way into the executor that runs on this thread.
-    ///
-    /// # Panics
-    ///
-    /// Outside of `block_on`.
-    #[track_caller]
-    pub fn current() -> Remote {
-        Remote(Core::current().queue.inbox().clone())
-    }
-
-    /// Spawns a task there. `make` is sent, and makes the future on the executor's thread; so the
-    /// future itself need not be `Send`. For a result, let it send one through a channel.
-    ///
-    /// # Errors
-    ///
-    /// [`Closed`], if the executor is gone. If it ends before it has seen `make`, that is dropped.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use executor::{Remote, block_on};
-    /// use std::cell::Cell;
-    /// use std::rc::Rc;
-    ///
-    /// let (sender, receiver) = std::sync::mpsc::channel();
-    /// block_on(async move {
-    ///     let remote = Remote::current();
-    ///     std::thread::spawn(move || {
-    ///         remote.spawn(move || {
-    ///             let not_send = Rc::new(Cell::new(42));
-    ///             async move { sender.send(not_send.get()).unwrap() }
-    ///         })
-    ///     });
-    ///     while receiver.try_recv().is_err() {
-    ///         executor::yield_now().await;
-    ///     }
-    /// });
-    /// ```
-    #[track_caller]
-    pub fn spawn<F>(&self, make: impl FnOnce() -> F + Send + 'static) -> Result<(), Closed>
-    where
-        F: Future + 'static,
-        F::Output: 'static,
-    {
-        let place = Location::caller();
-        let spawn = move || drop(Core::current().spawn("", place, None, make()));
-        if self.0.send(Message::Spawn(Box::new(spawn))) { Ok(()) } else { Err(Closed(())) }
-    }
-}
-
-impl fmt::Debug for Remote {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Remote")
-    }
-}
-
-/// The executor is gone, and nothing can be spawned on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Closed(());
-
-impl fmt::Display for Closed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the executor is gone")
-    }
-}
-
-impl std::error::Error for Closed {}
-
-/// Makes an executor current; see [`Core::enter`].
-struct Enter {
-    before: Option<Rc<Core>>,
-}
-
-impl Drop for Enter {
-    fn drop(&mut self) {
-        let before = self.before.take();
-        // In a thread's last moments the thread-local may be gone, and nobody left to miss it.
-        let _ = CURRENT.try_with(|current| current.replace(before));
-    }
-}
-
-/// This thread is inside `block_on` or `tick`, which must not be nested: the inner one would hold
-/// up all tasks of the outer one.
-struct Inside;
-
-impl Inside {
-    #[track_caller]
-    fn enter(place: &'static Location<'static>) -> Inside {
-        if let Some(outer) = INSIDE.get() {
-            panic!(
-                "`block_on` at {place} is inside `block_on` at {outer}, on the same thread: await \
-                 the inner future, or run it on another thread"
-            );
-        }
-        INSIDE.set(Some(place));
-        Inside
-    }
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        INSIDE.set(None);
-    }
 }

@@ -60,7 +60,7 @@ struct Join<T> {
     done: Cell<bool>,
     /// Who awaits the handle.
     waiter: Cell<Option<Waker>>,
-    finished: Option<Finished>,
+    set: Option<Membership>,
     number: u64,
     name: &'static str,
     place: &'static Location<'static>,
@@ -74,11 +74,11 @@ where
     pub(crate) fn with_handle(
         future: F,
         waker: Waker,
-        finished: Option<Finished>,
+        set: Option<Membership>,
         header: &Arc<Header>,
         core: Weak<Core>,
     ) -> (Pin<Box<dyn AnyTask>>, JoinHandle<F::Output>) {
-        let join = Join::new(finished, header.number, header.name, header.place);
+        let join = Join::new(set, header.number, header.name, header.place);
         let task = Box::pin(Task { future, waker, join: join.clone() });
         (task, JoinHandle { join, core, key: header.key })
     }
@@ -129,7 +129,7 @@ fn forget(panic: Box<dyn Any + Send>) {
 
 impl<T> Join<T> {
     fn new(
-        finished: Option<Finished>,
+        set: Option<Membership>,
         number: u64,
         name: &'static str,
         place: &'static Location<'static>,
@@ -138,7 +138,7 @@ impl<T> Join<T> {
             result: Cell::new(None),
             done: Cell::new(false),
             waiter: Cell::new(None),
-            finished,
+            set,
             number,
             name,
             place,
@@ -154,8 +154,8 @@ impl<T> Join<T> {
         if let Some(waiter) = self.waiter.take() {
             waiter.wake();
         }
-        if let Some(finished) = &self.finished {
-            finished.tell();
+        if let Some(set) = &self.set {
+            set.tell();
         }
     }
 }
@@ -184,11 +184,12 @@ pub struct JoinHandle<T> {
 impl<T> JoinHandle<T> {
     /// The handle of a task that was never spawned, because the executor is closed.
     pub(crate) fn cancelled(
+        number: u64,
         name: &'static str,
         place: &'static Location<'static>,
-        finished: Option<Finished>,
+        set: Option<Membership>,
     ) -> JoinHandle<T> {
-        let join = Join::new(finished, 0, name, place);
+        let join = Join::new(set, number, name, place);
         join.clone().finish(Some(Cause::Cancelled));
         JoinHandle { join, core: Weak::new(), key: 0 }
     }
@@ -221,6 +222,9 @@ impl<T> Future for JoinHandle<T> {
             // Anew at each poll: the handle may have moved to another task since the last one.
             let waiter = Some(cx.waker().clone());
             drop(self.join.waiter.replace(waiter));
+        }
+        // Asked again: to clone a waker is foreign code, which may have aborted the task.
+        if !self.is_finished() {
             return Poll::Pending;
         }
         Poll::Ready(self.join.result.take().expect("a handle gives its result only once"))
@@ -341,27 +345,27 @@ impl From<JoinError> for io::Error {
 /// ```
 pub struct JoinSet<T> {
     handles: Slab<JoinHandle<T>>,
-    done: Rc<Done>,
+    finished: Rc<Finished>,
 }
 
 /// What the finished tasks of a set leave for it.
 #[derive(Default)]
-struct Done {
+struct Finished {
     keys: RefCell<VecDeque<usize>>,
     waiter: Cell<Option<Waker>>,
 }
 
 /// The way of one task to its set.
-pub(crate) struct Finished {
-    done: Weak<Done>,
+pub(crate) struct Membership {
+    finished: Weak<Finished>,
     key: usize,
 }
 
-impl Finished {
+impl Membership {
     fn tell(&self) {
-        let Some(done) = self.done.upgrade() else { return };
-        done.keys.borrow_mut().push_back(self.key);
-        if let Some(waiter) = done.waiter.take() {
+        let Some(finished) = self.finished.upgrade() else { return };
+        finished.keys.borrow_mut().push_back(self.key);
+        if let Some(waiter) = finished.waiter.take() {
             waiter.wake();
         }
     }
@@ -370,7 +374,7 @@ impl Finished {
 impl<T: 'static> JoinSet<T> {
     /// An empty set.
     pub fn new() -> JoinSet<T> {
-        JoinSet { handles: Slab::new(), done: Rc::default() }
+        JoinSet { handles: Slab::new(), finished: Rc::default() }
     }
 
     /// Spawns a task on the current executor and adds it to the set.
@@ -391,8 +395,8 @@ impl<T: 'static> JoinSet<T> {
     #[track_caller]
     pub fn spawn_named(&mut self, name: &'static str, future: impl Future<Output = T> + 'static) {
         let entry = self.handles.vacant_entry();
-        let finished = Finished { done: Rc::downgrade(&self.done), key: entry.key() };
-        entry.insert(Core::current().spawn(name, Location::caller(), Some(finished), future));
+        let set = Membership { finished: Rc::downgrade(&self.finished), key: entry.key() };
+        entry.insert(Core::current().spawn(name, Location::caller(), Some(set), future));
     }
 }
 
@@ -416,7 +420,7 @@ impl<T> JoinSet<T> {
     ///
     /// As [`join_next`](JoinSet::join_next).
     pub fn poll_join_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, JoinError>>> {
-        let key = self.done.keys.borrow_mut().pop_front();
+        let key = self.finished.keys.borrow_mut().pop_front();
         if let Some(key) = key {
             let handle = self.handles.remove(key);
             return Poll::Ready(handle.join.result.take());
@@ -425,7 +429,7 @@ impl<T> JoinSet<T> {
             return Poll::Ready(None);
         }
         let waiter = Some(cx.waker().clone());
-        drop(self.done.waiter.replace(waiter));
+        drop(self.finished.waiter.replace(waiter));
         Poll::Pending
     }
 

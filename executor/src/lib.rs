@@ -1,18 +1,81 @@
 #![doc = include_str!("../README.md")]
 
-// To be read, in this order.
+// To be read: task, queue, executor, join.
 mod executor;
 mod join;
 mod queue;
 mod task;
 
+mod current;
+mod metrics;
+mod remote;
 mod sync;
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::panic::Location;
 use std::task::Poll;
 
-pub use executor::{Closed, Executor, Metrics, Remote, block_on, spawn, spawn_named};
+use executor::Core;
+
+pub use executor::Executor;
 pub use join::{JoinError, JoinHandle, JoinSet};
+pub use metrics::Metrics;
+pub use remote::{Closed, Remote};
+
+/// Runs a future to its end on this thread, and all tasks that it spawns meanwhile.
+///
+/// Tasks that have not finished when `future` has are dropped; await their handles to wait for
+/// them. This makes an [`Executor`] of its own and calls [`Executor::block_on`].
+///
+/// # Panics
+///
+/// If the operating system refuses the descriptors that an executor needs; inside another
+/// `block_on` on the same thread; and with the panic of `future`.
+///
+/// # Examples
+///
+/// ```
+/// let sum = executor::block_on(async {
+///     let two = executor::spawn(async { 2 });
+///     1 + two.await.unwrap()
+/// });
+/// assert_eq!(sum, 3);
+/// ```
+#[track_caller]
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    let executor = Executor::new().expect("the system refuses a descriptor for the reactor");
+    executor.block_on(future)
+}
+
+/// Spawns a task on the executor that runs on this thread.
+///
+/// The task runs whether its handle is awaited or dropped. Its panic stays in the handle.
+///
+/// # Panics
+///
+/// Outside of `block_on`.
+#[track_caller]
+pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    spawn_named("", future)
+}
+
+/// [`spawn`], with a name by which records and panics tell the task.
+///
+/// # Panics
+///
+/// Outside of `block_on`.
+#[track_caller]
+pub fn spawn_named<F>(name: &'static str, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    Core::current().spawn(name, Location::caller(), None, future)
+}
 
 /// Lets all other tasks that are queued run first.
 ///

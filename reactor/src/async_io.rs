@@ -7,14 +7,13 @@ use std::any::type_name;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use log::warn;
 use mio::{Interest, event};
 
 use crate::reactor::{ALL, Reactor};
-use crate::source::Source;
+use crate::source::{Registration, Source};
 
 /// A non-blocking object, registered with the reactor of its thread for its whole life.
 ///
@@ -45,7 +44,7 @@ use crate::source::Source;
 pub struct Async<S: event::Source> {
     /// Empty only after `into_inner`.
     io: Option<S>,
-    source: Rc<Source>,
+    source: Registration,
 }
 
 const TAKEN: &str = "the object is there until `into_inner` takes it with `self`";

@@ -9,6 +9,7 @@
 //! refill it, can use the same sockets. The idea is tokio's `coop`.
 
 use std::cell::Cell;
+use std::marker::PhantomData;
 use std::task::{Context, Poll};
 
 use log::trace;
@@ -30,6 +31,8 @@ thread_local! {
 #[derive(Debug)]
 pub struct Budget {
     before: Option<u32>,
+    /// It belongs to the thread that made it.
+    _not_send: PhantomData<*const ()>,
 }
 
 /// Sets the budget for one poll. An executor calls this around each poll of a task.
@@ -42,7 +45,7 @@ pub struct Budget {
 /// drop(budget);
 /// ```
 pub fn enter() -> Budget {
-    Budget { before: LEFT.replace(Some(OPERATIONS)) }
+    Budget { before: LEFT.replace(Some(OPERATIONS)), _not_send: PhantomData }
 }
 
 impl Drop for Budget {

@@ -1,11 +1,15 @@
 #![doc = include_str!("../README.md")]
 
-// To be read, in this order.
+// To be read: source, reactor, async_io, timer, budget.
 mod async_io;
 pub mod budget;
 mod reactor;
 mod source;
 mod timer;
+
+mod current;
+mod metrics;
+mod notifier;
 
 // To be looked up: thin modules over the five above.
 #[path = "pool/mod.rs"]
@@ -16,5 +20,8 @@ mod os;
 pub mod time;
 
 pub use async_io::Async;
+pub use current::Enter;
+pub use metrics::Metrics;
+pub use notifier::Notifier;
 pub use os::signal;
-pub use reactor::{Enter, Metrics, Notifier, Reactor};
+pub use reactor::Reactor;

@@ -17,16 +17,17 @@ use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, unbounded};
 use log::{debug, error, trace};
 use mio::{Events, Interest, Registry, Token, event};
 use slab::Slab;
 
-use crate::source::Source;
+use crate::metrics::{Counters, Metrics};
+use crate::notifier::{Finisher, Notifier};
+use crate::source::{Registration, Source};
 use crate::timer::Timers;
 
 /// The token of the notifier; a slab never grows so far.
@@ -36,18 +37,16 @@ const NOTIFY: Token = Token(usize::MAX);
 /// one `epoll_wait`. 48 KiB of address space, touched only as far as it is used.
 const EVENTS: usize = 4096;
 
-/// A buffer of wakers that grew beyond this with a burst is given back after it.
-const WOKEN: usize = 1024;
+/// Room that grew beyond this with a burst is given back after it, in tables as soon as no more
+/// than the [`SURVIVORS`] are left.
+const BURST: usize = 1024;
+const SURVIVORS: usize = 64;
 
 /// What every source is watched for: all, once, for its whole life.
 #[cfg(target_os = "linux")]
 pub(crate) const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
 #[cfg(not(target_os = "linux"))]
 pub(crate) const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE);
-
-thread_local! {
-    static CURRENT: RefCell<Option<Rc<Reactor>>> = const { RefCell::new(None) };
-}
 
 /// Waits for events, timers and finished jobs, and wakes the tasks that wait for them.
 ///
@@ -82,47 +81,11 @@ pub struct Reactor {
     /// Tasks that wait until a source is deregistered, for then there is a descriptor to spare.
     short_of_descriptors: RefCell<Vec<Waker>>,
     /// Those whom the next turn wakes, whatever the kernel says; then it does not wait.
-    woken: Cell<Vec<Waker>>,
+    woken: RefCell<Vec<Waker>>,
     finished: Receiver<usize>,
     finisher: Finisher,
     now: Cell<Instant>,
     pub(crate) counters: Counters,
-}
-
-/// What the reactor has counted since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Metrics {
-    /// Waits of the reactor, those that only looked included.
-    pub turns: u64,
-    /// Events that the kernel reported.
-    pub events: u64,
-    /// Operations that would have blocked.
-    pub would_blocks: u64,
-    /// Times a task was told to wait for a source.
-    pub waits: u64,
-}
-
-#[derive(Default)]
-pub(crate) struct Counters {
-    pub(crate) turns: Counter,
-    pub(crate) events: Counter,
-    pub(crate) would_blocks: Counter,
-    pub(crate) waits: Counter,
-    pub(crate) deregistrations: Counter,
-}
-
-#[derive(Default)]
-pub(crate) struct Counter(Cell<u64>);
-
-impl Counter {
-    pub(crate) fn add(&self, n: u64) {
-        self.0.set(self.0.get().wrapping_add(n));
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.get()
-    }
 }
 
 impl Reactor {
@@ -134,7 +97,7 @@ impl Reactor {
     pub fn new() -> io::Result<Rc<Reactor>> {
         let poll = mio::Poll::new()?;
         let registry = poll.registry().try_clone()?;
-        let notifier = Notifier(Arc::new(mio::Waker::new(&registry, NOTIFY)?));
+        let notifier = Notifier::new(&registry, NOTIFY)?;
         let (sender, finished) = unbounded();
         Ok(Rc::new(Reactor {
             poll: RefCell::new(poll),
@@ -144,29 +107,12 @@ impl Reactor {
             timers: RefCell::default(),
             crowded: RefCell::default(),
             short_of_descriptors: RefCell::default(),
-            woken: Cell::default(),
+            woken: RefCell::default(),
             finished,
-            finisher: Finisher { sender, notifier },
+            finisher: Finisher::new(sender, notifier),
             now: Cell::new(Instant::now()),
             counters: Counters::default(),
         }))
-    }
-
-    /// The reactor that sockets and timers made on this thread belong to.
-    ///
-    /// # Panics
-    ///
-    /// Outside of [`Reactor::enter`], which `block_on` calls.
-    #[track_caller]
-    pub fn current() -> Rc<Reactor> {
-        let current = CURRENT.try_with(|current| current.borrow().clone()).ok().flatten();
-        current.expect("no reactor on this thread: call this inside `block_on`")
-    }
-
-    /// Makes this the current reactor of the thread until the guard is dropped.
-    pub fn enter(self: &Rc<Self>) -> Enter {
-        let before = CURRENT.try_with(|current| current.replace(Some(self.clone())));
-        Enter { before: before.ok().flatten() }
     }
 
     /// Waits for the outside world, and wakes those that waited for what it says.
@@ -218,7 +164,10 @@ impl Reactor {
         for waker in woken.drain(..) {
             wake(waker);
         }
-        self.keep_for_next_turn(woken);
+        // The buffer is kept, unless a burst made it large, or foreign code has put in another.
+        if woken.capacity() <= BURST && self.woken.borrow().is_empty() {
+            self.woken.replace(woken);
+        }
         waited
     }
 
@@ -270,14 +219,6 @@ impl Reactor {
         }
     }
 
-    /// Gives the emptied buffer back, behind what foreign code may have put there meanwhile.
-    fn keep_for_next_turn(&self, mut buffer: Vec<Waker>) {
-        buffer.append(&mut self.woken.take());
-        if buffer.capacity() <= WOKEN || !buffer.is_empty() {
-            self.woken.set(buffer);
-        }
-    }
-
     /// When the last turn ended: the clock of all timers, for those who can do with a turn's
     /// precision and want no clock reading for each message.
     pub fn now(&self) -> Instant {
@@ -287,22 +228,21 @@ impl Reactor {
     /// The nearest deadline of a timer: a foreign event loop must call [`turn`](Reactor::turn)
     /// then, even if the descriptor stays silent.
     pub fn next_deadline(&self) -> Option<Instant> {
+        // What waits for nothing but the next turn.
+        if !self.crowded.borrow().is_empty() || !self.woken.borrow().is_empty() {
+            return Some(self.now());
+        }
         self.timers.borrow().next_deadline()
     }
 
     /// A handle with which other threads end a wait.
     pub fn notifier(&self) -> Notifier {
-        self.finisher.notifier.clone()
+        self.finisher.notifier().clone()
     }
 
     /// What was counted so far.
     pub fn metrics(&self) -> Metrics {
-        Metrics {
-            turns: self.counters.turns.get(),
-            events: self.counters.events.get(),
-            would_blocks: self.counters.would_blocks.get(),
-            waits: self.counters.waits.get(),
-        }
+        self.counters.metrics()
     }
 
     /// Registers with the kernel, once for the whole life of the source.
@@ -311,13 +251,9 @@ impl Reactor {
         io: &mut dyn event::Source,
         interest: Interest,
         kind: &'static str,
-    ) -> io::Result<Rc<Source>> {
+    ) -> io::Result<Registration> {
         let source = self.add_source();
-        let registered = self.registry.register(io, Token(source.key), interest);
-        if let Err(error) = registered {
-            self.remove_source(source.key);
-            return Err(error);
-        }
+        self.registry.register(io, Token(source.key), interest)?;
         debug!(source = source.key, kind; "register");
         Ok(source)
     }
@@ -326,30 +262,31 @@ impl Reactor {
     /// duplicate of the descriptor would keep the kernel reporting events for a freed key.
     pub(crate) fn deregister(&self, io: &mut dyn event::Source, key: usize) -> io::Result<()> {
         let deregistered = self.registry.deregister(io);
-        self.remove_source(key);
         debug!(source = key; "deregister");
         self.counters.deregistrations.add(1);
-        self.wake_next_turn(self.short_of_descriptors.take());
+        let hopeful = self.short_of_descriptors.take();
+        self.woken.borrow_mut().extend(hopeful);
         deregistered
     }
 
-    /// A source that the kernel does not know: a job of the pool reports to it.
-    pub(crate) fn add_source(self: &Rc<Self>) -> Rc<Source> {
+    /// A source that the kernel does not know yet; or never will, if a job of the pool reports to
+    /// it.
+    pub(crate) fn add_source(self: &Rc<Self>) -> Registration {
         let mut sources = self.sources.borrow_mut();
         let source = Rc::new(Source::new(sources.vacant_key(), Rc::downgrade(self)));
         sources.insert(source.clone());
-        source
+        Registration(source)
     }
 
-    pub(crate) fn remove_source(&self, key: usize) {
+    /// Gives up the key. What is left of its waiters is dropped by the caller, with nothing
+    /// borrowed: that runs foreign code.
+    pub(crate) fn remove_source(&self, key: usize) -> Option<Rc<Source>> {
         let mut sources = self.sources.borrow_mut();
         let removed = sources.try_remove(key);
-        if sources.is_empty() {
+        if sources.capacity() > BURST && sources.len() < SURVIVORS {
             sources.shrink_to_fit();
         }
-        // Its wakers run foreign code when they are dropped.
-        drop(sources);
-        drop(removed);
+        removed
     }
 
     fn source(&self, key: usize) -> Option<Rc<Source>> {
@@ -376,23 +313,17 @@ impl Reactor {
             self.short_of_descriptors.borrow_mut().push(kept);
         }
     }
-
-    fn wake_next_turn(&self, mut wakers: Vec<Waker>) {
-        if !wakers.is_empty() {
-            wakers.append(&mut self.woken.take());
-            self.woken.set(wakers);
-        }
-    }
 }
 
-/// Tells one task that it is worth trying again.
+/// Tells one task that it is worth trying again. Neither a waker that panics nor a logger may cost
+/// the others their wake.
 fn wake(waker: Waker) {
-    trace!(waker:? = waker.data(); "wake");
-    // A waker that panics must not cost the others their wake.
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-        error!("a waker panicked");
+    let told = catch_unwind(AssertUnwindSafe(|| trace!(waker:? = waker.data(); "wake")));
+    let woken = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+    if let Err(panic) = told.and(woken) {
         // Not dropped: the destructor of its value might panic again.
         mem::forget(panic);
+        error!("a waker panicked");
     }
 }
 
@@ -401,7 +332,7 @@ impl Drop for Reactor {
     fn drop(&mut self) {
         let mut woken = self.woken.take();
         for (_, source) in self.sources.take() {
-            source.sweep(self.counters.turns.get(), &mut woken);
+            source.sweep(0, &mut woken);
         }
         woken.into_iter().for_each(wake);
     }
@@ -418,59 +349,5 @@ impl AsFd for Reactor {
 impl fmt::Debug for Reactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reactor").field("metrics", &self.metrics()).finish_non_exhaustive()
-    }
-}
-
-/// Makes a reactor current; see [`Reactor::enter`].
-#[must_use = "the reactor is current until the guard is dropped"]
-#[derive(Debug)]
-pub struct Enter {
-    before: Option<Rc<Reactor>>,
-}
-
-impl Drop for Enter {
-    fn drop(&mut self) {
-        let before = self.before.take();
-        // In a thread's last moments the thread-local may be gone, and nobody left to miss it.
-        let _ = CURRENT.try_with(|current| current.replace(before));
-    }
-}
-
-/// Ends a reactor's wait from another thread, or the next one if it does not wait now.
-///
-/// Notifications are not counted: many may end one wait.
-#[derive(Clone)]
-pub struct Notifier(Arc<mio::Waker>);
-
-impl Notifier {
-    /// Ends the wait. One system call; after the reactor's end it has no effect.
-    pub fn notify(&self) {
-        if let Err(error) = self.0.wake() {
-            error!("cannot end the wait of the reactor: {error}");
-        }
-    }
-}
-
-impl fmt::Debug for Notifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Notifier")
-    }
-}
-
-/// With this a thread of the blocking pool reports that a job has finished.
-#[derive(Clone)]
-pub(crate) struct Finisher {
-    sender: Sender<usize>,
-    notifier: Notifier,
-}
-
-impl Finisher {
-    /// Makes the job's source ready, and ends the wait. First the key, then the notification: the
-    /// turn that it ends finds the key.
-    pub(crate) fn finish(&self, key: usize) {
-        // Nobody to tell, if the reactor is gone.
-        if self.sender.send(key).is_ok() {
-            self.notifier.notify();
-        }
     }
 }

@@ -7,12 +7,13 @@
 //! Called by: every operation of every socket, through [`Source::poll_io`]; and by
 //! [`Reactor::turn`](crate::Reactor::turn), through [`Source::deliver`].
 //!
-//! Invariant: a task that was told `Pending` has its waker here, and the event that ends its wait
-//! has not been delivered yet.
+//! Invariant: a task that waits has its waker here, and the event that ends its wait has not been
+//! delivered yet. (One whose budget is spent does not wait: it has been woken instead.)
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind};
 use std::mem;
+use std::ops::Deref;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -30,6 +31,24 @@ pub(crate) struct Source {
     pub(crate) write: Direction,
     /// Weak: the executor owns the reactor. A socket that outlives it gets an error, not a hang.
     reactor: Weak<Reactor>,
+}
+
+/// A source and its place among those of the reactor, which it gives up when it is dropped.
+pub(crate) struct Registration(pub(crate) Rc<Source>);
+
+impl Deref for Registration {
+    type Target = Source;
+
+    fn deref(&self) -> &Source {
+        &self.0
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let removed = self.reactor().and_then(|reactor| reactor.remove_source(self.key));
+        drop(removed);
+    }
 }
 
 /// One direction of a source: reading and writing never share a flag or a waker.
@@ -150,6 +169,11 @@ impl Source {
         }
         // Cloning runs the waker's own code: nothing may be borrowed here.
         let kept = waker.clone();
+        if direction.ready.get() {
+            // And that code has turned the reactor: the event came before its waiter.
+            kept.wake();
+            return Poll::Pending;
+        }
         let crowded = direction.waiters.borrow_mut().push(kept, reactor.counters.turns.get());
         trace!(source = self.key, direction = direction.name, waker:? = waker.data(); "store");
         if crowded {

@@ -213,7 +213,8 @@ enum AcceptError {
 impl AcceptError {
     fn of(error: &io::Error) -> AcceptError {
         match Errno::from_io_error(error) {
-            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+            // The last one is epoll's, which can watch only so many.
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC) => {
                 AcceptError::Shortage
             }
             Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::OPNOTSUPP) | None => {
@@ -603,7 +604,7 @@ mod tests {
 
     #[test]
     fn a_shortage_makes_the_listener_pause() {
-        let errors = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+        let errors = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::NOSPC];
         assert!(errors.into_iter().all(|errno| class(errno) == AcceptError::Shortage));
     }
 

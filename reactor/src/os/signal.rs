@@ -23,7 +23,7 @@ use crate::Async;
 ///
 /// Each `Signal` has a pipe of its own: several may watch the same signal, each sees it, and
 /// dropping one does not disturb the others. Arrivals between two polls are told as one, as the
-/// kernel itself does.
+/// kernel itself does, or as a few if there were very many.
 ///
 /// A signal that was watched once never kills the process again, also after this is dropped.
 ///

@@ -14,16 +14,14 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::rc::Rc;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{TryRecvError, bounded};
 use log::{trace, warn};
 
 use crate::Reactor;
-use crate::source::Source;
 
 /// Threads at most. Many more than cores, because a job may wait for another one.
 pub const MAX_THREADS: usize = 512;
@@ -71,51 +69,33 @@ struct State {
 /// assert_eq!(sum, 5050);
 /// ```
 pub async fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
-    let registration = Registration::new();
+    let reactor = Reactor::current();
+    // Without a descriptor, and gone when nobody waits any more. A job that ends later reports a
+    // key that is free, or has a new owner: for that one it is a false hint, and harmless.
+    let source = reactor.add_source();
     let (sender, result) = bounded(1);
-    let (key, finisher) = (registration.source.key, registration.reactor.finisher());
+    let (key, finisher) = (source.key, reactor.finisher());
     POOL.submit(Box::new(move || {
         let result = catch_unwind(AssertUnwindSafe(f));
-        trace!(source = key, ok = result.is_ok(); "job done");
+        let ok = result.is_ok();
         // Refused when nobody waits any more.
         let _ = sender.send(result);
         finisher.finish(key);
+        trace!(source = key, ok; "job done");
     }));
     trace!(source = key; "job submitted");
 
-    let source = &registration.source;
     let result = poll_fn(|cx| {
-        source.poll_io(&source.read, "unblock", cx, || {
-            result.try_recv().map_err(|_| io::Error::from(ErrorKind::WouldBlock))
+        source.poll_io(&source.read, "unblock", cx, || match result.try_recv() {
+            Ok(result) => Ok(result),
+            Err(TryRecvError::Empty) => Err(ErrorKind::WouldBlock.into()),
+            Err(TryRecvError::Disconnected) => Err(io::Error::other("the job is lost")),
         })
     });
     match result.await {
         Ok(Ok(value)) => value,
         Ok(Err(panic)) => resume_unwind(panic),
-        Err(gone) => panic!("cannot wait for a blocking job: {gone}"),
-    }
-}
-
-/// A source without a descriptor, for as long as somebody waits for the job.
-///
-/// A job that ends later reports a key that is free again or has a new owner; for that one it is
-/// a false hint of readiness, and harmless.
-struct Registration {
-    reactor: Rc<Reactor>,
-    source: Rc<Source>,
-}
-
-impl Registration {
-    fn new() -> Registration {
-        let reactor = Reactor::current();
-        let source = reactor.add_source();
-        Registration { reactor, source }
-    }
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        self.reactor.remove_source(self.source.key);
+        Err(error) => panic!("cannot wait for a blocking job: {error}"),
     }
 }
 

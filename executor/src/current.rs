@@ -1,0 +1,70 @@
+//! Which executor runs on this thread: so that `spawn` needs no argument.
+
+use std::cell::{Cell, RefCell};
+use std::panic::Location;
+use std::rc::Rc;
+
+use crate::executor::Core;
+use crate::queue;
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
+    /// Where the `block_on` or `tick` was called in which this thread is.
+    static INSIDE: Cell<Option<&'static Location<'static>>> = const { Cell::new(None) };
+}
+
+impl Core {
+    /// # Panics
+    ///
+    /// Outside of `block_on`.
+    #[track_caller]
+    pub(crate) fn current() -> Rc<Core> {
+        let current = CURRENT.try_with(|current| current.borrow().clone()).ok().flatten();
+        current.expect("no executor on this thread: call this inside `block_on`")
+    }
+
+    /// Makes this the current executor, with its queue and its reactor, until the guards are
+    /// dropped.
+    pub(crate) fn enter(self: &Rc<Self>) -> (Enter, queue::Enter, reactor::Enter) {
+        let before = CURRENT.try_with(|current| current.replace(Some(self.clone())));
+        let enter = Enter { before: before.ok().flatten() };
+        (enter, self.queue().enter(), self.reactor().enter())
+    }
+}
+
+/// Makes an executor current; see [`Core::enter`].
+pub(crate) struct Enter {
+    before: Option<Rc<Core>>,
+}
+
+impl Drop for Enter {
+    fn drop(&mut self) {
+        let before = self.before.take();
+        // In a thread's last moments the thread-local may be gone, and nobody left to miss it.
+        let _ = CURRENT.try_with(|current| current.replace(before));
+    }
+}
+
+/// This thread is inside `block_on` or `tick`, which must not be nested: the inner one would hold
+/// up all tasks of the outer one.
+pub(crate) struct Inside;
+
+impl Inside {
+    #[track_caller]
+    pub(crate) fn enter(place: &'static Location<'static>) -> Inside {
+        if let Some(outer) = INSIDE.get() {
+            panic!(
+                "`block_on` at {place} is inside `block_on` at {outer}, on the same thread: await \
+                 the inner future, or run it on another thread"
+            );
+        }
+        INSIDE.set(Some(place));
+        Inside
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.set(None);
+    }
+}
