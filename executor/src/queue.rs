@@ -19,6 +19,9 @@ use log::trace;
 use super::sync::{AtomicBool, Notifier, Ordering, Receiver, Sender, thread_local, unbounded};
 use super::task::Header;
 
+/// A queue that grew beyond this with a burst of wakes is shrunk after it.
+const BURST: usize = 1024;
+
 thread_local! {
     /// The queue of the executor that runs on this thread.
     static CURRENT: RefCell<Option<Rc<Queue>>> = const { RefCell::new(None) };
@@ -78,7 +81,12 @@ impl Queue {
     }
 
     pub(crate) fn pop(&self) -> Option<usize> {
-        self.keys.borrow_mut().pop_front()
+        let mut keys = self.keys.borrow_mut();
+        let key = keys.pop_front();
+        if key.is_none() && keys.capacity() > BURST {
+            keys.shrink_to_fit();
+        }
+        key
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -124,8 +132,7 @@ impl Queue {
         Some(keys)
     }
 
-    /// Tells other threads that nothing will be taken out of the inbox any more, and drops what
-    /// is in it.
+    /// Drops the keys, and what lies in the inbox. What is sent later is dropped with the queue.
     pub(crate) fn close(&self) {
         self.keys.take();
         while self.messages.try_recv().is_ok() {}
