@@ -1,7 +1,6 @@
 //! Captures the records that the runtime emits on one thread, to assert on their order.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::sync::Once;
 
 use log::kv::{self, Key, Value, VisitSource};
@@ -16,14 +15,15 @@ pub struct Record {
     pub target: String,
     /// The source file and the line of the record.
     pub at: (String, u32),
-    /// The key-values.
-    pub keys: BTreeMap<String, String>,
+    /// The key-values, in their order.
+    pub keys: Vec<(String, String)>,
 }
 
 impl Record {
     /// The value of a key; empty, if the record has no such key.
     pub fn get(&self, key: &str) -> &str {
-        self.keys.get(key).map_or("", String::as_str)
+        let pair = self.keys.iter().find(|(name, _)| name == key);
+        pair.map_or("", |(_, value)| value)
     }
 }
 
@@ -77,11 +77,11 @@ impl Log for Capture {
 }
 
 #[derive(Default)]
-struct Keys(BTreeMap<String, String>);
+struct Keys(Vec<(String, String)>);
 
 impl<'kvs> VisitSource<'kvs> for Keys {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
-        self.0.insert(key.to_string(), value.to_string());
+        self.0.push((key.to_string(), value.to_string()));
         Ok(())
     }
 }

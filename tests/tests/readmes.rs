@@ -1,0 +1,171 @@
+//! What the READMEs say is so: line counts, transcripts, and the pitfalls that have tests.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use reactor::io;
+use tests::records::{Record, capture};
+use tests::{tcp_pair_with_std, within_deadline};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace").to_owned()
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Lines of code of a file: no comments, no blank lines, no unit tests.
+fn lines_of_code(path: &str) -> usize {
+    let text = read(path);
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
+    code.lines().filter(is_code).count()
+}
+
+/// The rows `[path](…) | lines |` of the front door: one table for each ring of reading.
+fn rings() -> Vec<Vec<(String, usize)>> {
+    let readme = read("README.md");
+    let section = readme.split("## Three rings of reading").nth(1).expect("the section");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let row = |line: &str| {
+        let mut cells = line.strip_prefix("| [`")?.split('|');
+        let path = cells.next()?.split('`').next()?.to_owned();
+        Some((path, cells.next()?.trim().parse().ok()?))
+    };
+    let tables = section.split("\n\n").map(|part| part.lines().filter_map(row).collect());
+    tables.filter(|table: &Vec<_>| !table.is_empty()).collect()
+}
+
+#[test]
+fn the_rings_of_reading_name_their_files_and_lines() {
+    let rings = rings();
+    assert_eq!(rings.len(), 2, "the first ring and the second");
+    for (path, told) in rings.iter().flatten() {
+        assert_eq!(*told, lines_of_code(path), "lines of code in {path}, told and true");
+    }
+}
+
+#[test]
+fn the_first_ring_has_fewer_than_a_thousand_lines_of_code() {
+    let lines: usize = rings()[0].iter().map(|(path, _)| lines_of_code(path)).sum();
+    assert!(lines < 1000, "{lines} lines");
+}
+
+#[test]
+fn the_server_that_is_to_be_read_has_at_most_forty_lines() {
+    assert!(lines_of_code("echo/src/serve.rs") <= 40);
+}
+
+#[test]
+fn the_classic_echo_server_has_at_most_twenty_five_lines() {
+    assert!(lines_of_code("echo/examples/echo.rs") <= 25);
+}
+
+/// The records of one byte through an echo, from its event to the next sleep.
+fn records_of_one_byte() -> Vec<Record> {
+    let echo = || {
+        executor::block_on(async {
+            let (mut ours, mut peer) = tcp_pair_with_std().await.unwrap();
+            let task = executor::spawn(async move {
+                let (reader, writer) = ours.split();
+                io::copy(reader, writer).await
+            });
+            // From another thread, as a real client: it speaks when the server sleeps.
+            let client = std::thread::spawn(move || {
+                for byte in [1, 2] {
+                    peer.write_all(&[byte]).unwrap();
+                    peer.read_exact(&mut [0]).unwrap();
+                }
+            });
+            task.await.unwrap().unwrap();
+            client.join().unwrap();
+        })
+    };
+    let ((), records) = capture(echo);
+    // The second byte: all that belongs to the beginning is over.
+    let is_event = |record: &Record| record.kind == "event" && record.get("readable") == "true";
+    let begins = records.iter().rposition(|record| record.get("bytes") == "1").unwrap();
+    let begins = records[..begins].iter().rposition(is_event).unwrap();
+    let ends = begins + records[begins..].iter().position(|record| record.kind == "sleep").unwrap();
+    records[begins..=ends].to_vec()
+}
+
+/// One record as the README shows it: what is false is left out, and the waker has a short name.
+fn line(record: &Record) -> String {
+    let keys = record.keys.iter().filter(|(_, value)| *value != "false").map(|(key, value)| {
+        let value = if key == "waker" { "A" } else { value };
+        // The numbers of the server in the transcript are those of a fresh `echod`.
+        let value = match key.as_str() {
+            "source" => "3",
+            "task" => "2",
+            _ => value,
+        };
+        format!(" {key}={value}")
+    });
+    let text = format!("{:19} {:12}{}", record.target, record.kind, keys.collect::<String>());
+    text.trim_end().to_owned()
+}
+
+#[test]
+fn the_transcript_of_one_byte_is_true() {
+    let records = within_deadline(records_of_one_byte);
+    let true_lines: Vec<String> = records.iter().map(line).collect();
+    let readme = read("README.md");
+    let told = readme.split("<!-- transcript: one byte -->\n```text\n").nth(1).expect("the mark");
+    let told = told.split("\n```").next().unwrap_or_default();
+    assert_eq!(told, true_lines.join("\n"), "told and true");
+}
+
+/// All Rust files below a folder.
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// Which tests cover which pitfall: a line `// Pitfall: W1, W2` stands before each of them.
+fn tests_of_pitfalls() -> BTreeMap<String, BTreeSet<String>> {
+    let folders = ["reactor", "executor", "echo", "tests"];
+    let files = folders.into_iter().flat_map(|folder| rust_files(&root().join(folder)));
+    let mut tests: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in files {
+        let text = read(&file);
+        let mut ids = Vec::new();
+        for line in text.lines().map(str::trim) {
+            if let Some(list) = line.strip_prefix("// Pitfall: ") {
+                ids.extend(list.split(", "));
+            } else if let Some(rest) = line.strip_prefix("fn ").filter(|_| !ids.is_empty()) {
+                let name = rest.split('(').next().unwrap_or_default();
+                for id in ids.drain(..) {
+                    tests.entry(id.to_owned()).or_default().insert(format!("`{name}`"));
+                }
+            }
+        }
+    }
+    tests
+}
+
+#[test]
+fn every_pitfall_of_the_index_names_its_tests() {
+    let mut tests = tests_of_pitfalls();
+    let index = read("tests/README.md");
+    for line in index.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [id, _, told] = cells[..] else { continue };
+        let Some(named) = tests.remove(id) else { continue };
+        let named: Vec<String> = named.into_iter().collect();
+        assert_eq!(told, named.join(", "), "the tests of pitfall {id}, told and true");
+    }
+    assert!(tests.is_empty(), "not in the index of tests/README.md: {tests:#?}");
+}
