@@ -1,0 +1,204 @@
+//! Five probes at which small runtimes fail, each run on ours and, as a control, on tokio's
+//! current-thread runtime: what is asked here is no peculiarity of ours.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::panic::resume_unwind;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::task::{Poll, Waker};
+use std::thread;
+
+use tests::within_deadline;
+
+type Panic = Box<dyn Any + Send>;
+
+/// A runtime under test.
+trait Runtime {
+    fn block_on<T>(future: impl Future<Output = T>) -> T;
+
+    /// Spawns a task; the handle gives its result or its panic.
+    fn spawn<T: 'static>(
+        future: impl Future<Output = T> + 'static,
+    ) -> impl Future<Output = Result<T, Panic>>;
+}
+
+struct Ours;
+
+impl Runtime for Ours {
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        executor::block_on(future)
+    }
+
+    fn spawn<T: 'static>(
+        future: impl Future<Output = T> + 'static,
+    ) -> impl Future<Output = Result<T, Panic>> {
+        let task = executor::spawn(future);
+        async { task.await.map_err(|error| error.into_panic()) }
+    }
+}
+
+struct Tokio;
+
+impl Runtime for Tokio {
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, future)
+    }
+
+    fn spawn<T: 'static>(
+        future: impl Future<Output = T> + 'static,
+    ) -> impl Future<Output = Result<T, Panic>> {
+        let task = tokio::task::spawn_local(future);
+        async { task.await.map_err(|error| error.into_panic()) }
+    }
+}
+
+/// Wakes itself `wakes` times and is ready in the same poll. A second poll would be a bug of the
+/// runtime.
+fn wakes_itself_and_is_ready(wakes: usize) -> impl Future<Output = &'static str> {
+    let mut done = false;
+    poll_fn(move |cx| {
+        assert!(!done, "polled after its end");
+        done = true;
+        for _ in 0..wakes {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Ready("ready")
+    })
+}
+
+// Pitfall: W8, W9
+#[test]
+fn a_future_that_wakes_itself_and_then_is_ready_is_never_polled_again() {
+    fn probe<R: Runtime>() {
+        for wakes in 0..3 {
+            assert_eq!(R::block_on(wakes_itself_and_is_ready(wakes)), "ready");
+            R::block_on(async {
+                let task = R::spawn(wakes_itself_and_is_ready(wakes));
+                assert_eq!(task.await.unwrap(), "ready");
+                // A stale key, if there were one, would be popped while this one runs.
+                assert_eq!(R::spawn(async { "after" }).await.unwrap(), "after");
+            });
+        }
+    }
+    within_deadline(probe::<Ours>);
+    within_deadline(probe::<Tokio>);
+}
+
+// Method: the other thread wakes as soon as it has the waker, so that over many rounds the wake
+// falls before, into and after the moment at which the runtime's thread falls asleep.
+// Pitfall: W4, W8
+#[test]
+fn a_wake_from_another_thread_ends_the_sleep_of_the_runtime() {
+    fn probe<R: Runtime>() {
+        let (sender, wakers) = channel::<(Waker, Arc<AtomicBool>)>();
+        let other = thread::spawn(move || {
+            for (waker, flag) in wakers {
+                flag.store(true, Ordering::Release);
+                waker.wake();
+            }
+        });
+        let wait = || {
+            let flag = Arc::new(AtomicBool::new(false));
+            let sender = sender.clone();
+            let mut sent = false;
+            poll_fn(move |cx| {
+                if flag.load(Ordering::Acquire) {
+                    return Poll::Ready(());
+                }
+                if !sent {
+                    sent = true;
+                    sender.send((cx.waker().clone(), flag.clone())).unwrap();
+                }
+                Poll::Pending
+            })
+        };
+        R::block_on(async {
+            for _ in 0..500 {
+                wait().await;
+                R::spawn(wait()).await.unwrap();
+            }
+        });
+        drop(sender);
+        other.join().unwrap();
+    }
+    within_deadline(probe::<Ours>);
+    within_deadline(probe::<Tokio>);
+}
+
+// Pitfall: E4
+#[test]
+fn a_spinning_task_does_not_starve_a_ready_one() {
+    fn probe<R: Runtime>() {
+        R::block_on(async {
+            let stop = Rc::new(Cell::new(false));
+            let stopped = stop.clone();
+            let spinning = R::spawn(poll_fn(move |cx| {
+                if stopped.get() {
+                    return Poll::Ready(());
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }));
+            R::spawn(async move { stop.set(true) }).await.unwrap();
+            spinning.await.unwrap();
+        });
+    }
+    within_deadline(probe::<Ours>);
+    within_deadline(probe::<Tokio>);
+}
+
+// Pitfall: W9
+#[test]
+fn a_wake_during_a_poll_leads_to_exactly_one_more_poll() {
+    fn probe<R: Runtime>() {
+        let from_here: fn(&Waker) = |waker| {
+            waker.wake_by_ref();
+            waker.clone().wake();
+        };
+        let from_a_thread: fn(&Waker) = |waker| {
+            let waker = waker.clone();
+            thread::spawn(move || waker.wake()).join().unwrap();
+        };
+        for wake in [from_here, from_a_thread] {
+            R::block_on(async {
+                let polls = Rc::new(Cell::new(0));
+                let counted = polls.clone();
+                let task = R::spawn(poll_fn(move |cx| {
+                    counted.set(counted.get() + 1);
+                    if counted.get() == 2 {
+                        return Poll::Ready(());
+                    }
+                    wake(cx.waker());
+                    Poll::Pending
+                }));
+                task.await.unwrap();
+                assert_eq!(polls.get(), 2);
+            });
+        }
+    }
+    within_deadline(probe::<Ours>);
+    within_deadline(probe::<Tokio>);
+}
+
+// Pitfall: X5
+#[test]
+fn one_tasks_panic_reaches_its_handle_and_nobody_else() {
+    fn probe<R: Runtime>() {
+        R::block_on(async {
+            let before = R::spawn(async { 1 });
+            // Unwinds as a panic does, without the message on the terminal.
+            let panics = R::spawn(async { resume_unwind(Box::new("mine alone")) });
+            let after = R::spawn(async { 2 });
+            let panic = panics.await.map(|()| ()).unwrap_err();
+            assert_eq!(panic.downcast_ref::<&str>(), Some(&"mine alone"));
+            assert_eq!((before.await.unwrap(), after.await.unwrap()), (1, 2));
+        });
+    }
+    within_deadline(probe::<Ours>);
+    within_deadline(probe::<Tokio>);
+}
