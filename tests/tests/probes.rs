@@ -158,7 +158,7 @@ fn a_wake_during_a_poll_leads_to_exactly_one_more_poll() {
     fn probe<R: Runtime>() {
         let from_here: fn(&Waker) = |waker| {
             waker.wake_by_ref();
-            waker.clone().wake();
+            waker.wake_by_ref();
         };
         let from_a_thread: fn(&Waker) = |waker| {
             let waker = waker.clone();
@@ -194,7 +194,7 @@ fn one_tasks_panic_reaches_its_handle_and_nobody_else() {
             // Unwinds as a panic does, without the message on the terminal.
             let panics = R::spawn(async { resume_unwind(Box::new("mine alone")) });
             let after = R::spawn(async { 2 });
-            let panic = panics.await.map(|()| ()).unwrap_err();
+            let panic = panics.await.unwrap_err();
             assert_eq!(panic.downcast_ref::<&str>(), Some(&"mine alone"));
             assert_eq!((before.await.unwrap(), after.await.unwrap()), (1, 2));
         });

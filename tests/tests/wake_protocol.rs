@@ -239,7 +239,7 @@ impl Model {
         let sleep = idle && !(asks && self.queue.is_notified());
         let notified = self.notifier.turn(sleep);
         if self.order != Order::BelievesTheTurn || notified {
-            self.queue.take_messages(|_| ());
+            self.queue.take_messages(|make| make());
         }
     }
 
@@ -299,6 +299,35 @@ fn two_threads_write_and_wake(order: Order) {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
+/// One thread wakes the task, another one spawns a second: two messages, each of which may find
+/// the other's notification under way.
+fn a_wake_and_a_spawn_arrive_together() {
+    let model = Model::new(Order::Shipped);
+    let header = model.spawn();
+    let (woken, spawned) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (wake, waker) = (woken.clone(), Waker::from(header.clone()));
+    let (spawn, inbox) = (spawned.clone(), model.queue.inbox().clone());
+    let threads = [
+        thread::spawn(move || {
+            wake.store(1, Ordering::Relaxed);
+            waker.wake();
+        }),
+        thread::spawn(move || {
+            let make = move || spawn.store(1, Ordering::Relaxed);
+            assert!(inbox.send(Message::Spawn(Box::new(make))));
+        }),
+    ];
+    let _entered = model.queue.enter();
+    model.block_on(&header, || woken.load(Ordering::Relaxed) == 1);
+    while spawned.load(Ordering::Relaxed) == 0 {
+        model.park();
+        while model.queue.pop().is_some() {
+            header.begin();
+        }
+    }
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
 /// As a task that calls `Reactor::turn` itself, or a foreign loop that does.
 fn a_task_turns_the_reactor(order: Order) {
     let model = Model::new(order);
@@ -349,6 +378,12 @@ fn a_task_ends_while_it_is_woken(order: Order) {
 #[test]
 fn a_wake_of_a_scheduled_task_publishes_what_was_written_before_it() {
     check(Mutant::None, || two_threads_write_and_wake(Order::Shipped));
+}
+
+// Pitfall: W4, W5, W10
+#[test]
+fn of_two_messages_that_share_one_notification_none_is_left_behind() {
+    check(Mutant::None, a_wake_and_a_spawn_arrive_together);
 }
 
 // Pitfall: W4, W5, W12
@@ -427,17 +462,25 @@ fn wakers_may_fire_while_the_executor_ends_and_after() {
     });
 }
 
+// Method: loom does not see into the count of an `Arc`, so an atomic of its own goes along with it.
 #[test]
 fn a_task_is_called_lost_only_if_no_wake_can_come() {
     check(Mutant::None, || {
         let model = Model::new(Order::Shipped);
         let header = model.spawn();
         let waker = Waker::from(header.clone());
-        let thread = thread::spawn(move || waker.wake());
+        let gone = Arc::new(AtomicUsize::new(0));
+        let going = gone.clone();
+        let thread = thread::spawn(move || {
+            waker.wake();
+            going.store(1, Ordering::Release);
+        });
         let _entered = model.queue.enter();
         assert!(model.drain() > 0);
         // The slot's reference and the one here.
-        let lost = Header::is_lost(&header, 2);
+        let held = Arc::strong_count(&header) > 2;
+        assert!(!(held && Header::is_lost(&header, 2)), "somebody still holds a waker");
+        let lost = gone.load(Ordering::Relaxed) == 1 && Header::is_lost(&header, 2);
         thread.join().unwrap();
         let polled = model.drain() > 0;
         assert!(!(lost && polled), "a task that was called lost has been woken");
