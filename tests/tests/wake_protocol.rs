@@ -271,13 +271,13 @@ impl Model {
     }
 }
 
-/// Runs `model` for every order of its steps with at most three preemptions: more than any known
+/// Runs `model` for every order of its steps with at most two preemptions: as many as any known
 /// bug needed.
 fn check(mutant: Mutant, model: impl Fn() + Send + Sync + 'static) {
     sync::MUTANT.set(mutant);
     sync::ENDING.set(false);
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
+    builder.preemption_bound = Some(2);
     builder.check(model);
 }
 
