@@ -1,0 +1,425 @@
+//! Every wake leads to a poll, whoever wakes, from wherever, and to one poll only.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, pending, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+use executor::{Executor, Remote, block_on, spawn, yield_now};
+use reactor::{Reactor, time::sleep};
+use tests::{run, within_deadline};
+
+/// Waits until somebody else sets the flag and wakes; hands out its waker at every poll.
+async fn until(flag: &AtomicBool, waker: impl Fn(&Waker)) {
+    poll_fn(|cx| {
+        if flag.load(Ordering::Acquire) {
+            return Poll::Ready(());
+        }
+        waker(cx.waker());
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Returns when the wake has happened.
+fn wake_from_a_thread(waker: &Waker) {
+    thread::scope(|scope| {
+        scope.spawn(|| waker.wake_by_ref());
+    });
+}
+
+/// Who wakes a future that is being polled.
+type Way = fn(&Waker);
+
+/// Four ways to wake during a poll.
+const WAYS: [Way; 4] = [
+    |waker| waker.wake_by_ref(),
+    |waker| {
+        // By value, which is another function of the waker.
+        let waker = waker.clone();
+        waker.wake();
+    },
+    wake_from_a_thread,
+    |waker| {
+        let waker = waker.clone();
+        thread::spawn(move || waker.wake()).join().unwrap();
+    },
+];
+
+/// Wakes itself `wakes` times in each of its first three polls. Counts its polls.
+fn wakes_itself(wakes: usize, way: Way, polls: Rc<Cell<usize>>) -> impl Future<Output = ()> {
+    poll_fn(move |cx| {
+        polls.set(polls.get() + 1);
+        if polls.get() == 4 {
+            return Poll::Ready(());
+        }
+        for _ in 0..wakes {
+            way(cx.waker());
+        }
+        Poll::Pending
+    })
+}
+
+// Pitfall: W8, W9
+#[test]
+fn wakes_during_a_poll_lead_to_exactly_one_more_poll_however_many_they_are() {
+    run(|| async {
+        for way in WAYS {
+            for wakes in 1..=3 {
+                let polls = Rc::new(Cell::new(0));
+                spawn(wakes_itself(wakes, way, polls.clone())).await.unwrap();
+                assert_eq!(polls.get(), 4);
+            }
+        }
+    });
+    for way in WAYS {
+        for wakes in 1..=3 {
+            within_deadline(move || {
+                let polls = Rc::new(Cell::new(0));
+                block_on(wakes_itself(wakes, way, polls.clone()));
+                assert_eq!(polls.get(), 4);
+            });
+        }
+    }
+}
+
+// Pitfall: W9
+#[test]
+fn a_task_that_nobody_wakes_is_not_polled_again() {
+    run(|| async {
+        let polls = Rc::new(Cell::new(0));
+        let task = spawn(wakes_itself(0, WAYS[0], polls.clone()));
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        assert_eq!((polls.get(), task.is_finished()), (1, false));
+    });
+}
+
+// Pitfall: W8
+#[test]
+fn the_main_future_is_woken_by_itself_by_a_task_and_by_another_thread() {
+    run(|| async {
+        let flag = Arc::new(AtomicBool::new(false));
+        let itself = flag.clone();
+        until(&flag, |waker| {
+            itself.store(true, Ordering::Release);
+            waker.wake_by_ref();
+        })
+        .await;
+
+        let flag = Arc::new(AtomicBool::new(false));
+        let task = flag.clone();
+        until(&flag, |waker| {
+            let (flag, waker) = (task.clone(), waker.clone());
+            drop(spawn(async move {
+                flag.store(true, Ordering::Release);
+                waker.wake();
+            }));
+        })
+        .await;
+
+        let flag = Arc::new(AtomicBool::new(false));
+        let (sender, receiver) = channel::<Waker>();
+        let set = flag.clone();
+        let thread = thread::spawn(move || {
+            let waker = receiver.recv().unwrap();
+            set.store(true, Ordering::Release);
+            waker.wake();
+        });
+        until(&flag, |waker| sender.send(waker.clone()).unwrap()).await;
+        thread.join().unwrap();
+    });
+}
+
+// Method: a wake that finds the task scheduled pushes nothing; the last one counts all the same.
+// Pitfall: W5, W6
+#[test]
+fn of_a_million_wakes_from_four_threads_the_last_one_is_not_lost() {
+    const WAKES: u64 = 250_000;
+    run(|| async {
+        let count = Arc::new(AtomicU64::new(0));
+        let mut threads = Vec::new();
+        poll_fn(|cx| {
+            if threads.is_empty() {
+                threads.extend((0..4).map(|_| {
+                    let (count, waker) = (count.clone(), cx.waker().clone());
+                    thread::spawn(move || {
+                        for _ in 0..WAKES {
+                            count.fetch_add(1, Ordering::Relaxed);
+                            waker.wake_by_ref();
+                        }
+                    })
+                }));
+            }
+            if count.load(Ordering::Relaxed) == 4 * WAKES { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
+
+// Method: each thread wakes its task only after the task has seen the wake before, so that each
+// single wake matters, and the runtime falls asleep between them.
+// Pitfall: W4, W5, W6
+#[test]
+fn each_of_many_thousand_single_wakes_from_other_threads_arrives() {
+    const WAKES: usize = 5_000;
+    run(|| async {
+        let tasks = [0, 1].map(|_| {
+            let (sender, wakers) = channel::<Waker>();
+            let count = Arc::new(AtomicUsize::new(0));
+            let counts = count.clone();
+            let thread = thread::spawn(move || {
+                for waker in wakers {
+                    counts.fetch_add(1, Ordering::Relaxed);
+                    waker.wake();
+                }
+            });
+            let mut seen = 0;
+            let task = spawn(poll_fn(move |cx| {
+                // An unrelated wake would send a second waker, and the count would not add up.
+                assert_eq!(count.load(Ordering::Relaxed), seen);
+                if seen == WAKES {
+                    return Poll::Ready(());
+                }
+                seen += 1;
+                sender.send(cx.waker().clone()).unwrap();
+                Poll::Pending
+            }));
+            (task, thread)
+        });
+        for (task, thread) in tasks {
+            task.await.unwrap();
+            thread.join().unwrap();
+        }
+    });
+}
+
+// Pitfall: W10
+#[test]
+fn a_spawn_from_another_thread_wakes_an_idle_loop() {
+    run(|| async {
+        for _ in 0..100 {
+            let flag = Arc::new(AtomicBool::new(false));
+            let remote = Remote::current();
+            let (sender, receiver) = channel::<Waker>();
+            let set = flag.clone();
+            let thread = thread::spawn(move || {
+                let waker = receiver.recv().unwrap();
+                let make = move || async move {
+                    set.store(true, Ordering::Release);
+                    waker.wake();
+                };
+                remote.spawn(make).unwrap();
+            });
+            until(&flag, |waker| sender.send(waker.clone()).unwrap()).await;
+            thread.join().unwrap();
+        }
+    });
+}
+
+// Pitfall: W10
+#[test]
+fn a_spawn_from_a_task_and_from_a_destructor_runs_without_another_wake() {
+    struct SpawnsWhenDropped(Rc<Cell<usize>>);
+
+    impl Drop for SpawnsWhenDropped {
+        fn drop(&mut self) {
+            let count = self.0.clone();
+            drop(spawn(async move { count.set(count.get() + 1) }));
+        }
+    }
+
+    run(|| async {
+        let count = Rc::new(Cell::new(0));
+        let guard = SpawnsWhenDropped(count.clone());
+        drop(spawn(async move {
+            drop(spawn(async move { drop(guard) }));
+        }));
+        while count.get() == 0 {
+            yield_now().await;
+        }
+
+        // A task that is aborted while it waits, and nothing else is going on.
+        let guard = SpawnsWhenDropped(count.clone());
+        let task = spawn(async move {
+            let _guard = guard;
+            pending::<()>().await;
+        });
+        yield_now().await;
+        task.abort();
+        while count.get() == 1 {
+            yield_now().await;
+        }
+    });
+}
+
+// Pitfall: W10
+#[test]
+fn ten_thousand_tasks_that_become_ready_at_once_all_run_in_the_order_of_their_wakes() {
+    run(|| async {
+        let wakers = Rc::new(RefCell::new(Vec::new()));
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let tasks: Vec<_> = (0..10_000)
+            .map(|n| {
+                let (wakers, order) = (wakers.clone(), order.clone());
+                let mut stored = false;
+                spawn(poll_fn(move |cx| {
+                    if stored {
+                        order.borrow_mut().push(n);
+                        return Poll::Ready(());
+                    }
+                    stored = true;
+                    wakers.borrow_mut().push(cx.waker().clone());
+                    Poll::Pending
+                }))
+            })
+            .collect();
+        while wakers.borrow().len() < tasks.len() {
+            yield_now().await;
+        }
+        wakers.take().into_iter().for_each(Waker::wake);
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert!(order.borrow().iter().copied().eq(0..10_000));
+    });
+}
+
+// Method: the wake has happened, and its notification lies in the reactor, when the task turns.
+// Pitfall: W12
+#[test]
+fn a_task_that_turns_the_reactor_cannot_swallow_the_wake_of_another_thread() {
+    run(|| async {
+        let mut woken = false;
+        poll_fn(|cx| {
+            if woken {
+                return Poll::Ready(());
+            }
+            woken = true;
+            wake_from_a_thread(cx.waker());
+            Reactor::current().turn(Some(Duration::ZERO)).unwrap();
+            Poll::Pending
+        })
+        .await;
+    });
+}
+
+// Pitfall: W12
+#[test]
+fn a_foreign_driver_that_turns_the_reactor_cannot_swallow_the_wake_of_another_thread() {
+    within_deadline(|| {
+        let executor = Executor::new().unwrap();
+        let remote = executor.remote();
+        let (sender, receiver) = channel();
+        let send = move || async move { sender.send("ran").unwrap() };
+        thread::spawn(move || remote.spawn(send).unwrap()).join().unwrap();
+        executor.reactor().turn(Some(Duration::ZERO)).unwrap();
+        while executor.tick() {}
+        assert_eq!(receiver.try_recv(), Ok("ran"));
+    });
+}
+
+// Pitfall: X1
+#[test]
+fn wakers_fire_from_four_threads_during_and_after_the_end_of_the_executor() {
+    within_deadline(|| {
+        let wakers = Arc::new(Mutex::new(Vec::<Waker>::new()));
+        let stop = Arc::new(AtomicBool::new(false));
+        let threads = [0; 4].map(|_| {
+            let (wakers, stop) = (wakers.clone(), stop.clone());
+            thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let all = wakers.lock().unwrap().clone();
+                    all.iter().for_each(Waker::wake_by_ref);
+                }
+            })
+        });
+        for _ in 0..30 {
+            let executor = Executor::new().unwrap();
+            for _ in 0..20 {
+                let wakers = wakers.clone();
+                drop(executor.spawn(poll_fn(move |cx| {
+                    wakers.lock().unwrap().push(cx.waker().clone());
+                    Poll::<()>::Pending
+                })));
+            }
+            for _ in 0..3 {
+                executor.tick();
+            }
+            drop(executor);
+            // The wakers of the executor before stay, and go on firing.
+            let mut wakers = wakers.lock().unwrap();
+            let old = wakers.len().saturating_sub(40);
+            wakers.drain(..old);
+        }
+        stop.store(true, Ordering::Relaxed);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
+
+/// Runs `future` to its end and returns the waker that it was polled with, unwoken.
+fn waker_of_main(executor: &Executor) -> Waker {
+    executor.block_on(poll_fn(|cx| Poll::Ready(cx.waker().clone())))
+}
+
+/// Counts the polls of a future, which ends after a while in which nothing else happens.
+async fn count_polls(during: impl FnOnce()) -> usize {
+    let mut during = Some(during);
+    let mut sleep = pin!(sleep(Duration::from_millis(5)));
+    let mut polls = 0;
+    poll_fn(move |cx| {
+        polls += 1;
+        if let Some(during) = during.take() {
+            during();
+        }
+        sleep.as_mut().poll(cx).map(|()| polls)
+    })
+    .await
+}
+
+// Pitfall: X16
+#[test]
+fn a_waker_of_the_last_block_on_does_not_poll_the_next_ones_future() {
+    within_deadline(|| {
+        let executor = Executor::new().unwrap();
+        let stale = waker_of_main(&executor);
+        stale.wake_by_ref();
+        assert_eq!(executor.block_on(count_polls(|| stale.wake_by_ref())), 2);
+
+        // Woken in the very poll that is its last: the key is out when the future has ended.
+        let stale = executor.block_on(poll_fn(|cx| {
+            cx.waker().wake_by_ref();
+            Poll::Ready(cx.waker().clone())
+        }));
+        assert_eq!(executor.block_on(count_polls(|| stale.wake())), 2);
+    });
+}
+
+// Pitfall: X16
+#[test]
+fn the_keys_of_one_executor_are_not_popped_by_the_next() {
+    within_deadline(|| {
+        let (first, second) = (Executor::new().unwrap(), Executor::new().unwrap());
+        // It waits in the first executor under the key that the main future has in the second.
+        let kept = Rc::new(RefCell::new(None));
+        let keep = kept.clone();
+        let task = first.spawn(poll_fn(move |cx| match keep.replace(Some(cx.waker().clone())) {
+            None => Poll::Pending,
+            Some(_) => Poll::Ready("woken"),
+        }));
+        first.tick();
+        first.tick();
+        let waker = kept.borrow().clone().unwrap();
+        assert_eq!(second.block_on(count_polls(|| waker.wake())), 2);
+        assert!(!task.is_finished());
+        assert_eq!(first.block_on(task).unwrap(), "woken");
+    });
+}
