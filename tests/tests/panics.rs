@@ -1,0 +1,287 @@
+//! Foreign code may panic anywhere: in a poll, a destructor, a waker, a job. The loop goes on, and
+//! nothing is left behind.
+//!
+//! The panics here are `resume_unwind`: they unwind as any other, but print nothing.
+
+use std::cell::Cell;
+use std::future::{Future, pending, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::mpsc::channel;
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::Duration;
+
+use executor::{Executor, Remote, block_on, spawn, spawn_blocking, yield_now};
+use reactor::time::sleep;
+use tests::wakers::waker_fn;
+use tests::{run, within_deadline};
+
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        resume_unwind(Box::new("dropped"));
+    }
+}
+
+/// Ends with an output, keeping the bomb until the future is dropped.
+fn with_bomb<T>(mut output: Option<T>) -> impl Future<Output = T> {
+    let bomb = Bomb;
+    poll_fn(move |_| {
+        let _ = &bomb;
+        output.take().map_or(Poll::Pending, Poll::Ready)
+    })
+}
+
+/// The loop still runs tasks, timers and jobs.
+async fn assert_alive() {
+    assert_eq!(spawn(async { 1 }).await.unwrap(), 1);
+    assert_eq!(spawn_blocking(|| 2).await.unwrap(), 2);
+    sleep(Duration::from_millis(1)).await;
+}
+
+/// What a panic said.
+fn text(panic: Box<dyn std::any::Any + Send>) -> String {
+    match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => (*panic.downcast_ref::<&str>().unwrap()).to_owned(),
+    }
+}
+
+// Pitfall: X5
+#[test]
+fn a_panic_in_a_poll_stays_in_the_handle() {
+    run(|| async {
+        let at_once = spawn(async { resume_unwind(Box::new("at once")) });
+        let later = spawn(async {
+            yield_now().await;
+            resume_unwind(Box::new("later"))
+        });
+        let detached = spawn(async { resume_unwind(Box::new("unseen")) });
+        drop::<executor::JoinHandle<()>>(detached);
+        assert_eq!(text(at_once.await.unwrap_err().into_panic()), "at once");
+        assert_eq!(text(later.await.unwrap_err().into_panic()), "later");
+        assert_alive().await;
+    });
+}
+
+// Pitfall: X5
+#[test]
+fn a_panic_in_the_destructor_of_a_future_does_not_end_the_loop() {
+    run(|| async {
+        // The output was there before: it counts.
+        assert_eq!(spawn(with_bomb(Some("output"))).await.unwrap(), "output");
+        let aborted = spawn(with_bomb(None::<()>));
+        yield_now().await;
+        aborted.abort();
+        assert_eq!(text(aborted.await.unwrap_err().into_panic()), "dropped");
+        assert_alive().await;
+    });
+}
+
+// Pitfall: X5
+#[test]
+fn of_a_panic_in_a_poll_and_a_second_one_in_the_destructor_the_first_is_told() {
+    run(|| async {
+        let bomb = Bomb;
+        let task = spawn(poll_fn(move |_| -> Poll<()> {
+            let _ = &bomb;
+            resume_unwind(Box::new("first"))
+        }));
+        assert_eq!(text(task.await.unwrap_err().into_panic()), "first");
+        assert_alive().await;
+    });
+}
+
+// Pitfall: X5
+#[test]
+fn a_panic_in_the_destructor_of_an_output_that_nobody_wants_does_not_end_the_loop() {
+    run(|| async {
+        drop(spawn(async { Bomb }));
+        yield_now().await;
+        assert_alive().await;
+    });
+}
+
+// Pitfall: X5
+#[test]
+fn a_panic_in_the_destructor_of_a_panic_does_not_end_the_loop() {
+    run(|| async {
+        drop::<executor::JoinHandle<()>>(spawn(async { resume_unwind(Box::new(Bomb)) }));
+        yield_now().await;
+        let make = || -> std::future::Ready<()> { resume_unwind(Box::new(Bomb)) };
+        Remote::current().spawn(make).unwrap();
+        assert_alive().await;
+    });
+}
+
+// Pitfall: X5
+#[test]
+fn a_waker_that_panics_costs_nobody_else_the_wake() {
+    run(|| async {
+        let waker = waker_fn(|| resume_unwind(Box::new(Bomb)));
+        let cx = &mut Context::from_waker(&waker);
+        // Called at the end of a task, by a timer, and by a source.
+        let mut task = spawn(yield_now());
+        assert!(Pin::new(&mut task).poll(cx).is_pending());
+        let mut timer = sleep(Duration::from_millis(1));
+        assert!(Pin::new(&mut timer).poll(cx).is_pending());
+        let (sender, receiver) = channel::<()>();
+        let mut job = Box::pin(reactor::blocking::unblock(move || receiver.recv()));
+        assert!(job.as_mut().poll(cx).is_pending());
+
+        let beside = spawn(sleep(Duration::from_millis(1)));
+        drop(sender);
+        beside.await.unwrap();
+        task.await.unwrap();
+        timer.await;
+        assert!(job.await.is_err());
+        assert_alive().await;
+    });
+}
+
+// Pitfall: X5
+#[test]
+fn a_panic_in_what_another_thread_spawns_stays_its_own() {
+    run(|| async {
+        let remote = Remote::current();
+        let (sender, receiver) = channel();
+        let thread = thread::spawn(move || {
+            remote.spawn(|| -> std::future::Ready<()> { resume_unwind(Box::new(())) }).unwrap();
+            remote.spawn(|| async { resume_unwind(Box::new(())) }).unwrap();
+            remote.spawn(move || async move { sender.send("ran").unwrap() }).unwrap();
+        });
+        while receiver.try_recv().is_err() {
+            yield_now().await;
+        }
+        thread.join().unwrap();
+        assert_alive().await;
+    });
+}
+
+// Pitfall: X5
+#[test]
+fn a_panic_in_a_job_reaches_who_waits_and_the_pool_goes_on() {
+    run(|| async {
+        let panic = spawn_blocking(|| -> () { resume_unwind(Box::new("job")) }).await.unwrap_err();
+        assert_eq!(text(panic.into_panic()), "job");
+        // Nobody waits for this one, and its result panics in the pool's thread.
+        let task = spawn_blocking(|| Bomb);
+        yield_now().await;
+        task.abort();
+        drop(task);
+        assert_alive().await;
+    });
+}
+
+// Pitfall: X5
+#[test]
+fn destructors_that_panic_at_the_end_of_the_executor_cost_no_other_task_its_drop() {
+    struct Dropped(Rc<Cell<usize>>);
+
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() + 1);
+            resume_unwind(Box::new(()));
+        }
+    }
+
+    within_deadline(|| {
+        let drops = Rc::new(Cell::new(0));
+        let executor = Executor::new().unwrap();
+        for _ in 0..3 {
+            let guard = Dropped(drops.clone());
+            drop(executor.spawn(async move {
+                let _guard = guard;
+                pending::<()>().await;
+            }));
+        }
+        let bomb = Bomb;
+        let make = move || {
+            let _bomb = bomb;
+            pending::<()>()
+        };
+        executor.tick();
+        executor.remote().spawn(make).unwrap();
+        drop(executor);
+        assert_eq!(drops.get(), 3);
+    });
+}
+
+// Pitfall: X10
+#[test]
+fn a_nested_block_on_panics_and_names_both_places() {
+    within_deadline(|| {
+        let (outer, inner) = (Cell::new(0), Cell::new(0));
+        outer.set(line!() + 1);
+        let panic = block_on(async {
+            spawn(async {}).await.unwrap();
+            inner.set(line!() + 1);
+            catch_unwind(|| block_on(async {})).unwrap_err()
+        });
+        let (text, file) = (text(panic), file!());
+        let (outer, inner) = (outer.get(), inner.get());
+        assert!(text.contains(&format!("`block_on` at {file}:{inner}:")), "{text}");
+        assert!(text.contains(&format!("inside `block_on` at {file}:{outer}:")), "{text}");
+    });
+}
+
+// Pitfall: X10
+#[test]
+fn a_nested_block_on_fails_its_task_alone_and_on_another_thread_it_may_run() {
+    within_deadline(|| {
+        let other = Rc::new(Executor::new().unwrap());
+        let executor = other.clone();
+        block_on(async move {
+            let nested = spawn(async move { executor.block_on(async {}) });
+            assert!(nested.await.unwrap_err().is_panic());
+            let ticks = spawn(async move { other.tick() });
+            assert!(ticks.await.unwrap_err().is_panic());
+            assert_eq!(
+                spawn_blocking(|| block_on(async { "elsewhere" })).await.unwrap(),
+                "elsewhere"
+            );
+            assert_alive().await;
+        });
+    });
+}
+
+// Pitfall: X11
+#[test]
+fn after_a_block_on_that_panicked_the_same_executor_and_the_same_thread_run_again() {
+    within_deadline(|| {
+        let executor = Executor::new().unwrap();
+        let survivor = executor.spawn(async {
+            yield_now().await;
+            "survived"
+        });
+        for _ in 0..3 {
+            let future = async {
+                yield_now().await;
+                resume_unwind(Box::new("main"))
+            };
+            let panic = catch_unwind(AssertUnwindSafe(|| executor.block_on(future)));
+            assert_eq!(text(panic.unwrap_err()), "main");
+            let panic = catch_unwind(|| block_on(async { resume_unwind(Box::new("free")) }));
+            assert_eq!(text(panic.unwrap_err()), "free");
+        }
+        assert!(
+            catch_unwind(|| spawn(async {})).is_err(),
+            "no executor is left as the current one"
+        );
+        assert_eq!(executor.block_on(survivor).unwrap(), "survived");
+        executor.block_on(assert_alive());
+        block_on(assert_alive());
+        assert_eq!(executor.metrics().tasks, 0);
+    });
+}
+
+// Pitfall: X11
+#[test]
+fn outside_of_block_on_spawn_says_what_to_do() {
+    let panic = catch_unwind(|| drop(spawn(async {}))).unwrap_err();
+    assert_eq!(text(panic), "no executor on this thread: call this inside `block_on`");
+}

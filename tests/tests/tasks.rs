@@ -1,0 +1,538 @@
+//! What a task promises to those who spawn it: results, ends, order, and what it costs.
+
+use std::cell::{Cell, RefCell};
+use std::fs;
+use std::future::{Future, pending, poll_fn};
+use std::io::Write;
+use std::panic::{Location, resume_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::mpsc::channel;
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use executor::{Executor, JoinHandle, JoinSet, spawn, spawn_blocking, spawn_named, yield_now};
+use reactor::Async;
+use reactor::io::AsyncReadExt;
+use reactor::time::{sleep, sleep_until};
+use tests::{run, tcp_pair_with_std, within_deadline};
+
+/// Adds one to a counter when it is dropped.
+struct Dropped(Rc<Cell<usize>>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() + 1);
+    }
+}
+
+/// A future that never ends, with a counter of its drops.
+fn endless() -> (impl Future<Output = ()> + 'static, Rc<Cell<usize>>) {
+    let drops = Rc::new(Cell::new(0));
+    let guard = Dropped(drops.clone());
+    let future = async move {
+        let _guard = guard;
+        pending::<()>().await;
+    };
+    (future, drops)
+}
+
+/// What the handle says, if it says it at once.
+fn poll_once<T>(handle: &mut JoinHandle<T>) -> Poll<Result<T, executor::JoinError>> {
+    Pin::new(handle).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+// Pitfall: X6
+#[test]
+fn abort_before_the_first_poll_drops_the_future_unpolled() {
+    run(|| async {
+        let polled = Rc::new(Cell::new(false));
+        let (sees, (future, drops)) = (polled.clone(), endless());
+        let task = spawn(async move {
+            sees.set(true);
+            future.await;
+        });
+        task.abort();
+        assert!(task.is_finished());
+        assert_eq!((polled.get(), drops.get()), (false, 1));
+        assert!(task.await.unwrap_err().is_cancelled());
+    });
+}
+
+// Pitfall: X6
+#[test]
+fn abort_while_queued_and_while_waiting_ends_the_task_before_it_returns() {
+    run(|| async {
+        for queued in [false, true] {
+            let kept = Rc::new(RefCell::new(None::<Waker>));
+            let keep = kept.clone();
+            let drops = Rc::new(Cell::new(0));
+            let guard = Dropped(drops.clone());
+            let task = spawn(poll_fn(move |cx| {
+                let _ = &guard;
+                keep.replace(Some(cx.waker().clone()));
+                Poll::<()>::Pending
+            }));
+            yield_now().await;
+            let waker = kept.take().unwrap();
+            if queued {
+                waker.wake_by_ref();
+            }
+            task.abort();
+            assert_eq!((task.is_finished(), drops.get()), (true, 1));
+            // Neither a stale key nor a stale wake reaches the task that comes after it.
+            waker.wake();
+            assert_eq!(spawn(async { "next" }).await.unwrap(), "next");
+            assert!(task.await.unwrap_err().is_cancelled());
+        }
+    });
+}
+
+// Pitfall: X6
+#[test]
+fn a_task_that_aborts_itself_ends_after_its_poll_unless_it_is_ready() {
+    run(|| async {
+        for ready in [false, true] {
+            let own = Rc::new(RefCell::new(None::<JoinHandle<&str>>));
+            let handle = own.clone();
+            let drops = Rc::new(Cell::new(0));
+            let (guard, sees) = (Dropped(drops.clone()), drops.clone());
+            let task = spawn(async move {
+                let _guard = guard;
+                handle.borrow().as_ref().unwrap().abort();
+                assert_eq!(sees.get(), 0, "it still runs");
+                if ready { "ready" } else { pending().await }
+            });
+            own.replace(Some(task));
+            yield_now().await;
+            assert_eq!(drops.get(), 1);
+            let result = own.take().unwrap().await;
+            match result {
+                Ok(value) => assert_eq!((ready, value), (true, "ready")),
+                Err(error) => assert!(!ready && error.is_cancelled()),
+            }
+        }
+    });
+}
+
+// Pitfall: X6
+#[test]
+fn abort_of_a_finished_task_and_a_second_abort_change_nothing() {
+    run(|| async {
+        let done = spawn(async { "output" });
+        yield_now().await;
+        done.abort();
+        // Its slot has a new owner by now.
+        let neighbour = spawn(async {
+            yield_now().await;
+            "unharmed"
+        });
+        done.abort();
+        assert_eq!(done.await.unwrap(), "output");
+
+        let (future, drops) = endless();
+        let twice = spawn(future);
+        twice.abort();
+        twice.abort();
+        assert_eq!(drops.get(), 1);
+        assert!(twice.await.unwrap_err().is_cancelled());
+        assert_eq!(neighbour.await.unwrap(), "unharmed");
+    });
+}
+
+#[test]
+fn dropping_the_handle_lets_the_task_run_on() {
+    run(|| async {
+        let (sender, receiver) = channel();
+        drop(spawn(async move {
+            yield_now().await;
+            sender.send("ran on").unwrap();
+        }));
+        while receiver.try_recv().is_err() {
+            yield_now().await;
+        }
+    });
+}
+
+// Pitfall: X7
+#[test]
+fn the_handle_resolves_only_after_the_future_has_been_dropped() {
+    run(|| async {
+        let drops = Rc::new(Cell::new(0));
+        // The guard is dropped with the future, not by it: it lives beside what is polled.
+        let guarded = |ready: bool| {
+            let guard = Dropped(drops.clone());
+            poll_fn(move |_| {
+                let _ = &guard;
+                if ready { Poll::Ready("output") } else { Poll::Pending }
+            })
+        };
+        assert_eq!(spawn(guarded(true)).await.unwrap(), "output");
+        assert_eq!(drops.get(), 1);
+
+        let task = spawn(guarded(false));
+        yield_now().await;
+        task.abort();
+        assert!(task.await.is_err());
+        assert_eq!(drops.get(), 2);
+
+        let guard = Dropped(drops.clone());
+        let panics = spawn(poll_fn(move |_| -> Poll<()> {
+            let _ = &guard;
+            resume_unwind(Box::new(()))
+        }));
+        assert!(panics.await.unwrap_err().is_panic());
+        assert_eq!(drops.get(), 3);
+    });
+}
+
+// Pitfall: X7
+#[test]
+fn a_task_is_not_finished_while_its_future_is_being_dropped() {
+    struct Looks(Rc<RefCell<Option<JoinHandle<()>>>>, Rc<Cell<Option<bool>>>);
+
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            self.1.set(self.0.borrow().as_ref().map(JoinHandle::is_finished));
+        }
+    }
+
+    run(|| async {
+        let own = Rc::new(RefCell::new(None));
+        let seen = Rc::new(Cell::new(None));
+        let looks = Looks(own.clone(), seen.clone());
+        own.replace(Some(spawn(poll_fn(move |_| {
+            let _ = &looks;
+            Poll::Ready(())
+        }))));
+        yield_now().await;
+        assert_eq!(seen.get(), Some(false));
+        assert!(own.take().unwrap().is_finished());
+    });
+}
+
+// Pitfall: X8
+#[test]
+fn tasks_that_await_each_other_or_keep_their_own_waker_are_dropped_with_the_executor() {
+    within_deadline(|| {
+        let drops = Rc::new(Cell::new(0));
+        let executor = Executor::new().unwrap();
+        executor.block_on(async {
+            let handles = [(); 2].map(|()| Rc::new(RefCell::new(None::<JoinHandle<()>>)));
+            for (mine, other) in [(0, 1), (1, 0)] {
+                let guard = Dropped(drops.clone());
+                let awaited = handles[other].clone();
+                let task = spawn(async move {
+                    let _guard = guard;
+                    yield_now().await;
+                    let handle = awaited.take().unwrap();
+                    drop(handle.await);
+                });
+                handles[mine].replace(Some(task));
+            }
+            let guard = Dropped(drops.clone());
+            let own = Cell::new(None);
+            drop(spawn(poll_fn(move |cx| {
+                let _ = &guard;
+                own.set(Some(cx.waker().clone()));
+                Poll::<()>::Pending
+            })));
+            for _ in 0..5 {
+                yield_now().await;
+            }
+        });
+        assert_eq!((executor.metrics().tasks, drops.get()), (3, 0));
+        drop(executor);
+        assert_eq!(drops.get(), 3);
+    });
+}
+
+#[test]
+fn a_handle_that_moved_to_another_task_wakes_that_one() {
+    run(|| async {
+        let (sender, receiver) = channel::<()>();
+        let mut task = spawn_blocking(move || receiver.recv());
+        yield_now().await;
+        // First awaited here, then by another task.
+        assert!(poll_once(&mut task).is_pending());
+        poll_fn(|cx| {
+            assert!(Pin::new(&mut task).poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        let other = spawn(task);
+        yield_now().await;
+        sender.send(()).unwrap();
+        other.await.unwrap().unwrap().unwrap();
+    });
+}
+
+#[test]
+#[should_panic(expected = "a handle gives its result only once")]
+fn a_handle_that_is_polled_after_its_result_panics() {
+    run(|| async {
+        let mut task = spawn(async {});
+        yield_now().await;
+        assert!(poll_once(&mut task).is_ready());
+        let _ = poll_once(&mut task);
+    });
+}
+
+#[test]
+fn a_join_set_gives_results_in_the_order_of_their_ends_and_aborts_the_rest_when_dropped() {
+    run(|| async {
+        let (future, drops) = endless();
+        let mut set = JoinSet::new();
+        assert!(set.is_empty() && set.join_next().await.is_none());
+        for yields in [3, 1, 2] {
+            set.spawn(async move {
+                for _ in 0..yields {
+                    yield_now().await;
+                }
+                yields
+            });
+        }
+        set.spawn(async move {
+            future.await;
+            0
+        });
+        let mut order = Vec::new();
+        while order.len() < 3 {
+            order.push(set.join_next().await.unwrap().unwrap());
+        }
+        assert_eq!((order.as_slice(), set.len()), ([1, 2, 3].as_slice(), 1));
+        drop(set);
+        assert_eq!(drops.get(), 1);
+    });
+}
+
+#[test]
+fn a_join_set_gives_panics_and_cancellations_too_and_takes_new_tasks_meanwhile() {
+    run(|| async {
+        let mut set = JoinSet::new();
+        set.spawn_named("panics", async { resume_unwind(Box::new("why")) });
+        let error = set.join_next().await.unwrap().unwrap_err();
+        assert!(error.is_panic() && error.to_string().contains("\"panics\""));
+        for _ in 0..3 {
+            set.spawn(pending::<()>());
+        }
+        set.abort_all();
+        set.spawn(async {});
+        let mut counts = [0, 0];
+        while let Some(result) = set.join_next().await {
+            counts[usize::from(result.is_ok())] += 1;
+        }
+        assert_eq!(counts, [3, 1]);
+    });
+}
+
+#[test]
+fn a_join_set_waits_for_a_task_that_ends_later() {
+    run(|| async {
+        let mut set = JoinSet::new();
+        set.spawn(sleep(Duration::from_millis(2)));
+        set.join_next().await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn spawn_blocking_runs_elsewhere_and_gives_its_result_or_its_panic() {
+    run(|| async {
+        let here = thread::current().id();
+        assert_ne!(spawn_blocking(|| thread::current().id()).await.unwrap(), here);
+        let panics = spawn_blocking(|| resume_unwind(Box::new("in the pool")));
+        let panic = panics.await.unwrap_err().into_panic();
+        assert_eq!(panic.downcast_ref(), Some(&"in the pool"));
+    });
+}
+
+#[test]
+fn errors_name_the_task_and_the_place_where_it_was_spawned() {
+    run(|| async {
+        let (line, task) =
+            (line!(), spawn_named("worker", async { resume_unwind(Box::new("so")) }));
+        let text = task.await.unwrap_err().to_string();
+        assert!(text.contains(&format!("\"worker\", spawned at {}:{line}:", file!())), "{text}");
+        assert!(text.ends_with("panicked: so"), "{text}");
+
+        let task = spawn(async { resume_unwind(Box::new(String::from("with a String"))) });
+        let text = task.await.unwrap_err().to_string();
+        assert!(text.contains("panicked: with a String"), "{text}");
+
+        let place = Location::caller();
+        let task = spawn(pending::<()>());
+        task.abort();
+        let error = task.await.unwrap_err();
+        let text = format!("{error:?}");
+        assert!(text.contains(&format!("{}:", place.file())), "{text}");
+        assert!(text.contains("was cancelled"), "{text}");
+        assert!(std::io::Error::from(error).to_string().contains("was cancelled"));
+
+        // Whoever wraps `spawn` may pass the place on.
+        let mut set = JoinSet::new();
+        let line = line!() + 1;
+        set.spawn(async { resume_unwind(Box::new(())) });
+        let text = set.join_next().await.unwrap().unwrap_err().to_string();
+        assert!(text.contains(&format!("{}:{line}:", file!())), "{text}");
+    });
+}
+
+#[test]
+fn tasks_that_yield_take_turns() {
+    run(|| async {
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let tasks = [0, 1, 2].map(|n| {
+            let order = order.clone();
+            spawn(async move {
+                for _ in 0..4 {
+                    order.borrow_mut().push(n);
+                    yield_now().await;
+                }
+            })
+        });
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(*order.borrow(), [0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2]);
+    });
+}
+
+#[test]
+fn a_round_polls_all_tasks_that_were_queued_when_it_began() {
+    within_deadline(|| {
+        let executor = Executor::new().unwrap();
+        executor.block_on(async {
+            let ran = Rc::new(Cell::new(0));
+            for _ in 0..1_000 {
+                let ran = ran.clone();
+                drop(spawn(async move { ran.set(ran.get() + 1) }));
+            }
+            while ran.get() < 1_000 {
+                yield_now().await;
+            }
+        });
+        // The first round ended after 64 polls; the next one took all that were queued by then.
+        assert_eq!(executor.metrics().turns, 1);
+    });
+}
+
+// Method: all three are due before the first of them is polled again; the spinner counts.
+// Pitfall: E4
+#[test]
+fn beside_a_task_that_always_yields_a_socket_and_a_timer_are_served_within_one_round() {
+    run(|| async {
+        let (mut ours, mut peer) = tcp_pair_with_std().await.unwrap();
+        let due = Instant::now() + Duration::from_millis(1);
+        let reader = spawn(async move { ours.read(&mut [0; 8]).await });
+        let timer = spawn(sleep_until(due));
+        let spins = Rc::new(Cell::new(0));
+        let counted = spins.clone();
+        yield_now().await;
+        peer.write_all(b"x").unwrap();
+        while Instant::now() < due {}
+        let spinner = spawn(async move {
+            loop {
+                counted.set(counted.get() + 1);
+                yield_now().await;
+            }
+        });
+        timer.await.unwrap();
+        assert_eq!(reader.await.unwrap().unwrap(), 1);
+        assert!(spins.get() <= 64, "{} polls of the spinner", spins.get());
+        spinner.abort();
+    });
+}
+
+// Pitfall: E5
+#[test]
+fn a_source_that_is_always_ready_gives_its_neighbours_a_turn_every_128_operations() {
+    run(|| async {
+        let operations = Rc::new(Cell::new(0));
+        let counted = operations.clone();
+        let busy = spawn(async move {
+            let (socket, _peer) = mio::net::UnixStream::pair().unwrap();
+            let socket = Async::new(socket).unwrap();
+            loop {
+                socket.read_with(|_| Ok(())).await.unwrap();
+                counted.set(counted.get() + 1);
+            }
+        });
+        yield_now().await;
+        for round in 1..=10 {
+            assert_eq!(operations.get(), 128 * round);
+            yield_now().await;
+        }
+        busy.abort();
+    });
+}
+
+/// A future of this size that is ready at its second poll.
+struct Large<const N: usize>([u8; N], bool);
+
+impl<const N: usize> Future for Large<N> {
+    type Output = u8;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<u8> {
+        if std::mem::replace(&mut self.1, true) {
+            return Poll::Ready(self.0[N - 1]);
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Runs `f` on a thread with a stack of this size.
+fn on_a_stack_of<T: Send + 'static>(size: usize, f: impl FnOnce() -> T + Send + 'static) -> T {
+    thread::Builder::new().stack_size(size).spawn(f).unwrap().join().unwrap()
+}
+
+const MIB: usize = 1 << 20;
+
+// Method: a copy on the stack would overflow it, and end the process.
+// Pitfall: X14
+#[test]
+fn a_future_of_2_mib_that_its_caller_boxed_is_spawned_on_a_stack_of_256_kib() {
+    let boxed = on_a_stack_of(32 * MIB, || Box::pin(Large([7; 2 * MIB], false)));
+    let result =
+        on_a_stack_of(MIB / 4, move || executor::block_on(async { spawn(boxed).await.unwrap() }));
+    assert_eq!(result, 7);
+}
+
+// Method: what is resident is what was written; a copy that stays would double it.
+// Pitfall: X14
+#[test]
+fn an_unboxed_future_is_stored_once() {
+    fn resident() -> usize {
+        let statm = fs::read_to_string("/proc/self/statm").unwrap();
+        statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+    }
+
+    let stored = on_a_stack_of(32 * MIB, || {
+        executor::block_on(async {
+            // The stack is touched before the count begins.
+            drop(spawn(Large([1; MIB], false)));
+            let before = resident();
+            for _ in 0..64 {
+                drop(spawn(Large([1; MIB], false)));
+            }
+            resident() - before
+        })
+    });
+    assert!(stored < 64 * MIB * 3 / 2, "64 futures of 1 MiB take {stored} bytes");
+}
+
+// Method: the stack holds the caller's own copy and two more; without optimization each call that
+// passes the future on makes a copy, which is the compiler's doing and not ours.
+// Pitfall: X14
+#[test]
+fn an_unboxed_future_is_copied_at_most_twice_on_its_way() {
+    let copies = if cfg!(debug_assertions) { COPIES_UNOPTIMIZED } else { 2 };
+    let result = on_a_stack_of(MIB / 2 + (1 + copies) * MIB, || {
+        executor::block_on(async { spawn(Large([7; MIB], false)).await.unwrap() })
+    });
+    assert_eq!(result, 7);
+}
+
+/// Copies on the stack in a build without optimization.
+const COPIES_UNOPTIMIZED: usize = 8;
