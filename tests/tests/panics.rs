@@ -168,11 +168,15 @@ fn a_panic_in_a_job_reaches_who_waits_and_the_pool_goes_on() {
     run(|| async {
         let panic = spawn_blocking(|| -> () { resume_unwind(Box::new("job")) }).await.unwrap_err();
         assert_eq!(text(panic.into_panic()), "job");
-        // Nobody waits for this one, and its result panics in the pool's thread.
-        let task = spawn_blocking(|| Bomb);
+        // Nobody waits for this one any more, and its result panics on the pool's thread.
+        let (sender, receiver) = channel::<()>();
+        let task = spawn_blocking(move || {
+            receiver.recv().unwrap();
+            Bomb
+        });
         yield_now().await;
         task.abort();
-        drop(task);
+        sender.send(()).unwrap();
         assert_alive().await;
     });
 }
