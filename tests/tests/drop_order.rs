@@ -378,6 +378,23 @@ fn destructors_that_spawn_more_of_their_kind_do_not_keep_the_executor_from_its_e
 
 // Pitfall: X15
 #[test]
+fn what_another_thread_wanted_to_spawn_is_dropped_while_the_executor_is_current_but_closed() {
+    within_deadline(|| {
+        let executor = Executor::new().unwrap();
+        let (sender, receiver) = channel();
+        let guard = OnDrop::new(move || sender.send(spawn(async {}).is_finished()).unwrap());
+        let make = move || {
+            let _guard = guard;
+            pending::<()>()
+        };
+        executor.remote().spawn(make).unwrap();
+        drop(executor);
+        assert_eq!(receiver.try_recv(), Ok(true));
+    });
+}
+
+// Pitfall: X15
+#[test]
 fn what_is_spawned_from_the_inboxs_own_destructors_does_not_keep_the_executor_from_its_end() {
     /// Sends itself into the inbox again when it is dropped, unless that refuses it.
     struct Again(Remote, Arc<AtomicBool>);

@@ -212,6 +212,36 @@ fn a_task_is_not_finished_while_its_future_is_being_dropped() {
     });
 }
 
+// Pitfall: X4, X6
+#[test]
+fn a_task_may_abort_itself_while_its_future_is_being_dropped() {
+    struct Aborts(Rc<RefCell<Option<JoinHandle<()>>>>);
+
+    impl Drop for Aborts {
+        fn drop(&mut self) {
+            self.0.borrow().as_ref().unwrap().abort();
+        }
+    }
+
+    run(|| async {
+        for ready in [false, true] {
+            let own = Rc::new(RefCell::new(None));
+            let aborts = Aborts(own.clone());
+            own.replace(Some(spawn(poll_fn(move |_| {
+                let _ = &aborts;
+                if ready { Poll::Ready(()) } else { Poll::Pending }
+            }))));
+            yield_now().await;
+            if !ready {
+                own.borrow().as_ref().unwrap().abort();
+            }
+            let task = own.take().unwrap();
+            assert_eq!(task.await.is_ok(), ready);
+            assert_eq!(spawn(async { "next" }).await.unwrap(), "next");
+        }
+    });
+}
+
 // Pitfall: X8
 #[test]
 fn tasks_that_await_each_other_or_keep_their_own_waker_are_dropped_with_the_executor() {
