@@ -546,6 +546,8 @@ fn an_unboxed_future_is_stored_once() {
             for _ in 0..64 {
                 drop(spawn(Large([1; MIB], false)));
             }
+            // Each of them is polled once, and not yet done.
+            yield_now().await;
             resident() - before
         })
     });
