@@ -170,7 +170,8 @@ fn set_spin_looks_for_events_for_a_while_after_each_piece_of_work() {
         // they take longer than the time for which the thread spins.
         executor.set_spin(Duration::from_millis(30));
         turns_of_sleeps(5);
-        assert!(turns_of_sleeps(1) > 10);
+        // More than one try, for a busy machine may leave the thread no time to spin.
+        assert!((0..100).any(|_| turns_of_sleeps(1) > 10));
         executor.set_spin(Duration::from_nanos(1));
         assert!(turns_of_sleeps(1) <= 5);
     });
