@@ -19,13 +19,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use log::{debug, error, trace, warn};
+use log::{debug, trace, warn};
 use reactor::{Reactor, budget};
 use slab::Slab;
 
 use crate::Remote;
 use crate::current::Inside;
-use crate::join::{AnyTask, End, JoinHandle, Membership, Task};
+use crate::join::{AnyTask, End, JoinHandle, Membership, Task, contain};
 use crate::metrics::{Counters, Metrics};
 use crate::queue::Queue;
 use crate::task::Header;
@@ -232,7 +232,8 @@ impl Drop for Executor {
         for key in keys {
             self.core.abort(key);
         }
-        self.core.queue.close();
+        // Once: what is sent from now on is refused, or dropped with the queue.
+        self.core.queue.take_messages(|make| contain("a destructor", || drop(make)));
     }
 }
 
@@ -331,10 +332,10 @@ impl Core {
     /// One poll, of a task or of the future of `block_on`: with a budget, and counted.
     fn poll<T>(&self, of: PollOf, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
         trace!(task = of.task; "poll");
+        self.counters.polls.add(1);
         let waits = self.reactor.metrics().waits;
         let budget = budget::enter();
         let polled = poll();
-        self.counters.polls.add(1);
         if of.again && polled.is_pending() && budget.spent() == 0 {
             self.counters.spurious_polls.add(u64::from(self.reactor.metrics().waits > waits));
         }
@@ -415,13 +416,7 @@ impl Core {
         if let Err(error) = self.reactor.turn(timeout) {
             panic!("the system cannot wait for events: {error}");
         }
-        let keys = self.queue.take_messages(|make| {
-            // It is foreign code, and its panic must not end the loop.
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(make)) {
-                error!("a function given to `Remote::spawn` panicked");
-                mem::forget(panic);
-            }
-        });
+        let keys = self.queue.take_messages(|make| contain("a function from another thread", make));
         if let Some(keys) = keys {
             self.counters.notifications.add(1);
             self.counters.remote_wakes.add(keys);

@@ -104,26 +104,31 @@ impl<F: Future> AnyTask for Task<F> {
             (End::Abort, Ok(())) => Some(Cause::Cancelled),
             (End::Panic(panic), Ok(())) | (End::Abort, Err(panic)) => Some(panic.into()),
             (End::Panic(panic), Err(second)) => {
-                forget(second);
+                forget(second, "a destructor");
                 Some(panic.into())
             }
             // The future gave its output, and that is what counts.
             (End::Ready, Err(panic)) => {
-                forget(panic);
+                forget(panic, "a destructor");
                 None
             }
         };
-        // Foreign code again: the waker of whoever awaits, and the output, if nobody does.
-        // Hence `move`: the output is dropped with `join`, and that must be inside.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(move || join.finish(error))) {
-            forget(panic);
-        }
+        // Foreign code again: the waker of whoever awaits, and the output, if nobody does, which
+        // is dropped with `join`.
+        contain("a waker or the destructor of an output", move || join.finish(error));
+    }
+}
+
+/// Runs foreign code whose panic nobody awaits, and which must not end the loop.
+pub(crate) fn contain(what: &str, foreign: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(foreign)) {
+        forget(panic, what);
     }
 }
 
 /// A panic that nobody will see. Its value is not dropped: its destructor might panic again.
-fn forget(panic: Box<dyn Any + Send>) {
-    error!("a destructor or a waker panicked at the end of a task");
+fn forget(panic: Box<dyn Any + Send>, what: &str) {
+    error!("{what} panicked");
     mem::forget(panic);
 }
 

@@ -132,12 +132,6 @@ impl Queue {
         Some(keys)
     }
 
-    /// Drops the keys, and what lies in the inbox. What is sent later is dropped with the queue.
-    pub(crate) fn close(&self) {
-        self.keys.take();
-        while self.messages.try_recv().is_ok() {}
-    }
-
     /// Pushes onto the queue of this thread, if it is the one that belongs to `inbox`.
     fn push_here(inbox: &Arc<Inbox>, key: usize) -> bool {
         let pushed = CURRENT.try_with(|current| {

@@ -455,7 +455,7 @@ fn wakers_may_fire_while_the_executor_ends_and_after() {
             thread::spawn(move || _ = inbox.send(Message::Spawn(Box::new(|| ())))),
         ];
         model.end(&header);
-        model.queue.close();
+        model.queue.take_messages(drop);
         drop(model);
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         Waker::from(header).wake();
