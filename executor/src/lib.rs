@@ -60,7 +60,7 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
-    spawn_named("", future)
+    Core::current().spawn("", Location::caller(), None, future)
 }
 
 /// [`spawn`], with a name by which records and panics tell the task.

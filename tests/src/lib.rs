@@ -2,6 +2,7 @@
 //! count, and the records that the runtime emits.
 
 pub mod not_send;
+pub mod child;
 pub mod records;
 pub mod wakers;
 
@@ -11,8 +12,9 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use reactor::Reactor;
 use reactor::net::{TcpListener, TcpStream};
 
 /// How long a test may take before it counts as hanging. Far beyond what any of them needs, also
@@ -77,4 +79,45 @@ pub async fn tcp_pair_with_std() -> io::Result<(TcpStream, std::net::TcpStream)>
     let theirs = theirs.into_std()?;
     theirs.set_nonblocking(false)?;
     Ok((ours, theirs))
+}
+
+/// Turns a reactor by hand until `condition` holds.
+///
+/// # Panics
+///
+/// When it has not after [`DEADLINE`].
+#[track_caller]
+pub fn turn_until(reactor: &Reactor, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < DEADLINE, "the reactor does not bring it about");
+        reactor.turn(Some(Duration::from_millis(20))).expect("a turn");
+    }
+}
+
+/// Lets all other tasks run until `condition` holds.
+///
+/// # Panics
+///
+/// When it has not after [`DEADLINE`].
+pub async fn until(mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < DEADLINE, "it does not come about");
+        executor::yield_now().await;
+    }
+}
+
+/// Two ends of one TCP connection over the loopback, both std's and non-blocking.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn std_pair() -> io::Result<(std::net::TcpStream, std::net::TcpStream)> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let client = std::net::TcpStream::connect(listener.local_addr()?)?;
+    let (server, _) = listener.accept()?;
+    client.set_nonblocking(true)?;
+    server.set_nonblocking(true)?;
+    Ok((client, server))
 }

@@ -1,0 +1,584 @@
+//! The readiness rule: whoever was told to wait is woken when the kernel has something for it.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use reactor::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, IoSlice, IoSliceMut};
+use reactor::net::TcpStream;
+use reactor::{Async, Reactor};
+use rustix::event::{PollFd, PollFlags};
+use rustix::net::SendFlags;
+use rustix::time::{ClockId, clock_gettime};
+use socket2::SockRef;
+use tests::wakers::{Counter, poll};
+use tests::{run, std_pair, tcp_pair_with_std, turn_until, within_deadline};
+
+/// What either end of the connection does next.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Turn,
+    Read(usize),
+    ReadVectored(usize),
+    Peek(usize),
+    Write(usize),
+    WriteVectored(usize),
+    PeerWrites(usize),
+    PeerReads(usize),
+    PeerSendsUrgentByte,
+    PeerShutsDownWriting,
+    PeerResets,
+    WeShutDownWriting,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let bytes = || prop_oneof![1_usize..16, 1_usize..5000, 1_usize..100_000];
+    prop_oneof![
+        8 => Just(Step::Turn),
+        6 => bytes().prop_map(Step::Read),
+        2 => bytes().prop_map(Step::ReadVectored),
+        2 => bytes().prop_map(Step::Peek),
+        6 => bytes().prop_map(Step::Write),
+        2 => bytes().prop_map(Step::WriteVectored),
+        6 => bytes().prop_map(Step::PeerWrites),
+        6 => bytes().prop_map(Step::PeerReads),
+        1 => Just(Step::PeerSendsUrgentByte),
+        1 => Just(Step::PeerShutsDownWriting),
+        1 => Just(Step::PeerResets),
+        1 => Just(Step::WeShutDownWriting),
+    ]
+}
+
+/// The bytes of a stream from `position` on; each tells where it belongs.
+fn stream(position: u64, length: usize) -> Vec<u8> {
+    (position..).take(length).map(|at| (at % 251) as u8).collect()
+}
+
+/// One direction of ours, which may be waiting.
+struct Side {
+    counter: Arc<Counter>,
+    waker: Waker,
+    waiting: bool,
+    wakes: usize,
+}
+
+impl Side {
+    fn new() -> Side {
+        let (counter, waker) = Counter::with_waker();
+        Side { counter, waker, waiting: false, wakes: 0 }
+    }
+
+    fn note<T>(&mut self, polled: Poll<T>) -> Option<T> {
+        self.waiting = polled.is_pending();
+        match polled {
+            Poll::Ready(value) => Some(value),
+            Poll::Pending => None,
+        }
+    }
+
+    /// After a turn: if the kernel was ready before it, whoever waited must have been woken.
+    fn check(&mut self, ready: bool, direction: &str) {
+        let woken = self.counter.wakes() > self.wakes;
+        assert!(woken || !(self.waiting && ready), "the {direction} side waits for ever");
+        self.waiting &= !woken;
+        self.wakes = self.counter.wakes();
+    }
+}
+
+/// A connection, and what both ends have said so far.
+struct Model {
+    reactor: Rc<Reactor>,
+    ours: TcpStream,
+    /// The same socket, to ask the kernel behind the runtime's back.
+    probe: OwnedFd,
+    peer: Option<std::net::TcpStream>,
+    reader: Side,
+    writer: Side,
+    peer_wrote: u64,
+    read: u64,
+    wrote: u64,
+    peer_read: u64,
+    peer_shut: bool,
+    shut: bool,
+    urgent: bool,
+    /// Nothing is promised about the bytes of a connection that was reset.
+    reset: bool,
+}
+
+impl Model {
+    fn new() -> Model {
+        let reactor = Reactor::new().unwrap();
+        let (ours, peer) = std_pair().unwrap();
+        for socket in [&ours, &peer] {
+            // Small, so that both ends come to block.
+            SockRef::from(socket).set_send_buffer_size(8 << 10).unwrap();
+            SockRef::from(socket).set_recv_buffer_size(32 << 10).unwrap();
+        }
+        let probe = ours.as_fd().try_clone_to_owned().unwrap();
+        let _entered = reactor.enter();
+        Model {
+            ours: TcpStream::from_std(ours).unwrap(),
+            reactor: reactor.clone(),
+            probe,
+            peer: Some(peer),
+            reader: Side::new(),
+            writer: Side::new(),
+            peer_wrote: 0,
+            read: 0,
+            wrote: 0,
+            peer_read: 0,
+            peer_shut: false,
+            shut: false,
+            urgent: false,
+            reset: false,
+        }
+    }
+
+    fn apply(&mut self, step: Step) {
+        match step {
+            Step::Turn => self.turn(),
+            Step::Read(length) => self.read(length, false),
+            Step::ReadVectored(length) => self.read(length, true),
+            Step::Peek(length) => self.peek(length),
+            Step::Write(length) => self.write(length, false),
+            Step::WriteVectored(length) => self.write(length, true),
+            Step::PeerWrites(length) => self.peer_writes(length),
+            Step::PeerReads(length) => self.peer_reads(length),
+            Step::PeerSendsUrgentByte => self.peer_sends_urgent_byte(),
+            Step::PeerShutsDownWriting => self.peer_shuts_down_writing(),
+            Step::PeerResets => self.peer_resets(),
+            Step::WeShutDownWriting => {
+                self.shut = true;
+                let _ = self.ours.shutdown(Shutdown::Write);
+            }
+        }
+    }
+
+    fn turn(&mut self) {
+        let mut fds = [PollFd::new(&self.probe, PollFlags::IN | PollFlags::OUT)];
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        rustix::event::poll(&mut fds, Some(&now)).unwrap();
+        let says = fds[0].revents();
+        let broken = says.intersects(PollFlags::ERR | PollFlags::HUP);
+        self.reactor.turn(Some(Duration::ZERO)).unwrap();
+        self.reader.check(broken || says.contains(PollFlags::IN), "reading");
+        self.writer.check(broken || says.contains(PollFlags::OUT), "writing");
+    }
+
+    fn read(&mut self, length: usize, vectored: bool) {
+        let mut bytes = vec![0; length];
+        let cx = &mut Context::from_waker(&self.reader.waker);
+        let polled = if vectored {
+            let (head, tail) = bytes.split_at_mut(length / 2);
+            let bufs = &mut [IoSliceMut::new(head), IoSliceMut::new(tail)];
+            Pin::new(&mut &self.ours).poll_read_vectored(cx, bufs)
+        } else {
+            Pin::new(&mut &self.ours).poll_read(cx, &mut bytes)
+        };
+        match self.reader.note(polled) {
+            Some(Ok(0)) => assert!(self.reset || self.peer_shut && self.read == self.peer_wrote),
+            Some(Ok(n)) => {
+                assert_eq!(bytes[..n], stream(self.read, n));
+                self.read += n as u64;
+            }
+            Some(Err(error)) => assert!(self.reset, "{error}"),
+            None => {}
+        }
+    }
+
+    fn peek(&mut self, length: usize) {
+        let mut bytes = vec![0; length];
+        let polled = poll(pin!(self.ours.peek(&mut bytes)), &self.reader.waker);
+        match self.reader.note(polled) {
+            Some(Ok(n)) => assert_eq!(bytes[..n], stream(self.read, n)),
+            Some(Err(error)) => assert!(self.reset, "{error}"),
+            None => {}
+        }
+    }
+
+    fn write(&mut self, length: usize, vectored: bool) {
+        if self.shut {
+            return;
+        }
+        let bytes = stream(self.wrote, length);
+        let cx = &mut Context::from_waker(&self.writer.waker);
+        let polled = if vectored {
+            let (head, tail) = bytes.split_at(length / 2);
+            Pin::new(&mut &self.ours)
+                .poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(tail)])
+        } else {
+            Pin::new(&mut &self.ours).poll_write(cx, &bytes)
+        };
+        match self.writer.note(polled) {
+            Some(Ok(n)) => self.wrote += n as u64,
+            Some(Err(error)) => assert!(self.reset, "{error}"),
+            None => {}
+        }
+    }
+
+    fn peer_writes(&mut self, length: usize) {
+        let Some(peer) = self.peer.as_mut().filter(|_| !self.peer_shut) else { return };
+        match peer.write(&stream(self.peer_wrote, length)) {
+            Ok(n) => self.peer_wrote += n as u64,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+    }
+
+    fn peer_reads(&mut self, length: usize) {
+        let Some(peer) = &mut self.peer else { return };
+        let mut bytes = vec![0; length];
+        match peer.read(&mut bytes) {
+            Ok(n) => {
+                assert_eq!(bytes[..n], stream(self.peer_read, n));
+                self.peer_read += n as u64;
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+    }
+
+    /// Once only: a second mark makes the byte at the first an ordinary one.
+    fn peer_sends_urgent_byte(&mut self) {
+        let Some(peer) = self.peer.as_ref().filter(|_| !self.peer_shut && !self.urgent) else {
+            return;
+        };
+        self.urgent = rustix::net::send(peer, b"!", SendFlags::OOB).is_ok();
+    }
+
+    fn peer_shuts_down_writing(&mut self) {
+        let Some(peer) = &self.peer else { return };
+        self.peer_shut = true;
+        // Refused, when it was shut down before, and so were we.
+        let _ = peer.shutdown(Shutdown::Write);
+    }
+
+    fn peer_resets(&mut self) {
+        let Some(peer) = self.peer.take() else { return };
+        self.reset = true;
+        SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
+    /// Both ends say their last word, and each reads what is left to the end.
+    fn finish(mut self) {
+        if self.reset {
+            return self.expect_end_of_both_sides();
+        }
+        self.peer_shuts_down_writing();
+        let start = Instant::now();
+        while self.read < self.peer_wrote || self.peer_read < self.wrote {
+            assert!(start.elapsed() < tests::DEADLINE, "bytes are missing");
+            if !self.reader.waiting {
+                self.read(4096, false);
+            }
+            self.peer_reads(4096);
+            self.turn();
+        }
+        self.expect_end_of_both_sides();
+    }
+
+    fn expect_end_of_both_sides(&mut self) {
+        let reactor = self.reactor.clone();
+        let turns = reactor.metrics().turns;
+        loop {
+            let cx = &mut Context::from_waker(&self.reader.waker);
+            match Pin::new(&mut &self.ours).poll_read(cx, &mut [0; 65536]) {
+                Poll::Ready(Ok(0) | Err(_)) => break,
+                Poll::Ready(Ok(_)) => assert!(self.reset),
+                Poll::Pending => {
+                    let wakes = self.reader.counter.wakes();
+                    turn_until(&reactor, || self.reader.counter.wakes() > wakes);
+                }
+            }
+        }
+        assert!(reactor.metrics().turns - turns < 20, "the end of the stream takes too many turns");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    // Random operations on both ends of a real connection. Before each turn the kernel is asked
+    // behind the runtime's back: a side that waits although it is ready must be woken by the turn.
+    // Pitfall: W1, W2, W7, E1, E7
+    #[test]
+    fn a_waiting_side_is_woken_when_the_kernel_is_ready(steps in vec(step(), 1..80)) {
+        within_deadline(move || {
+            let mut model = Model::new();
+            for step in steps {
+                model.apply(step);
+            }
+            model.finish();
+        });
+    }
+}
+
+// Pitfall: E1
+#[test]
+fn a_short_read_whose_fin_came_along_is_followed_by_end_of_file() {
+    run(|| async {
+        for _ in 0..50 {
+            let (mut ours, mut peer) = tcp_pair_with_std().await.unwrap();
+            let reader = executor::spawn(async move {
+                let mut bytes = [0; 64];
+                let mut lengths = Vec::new();
+                loop {
+                    let n = ours.read(&mut bytes).await.unwrap();
+                    lengths.push(n);
+                    if n == 0 {
+                        return lengths;
+                    }
+                }
+            });
+            executor::yield_now().await;
+            // Held back until the FIN is there too: one segment, one edge.
+            rustix::net::sockopt::set_tcp_cork(&peer, true).unwrap();
+            peer.write_all(b"last").unwrap();
+            peer.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(reader.await.unwrap(), [4, 0]);
+        }
+    });
+}
+
+// Pitfall: E7
+#[test]
+fn urgent_data_does_not_hide_the_bytes_behind_its_mark() {
+    run(|| async {
+        let (mut ours, mut peer) = tcp_pair_with_std().await.unwrap();
+        peer.write_all(b"abc").unwrap();
+        rustix::net::send(&peer, b"!", SendFlags::OOB).unwrap();
+        peer.write_all(b"def").unwrap();
+        let (mut text, mut bytes) = (Vec::new(), [0_u8; 64]);
+        while text.len() < 6 {
+            let n = ours.read(&mut bytes).await.unwrap();
+            text.extend_from_slice(&bytes[..n]);
+        }
+        assert_eq!(text, b"abcdef");
+    });
+}
+
+// Pitfall: E7
+#[test]
+fn peek_shows_the_same_bytes_again_and_again_and_takes_none() {
+    run(|| async {
+        let (mut ours, mut peer) = tcp_pair_with_std().await.unwrap();
+        peer.write_all(b"peek").unwrap();
+        for _ in 0..3 {
+            let mut bytes = [0; 64];
+            assert_eq!(ours.peek(&mut bytes).await.unwrap(), 4);
+            assert_eq!(&bytes[..4], b"peek");
+        }
+        let mut bytes = [0; 4];
+        ours.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"peek");
+    });
+}
+
+// A pipe tells of its writer's end with HUP alone, when it is empty.
+// Pitfall: W7, E1
+#[test]
+fn a_drained_pipe_tells_its_reader_that_the_writer_has_gone() {
+    run(|| async {
+        let (writer, reader) = mio::unix::pipe::new().unwrap();
+        let writer = Async::with_interest(writer, mio::Interest::WRITABLE).unwrap();
+        let reader = Async::with_interest(reader, mio::Interest::READABLE).unwrap();
+        let task = executor::spawn(async move {
+            let mut lengths = Vec::new();
+            loop {
+                let n = reader.read_with(|mut pipe| pipe.read(&mut [0; 64])).await.unwrap();
+                lengths.push(n);
+                if n == 0 {
+                    return lengths;
+                }
+            }
+        });
+        let waits = || Reactor::current().metrics().waits;
+        tests::until(|| waits() == 1).await;
+        writer.write_with(|mut pipe| pipe.write(b"pipe")).await.unwrap();
+        tests::until(|| waits() == 2).await;
+        drop(writer);
+        assert_eq!(task.await.unwrap(), [4, 0]);
+    });
+}
+
+// A pipe without a reader tells its writer with ERR alone: there is no room to be writable.
+// Pitfall: W7
+#[test]
+fn a_full_pipe_tells_its_writer_that_the_reader_has_gone() {
+    run(|| async {
+        let (writer, reader) = mio::unix::pipe::new().unwrap();
+        let writer = Async::with_interest(writer, mio::Interest::WRITABLE).unwrap();
+        let task = executor::spawn(async move {
+            loop {
+                let written = writer.write_with(|mut pipe| pipe.write(&[0; 4096])).await;
+                if let Err(error) = written {
+                    return error.kind();
+                }
+            }
+        });
+        tests::until(|| Reactor::current().metrics().waits >= 1).await;
+        drop(reader);
+        assert_eq!(task.await.unwrap(), ErrorKind::BrokenPipe);
+    });
+}
+
+// Pitfall: W7, E1
+#[test]
+fn both_sides_of_a_unix_stream_learn_that_the_peer_has_gone() {
+    run(|| async {
+        let (ours, peer) = mio::net::UnixStream::pair().unwrap();
+        let ours = Rc::new(Async::new(ours).unwrap());
+        let (reading, writing) = (ours.clone(), ours);
+        let reader = executor::spawn(async move {
+            reading.read_with(|mut stream| stream.read(&mut [0; 64])).await
+        });
+        let writer = executor::spawn(async move {
+            loop {
+                let written = writing.write_with(|mut stream| stream.write(&[0; 4096])).await;
+                if let Err(error) = written {
+                    return error.kind();
+                }
+            }
+        });
+        tests::until(|| Reactor::current().metrics().waits >= 2).await;
+        drop(peer);
+        // With our bytes unread, the peer's close is a reset.
+        let read = reader.await.unwrap();
+        assert!(matches!(&read, Ok(0)) || read.unwrap_err().kind() == ErrorKind::ConnectionReset);
+        assert_eq!(writer.await.unwrap(), ErrorKind::BrokenPipe);
+    });
+}
+
+// Data that the peer sent before it closed is read before the end, in chunks of any size.
+// Pitfall: E1
+#[test]
+fn a_unix_stream_gives_all_bytes_before_its_end() {
+    run(|| async {
+        for chunk in [1, 3, 64, 10_000] {
+            let (ours, mut peer) = mio::net::UnixStream::pair().unwrap();
+            let ours = Async::new(ours).unwrap();
+            peer.write_all(&stream(0, 1000)).unwrap();
+            drop(peer);
+            let (mut text, mut bytes) = (Vec::new(), vec![0_u8; chunk]);
+            loop {
+                let n = ours.read_with(|mut stream| stream.read(&mut bytes)).await.unwrap();
+                if n == 0 {
+                    break;
+                }
+                text.extend_from_slice(&bytes[..n]);
+            }
+            assert_eq!(text, stream(0, 1000));
+        }
+    });
+}
+
+// The peers have shut down writing and do not read: each connection waits to write, with an
+// end-of-file behind it. Counted while a timer is all that happens.
+// Pitfall: E2
+#[test]
+fn half_closed_and_stalled_connections_cost_nothing() {
+    run(|| async {
+        let mut peers = Vec::new();
+        for _ in 0..20 {
+            let (mut ours, peer) = tcp_pair_with_std().await.unwrap();
+            peer.shutdown(Shutdown::Write).unwrap();
+            peers.push(peer);
+            drop(executor::spawn(async move {
+                assert_eq!(ours.read(&mut [0; 64]).await.unwrap(), 0);
+                loop {
+                    ours.write_all(&[0; 65536]).await.unwrap();
+                }
+            }));
+        }
+        let reactor = Reactor::current();
+        // The kernel's buffers grow for a while; then all is still.
+        let mut before = reactor.metrics();
+        loop {
+            reactor::time::sleep(Duration::from_millis(100)).await;
+            let now = reactor.metrics();
+            if now.would_blocks == before.would_blocks {
+                break;
+            }
+            before = now;
+        }
+        let cpu = cpu_time();
+        let before = reactor.metrics();
+        reactor::time::sleep(Duration::from_millis(200)).await;
+        let after = reactor.metrics();
+        assert!(after.turns - before.turns <= 3, "{before:?} {after:?}");
+        assert_eq!(after.would_blocks, before.would_blocks);
+        assert!(cpu_time() - cpu < Duration::from_millis(20), "the thread does not sleep");
+    });
+}
+
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+// An empty read tells nothing about the stream, and takes nothing from it: what std's does too.
+// Pitfall: S13
+#[test]
+fn an_empty_read_neither_ends_nor_disturbs_the_stream() {
+    run(|| async {
+        let (mut ours, mut peer) = tcp_pair_with_std().await.unwrap();
+        peer.write_all(b"alive").unwrap();
+        let mut bytes = [0; 64];
+        assert_eq!(ours.peek(&mut bytes).await.unwrap(), 5);
+        for _ in 0..3 {
+            assert_eq!(ours.read(&mut []).await.unwrap(), 0);
+        }
+        assert_eq!(ours.read(&mut bytes).await.unwrap(), 5);
+        peer.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(ours.read(&mut bytes).await.unwrap(), 0);
+        assert_eq!(ours.read(&mut []).await.unwrap(), 0);
+        assert_eq!(ours.write(b"we").await.unwrap(), 2);
+        peer.read_exact(&mut bytes[..2]).unwrap();
+
+        SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(peer);
+        let mut last = Ok(0);
+        tests::until(|| {
+            // Not an end-of-file yet: the reset has not arrived.
+            last = ours.take_error().map(|error| usize::from(error.is_some()));
+            !matches!(last, Ok(0))
+        })
+        .await;
+        let _ = ours.read(&mut []).await;
+    });
+}
+
+// A write to one side must not make the other believe anything.
+// Pitfall: W2
+#[test]
+fn room_to_write_does_not_wake_the_reader() {
+    within_deadline(|| {
+        let reactor = Reactor::new().unwrap();
+        let _entered = reactor.enter();
+        let (ours, mut peer) = std_pair().unwrap();
+        let mut ours = TcpStream::from_std(ours).unwrap();
+        let (reading, reader) = Counter::with_waker();
+        let (writing, writer) = Counter::with_waker();
+        // The socket is writable from the start, and that event goes by.
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+        while Pin::new(&mut ours)
+            .poll_write(&mut Context::from_waker(&writer), &[0; 65536])
+            .is_ready()
+        {}
+        let mut bytes = [0; 64];
+        let waiting = Pin::new(&mut ours).poll_read(&mut Context::from_waker(&reader), &mut bytes);
+        assert!(waiting.is_pending());
+        turn_until(&reactor, || {
+            while peer.read(&mut [0; 65536]).is_ok() {}
+            writing.wakes() > 0
+        });
+        // Edge-triggered epoll tells of both directions with each change; the event of the write
+        // side says writable alone.
+        assert_eq!(reading.wakes(), 0);
+    });
+}
