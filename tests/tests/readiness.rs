@@ -301,7 +301,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, max_shrink_iters: 30, failure_persistence: None, ..ProptestConfig::default() })]
 
     // Random operations on both ends of a real connection. Before each turn the kernel is asked
     // behind the runtime's back: a side that waits although it is ready must be woken by the turn.
@@ -580,5 +580,20 @@ fn room_to_write_does_not_wake_the_reader() {
         // Edge-triggered epoll tells of both directions with each change; the event of the write
         // side says writable alone.
         assert_eq!(reading.wakes(), 0);
+    });
+}
+
+#[test]
+fn a_spurious_poll_costs_no_system_call() {
+    within_deadline(|| {
+        let reactor = Reactor::new().unwrap();
+        let _entered = reactor.enter();
+        let (ours, _peer) = std_pair().unwrap();
+        let mut ours = TcpStream::from_std(ours).unwrap();
+        for _ in 0..10 {
+            let cx = &mut Context::from_waker(Waker::noop());
+            assert!(Pin::new(&mut ours).poll_read(cx, &mut [0; 64]).is_pending());
+        }
+        assert_eq!(reactor.metrics().would_blocks, 1);
     });
 }

@@ -1,0 +1,486 @@
+//! TCP with std's names: every way to make a connection, to share it and to end it.
+
+use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use std::net::{
+    IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6,
+    TcpListener as StdListener, TcpStream as StdStream,
+};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use futures_lite::StreamExt;
+use reactor::io::{AsyncReadExt, AsyncWriteExt};
+use reactor::net::{TcpListener, TcpStream, ToSocketAddrs};
+use reactor::time::timeout;
+use reactor::{Async, Reactor};
+use socket2::SockRef;
+use tests::records::capture;
+use tests::{run, tcp_pair, tcp_pair_with_std, within_deadline};
+
+/// An address of the loopback at which nobody listens.
+fn closed_port() -> SocketAddr {
+    StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// Makes the peer reset the connection, and waits until this end knows.
+async fn reset(ours: &TcpStream, peer: StdStream) {
+    SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(peer);
+    tests::until(|| ours.peer_addr().is_err()).await;
+}
+
+// Pitfall: S4
+#[test]
+fn a_closed_port_refuses_the_connection() {
+    run(|| async {
+        for _ in 0..20 {
+            let error = TcpStream::connect(closed_port()).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        }
+    });
+}
+
+// "Writable" is not "connected": an event for a socket whose peer does not answer.
+// Pitfall: S4
+#[test]
+fn a_connection_that_nobody_answers_is_given_up_by_its_time_out() {
+    run(|| async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.set_backlog(0).unwrap();
+        let addr = listener.local_addr().unwrap();
+        // Connections that nobody accepts: when the queue is full, the kernel stays silent.
+        let mut queued = Vec::new();
+        loop {
+            match timeout(Duration::from_millis(100), TcpStream::connect(addr)).await {
+                Ok(connected) => queued.push(connected.unwrap()),
+                Err(_) => break,
+            }
+            assert!(queued.len() < 100);
+        }
+        assert_eq!(Reactor::current().next_deadline(), None, "the timer is left");
+        // Room again: the same address can be reached.
+        let (_accepted, _) = listener.accept().await.unwrap();
+        let connect = timeout(Duration::from_secs(10), TcpStream::connect(addr));
+        connect.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn connect_tries_all_addresses_in_turn() {
+    run(|| async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let open = listener.local_addr().unwrap();
+        let addresses = [closed_port(), closed_port(), open, closed_port()];
+        let stream = TcpStream::connect(&addresses[..]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), open);
+    });
+}
+
+#[test]
+fn connect_returns_the_error_of_the_last_address() {
+    run(|| async {
+        // An address of no network is refused otherwise than a closed port.
+        let elsewhere = SocketAddr::from((Ipv4Addr::BROADCAST, 1));
+        let last = TcpStream::connect(&[elsewhere, closed_port()][..]).await.unwrap_err();
+        assert_eq!(last.kind(), ErrorKind::ConnectionRefused);
+        let last = TcpStream::connect(&[closed_port(), elsewhere][..]).await.unwrap_err();
+        assert_ne!(last.kind(), ErrorKind::ConnectionRefused);
+        let none = TcpStream::connect(&[][..]).await.unwrap_err();
+        assert_eq!(none.kind(), ErrorKind::InvalidInput);
+    });
+}
+
+#[test]
+fn bind_takes_the_first_address_that_is_free() {
+    run(|| async {
+        let taken = StdListener::bind("127.0.0.1:0").unwrap();
+        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let addresses = [taken.local_addr().unwrap(), free];
+        let listener = TcpListener::bind(&addresses[..]).await.unwrap();
+        assert_ne!(listener.local_addr().unwrap(), addresses[0]);
+        let refused = TcpListener::bind(addresses[0]).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::AddrInUse);
+    });
+}
+
+async fn connects(addr: impl ToSocketAddrs) {
+    TcpStream::connect(addr).await.unwrap();
+}
+
+#[test]
+fn every_type_that_std_takes_as_an_address_is_one_here() {
+    run(|| async {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let port = addr.port();
+        let ip = Ipv4Addr::LOCALHOST;
+        connects(addr).await;
+        connects(&addr).await;
+        connects(SocketAddrV4::new(ip, port)).await;
+        connects((IpAddr::V4(ip), port)).await;
+        connects((ip, port)).await;
+        connects(&[addr][..]).await;
+        connects(addr.to_string()).await;
+        connects(&addr.to_string()).await;
+        connects(addr.to_string().as_str()).await;
+        connects(("127.0.0.1", port)).await;
+        connects(("127.0.0.1".to_owned(), port)).await;
+        for no_address in ["", "nothing", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:65536"] {
+            let error = TcpStream::connect(no_address).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{no_address:?}");
+        }
+    });
+}
+
+#[test]
+fn host_names_are_looked_up_on_the_pool_and_addresses_are_not() {
+    within_deadline(|| {
+        let looked_up = |host: &'static str| {
+            let (_, records) = capture(|| {
+                executor::block_on(async {
+                    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                    connects((host, listener.local_addr().unwrap().port())).await;
+                });
+            });
+            records.iter().any(|record| record.kind == "job submitted")
+        };
+        assert!(looked_up("localhost"));
+        assert!(!looked_up("127.0.0.1"));
+    });
+}
+
+#[test]
+fn a_host_name_is_an_address_in_every_form() {
+    run(|| async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        connects(("localhost", port)).await;
+        connects(("localhost".to_owned(), port)).await;
+        connects(format!("localhost:{port}")).await;
+    });
+}
+
+#[test]
+fn ipv6_works_where_it_is_there() {
+    run(|| async {
+        let Ok(listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await else { return };
+        let addr = listener.local_addr().unwrap();
+        connects(addr).await;
+        connects(SocketAddrV6::new(Ipv6Addr::LOCALHOST, addr.port(), 0, 0)).await;
+        connects((IpAddr::V6(Ipv6Addr::LOCALHOST), addr.port())).await;
+        connects(("::1", addr.port())).await;
+        connects(format!("[::1]:{}", addr.port())).await;
+    });
+}
+
+#[test]
+fn a_connection_goes_to_std_and_back() {
+    run(|| async {
+        let (ours, mut peer) = tcp_pair_with_std().await.unwrap();
+        let addresses = (ours.local_addr().unwrap(), ours.peer_addr().unwrap());
+        let theirs = ours.into_std().unwrap();
+        let mut ours = TcpStream::from_std(theirs).unwrap();
+        assert_eq!((ours.local_addr().unwrap(), ours.peer_addr().unwrap()), addresses);
+        peer.write_all(b"there and back").unwrap();
+        let mut bytes = [0; 14];
+        ours.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"there and back");
+    });
+}
+
+#[test]
+fn a_listener_goes_to_std_and_back() {
+    run(|| async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let listener = TcpListener::from_std(listener.into_std().unwrap()).unwrap();
+        let _client = StdStream::connect(addr).unwrap();
+        let (_, peer) = listener.accept().await.unwrap();
+        assert_eq!(peer, _client.local_addr().unwrap());
+    });
+}
+
+#[test]
+fn options_are_those_of_the_socket() {
+    run(|| async {
+        let (ours, _peer) = tcp_pair().await.unwrap();
+        ours.set_nodelay(true).unwrap();
+        assert!(ours.nodelay().unwrap());
+        ours.set_ttl(42).unwrap();
+        assert_eq!(ours.ttl().unwrap(), 42);
+        assert!(ours.take_error().unwrap().is_none());
+    });
+}
+
+#[test]
+fn vectored_transfers_fill_and_empty_all_buffers() {
+    run(|| async {
+        let (mut ours, mut peer) = tcp_pair().await.unwrap();
+        let written = ours
+            .write_vectored(&[IoSlice::new(b"scat"), IoSlice::new(b""), IoSlice::new(b"tered")])
+            .await
+            .unwrap();
+        assert_eq!(written, 9);
+        let (mut head, mut tail) = ([0; 6], [0; 10]);
+        let bufs = &mut [IoSliceMut::new(&mut head), IoSliceMut::new(&mut tail)];
+        assert_eq!(peer.read_vectored(bufs).await.unwrap(), 9);
+        assert_eq!((&head, &tail[..3]), (b"scatte", &b"red"[..]));
+    });
+}
+
+#[test]
+fn two_tasks_use_one_connection_by_reference() {
+    run(|| async {
+        let (ours, mut peer) = tcp_pair().await.unwrap();
+        let ours = Rc::new(ours);
+        let (reading, writing) = (ours.clone(), ours);
+        let reader = executor::spawn(async move {
+            let mut text = String::new();
+            (&*reading).read_to_string(&mut text).await.unwrap();
+            text
+        });
+        let writer = executor::spawn(async move {
+            (&*writing).write_all(&[7; 1 << 20]).await.unwrap();
+            writing.shutdown(Shutdown::Write).unwrap();
+        });
+        let mut bytes = Vec::new();
+        peer.read_to_end(&mut bytes).await.unwrap();
+        assert_eq!(bytes.len(), 1 << 20);
+        peer.write_all(b"thanks").await.unwrap();
+        peer.close().await.unwrap();
+        writer.await.unwrap();
+        assert_eq!(reader.await.unwrap(), "thanks");
+    });
+}
+
+#[test]
+fn borrowed_halves_read_and_write_at_once() {
+    run(|| async {
+        let (mut ours, mut peer) = tcp_pair().await.unwrap();
+        let (mut reader, mut writer) = ours.split();
+        peer.write_all(b"in").await.unwrap();
+        let mut bytes = [0; 2];
+        let (read, written) =
+            futures_lite::future::zip(reader.read_exact(&mut bytes), writer.write_all(b"out"))
+                .await;
+        (read.unwrap(), written.unwrap());
+        assert_eq!(&bytes, b"in");
+        writer.close().await.unwrap();
+        let mut text = String::new();
+        peer.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "out");
+    });
+}
+
+#[test]
+fn dropping_the_owned_write_half_ends_the_peers_reading_but_not_ours() {
+    run(|| async {
+        let (ours, mut peer) = tcp_pair().await.unwrap();
+        let (mut reader, mut writer) = ours.into_split();
+        writer.write_all(b"last").await.unwrap();
+        drop(writer);
+        let mut text = String::new();
+        peer.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "last");
+        peer.write_all(b"answer").await.unwrap();
+        peer.close().await.unwrap();
+        text.clear();
+        reader.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "answer");
+    });
+}
+
+#[test]
+fn dropping_the_owned_read_half_leaves_the_write_half_working() {
+    run(|| async {
+        let (ours, mut peer) = tcp_pair().await.unwrap();
+        let (reader, mut writer) = ours.into_split();
+        drop(reader);
+        writer.write_all(b"still here").await.unwrap();
+        let mut bytes = [0; 10];
+        peer.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"still here");
+    });
+}
+
+#[test]
+fn reunited_halves_are_the_connection_again_and_nothing_was_shut() {
+    run(|| async {
+        let (ours, mut peer) = tcp_pair().await.unwrap();
+        let (reader, writer) = ours.into_split();
+        let mut ours = reader.reunite(writer).unwrap();
+        ours.write_all(b"one").await.unwrap();
+        let mut bytes = [0; 3];
+        peer.read_exact(&mut bytes).await.unwrap();
+        peer.write_all(b"two").await.unwrap();
+        ours.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"two");
+        let end = timeout(Duration::from_millis(1), peer.read(&mut bytes)).await;
+        assert!(end.is_err(), "writing was shut down");
+    });
+}
+
+#[test]
+fn halves_of_two_connections_are_given_back() {
+    run(|| async {
+        let (a, b) = tcp_pair().await.unwrap();
+        let ((reader_a, writer_a), (mut reader_b, writer_b)) = (a.into_split(), b.into_split());
+        let error = reader_a.reunite(writer_b).unwrap_err();
+        assert!(error.to_string().contains("not of the same connection"));
+        let mut writer_a = writer_a;
+        writer_a.write_all(b"x").await.unwrap();
+        assert_eq!(reader_b.read(&mut [0; 8]).await.unwrap(), 1);
+        let (reader_a, writer_b) = (error.0, error.1);
+        assert!(reader_a.reunite(writer_a).is_ok() && reader_b.reunite(writer_b).is_ok());
+    });
+}
+
+// Pitfall: S11
+#[test]
+fn writing_may_be_shut_down_twice() {
+    run(|| async {
+        let (mut ours, mut peer) = tcp_pair().await.unwrap();
+        ours.shutdown(Shutdown::Write).unwrap();
+        ours.shutdown(Shutdown::Write).unwrap();
+        ours.close().await.unwrap();
+        ours.close().await.unwrap();
+        assert_eq!(peer.read(&mut [0; 8]).await.unwrap(), 0);
+        assert_eq!(ours.write(b"x").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
+        peer.close().await.unwrap();
+        // Both sides have ended: the kernel calls that not connected, and closing calls it closed.
+        assert_eq!(ours.read(&mut [0; 8]).await.unwrap(), 0);
+        ours.close().await.unwrap();
+        peer.close().await.unwrap();
+    });
+}
+
+// Pitfall: S11
+#[test]
+fn closing_what_the_peer_has_reset_is_no_error() {
+    run(|| async {
+        let (mut ours, peer) = tcp_pair_with_std().await.unwrap();
+        reset(&ours, peer).await;
+        ours.close().await.unwrap();
+        assert_eq!(ours.shutdown(Shutdown::Write).unwrap_err().kind(), ErrorKind::NotConnected);
+
+        let (ours, peer) = tcp_pair_with_std().await.unwrap();
+        reset(&ours, peer).await;
+        let (mut reader, mut writer) = ours.into_split();
+        writer.close().await.unwrap();
+        writer.close().await.unwrap();
+        drop(writer);
+        let error = reader.read(&mut [0; 8]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        assert_eq!(reader.read(&mut [0; 8]).await.unwrap(), 0, "the error is told once");
+    });
+}
+
+#[test]
+fn shutting_down_our_own_reading_ends_a_waiting_read() {
+    run(|| async {
+        let (ours, _peer) = tcp_pair().await.unwrap();
+        let ours = Rc::new(ours);
+        let reading = ours.clone();
+        let reader = executor::spawn(async move { (&*reading).read(&mut [0; 8]).await });
+        tests::until(|| Reactor::current().metrics().waits >= 1).await;
+        executor::yield_now().await;
+        ours.shutdown(Shutdown::Read).unwrap();
+        assert_eq!(reader.await.unwrap().unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_reset_wakes_a_waiting_reader_with_the_error() {
+    run(|| async {
+        let (mut ours, peer) = tcp_pair_with_std().await.unwrap();
+        let reader = executor::spawn(async move { ours.read(&mut [0; 8]).await });
+        executor::yield_now().await;
+        SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(peer);
+        let error = reader.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn incoming_gives_every_connection() {
+    run(|| async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let clients = std::thread::spawn(move || -> Vec<SocketAddr> {
+            let connect = |_| StdStream::connect(addr).unwrap().local_addr().unwrap();
+            (0..200).map(connect).collect()
+        });
+        let streams: Vec<_> = listener.incoming().take(200).collect().await;
+        let mut streams = streams.into_iter().map(Result::unwrap);
+        assert!(streams.all(|stream| stream.local_addr().unwrap() == addr));
+        clients.join().unwrap();
+    });
+}
+
+// A connection that its client resets before it is accepted is not the end of the listener.
+#[test]
+fn incoming_survives_clients_that_are_gone_before_they_are_accepted() {
+    run(|| async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        for _ in 0..20 {
+            let client = StdStream::connect(addr).unwrap();
+            SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+        }
+        let mut client = StdStream::connect(addr).unwrap();
+        client.write_all(b"alive").unwrap();
+        let mut incoming = listener.incoming();
+        loop {
+            let mut stream = incoming.next().await.unwrap().unwrap();
+            if matches!(stream.read(&mut [0; 8]).await, Ok(5)) {
+                break;
+            }
+        }
+    });
+}
+
+#[test]
+fn an_accepted_connection_is_non_blocking_and_knows_its_peer() {
+    run(|| async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut stream, peer) = listener.accept().await.unwrap();
+        assert_eq!((peer, stream.peer_addr().unwrap()), (client.local_addr().unwrap(), peer));
+        let start = Instant::now();
+        assert!(timeout(Duration::from_millis(2), stream.read(&mut [0; 8])).await.is_err());
+        assert!(start.elapsed() < Duration::from_secs(5));
+    });
+}
+
+// A write that fills the kernel's buffers waits, and goes on as the peer reads.
+#[test]
+fn a_blocked_writer_goes_on_when_the_peer_reads() {
+    run(|| async {
+        let (mut ours, mut peer) = tcp_pair_with_std().await.unwrap();
+        let writer = executor::spawn(async move { ours.write_all(&[7; 16 << 20]).await });
+        tests::until(|| Reactor::current().metrics().waits >= 1).await;
+        let reader = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            peer.read_to_end(&mut bytes).unwrap();
+            bytes.len()
+        });
+        writer.await.unwrap().unwrap();
+        assert_eq!(reader.join().unwrap(), 16 << 20);
+    });
+}
+
+#[test]
+fn an_async_source_of_mio_reads_and_writes_tcp_too() {
+    run(|| async {
+        let (ours, mut peer) = tcp_pair_with_std().await.unwrap();
+        let ours = mio::net::TcpStream::from_std(ours.into_std().unwrap());
+        let ours = Async::new(ours).unwrap();
+        ours.write_with(|mut stream| stream.write(b"raw")).await.unwrap();
+        let mut bytes = [0; 3];
+        peer.read_exact(&mut bytes).unwrap();
+        peer.write_all(&bytes).unwrap();
+        assert_eq!(ours.read_with(|mut stream| stream.read(&mut bytes)).await.unwrap(), 3);
+        assert!(ours.into_inner().unwrap().peer_addr().is_ok());
+    });
+}
