@@ -483,15 +483,16 @@ fn a_unix_stream_gives_all_bytes_before_its_end() {
 #[test]
 fn half_closed_and_stalled_connections_cost_nothing() {
     run(|| async {
-        let mut peers = Vec::new();
+        let mut connections = Vec::new();
         for _ in 0..20 {
-            let (mut ours, peer) = tcp_pair_with_std().await.unwrap();
+            let (ours, peer) = tcp_pair_with_std().await.unwrap();
+            let ours = Rc::new(ours);
             peer.shutdown(Shutdown::Write).unwrap();
-            peers.push(peer);
+            connections.push((ours.clone(), peer));
             drop(executor::spawn(async move {
-                assert_eq!(ours.read(&mut [0; 64]).await.unwrap(), 0);
+                assert_eq!((&*ours).read(&mut [0; 64]).await.unwrap(), 0);
                 loop {
-                    ours.write_all(&[0; 65536]).await.unwrap();
+                    (&*ours).write_all(&[0; 65536]).await.unwrap();
                 }
             }));
         }
@@ -506,12 +507,18 @@ fn half_closed_and_stalled_connections_cost_nothing() {
             }
             before = now;
         }
+        // One more waiter each, that came after the end-of-file.
+        let (counter, waker) = Counter::with_waker();
+        for (ours, _) in &connections {
+            let cx = &mut Context::from_waker(&waker);
+            assert!(Pin::new(&mut &**ours).poll_write(cx, &[0]).is_pending());
+        }
         let cpu = cpu_time();
         let before = reactor.metrics();
         reactor::time::sleep(Duration::from_millis(200)).await;
         let after = reactor.metrics();
         assert!(after.turns - before.turns <= 3, "{before:?} {after:?}");
-        assert_eq!(after.would_blocks, before.would_blocks);
+        assert_eq!((after.would_blocks, counter.wakes()), (before.would_blocks, 0));
         assert!(cpu_time() - cpu < Duration::from_millis(20), "the thread does not sleep");
     });
 }

@@ -263,7 +263,8 @@ fn borrowed_halves_read_and_write_at_once() {
         let (read, written) =
             futures_lite::future::zip(reader.read_exact(&mut bytes), writer.write_all(b"out"))
                 .await;
-        (read.unwrap(), written.unwrap());
+        read.unwrap();
+        written.unwrap();
         assert_eq!(&bytes, b"in");
         writer.close().await.unwrap();
         let mut text = String::new();

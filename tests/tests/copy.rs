@@ -1,0 +1,522 @@
+//! `copy` and the budget: nothing is lost, nobody starves, and what waits owns no buffer.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use reactor::Reactor;
+use reactor::budget::OPERATIONS;
+use reactor::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, copy, copy_bidirectional,
+    repeat, sink,
+};
+use reactor::net::TcpStream;
+use tests::wakers::{Counter, poll};
+use tests::{run, tcp_pair, tcp_pair_with_std, within_deadline};
+
+/// The most that one copy moves in one poll.
+const SCRATCH: usize = 256 * 1024;
+/// The most that it reads at once after its writer has blocked.
+const CAREFUL: usize = 64 * 1024;
+
+/// What a scripted end does at one call.
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    Pending,
+    /// Transfers so many bytes at most.
+    Bytes(usize),
+    Error,
+}
+
+/// What the two ends were asked.
+#[derive(Default)]
+struct Log {
+    /// The sizes of the buffers offered to the reader.
+    reads: Vec<usize>,
+    /// The sizes of those offered to the writer.
+    writes: Vec<usize>,
+    flushes: usize,
+    closes: usize,
+    /// What the writer took.
+    taken: Vec<u8>,
+}
+
+/// Both ends of a copy, answering as told; after the script all goes through.
+struct Script {
+    answers: VecDeque<Answer>,
+    source: VecDeque<u8>,
+    log: Rc<RefCell<Log>>,
+}
+
+impl Script {
+    fn new(answers: &[Answer], source: &[u8], log: &Rc<RefCell<Log>>) -> Script {
+        let (answers, source) = (answers.iter().copied().collect(), source.iter().copied());
+        Script { answers, source: source.collect(), log: log.clone() }
+    }
+
+    /// How many of `length` bytes go through now.
+    fn answer(&mut self, cx: &mut Context<'_>, length: usize) -> Poll<io::Result<usize>> {
+        match self.answers.pop_front() {
+            Some(Answer::Pending) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Some(Answer::Error) => Poll::Ready(Err(ErrorKind::ConnectionReset.into())),
+            Some(Answer::Bytes(bytes)) => Poll::Ready(Ok(bytes.min(length))),
+            None => Poll::Ready(Ok(length)),
+        }
+    }
+}
+
+impl AsyncRead for Script {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.log.borrow_mut().reads.push(buf.len());
+        let length = buf.len();
+        let answer = std::task::ready!(self.answer(cx, length))?;
+        self.source.read(&mut buf[..answer]).into()
+    }
+}
+
+impl AsyncWrite for Script {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.log.borrow_mut().writes.push(buf.len());
+        let bytes = std::task::ready!(self.answer(cx, buf.len()))?;
+        self.log.borrow_mut().taken.extend(&buf[..bytes]);
+        Poll::Ready(Ok(bytes))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.log.borrow_mut().flushes += 1;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.log.borrow_mut().closes += 1;
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn text(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at % 251) as u8).collect()
+}
+
+/// Polls a future to its end, as long as it wakes itself; returns the number of polls too.
+fn drive<F: Future>(future: F) -> (F::Output, usize) {
+    let mut future = pin!(future);
+    let (counter, waker) = Counter::with_waker();
+    for polls in 1.. {
+        if let Poll::Ready(output) = poll(future.as_mut(), &waker) {
+            return (output, polls);
+        }
+        assert!(counter.wakes() >= polls, "nobody will wake this copy");
+    }
+    unreachable!("the loop ends with the future")
+}
+
+fn answers() -> impl Strategy<Value = Vec<Answer>> {
+    let one = prop_oneof![
+        1 => Just(Answer::Pending),
+        2 => (1_usize..10).prop_map(Answer::Bytes),
+        2 => (1_usize..100_000).prop_map(Answer::Bytes),
+    ];
+    vec(one, 0..200)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    // Readers and writers that take any number of bytes at a time, and wait at random.
+    #[test]
+    fn every_byte_arrives_once_and_in_order(
+        reads in answers(),
+        writes in answers(),
+        length in prop_oneof![0_usize..100, 0_usize..1_000_000],
+    ) {
+        let log = Rc::default();
+        let bytes = text(length);
+        let reader = Script::new(&reads, &bytes, &log);
+        let mut writer = Script::new(&writes, &[], &log);
+        let (copied, _) = drive(copy(reader, &mut writer));
+        assert_eq!(copied.unwrap(), length as u64);
+        assert!(log.borrow().taken == bytes, "the bytes differ");
+        assert_eq!(log.borrow().closes, 0, "copy leaves the writer open");
+        assert!(log.borrow().flushes > 0);
+    }
+}
+
+#[test]
+fn a_writer_that_takes_nothing_is_an_error() {
+    let log = Rc::default();
+    let reader = Script::new(&[], b"x", &log);
+    let mut copy = pin!(copy(reader, Script::new(&[Answer::Bytes(0)], &[], &log)));
+    let Poll::Ready(Err(error)) = poll(copy.as_mut(), Waker::noop()) else { panic!("no error") };
+    assert_eq!(error.kind(), ErrorKind::WriteZero);
+
+    let reader = Script::new(&[], b"xyz", &log);
+    let answers = [Answer::Bytes(1), Answer::Pending, Answer::Bytes(0)];
+    let mut copy = pin!(reactor::io::copy(reader, Script::new(&answers, &[], &log)));
+    assert!(poll(copy.as_mut(), Waker::noop()).is_pending());
+    let Poll::Ready(Err(error)) = poll(copy.as_mut(), Waker::noop()) else { panic!("no error") };
+    assert_eq!((error.kind(), copy.copied()), (ErrorKind::WriteZero, 1));
+}
+
+#[test]
+fn an_error_of_either_side_ends_the_copy_and_what_was_copied_is_known() {
+    let log = Rc::default();
+    let reader = Script::new(&[Answer::Bytes(3), Answer::Error], b"abcdef", &log);
+    let mut copying = copy(reader, sink());
+    let (result, _) = drive(&mut copying);
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert_eq!(copying.copied(), 3);
+
+    let writer = Script::new(&[Answer::Bytes(2), Answer::Error], &[], &log);
+    let mut copying = copy(&b"abcdef"[..], writer);
+    let (result, _) = drive(&mut copying);
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert_eq!(copying.copied(), 2);
+}
+
+#[test]
+fn a_copy_flushes_while_its_reader_waits_and_only_if_it_wrote() {
+    let log = Rc::default();
+    let answers = [Answer::Pending, Answer::Bytes(5), Answer::Pending, Answer::Pending];
+    let mut writer = Script::new(&[], &[], &log);
+    let mut copy = pin!(copy(Script::new(&answers, b"hello", &log), &mut writer));
+    assert!(poll(copy.as_mut(), Waker::noop()).is_pending());
+    assert_eq!(log.borrow().flushes, 0);
+    assert!(poll(copy.as_mut(), Waker::noop()).is_pending());
+    assert_eq!((log.borrow().flushes, log.borrow().taken.len()), (1, 5));
+    assert!(poll(copy.as_mut(), Waker::noop()).is_pending());
+    assert_eq!(log.borrow().flushes, 1);
+}
+
+#[test]
+fn a_buffered_writer_shows_the_peer_what_was_written_while_the_reader_waits() {
+    run(|| async {
+        let (ours, mut peer) = tcp_pair_with_std().await.unwrap();
+        let (reader, writer) = ours.into_split();
+        drop(executor::spawn(copy(reader, BufWriter::new(writer))));
+        executor::yield_now().await;
+        peer.write_all(b"ping").unwrap();
+        let answer = reactor::blocking::unblock(move || {
+            let mut bytes = [0; 4];
+            peer.read_exact(&mut bytes).map(|()| bytes)
+        });
+        assert_eq!(&answer.await.unwrap(), b"ping");
+    });
+}
+
+#[test]
+fn one_poll_moves_one_scratch_buffer_at_most_and_yields() {
+    let log = Rc::default();
+    let bytes = text(10 * SCRATCH);
+    let mut writer = Script::new(&[], &[], &log);
+    let (counter, waker) = Counter::with_waker();
+    let mut copy = pin!(copy(Script::new(&[], &bytes, &log), &mut writer));
+    for polls in 1..=10 {
+        assert!(poll(copy.as_mut(), &waker).is_pending());
+        assert_eq!(log.borrow().taken.len(), polls * SCRATCH);
+        assert_eq!(counter.wakes(), polls, "it must wake itself");
+    }
+    assert!(poll(copy.as_mut(), &waker).is_ready());
+
+    // The same in small portions: what counts is their sum.
+    let log = Rc::default();
+    let portions = [Answer::Bytes(SCRATCH / 8 * 3); 3];
+    let mut copy = pin!(reactor::io::copy(Script::new(&portions, &bytes, &log), sink()));
+    assert!(poll(copy.as_mut(), &waker).is_pending());
+    assert_eq!(copy.copied(), SCRATCH as u64);
+}
+
+#[test]
+fn a_copy_of_single_bytes_yields_too() {
+    let log = Rc::default();
+    let answers = [Answer::Bytes(1); 1000];
+    let (result, polls) = drive(copy(Script::new(&answers, &text(1000), &log), sink()));
+    assert_eq!(result.unwrap(), 1000);
+    assert!(polls >= 1000 / OPERATIONS as usize, "{polls} polls");
+}
+
+#[test]
+fn an_endless_copy_does_not_starve_its_neighbours() {
+    run(|| async {
+        let endless = executor::spawn(copy(repeat(7), sink()));
+        for _ in 0..10 {
+            executor::yield_now().await;
+        }
+        reactor::time::sleep(std::time::Duration::from_millis(1)).await;
+        assert!(!endless.is_finished());
+    });
+}
+
+#[test]
+fn after_a_blocked_write_a_copy_reads_less_until_a_write_goes_through_whole() {
+    let log: Rc<RefCell<Log>> = Rc::default();
+    let bytes = text(4 * SCRATCH);
+    let answers = [Answer::Bytes(10), Answer::Pending, Answer::Pending];
+    let mut writer = Script::new(&answers, &[], &log);
+    let (copied, _) = drive(copy(Script::new(&[], &bytes, &log), &mut writer));
+    assert_eq!(copied.unwrap(), bytes.len() as u64);
+    let log = log.borrow();
+    assert!(log.taken == bytes, "the bytes differ");
+    // Blocked; the remainder, twice; careful; then as before.
+    assert_eq!(log.writes[..4], [SCRATCH, SCRATCH - 10, SCRATCH - 10, SCRATCH - 10]);
+    assert_eq!(log.reads[..3], [SCRATCH, CAREFUL, SCRATCH - CAREFUL]);
+
+    let log: Rc<RefCell<Log>> = Rc::default();
+    let answers = [
+        Answer::Pending,
+        Answer::Bytes(SCRATCH),
+        Answer::Pending,
+        Answer::Bytes(CAREFUL),
+        Answer::Pending,
+    ];
+    let mut writer = Script::new(&answers, &[], &log);
+    drive(copy(Script::new(&[], &bytes, &log), &mut writer)).0.unwrap();
+    assert_eq!(log.borrow().reads[..4], [SCRATCH, CAREFUL, CAREFUL, CAREFUL]);
+}
+
+// `Debug` shows what a copy keeps: the room of its remainder.
+#[test]
+fn the_remainder_is_exact_and_freed_when_it_is_written() {
+    let log = Rc::default();
+    let answers = [Answer::Bytes(2), Answer::Pending, Answer::Bytes(1), Answer::Pending];
+    let reads = [Answer::Bytes(6), Answer::Pending];
+    let mut writer = Script::new(&answers, &[], &log);
+    let reader = Quiet(Script::new(&reads, b"abcdef", &log));
+    let mut copy = pin!(copy(reader, Quiet2(&mut writer)));
+    let remainder = |copy: &dyn std::fmt::Debug| {
+        let text = format!("{copy:?}");
+        let (_, rest) = text.split_once("remainder: [").unwrap();
+        rest.split_once(']').unwrap().0.to_owned()
+    };
+    assert!(poll(copy.as_mut(), Waker::noop()).is_pending());
+    assert_eq!(remainder(&copy), "99, 100, 101, 102");
+    assert!(poll(copy.as_mut(), Waker::noop()).is_pending());
+    assert_eq!(copy.copied(), 3);
+    assert!(poll(copy.as_mut(), Waker::noop()).is_pending());
+    assert_eq!((copy.copied(), remainder(&copy)), (6, String::new()));
+}
+
+/// A reader of which `Debug` has nothing to say.
+struct Quiet(Script);
+/// A writer of that kind.
+struct Quiet2<'a>(&'a mut Script);
+
+impl std::fmt::Debug for Quiet {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Quiet2<'_> {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Ok(())
+    }
+}
+
+impl AsyncRead for Quiet {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Quiet2<'_> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0).poll_close(cx)
+    }
+}
+
+/// A reader that copies something itself before it answers.
+struct Nested(Script);
+
+impl AsyncRead for Nested {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let inner = text(1000);
+        let mut target = Vec::new();
+        let (copied, _) = drive(copy(&inner[..], &mut target));
+        assert_eq!((copied.unwrap(), &target), (1000, &inner));
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+#[test]
+fn a_copy_inside_a_readers_poll_has_a_buffer_of_its_own() {
+    let log: Rc<RefCell<Log>> = Rc::default();
+    let bytes = text(100_000);
+    let answers = [Answer::Bytes(40_000); 3];
+    let mut writer = Script::new(&[], &[], &log);
+    drive(copy(Nested(Script::new(&answers, &bytes, &log)), &mut writer)).0.unwrap();
+    assert!(log.borrow().taken == bytes, "the inner copy wrote into the outer one's buffer");
+}
+
+#[test]
+fn a_bidirectional_copy_passes_each_end_of_file_on_and_lets_the_other_side_finish() {
+    run(|| async {
+        let (mut left, mut client) = tcp_pair().await.unwrap();
+        let (mut right, mut server) = tcp_pair().await.unwrap();
+        let proxy = executor::spawn(async move { copy_bidirectional(&mut left, &mut right).await });
+        client.write_all(b"question").await.unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut question = String::new();
+        server.read_to_string(&mut question).await.unwrap();
+        assert_eq!(question, "question");
+        assert!(!proxy.is_finished());
+        let answer = text(3 << 20);
+        let (written, read) = futures_lite::future::zip(
+            async {
+                server.write_all(&answer).await.unwrap();
+                server.close().await
+            },
+            async {
+                let mut bytes = Vec::new();
+                client.read_to_end(&mut bytes).await.map(|_| bytes)
+            },
+        )
+        .await;
+        written.unwrap();
+        assert!(read.unwrap() == answer, "the answer differs");
+        assert_eq!(proxy.await.unwrap().unwrap(), (8, 3 << 20));
+    });
+}
+
+/// Both ends in one: what is read, and what is written.
+struct Duplex(Script, Script);
+
+impl AsyncRead for Duplex {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Duplex {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.1).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.1).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.1).poll_close(cx)
+    }
+}
+
+#[test]
+fn a_bidirectional_copy_closes_a_writer_once_and_after_the_remainder() {
+    let (there, back): (Rc<RefCell<Log>>, Rc<RefCell<Log>>) = Default::default();
+    let slow = [Answer::Bytes(1), Answer::Pending, Answer::Pending];
+    let reads = [Answer::Pending; 10];
+    let mut a = Duplex(Script::new(&[], b"abc", &there), Script::new(&[], &[], &back));
+    let mut b = Duplex(Script::new(&reads, b"de", &back), Script::new(&slow, &[], &there));
+    let mut copy = pin!(copy_bidirectional(&mut a, &mut b));
+    assert!(poll(copy.as_mut(), Waker::noop()).is_pending());
+    assert_eq!((there.borrow().closes, &there.borrow().taken[..]), (0, &b"a"[..]));
+    let (copied, _) = drive(copy);
+    assert_eq!(copied.unwrap(), (3, 2));
+    assert_eq!((there.borrow().closes, &there.borrow().taken[..]), (1, &b"abc"[..]));
+    assert_eq!((back.borrow().closes, &back.borrow().taken[..]), (1, &b"de"[..]));
+}
+
+#[test]
+fn a_task_completes_no_more_operations_in_one_poll_than_its_budget() {
+    run(|| async {
+        let (ours, mut peer) = tcp_pair_with_std().await.unwrap();
+        peer.write_all(&[7; 1000]).unwrap();
+        let (most, polls) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let (most_seen, poll_count) = (most.clone(), polls.clone());
+        let reader = executor::spawn(async move {
+            let done = Cell::new(0);
+            let mut reading = pin!(async {
+                for _ in 0..1000 {
+                    (&ours).read_exact(&mut [0]).await.unwrap();
+                    done.set(done.get() + 1);
+                }
+            });
+            std::future::poll_fn(|cx| {
+                done.set(0);
+                let polled = reading.as_mut().poll(cx);
+                most_seen.set(most_seen.get().max(done.get()));
+                poll_count.set(poll_count.get() + 1);
+                polled
+            })
+            .await;
+        });
+        let waits = Reactor::current().metrics().waits;
+        reader.await.unwrap();
+        assert_eq!((most.get(), polls.get()), (OPERATIONS, 1000_u32.div_ceil(OPERATIONS)));
+        assert_eq!(Reactor::current().metrics().waits, waits, "a yield is no wait for the source");
+    });
+}
+
+// A flood on one connection; another one wants an answer now and then.
+// Pitfall: E5
+#[test]
+fn a_connection_that_is_always_ready_does_not_hold_up_its_neighbour() {
+    run(|| async {
+        let echo = |stream: TcpStream| async move {
+            let (reader, writer) = stream.into_split();
+            copy(reader, writer).await
+        };
+        let (flooded, flood) = tcp_pair_with_std().await.unwrap();
+        let (polite, mut peer) = tcp_pair().await.unwrap();
+        let mut drain = flood.try_clone().unwrap();
+        let mut pour = flood.try_clone().unwrap();
+        let pouring = std::thread::spawn(move || while pour.write_all(&[7; 65536]).is_ok() {});
+        let draining =
+            std::thread::spawn(move || while drain.read(&mut [0; 65536]).is_ok_and(|n| n > 0) {});
+        drop(executor::spawn(echo(flooded)));
+        drop(executor::spawn(echo(polite)));
+        let start = std::time::Instant::now();
+        for _ in 0..100 {
+            peer.write_all(b"ping").await.unwrap();
+            peer.read_exact(&mut [0; 4]).await.unwrap();
+        }
+        assert!(start.elapsed() < std::time::Duration::from_secs(5), "{:?}", start.elapsed());
+        flood.shutdown(Shutdown::Both).unwrap();
+        within_deadline(|| (pouring.join().unwrap(), draining.join().unwrap()));
+    });
+}
