@@ -182,6 +182,25 @@ fn an_idle_source_does_not_collect_the_wakers_of_dropped_operations() {
     });
 }
 
+#[test]
+fn a_task_that_polls_again_and_again_leaves_one_waker_and_is_woken_once() {
+    with_reactor(|reactor| {
+        let (ours, mut peer) = socket();
+        let (others, other) = Counter::with_waker();
+        let (counter, waker) = Counter::with_waker();
+        for _ in 0..100 {
+            for waker in [&other, &waker] {
+                let cx = &mut Context::from_waker(waker);
+                assert!(Pin::new(&mut &ours).poll_read(cx, &mut [0]).is_pending());
+            }
+        }
+        assert_eq!(Arc::strong_count(&counter), 3);
+        peer.write_all(b"x").unwrap();
+        turn_until(reactor, || counter.wakes() > 0);
+        assert_eq!((counter.wakes(), others.wakes()), (1, 1));
+    });
+}
+
 // A sweep asks who is still there; it must not lose those that are.
 // Pitfall: W11
 #[test]

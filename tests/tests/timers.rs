@@ -1,0 +1,375 @@
+//! Timers: never early, never lost, and gone when they are dropped.
+
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use futures_lite::StreamExt;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use reactor::Reactor;
+use reactor::io::AsyncReadExt;
+use reactor::time::{Elapsed, interval, sleep, sleep_until, timeout};
+use tests::wakers::{Counter, poll};
+use tests::{run, tcp_pair, turn_until, within_deadline};
+
+// The very file of the reactor: it is private there.
+#[path = "../../reactor/src/timer.rs"]
+mod timer;
+
+fn with_reactor(test: impl FnOnce(&Rc<Reactor>) + Send + 'static) {
+    within_deadline(|| {
+        let reactor = Reactor::new().unwrap();
+        let _entered = reactor.enter();
+        test(&reactor);
+    });
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Set(u64),
+    Replace(usize),
+    Remove(usize),
+    Advance(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        // Few different deadlines, so that many are equal.
+        4 => (0_u64..20).prop_map(Step::Set),
+        1 => any::<usize>().prop_map(Step::Replace),
+        2 => any::<usize>().prop_map(Step::Remove),
+        3 => (0_u64..4).prop_map(Step::Advance),
+    ]
+}
+
+/// One timer as the model sees it. The place in the model's list is the order of setting.
+struct Modelled {
+    key: timer::TimerKey,
+    counter: Arc<Counter>,
+    waker: Waker,
+    live: bool,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    // A plain list, searched through at each step, says what must fire and in which order.
+    // Pitfall: C3, C5
+    #[test]
+    fn the_queue_fires_what_a_plain_list_says(steps in vec(step(), 1..200)) {
+        let mut timers = timer::Timers::default();
+        let mut now = Instant::now();
+        let mut model: Vec<Modelled> = Vec::new();
+        for step in steps {
+            match step {
+                Step::Set(offset) => {
+                    let (counter, waker) = Counter::with_waker();
+                    let key = timers.set(now + Duration::from_nanos(offset), waker.clone());
+                    model.push(Modelled { key, counter, waker, live: true });
+                }
+                Step::Replace(index) if !model.is_empty() => {
+                    let index = index % model.len();
+                    let timer = &mut model[index];
+                    let (counter, waker) = Counter::with_waker();
+                    let old = timers.replace(timer.key, waker.clone());
+                    prop_assert_eq!(old.is_some(), timer.live);
+                    if let Some(old) = old {
+                        prop_assert!(old.will_wake(&timer.waker));
+                        prop_assert!(timers.will_wake(timer.key, &waker));
+                        (timer.counter, timer.waker) = (counter, waker);
+                    }
+                }
+                Step::Remove(index) if !model.is_empty() => {
+                    let index = index % model.len();
+                    let timer = &mut model[index];
+                    prop_assert_eq!(timers.remove(timer.key).is_some(), timer.live);
+                    timer.live = false;
+                }
+                Step::Advance(nanoseconds) => {
+                    now += Duration::from_nanos(nanoseconds);
+                    loop {
+                        let due = model.iter_mut().filter(|timer| timer.live && timer.key.0 <= now);
+                        // `min_by_key` gives the first of equal ones: the one that was set first.
+                        let expected = due.min_by_key(|timer| timer.key.0);
+                        let fired = timers.pop_due(now);
+                        prop_assert_eq!(fired.is_some(), expected.is_some());
+                        let (Some(fired), Some(expected)) = (fired, expected) else { break };
+                        prop_assert!(fired.will_wake(&expected.waker), "not the nearest");
+                        expected.live = false;
+                    }
+                }
+                Step::Replace(_) | Step::Remove(_) => {}
+            }
+            let live = model.iter().filter(|timer| timer.live);
+            prop_assert_eq!(timers.next_deadline(), live.map(|timer| timer.key.0).min());
+        }
+    }
+}
+
+// Pitfall: C1
+#[test]
+fn a_sleep_of_any_length_neither_panics_nor_ends_early() {
+    with_reactor(|reactor| {
+        let long = [Duration::MAX, Duration::from_secs(u64::MAX), Duration::from_secs(1 << 40)];
+        for duration in long.into_iter().chain((10..64).map(|n| Duration::from_secs(1 << n))) {
+            let (counter, waker) = Counter::with_waker();
+            let mut sleep = pin!(sleep(duration));
+            assert!(poll(sleep.as_mut(), &waker).is_pending());
+            reactor.turn(Some(Duration::ZERO)).unwrap();
+            assert!(poll(sleep.as_mut(), &waker).is_pending());
+            // Another event must be able to end a wait that such a deadline limits.
+            reactor.notifier().notify();
+            reactor.turn(None).unwrap();
+            assert_eq!(counter.wakes(), 0);
+            let mut ticks = interval(duration);
+            assert!(poll(pin!(ticks.tick()), &waker).is_pending());
+        }
+        assert_eq!(reactor.next_deadline(), None);
+        reactor.notifier().notify();
+        reactor.turn(Some(Duration::MAX)).unwrap();
+    });
+}
+
+#[test]
+fn a_time_out_of_any_length_lets_the_future_finish() {
+    run(|| async {
+        assert_eq!(timeout(Duration::MAX, executor::yield_now()).await, Ok(()));
+    });
+}
+
+#[test]
+fn a_sleep_of_zero_and_one_until_a_past_moment_are_over_at_once() {
+    with_reactor(|reactor| {
+        assert!(poll(pin!(sleep(Duration::ZERO)), Waker::noop()).is_ready());
+        assert!(poll(pin!(sleep_until(Instant::now())), Waker::noop()).is_ready());
+        assert_eq!((reactor.next_deadline(), reactor.metrics().turns), (None, 0));
+    });
+}
+
+#[test]
+fn a_sleep_never_ends_early_and_says_again_that_it_is_over() {
+    run(|| async {
+        for microseconds in [1, 100, 999, 1000, 1001, 2500, 5999] {
+            let duration = Duration::from_micros(microseconds);
+            let start = Instant::now();
+            let mut sleep = sleep(duration);
+            (&mut sleep).await;
+            assert!(start.elapsed() >= duration);
+            (&mut sleep).await;
+        }
+    });
+}
+
+// Pitfall: C2
+#[test]
+fn a_sleep_shorter_than_a_millisecond_takes_two_waits_at_most() {
+    with_reactor(|reactor| {
+        for microseconds in [1, 100, 500, 900, 999, 1900] {
+            let mut sleep = pin!(sleep(Duration::from_micros(microseconds)));
+            if poll(sleep.as_mut(), Waker::noop()).is_ready() {
+                continue;
+            }
+            let before = reactor.metrics().turns;
+            while poll(sleep.as_mut(), Waker::noop()).is_pending() {
+                reactor.turn(None).unwrap();
+            }
+            let turns = reactor.metrics().turns - before;
+            assert!(turns <= 2, "{microseconds} µs took {turns} turns");
+        }
+    });
+}
+
+// Pitfall: C4
+#[test]
+fn a_dropped_timer_leaves_no_entry() {
+    with_reactor(|reactor| {
+        for n in 0..100_000 {
+            let mut sleep = pin!(sleep(Duration::from_secs(3600 + n % 7)));
+            assert!(poll(sleep.as_mut(), Waker::noop()).is_pending());
+            assert!(reactor.next_deadline().is_some());
+        }
+        assert_eq!(reactor.next_deadline(), None);
+    });
+}
+
+// Counted in wakers, of which the entry would keep one.
+// Pitfall: C4
+#[test]
+fn a_timer_that_has_fired_or_was_moved_keeps_no_waker() {
+    with_reactor(|reactor| {
+        let (counter, waker) = Counter::with_waker();
+        let mut sleep = pin!(sleep(Duration::from_millis(1)));
+        assert!(poll(sleep.as_mut(), &waker).is_pending());
+        assert_eq!(Arc::strong_count(&counter), 3);
+        assert!(poll(sleep.as_mut(), Waker::noop()).is_pending());
+        assert_eq!(Arc::strong_count(&counter), 2);
+        assert!(poll(sleep.as_mut(), &waker).is_pending());
+        turn_until(reactor, || counter.wakes() == 1);
+        assert_eq!(Arc::strong_count(&counter), 2);
+        assert!(poll(sleep.as_mut(), &waker).is_ready());
+        assert_eq!(reactor.next_deadline(), None);
+    });
+}
+
+// Pitfall: C5
+#[test]
+fn equal_deadlines_end_in_the_order_in_which_they_were_set() {
+    run(|| async {
+        let deadline = Instant::now() + Duration::from_millis(2);
+        let order = Rc::new(std::cell::RefCell::new(Vec::new()));
+        let mut tasks = executor::JoinSet::new();
+        for n in 0..100 {
+            let order = order.clone();
+            tasks.spawn(async move {
+                sleep_until(deadline).await;
+                order.borrow_mut().push(n);
+            });
+        }
+        while tasks.join_next().await.is_some() {}
+        assert_eq!(*order.borrow(), (0..100).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn nearer_timers_that_come_later_end_first() {
+    run(|| async {
+        let far = executor::spawn(async {
+            sleep(Duration::from_secs(100)).await;
+        });
+        executor::yield_now().await;
+        sleep(Duration::from_millis(1)).await;
+        assert!(!far.is_finished());
+    });
+}
+
+// Ticks say when they were due: so the grid can be seen, however late they are.
+// Pitfall: C5
+#[test]
+fn an_interval_keeps_to_its_grid() {
+    run(|| async {
+        let period = Duration::from_millis(1);
+        let start = Instant::now();
+        let mut ticks = interval(period);
+        let first = ticks.next().await.unwrap();
+        let mut last = first;
+        let mut count = 1;
+        while count < 500 {
+            let tick = ticks.next().await.unwrap();
+            assert!(tick <= Instant::now(), "early");
+            let since = tick - first;
+            assert_eq!(since.as_nanos() % period.as_nanos(), 0, "off the grid");
+            assert!(tick > last);
+            count += ((tick - last).as_nanos() / period.as_nanos()) as u32;
+            last = tick;
+        }
+        // No drift: that many periods, and not more time than the last one took to be seen.
+        assert!(first >= start + period);
+        assert_eq!(last - first, period * (count - 1));
+    });
+}
+
+#[test]
+fn missed_ticks_are_skipped_and_a_late_one_shifts_no_other() {
+    run(|| async {
+        let period = Duration::from_millis(10);
+        let mut ticks = interval(period);
+        let first = ticks.tick().await;
+        // Five periods and a half pass on this thread, as in a long computation.
+        while Instant::now() < first + period * 11 / 2 {
+            std::hint::spin_loop();
+        }
+        let late = ticks.tick().await;
+        assert_eq!(late, first + period, "the one that was due is given, late");
+        let next = ticks.tick().await;
+        assert!(next >= first + period * 6, "the missed ones are skipped");
+        assert_eq!((next - first).as_nanos() % period.as_nanos(), 0);
+    });
+}
+
+#[test]
+#[should_panic(expected = "the period of an interval must not be zero")]
+fn an_interval_without_a_period_is_refused() {
+    let _ = interval(Duration::ZERO);
+}
+
+#[test]
+fn a_time_out_drops_the_future_and_leaves_no_timer() {
+    run(|| async {
+        let alive = Rc::new(());
+        let kept = alive.clone();
+        let late: Result<(), Elapsed> = timeout(Duration::from_millis(1), async move {
+            let _kept = kept;
+            std::future::pending().await
+        })
+        .await;
+        assert!(late.is_err());
+        assert_eq!(Rc::strong_count(&alive), 1);
+        assert_eq!(timeout(Duration::from_secs(100), async { 7 }).await, Ok(7));
+        assert_eq!(Reactor::current().next_deadline(), None);
+        let error = std::io::Error::from(late.unwrap_err());
+        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+    });
+}
+
+#[test]
+fn a_future_that_is_ready_wins_against_a_time_of_zero() {
+    run(|| async {
+        assert_eq!(timeout(Duration::ZERO, async { 7 }).await, Ok(7));
+        assert!(timeout(Duration::ZERO, std::future::pending::<()>()).await.is_err());
+    });
+}
+
+// A read that is given up by its time-out takes no bytes with it.
+#[test]
+fn a_timed_out_read_loses_nothing() {
+    run(|| async {
+        use reactor::io::AsyncWriteExt;
+        let (mut ours, mut peer) = tcp_pair().await.unwrap();
+        let mut bytes = [0; 8];
+        assert!(timeout(Duration::from_millis(1), ours.read(&mut bytes)).await.is_err());
+        peer.write_all(b"later").await.unwrap();
+        assert_eq!(ours.read(&mut bytes).await.unwrap(), 5);
+        assert_eq!(Reactor::current().next_deadline(), None);
+    });
+}
+
+// Many timers set, moved, dropped and fired by tasks: each that is awaited ends, once, in time.
+// Pitfall: C3
+#[test]
+fn timers_set_and_dropped_at_random_all_end() {
+    run(|| async {
+        let mut tasks = executor::JoinSet::new();
+        for n in 0_u64..1000 {
+            tasks.spawn(async move {
+                let start = Instant::now();
+                let duration = Duration::from_micros(n * 7919 % 5000);
+                // Either may be over first, if one turn comes too late for both.
+                let _ = timeout(duration / 2, sleep(duration * 2)).await;
+                sleep(duration).await;
+                assert!(start.elapsed() >= duration);
+            });
+        }
+        while let Some(result) = tasks.join_next().await {
+            result.unwrap();
+        }
+        assert_eq!(Reactor::current().next_deadline(), None);
+    });
+}
+
+#[test]
+fn a_turn_ends_with_its_time_out_or_with_the_first_timer() {
+    with_reactor(|reactor| {
+        let start = Instant::now();
+        reactor.turn(Some(Duration::from_millis(3))).unwrap();
+        assert!(start.elapsed() >= Duration::from_millis(3));
+        let (counter, waker) = Counter::with_waker();
+        let mut sleep = pin!(sleep(Duration::from_millis(3)));
+        assert!(sleep.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+        reactor.turn(Some(Duration::from_secs(100))).unwrap();
+        assert!(counter.wakes() == 1 && reactor.now() >= sleep.deadline().unwrap());
+    });
+}
