@@ -427,6 +427,30 @@ fn a_full_pipe_tells_its_writer_that_the_reader_has_gone() {
     });
 }
 
+// The operations always answer that they would block: what counts is the wake. The pipe is full,
+// so that the kernel reports the error and nothing else.
+// Pitfall: W7
+#[test]
+fn an_error_alone_wakes_both_sides() {
+    within_deadline(|| {
+        let reactor = Reactor::new().unwrap();
+        let _entered = reactor.enter();
+        let (mut writer, reader) = mio::unix::pipe::new().unwrap();
+        while writer.write(&[0; 4096]).is_ok() {}
+        let writer = Async::new(writer).unwrap();
+        let (reading, reading_waker) = Counter::with_waker();
+        let (writing, writing_waker) = Counter::with_waker();
+        let would_block = |_: &_| std::io::Result::<()>::Err(ErrorKind::WouldBlock.into());
+        let cx = &mut Context::from_waker(&reading_waker);
+        assert!(writer.poll_read_with(cx, would_block).is_pending());
+        let cx = &mut Context::from_waker(&writing_waker);
+        assert!(writer.poll_write_with(cx, would_block).is_pending());
+        drop(reader);
+        turn_until(&reactor, || writing.wakes() == 1);
+        assert_eq!(reading.wakes(), 1);
+    });
+}
+
 // Pitfall: W7, E1
 #[test]
 fn both_sides_of_a_unix_stream_learn_that_the_peer_has_gone() {

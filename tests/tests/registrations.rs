@@ -330,7 +330,11 @@ fn objects_in_a_thread_local_may_be_dropped_after_everything_else() {
     thread_local! {
         static KEPT: RefCell<Option<(Leftovers, Executor)>> = const { RefCell::new(None) };
     }
-    let thread = std::thread::spawn(|| {
+    let keep = |before_the_runtimes_own: bool| {
+        // The order in which thread-locals are first used is that of their destructors.
+        if before_the_runtimes_own {
+            KEPT.set(None);
+        }
         let executor = Executor::new().unwrap();
         drop(executor.spawn(async {
             let (mut stream, _peer) = tcp_pair().await.unwrap();
@@ -341,8 +345,9 @@ fn objects_in_a_thread_local_may_be_dropped_after_everything_else() {
             executor.tick();
         }
         KEPT.set(Some((leftovers(), executor)));
-    });
-    thread.join().unwrap();
+    };
+    std::thread::spawn(move || keep(true)).join().unwrap();
+    std::thread::spawn(move || keep(false)).join().unwrap();
 }
 
 // Pitfall: X9

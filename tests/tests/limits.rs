@@ -1,0 +1,235 @@
+//! Limits of the system: each test lowers one in a process of its own.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::future::Future;
+use std::io::ErrorKind;
+use std::net::TcpStream as StdStream;
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use executor::spawn_blocking;
+use futures_lite::StreamExt;
+use futures_lite::future::zip;
+use reactor::blocking::unblock;
+use reactor::net::{TcpListener, TcpStream};
+use reactor::signal::Signal;
+use reactor::time::{sleep, timeout};
+use reactor::{Async, Reactor};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tests::child::in_child;
+use tests::records::{Record, capture};
+use tests::tcp_pair;
+
+fn set_limit(resource: Resource, limit: u64) {
+    let maximum = getrlimit(resource).maximum;
+    setrlimit(resource, Rlimit { current: Some(limit), maximum }).unwrap();
+}
+
+/// Opens files until the system refuses.
+fn take_all_descriptors() -> Vec<File> {
+    std::iter::from_fn(|| File::open("/dev/null").ok()).collect()
+}
+
+fn count(records: &[Record], matches: impl Fn(&Record) -> bool) -> usize {
+    records.iter().filter(|record| matches(record)).count()
+}
+
+// All descriptors are taken but three; ten clients wait.
+// Pitfall: S1
+#[test]
+fn without_descriptors_incoming_pauses_and_goes_on_when_a_connection_closes() {
+    let name = "without_descriptors_incoming_pauses_and_goes_on_when_a_connection_closes";
+    in_child(name, || {
+        let (_, records) = capture(|| executor::block_on(accept_without_descriptors()));
+        let tried = |record: &Record| record.kind == "tried" && record.get("ok") == "false";
+        let attempts = count(&records, tried);
+        // 10 ms, doubling to a second: in 1.3 seconds that is eight times, and twice for the rest.
+        assert!((5..=12).contains(&attempts), "{attempts} attempts");
+        let warned = count(&records, |record| record.kind.starts_with("cannot accept"));
+        assert!((1..=2).contains(&warned), "{warned} warnings");
+    });
+}
+
+async fn accept_without_descriptors() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let _clients: Vec<_> = (0..10).map(|_| StdStream::connect(addr).unwrap()).collect();
+    set_limit(Resource::Nofile, 128);
+    let mut files = take_all_descriptors();
+    files.truncate(files.len() - 3);
+    let error = File::open("/dev/null").and_then(|_| File::open("/dev/null"));
+    drop(error.unwrap());
+
+    let mut incoming = listener.incoming();
+    let mut connections = Vec::new();
+    for _ in 0..3 {
+        connections.push(incoming.next().await.unwrap().unwrap());
+    }
+    assert!(timeout(Duration::from_millis(1200), incoming.next()).await.is_err());
+
+    // By now it pauses for about a second at a time.
+    let closing = async {
+        sleep(Duration::from_millis(150)).await;
+        let pause_ends = Reactor::current().next_deadline().unwrap();
+        assert!(pause_ends > Instant::now() + Duration::from_millis(300));
+        drop(connections.pop());
+        pause_ends
+    };
+    let (next, pause_ends) = zip(incoming.next(), closing).await;
+    assert!(Instant::now() < pause_ends, "it slept through the close");
+    connections.push(next.unwrap().unwrap());
+
+    // With descriptors again, the rest comes when the pause is over.
+    files.clear();
+    for _ in 0..6 {
+        connections.push(incoming.next().await.unwrap().unwrap());
+    }
+}
+
+// Pitfall: S1
+#[test]
+fn accept_and_connect_and_bind_tell_that_there_are_no_descriptors() {
+    in_child("accept_and_connect_and_bind_tell_that_there_are_no_descriptors", || {
+        executor::block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let addr = listener.local_addr().unwrap();
+            let _client = StdStream::connect(addr).unwrap();
+            set_limit(Resource::Nofile, 128);
+            let files = take_all_descriptors();
+            let emfile = |result: std::io::Result<()>| {
+                assert_eq!(rustix::io::Errno::from_io_error(&result.unwrap_err()), Some(EMFILE));
+            };
+            emfile(listener.accept().await.map(drop));
+            emfile(TcpStream::connect(addr).await.map(drop));
+            emfile(TcpListener::bind("127.0.0.1:0").await.map(drop));
+            emfile(Signal::new(signal_hook::consts::SIGUSR1).map(drop));
+            emfile(Reactor::new().map(drop));
+            emfile(executor::Executor::new().map(drop));
+            drop(files);
+            listener.accept().await.unwrap();
+        });
+    });
+}
+
+const EMFILE: rustix::io::Errno = rustix::io::Errno::MFILE;
+
+/// Leaves the process less memory than the stack of one more thread needs.
+fn refuse_threads() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
+    let kilobytes: u64 = size.trim().trim_end_matches(" kB").parse().unwrap();
+    set_limit(Resource::As, kilobytes * 1024 + (256 << 20));
+    assert!(thread::Builder::new().spawn(|| ()).is_err());
+}
+
+fn allow_threads() {
+    let maximum = getrlimit(Resource::As).maximum;
+    setrlimit(Resource::As, Rlimit { current: maximum, maximum }).unwrap();
+}
+
+// Pitfall: X12
+#[test]
+fn a_job_runs_on_the_calling_thread_if_the_system_refuses_the_first_thread() {
+    in_child("a_job_runs_on_the_calling_thread_if_the_system_refuses_the_first_thread", || {
+        let here = thread::current().id();
+        refuse_threads();
+        executor::block_on(async {
+            for _ in 0..100 {
+                assert_eq!(unblock(|| thread::current().id()).await, here);
+            }
+            let panicked = spawn_blocking(|| panic!("on the calling thread")).await;
+            assert!(panicked.unwrap_err().is_panic());
+            allow_threads();
+            assert_ne!(unblock(|| thread::current().id()).await, here);
+        });
+    });
+}
+
+// Two executors are refused a thread at the same moment: neither may rely on the other's.
+// Pitfall: X12
+#[test]
+fn no_job_is_stranded_when_two_threads_are_refused_at_once() {
+    in_child("no_job_is_stranded_when_two_threads_are_refused_at_once", || {
+        let barrier = Arc::new(Barrier::new(2));
+        let (ready, refused) = (Arc::new(Barrier::new(2)), barrier.clone());
+        let start = |barrier: Arc<Barrier>, ready: Option<Arc<Barrier>>| {
+            move || {
+                if let Some(ready) = ready {
+                    ready.wait();
+                }
+                executor::block_on(async {
+                    for n in 0..3000 {
+                        barrier.wait();
+                        assert_eq!(unblock(move || n).await, n);
+                    }
+                });
+            }
+        };
+        let other = thread::spawn(start(refused, Some(ready.clone())));
+        refuse_threads();
+        ready.wait();
+        start(barrier, None)();
+        other.join().unwrap();
+    });
+}
+
+/// The open descriptors, and whether each is closed by `exec`.
+fn descriptors() -> BTreeSet<(String, bool)> {
+    let directory = std::fs::read_dir("/proc/self/fdinfo").unwrap();
+    let names: Vec<_> = directory.map(|entry| entry.unwrap().file_name()).collect();
+    let info = |name: std::ffi::OsString| {
+        let name = name.into_string().unwrap();
+        // That of the directory itself is closed by now.
+        let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{name}")).ok()?;
+        let flags = text.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+        let flags = u32::from_str_radix(flags.trim(), 8).unwrap();
+        Some((name, flags & rustix::fs::OFlags::CLOEXEC.bits() != 0))
+    };
+    names.into_iter().filter_map(info).collect()
+}
+
+// Pitfall: G4
+#[test]
+fn no_descriptor_of_ours_survives_exec() {
+    in_child("no_descriptor_of_ours_survives_exec", || {
+        let before = descriptors();
+        executor::block_on(async {
+            let _executor = executor::Executor::new().unwrap();
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let _pair = tcp_pair().await.unwrap();
+            let _signal = Signal::new(signal_hook::consts::SIGUSR1).unwrap();
+            let _pipe = mio::unix::pipe::new().unwrap();
+            let _unix = Async::new(mio::net::UnixStream::pair().unwrap().0).unwrap();
+            let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let _back = client.into_std().unwrap();
+            unblock(|| ()).await;
+            let opened: Vec<_> = descriptors().difference(&before).cloned().collect();
+            assert!(opened.len() >= 10, "{opened:?}");
+            assert!(opened.iter().all(|(_, close_on_exec)| *close_on_exec), "{opened:?}");
+        });
+        assert!(descriptors().difference(&before).all(|(_, close_on_exec)| *close_on_exec));
+    });
+}
+
+// A future that is never polled again must not keep a descriptor.
+#[test]
+fn a_connect_that_is_dropped_closes_its_socket() {
+    in_child("a_connect_that_is_dropped_closes_its_socket", || {
+        executor::block_on(async {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let addr = listener.local_addr().unwrap();
+            let before = descriptors().len();
+            for _ in 0..100 {
+                let mut connect = Box::pin(TcpStream::connect(addr));
+                let cx = &mut std::task::Context::from_waker(std::task::Waker::noop());
+                let _ = connect.as_mut().poll(cx);
+            }
+            assert_eq!(descriptors().len(), before);
+            drop(listener);
+            let refused = TcpStream::connect(addr).await.unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        });
+    });
+}

@@ -1,0 +1,156 @@
+//! What the runtime tells of itself: the records of one message, in their order.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream as StdStream;
+
+use executor::Executor;
+use reactor::io::{AsyncReadExt, AsyncWriteExt, copy};
+use reactor::net::{TcpListener, TcpStream};
+use tests::records::{Record, capture};
+use tests::within_deadline;
+
+/// Messages that are looked at, after as many that warm up.
+const MESSAGES: usize = 20;
+
+/// Serves one connection, while a client sends messages one at a time and waits for each echo.
+/// Returns the records of the steady state, one list for each message.
+fn steady_state<F: Future<Output = ()>>(serve: fn(TcpStream) -> F) -> Vec<Vec<Record>> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut peer = StdStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (_, records) = capture(|| {
+        let executor = Executor::new().unwrap();
+        let client = executor.block_on(async {
+            let listener = TcpListener::from_std(listener).unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            let client = std::thread::spawn(move || {
+                for _ in 0..2 * MESSAGES {
+                    peer.write_all(b"ping").unwrap();
+                    peer.read_exact(&mut [0; 4]).unwrap();
+                }
+            });
+            serve(stream).await;
+            client
+        });
+        client.join().unwrap();
+    });
+    // Each message begins where the thread begins to sleep.
+    let mut messages: Vec<_> =
+        records.split(|record| record.kind == "sleep").map(<[Record]>::to_vec).collect();
+    messages.retain(|message| message.iter().any(|record| is(record, "tried", "write")));
+    assert!(messages.len() >= 2 * MESSAGES - 1, "{} messages", messages.len());
+    // Not the first, which still learn what the kernel has, and not the last: there is the end.
+    messages[MESSAGES..2 * MESSAGES - 2].to_vec()
+}
+
+fn is(record: &Record, kind: &str, operation: &str) -> bool {
+    record.kind == kind && record.get("operation") == operation
+}
+
+async fn echo_by_copy(stream: TcpStream) {
+    let (reader, writer) = stream.into_split();
+    copy(reader, writer).await.unwrap();
+}
+
+async fn echo_by_hand(mut stream: TcpStream) {
+    let mut bytes = [0; 64];
+    loop {
+        match stream.read(&mut bytes).await.unwrap() {
+            0 => return,
+            n => stream.write_all(&bytes[..n]).await.unwrap(),
+        }
+    }
+}
+
+#[test]
+fn one_message_is_one_event_one_wake_one_poll_one_read_one_write() {
+    within_deadline(|| {
+        for messages in [steady_state(echo_by_copy), steady_state(echo_by_hand)] {
+            for message in messages {
+                let kinds: Vec<_> = message
+                    .iter()
+                    .map(|record| (record.kind.as_str(), record.get("operation")))
+                    .collect();
+                let expected = [
+                    ("event", ""),
+                    ("wake", ""),
+                    ("queue", ""),
+                    ("poll", ""),
+                    ("tried", "read"),
+                    ("moved", "read"),
+                    ("short", ""),
+                    ("tried", "write"),
+                    ("moved", "write"),
+                    ("store", ""),
+                    ("pending", ""),
+                ];
+                assert_eq!(kinds, expected);
+            }
+        }
+    });
+}
+
+#[test]
+fn one_message_passes_no_more_than_twelve_record_sites() {
+    within_deadline(|| {
+        for message in steady_state(echo_by_copy) {
+            let sites: BTreeSet<_> = message.iter().map(|record| &record.at).collect();
+            // With that of the sleep.
+            assert!(sites.len() < 12, "{sites:?}");
+        }
+    });
+}
+
+#[test]
+fn the_records_of_one_message_tell_of_one_source_one_waker_and_one_task() {
+    within_deadline(|| {
+        for message in steady_state(echo_by_copy) {
+            let of = |key: &str| -> BTreeSet<String> {
+                message.iter().filter_map(|record| record.keys.get(key).cloned()).collect()
+            };
+            assert_eq!((of("source").len(), of("waker").len(), of("task").len()), (1, 1, 1));
+            let moved: Vec<_> = message.iter().filter(|record| record.kind == "moved").collect();
+            assert!(moved.iter().all(|record| record.get("bytes") == "4"));
+            assert_eq!((moved[0].get("direction"), moved[1].get("direction")), ("read", "write"));
+        }
+    });
+}
+
+#[test]
+fn a_wake_is_told_by_the_caller_and_then_by_the_queue() {
+    within_deadline(|| {
+        let (_, records) = capture(|| {
+            executor::block_on(async {
+                reactor::time::sleep(std::time::Duration::from_millis(1)).await;
+            });
+        });
+        let kinds: Vec<_> = records.iter().map(|record| record.kind.as_str()).collect();
+        let place = |kind: &str, after: usize| {
+            let found = kinds[after..].iter().position(|&one| one == kind);
+            after + found.unwrap_or_else(|| panic!("no {kind:?} in {kinds:?}"))
+        };
+        let mut at = 0;
+        let story = ["spawn", "queue", "poll", "timer set", "pending", "sleep", "timer fired"];
+        for kind in story.into_iter().chain(["wake", "queue", "poll", "done"]) {
+            at = place(kind, at);
+        }
+        let target = |kind: &str| records[place(kind, 0)].target.clone();
+        assert!(target("wake").starts_with("reactor") && target("queue").starts_with("executor"));
+    });
+}
+
+#[test]
+fn the_life_of_a_socket_is_told_from_its_registration_to_its_deregistration() {
+    within_deadline(|| {
+        let (_, records) = capture(|| {
+            executor::block_on(async {
+                let (mut ours, mut peer) = tests::tcp_pair().await.unwrap();
+                peer.close().await.unwrap();
+                assert_eq!(ours.read(&mut [0; 8]).await.unwrap(), 0);
+            });
+        });
+        let count = |kind: &str| records.iter().filter(|record| record.kind == kind).count();
+        assert_eq!((count("register"), count("deregister")), (3, 3));
+        assert_eq!(count("accepted"), 1);
+    });
+}
