@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use reactor::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, IoSlice, IoSliceMut};
 use reactor::net::TcpStream;
 use reactor::{Async, Reactor};
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::SendFlags;
 use rustix::time::{ClockId, clock_gettime};
 use socket2::SockRef;
@@ -162,14 +162,21 @@ impl Model {
     }
 
     fn turn(&mut self) {
-        let mut fds = [PollFd::new(&self.probe, PollFlags::IN | PollFlags::OUT)];
-        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        rustix::event::poll(&mut fds, Some(&now)).unwrap();
-        let says = fds[0].revents();
-        let broken = says.intersects(PollFlags::ERR | PollFlags::HUP);
+        let says = self.ask_kernel(PollFlags::IN | PollFlags::OUT | PollFlags::RDHUP, 0);
+        let ended = says.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::RDHUP);
+        // At an urgent mark the kernel calls a socket readable of which nothing can be read.
+        let bytes = rustix::io::ioctl_fionread(&self.probe).unwrap();
         self.reactor.turn(Some(Duration::ZERO)).unwrap();
-        self.reader.check(broken || says.contains(PollFlags::IN), "reading");
+        self.reader.check(ended || bytes > 0, "reading");
+        let broken = says.intersects(PollFlags::ERR | PollFlags::HUP);
         self.writer.check(broken || says.contains(PollFlags::OUT), "writing");
+    }
+
+    fn ask_kernel(&self, flags: PollFlags, milliseconds: i64) -> PollFlags {
+        let mut fds = [PollFd::new(&self.probe, flags)];
+        let timeout = Timespec { tv_sec: 0, tv_nsec: milliseconds * 1_000_000 };
+        rustix::event::poll(&mut fds, Some(&timeout)).unwrap();
+        fds[0].revents()
     }
 
     fn read(&mut self, length: usize, vectored: bool) {
@@ -267,7 +274,13 @@ impl Model {
     /// Both ends say their last word, and each reads what is left to the end.
     fn finish(mut self) {
         if self.reset {
-            return self.expect_end_of_both_sides();
+            // The kernel answers a reset out of place with a question, and asks only so often:
+            // so this one may never have arrived.
+            let arrived = !self.ask_kernel(PollFlags::empty(), 200).is_empty();
+            if arrived {
+                self.expect_end();
+            }
+            return;
         }
         self.peer_shuts_down_writing();
         let start = Instant::now();
@@ -279,10 +292,10 @@ impl Model {
             self.peer_reads(4096);
             self.turn();
         }
-        self.expect_end_of_both_sides();
+        self.expect_end();
     }
 
-    fn expect_end_of_both_sides(&mut self) {
+    fn expect_end(&mut self) {
         let reactor = self.reactor.clone();
         let turns = reactor.metrics().turns;
         loop {
@@ -301,7 +314,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, max_shrink_iters: 30, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, max_shrink_iters: 30, failure_persistence: None, ..ProptestConfig::default() })]
 
     // Random operations on both ends of a real connection. Before each turn the kernel is asked
     // behind the runtime's back: a side that waits although it is ready must be woken by the turn.
