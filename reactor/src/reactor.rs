@@ -351,3 +351,44 @@ impl fmt::Debug for Reactor {
         f.debug_struct("Reactor").field("metrics", &self.metrics()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_a_burst_comes_back() {
+        let reactor = Reactor::new().unwrap();
+        let sources: Vec<_> = (0..10_000).map(|_| reactor.add_source()).collect();
+        assert!(reactor.sources.borrow().capacity() >= 10_000);
+        drop(sources);
+        assert!(reactor.sources.borrow().capacity() <= BURST);
+
+        let past = reactor.now();
+        for _ in 0..10_000 {
+            reactor.timers.borrow_mut().set(past, Waker::noop().clone());
+        }
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+        assert!(reactor.woken.take().capacity() <= BURST);
+        assert!(reactor.crowded.take().is_empty());
+    }
+
+    #[test]
+    fn a_key_is_given_again_as_soon_as_it_is_free() {
+        let reactor = Reactor::new().unwrap();
+        let (first, second) = (reactor.add_source(), reactor.add_source());
+        let free = first.key;
+        drop(first);
+        assert_eq!((reactor.add_source().key, second.key), (free, 1));
+    }
+
+    #[test]
+    fn a_turn_within_a_turn_brings_its_own_events() {
+        let reactor = Reactor::new().unwrap();
+        let events = reactor.events.take();
+        reactor.notifier().notify();
+        reactor.turn(None).unwrap();
+        assert_eq!(reactor.metrics().events, 1);
+        reactor.events.set(events);
+    }
+}

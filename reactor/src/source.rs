@@ -86,6 +86,9 @@ struct Waiters {
 /// The smallest [`Waiters::limit`].
 const LIMIT: usize = 32;
 
+/// The number of no turn.
+const NEVER: u64 = u64::MAX;
+
 impl Source {
     pub(crate) fn new(key: usize, reactor: Weak<Reactor>) -> Source {
         Source { key, read: Direction::new("read"), write: Direction::new("write"), reactor }
@@ -211,7 +214,7 @@ impl Source {
 
 impl Direction {
     fn new(name: &'static str) -> Direction {
-        let waiters = Waiters { first: None, rest: Vec::new(), limit: LIMIT, emptied_in: 0 };
+        let waiters = Waiters { first: None, rest: Vec::new(), limit: LIMIT, emptied_in: NEVER };
         Direction {
             name,
             ready: Cell::new(true),
@@ -228,9 +231,12 @@ impl Direction {
 }
 
 impl Waiters {
+    /// Whether this waker is here: exact, while there is no crowd. In one only the latest are looked
+    /// at, for to look at all would cost the square of their number; a waker that is here twice
+    /// does no harm, and counts as the leftover that it is.
     fn contains(&self, waker: &Waker) -> bool {
         let same = |kept: &Waker| kept.will_wake(waker);
-        self.first.as_ref().is_some_and(same) || self.rest.iter().any(same)
+        self.first.as_ref().is_some_and(same) || self.rest.iter().rev().take(LIMIT).any(same)
     }
 
     /// Adds a waiter, and tells whether it is time to ask who is still there.
@@ -263,5 +269,105 @@ impl Waiters {
             self.limit = LIMIT;
             self.emptied_in = turn;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    struct Silent;
+
+    impl Wake for Silent {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    fn waker() -> Waker {
+        Waker::from(Arc::new(Silent))
+    }
+
+    fn same(one: &[Waker], other: &[Waker]) -> bool {
+        one.len() == other.len() && one.iter().zip(other).all(|(a, b)| a.will_wake(b))
+    }
+
+    #[test]
+    fn a_direction_begins_ready_and_an_event_makes_it_ready_again() {
+        let direction = Direction::new("read");
+        assert!(direction.ready.get() && !direction.drain.get());
+        direction.ready.set(false);
+        direction.wake(false, 1, &mut Vec::new());
+        assert!(direction.ready.get() && !direction.drain.get());
+    }
+
+    #[test]
+    fn drain_is_never_cleared() {
+        let direction = Direction::new("read");
+        for (drain, then) in [(false, false), (true, true), (false, true), (true, true)] {
+            direction.wake(drain, 1, &mut Vec::new());
+            assert_eq!(direction.drain.get(), then);
+        }
+    }
+
+    #[test]
+    fn an_event_of_one_direction_does_not_touch_the_other() {
+        let source = Source::new(0, Weak::new());
+        source.read.ready.set(false);
+        source.write.ready.set(false);
+        source.write.waiters.borrow_mut().push(waker(), 1);
+        let mut woken = Vec::new();
+        source.read.wake(true, 1, &mut woken);
+        assert!(source.read.ready.get() && source.read.drain.get());
+        assert!(!source.write.ready.get() && !source.write.drain.get() && woken.is_empty());
+    }
+
+    // A plain list says who must be woken, in which order. The random numbers are those of a
+    // linear congruence: the same each time.
+    #[test]
+    fn waiters_come_out_as_they_came_in() {
+        let (direction, mut list, mut random) = (Direction::new("read"), Vec::new(), 1_u64);
+        for turn in 0..2000 {
+            random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            for _ in 0..random >> 58 {
+                let waker = waker();
+                assert!(!direction.waiters.borrow().contains(&waker));
+                direction.waiters.borrow_mut().push(waker.clone(), turn);
+                assert!(direction.waiters.borrow().contains(&waker));
+                list.push(waker);
+            }
+            if random >> 40 & 3 == 0 {
+                let mut woken = Vec::new();
+                direction.wake(false, turn, &mut woken);
+                assert!(same(&woken, &list));
+                list.clear();
+            }
+        }
+    }
+
+    #[test]
+    fn a_crowd_is_suspected_once_and_not_again_when_it_comes_back() {
+        let waiters = &mut Direction::new("read").waiters.into_inner();
+        let mut crowd =
+            |count: usize, turn| (0..count).filter(|_| waiters.push(waker(), turn)).count();
+        // The first is in the cell; then one more than the limit makes a crowd, told once.
+        assert_eq!((crowd(LIMIT, 0), crowd(1, 0), crowd(5 * LIMIT, 0)), (0, 1, 0));
+        waiters.take(1, &mut Vec::new());
+        let mut crowd =
+            |count: usize, turn| (0..count).filter(|_| waiters.push(waker(), turn)).count();
+        // They come back in the round after that turn, and are honest, as many as they were;
+        // then the limit holds again.
+        assert_eq!(crowd(5 * LIMIT, 1), 0);
+        assert_eq!((crowd(2 * LIMIT, 2), crowd(2 * LIMIT, 3)), (0, 1));
+    }
+
+    #[test]
+    fn the_room_of_a_crowd_is_given_back() {
+        let waiters = &mut Direction::new("read").waiters.into_inner();
+        for _ in 0..10_000 {
+            waiters.push(waker(), 1);
+        }
+        waiters.take(1, &mut Vec::new());
+        assert_eq!((waiters.rest.capacity(), waiters.limit), (0, LIMIT));
     }
 }

@@ -1,8 +1,8 @@
 //! What the tests share: a deadline on all that can hang, sockets on the loopback, wakers that
 //! count, and the records that the runtime emits.
 
-pub mod not_send;
 pub mod child;
+pub mod not_send;
 pub mod records;
 pub mod wakers;
 

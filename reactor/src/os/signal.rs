@@ -23,7 +23,7 @@ use crate::Async;
 ///
 /// Each `Signal` has a pipe of its own: several may watch the same signal, each sees it, and
 /// dropping one does not disturb the others. Arrivals between two polls are told as one, as the
-/// kernel itself does, or as a few if there were very many.
+/// kernel itself does.
 ///
 /// A signal that was watched once never kills the process again, also after this is dropped.
 ///
@@ -86,12 +86,21 @@ impl Signal {
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut bytes = [0; 64];
-        let mut pipe = self.pipe.get_ref();
-        let arrivals = ready!(self.pipe.poll_read_as("signal", cx, || pipe.read(&mut bytes)))?;
+        let pipe = self.pipe.get_ref();
+        let arrivals = ready!(self.pipe.poll_read_as("signal", cx, || take_arrivals(pipe)))?;
         debug!(arrivals; "signal");
         Poll::Ready(Ok(()))
     }
+}
+
+/// Empties the pipe: a byte left behind would be told as one more arrival.
+fn take_arrivals(mut pipe: &UnixStream) -> io::Result<usize> {
+    let mut bytes = [0; 64];
+    let mut arrivals = pipe.read(&mut bytes)?;
+    while let Ok(more @ 1..) = pipe.read(&mut bytes) {
+        arrivals += more;
+    }
+    Ok(arrivals)
 }
 
 impl Stream for Signal {

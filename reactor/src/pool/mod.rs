@@ -56,7 +56,8 @@ struct State {
 ///
 /// # Panics
 ///
-/// With the panic of `f`, if it panics; and outside of `block_on`.
+/// With the panic of `f`, if it panics; outside of `block_on`; and when it still waits after the
+/// end of the executor in which it began.
 ///
 /// # Cancel safety
 ///
@@ -69,12 +70,14 @@ struct State {
 /// assert_eq!(sum, 5050);
 /// ```
 pub async fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
-    let reactor = Reactor::current();
-    // Without a descriptor, and gone when nobody waits any more. A job that ends later reports a
-    // key that is free, or has a new owner: for that one it is a false hint, and harmless.
-    let source = reactor.add_source();
+    // A source without a descriptor, and gone when nobody waits any more. A job that ends later
+    // reports a key that is free, or has a new owner: for that one it is a false hint, and harmless.
+    let (source, finisher) = {
+        let reactor = Reactor::current();
+        (reactor.add_source(), reactor.finisher())
+    };
     let (sender, result) = bounded(1);
-    let (key, finisher) = (source.key, reactor.finisher());
+    let key = source.key;
     POOL.submit(Box::new(move || {
         let result = catch_unwind(AssertUnwindSafe(f));
         let ok = result.is_ok();

@@ -45,8 +45,7 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 
 /// The future of [`sleep`] and [`sleep_until`].
 ///
-/// Dropping it drops its timer. Polling it after its end says that it is over, again. If its reactor
-/// is dropped while it waits, it never ends.
+/// Dropping it drops its timer. Polling it after its end says that it is over, again.
 ///
 /// # Panics
 ///
@@ -98,11 +97,14 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(deadline) = self.deadline else { return Poll::Pending };
-        let reactor = match &self.timer {
-            Some((reactor, _)) => reactor.upgrade(),
-            None => Some(Reactor::current()),
+        // A timer whose reactor is gone is set anew, with the one that is current now.
+        let reactor = match self.timer.as_ref().and_then(|(reactor, _)| reactor.upgrade()) {
+            Some(reactor) => reactor,
+            None => {
+                self.timer = None;
+                Reactor::current()
+            }
         };
-        let Some(reactor) = reactor else { return Poll::Pending };
         // One clock for all timers, that of the last turn. So whoever loops over sleeps that are
         // over already still lets the reactor turn, and with it everybody else.
         if deadline <= reactor.now() {
