@@ -356,6 +356,7 @@ impl fmt::Debug for Reactor {
 mod tests {
     use super::*;
 
+    // Pitfall: T5
     #[test]
     fn the_memory_of_a_burst_comes_back() {
         let reactor = Reactor::new().unwrap();

@@ -310,6 +310,7 @@ mod tests {
         }
     }
 
+    // Pitfall: W2
     #[test]
     fn an_event_of_one_direction_does_not_touch_the_other() {
         let source = Source::new(0, Weak::new());
@@ -324,6 +325,7 @@ mod tests {
 
     // A plain list says who must be woken, in which order. The random numbers are those of a
     // linear congruence: the same each time.
+    // Pitfall: E6
     #[test]
     fn waiters_come_out_as_they_came_in() {
         let (direction, mut list, mut random) = (Direction::new("read"), Vec::new(), 1_u64);
@@ -345,6 +347,7 @@ mod tests {
         }
     }
 
+    // Pitfall: W11
     #[test]
     fn a_crowd_is_suspected_once_and_not_again_when_it_comes_back() {
         let waiters = &mut Direction::new("read").waiters.into_inner();
@@ -361,6 +364,7 @@ mod tests {
         assert_eq!((crowd(2 * LIMIT, 2), crowd(2 * LIMIT, 3)), (0, 1));
     }
 
+    // Pitfall: T5
     #[test]
     fn the_room_of_a_crowd_is_given_back() {
         let waiters = &mut Direction::new("read").waiters.into_inner();

@@ -147,6 +147,24 @@ fn jobs_that_are_queued_or_run_when_the_executor_ends_do_no_harm() {
     });
 }
 
+// Nobody would ever turn the reactor that it waits for.
+// Pitfall: X9
+#[test]
+fn a_wait_for_a_job_that_outlives_its_executor_says_so_and_does_not_hang() {
+    within_deadline(|| {
+        let (begin, wait) = channel::<()>();
+        let mut job = Box::pin(unblock(move || wait.recv()));
+        executor::block_on(async {
+            assert!(poll(job.as_mut(), Waker::noop()).is_pending());
+        });
+        let joined = executor::block_on(async { executor::spawn(job).await });
+        let panic = joined.unwrap_err().into_panic();
+        let text = panic.downcast_ref::<String>().unwrap();
+        assert!(text.contains("the reactor of this source is gone"), "{text}");
+        drop(begin);
+    });
+}
+
 #[test]
 fn jobs_that_wait_for_each_other_find_threads() {
     run(|| async {

@@ -311,16 +311,17 @@ fn a_socket_that_outlived_its_executor_can_be_given_to_another() {
 
 // Pitfall: X9
 #[test]
-fn a_timer_that_outlives_its_executor_does_no_harm() {
+fn a_timer_that_outlives_its_executor_ends_in_the_next_one() {
     within_deadline(|| {
-        let mut timer = Box::pin(sleep(Duration::from_millis(1)));
+        let mut timer = Box::pin(sleep(Duration::from_millis(5)));
+        let mut dropped = Box::pin(sleep(Duration::from_secs(100)));
         executor::block_on(async {
             assert!(poll(timer.as_mut(), Waker::noop()).is_pending());
+            assert!(poll(dropped.as_mut(), Waker::noop()).is_pending());
         });
-        executor::block_on(async {
-            let _ = poll(timer.as_mut(), Waker::noop());
-        });
-        drop(timer);
+        drop(dropped);
+        executor::block_on(timer.as_mut());
+        executor::block_on(timer);
     });
 }
 
