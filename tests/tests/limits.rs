@@ -175,6 +175,26 @@ fn no_job_is_stranded_when_two_threads_are_refused_at_once() {
     });
 }
 
+// In a process of its own, so that each crowd finds one idle thread too few.
+// Pitfall: X12
+#[test]
+fn jobs_that_wait_for_each_other_all_find_threads() {
+    in_child("jobs_that_wait_for_each_other_all_find_threads", || {
+        executor::block_on(async {
+            unblock(|| ()).await;
+            for crowd in 2..8 {
+                let barrier = Arc::new(Barrier::new(crowd));
+                let mut jobs = executor::JoinSet::new();
+                for _ in 0..crowd {
+                    let barrier = barrier.clone();
+                    jobs.spawn(unblock(move || drop(barrier.wait())));
+                }
+                while jobs.join_next().await.is_some() {}
+            }
+        });
+    });
+}
+
 /// The open descriptors, and whether each is closed by `exec`.
 fn descriptors() -> BTreeSet<(String, bool)> {
     let directory = std::fs::read_dir("/proc/self/fdinfo").unwrap();

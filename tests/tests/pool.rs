@@ -166,17 +166,6 @@ fn a_wait_for_a_job_that_outlives_its_executor_says_so_and_does_not_hang() {
 }
 
 #[test]
-fn jobs_that_wait_for_each_other_find_threads() {
-    run(|| async {
-        let (sender, receiver) = channel();
-        let waiting = executor::spawn(unblock(move || receiver.recv().unwrap()));
-        executor::yield_now().await;
-        unblock(move || sender.send(7).unwrap()).await;
-        assert_eq!(waiting.await.unwrap(), 7);
-    });
-}
-
-#[test]
 fn a_finished_job_ends_the_wait_of_its_reactor_alone() {
     within_deadline(|| {
         let (mine, other) = (Reactor::new().unwrap(), Reactor::new().unwrap());

@@ -120,7 +120,7 @@ fn sleep_while(name: &str, disturb: impl Fn(rustix::process::Pid)) {
             drop(storm);
         });
     }
-    let sleeper = child::start(name);
+    let mut sleeper = child::start(name);
     let pid = rustix::process::Pid::from_child(&sleeper);
     // Until the handler is there, SIGUSR1 would kill it.
     let status = format!("/proc/{}/status", sleeper.id());
@@ -130,8 +130,9 @@ fn sleep_while(name: &str, disturb: impl Fn(rustix::process::Pid)) {
     };
     within(|| std::fs::read_to_string(&status).is_ok_and(caught));
     rustix::process::kill_process(pid, rustix::process::Signal::USR1).unwrap();
+    // To its end; but not for ever, if it never comes to its end.
     let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(1) {
+    while sleeper.try_wait().unwrap().is_none() && start.elapsed() < Duration::from_secs(4) {
         disturb(pid);
     }
     child::expect_success(sleeper);

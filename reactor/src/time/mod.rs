@@ -264,3 +264,33 @@ impl From<Elapsed> for io::Error {
         io::Error::new(io::ErrorKind::TimedOut, elapsed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PERIOD: Duration = Duration::from_millis(10);
+
+    /// From a tick to the one that follows it, when it was taken so much later than it was due.
+    fn following(late: Duration) -> Duration {
+        let due = Instant::now();
+        interval(PERIOD).following(due, due + late).unwrap() - due
+    }
+
+    #[test]
+    fn the_next_tick_is_the_first_of_the_grid_that_was_not_missed() {
+        assert_eq!(following(Duration::ZERO), PERIOD);
+        assert_eq!(following(PERIOD / 2), PERIOD);
+        // It was due, and is given late, as long as the one after it is still to come.
+        assert_eq!(following(PERIOD * 3 / 2), PERIOD);
+        assert_eq!(following(PERIOD * 5 / 2), PERIOD * 3);
+        assert_eq!(following(PERIOD * 1001 / 2), PERIOD * 501);
+    }
+
+    // Pitfall: C1
+    #[test]
+    fn a_tick_beyond_the_clocks_end_never_comes() {
+        let (interval, now) = (interval(Duration::MAX), Instant::now());
+        assert_eq!(interval.following(now, now), None);
+    }
+}
