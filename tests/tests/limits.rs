@@ -187,7 +187,9 @@ fn jobs_that_wait_for_each_other_all_find_threads() {
                 let mut jobs = executor::JoinSet::new();
                 for _ in 0..crowd {
                     let barrier = barrier.clone();
-                    jobs.spawn(unblock(move || drop(barrier.wait())));
+                    jobs.spawn(unblock(move || {
+                        barrier.wait();
+                    }));
                 }
                 while jobs.join_next().await.is_some() {}
             }

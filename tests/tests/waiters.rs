@@ -201,6 +201,25 @@ fn a_task_that_polls_again_and_again_leaves_one_waker_and_is_woken_once() {
     });
 }
 
+// In a crowd the same waker may be kept twice; but not again and again.
+// Pitfall: W11, E6
+#[test]
+fn tasks_of_a_crowd_that_poll_again_and_again_do_not_make_it_grow() {
+    with_reactor(|reactor| {
+        let (ours, _peer) = socket();
+        let (counters, wakers): (Vec<_>, Vec<_>) = (0..100).map(|_| Counter::with_waker()).unzip();
+        for _ in 0..100 {
+            for waker in &wakers {
+                let cx = &mut Context::from_waker(waker);
+                assert!(Pin::new(&mut &ours).poll_read(cx, &mut [0]).is_pending());
+            }
+            reactor.turn(Some(Duration::ZERO)).unwrap();
+        }
+        let kept: usize = counters.iter().map(|counter| Arc::strong_count(counter) - 2).sum();
+        assert!(kept <= 400, "{kept} wakers of 100 tasks");
+    });
+}
+
 // A sweep asks who is still there; it must not lose those that are.
 // Pitfall: W11
 #[test]
@@ -275,7 +294,7 @@ fn ten_thousand_waiters_are_woken_first_in_first_out_and_quickly() {
         peer.write_all(b"x").unwrap();
         turn_until(reactor, || !woken.lock().unwrap().is_empty());
         assert!(*woken.lock().unwrap() == all, "not all, or not in order");
-        assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     });
 }
 
