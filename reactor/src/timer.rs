@@ -75,6 +75,7 @@ mod tests {
         Waker::from(Arc::new(Silent))
     }
 
+    // Pitfall: C5
     #[test]
     fn equal_deadlines_fire_in_the_order_in_which_they_were_set() {
         let (mut timers, now) = (Timers::default(), Instant::now());
@@ -88,6 +89,7 @@ mod tests {
         assert!(timers.pop_due(now).is_none());
     }
 
+    // Pitfall: C1
     #[test]
     fn a_timer_never_fires_before_its_deadline() {
         let (mut timers, now) = (Timers::default(), Instant::now());
@@ -99,6 +101,7 @@ mod tests {
         assert_eq!(timers.next_deadline(), None);
     }
 
+    // Pitfall: C4
     #[test]
     fn a_removed_timer_leaves_nothing_behind() {
         let (mut timers, now) = (Timers::default(), Instant::now());

@@ -588,6 +588,7 @@ mod tests {
         AcceptError::of(&io::Error::from_raw_os_error(errno.raw_os_error()))
     }
 
+    // Pitfall: S2
     #[test]
     fn an_error_of_one_connection_does_not_end_the_listener() {
         let errors = [
@@ -602,12 +603,14 @@ mod tests {
         assert!(errors.into_iter().all(|errno| class(errno) == AcceptError::Connection));
     }
 
+    // Pitfall: S1
     #[test]
     fn a_shortage_makes_the_listener_pause() {
         let errors = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::NOSPC];
         assert!(errors.into_iter().all(|errno| class(errno) == AcceptError::Shortage));
     }
 
+    // Pitfall: S2
     #[test]
     fn a_broken_listener_is_told() {
         let errors = [Errno::BADF, Errno::INVAL, Errno::NOTSOCK];
