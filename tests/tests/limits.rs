@@ -1,11 +1,14 @@
 //! Limits of the system: each test lowers one in a process of its own.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::future::Future;
 use std::io::ErrorKind;
 use std::net::TcpStream as StdStream;
+use std::pin::pin;
 use std::sync::{Arc, Barrier};
+use std::task::{Context, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +16,7 @@ use executor::spawn_blocking;
 use futures_lite::StreamExt;
 use futures_lite::future::zip;
 use reactor::blocking::unblock;
+use reactor::io::{AsyncReadExt, AsyncWriteExt};
 use reactor::net::{TcpListener, TcpStream};
 use reactor::signal::Signal;
 use reactor::time::{sleep, timeout};
@@ -245,7 +249,7 @@ fn a_connect_that_is_dropped_closes_its_socket() {
             let before = descriptors().len();
             for _ in 0..100 {
                 let mut connect = Box::pin(TcpStream::connect(addr));
-                let cx = &mut std::task::Context::from_waker(std::task::Waker::noop());
+                let cx = &mut Context::from_waker(Waker::noop());
                 let _ = connect.as_mut().poll(cx);
             }
             assert_eq!(descriptors().len(), before);
@@ -253,5 +257,74 @@ fn a_connect_that_is_dropped_closes_its_socket() {
             let refused = TcpStream::connect(addr).await.unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
         });
+    });
+}
+
+thread_local! {
+    /// Whether the logger does its worst: not while it does so already.
+    static HOSTILE: Cell<bool> = const { Cell::new(false) };
+    static RECORDS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A logger that uses the very runtime whose records it is given.
+struct Hostile;
+
+impl log::Log for Hostile {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, _: &log::Record<'_>) {
+        if HOSTILE.replace(false) {
+            RECORDS.set(RECORDS.get() + 1);
+            use_the_runtime();
+            HOSTILE.set(true);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn use_the_runtime() {
+    let reactor = Reactor::current();
+    let (ours, _peer) = mio::net::UnixStream::pair().unwrap();
+    let ours = Async::new(ours).unwrap();
+    let cx = &mut Context::from_waker(Waker::noop());
+    let would_block = |_: &_| std::io::Result::<()>::Err(ErrorKind::WouldBlock.into());
+    assert!(ours.poll_read_with(cx, would_block).is_pending());
+    let mut timer = pin!(sleep(Duration::from_secs(100)));
+    assert!(timer.as_mut().poll(cx).is_pending());
+    assert!(reactor.next_deadline().is_some() && reactor.metrics().waits > 0);
+    executor::spawn(async {}).abort();
+    reactor.notifier().notify();
+}
+
+// In a process of its own, for there is one logger in each.
+// Pitfall: X3
+#[test]
+fn a_logger_may_register_set_timers_spawn_and_wake_at_every_record() {
+    in_child("a_logger_may_register_set_timers_spawn_and_wake_at_every_record", || {
+        log::set_logger(&Hostile).unwrap();
+        log::set_max_level(log::LevelFilter::Trace);
+        executor::block_on(async {
+            HOSTILE.set(true);
+            let (ours, mut peer) = tcp_pair().await.unwrap();
+            let echo = executor::spawn(async move {
+                let (reader, writer) = ours.into_split();
+                reactor::io::copy(reader, writer).await
+            });
+            for _ in 0..20 {
+                peer.write_all(b"ping").await.unwrap();
+                peer.read_exact(&mut [0; 4]).await.unwrap();
+                sleep(Duration::from_micros(100)).await;
+                assert_eq!(unblock(|| 7).await, 7);
+                assert!(timeout(Duration::ZERO, std::future::pending::<()>()).await.is_err());
+            }
+            peer.close().await.unwrap();
+            assert_eq!(echo.await.unwrap().unwrap(), 80);
+            assert!(spawn_blocking(|| panic!("in the job")).await.unwrap_err().is_panic());
+            HOSTILE.set(false);
+        });
+        assert!(RECORDS.get() > 500, "{} records", RECORDS.get());
     });
 }
