@@ -348,7 +348,10 @@ impl AsFd for Reactor {
 
 impl fmt::Debug for Reactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reactor").field("metrics", &self.metrics()).finish_non_exhaustive()
+        f.debug_struct("Reactor")
+            .field("sources", &self.sources.borrow().len())
+            .field("metrics", &self.metrics())
+            .finish_non_exhaustive()
     }
 }
 

@@ -368,6 +368,7 @@ mod tests {
     #[test]
     fn the_room_of_a_crowd_is_given_back() {
         let waiters = &mut Direction::new("read").waiters.into_inner();
+        (0..2).for_each(|_| _ = waiters.push(waker(), 0));
         waiters.take(1, &mut Vec::new());
         for _ in 0..10_000 {
             waiters.push(waker(), 1);

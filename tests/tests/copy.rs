@@ -22,8 +22,9 @@ use tests::{run, tcp_pair, tcp_pair_with_std, within_deadline};
 
 /// The most that one copy moves in one poll.
 const SCRATCH: usize = 256 * 1024;
-/// The most that it reads at once after its writer has blocked.
-const CAREFUL: usize = 64 * 1024;
+/// What it reads at once while the copies of its thread keep much.
+const LITTLE: usize = 32 * 1024;
+const MANY: usize = 4 * SCRATCH;
 
 /// What a scripted end does at one call.
 #[derive(Clone, Copy, Debug)]
@@ -263,8 +264,42 @@ fn an_endless_copy_does_not_starve_its_neighbours() {
     });
 }
 
+/// The sizes of the reads of a copy that meets no obstacle.
+fn reads_of_a_copy() -> Vec<usize> {
+    let log: Rc<RefCell<Log>> = Rc::default();
+    drive(copy(Script::new(&[], &text(2 * SCRATCH), &log), sink())).0.unwrap();
+    log.take().reads
+}
+
+// All on one thread, for which the bytes are counted together.
 #[test]
-fn after_a_blocked_write_a_copy_reads_less_until_a_write_goes_through_whole() {
+fn copies_read_little_at_once_while_their_thread_keeps_much() {
+    let stalled = || {
+        let log: Rc<RefCell<Log>> = Rc::default();
+        let writer = Script::new(&[Answer::Pending; 2], &[], &log);
+        let mut copy = Box::pin(copy(Script::new(&[], &text(4 * SCRATCH), &log), writer));
+        assert!(poll(copy.as_mut(), Waker::noop()).is_pending());
+        let reads = log.borrow().reads.clone();
+        (copy, reads)
+    };
+    let mut kept = Vec::new();
+    for _ in 0..MANY / SCRATCH {
+        assert_eq!(reads_of_a_copy()[0], SCRATCH, "a few slow peers change nothing");
+        let (copy, reads) = stalled();
+        assert_eq!(reads, [SCRATCH]);
+        kept.push(copy);
+    }
+    assert_eq!(reads_of_a_copy()[0], LITTLE);
+    let (little, reads) = stalled();
+    assert_eq!(reads, [LITTLE]);
+    // One of the large remainders is given up; what is left is not much.
+    kept.pop();
+    drop(little);
+    assert_eq!(reads_of_a_copy()[0], SCRATCH);
+}
+
+#[test]
+fn the_remainder_is_written_before_anything_else_is_read() {
     let log: Rc<RefCell<Log>> = Rc::default();
     let bytes = text(4 * SCRATCH);
     let answers = [Answer::Bytes(10), Answer::Pending, Answer::Pending];
@@ -273,21 +308,7 @@ fn after_a_blocked_write_a_copy_reads_less_until_a_write_goes_through_whole() {
     assert_eq!(copied.unwrap(), bytes.len() as u64);
     let log = log.borrow();
     assert!(log.taken == bytes, "the bytes differ");
-    // Blocked; the remainder, twice; careful; then as before.
     assert_eq!(log.writes[..4], [SCRATCH, SCRATCH - 10, SCRATCH - 10, SCRATCH - 10]);
-    assert_eq!(log.reads[..3], [SCRATCH, CAREFUL, SCRATCH - CAREFUL]);
-
-    let log: Rc<RefCell<Log>> = Rc::default();
-    let answers = [
-        Answer::Pending,
-        Answer::Bytes(SCRATCH),
-        Answer::Pending,
-        Answer::Bytes(CAREFUL),
-        Answer::Pending,
-    ];
-    let mut writer = Script::new(&answers, &[], &log);
-    drive(copy(Script::new(&[], &bytes, &log), &mut writer)).0.unwrap();
-    assert_eq!(log.borrow().reads[..4], [SCRATCH, CAREFUL, CAREFUL, CAREFUL]);
 }
 
 // `Debug` shows what a copy keeps: the room of its remainder.
@@ -301,7 +322,7 @@ fn the_remainder_is_exact_and_freed_when_it_is_written() {
     let mut copy = pin!(copy(reader, Quiet2(&mut writer)));
     let remainder = |copy: &dyn std::fmt::Debug| {
         let text = format!("{copy:?}");
-        let (_, rest) = text.split_once("remainder: [").unwrap();
+        let (_, rest) = text.split_once("bytes: [").unwrap();
         rest.split_once(']').unwrap().0.to_owned()
     };
     assert!(poll(copy.as_mut(), Waker::noop()).is_pending());

@@ -106,7 +106,12 @@ fn the_records_of_one_message_tell_of_one_source_one_waker_and_one_task() {
     within_deadline(|| {
         for message in steady_state(echo_by_copy) {
             let of = |key: &str| -> BTreeSet<String> {
-                message.iter().filter_map(|record| record.keys.get(key).cloned()).collect()
+                message
+                    .iter()
+                    .map(|record| record.get(key))
+                    .filter(|value| !value.is_empty())
+                    .map(str::to_owned)
+                    .collect()
             };
             assert_eq!((of("source").len(), of("waker").len(), of("task").len()), (1, 1, 1));
             let moved: Vec<_> = message.iter().filter(|record| record.kind == "moved").collect();

@@ -142,11 +142,38 @@ fn a_time_out_of_any_length_lets_the_future_finish() {
 }
 
 #[test]
-fn a_sleep_of_zero_and_one_until_a_past_moment_are_over_at_once() {
+fn a_sleep_of_zero_and_one_until_a_past_moment_are_over_with_a_turn_that_does_not_wait() {
     with_reactor(|reactor| {
-        assert!(poll(pin!(sleep(Duration::ZERO)), Waker::noop()).is_ready());
-        assert!(poll(pin!(sleep_until(Instant::now())), Waker::noop()).is_ready());
-        assert_eq!((reactor.next_deadline(), reactor.metrics().turns), (None, 0));
+        let mut zero = pin!(sleep(Duration::ZERO));
+        let mut past = pin!(sleep_until(Instant::now()));
+        assert!(poll(zero.as_mut(), Waker::noop()).is_pending());
+        assert!(poll(past.as_mut(), Waker::noop()).is_pending());
+        // Without a limit, and nothing else can end it.
+        reactor.turn(None).unwrap();
+        assert!(poll(zero.as_mut(), Waker::noop()).is_ready());
+        assert!(poll(past.as_mut(), Waker::noop()).is_ready());
+        assert_eq!((reactor.next_deadline(), reactor.metrics().turns), (None, 1));
+    });
+}
+
+// A loop over sleeps that are over already still lets the reactor turn.
+#[test]
+fn a_loop_over_sleeps_of_zero_and_one_over_short_ticks_starve_nobody() {
+    run(|| async {
+        let zero = executor::spawn(async {
+            loop {
+                sleep(Duration::ZERO).await;
+            }
+        });
+        let ticks = executor::spawn(async {
+            let mut ticks = interval(Duration::from_nanos(1));
+            loop {
+                ticks.tick().await;
+            }
+        });
+        sleep(Duration::from_millis(5)).await;
+        zero.abort();
+        ticks.abort();
     });
 }
 

@@ -180,7 +180,8 @@ impl Interval {
         Poll::Ready(due)
     }
 
-    /// The first tick of the grid after both `due` and `now`.
+    /// The first tick of the grid after `due` that was not missed: one is, when at `now` the tick
+    /// after it is due too.
     fn following(&self, due: Instant, now: Instant) -> Option<Instant> {
         let next = due.checked_add(self.period)?;
         let late = now.saturating_duration_since(next);
