@@ -68,6 +68,8 @@ pub(crate) struct Core {
     tasks: RefCell<Slab<Slot>>,
     /// Set when the executor is dropped: nothing is spawned any more.
     closed: Cell<bool>,
+    /// A task of this round had more to do than one poll may.
+    overspent: Cell<bool>,
     spin: Cell<Duration>,
     /// Since when there has been nothing to do, if the thread spins.
     idle_since: Cell<Option<Instant>>,
@@ -123,6 +125,7 @@ impl Executor {
                 queue,
                 tasks: RefCell::default(),
                 closed: Cell::new(false),
+                overspent: Cell::new(false),
                 spin: Cell::new(Duration::ZERO),
                 idle_since: Cell::new(None),
                 spawned: Cell::new(0),
@@ -147,7 +150,8 @@ impl Executor {
     /// The loop is a sequence of *rounds*. One round:
     ///
     /// 1. Poll tasks from the run queue until it is empty, but no more than were in it when the
-    ///    round began, or 64 if there were fewer. `future` is one of them, and returns from here.
+    ///    round began, or 64 if there were fewer and none spends its budget. `future` is one of
+    ///    them, and returns from here.
     /// 2. Turn the reactor. If tasks are queued, or another thread has notified, it only looks
     ///    for events; else the thread sleeps until there is an event, a timer or a notification.
     /// 3. If another thread has notified, move what lies in the inbox into the run queue.
@@ -168,8 +172,7 @@ impl Executor {
         let mut future = pin!(future);
         main.header.schedule();
         loop {
-            for _ in 0..self.core.round() {
-                let Some(key) = self.core.queue.pop() else { break };
+            for key in self.core.round() {
                 if key != main.header.key {
                     self.core.run(key);
                 } else if let Poll::Ready(output) = main.poll(future.as_mut()) {
@@ -193,8 +196,7 @@ impl Executor {
     pub fn tick(&self) -> bool {
         let _inside = Inside::enter(Location::caller());
         let _entered = self.core.enter();
-        for _ in 0..self.core.round() {
-            let Some(key) = self.core.queue.pop() else { break };
+        for key in self.core.round() {
             self.core.run(key);
         }
         self.core.park(false);
@@ -297,9 +299,15 @@ impl Core {
         header
     }
 
-    /// How many polls this round may make.
-    fn round(&self) -> usize {
-        self.queue.len().max(ROUND)
+    /// The keys to poll in one round: what is queued now, and what that brings forth, up to
+    /// [`ROUND`]. But once a task had more to do than a poll may, only the former: it would else
+    /// have its share many times before the kernel is asked what the others have received.
+    fn round(&self) -> impl Iterator<Item = usize> {
+        let queued = self.queue.len();
+        self.overspent.set(false);
+        (0..queued.max(ROUND))
+            .take_while(move |&polls| polls < queued || !self.overspent.get())
+            .map_while(|_| self.queue.pop())
     }
 
     /// Polls the task whose key was popped.
@@ -336,6 +344,9 @@ impl Core {
         let waits = self.reactor.metrics().waits;
         let budget = budget::enter();
         let polled = poll();
+        if budget.spent() == budget::OPERATIONS {
+            self.overspent.set(true);
+        }
         if of.again && polled.is_pending() && budget.spent() == 0 {
             self.counters.spurious_polls.add(u64::from(self.reactor.metrics().waits > waits));
         }

@@ -55,7 +55,7 @@ impl Drop for Budget {
 }
 
 impl Budget {
-    /// Operations completed since the guard was made.
+    /// Operations completed since the guard was made; [`OPERATIONS`], if the task has yielded.
     pub fn spent(&self) -> u32 {
         OPERATIONS - LEFT.get().unwrap_or(OPERATIONS)
     }
@@ -82,8 +82,10 @@ pub(crate) fn refund() {
     LEFT.set(LEFT.get().map(|left| left + 1));
 }
 
-/// Queues the task again behind those that wait for the thread. The caller returns `Pending`.
+/// Queues the task again behind those that wait for the thread, and leaves nothing of its budget.
+/// The caller returns `Pending`.
 pub(crate) fn yield_to_neighbours(cx: &mut Context<'_>) {
+    LEFT.set(LEFT.get().map(|_| 0));
     trace!(waker:? = cx.waker().data(); "budget spent");
     cx.waker().wake_by_ref();
 }
