@@ -1,5 +1,3 @@
-#![doc = include_str!("../README.md")]
-
 //! `echod`: an echo server on the reactor and the executor.
 //!
 //! The server itself is `serve.rs`; around it are the command line, the limits, and a clean end.
@@ -21,7 +19,7 @@ use std::sync::atomic::AtomicBool;
 
 use executor::{Executor, JoinSet};
 use futures_lite::future;
-use log::info;
+use log::{error, info};
 use reactor::net::TcpListener;
 use reactor::signal::Signal;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -38,7 +36,7 @@ const WRONG_ARGUMENTS: u8 = 2;
 fn main() -> ExitCode {
     let arguments = match Arguments::parse() {
         Ok(arguments) => arguments,
-        Err(error) => return not_today(&error),
+        Err(error) => return help_or_complaint(&error),
     };
     if let Err(text) = start_log(&arguments) {
         complain(&text);
@@ -67,23 +65,36 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         let listener = listen(address, arguments.backlog).await;
         listeners.push(listener.map_err(|error| explain(address, &error))?);
     }
-    let server = Rc::new(Server {
-        max_connections: arguments.max_connections,
-        idle: arguments.idle,
-        ..Server::default()
-    });
+    let server = Rc::new(Server::new(arguments.max_connections, arguments.idle));
     let mut accepting = JoinSet::new();
     for listener in listeners {
         announce(&listener);
         accepting.spawn_named("accept", serve::accept(listener, server.clone()));
     }
 
-    let stopped = future::or(interrupt.recv(), terminate.recv());
-    let broken = async { while accepting.join_next().await.is_some() {} };
-    future::or(async { drop(stopped.await) }, broken).await;
-    drop(accepting);
-    server.stop(arguments.grace).await;
+    let stopped = async {
+        let _ = future::or(interrupt.recv(), terminate.recv()).await;
+        Ok(())
+    };
+    let result = future::or(stopped, all_broken(&mut accepting)).await;
+    server.stop(arguments.grace);
+    // The last connections come from the backlogs, and the listeners are closed.
+    while accepting.join_next().await.is_some() {}
+    server.ended(arguments.grace).await;
     info!("stopped");
+    result
+}
+
+/// Waits until no listener works any more.
+async fn all_broken(accepting: &mut JoinSet<io::Result<()>>) -> Result<(), String> {
+    while let Some(ended) = accepting.join_next().await {
+        let ended = ended.unwrap_or_else(|panic| Err(io::Error::other(panic)));
+        let Err(error) = ended else { continue };
+        if accepting.is_empty() {
+            return Err(format!("no listener is left: {error}"));
+        }
+        error!("a listener is broken: {error}");
+    }
     Ok(())
 }
 
@@ -112,7 +123,7 @@ fn watch_signals() -> io::Result<(Signal, Signal)> {
 /// One line for each listener, and nothing else, goes to standard output.
 fn announce(listener: &TcpListener) {
     if let Ok(address) = listener.local_addr() {
-        let _ = writeln!(Lines(io::stdout()), "listening tcp {address}");
+        let _ = Lines(io::stdout()).write(format!("listening tcp {address}\n").as_bytes());
         info!("listening tcp {address}");
     }
 }
@@ -131,7 +142,7 @@ fn explain(address: SocketAddr, error: &io::Error) -> String {
 }
 
 /// What `--help` and `--version` print; or, in one line, what is wrong with the arguments.
-fn not_today(error: &clap::Error) -> ExitCode {
+fn help_or_complaint(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     if !error.use_stderr() {
         let _ = io::stdout().write_all(text.as_bytes());

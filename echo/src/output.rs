@@ -36,5 +36,5 @@ fn takes_a_line(stream: &impl AsFd) -> bool {
 
 /// One line on standard error that names what is wrong.
 pub(crate) fn complain(text: &str) {
-    let _ = writeln!(Lines(io::stderr()), "echod: {text}");
+    let _ = Lines(io::stderr()).write(format!("echod: {text}\n").as_bytes());
 }
