@@ -1,0 +1,133 @@
+//! The command line: what it accepts, and how it says no.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use crate::bytes::assert_echoes;
+use crate::process::is_installed;
+use crate::server::{ECHOD, Ended, Server, eventually};
+
+#[test]
+fn wrong_arguments_are_named_in_one_line_with_exit_code_two() {
+    let wrong: [(&[&str], &str); 12] = [
+        (&["nonsense"], "nonsense"),
+        (&["127.0.0.1"], "127.0.0.1"),
+        (&["127.0.0.1:0", "::1:0:"], "::1:0:"),
+        (&["127.0.0.1:65536"], "65536"),
+        (&["--frobnicate"], "--frobnicate"),
+        (&["--idle", "5"], "--idle"),
+        (&["--grace", "-1s"], "-1"),
+        (&["--grace"], "--grace"),
+        (&["--max-connections", "0"], "--max-connections"),
+        (&["--max-connections=many"], "--max-connections"),
+        (&["--backlog", "4294967296"], "--backlog"),
+        (&["-v", "-q"], "--quiet"),
+    ];
+    for (arguments, name) in wrong {
+        let ended = Server::run(arguments);
+        assert_complains(&ended, 2, &[name]);
+    }
+}
+
+#[test]
+fn help_and_version_are_for_standard_output() {
+    for (argument, text) in
+        [("--help", "--max-connections"), ("-h", "--grace"), ("--version", "echod "), ("-V", "0.")]
+    {
+        let ended = Server::run(&[argument]);
+        assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(0), ""));
+        assert!(ended.stdout.contains(text), "{}", ended.stdout);
+    }
+}
+
+#[test]
+fn an_address_in_use_is_named_with_the_cure() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    assert_complains(&Server::run(&[&address]), 1, &[&address, "choose another port"]);
+}
+
+// 192.0.2.1 is for documentation, so no machine has it.
+#[test]
+fn an_address_of_another_machine_is_named_with_the_cure() {
+    let ended = Server::run(&["192.0.2.1:0"]);
+    assert_complains(&ended, 1, &["192.0.2.1:0", "no such address"]);
+}
+
+// Root may listen anywhere, so it gives that right away first.
+#[test]
+fn an_address_that_is_not_permitted_is_named_with_the_cure() {
+    if !is_installed("setpriv") {
+        return;
+    }
+    let first = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    if first.is_ok_and(|first| first.trim() == "0") {
+        println!("skipped: on this machine everybody may listen anywhere");
+        return;
+    }
+    let mut command = Command::new("setpriv");
+    if rustix::process::geteuid().is_root() {
+        command.args(["--inh-caps=-all", "--bounding-set=-net_bind_service"]);
+    }
+    command.args([ECHOD, "127.0.0.1:1"]);
+    let ended = Server::spawn(command).wait();
+    assert_complains(&ended, 1, &["127.0.0.1:1", "choose a higher one"]);
+}
+
+#[test]
+fn if_the_second_listener_fails_the_first_is_not_announced() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    assert_complains(&Server::run(&["127.0.0.1:0", &address]), 1, &[&address]);
+}
+
+#[test]
+fn the_log_tells_as_much_as_the_flags_ask_for() {
+    // (flags, whether the listener, a connection and a poll are told)
+    let levels: [(&[&str], [bool; 3]); 4] = [
+        (&["-q"], [false; 3]),
+        (&[], [true, false, false]),
+        (&["-v"], [true, true, false]),
+        (&["-vv"], [true, true, true]),
+    ];
+    for (flags, expected) in levels {
+        let server = Server::start(flags);
+        assert_echoes(&mut server.connect(), b"x");
+        server.signal(rustix::process::Signal::TERM);
+        let stderr = server.wait().stderr;
+        let told = ["listening tcp", "1 bytes echoed", "poll"].map(|text| stderr.contains(text));
+        assert_eq!(told, expected, "{flags:?}: {stderr}");
+    }
+}
+
+#[test]
+fn rust_log_chooses_what_is_told_and_tells_the_story_of_a_byte() {
+    let mut command = Command::new(ECHOD);
+    command.args(["-q", "127.0.0.1:0"]).env("RUST_LOG", "reactor=trace,executor=trace");
+    let server = Server::start_command(command);
+    assert_echoes(&mut server.connect(), b"x");
+    for step in ["accepted", "event", "wake", "queue", "poll", "moved", "store", "pending", "sleep"]
+    {
+        eventually(step, || server.stderr().contains(step));
+    }
+}
+
+#[test]
+fn an_unreadable_rust_log_is_a_wrong_argument() {
+    let mut command = Command::new(ECHOD);
+    command.arg("127.0.0.1:0").env("RUST_LOG", "reactor=loud");
+    assert_complains(&Server::spawn(command).wait(), 2, &["RUST_LOG", "loud"]);
+}
+
+/// It ended with this code, said nothing on standard output, and one line on standard error with
+/// these words.
+#[track_caller]
+fn assert_complains(ended: &Ended, code: i32, words: &[&str]) {
+    assert_eq!(ended.status.code(), Some(code), "{ended:?}");
+    assert_eq!(ended.stdout, "", "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    assert!(ended.stderr.starts_with("echod: "), "{ended:?}");
+    for word in words {
+        assert!(ended.stderr.contains(word), "{word:?} is not in {ended:?}");
+    }
+}

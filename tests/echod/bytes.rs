@@ -1,0 +1,193 @@
+//! What is sent comes back: all of it, in order, and then the end.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use crate::server::{Server, eventually};
+
+/// Random bytes are made in chunks of so many: whoever compares them in parts, ends a part with a
+/// chunk.
+pub(crate) const CHUNK: usize = 1 << 16;
+
+#[test]
+fn who_sends_nothing_gets_nothing_but_the_end() {
+    let server = Server::start(&[]);
+    let client = server.connect();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&client), b"");
+}
+
+#[test]
+fn one_byte_comes_back() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    assert_echoes(&mut client, b"x");
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&client), b"");
+}
+
+#[test]
+fn a_hundred_mebibytes_come_back_while_they_are_sent() {
+    const BYTES: usize = 100 << 20;
+    let server = Server::start(&[]);
+    let client = server.connect();
+    let sender = client.try_clone().unwrap();
+    let sending = thread::spawn(move || {
+        send(&sender, Random::new(1), BYTES).unwrap();
+        sender.shutdown(Shutdown::Write).unwrap();
+    });
+    assert_receives(&client, &mut Random::new(1), BYTES);
+    assert_eq!(read_to_end(&client), b"");
+    sending.join().unwrap();
+}
+
+// Pitfall: S12, E1
+#[test]
+fn who_half_closes_while_the_way_back_is_full_gets_every_byte_and_then_the_end() {
+    let server = Server::start(&[]);
+    let client = server.connect();
+    let sent = fill(&client, Random::new(2));
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_receives(&client, &mut Random::new(2), sent);
+    assert_eq!(read_to_end(&client), b"");
+}
+
+#[test]
+fn two_thousand_clients_at_once_get_each_its_own_bytes_back() {
+    const CLIENTS: u64 = 2000;
+    const BYTES: usize = 10_000;
+    let server = Server::start(&[]);
+    let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
+    for (seed, client) in (1..).zip(&clients) {
+        send(client, Random::new(seed), BYTES).unwrap();
+    }
+    for (seed, client) in (1..).zip(&clients) {
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_receives(client, &mut Random::new(seed), BYTES);
+        assert_eq!(read_to_end(client), b"");
+    }
+}
+
+// A peer that resets: while the server waits for it, with bytes on their way, and in the backlog.
+#[test]
+fn a_reset_ends_that_connection_alone() {
+    let server = Server::start(&["-v"]);
+    let mut survivor = server.connect();
+    assert_echoes(&mut survivor, b"before");
+    let mut silent = server.connect();
+    assert_echoes(&mut silent, b"x");
+    let stalled = server.connect();
+    fill(&stalled, Random::new(3));
+    for client in [silent, stalled, server.connect()] {
+        reset(client);
+        assert_echoes(&mut survivor, b"still here");
+    }
+    eventually("two resets are told", || {
+        server.stderr().matches("Connection reset by peer").count() >= 2
+    });
+    assert_echoes(&mut survivor, b"after");
+}
+
+/// Sends, and gets the same back.
+#[track_caller]
+pub(crate) fn assert_echoes(client: &mut TcpStream, bytes: &[u8]) {
+    client.write_all(bytes).unwrap();
+    let mut back = vec![0; bytes.len()];
+    client.read_exact(&mut back).unwrap();
+    assert_eq!(back, bytes);
+}
+
+/// Nothing comes for a moment: the server does not serve this client, or does not read.
+#[track_caller]
+pub(crate) fn assert_silent(client: &TcpStream) {
+    client.set_nonblocking(false).unwrap();
+    let before = client.read_timeout().unwrap();
+    client.set_read_timeout(Some(Duration::from_millis(30))).unwrap();
+    let peeked = client.peek(&mut [0]);
+    assert_eq!(peeked.map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
+    client.set_read_timeout(before).unwrap();
+}
+
+/// All until the end.
+#[track_caller]
+pub(crate) fn read_to_end(mut client: &TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    client.read_to_end(&mut bytes).expect("the end comes with a FIN");
+    bytes
+}
+
+/// Closes with a reset instead of a FIN.
+pub(crate) fn reset(client: TcpStream) {
+    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+pub(crate) fn send(mut client: &TcpStream, mut random: Random, bytes: usize) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK];
+    let mut left = bytes;
+    while left > 0 {
+        let length = left.min(chunk.len());
+        random.fill(&mut chunk);
+        client.write_all(&chunk[..length])?;
+        left -= length;
+    }
+    Ok(())
+}
+
+#[track_caller]
+pub(crate) fn assert_receives(mut client: &TcpStream, random: &mut Random, bytes: usize) {
+    let (mut chunk, mut expected) = (vec![0; CHUNK], vec![0; CHUNK]);
+    let mut left = bytes;
+    while left > 0 {
+        let length = left.min(chunk.len());
+        client.read_exact(&mut chunk[..length]).expect("every byte comes back");
+        random.fill(&mut expected);
+        assert!(chunk[..length] == expected[..length], "wrong bytes, {left} before the end");
+        left -= length;
+    }
+}
+
+/// Sends without reading until nothing moves any more, and returns how much that was.
+pub(crate) fn fill(mut client: &TcpStream, mut random: Random) -> usize {
+    let before = client.write_timeout().unwrap();
+    client.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+    let mut chunk = vec![0; CHUNK];
+    let mut sent = 0;
+    'full: loop {
+        random.fill(&mut chunk);
+        let mut rest = &chunk[..];
+        while !rest.is_empty() {
+            match client.write(rest) {
+                Ok(written) => rest = &rest[written..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    sent += chunk.len() - rest.len();
+                    break 'full;
+                }
+                Err(error) => panic!("sending: {error}"),
+            }
+        }
+        sent += chunk.len();
+    }
+    client.set_write_timeout(before).unwrap();
+    sent
+}
+
+/// Bytes that no compression, repetition or mix-up of two connections brings forth.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    /// Fills a chunk whose length is a multiple of eight.
+    pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
+        for eight in bytes.chunks_exact_mut(8) {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            eight.copy_from_slice(&self.0.to_le_bytes());
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Clients that others wrote: socat, nc, and Python.
+
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+use std::thread;
+
+use tests::within_deadline;
+
+use crate::bytes::Random;
+use crate::process::is_installed;
+use crate::server::Server;
+
+const SIZES: [usize; 4] = [0, 1, 4096, 8 << 20];
+
+#[test]
+fn socat_gets_its_bytes_back() {
+    if !is_installed("socat") {
+        return;
+    }
+    let server = Server::start(&[]);
+    let target = format!("TCP:{}", server.addresses[0]);
+    assert_all_come_back(|| {
+        let mut socat = Command::new("socat");
+        // After the end of its input it waits so long for the answer.
+        socat.args(["-t", "20", "-", &target]);
+        socat
+    });
+}
+
+#[test]
+fn nc_gets_its_bytes_back() {
+    if !is_installed("nc") {
+        return;
+    }
+    let help = Command::new("nc").arg("-h").output().unwrap();
+    if !String::from_utf8_lossy(&help.stderr).contains("-N") {
+        println!("skipped: this nc is not OpenBSD's, and cannot half-close");
+        return;
+    }
+    let server = Server::start(&[]);
+    let port = server.addresses[0].port().to_string();
+    assert_all_come_back(|| {
+        let mut nc = Command::new("nc");
+        nc.args(["-N", "127.0.0.1", &port]);
+        nc
+    });
+}
+
+#[test]
+fn python_gets_its_bytes_back() {
+    if !is_installed("python3") {
+        return;
+    }
+    const SCRIPT: &str = "\
+import socket, sys, threading
+stream = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
+def send():
+    stream.sendall(sys.stdin.buffer.read())
+    stream.shutdown(socket.SHUT_WR)
+threading.Thread(target=send).start()
+while data := stream.recv(65536):
+    sys.stdout.buffer.write(data)
+";
+    let server = Server::start(&[]);
+    let port = server.addresses[0].port().to_string();
+    assert_all_come_back(|| {
+        let mut python = Command::new("python3");
+        python.args(["-c", SCRIPT, &port]);
+        python
+    });
+}
+
+/// Runs a client for each size: what goes in comes out.
+#[track_caller]
+fn assert_all_come_back(client: impl Fn() -> Command) {
+    for size in SIZES {
+        let mut bytes = vec![0; size.next_multiple_of(8)];
+        Random::new(size as u64).fill(&mut bytes);
+        bytes.truncate(size);
+        let (mut command, sent) = (client(), bytes.clone());
+        let back = within_deadline(move || {
+            let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut child = piped.spawn().unwrap();
+            let mut input = child.stdin.take().unwrap();
+            let sending = thread::spawn(move || input.write_all(&sent));
+            let mut back = Vec::new();
+            child.stdout.take().unwrap().read_to_end(&mut back).unwrap();
+            sending.join().unwrap().unwrap();
+            assert!(child.wait().unwrap().success());
+            back
+        });
+        assert!(back == bytes, "{} of {size} bytes came back", back.len());
+    }
+}

@@ -1,0 +1,182 @@
+//! Several addresses, the limits that the flags set, and those of the system.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::net::Shutdown as How;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open};
+
+use crate::bytes::{
+    CHUNK, Random, assert_echoes, assert_receives, assert_silent, fill, read_to_end,
+};
+use crate::process::{cpu_time, descriptors};
+use crate::server::{ECHOD, Server, connect, eventually};
+
+#[test]
+fn it_listens_at_several_addresses_and_at_ipv6() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        println!("skipped: there is no IPv6 here");
+        return;
+    }
+    let server = Server::start(&["127.0.0.1:0", "[::1]:0", "127.0.0.1:0"]);
+    assert!(server.addresses[1].is_ipv6());
+    for &address in &server.addresses {
+        assert_echoes(&mut connect(address), b"hello");
+    }
+}
+
+// Both listeners have connections when the server looks: a count that comes too late would let
+// one in too many.
+#[test]
+fn no_more_connections_are_served_than_allowed_though_two_listeners_have_more() {
+    let server = Server::start(&["--max-connections", "3", "127.0.0.1:0", "127.0.0.1:0"]);
+    server.freeze();
+    let mut waiting: Vec<TcpStream> = Vec::new();
+    for _ in 0..4 {
+        waiting.extend(server.addresses.iter().map(|&address| connect(address)));
+    }
+    for client in &mut waiting {
+        client.write_all(b"x").unwrap();
+    }
+    server.signal(Signal::CONT);
+    // Each round serves three, and lets the next three in by their leaving.
+    while !waiting.is_empty() {
+        let expected = waiting.len().min(3);
+        let mut served = Vec::new();
+        eventually("as many as allowed are served", || {
+            served.extend(waiting.extract_if(.., is_served));
+            served.len() >= expected
+        });
+        for client in &waiting {
+            assert_silent(client);
+        }
+        assert_eq!(served.len(), expected);
+    }
+}
+
+// Pitfall: S10
+#[test]
+fn silent_connections_are_closed_with_a_fin_and_active_ones_are_kept() {
+    let server = Server::start(&["--idle", "1s"]);
+    let mut active = server.connect();
+    let silent = server.connect();
+    let before = Instant::now();
+    silent.set_nonblocking(true).unwrap();
+    eventually("the silent one is closed", || {
+        assert_echoes(&mut active, b"still here");
+        sleep(Duration::from_millis(20));
+        matches!((&silent).read(&mut [0]), Ok(0))
+    });
+    assert!(before.elapsed() >= Duration::from_secs(1), "{:?}", before.elapsed());
+    assert_echoes(&mut active, b"after");
+}
+
+// The client has said its last word long ago, and only takes what is still owed to it.
+#[test]
+fn who_only_reads_is_not_idle() {
+    let server = Server::start(&["--idle", "1s"]);
+    let client = server.connect();
+    let sent = fill(&client, Random::new(1));
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut random = Random::new(1);
+    // Eight breaks, together far longer than the time that the server allows for one.
+    let part = sent / 8 / CHUNK * CHUNK;
+    for _ in 0..8 {
+        assert_receives(&client, &mut random, part);
+        sleep(Duration::from_millis(200));
+    }
+    assert_receives(&client, &mut random, sent - 8 * part);
+    assert_eq!(read_to_end(&client), b"");
+}
+
+// With a queue of one, the kernel does not complete the third connection while nobody accepts.
+#[test]
+fn the_backlog_is_as_long_as_it_is_told_to_be() {
+    let connect = |server: &Server| {
+        server.freeze();
+        let timeout = Duration::from_millis(100);
+        let connects = (0..4).map(|_| TcpStream::connect_timeout(&server.addresses[0], timeout));
+        let connected: Vec<_> = connects.filter_map(Result::ok).collect();
+        connected.len()
+    };
+    assert!(connect(&Server::start(&["--backlog", "1"])) < 4);
+    assert_eq!(connect(&Server::start(&[])), 4);
+}
+
+// Pitfall: S1
+#[test]
+fn running_out_of_descriptors_neither_spins_nor_kills_and_is_told_once_a_second() {
+    const CLIENTS: usize = 200;
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\"", ECHOD, "127.0.0.1:0"]);
+    let server = Server::start_command(command);
+    let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.write_all(b"hello").unwrap();
+    }
+    let (told, since) = ("cannot accept connections for now", Instant::now());
+    eventually("it is told", || server.stderr().contains(told));
+    let before = cpu_time(server.pid());
+    sleep(Duration::from_millis(1200));
+    let used = cpu_time(server.pid()) - before;
+    assert!(used < Duration::from_millis(50), "{used:?} in 1.2 s without descriptors");
+
+    // As each leaves, the next is served, long before the pause would be over.
+    for mut client in clients {
+        let mut back = [0; 5];
+        client.read_exact(&mut back).unwrap();
+        assert_eq!(&back, b"hello");
+    }
+    let lines = server.stderr().matches(told).count() as u64;
+    assert!(lines <= since.elapsed().as_secs() + 1, "{lines} lines in {:?}", since.elapsed());
+    assert_echoes(&mut server.connect(), b"after");
+}
+
+// Shut down from outside, a listening socket answers EINVAL for ever.
+#[test]
+fn when_the_last_listener_breaks_it_says_so_in_one_line_and_ends_with_one() {
+    let server = Server::start(&["-q", "127.0.0.1:0", "127.0.0.1:0"]);
+    let mut client = server.connect();
+    assert_echoes(&mut client, b"before");
+    let process = Pid::from_raw(server.pid().cast_signed()).unwrap();
+    let process = pidfd_open(process, PidfdFlags::empty()).unwrap();
+    let mut broken = 0;
+    for (descriptor, target) in descriptors(server.pid()) {
+        if !target.starts_with("socket:") {
+            continue;
+        }
+        match pidfd_getfd(&process, descriptor, PidfdGetfdFlags::empty()) {
+            Ok(socket) if rustix::net::sockopt::socket_acceptconn(&socket) == Ok(true) => {
+                if broken == 1 {
+                    eventually("one is told", || server.stderr().contains("listener is broken"));
+                    assert_echoes(&mut client, b"one is left");
+                }
+                rustix::net::shutdown(&socket, How::Both).unwrap();
+                broken += 1;
+            }
+            Ok(_) => {}
+            Err(error) => {
+                println!("skipped: the system does not give its descriptors: {error}");
+                return;
+            }
+        }
+    }
+    assert_eq!(broken, 2);
+    assert_eq!(read_to_end(&client), b"");
+    let ended = server.wait();
+    assert_eq!(ended.status.code(), Some(1));
+    let last: Vec<&str> = ended.stderr.lines().skip(1).collect();
+    assert_eq!(last.len(), 1, "{last:?}");
+    assert!(last[0].starts_with("echod: no listener is left: "), "{last:?}");
+}
+
+/// Whether its byte has come back.
+fn is_served(client: &mut TcpStream) -> bool {
+    client.set_nonblocking(true).unwrap();
+    let served = matches!(client.peek(&mut [0]), Ok(1));
+    client.set_nonblocking(false).unwrap();
+    served
+}

@@ -1,0 +1,13 @@
+//! The promises of `echod` as a process: with real clients, from outside, through nothing but
+//! sockets, signals, pipes and `/proc`.
+
+mod arguments;
+mod bytes;
+mod calls;
+mod clients;
+mod limits;
+mod memory;
+mod output;
+mod process;
+mod server;
+mod signals;

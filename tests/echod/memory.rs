@@ -1,0 +1,115 @@
+//! What connections cost the server: memory while they wait, and time while they are silent.
+
+use std::io::{ErrorKind, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread::{self, sleep};
+use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
+
+use crate::bytes::{Random, assert_echoes, assert_receives, fill, read_to_end, send};
+use crate::process::{cpu_time, memory};
+use crate::server::{Server, eventually};
+
+// 64 MiB, of which the client reads none before nothing moves any more.
+#[test]
+fn who_sends_without_reading_costs_at_most_320_kib_and_loses_no_byte() {
+    const BYTES: usize = 64 << 20;
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    assert_echoes(&mut client, b"x");
+    let before = memory(server.pid());
+    let sent = fill(&client, Random::new(1));
+    let cost = memory(server.pid()) - before;
+    println!("{sent} bytes without reading cost {cost} bytes");
+    assert!(cost <= 320 * 1024, "{cost} bytes");
+
+    let sender = client.try_clone().unwrap();
+    let sending = thread::spawn(move || {
+        send(&sender, Random::new(2), BYTES - sent).unwrap();
+        sender.shutdown(Shutdown::Write).unwrap();
+    });
+    assert_receives(&client, &mut Random::new(1), sent);
+    assert_receives(&client, &mut Random::new(2), BYTES - sent);
+    assert_eq!(read_to_end(&client), b"");
+    sending.join().unwrap();
+}
+
+// Pitfall: T5, E2
+#[test]
+fn a_thousand_who_do_not_read_cost_at_most_64_kib_each_and_no_time_and_it_all_comes_back() {
+    const CLIENTS: usize = 1000;
+    let server = Server::start(&[]);
+    assert_echoes(&mut server.connect(), b"x");
+    let empty = memory(server.pid());
+    let clients: Vec<TcpStream> =
+        (0..CLIENTS).map(|_| with_little_room(server.addresses[0])).collect();
+    let chunk = [7; 1 << 16];
+    for client in &clients {
+        client.set_nonblocking(true).unwrap();
+    }
+    // Until the kernel takes nothing more from anybody, and the server rests.
+    let mut used = Duration::ZERO;
+    eventually("nothing moves any more", || {
+        let wrote = clients.iter().filter(|client| write_some(client, &chunk)).count();
+        let before = std::mem::replace(&mut used, cpu_time(server.pid()));
+        if wrote == 0 {
+            sleep(Duration::from_millis(20));
+        }
+        wrote == 0 && used == before
+    });
+    let cost = (memory(server.pid()) - empty) / CLIENTS as u64;
+    println!("{cost} bytes each");
+    assert!(cost <= 64 * 1024, "{cost} bytes each");
+
+    for client in &clients {
+        client.shutdown(Shutdown::Write).unwrap();
+    }
+    eventually("half-closed connections that stand still cost no time", || {
+        let before = cpu_time(server.pid());
+        sleep(Duration::from_millis(100));
+        cpu_time(server.pid()) - before < Duration::from_millis(5)
+    });
+
+    drop(clients);
+    eventually("the memory of the burst comes back", || {
+        memory(server.pid()) < empty + 4 * 1024 * 1024
+    });
+}
+
+#[test]
+fn five_hundred_idle_connections_cost_no_time_and_at_most_one_kib_each() {
+    const CLIENTS: usize = 500;
+    let server = Server::start(&[]);
+    let mut first = server.connect();
+    assert_echoes(&mut first, b"x");
+    let empty = memory(server.pid());
+    let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        assert_echoes(client, b"hello");
+    }
+    let cost = (memory(server.pid()).saturating_sub(empty)) / CLIENTS as u64;
+    let before = cpu_time(server.pid());
+    sleep(Duration::from_secs(1));
+    let used = cpu_time(server.pid()) - before;
+    println!("{cost} bytes each, {used:?} in a second");
+    assert!(cost <= 1024, "{cost} bytes each");
+    assert!(used < Duration::from_millis(3), "{used:?} in a second of silence");
+}
+
+/// A client for whom the kernel keeps little, so that a thousand of them fill up soon.
+fn with_little_room(address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.set_send_buffer_size(1 << 16).unwrap();
+    socket.connect(&address.into()).unwrap();
+    socket.into()
+}
+
+fn write_some(mut client: &TcpStream, bytes: &[u8]) -> bool {
+    match client.write(bytes) {
+        Ok(_) => true,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+        Err(error) => panic!("sending: {error}"),
+    }
+}

@@ -1,0 +1,82 @@
+//! What the system tells of a process, and what may be missing on this machine.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// The bytes of user memory that are its own: heap, stacks, and pages that it has written to.
+pub(crate) fn memory(pid: u32) -> u64 {
+    let rollup = read(pid, "smaps_rollup");
+    field(&rollup, "Anonymous:") * 1024
+}
+
+/// The processor time that its main thread has used.
+pub(crate) fn cpu_time(pid: u32) -> Duration {
+    let schedstat = read(pid, "schedstat");
+    let nanoseconds = schedstat.split_whitespace().next().and_then(|first| first.parse().ok());
+    Duration::from_nanos(nanoseconds.expect("schedstat begins with nanoseconds"))
+}
+
+/// Whether a debugger watches it.
+pub(crate) fn is_traced(pid: u32) -> bool {
+    field(&read(pid, "status"), "TracerPid:") != 0
+}
+
+/// Whether SIGSTOP has stopped it.
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    let status = read(pid, "status");
+    status.lines().any(|line| line.starts_with("State:\tT") || line.starts_with("State:\tt"))
+}
+
+/// Its descriptors, each with what it is open on.
+pub(crate) fn descriptors(pid: u32) -> Vec<(i32, String)> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs");
+    entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let target = fs::read_link(entry.path()).ok()?;
+            Some((entry.file_name().to_str()?.parse().ok()?, target.display().to_string()))
+        })
+        .collect()
+}
+
+/// The flags of an open descriptor, as `open` knows them.
+pub(crate) fn flags(pid: u32, descriptor: i32) -> u32 {
+    let info = read(pid, &format!("fdinfo/{descriptor}"));
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    u32::from_str_radix(flags.expect("each has flags").trim(), 8).expect("in octal")
+}
+
+/// The port of the first TCP socket on which it listens.
+pub(crate) fn listening_port(pid: u32) -> Option<u16> {
+    let sockets = descriptors(pid);
+    let table = read(pid, "net/tcp");
+    table.lines().skip(1).find_map(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let listens = columns.get(3) == Some(&"0A");
+        let socket = format!("socket:[{}]", columns.get(9)?);
+        let ours = listens && sockets.iter().any(|(_, target)| *target == socket);
+        let port = columns.get(1)?.split(':').next_back()?;
+        if ours { u16::from_str_radix(port, 16).ok() } else { None }
+    })
+}
+
+/// Whether a program is installed; else says that the test is skipped.
+pub(crate) fn is_installed(program: &str) -> bool {
+    let mut command = Command::new("sh");
+    command.args(["-c", "command -v \"$0\"", program]);
+    let found = command.stdout(Stdio::null()).status().is_ok_and(|status| status.success());
+    if !found {
+        println!("skipped: {program} is not installed");
+    }
+    found
+}
+
+fn read(pid: u32, file: &str) -> String {
+    fs::read_to_string(format!("/proc/{pid}/{file}")).expect("the process runs")
+}
+
+fn field(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("the field exists");
+    line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
+}

@@ -1,0 +1,199 @@
+//! An `echod` of the test's own, which ends with it.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+use tests::DEADLINE;
+
+use crate::process::is_stopped;
+
+/// The program.
+pub(crate) const ECHOD: &str = env!("CARGO_BIN_EXE_echod");
+
+/// A running server. Dropping it kills it, and fails the test if it ever panicked.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) addresses: Vec<SocketAddr>,
+    stdout: Heard,
+    stderr: Heard,
+}
+
+/// What a process said before it ended, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Server {
+    /// Starts a server with these arguments, at a free port if they name no address, and waits
+    /// until it listens.
+    #[track_caller]
+    pub(crate) fn start(arguments: &[&str]) -> Server {
+        let mut command = Command::new(ECHOD);
+        command.args(arguments);
+        if !arguments.iter().any(|argument| argument.parse::<SocketAddr>().is_ok()) {
+            command.arg("127.0.0.1:0");
+        }
+        Server::start_command(command)
+    }
+
+    /// Starts a server by a command that ends in an argument list of `echod`.
+    #[track_caller]
+    pub(crate) fn start_command(command: Command) -> Server {
+        let is_address = |argument: &&OsStr| {
+            argument.to_str().is_some_and(|argument| argument.parse::<SocketAddr>().is_ok())
+        };
+        let listeners = command.get_args().filter(is_address).count();
+        let mut server = Server::spawn(command);
+        eventually("the server listens", || server.stdout.get().lines().count() >= listeners);
+        let parse = |line: &str| line.strip_prefix("listening tcp ")?.parse().ok();
+        let stdout = server.stdout.get();
+        server.addresses =
+            stdout.lines().map(|line| parse(line).expect("`listening tcp ADDR`")).collect();
+        server
+    }
+
+    /// Runs a command whose output is heard, and waits for nothing.
+    #[track_caller]
+    pub(crate) fn spawn(mut command: Command) -> Server {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Server::spawn_unheard(command)
+    }
+
+    /// Runs a command that sends its output where it was told to.
+    #[track_caller]
+    pub(crate) fn spawn_unheard(mut command: Command) -> Server {
+        // The clients and the server have thousands of descriptors in some tests.
+        let limit = getrlimit(Resource::Nofile);
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        setrlimit(Resource::Nofile, raised).expect("a limit may be raised to its maximum");
+        if !command.get_envs().any(|(name, _)| name == "RUST_LOG") {
+            command.env_remove("RUST_LOG");
+        }
+        let mut child = command.stdin(Stdio::null()).spawn().expect("echod starts");
+        let stdout = child.stdout.take().map(Heard::from).unwrap_or_default();
+        let stderr = child.stderr.take().map(Heard::from).unwrap_or_default();
+        Server { child, addresses: Vec::new(), stdout, stderr }
+    }
+
+    /// Runs `echod` to its end.
+    #[track_caller]
+    pub(crate) fn run(arguments: &[&str]) -> Ended {
+        let mut command = Command::new(ECHOD);
+        command.args(arguments);
+        Server::spawn(command).wait()
+    }
+
+    /// A connection to the first listener. All that it does has a deadline.
+    #[track_caller]
+    pub(crate) fn connect(&self) -> TcpStream {
+        connect(self.addresses[0])
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    #[track_caller]
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("the server runs");
+    }
+
+    /// What it said on standard error so far.
+    pub(crate) fn stderr(&self) -> String {
+        self.stderr.get()
+    }
+
+    /// Stops it in its tracks, so that what happens next happens all at once for it, until
+    /// SIGCONT.
+    #[track_caller]
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+        eventually("the server is stopped", || is_stopped(self.pid()));
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn wait(mut self) -> Ended {
+        eventually("the server ends", || matches!(self.child.try_wait(), Ok(Some(_))));
+        let status = self.child.wait().expect("it is our child");
+        Ended { status, stdout: self.stdout.all(), stderr: self.stderr.all() }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let stderr = self.stderr.all();
+        if thread::panicking() {
+            let tail: Vec<&str> = stderr.lines().rev().take(20).collect();
+            eprintln!("the server's last words: {tail:#?}");
+        } else {
+            assert!(!stderr.contains("panicked"), "the server panicked: {stderr}");
+        }
+    }
+}
+
+/// What came out of a pipe so far, read by a thread.
+#[derive(Default)]
+struct Heard {
+    text: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Heard {
+    fn from(pipe: impl Read + Send + 'static) -> Heard {
+        let text = Arc::new(Mutex::new(String::new()));
+        let heard = text.clone();
+        let reader = thread::spawn(move || {
+            let mut pipe = BufReader::new(pipe);
+            let mut line = Vec::new();
+            while pipe.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
+                heard.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
+                line.clear();
+            }
+        });
+        Heard { text, reader: Some(reader) }
+    }
+
+    fn get(&self) -> String {
+        self.text.lock().unwrap().clone()
+    }
+
+    /// All of it, when the writer has ended.
+    fn all(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("reading a pipe does not panic");
+        }
+        self.get()
+    }
+}
+
+/// A connection on which all that can hang has a deadline.
+#[track_caller]
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect_timeout(&address, DEADLINE).expect("the server listens");
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.set_write_timeout(Some(DEADLINE)).unwrap();
+    stream
+}
+
+/// Waits until a condition holds, and fails the test when that takes too long.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waiting in vain: {what}");
+        sleep(Duration::from_millis(1));
+    }
+}

@@ -1,0 +1,129 @@
+//! The end: what was sent comes back, then a FIN; and a second signal ends it at once.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::thread::sleep;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::bytes::{Random, assert_echoes, assert_receives, fill, read_to_end};
+use crate::server::{Server, eventually};
+
+#[test]
+fn a_signal_ends_silent_connections_with_a_fin_and_the_process_with_zero() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let server = Server::start(&[]);
+        let mut clients: Vec<TcpStream> = (0..10).map(|_| server.connect()).collect();
+        clients.iter_mut().for_each(|client| assert_echoes(client, b"x"));
+        server.signal(signal);
+        for client in &clients {
+            assert_eq!(read_to_end(client), b"");
+        }
+        assert_eq!(server.wait().status.code(), Some(0));
+    }
+}
+
+// The client takes its time: longer than any silence after which a connection counts as finished.
+// Pitfall: S12
+#[test]
+fn what_was_sent_before_the_signal_comes_back_after_it() {
+    let server = Server::start(&["--grace", "1m"]);
+    let client = server.connect();
+    let sent = fill(&client, Random::new(1));
+    server.signal(Signal::TERM);
+    eventually("it stops", || server.stderr().contains("stopping; 1 connections are open"));
+    sleep(Duration::from_millis(500));
+    assert_receives(&client, &mut Random::new(1), sent);
+    assert_eq!(read_to_end(&client), b"");
+    assert_eq!(server.wait().status.code(), Some(0));
+}
+
+// Frozen, the server sees the connections, their bytes and the signal at once; and there are more
+// of them than it accepts in one poll.
+#[test]
+fn who_was_in_the_backlog_before_the_signal_is_served() {
+    let server = Server::start(&[]);
+    server.freeze();
+    let mut clients: Vec<TcpStream> = (0..200).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.write_all(b"hello").unwrap();
+    }
+    server.signal(Signal::TERM);
+    server.signal(Signal::CONT);
+    for client in &clients {
+        assert_eq!(read_to_end(client), b"hello");
+    }
+    assert_eq!(server.wait().status.code(), Some(0));
+}
+
+#[test]
+fn after_the_signal_nobody_is_accepted_while_those_who_talk_go_on() {
+    let server = Server::start(&["--grace", "1m"]);
+    let mut talker = server.connect();
+    assert_echoes(&mut talker, b"before");
+    server.signal(Signal::TERM);
+    eventually("the listener is closed", || {
+        assert_echoes(&mut talker, b"still here");
+        let refused = TcpStream::connect(server.addresses[0]).map_err(|error| error.kind());
+        matches!(refused, Err(ErrorKind::ConnectionRefused))
+    });
+    assert_echoes(&mut talker, b"after");
+    drop(talker);
+    assert_eq!(server.wait().status.code(), Some(0));
+}
+
+#[test]
+fn who_never_stops_talking_is_ended_with_a_fin_after_the_grace() {
+    let server = Server::start(&["--grace", "300ms"]);
+    let mut talker = server.connect();
+    assert_echoes(&mut talker, b"x");
+    server.signal(Signal::INT);
+    eventually("the end comes, and is no reset", || {
+        talker.write_all(b"x").unwrap();
+        talker.read(&mut [0]).unwrap() == 0
+    });
+    drop(talker);
+    let ended = server.wait();
+    assert_eq!(ended.status.code(), Some(0));
+    assert!(!ended.stderr.contains("did not end in time"), "{}", ended.stderr);
+}
+
+// A close with unread input would send a reset, which destroys what the peer has not read yet.
+// Pitfall: S10
+#[test]
+fn a_connection_that_is_cut_off_still_ends_with_a_fin() {
+    let server = Server::start(&["--grace", "0s"]);
+    let client = server.connect();
+    let sent = fill(&client, Random::new(1));
+    server.signal(Signal::TERM);
+    let received = read_to_end(&client).len();
+    assert!(0 < received && received < sent, "{received} of {sent}");
+    assert_eq!(server.wait().status.code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    for (second, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let server = Server::start(&["--grace", "1m"]);
+        let stalled = server.connect();
+        fill(&stalled, Random::new(1));
+        server.signal(Signal::INT);
+        eventually("it stops", || server.stderr().contains("stopping"));
+        server.signal(second);
+        assert_eq!(server.wait().status.code(), Some(code));
+    }
+}
+
+// Both arrive before the loop can run, as if it were stuck: without it, the first alone would end
+// the process with zero.
+#[test]
+fn a_second_signal_does_not_need_the_loop() {
+    let server = Server::start(&[]);
+    server.freeze();
+    server.signal(Signal::INT);
+    server.signal(Signal::TERM);
+    server.signal(Signal::CONT);
+    let code = server.wait().status.code();
+    assert!(matches!(code, Some(130 | 143)), "{code:?}");
+}
