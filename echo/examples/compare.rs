@@ -1,5 +1,9 @@
-//! Compares the three echo servers beside this file at 1,000 connections: memory, threads, and
-//! context switches for each message.
+//! Compares the three echo servers beside this file: memory, threads, and context switches for
+//! each message.
+//!
+//! ```text
+//! compare [CONNECTIONS [MESSAGES]]      1000 connections and 20 messages on each, if not told
+//! ```
 //!
 //! Each server is this very program, started again with the server's name in `ECHO_SERVER`.
 
@@ -15,8 +19,6 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::{env, fs, time::Instant};
 
-const CONNECTIONS: usize = 1000;
-const ROUNDS: usize = 20;
 type Server = fn() -> Result<()>;
 const SERVERS: [(&str, Server); 3] =
     [("threads", echo_threads::main), ("mio", echo_mio::main), ("ours", echo::main)];
@@ -26,11 +28,12 @@ fn main() -> Result<()> {
         let server = SERVERS.iter().find(|(server, _)| *server == name);
         return server.ok_or_else(|| Error::other("ECHO_SERVER names no server"))?.1();
     }
-    println!("{CONNECTIONS} connections, {ROUNDS} messages of 64 bytes on each, one at a time\n");
+    let (connections, messages) = (argument(1, 1000)?, argument(2, 20)?);
+    println!("{connections} connections, {messages} messages of 64 bytes on each, one at a time\n");
     println!("server    memory/connection   threads   switches/message   µs/message");
     for (name, _) in SERVERS {
         let mut server = start(name)?;
-        let measured = measure(&mut server);
+        let measured = measure(&mut server, connections, messages);
         server.kill()?;
         server.wait()?;
         println!("{name:8}  {}", measured?);
@@ -38,12 +41,16 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+fn argument(n: usize, default: usize) -> Result<usize> {
+    env::args().nth(n).map_or(Ok(default), |text| text.parse().map_err(Error::other))
+}
+
 fn start(name: &str) -> Result<Child> {
     let mut command = Command::new(env::current_exe()?);
     command.arg("127.0.0.1:0").env("ECHO_SERVER", name).stdout(Stdio::piped()).spawn()
 }
 
-fn measure(server: &mut Child) -> Result<String> {
+fn measure(server: &mut Child, connections: usize, messages: usize) -> Result<String> {
     let mut line = String::new();
     let output = server.stdout.as_mut().expect("it is piped");
     BufReader::new(output).read_line(&mut line)?;
@@ -51,20 +58,20 @@ fn measure(server: &mut Child) -> Result<String> {
 
     let before = Status::of(server)?;
     let mut clients = Vec::new();
-    for _ in 0..CONNECTIONS {
+    for _ in 0..connections {
         clients.push(TcpStream::connect(&address)?);
     }
     // The first message of each shows that its connection is served.
     exchange(&mut clients)?;
     let connected = Status::of(server)?;
     let begin = Instant::now();
-    for _ in 0..ROUNDS {
+    for _ in 0..messages {
         exchange(&mut clients)?;
     }
     let (time, after) = (begin.elapsed(), Status::of(server)?);
 
-    let messages = (CONNECTIONS * ROUNDS) as f64;
-    let memory = connected.memory.saturating_sub(before.memory) as f64 / CONNECTIONS as f64;
+    let messages = (connections * messages) as f64;
+    let memory = connected.memory.saturating_sub(before.memory) as f64 / connections as f64;
     let switches = (after.switches - connected.switches) as f64 / messages;
     let micros = time.as_secs_f64() * 1e6 / messages;
     let threads = connected.threads;

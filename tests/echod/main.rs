@@ -11,3 +11,4 @@ mod output;
 mod process;
 mod server;
 mod signals;
+mod three_echoes;

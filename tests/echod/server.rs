@@ -108,6 +108,11 @@ impl Server {
         kill_process(pid, signal).expect("the server runs");
     }
 
+    /// What it said on standard output so far.
+    pub(crate) fn stdout(&self) -> String {
+        self.stdout.get()
+    }
+
     /// What it said on standard error so far.
     pub(crate) fn stderr(&self) -> String {
         self.stderr.get()

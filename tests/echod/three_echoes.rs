@@ -1,0 +1,81 @@
+//! The same server three times, as examples: threads, bare mio, and ours.
+
+use std::net::Shutdown;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+
+use crate::bytes::{CHUNK, Random, assert_receives, read_to_end, send};
+use crate::server::{ECHOD, Server, connect, eventually};
+
+/// The program of an example, beside `echod`. `cargo test` builds it too, but not when it is asked
+/// for these tests alone; and what lies there then may be old.
+fn example(name: &str) -> PathBuf {
+    let folder = Path::new(ECHOD).parent().expect("a program is in a folder");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "-q", "-p", "echo", "--example", name]);
+    cargo.args(folder.ends_with("release").then_some("--release"));
+    assert!(cargo.status().is_ok_and(|status| status.success()), "{name} cannot be built");
+    folder.join("examples").join(name)
+}
+
+#[track_caller]
+fn assert_echoes_to_several_clients_at_once(name: &str) {
+    const BYTES: usize = 16 * CHUNK;
+    let mut command = Command::new(example(name));
+    command.arg("127.0.0.1:0");
+    let server = Server::spawn(command);
+    eventually("the example listens", || server.stdout().contains('\n'));
+    let line = server.stdout();
+    let address =
+        line.trim().strip_prefix("listening on ").expect("it says where").parse().unwrap();
+
+    let clients = (0..5).map(|seed| {
+        thread::spawn(move || {
+            let client = connect(address);
+            let sender = client.try_clone().unwrap();
+            let sending = thread::spawn(move || {
+                send(&sender, Random::new(seed), BYTES).unwrap();
+                sender.shutdown(Shutdown::Write).unwrap();
+            });
+            assert_receives(&client, &mut Random::new(seed), BYTES);
+            assert_eq!(read_to_end(&client), b"");
+            sending.join().unwrap();
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    let told = format!("{BYTES} bytes echoed");
+    eventually("it tells how much", || server.stdout().matches(&told).count() == 5);
+}
+
+#[test]
+fn the_echo_with_threads_echoes_and_tells_how_much() {
+    assert_echoes_to_several_clients_at_once("echo_threads");
+}
+
+#[test]
+fn the_echo_on_bare_mio_echoes_and_tells_how_much() {
+    assert_echoes_to_several_clients_at_once("echo_mio");
+}
+
+#[test]
+fn our_classic_echo_echoes_and_tells_how_much() {
+    assert_echoes_to_several_clients_at_once("echo");
+}
+
+#[test]
+fn one_command_compares_the_three() {
+    let mut command = Command::new(example("compare"));
+    command.args(["40", "2"]);
+    let ended = Server::spawn(command).wait();
+    assert!(ended.status.success(), "{ended:?}");
+    let row = |name: &str| -> Vec<f64> {
+        let line = ended.stdout.lines().find(|line| line.starts_with(name));
+        let words = line.expect("each server has a row").split_whitespace().skip(1);
+        words.filter_map(|word| word.parse().ok()).collect()
+    };
+    // Memory, threads, switches, time.
+    assert_eq!([row("threads")[1], row("mio")[1], row("ours")[1]], [41.0, 1.0, 1.0]);
+    assert!(row("ours")[0] < row("threads")[0], "memory of a connection: {}", ended.stdout);
+}
