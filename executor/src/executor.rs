@@ -344,10 +344,11 @@ impl Core {
         let waits = self.reactor.metrics().waits;
         let budget = budget::enter();
         let polled = poll();
-        if budget.spent() == budget::OPERATIONS {
+        let spent = budget.spent();
+        if spent == budget::OPERATIONS {
             self.overspent.set(true);
         }
-        if of.again && polled.is_pending() && budget.spent() == 0 {
+        if of.again && polled.is_pending() && spent == 0 {
             self.counters.spurious_polls.add(u64::from(self.reactor.metrics().waits > waits));
         }
         polled
@@ -363,12 +364,12 @@ impl Core {
         }
         slot.body = Body::Waiting(task);
         // One reference is the slot's, the other that of the waker in the task.
-        let lost = Header::is_lost(&slot.header, 2);
-        let Header { number, name, place, .. } = *slot.header;
+        let lost = Header::is_lost(&slot.header, 2).then(|| slot.header.clone());
+        let number = slot.header.number;
         drop(tasks);
         trace!(task = number; "pending");
-        if lost {
-            report_lost(number, name, place);
+        if let Some(header) = lost {
+            report_lost(&header);
         }
     }
 
@@ -472,7 +473,7 @@ impl<'a> Main<'a> {
             trace!(task = self.header.number; "pending");
             // One reference is the slot's, one is here, and one is that of the waker.
             if Header::is_lost(&self.header, 3) {
-                report_lost(self.header.number, self.header.name, self.header.place);
+                report_lost(&self.header);
             }
         }
         polled
@@ -491,6 +492,7 @@ impl Drop for Main<'_> {
 /// Nobody holds a waker of the task, so it waits for ever, and with it whoever awaits it. The
 /// usual cause is a future that returned `Pending` without keeping the waker; unless it waits for
 /// ever on purpose, as `pending()` does, or a sleep beyond the clock's end.
-fn report_lost(task: u64, name: &'static str, place: &'static Location<'static>) {
-    warn!(task, name, at:% = place; "lost: nothing can wake this task");
+fn report_lost(header: &Header) {
+    let Header { number, name, place, .. } = header;
+    warn!(task = *number, name, at:% = place; "lost: nothing can wake this task");
 }

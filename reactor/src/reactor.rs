@@ -22,7 +22,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, unbounded};
 use log::{debug, error, trace};
-use mio::{Events, Interest, Registry, Token, event};
+use mio::event::{self, Event};
+use mio::{Events, Interest, Registry, Token};
 use slab::Slab;
 
 use crate::metrics::{Counters, Metrics};
@@ -143,10 +144,9 @@ impl Reactor {
             if event.token() == NOTIFY {
                 trace!("notified");
                 self.take_finished(turn, &mut woken);
-            } else if let Some(source) = self.source(event.token().0) {
-                source.deliver(event, turn, &mut woken);
+            } else if self.deliver(event, turn, &mut woken) {
                 trace!(
-                    source = source.key,
+                    source = event.token().0,
                     readable = event.is_readable(),
                     writable = event.is_writable(),
                     read_closed = event.is_read_closed(),
@@ -169,6 +169,13 @@ impl Reactor {
             self.woken.replace(woken);
         }
         waited
+    }
+
+    /// False, if the source is gone: then the event is of a time when it was not.
+    fn deliver(&self, event: &Event, turn: u64, woken: &mut Vec<Waker>) -> bool {
+        let sources = self.sources.borrow();
+        let source = sources.get(event.token().0);
+        source.inspect(|source| source.deliver(event, turn, woken)).is_some()
     }
 
     /// The only place where the thread sleeps.
@@ -316,14 +323,26 @@ impl Reactor {
 }
 
 /// Tells one task that it is worth trying again. Neither a waker that panics nor a logger may cost
-/// the others their wake.
+/// anybody a wake.
 fn wake(waker: Waker) {
-    let told = catch_unwind(AssertUnwindSafe(|| trace!(waker:? = waker.data(); "wake")));
-    let woken = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-    if let Err(panic) = told.and(woken) {
+    let woken = catch_unwind(AssertUnwindSafe(|| {
+        let waking = Waking(waker);
+        trace!(waker:? = waking.0.data(); "wake");
+    }));
+    if let Err(panic) = woken {
         // Not dropped: the destructor of its value might panic again.
         mem::forget(panic);
         error!("a waker panicked");
+    }
+}
+
+/// Calls `wake` when it is dropped: after the record, so that it does not tell of the wake's effect
+/// first, and also if the logger panics.
+struct Waking(Waker);
+
+impl Drop for Waking {
+    fn drop(&mut self) {
+        self.0.wake_by_ref();
     }
 }
 

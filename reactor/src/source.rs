@@ -235,8 +235,9 @@ impl Waiters {
     /// at, for to look at all would cost the square of their number; a waker that is here twice
     /// does no harm, and counts as the leftover that it is.
     fn contains(&self, waker: &Waker) -> bool {
-        let same = |kept: &Waker| kept.will_wake(waker);
-        self.first.as_ref().is_some_and(same) || self.rest.iter().rev().take(LIMIT).any(same)
+        let Some(first) = &self.first else { return false };
+        let latest = self.rest.iter().rev().take(LIMIT);
+        first.will_wake(waker) || latest.into_iter().any(|kept| kept.will_wake(waker))
     }
 
     /// Adds a waiter, and tells whether it is time to ask who is still there.
@@ -259,7 +260,6 @@ impl Waiters {
         crowded
     }
 
-    #[inline]
     fn take(&mut self, turn: u64, woken: &mut Vec<Waker>) {
         let Some(first) = self.first.take() else { return };
         woken.push(first);
