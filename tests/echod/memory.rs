@@ -42,23 +42,9 @@ fn a_thousand_who_do_not_read_cost_at_most_64_kib_each_and_no_time_and_it_all_co
     let server = Server::start(&[]);
     assert_echoes(&mut server.connect(), b"x");
     let empty = memory(server.pid());
-    let clients: Vec<TcpStream> =
-        (0..CLIENTS).map(|_| with_little_room(server.addresses[0])).collect();
-    let chunk = [7; 1 << 16];
-    for client in &clients {
-        client.set_nonblocking(true).unwrap();
-    }
-    // Until the kernel takes nothing more from anybody, and the server rests.
-    let mut used = Duration::ZERO;
-    eventually("nothing moves any more", || {
-        let wrote = clients.iter().filter(|client| write_some(client, &chunk)).count();
-        let before = std::mem::replace(&mut used, cpu_time(server.pid()));
-        if wrote == 0 {
-            sleep(Duration::from_millis(20));
-        }
-        wrote == 0 && used == before
-    });
-    let cost = (memory(server.pid()) - empty) / CLIENTS as u64;
+    let clients = stalled(&server, CLIENTS);
+    let peak = memory(server.pid());
+    let cost = (peak - empty) / CLIENTS as u64;
     println!("{cost} bytes each");
     assert!(cost <= 64 * 1024, "{cost} bytes each");
 
@@ -70,11 +56,34 @@ fn a_thousand_who_do_not_read_cost_at_most_64_kib_each_and_no_time_and_it_all_co
         sleep(Duration::from_millis(100));
         cpu_time(server.pid()) - before < Duration::from_millis(5)
     });
-
     drop(clients);
-    eventually("the memory of the burst comes back", || {
-        memory(server.pid()) < empty + 4 * 1024 * 1024
+
+    // What was freed serves the next ones. That the allocator gives it back to the system cannot
+    // be promised: whatever lives at the end of its heap holds on to the rest.
+    let _clients = stalled(&server, CLIENTS);
+    let again = memory(server.pid());
+    assert!(again < peak + peak / 4, "{again} bytes after {peak}");
+}
+
+/// Clients that send without reading, until the kernel takes nothing more from anybody, and the
+/// server rests.
+fn stalled(server: &Server, clients: usize) -> Vec<TcpStream> {
+    let clients: Vec<TcpStream> =
+        (0..clients).map(|_| with_little_room(server.addresses[0])).collect();
+    let chunk = [7; 1 << 16];
+    for client in &clients {
+        client.set_nonblocking(true).unwrap();
+    }
+    let mut used = Duration::ZERO;
+    eventually("nothing moves any more", || {
+        let wrote = clients.iter().filter(|client| write_some(client, &chunk)).count();
+        let before = std::mem::replace(&mut used, cpu_time(server.pid()));
+        if wrote == 0 {
+            sleep(Duration::from_millis(20));
+        }
+        wrote == 0 && used == before
     });
+    clients
 }
 
 #[test]

@@ -2,8 +2,9 @@
 //!
 //! On one thread only one copy runs at a time, so all of them share one scratch buffer: a copy
 //! reads into it and writes from it at once. Only what the writer did not take is moved to a
-//! buffer of the copy's own, exactly as large, and freed when it is written. An idle connection
-//! therefore owns no buffer at all, and the bytes in flight stay in the processor's cache.
+//! buffer of the copy's own, exactly as large, and freed when it is written; if it is much, the
+//! copy keeps the scratch buffer itself for so long. An idle connection therefore owns no buffer
+//! at all, and the bytes in flight stay in the processor's cache.
 //!
 //! Nobody can know before a read how much the writer will take, and what was read must be kept. So
 //! while the copies of a thread keep much already, all of them read little at once: a thousand
@@ -12,6 +13,8 @@
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::mem;
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -180,8 +183,7 @@ impl Flow {
         // brings its own.
         let mut scratch = take_scratch();
         let result = self.poll_through(cx, reader, writer, &mut scratch);
-        // In a thread's last moments the thread-local may be gone: then it is dropped.
-        let _ = SCRATCH_BUFFER.try_with(|kept| kept.set(Some(scratch)));
+        give_back(scratch);
         result
     }
 
@@ -190,7 +192,7 @@ impl Flow {
         cx: &mut Context<'_>,
         reader: &mut R,
         writer: &mut W,
-        scratch: &mut [u8],
+        scratch: &mut Box<[u8]>,
     ) -> Poll<io::Result<()>>
     where
         R: AsyncRead + Unpin + ?Sized,
@@ -208,7 +210,15 @@ impl Flow {
                 self.end_of_file = true;
                 return Poll::Ready(Ok(()));
             }
-            ready!(self.poll_write(cx, writer, &scratch[..read]))?;
+            let mut written = 0;
+            while written < read {
+                let rest = &scratch[written..read];
+                let Poll::Ready(result) = Pin::new(&mut *writer).poll_write(cx, rest) else {
+                    self.remainder = Remainder::keep(scratch, written..read);
+                    return Poll::Pending;
+                };
+                written += self.count(result?)?;
+            }
             allowance -= read;
             if allowance == 0 {
                 break;
@@ -218,36 +228,18 @@ impl Flow {
         Poll::Pending
     }
 
-    /// Writes `bytes`; what the writer does not take becomes the remainder.
-    fn poll_write<W: AsyncWrite + Unpin + ?Sized>(
-        &mut self,
-        cx: &mut Context<'_>,
-        writer: &mut W,
-        bytes: &[u8],
-    ) -> Poll<io::Result<()>> {
-        let mut written = 0;
-        while written < bytes.len() {
-            let Poll::Ready(result) = Pin::new(&mut *writer).poll_write(cx, &bytes[written..])
-            else {
-                self.remainder = Remainder::keep(&bytes[written..]);
-                return Poll::Pending;
-            };
-            written += self.count(result?)?;
-        }
-        Poll::Ready(Ok(()))
-    }
-
     fn poll_write_remainder<W: AsyncWrite + Unpin + ?Sized>(
         &mut self,
         cx: &mut Context<'_>,
         writer: &mut W,
     ) -> Poll<io::Result<()>> {
-        while let rest @ [_, ..] = self.remainder.rest() {
+        while !self.remainder.rest.is_empty() {
+            let rest = &self.remainder.bytes[self.remainder.rest.clone()];
             let result = ready!(Pin::new(&mut *writer).poll_write(cx, rest));
-            self.remainder.written += self.count(result?)?;
-        }
-        if self.remainder.written > 0 {
-            self.remainder = Remainder::default();
+            self.remainder.rest.start += self.count(result?)?;
+            if self.remainder.rest.is_empty() {
+                self.remainder = Remainder::default();
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -275,31 +267,45 @@ impl Flow {
     }
 }
 
-/// What a writer did not take: exactly as large, and freed when all of it is written.
+/// What a writer did not take. It is freed when all of it is written.
 #[derive(Debug, Default)]
 struct Remainder {
-    bytes: Vec<u8>,
-    written: usize,
+    bytes: Box<[u8]>,
+    /// Those of the bytes that are still to be written.
+    rest: Range<usize>,
 }
 
 impl Remainder {
-    fn keep(bytes: &[u8]) -> Remainder {
-        KEPT.set(KEPT.get() + bytes.len());
-        Remainder { bytes: bytes.to_vec(), written: 0 }
-    }
-
-    fn rest(&self) -> &[u8] {
-        &self.bytes[self.written..]
+    /// Keeps a part of the scratch buffer: a copy, exactly as large; or if that is much, the
+    /// scratch buffer itself, and an empty one is left.
+    fn keep(scratch: &mut Box<[u8]>, rest: Range<usize>) -> Remainder {
+        let remainder = if rest.len() > LITTLE {
+            Remainder { bytes: mem::take(scratch), rest }
+        } else {
+            Remainder { bytes: scratch[rest.clone()].into(), rest: 0..rest.len() }
+        };
+        KEPT.set(KEPT.get() + remainder.bytes.len());
+        remainder
     }
 }
 
 impl Drop for Remainder {
     fn drop(&mut self) {
         KEPT.set(KEPT.get() - self.bytes.len());
+        if self.bytes.len() == SCRATCH {
+            give_back(mem::take(&mut self.bytes));
+        }
     }
 }
 
 fn take_scratch() -> Box<[u8]> {
+    // In a thread's last moments the thread-local may be gone.
     let kept = SCRATCH_BUFFER.try_with(Cell::take).ok().flatten();
     kept.unwrap_or_else(|| vec![0; SCRATCH].into_boxed_slice())
+}
+
+fn give_back(scratch: Box<[u8]>) {
+    if !scratch.is_empty() {
+        let _ = SCRATCH_BUFFER.try_with(|kept| kept.set(Some(scratch)));
+    }
 }
