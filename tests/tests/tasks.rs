@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use executor::{Executor, JoinHandle, JoinSet, spawn, spawn_blocking, spawn_named, yield_now};
 use reactor::Async;
-use reactor::io::AsyncReadExt;
+use reactor::io::{AsyncReadExt, copy, repeat, sink};
 use reactor::time::{sleep, sleep_until};
 use tests::{run, tcp_pair_with_std, within_deadline};
 
@@ -471,6 +471,21 @@ fn beside_a_task_that_always_yields_a_socket_and_a_timer_are_served_within_one_r
         assert_eq!(reader.await.unwrap().unwrap(), 1);
         assert!(spins.get() <= 64, "{} polls of the spinner", spins.get());
         spinner.abort();
+    });
+}
+
+// A task that only yields may be polled many times in a round; one that has spent its budget not.
+// Pitfall: E5
+#[test]
+fn a_task_that_has_spent_its_budget_is_polled_once_before_the_next_turn() {
+    within_deadline(|| {
+        let executor = Executor::new().unwrap();
+        executor.block_on(async {
+            drop(spawn(copy(repeat(7), sink())));
+            sleep(Duration::from_millis(5)).await;
+        });
+        let metrics = executor.metrics();
+        assert!(metrics.turns > 2 && metrics.polls <= metrics.turns + 3, "{metrics:?}");
     });
 }
 
