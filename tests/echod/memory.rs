@@ -8,7 +8,7 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 
 use crate::bytes::{Random, assert_echoes, assert_receives, fill, read_to_end, send};
-use crate::process::{cpu_time, memory};
+use crate::process::{cpu_time, is_asleep, memory};
 use crate::server::{Server, eventually};
 
 // 64 MiB, of which the client reads none before nothing moves any more.
@@ -74,14 +74,15 @@ fn stalled(server: &Server, clients: usize) -> Vec<TcpStream> {
     for client in &clients {
         client.set_nonblocking(true).unwrap();
     }
-    let mut used = Duration::ZERO;
+    // Twice in a row: what the server has just sent may have made room for more.
+    let mut quiet = 0;
     eventually("nothing moves any more", || {
         let wrote = clients.iter().filter(|client| write_some(client, &chunk)).count();
-        let before = std::mem::replace(&mut used, cpu_time(server.pid()));
+        quiet = if wrote == 0 && is_asleep(server.pid()) { quiet + 1 } else { 0 };
         if wrote == 0 {
-            sleep(Duration::from_millis(20));
+            sleep(Duration::from_millis(10));
         }
-        wrote == 0 && used == before
+        quiet == 2
     });
     clients
 }

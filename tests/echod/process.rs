@@ -24,8 +24,18 @@ pub(crate) fn is_traced(pid: u32) -> bool {
 
 /// Whether SIGSTOP has stopped it.
 pub(crate) fn is_stopped(pid: u32) -> bool {
+    matches!(state(pid), 'T' | 't')
+}
+
+/// Whether it waits for something to happen; not, if it only waits for a processor.
+pub(crate) fn is_asleep(pid: u32) -> bool {
+    state(pid) == 'S'
+}
+
+fn state(pid: u32) -> char {
     let status = read(pid, "status");
-    status.lines().any(|line| line.starts_with("State:\tT") || line.starts_with("State:\tt"))
+    let state = status.lines().find_map(|line| line.strip_prefix("State:\t")?.chars().next());
+    state.expect("a process has a state")
 }
 
 /// Its descriptors, each with what it is open on.
