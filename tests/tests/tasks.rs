@@ -482,10 +482,13 @@ fn a_task_that_has_spent_its_budget_is_polled_once_before_the_next_turn() {
         let executor = Executor::new().unwrap();
         executor.block_on(async {
             drop(spawn(copy(repeat(7), sink())));
-            sleep(Duration::from_millis(5)).await;
+            for _ in 0..10 {
+                sleep(Duration::from_millis(1)).await;
+            }
         });
+        // One of the copy for each turn, and one of the future here for each sleep.
         let metrics = executor.metrics();
-        assert!(metrics.turns > 2 && metrics.polls <= metrics.turns + 3, "{metrics:?}");
+        assert!(metrics.polls <= metrics.turns + 12, "{metrics:?}");
     });
 }
 
