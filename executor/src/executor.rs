@@ -1,8 +1,8 @@
 //! The executor: it takes woken tasks from the run queue and polls them, and when there are none
 //! it lets the reactor wait.
 //!
-//! Called by: `main`, through [`block_on`](crate::block_on); by tasks, through `spawn`; and by a foreign event
-//! loop, through [`Executor::tick`].
+//! Called by: `main`, through [`block_on`](crate::block_on); by tasks, through `spawn`; and by a
+//! foreign event loop, through [`Executor::tick`].
 //!
 //! Invariant: a future is polled, dropped or ended with nothing borrowed, and never after its end.
 //! The executor does not know what a socket is.
@@ -40,8 +40,8 @@ const SLOTS: usize = 1024;
 
 /// A run queue, its tasks, and the reactor that they wait for; all on one thread.
 ///
-/// [`block_on`](crate::block_on) is enough for most programs. An `Executor` of one's own outlives a `block_on`, can
-/// be stepped by a foreign event loop, and tells what it counted.
+/// [`block_on`](crate::block_on) is enough for most programs. An `Executor` of one's own outlives a
+/// `block_on`, can be stepped by a foreign event loop, and tells what it counted.
 ///
 /// Dropping it drops the tasks that are left, while the reactor still lives. It is the current
 /// executor then, but closed: what their destructors spawn is dropped at once, as cancelled.
