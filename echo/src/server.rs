@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::ready;
 use std::time::{Duration, Instant};
 
+use executor::yield_now;
 use futures_lite::{Stream, future};
 use log::info;
 use reactor::Reactor;
@@ -51,7 +52,13 @@ impl Server {
             ready!(Pin::new(&mut room).poll(cx));
             Pin::new(&mut *incoming).poll_next(cx)
         });
-        future::or(next, async { self.stops().await.and(None) }).await
+        let stopped = async {
+            self.stops().await;
+            // A spent budget looks like an empty backlog: with a fresh one it is asked once more.
+            yield_now().await;
+            None
+        };
+        future::or(next, stopped).await
     }
 
     /// Tells everybody to stop: connections finish what they have sent, in at most `grace`.

@@ -60,8 +60,9 @@ fn many_busy_connections_cost_two_system_calls_per_message_and_share_the_wait() 
     assert_eq!(calls.count("EAGAIN"), 0, "{calls:#?}");
 }
 
-// Three hundred wait in the backlog before a message comes: it is answered long before they are
-// all accepted.
+// Three hundred wait in the backlog before a message comes: it is answered after two budgets of
+// accepting at most. One, if its event comes with theirs; if it comes a turn later, one more was
+// queued before it.
 // Pitfall: E3
 #[test]
 fn a_flood_of_connects_does_not_hold_up_open_connections() {
@@ -77,7 +78,7 @@ fn a_flood_of_connects_does_not_hold_up_open_connections() {
     let calls = trace.stop_at_once();
     let answer = calls.0.iter().position(|call| is_message(call, "sendto(")).unwrap();
     let accepted = calls.0[..answer].iter().filter(|call| call.starts_with("accept4(")).count();
-    assert!(accepted <= 128, "{accepted} were accepted before the answer");
+    assert!(accepted <= 2 * 128, "{accepted} were accepted before the answer");
 }
 
 // One connection floods: it nearly always has something to read, and room to write.

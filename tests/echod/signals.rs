@@ -45,7 +45,7 @@ fn what_was_sent_before_the_signal_comes_back_after_it() {
 fn who_was_in_the_backlog_before_the_signal_is_served() {
     let server = Server::start(&[]);
     server.freeze();
-    let mut clients: Vec<TcpStream> = (0..200).map(|_| server.connect()).collect();
+    let mut clients: Vec<TcpStream> = (0..600).map(|_| server.connect()).collect();
     for client in &mut clients {
         client.write_all(b"hello").unwrap();
     }
