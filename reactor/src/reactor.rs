@@ -69,7 +69,9 @@ pub(crate) const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE);
 /// # }
 /// ```
 pub struct Reactor {
+    /// Borrowed only while the thread waits in it.
     poll: RefCell<mio::Poll>,
+    /// The same `epoll`, for registering: also while somebody turns.
     registry: Registry,
     /// Empty only while a turn reads it.
     events: Cell<Option<Events>>,
@@ -77,7 +79,8 @@ pub struct Reactor {
     /// the old owner in the hands of the new one would be a false hint, and harmless.
     sources: RefCell<Slab<Rc<Source>>>,
     timers: RefCell<Timers>,
-    /// Sources whose waiters the next turn wakes, to see who is still there.
+    /// Sources whose waiters the next turn wakes, to see who is still there: those of operations
+    /// that were dropped will not come back.
     crowded: RefCell<Vec<usize>>,
     /// Tasks that wait until a source is deregistered, for then there is a descriptor to spare.
     short_of_descriptors: RefCell<Vec<Waker>>,
@@ -120,6 +123,16 @@ impl Reactor {
     ///
     /// Returns after the first events, timers, finished jobs or notification, or when `timeout`
     /// has passed: `None` waits without limit, zero only looks. A signal does not end the wait.
+    ///
+    /// One turn:
+    ///
+    /// 1. Begin the list of those to wake, with what needs no event: see `woken` and `crowded`.
+    /// 2. Wait in `epoll_wait`, but not at all if that list has somebody; nor longer than until the
+    ///    nearest timer. This is where the thread sleeps.
+    /// 3. Deliver each event to its source: set its readiness, and move its waiters to the list. A
+    ///    notification stands for jobs of the blocking pool, whose results are delivered likewise.
+    /// 4. Move the timers that are due to the list.
+    /// 5. Wake all that are on the list. To wake runs no task: it only queues it.
     ///
     /// # Errors
     ///

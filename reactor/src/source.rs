@@ -68,6 +68,10 @@ pub(crate) struct Direction {
     /// would tell of it.
     drain: Cell<bool>,
 
+    /// Whoever was told `Pending` here, and has not been woken since.
+    ///
+    /// Borrowed for a statement at a time: cloning, calling or dropping a waker runs foreign code,
+    /// which may come by here again.
     waiters: RefCell<Waiters>,
 }
 
@@ -102,7 +106,18 @@ impl Source {
     /// Tries the operation; when it would block, keeps the waker and returns `Pending`.
     ///
     /// This is the only place of the runtime that handles `WouldBlock`, and the only one that
-    /// retries what a signal interrupted.
+    /// retries what a signal interrupted. Every read, write, accept and connect comes by here:
+    ///
+    /// 1. As long as the direction is ready, try. There is no waiting first and no question to the
+    ///    kernel: nearly always the bytes are there, or there is room for them.
+    /// 2. If the attempt gives a result, be it an error, that is the answer.
+    /// 3. If it would block, the direction is no longer ready. Nothing needs to be asked of the
+    ///    kernel: it has watched since the registration, and reports the next edge.
+    /// 4. Leave the waker with the direction, and return `Pending`. The waker is all that the
+    ///    reactor learns of who waits: not which task, nor what for.
+    ///
+    /// The task is polled again when somebody calls that waker, and comes by here again, from 1.
+    /// It may find that another one took what there was; then it waits anew.
     pub(crate) fn poll_io<T>(
         &self,
         direction: &Direction,
@@ -186,6 +201,10 @@ impl Source {
     }
 
     /// Notes what the kernel said, and moves the waiters that it concerns into `woken`.
+    ///
+    /// They are moved, not copied: a waker that was used is gone, and a task that still has to wait
+    /// leaves it again. All of them are, although one read may take everything: to wake one only
+    /// would strand the others if that one has lost interest meanwhile.
     pub(crate) fn deliver(&self, event: &Event, turn: u64, woken: &mut Vec<Waker>) {
         // A peer that hung up, or an error, may come without `readable` or `writable`, and ends
         // the wait of both sides all the same: the operation itself will say what happened.
