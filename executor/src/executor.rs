@@ -97,6 +97,12 @@ impl Slot {
         self.polls += 1;
         PollOf { task: self.header.number, again: self.polls > 1 }
     }
+
+    /// The task will never be polled again.
+    fn end(&mut self) -> u64 {
+        self.body = Body::Done;
+        self.header.number
+    }
 }
 
 /// Where the future of a task is.
@@ -277,8 +283,7 @@ impl Core {
         let waker = Waker::from(header.clone());
         let (task, handle) = Task::with_handle(future, waker, set, &header, Rc::downgrade(self));
         self.tasks.borrow_mut()[header.key].body = Body::Waiting(task);
-        let Header { number, key, .. } = *header;
-        debug!(task = number, key, name, at:% = place, waker:? = Arc::as_ptr(&header); "spawn");
+        debug!(task = header.number, key = header.key, name, at:% = place, waker:? = Arc::as_ptr(&header); "spawn");
         header.schedule();
         handle
     }
@@ -339,11 +344,14 @@ impl Core {
 
     /// One poll, of a task or of the future of `block_on`: with a budget, and counted.
     fn poll<T>(&self, of: PollOf, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
-        trace!(task = of.task; "poll");
         self.counters.polls.add(1);
         let waits = self.reactor.metrics().waits;
         let budget = budget::enter();
+        trace!(task = of.task; "poll");
         let polled = poll();
+        if polled.is_pending() {
+            trace!(task = of.task; "pending");
+        }
         let spent = budget.spent();
         if spent == budget::OPERATIONS {
             self.overspent.set(true);
@@ -365,9 +373,7 @@ impl Core {
         slot.body = Body::Waiting(task);
         // One reference is the slot's, the other that of the waker in the task.
         let lost = Header::is_lost(&slot.header, 2).then(|| slot.header.clone());
-        let number = slot.header.number;
         drop(tasks);
-        trace!(task = number; "pending");
         if let Some(header) = lost {
             report_lost(&header);
         }
@@ -376,11 +382,7 @@ impl Core {
     /// Every end of a task goes through here. The order matters: the future is dropped, then the
     /// handle learns of it, and last the slot is given up.
     fn end(&self, key: usize, task: Pin<Box<dyn AnyTask>>, end: End) {
-        let number = {
-            let slot = &mut self.tasks.borrow_mut()[key];
-            slot.body = Body::Done;
-            slot.header.number
-        };
+        let number = self.tasks.borrow_mut()[key].end();
         match end {
             End::Ready => debug!(task = number; "done"),
             End::Abort => debug!(task = number; "abort"),
@@ -469,12 +471,9 @@ impl<'a> Main<'a> {
     fn poll<F: Future>(&self, future: Pin<&mut F>) -> Poll<F::Output> {
         let of = self.core.tasks.borrow_mut()[self.header.key].begin();
         let polled = self.core.poll(of, || future.poll(&mut Context::from_waker(&self.waker)));
-        if polled.is_pending() {
-            trace!(task = self.header.number; "pending");
-            // One reference is the slot's, one is here, and one is that of the waker.
-            if Header::is_lost(&self.header, 3) {
-                report_lost(&self.header);
-            }
+        // One reference is the slot's, one is here, and one is that of the waker.
+        if polled.is_pending() && Header::is_lost(&self.header, 3) {
+            report_lost(&self.header);
         }
         polled
     }

@@ -232,8 +232,7 @@ impl Reactor {
     fn take_due(&self, woken: &mut Vec<Waker>) {
         let now = self.now.get();
         loop {
-            let due = self.timers.borrow_mut().pop_due(now);
-            let Some(waker) = due else { return };
+            let Some(waker) = self.timers.borrow_mut().pop_due(now) else { return };
             trace!(waker:? = waker.data(); "timer fired");
             woken.push(waker);
         }

@@ -139,7 +139,11 @@ impl Source {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 result => {
-                    trace!(source = self.key, direction = direction.name, operation, ok = result.is_ok(); "tried");
+                    trace!(
+                        source = self.key, direction = direction.name, operation,
+                        error:? = result.as_ref().err().map(io::Error::kind);
+                        "tried"
+                    );
                     return Poll::Ready(result);
                 }
             }

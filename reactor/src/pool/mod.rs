@@ -78,15 +78,15 @@ pub async fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) 
     };
     let (sender, result) = bounded(1);
     let key = source.key;
+    trace!(source = key; "job submitted");
     POOL.submit(Box::new(move || {
         let result = catch_unwind(AssertUnwindSafe(f));
         let ok = result.is_ok();
         // Refused when nobody waits any more.
         let _ = sender.send(result);
-        finisher.finish(key);
         trace!(source = key, ok; "job done");
+        finisher.finish(key);
     }));
-    trace!(source = key; "job submitted");
 
     let result = poll_fn(|cx| {
         source.poll_io(&source.read, "unblock", cx, || match result.try_recv() {

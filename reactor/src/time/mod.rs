@@ -77,7 +77,7 @@ impl Sleep {
                 let kept = waker.clone();
                 let key = reactor.timers().borrow_mut().set(deadline, kept);
                 self.timer = Some((Rc::downgrade(reactor), key));
-                trace!(waker:? = waker.data(), deadline:? = deadline; "timer set");
+                trace!(waker:? = waker.data(), after:? = deadline - reactor.now(); "timer set");
             }
         }
     }
