@@ -1,10 +1,12 @@
 //! The command line.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use log::LevelFilter;
+use recorder::Format;
 
 /// Where the server listens, if it is not told.
 const DEFAULT: &str = "127.0.0.1:7777";
@@ -21,6 +23,22 @@ pub(crate) struct Arguments {
     pub(crate) grace: Duration,
     pub(crate) backlog: Option<u32>,
     pub(crate) log: LevelFilter,
+    pub(crate) demo: bool,
+    /// No step of the demo is folded.
+    pub(crate) all: bool,
+    pub(crate) explain: Option<Explain>,
+    pub(crate) trace: Option<(PathBuf, Format)>,
+    pub(crate) trace_events: usize,
+    pub(crate) warn_blocking: Option<Duration>,
+}
+
+/// Whose story a running server tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Explain {
+    /// One connection after the other.
+    One,
+    /// Every connection.
+    All,
 }
 
 impl Arguments {
@@ -34,6 +52,14 @@ impl Arguments {
             grace: matches.remove_one("grace").unwrap_or_default(),
             backlog: matches.remove_one("backlog"),
             log: level(&matches),
+            demo: matches.get_flag("demo"),
+            all: matches.get_flag("all"),
+            explain: matches.remove_one("explain"),
+            trace: matches.remove_one("trace"),
+            trace_events: matches
+                .remove_one("trace-events")
+                .map_or(0, |events: u64| events as usize),
+            warn_blocking: matches.remove_one("warn-blocking"),
         })
     }
 }
@@ -86,6 +112,40 @@ fn command() -> Command {
                 .value_name("N")
                 .help("Connections that the system completes ahead; it may allow fewer [default: 1024]")
                 .value_parser(value_parser!(u32).range(1..)),
+            Arg::new("demo")
+                .long("demo")
+                .help("Serve one client for a third of a second, and tell each step of it")
+                .conflicts_with_all(["addr", "max-connections", "idle", "grace", "backlog", "explain"])
+                .action(ArgAction::SetTrue),
+            Arg::new("all")
+                .long("all")
+                .help("With --demo: fold no step into a line with others")
+                .requires("demo")
+                .action(ArgAction::SetTrue),
+            Arg::new("explain")
+                .long("explain")
+                .value_name("WHICH")
+                .help("Tell each step of one connection after the other, or of `all`")
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("one")
+                .value_parser(explain),
+            Arg::new("trace")
+                .long("trace")
+                .value_name("FILE")
+                .help("Record the run: FILE.html to step through, .json for Perfetto, .jsonl for programs")
+                .value_parser(trace),
+            Arg::new("trace-events")
+                .long("trace-events")
+                .value_name("N")
+                .help("With --trace: keep the last N steps")
+                .default_value("10000")
+                .value_parser(value_parser!(u64).range(100..=10_000_000)),
+            Arg::new("warn-blocking")
+                .long("warn-blocking")
+                .value_name("DURATION")
+                .help("Warn of a task that holds the thread for longer: 10ms")
+                .value_parser(duration),
             Arg::new("verbose")
                 .short('v')
                 .long("verbose")
@@ -102,6 +162,21 @@ fn command() -> Command {
 
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "write an address and a port: 127.0.0.1:7777 or [::1]:7777".to_owned())
+}
+
+fn explain(text: &str) -> Result<Explain, String> {
+    match text {
+        "one" => Ok(Explain::One),
+        "all" => Ok(Explain::All),
+        _ => Err("write --explain, or --explain=all".to_owned()),
+    }
+}
+
+fn trace(text: &str) -> Result<(PathBuf, Format), String> {
+    let path = PathBuf::from(text);
+    let format = Format::of(&path);
+    let format = format.ok_or("end the name in .html, .json or .jsonl: run.html")?;
+    Ok((path, format))
 }
 
 /// A number and its unit: `500ms`, `2s`, `5m`, `1h`. More than a century is a century, which is as

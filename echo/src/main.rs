@@ -4,12 +4,13 @@
 
 mod arguments;
 mod connection;
+mod demo;
 mod output;
 mod serve;
 mod server;
+mod telling;
 mod watch;
 
-use std::env;
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ use futures_lite::future;
 use log::{error, info};
 use reactor::net::TcpListener;
 use reactor::signal::Signal;
+use recorder::Recorder;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
@@ -38,12 +40,18 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return help_or_complaint(&error),
     };
-    if let Err(text) = start_log(&arguments) {
-        complain(&text);
-        return ExitCode::from(WRONG_ARGUMENTS);
-    }
+    let recorder = match telling::start(&arguments) {
+        Ok(recorder) => recorder,
+        Err(text) => {
+            complain(&text);
+            return ExitCode::from(WRONG_ARGUMENTS);
+        }
+    };
     let ended = match Executor::new() {
-        Ok(executor) => executor.block_on(run(arguments)),
+        Ok(executor) => match recorder {
+            Some(recorder) => run_recorded(&executor, arguments, recorder),
+            None => executor.block_on(run(arguments)),
+        },
         Err(error) => Err(format!("cannot start: {error}")),
     };
     match ended {
@@ -52,6 +60,33 @@ fn main() -> ExitCode {
             complain(&text);
             ExitCode::from(REFUSED)
         }
+    }
+}
+
+/// Runs the server, or the demo, and leaves a recording of it.
+fn run_recorded(
+    executor: &Executor,
+    arguments: Arguments,
+    recorder: &'static Recorder,
+) -> Result<(), String> {
+    let (demo, all) = (arguments.demo, arguments.all);
+    let trace = arguments.trace.clone();
+    let file = trace.as_ref().map(|(path, _)| telling::create(path)).transpose()?;
+    let (ended, recording, title) = if demo {
+        let recording = executor.block_on(demo::run(recorder));
+        let recording = recording.map_err(|error| format!("the demo failed: {error}"))?;
+        let printed = telling::print_ladder(&recording, all);
+        (printed.map_err(|error| format!("cannot print: {error}")), recording, telling::DEMO)
+    } else {
+        recorder.start();
+        let ended = executor.block_on(run(arguments));
+        (ended, recorder.recording(), telling::SERVER)
+    };
+    match trace.zip(file) {
+        Some(((path, format), file)) => {
+            ended.and(telling::save(&recording, file, &path, format, title))
+        }
+        None => ended,
     }
 }
 
@@ -152,22 +187,4 @@ fn help_or_complaint(error: &clap::Error) -> ExitCode {
     let line = line.strip_prefix("error: ").unwrap_or(line);
     complain(&format!("{line}; try --help"));
     ExitCode::from(WRONG_ARGUMENTS)
-}
-
-/// Starts the log, as `RUST_LOG` says, or else the flags.
-fn start_log(arguments: &Arguments) -> Result<(), String> {
-    let mut builder = env_logger::Builder::new();
-    builder.target(env_logger::Target::Pipe(Box::new(Lines(io::stderr()))));
-    match env::var("RUST_LOG") {
-        Ok(filters) => {
-            let parsed = env_filter::Builder::new().try_parse(&filters).map(drop);
-            parsed.map_err(|error| format!("RUST_LOG={filters}: {error}"))?;
-            builder.parse_filters(&filters);
-        }
-        Err(_) => {
-            builder.filter_level(arguments.log);
-        }
-    }
-    builder.init();
-    Ok(())
 }

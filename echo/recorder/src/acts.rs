@@ -1,0 +1,98 @@
+//! Where the act of a record is: the line that a reader shall see, which is never the log call.
+//!
+//! A record stands alone on the line directly under the act that it tells of; so its act is found
+//! by looking at the source. Some records stand above their act instead, since what they cause
+//! would else be told first: see the contract in `executor/README.md`.
+
+/// The lines of a statement, from 1 on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Act {
+    pub(crate) first: u32,
+    pub(crate) last: u32,
+}
+
+/// Longer statements are marked by their first line.
+const LONGEST: u32 = 3;
+
+/// Finds the act that the record at `line` tells of.
+pub(crate) fn act(text: &str, line: u32) -> Act {
+    let lines: Vec<&str> = text.lines().collect();
+    let record = (line as usize).saturating_sub(1);
+    let found = guarded(&lines, record).or_else(|| below(&lines, record));
+    let (first, last) = found.unwrap_or_else(|| above(&lines, record));
+    let (first, last) = (first as u32 + 1, last as u32 + 1);
+    if last - first < LONGEST { Act { first, last } } else { Act { first, last: first } }
+}
+
+fn code<'a>(lines: &[&'a str], at: usize) -> &'a str {
+    lines.get(at).map_or("", |line| line.trim())
+}
+
+fn is_code(line: &str) -> bool {
+    !line.is_empty() && !line.starts_with("//")
+}
+
+/// `let _guard = Guard(…);` above the record: what it tells of happens when the guard is dropped.
+fn guarded(lines: &[&str], record: usize) -> Option<(usize, usize)> {
+    let above = code(lines, record.checked_sub(1)?).strip_prefix("let ")?;
+    let name = above.split_once("= ")?.1.split_once('(')?.0;
+    let implemented = format!("impl Drop for {name}");
+    let start = lines.iter().position(|line| {
+        let rest = line.strip_prefix(&implemented);
+        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric()))
+    })?;
+    // The last statement that does something: what comes before it prepares.
+    let body = lines.iter().skip(start + 2).position(|line| {
+        let line = line.trim();
+        is_code(line) && !line.starts_with("let ")
+    })?;
+    let at = start + 2 + body;
+    Some((at, at))
+}
+
+/// The messages of records that stand above their act.
+const ABOVE_THEIR_ACT: [&str; 4] = ["\"poll\"", "\"sleep\"", "\"job submitted\"", "\"job done\""];
+
+fn below(lines: &[&str], record: usize) -> Option<(usize, usize)> {
+    let tells = code(lines, record);
+    if !ABOVE_THEIR_ACT.iter().any(|message| tells.contains(message)) {
+        return None;
+    }
+    let first = (record + 1..lines.len()).find(|&at| is_code(code(lines, at)))?;
+    let last = (first..lines.len()).find(|&at| ends_a_statement(code(lines, at)))?;
+    Some((first, last))
+}
+
+fn ends_a_statement(line: &str) -> bool {
+    line.ends_with(';') || line.ends_with('{') || line.ends_with('}')
+}
+
+fn above(lines: &[&str], record: usize) -> (usize, usize) {
+    let is_arm = code(lines, record).contains("=> ");
+    let before = (0..record).rev().find(|&at| is_code(code(lines, at))).unwrap_or(record);
+    let opens_arm = code(lines, before).ends_with("=> {");
+    if is_arm || opens_arm {
+        return matched(lines, record).unwrap_or((before, before));
+    }
+    statement(lines, before)
+}
+
+/// The `match` whose arm this is; or, if that only looks at a variable, what made it.
+fn matched(lines: &[&str], arm: usize) -> Option<(usize, usize)> {
+    let at = (0..arm).rev().find(|&at| code(lines, at).starts_with("match "))?;
+    if code(lines, at).contains('(') {
+        return Some((at, at));
+    }
+    let before = (0..at).rev().find(|&at| is_code(code(lines, at)))?;
+    Some(statement(lines, before))
+}
+
+/// The statement that ends in this line.
+fn statement(lines: &[&str], last: usize) -> (usize, usize) {
+    let begins = |at: usize| {
+        let before = (0..at).rev().find(|&at| is_code(code(lines, at)));
+        before.is_none_or(|before| ends_a_statement(code(lines, before)))
+    };
+    let first = (0..=last).rev().find(|&at| is_code(code(lines, at)) && begins(at));
+    (first.unwrap_or(last), last)
+}

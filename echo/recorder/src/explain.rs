@@ -1,0 +1,105 @@
+//! Tells a running server's connections as a ladder, while they happen.
+
+use std::io::Write;
+
+use crate::event::{Event, Kind};
+use crate::ladder::{HEAD, Ladder};
+use crate::recording::Follow;
+use crate::tape::Tape;
+use crate::words::{count, thousands};
+
+/// Tells what some tasks do, whenever the thread is about to sleep.
+pub struct Explain {
+    out: Box<dyn Write + Send>,
+    ladder: Ladder,
+    follow: Follow,
+    /// The task that accepts, by its name, is always followed.
+    accepts: &'static str,
+    /// Tasks of this name are followed: one after the other, or all.
+    serves: &'static str,
+    every: bool,
+    /// Those of them that are followed now.
+    followed: Vec<u64>,
+    /// The number of the next event to tell.
+    next: u64,
+}
+
+impl Explain {
+    /// Tells about the tasks named `accepts`, and about one task named `serves` after the other; or
+    /// about `every` one.
+    pub fn new(
+        out: Box<dyn Write + Send>,
+        accepts: &'static str,
+        serves: &'static str,
+        every: bool,
+        colour: bool,
+    ) -> Explain {
+        let ladder = Ladder::new(false, colour);
+        let (follow, followed) = (Follow::new(&[]), Vec::new());
+        let mut explain =
+            Explain { out, ladder, follow, accepts, serves, every, followed, next: 1 };
+        explain.say(&format!("{HEAD}\n"));
+        explain
+    }
+
+    /// Called after each event.
+    pub(crate) fn follow(&mut self, tape: &Tape) {
+        // What sleeps last is not told yet: how long, is known when it is over.
+        if !tape.rests() && tape.len_since(self.next) < tape.room() / 2 {
+            return;
+        }
+        let mut events: Vec<Event> = tape.since(self.next).collect();
+        if tape.rests() {
+            events.pop();
+        }
+        let Some(last) = events.last() else { return };
+        let first = events.first().map_or(self.next, |event| event.number);
+        if first > self.next {
+            self.say(&format!("({} steps are not told)\n", thousands(first - self.next)));
+        }
+        self.next = last.number + 1;
+        self.tell(&events);
+    }
+
+    fn tell(&mut self, events: &[Event]) {
+        let mut ended = Vec::new();
+        for event in events {
+            let Some(task) = &event.task else { continue };
+            match event.kind {
+                Kind::Spawn if task.name == self.accepts => self.follow.add(task.number),
+                Kind::Spawn
+                    if task.name == self.serves && (self.every || self.followed.is_empty()) =>
+                {
+                    self.follow.add(task.number);
+                    self.followed.push(task.number);
+                }
+                Kind::Done { written } if self.followed.contains(&task.number) => {
+                    ended.push((task.number, Some(written)));
+                }
+                Kind::Abort | Kind::Panic if self.followed.contains(&task.number) => {
+                    ended.push((task.number, None));
+                }
+                _ => {}
+            }
+        }
+        let kept = self.follow.of(events);
+        let told: Vec<Event> =
+            events.iter().filter(|event| kept.contains(&event.number)).cloned().collect();
+        let mut text = self.ladder.lines(&told);
+        for (task, written) in ended {
+            self.follow.remove(task);
+            self.followed.retain(|followed| *followed != task);
+            let what =
+                written.map_or("it did not finish".to_owned(), |bytes| count(bytes) + " echoed");
+            text += &format!("task {task} has ended: {what}.\n");
+        }
+        self.say(&text);
+    }
+
+    /// Whoever reads this may have gone; the server goes on.
+    fn say(&mut self, text: &str) {
+        for line in text.split_inclusive('\n') {
+            let _ = self.out.write_all(line.as_bytes());
+        }
+    }
+}

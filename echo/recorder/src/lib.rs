@@ -1,0 +1,29 @@
+//! Records a run of the runtime, tells it, and makes it a page to step through.
+
+mod acts;
+mod event;
+mod explain;
+mod files;
+mod format;
+mod ladder;
+mod lines;
+mod page;
+mod record;
+mod recorder;
+mod recording;
+mod slow;
+mod state;
+mod story;
+mod tape;
+mod words;
+
+pub use event::{Actor, By, Direction, Event, Kind, Outcome, Readiness, Source, Task};
+pub use explain::Explain;
+pub use format::Format;
+pub use ladder::{HEAD, Ladder, sum};
+pub use lines::{VERSION, lines};
+pub use page::{Page, Run};
+pub use record::OUTSIDE;
+pub use recorder::{Options, Recorder};
+pub use recording::{Counts, Recording};
+pub use slow::SlowPolls;

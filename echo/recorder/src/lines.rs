@@ -1,0 +1,87 @@
+//! A recording for programs: one event a line, as JSON.
+
+use serde_json::{Value, json};
+
+use crate::event::{Event, Kind, Outcome};
+use crate::page::millis;
+use crate::recording::Recording;
+
+/// Changes when a program that reads the lines would have to change.
+pub const VERSION: u32 = 1;
+
+/// The recording as lines of JSON: first a head, then the events in their order.
+///
+/// The head has `version` and `dropped`. Each event has `number`, `ms` since the start, `thread`,
+/// `actor`, `kind` and `causes`; and, where they apply, `task`, `source`, `direction`, `file` and
+/// `line`, and what its kind tells beyond these. The schema is in the README of the recorder.
+pub fn lines(recording: &Recording) -> String {
+    let head = json!({ "version": VERSION, "dropped": recording.dropped });
+    let mut text = format!("{head}\n");
+    for event in &recording.events {
+        text += &line(event).to_string();
+        text.push('\n');
+    }
+    text
+}
+
+fn line(event: &Event) -> Value {
+    let mut line = json!({
+        "number": event.number,
+        "ms": millis(event),
+        "thread": &*event.thread,
+        "actor": format!("{:?}", event.actor).to_lowercase(),
+        "kind": event.kind_name(),
+        "causes": event.causes,
+    });
+    if let Some(task) = &event.task {
+        line["task"] = json!({ "number": task.number, "name": task.name, "place": task.place });
+    }
+    if let Some(source) = &event.source {
+        line["source"] = json!({ "token": source.token, "kind": source.kind, "peer": source.peer });
+    }
+    if let Some(direction) = event.direction {
+        line["direction"] = direction.name().into();
+    }
+    if !event.file.is_empty() {
+        line["file"] = event.file.into();
+        line["line"] = event.line.into();
+    }
+    for (key, value) in details(&event.kind) {
+        line[key] = value;
+    }
+    line
+}
+
+/// What a kind tells beyond its name.
+fn details(kind: &Kind) -> Vec<(&'static str, Value)> {
+    match kind {
+        Kind::Poll { nth } => vec![("nth", (*nth).into())],
+        Kind::Try { operation, outcome } => {
+            let mut details = vec![("operation", Value::from(&**operation))];
+            match outcome {
+                Outcome::Accepted(peer) => details.push(("peer", peer.as_str().into())),
+                Outcome::Bytes(bytes) | Outcome::Short(bytes) => {
+                    details.push(("bytes", (*bytes).into()));
+                }
+                Outcome::EndOfFile => details.push(("bytes", 0.into())),
+                Outcome::Fails(error) => details.push(("error", error.as_str().into())),
+                Outcome::WouldBlock | Outcome::Works => {}
+            }
+            details
+        }
+        Kind::Sleep { limit, slept } => {
+            let millis = |time: &std::time::Duration| Value::from(time.as_micros() as f64 / 1e3);
+            let limit = limit.as_ref().map(millis).map(|limit| ("limit_ms", limit));
+            let slept = slept.as_ref().map(millis).map(|slept| ("slept_ms", slept));
+            limit.into_iter().chain(slept).collect()
+        }
+        Kind::Outside { act } => vec![("act", act.as_str().into())],
+        Kind::Event { readiness, takes, .. } => {
+            vec![("readiness", readiness.to_string().into()), ("takes", json!(takes))]
+        }
+        Kind::Queue { by } => vec![("by", format!("{by:?}").to_lowercase().into())],
+        Kind::TimerSet { after } => vec![("after_ms", (after.as_micros() as f64 / 1e3).into())],
+        Kind::Done { written } => vec![("written", (*written).into())],
+        _ => Vec::new(),
+    }
+}

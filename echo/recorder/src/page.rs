@@ -1,0 +1,424 @@
+//! The page: one HTML file with the recording, the sources and the code to step through them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde_json::{Map, Value, json};
+
+use crate::acts::act;
+use crate::event::{Actor, Event, Kind, Outcome, Task};
+use crate::files::{FILES, text};
+use crate::ladder::{HEAD, Ladder, sum};
+use crate::recording::{Counts, Recording};
+use crate::state::{changes, lane};
+use crate::words::{Teller, short, thousands, time};
+
+const SKELETON: &str = include_str!("page/page.html");
+const STYLE: &str = include_str!("page/page.css");
+const SCRIPT: &str = include_str!("page/page.js");
+
+/// More tasks than this do not get a lane each.
+const LANES: usize = 6;
+
+/// A run as a page; or two, one over the other.
+pub struct Page {
+    title: String,
+    runs: Vec<Run>,
+    /// The steps at which two runs part, and what came of it.
+    compare: Option<([u64; 2], String)>,
+}
+
+/// One run, and the words around it.
+#[derive(Clone)]
+pub struct Run {
+    /// What happened, in a line.
+    pub claim: String,
+    /// Which of two runs it is.
+    pub label: String,
+    /// Commands for another run, and what each shows.
+    pub again: Vec<(String, String)>,
+    recording: Recording,
+}
+
+impl Run {
+    /// A run that is told by this line.
+    pub fn new(claim: &str, recording: &Recording) -> Run {
+        Run {
+            claim: claim.to_owned(),
+            label: String::new(),
+            again: Vec::new(),
+            recording: recording.clone(),
+        }
+    }
+}
+
+impl Page {
+    /// A page about one run.
+    pub fn new(title: &str, run: Run) -> Page {
+        Page { title: title.to_owned(), runs: vec![run], compare: None }
+    }
+
+    /// A page about two runs of one program, which part somewhere. The verdict is marked up as
+    /// sentences are: `**` and `` ` ``.
+    pub fn compare(title: &str, runs: [Run; 2], verdict: &str) -> Page {
+        let parts = part(&runs[0].recording.events, &runs[1].recording.events);
+        Page {
+            title: title.to_owned(),
+            runs: runs.into(),
+            compare: Some((parts, verdict.to_owned())),
+        }
+    }
+
+    /// The whole page, which needs no other file and no network.
+    pub fn html(&self) -> String {
+        let data = self.data().to_string().replace('<', "\\u003c");
+        let ladders: Vec<_> = self.runs.iter().map(Run::ladder).collect();
+        let pieces = [
+            ("{{title}}", escape(&self.title)),
+            ("{{ladder}}", escape(&ladders.join("\n\n"))),
+            ("{{style}}", STYLE.to_owned()),
+            ("{{script}}", SCRIPT.to_owned()),
+            ("{{data}}", data),
+        ];
+        fill(SKELETON, &pieces)
+    }
+
+    fn data(&self) -> Value {
+        let runs: Vec<Value> = self.runs.iter().map(|run| run.data(&self.title)).collect();
+        let mut named = BTreeSet::from([FILES[0].0]);
+        for run in &self.runs {
+            named.extend(run.recording.events.iter().map(|event| event.file));
+        }
+        let shown = FILES.iter().filter(|(path, _)| named.contains(path));
+        let files: Map<String, Value> =
+            shown.clone().map(|(path, text)| ((*path).to_owned(), (*text).into())).collect();
+        let tabs: Vec<_> = shown.map(|(path, _)| *path).collect();
+        let compare = self.compare.as_ref();
+        let compare = compare.map(|(parts, verdict)| json!({ "parts": parts, "verdict": verdict }));
+        json!({ "version": 1, "tabs": tabs, "files": files, "compare": compare, "runs": runs })
+    }
+}
+
+/// Puts the pieces in, each once, and looks at no piece again.
+fn fill(skeleton: &str, pieces: &[(&str, String)]) -> String {
+    let mut page = String::new();
+    let mut rest = skeleton;
+    while let Some(start) = rest.find("{{") {
+        let (before, from) = rest.split_at(start);
+        page += before;
+        match pieces.iter().find(|(name, _)| from.starts_with(name)) {
+            Some((name, text)) => {
+                page += text;
+                rest = &from[name.len()..];
+            }
+            None => {
+                page += "{{";
+                rest = &from[2..];
+            }
+        }
+    }
+    page + rest
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// The numbers of the first steps at which two runs of one program differ.
+fn part(one: &[Event], other: &[Event]) -> [u64; 2] {
+    let same = |(a, b): &(&Event, &Event)| likeness(a) == likeness(b);
+    let equal = one.iter().zip(other).take_while(same).count();
+    let number = |events: &[Event]| match events.get(equal) {
+        Some(event) => event.number,
+        None => events.last().map_or(0, |last| last.number + 1),
+    };
+    [number(one), number(other)]
+}
+
+/// What two runs have in common at a step, whatever the time and the ports.
+fn likeness(event: &Event) -> (&'static str, Option<u64>, Option<usize>, String) {
+    let source = event.source.as_ref().map(|source| source.token);
+    let detail = match &event.kind {
+        Kind::Try { operation, outcome: Outcome::Bytes(bytes) | Outcome::Short(bytes) } => {
+            format!("{operation} {bytes}")
+        }
+        Kind::Try { operation, .. } => operation.to_string(),
+        Kind::Outside { act } => act.clone(),
+        _ => String::new(),
+    };
+    (event.kind_name(), event.task_number(), source, detail)
+}
+
+impl Run {
+    fn steps(&self) -> impl Iterator<Item = &Event> {
+        self.recording.events.iter().filter(|event| event.kind != Kind::Start)
+    }
+
+    fn ladder(&self) -> String {
+        let lines = Ladder::new(false, false).lines(&self.recording.events);
+        format!("{}\n\n{HEAD}\n{lines}\n{}\n", self.claim, sum(&self.recording.counts()))
+    }
+
+    fn data(&self, title: &str) -> Value {
+        let counts = self.recording.counts();
+        let tasks = self.tasks();
+        let follow = self.follow(&tasks);
+        let steps = self.steps().count();
+        let plural = if steps == 1 { "" } else { "s" };
+        let line = format!("{} step{plural} · {}", thousands(steps as u64), time(counts.length));
+        let again: Vec<Value> = self
+            .again
+            .iter()
+            .map(|(command, says)| json!({ "command": command, "says": says }))
+            .collect();
+        json!({
+            "title": title,
+            "line": line,
+            "label": self.label,
+            "claim": self.claim,
+            "more": more(&counts),
+            "first": first_screen(),
+            "dropped": self.recording.dropped,
+            "tasks": tasks.values().map(|(task, from)| json!({
+                "number": task.number, "name": task.name, "place": place(task), "from": from,
+            })).collect::<Vec<_>>(),
+            "sources": self.sources(),
+            "follow": follow,
+            "lanes": self.lanes(&tasks, &follow),
+            "chapters": self.chapters(),
+            "state": self.recording.before.cells(),
+            "steps": self.step_data(),
+            "last": {
+                "counts": sum(&counts), "again": again, "read": "reactor/src/source.rs",
+            },
+            "ladder": self.ladder(),
+        })
+    }
+
+    /// All tasks that have steps, and the step at which each was spawned.
+    fn tasks(&self) -> BTreeMap<u64, (&Task, u64)> {
+        let mut tasks = BTreeMap::new();
+        for task in self.recording.before.tasks.values() {
+            tasks.insert(task.task.number, (&*task.task, 0));
+        }
+        for event in self.steps() {
+            if let Some(task) = &event.task {
+                tasks.entry(task.number).or_insert((task, event.number));
+            }
+        }
+        tasks
+    }
+
+    fn sources(&self) -> Vec<Value> {
+        let mut sources = BTreeMap::new();
+        for source in self.recording.before.sources.values() {
+            sources.insert(source.source.since, (&*source.source, 0, None));
+        }
+        for event in self.steps() {
+            if let Some(source) = &event.source {
+                let known = sources.entry(source.since).or_insert((&**source, event.number, None));
+                if event.kind == Kind::Deregister {
+                    known.2 = Some(event.number);
+                }
+            }
+        }
+        let data = sources.into_iter().map(|(since, (source, from, gone))| {
+            json!({
+                "id": since.to_string(), "token": source.token, "name": source.kind,
+                "peer": source.peer, "from": from, "gone": gone,
+            })
+        });
+        data.collect()
+    }
+
+    /// Of many tasks, one connection and the task that accepted it.
+    fn follow(&self, tasks: &BTreeMap<u64, (&Task, u64)>) -> Vec<u64> {
+        if tasks.len() <= LANES {
+            return Vec::new();
+        }
+        let accepted = self.steps().find_map(|event| match &event.kind {
+            Kind::Try { outcome: Outcome::Accepted(_), .. } => event.task_number(),
+            _ => None,
+        });
+        let spawned = self.steps().find(|event| {
+            event.kind == Kind::Spawn
+                && event.task_number().is_some_and(|task| Some(task) != accepted)
+        });
+        let spawned = spawned.and_then(Event::task_number);
+        let some: Vec<u64> = accepted.into_iter().chain(spawned).collect();
+        if some.is_empty() { tasks.keys().take(LANES).copied().collect() } else { some }
+    }
+
+    fn lanes(&self, tasks: &BTreeMap<u64, (&Task, u64)>, follow: &[u64]) -> Vec<Value> {
+        let active: BTreeSet<u64> = self
+            .steps()
+            .filter(|event| event.actor == Actor::Task)
+            .filter_map(Event::task_number)
+            .collect();
+        let own: Vec<u64> = active
+            .iter()
+            .copied()
+            .filter(|task| follow.is_empty() || follow.contains(task))
+            .collect();
+        let lane = |task: &u64| json!({ "id": format!("task {task}"), "name": format!("task {task}"), "task": task });
+        let mut lanes: Vec<Value> = own.iter().rev().map(lane).collect();
+        if own.len() < active.len() {
+            let others = tasks.len() - own.len();
+            lanes.push(json!({ "id": "others", "name": format!("others ({others})") }));
+        }
+        for (id, name) in [
+            ("executor", "executor"),
+            ("queue", "run queue"),
+            ("reactor", "reactor"),
+            ("kernel", "kernel"),
+        ] {
+            lanes.push(json!({ "id": id, "name": name }));
+        }
+        let threads: BTreeSet<&str> = self
+            .steps()
+            .filter(|event| event.actor == Actor::Outside)
+            .map(|event| &*event.thread)
+            .collect();
+        if let Some(first) = threads.first() {
+            let name = if threads.len() == 1 { first } else { "outside" };
+            lanes.push(json!({ "id": "outside", "name": name }));
+        }
+        lanes
+    }
+
+    /// Nobody is there · A client comes · One byte · The end.
+    fn chapters(&self) -> Vec<Value> {
+        let mut chapters: Vec<(u64, &str)> = Vec::new();
+        let mut add = |step: u64, name: &'static str| {
+            let known = chapters.iter().any(|(other, told)| *other >= step || *told == name);
+            if !known {
+                chapters.push((step, name));
+            }
+        };
+        let mut wakers: HashMap<u64, &Event> = HashMap::new();
+        for event in self.steps() {
+            match &event.kind {
+                Kind::Event { takes, .. } if !takes.is_empty() => {
+                    wakers.insert(event.number, event);
+                }
+                Kind::Try { outcome, .. } => {
+                    let Some(cause) = event.causes.first().and_then(|cause| wakers.get(cause))
+                    else {
+                        continue;
+                    };
+                    let step = self.came_from(cause);
+                    match outcome {
+                        Outcome::Accepted(_) => add(step, "A client comes"),
+                        Outcome::Short(1) => add(step, "One byte"),
+                        Outcome::Bytes(_) | Outcome::Short(_) => add(step, "Bytes"),
+                        Outcome::EndOfFile => add(step, "The end"),
+                        _ => {}
+                    }
+                }
+                _ => {}
+            }
+        }
+        let first = self.steps().next().map_or(1, |event| event.number);
+        if chapters.first().is_none_or(|(step, _)| *step > first) {
+            let nobody = chapters.first().is_some_and(|(_, name)| *name == "A client comes");
+            chapters.insert(0, (first, if nobody { "Nobody is there" } else { "The start" }));
+        }
+        chapters.into_iter().map(|(step, name)| json!({ "step": step, "name": name })).collect()
+    }
+
+    /// The act outside that the kernel reported; else the report.
+    fn came_from(&self, event: &Event) -> u64 {
+        let first = self.recording.events.first().map_or(0, |first| first.number);
+        let cause = event.causes.iter().find(|cause| {
+            let at = cause.checked_sub(first).map(|at| at as usize);
+            let cause = at.and_then(|at| self.recording.events.get(at));
+            cause.is_some_and(|cause| matches!(cause.kind, Kind::Outside { .. }))
+        });
+        cause.copied().unwrap_or(event.number)
+    }
+
+    fn step_data(&self) -> Vec<Value> {
+        let mut teller = Teller::default();
+        let mut users: HashMap<u64, BTreeSet<u64>> = HashMap::new();
+        let changes = changes(&self.recording.before, &self.recording.events);
+        let with_changes = self.recording.events.iter().zip(changes);
+        let steps = with_changes.filter(|(event, _)| event.kind != Kind::Start);
+        let data = steps.map(|(event, changes)| {
+            let about = about(event, &mut users);
+            let act = text(event.file).map(|text| act(text, event.line));
+            let slept = match event.kind {
+                Kind::Sleep { slept, .. } => slept.map(|slept| slept.as_secs_f64() * 1e3),
+                _ => None,
+            };
+            json!({
+                "n": event.number,
+                "ms": millis(event),
+                "lane": lane(event),
+                "mark": mark(event),
+                "task": event.task_number(),
+                "about": about,
+                "kind": event.kind_name(),
+                "poll": matches!(event.kind, Kind::Poll { .. }),
+                "thread": &*event.thread,
+                "sentence": teller.sentence(event),
+                "short": short(event),
+                "causes": event.causes,
+                "slept": slept,
+                "file": event.file,
+                "record": event.line,
+                "act": act.map(|act| [act.first, act.last]),
+                "changes": changes,
+            })
+        });
+        data.collect()
+    }
+}
+
+/// To the microsecond.
+pub(crate) fn millis(event: &Event) -> f64 {
+    event.at.as_micros() as f64 / 1e3
+}
+
+/// The tasks that an event concerns.
+fn about(event: &Event, users: &mut HashMap<u64, BTreeSet<u64>>) -> BTreeSet<u64> {
+    let mut about: BTreeSet<u64> = event.task_number().into_iter().collect();
+    if let Kind::Event { takes, .. } = &event.kind {
+        about.extend(takes);
+    }
+    if let Some(source) = &event.source {
+        let users = users.entry(source.since).or_default();
+        users.extend(&about);
+        if about.is_empty() {
+            about.clone_from(users);
+        }
+    }
+    about
+}
+
+fn mark(event: &Event) -> &'static str {
+    match &event.kind {
+        Kind::Try { outcome: Outcome::WouldBlock, .. } => "block",
+        Kind::Store { .. } | Kind::Wake | Kind::TimerSet { .. } => "waker",
+        Kind::Sleep { slept: Some(_), .. } => "asleep",
+        _ => "act",
+    }
+}
+
+/// Without the column, which nobody looks at.
+fn place(task: &Task) -> &str {
+    task.place.rsplit_once(':').map_or(task.place.as_str(), |(place, _)| place)
+}
+
+fn more(counts: &Counts) -> String {
+    let share = counts.slept.as_secs_f64() / counts.length.as_secs_f64().max(f64::MIN_POSITIVE);
+    format!(
+        "The server thread slept for {:.1} % of it. Press → and see who wakes whom.",
+        share * 100.0
+    )
+}
+
+/// The echo server itself.
+fn first_screen() -> Value {
+    let (file, text) = FILES[0];
+    let from = text.lines().position(|line| line.contains("async fn accept")).unwrap_or(0) + 1;
+    json!({ "file": file, "from": from, "to": text.lines().count() })
+}

@@ -1,0 +1,146 @@
+//! Reads the log records of the runtime back: their contract is the table in `executor/README.md`.
+
+use std::time::Duration;
+
+use log::kv::{Error, Key, Value, VisitSource};
+use log::{Metadata, Record};
+
+use crate::event::Direction;
+
+/// The target of records that tell what happens outside of the runtime: the acts of a client.
+pub const OUTSIDE: &str = "outside";
+
+/// The values of one record.
+#[derive(Default)]
+pub(crate) struct Values {
+    pub(crate) source: usize,
+    pub(crate) direction: Option<Direction>,
+    pub(crate) operation: String,
+    pub(crate) error: Option<String>,
+    pub(crate) bytes: u64,
+    pub(crate) length: u64,
+    /// The address behind a waker, which is all that tells whose it is.
+    pub(crate) waker: usize,
+    pub(crate) task: u64,
+    pub(crate) name: String,
+    pub(crate) place: String,
+    pub(crate) kind: String,
+    pub(crate) peer: String,
+    /// The time limit of a sleep: `None` without one.
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) after: Duration,
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    pub(crate) read_closed: bool,
+    pub(crate) write_closed: bool,
+    pub(crate) in_error: bool,
+}
+
+/// Whether the recorder has to see records of this kind.
+pub(crate) fn concerns(metadata: &Metadata<'_>) -> bool {
+    let target = metadata.target();
+    [("reactor"), ("executor"), OUTSIDE].iter().any(|module| {
+        target.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    })
+}
+
+impl Values {
+    pub(crate) fn of(record: &Record<'_>) -> Values {
+        let mut values = Values::default();
+        // It fails only if a visit does, and none does.
+        let _ = record.key_values().visit(&mut values);
+        values
+    }
+}
+
+impl<'kvs> VisitSource<'kvs> for Values {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+        let number = || value.to_u64().unwrap_or_default();
+        let flag = || value.to_bool().unwrap_or_default();
+        match key.as_str() {
+            "source" => self.source = number() as usize,
+            "direction" => self.direction = direction(&value),
+            "operation" => self.operation = text(&value),
+            // Two records have one: the kind of the error of an operation, and a flag of an event.
+            "error" => match value.to_bool() {
+                Some(error) => self.in_error = error,
+                None => self.error = inside_some(&value.to_string()).map(str::to_owned),
+            },
+            "bytes" => self.bytes = number(),
+            "length" => self.length = number(),
+            "waker" => self.waker = address(&value.to_string()),
+            "task" => self.task = number(),
+            "name" => self.name = text(&value),
+            "at" => self.place = value.to_string(),
+            "kind" => self.kind = text(&value),
+            "peer" => self.peer = value.to_string(),
+            "timeout" => self.timeout = inside_some(&value.to_string()).map(duration),
+            "after" => self.after = duration(&value.to_string()),
+            "readable" => self.readable = flag(),
+            "writable" => self.writable = flag(),
+            "read_closed" => self.read_closed = flag(),
+            "write_closed" => self.write_closed = flag(),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn text(value: &Value<'_>) -> String {
+    value.to_borrowed_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn direction(value: &Value<'_>) -> Option<Direction> {
+    match value.to_borrowed_str()? {
+        "read" => Some(Direction::Read),
+        "write" => Some(Direction::Write),
+        _ => None,
+    }
+}
+
+/// `0x7f…`, also within `Some(…)`.
+fn address(text: &str) -> usize {
+    let text = inside_some(text).unwrap_or(text);
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    usize::from_str_radix(digits, 16).unwrap_or_default()
+}
+
+fn inside_some(text: &str) -> Option<&str> {
+    text.strip_prefix("Some(")?.strip_suffix(')')
+}
+
+/// As std writes it for people: `40ms`, `1.5s`, `200µs`, `0ns`.
+fn duration(text: &str) -> Duration {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let each = match unit {
+        "ns" => 1e-9,
+        "µs" => 1e-6,
+        "ms" => 1e-3,
+        _ => 1.0,
+    };
+    let seconds = number.parse::<f64>().unwrap_or_default() * each;
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_std_writes_them() {
+        for nanos in [0, 1, 999, 1_500, 40_000_000, 99_999_999, 1_500_000_000, 86_400_000_000_000] {
+            let written = Duration::from_nanos(nanos);
+            let read = duration(&format!("{written:?}"));
+            assert!(read.abs_diff(written) < Duration::from_nanos(2), "{written:?} {read:?}");
+        }
+        assert_eq!(duration(&format!("{:?}", Duration::MAX)), Duration::MAX);
+    }
+
+    #[test]
+    fn addresses_are_read_with_and_without_some() {
+        assert_eq!(address("0x1f"), 31);
+        assert_eq!(address("Some(0x1f)"), 31);
+        assert_eq!(address("None"), 0);
+    }
+}

@@ -1,0 +1,147 @@
+//! A finished recording, and the part of it that concerns some tasks.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use crate::event::{Event, Kind, Outcome};
+use crate::state::State;
+use crate::tape::Tape;
+
+/// The events of a run, in their order, and the state before the first.
+#[derive(Clone, Default)]
+pub struct Recording {
+    /// From the start on; or, if there were too many, the last ones.
+    pub events: Vec<Event>,
+    /// How many are missing before the first.
+    pub dropped: u64,
+    pub(crate) before: State,
+}
+
+/// What a recording adds up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Counts {
+    /// Polls of tasks.
+    pub polls: u64,
+    /// Polls that found nothing to do, and waited again.
+    pub spurious: u64,
+    /// Calls of `wake`, by the reactor, tasks and threads.
+    pub wakes: u64,
+    /// Attempts that would have blocked.
+    pub would_blocks: u64,
+    /// How long the thread was asleep.
+    pub slept: Duration,
+    /// From the start to the last event.
+    pub length: Duration,
+}
+
+impl Recording {
+    pub(crate) fn of(tape: &Tape) -> Recording {
+        let (events, before) = (tape.since(0).collect(), tape.before().clone());
+        Recording { events, dropped: tape.dropped(), before }
+    }
+
+    /// Only what concerns these tasks, numbered anew from the start. What the thread does for
+    /// them is part of it: its sleeps, and what happened outside.
+    pub fn following(mut self, tasks: &[u64]) -> Recording {
+        let kept = Follow::new(tasks).of(&self.events);
+        let mut numbers: HashMap<u64, u64> = HashMap::from([(0, 0)]);
+        let mut last = 0;
+        for event in &self.events {
+            if event.number > 0 && kept.contains(&event.number) {
+                last += 1;
+                numbers.insert(event.number, last);
+            }
+        }
+        self.events.retain(|event| numbers.contains_key(&event.number));
+        for event in &mut self.events {
+            event.number = numbers[&event.number];
+            for cause in &mut event.causes {
+                // What led there without being of these tasks began before their story.
+                *cause = numbers.get(cause).copied().unwrap_or(0);
+            }
+        }
+        self.before.tasks.retain(|number, _| tasks.contains(number));
+        self
+    }
+
+    /// How many steps it has: the start is none.
+    pub fn steps(&self) -> usize {
+        self.events.iter().filter(|event| event.kind != Kind::Start).count()
+    }
+
+    /// Adds it up.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        // A poll is spurious if it tried, found nothing, and did nothing else.
+        let mut poll: Option<(bool, bool)> = None;
+        for event in &self.events {
+            counts.length = event.at;
+            match &event.kind {
+                Kind::Poll { nth } => {
+                    counts.polls += 1;
+                    poll = Some((*nth > 1, false));
+                }
+                Kind::Try { outcome: Outcome::WouldBlock, .. } => counts.would_blocks += 1,
+                Kind::Pending => {
+                    counts.spurious += u64::from(poll == Some((true, false)));
+                    poll = None;
+                }
+                Kind::Wake => counts.wakes += 1,
+                Kind::Queue { by } if by.is_wake_without_record() => counts.wakes += 1,
+                Kind::Sleep { slept, .. } => counts.slept += slept.unwrap_or_default(),
+                Kind::Event { .. } | Kind::Store { .. } | Kind::Queue { .. } => {}
+                // All else is something done.
+                _ => poll = poll.map(|(again, _)| (again, true)),
+            }
+        }
+        counts
+    }
+}
+
+/// Chooses the events that concern some tasks.
+pub(crate) struct Follow {
+    tasks: HashSet<u64>,
+    /// Those that the tasks used.
+    sources: HashSet<u64>,
+}
+
+impl Follow {
+    pub(crate) fn new(tasks: &[u64]) -> Follow {
+        Follow { tasks: tasks.iter().copied().collect(), sources: HashSet::new() }
+    }
+
+    pub(crate) fn add(&mut self, task: u64) {
+        self.tasks.insert(task);
+    }
+
+    pub(crate) fn remove(&mut self, task: u64) {
+        self.tasks.remove(&task);
+    }
+
+    /// The numbers of those that concern the tasks.
+    pub(crate) fn of(&mut self, events: &[Event]) -> HashSet<u64> {
+        let mut kept = HashSet::new();
+        for event in events {
+            let of_tasks = event.task_number().is_some_and(|task| self.tasks.contains(&task));
+            let source = event.source.as_ref().map(|source| source.since);
+            if of_tasks {
+                self.sources.extend(source);
+            }
+            if of_tasks || source.is_some_and(|since| self.sources.contains(&since)) {
+                kept.insert(event.number);
+            }
+        }
+        // What belongs to nobody, and made something happen that is kept.
+        for event in events.iter().rev() {
+            if kept.contains(&event.number) {
+                let nobodys = |cause: &&u64| {
+                    let first = events.first().map_or(0, |first| first.number);
+                    let cause = cause.checked_sub(first).and_then(|at| events.get(at as usize));
+                    cause.is_some_and(|cause| cause.task.is_none() && cause.source.is_none())
+                };
+                kept.extend(event.causes.iter().filter(nobodys));
+            }
+        }
+        kept
+    }
+}

@@ -1,0 +1,397 @@
+//! What is where after each event: the tasks and who holds their wakers, the run queue, what the
+//! reactor knows, what the kernel watches, and what the thread does.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::event::{Actor, By, Direction, Event, Kind, Outcome, Source, Task};
+
+/// The state of a run between two events.
+#[derive(Clone, Default)]
+pub(crate) struct State {
+    thread: Thread,
+    queue: Vec<u64>,
+    inbox: Vec<u64>,
+    pub(crate) tasks: BTreeMap<u64, TaskState>,
+    pub(crate) sources: BTreeMap<u64, SourceState>,
+    timers: Vec<Timer>,
+}
+
+/// What the thread of the executor does.
+#[derive(Clone, Copy, Default)]
+enum Thread {
+    #[default]
+    Executor,
+    Task(u64),
+    Turn,
+    Asleep,
+}
+
+#[derive(Clone)]
+pub(crate) struct TaskState {
+    pub(crate) task: Arc<Task>,
+    state: &'static str,
+    polls: u64,
+    /// Its waker was taken out of where it was kept, and not yet called.
+    in_use: bool,
+    pub(crate) over: bool,
+}
+
+#[derive(Clone)]
+pub(crate) struct SourceState {
+    pub(crate) source: Arc<Source>,
+    /// The kernel watches it.
+    registered: bool,
+    read: DirectionState,
+    write: DirectionState,
+    pub(crate) over: bool,
+}
+
+#[derive(Clone)]
+struct DirectionState {
+    ready: bool,
+    closed: bool,
+    /// Tasks; `None` is a waker of another kind.
+    wakers: Vec<Option<u64>>,
+}
+
+#[derive(Clone)]
+struct Timer {
+    task: Option<u64>,
+    text: String,
+}
+
+impl SourceState {
+    fn new(source: &Arc<Source>, registered: bool) -> SourceState {
+        let direction = DirectionState { ready: true, closed: false, wakers: Vec::new() };
+        SourceState {
+            source: source.clone(),
+            registered,
+            read: direction.clone(),
+            write: direction,
+            over: false,
+        }
+    }
+
+    fn direction(&mut self, direction: Direction) -> &mut DirectionState {
+        match direction {
+            Direction::Read => &mut self.read,
+            Direction::Write => &mut self.write,
+        }
+    }
+}
+
+impl State {
+    /// Goes one event further.
+    pub(crate) fn apply(&mut self, event: &Event) {
+        let task = event.task_number();
+        match &event.kind {
+            Kind::Spawn => self.spawn(event),
+            Kind::Register | Kind::JobSubmitted => self.add_source(event),
+            Kind::Deregister => self.end_source(event),
+            Kind::Poll { nth } => self.poll(task, *nth),
+            Kind::Try { outcome, .. } => self.attempt(event, outcome),
+            Kind::Store { .. } => self.store(event, task),
+            Kind::Pending => self.pending(task),
+            Kind::Sleep { .. } => self.thread = Thread::Asleep,
+            Kind::Look | Kind::Notified => self.thread = Thread::Turn,
+            Kind::Event { readiness, takes, .. } => {
+                self.thread = Thread::Turn;
+                for direction in [Direction::Read, Direction::Write] {
+                    if readiness.concerns(direction) {
+                        self.make_ready(event, direction, readiness.read_closed || readiness.error);
+                    }
+                }
+                self.use_wakers(takes);
+            }
+            Kind::JobFinished => self.make_ready(event, Direction::Read, false),
+            Kind::Wake => self.set(task, "woken"),
+            Kind::Queue { by } => self.queue(task, *by == By::Thread),
+            Kind::TimerSet { after } => {
+                self.timers
+                    .push(Timer { task, text: format!("in {}", crate::words::time(*after)) });
+            }
+            Kind::TimerFired => {
+                self.thread = Thread::Turn;
+                self.take_timer(task);
+                self.use_wakers(task.as_slice());
+            }
+            Kind::TimerDropped => self.take_timer(task),
+            Kind::Done { .. } => self.end(task, "done"),
+            Kind::Abort => self.end(task, "aborted"),
+            Kind::Panic => self.end(task, "panicked"),
+            Kind::Lost => self.set(task, "lost"),
+            Kind::Start
+            | Kind::Outside { .. }
+            | Kind::QueuedAlready
+            | Kind::JobDone
+            | Kind::BudgetSpent => {}
+        }
+    }
+
+    /// Forgets finished tasks and sources, of which no later event can tell.
+    pub(crate) fn forget_what_is_over(&mut self) {
+        self.tasks.retain(|_, task| !task.over);
+        self.sources.retain(|_, source| !source.over);
+    }
+
+    fn set(&mut self, task: Option<u64>, state: &'static str) {
+        if let Some(task) = task.and_then(|task| self.tasks.get_mut(&task)) {
+            task.state = state;
+            task.in_use = false;
+        }
+    }
+
+    fn spawn(&mut self, event: &Event) {
+        let Some(task) = &event.task else { return };
+        let new =
+            TaskState { task: task.clone(), state: "new", polls: 0, in_use: false, over: false };
+        self.tasks.insert(task.number, new);
+    }
+
+    fn add_source(&mut self, event: &Event) {
+        let Some(source) = &event.source else { return };
+        // A job gives up its token without a word.
+        for (_, other) in &mut self.sources {
+            other.over |= other.source.token == source.token;
+        }
+        let registered = event.kind == Kind::Register;
+        self.sources.insert(source.since, SourceState::new(source, registered));
+    }
+
+    fn source_of(&mut self, event: &Event) -> Option<&mut SourceState> {
+        self.sources.get_mut(&event.source.as_ref()?.since)
+    }
+
+    fn end_source(&mut self, event: &Event) {
+        if let Some(source) = self.source_of(event) {
+            source.over = true;
+            source.registered = false;
+            source.read.wakers.clear();
+            source.write.wakers.clear();
+        }
+    }
+
+    fn poll(&mut self, task: Option<u64>, nth: u64) {
+        let Some(number) = task else { return };
+        self.set(task, "running");
+        if let Some(task) = self.tasks.get_mut(&number) {
+            task.polls = nth;
+        }
+        // A key from the inbox goes through the queue without a record.
+        for queue in [&mut self.queue, &mut self.inbox] {
+            queue.retain(|queued| *queued != number);
+        }
+        self.thread = Thread::Task(number);
+    }
+
+    fn attempt(&mut self, event: &Event, outcome: &Outcome) {
+        let (Some(direction), Some(source)) = (event.direction, self.source_of(event)) else {
+            return;
+        };
+        let direction = source.direction(direction);
+        match outcome {
+            Outcome::WouldBlock | Outcome::Short(_) => direction.ready = false,
+            Outcome::EndOfFile => direction.closed = true,
+            _ => {}
+        }
+    }
+
+    fn store(&mut self, event: &Event, task: Option<u64>) {
+        let (Some(direction), Some(source)) = (event.direction, self.source_of(event)) else {
+            return;
+        };
+        source.direction(direction).wakers.push(task);
+    }
+
+    fn pending(&mut self, task: Option<u64>) {
+        let Some(number) = task else { return };
+        let queued = self.queue.contains(&number) || self.inbox.contains(&number);
+        self.set(task, if queued { "queued" } else { "waiting" });
+        self.thread = Thread::Executor;
+    }
+
+    fn make_ready(&mut self, event: &Event, direction: Direction, closed: bool) {
+        if let Some(source) = self.source_of(event) {
+            let direction = source.direction(direction);
+            direction.ready = true;
+            direction.closed |= closed;
+            direction.wakers.clear();
+        }
+    }
+
+    fn use_wakers(&mut self, tasks: &[u64]) {
+        for task in tasks {
+            if let Some(task) = self.tasks.get_mut(task) {
+                task.in_use = true;
+            }
+        }
+    }
+
+    fn queue(&mut self, task: Option<u64>, inbox: bool) {
+        let Some(number) = task else { return };
+        let queue = if inbox { &mut self.inbox } else { &mut self.queue };
+        queue.push(number);
+        let runs = self.tasks.get(&number).is_some_and(|task| task.state == "running");
+        if !runs {
+            self.set(task, "queued");
+        }
+    }
+
+    fn take_timer(&mut self, task: Option<u64>) {
+        if let Some(place) = self.timers.iter().position(|timer| timer.task == task) {
+            self.timers.remove(place);
+        }
+    }
+
+    fn end(&mut self, task: Option<u64>, state: &'static str) {
+        self.set(task, state);
+        if let Some(task) = task.and_then(|task| self.tasks.get_mut(&task)) {
+            task.over = true;
+        }
+        if matches!(self.thread, Thread::Task(number) if Some(number) == task) {
+            self.thread = Thread::Executor;
+        }
+    }
+
+    /// All cells, as the page shows them.
+    pub(crate) fn cells(&self) -> Map<String, Value> {
+        let mut cells = self.shared_cells();
+        for number in self.tasks.keys() {
+            self.task_cells(*number, &mut cells);
+        }
+        for since in self.sources.keys() {
+            self.source_cells(*since, &mut cells);
+        }
+        cells
+    }
+
+    /// The cells that this event may have changed.
+    fn cells_of(&self, event: &Event) -> Map<String, Value> {
+        let mut cells = self.shared_cells();
+        let taken =
+            if let Kind::Event { takes, .. } = &event.kind { takes.as_slice() } else { &[] };
+        for number in event.task_number().iter().chain(taken) {
+            self.task_cells(*number, &mut cells);
+        }
+        if let Some(source) = &event.source {
+            self.source_cells(source.since, &mut cells);
+            // Whose wakers went with it.
+            if event.kind == Kind::Deregister {
+                self.tasks.keys().for_each(|number| self.task_cells(*number, &mut cells));
+            }
+        }
+        cells
+    }
+
+    fn shared_cells(&self) -> Map<String, Value> {
+        let mut cells = Map::new();
+        let thread = match self.thread {
+            Thread::Executor => "in the executor".to_owned(),
+            Thread::Task(number) => format!("runs task {number}"),
+            Thread::Turn => "in Reactor::turn".to_owned(),
+            Thread::Asleep => "asleep in epoll_wait".to_owned(),
+        };
+        cells.insert("thread".to_owned(), thread.into());
+        cells.insert("queue".to_owned(), json!(self.queue));
+        cells.insert("inbox".to_owned(), json!(self.inbox));
+        let timer = |timer: &Timer| json!({ "task": timer.task, "text": timer.text });
+        cells.insert("timers".to_owned(), self.timers.iter().map(timer).collect());
+        let watched = self.sources.values().filter(|source| source.registered);
+        let watched: Vec<_> = watched.map(|source| source.source.kind.as_str()).collect();
+        cells.insert("kernel".to_owned(), count_equal(&watched).into());
+        cells
+    }
+
+    fn task_cells(&self, number: u64, cells: &mut Map<String, Value>) {
+        let Some(task) = self.tasks.get(&number) else { return };
+        cells.insert(format!("task/{number}/state"), task.state.into());
+        cells.insert(format!("task/{number}/held"), self.held(task).into());
+        let plural = if task.polls == 1 { "" } else { "s" };
+        cells.insert(format!("task/{number}/polls"), format!("{} poll{plural}", task.polls).into());
+    }
+
+    /// Who holds the wakers of a task.
+    fn held(&self, task: &TaskState) -> String {
+        let number = Some(task.task.number);
+        let mut holders = Vec::new();
+        for source in self.sources.values() {
+            for (direction, name) in [(&source.read, "read"), (&source.write, "write")] {
+                if direction.wakers.contains(&number) {
+                    holders.push(format!("source {} ({name})", source.source.token));
+                }
+            }
+        }
+        if self.timers.iter().any(|timer| timer.task == number) {
+            holders.push("a timer".to_owned());
+        }
+        match holders.is_empty() {
+            false => format!("waker in {}", holders.join(", ")),
+            true if task.in_use || task.state == "woken" => "waker in use".to_owned(),
+            true => String::new(),
+        }
+    }
+
+    fn source_cells(&self, since: u64, cells: &mut Map<String, Value>) {
+        let Some(source) = self.sources.get(&since) else { return };
+        for (direction, name) in [(&source.read, "read"), (&source.write, "write")] {
+            let ready = if direction.ready { "ready" } else { "not ready" };
+            let closed = if direction.closed { ", closed" } else { "" };
+            cells.insert(format!("source/{since}/{name}"), format!("{ready}{closed}").into());
+            let wakers: Vec<i64> = direction
+                .wakers
+                .iter()
+                .map(|task| task.map_or(-1, |number| number as i64))
+                .collect();
+            cells.insert(format!("source/{since}/{name}/wakers"), json!(wakers));
+        }
+    }
+}
+
+/// `listener, 3 connections`.
+fn count_equal(names: &[&str]) -> String {
+    let mut counted: Vec<(&str, usize)> = Vec::new();
+    for name in names {
+        match counted.iter_mut().find(|(counted, _)| counted == name) {
+            Some((_, count)) => *count += 1,
+            None => counted.push((name, 1)),
+        }
+    }
+    let texts = counted.iter().map(|(name, count)| match count {
+        1 => (*name).to_owned(),
+        _ => format!("{count} {name}s"),
+    });
+    texts.collect::<Vec<_>>().join(", ")
+}
+
+/// The cells that each event changes, one map for each.
+pub(crate) fn changes(before: &State, events: &[Event]) -> Vec<Map<String, Value>> {
+    let mut state = before.clone();
+    let mut shown: HashMap<String, Value> = state.cells().into_iter().collect();
+    let mut changes_of = |event: &Event| {
+        state.apply(event);
+        let mut cells = state.cells_of(event);
+        cells.retain(|cell, value| shown.get(cell) != Some(value));
+        for (cell, value) in &cells {
+            shown.insert(cell.clone(), value.clone());
+        }
+        cells
+    };
+    events.iter().map(&mut changes_of).collect()
+}
+
+/// The lane on which an event stands, from its actor.
+pub(crate) fn lane(event: &Event) -> String {
+    match event.actor {
+        Actor::Task => {
+            event.task_number().map_or("executor".to_owned(), |task| format!("task {task}"))
+        }
+        Actor::Executor => "executor".to_owned(),
+        Actor::Queue => "queue".to_owned(),
+        Actor::Reactor => "reactor".to_owned(),
+        Actor::Kernel => "kernel".to_owned(),
+        Actor::Outside => "outside".to_owned(),
+    }
+}

@@ -1,0 +1,715 @@
+//! Makes a story of the records: which event made which one happen.
+//!
+//! The reactor knows no task, so its records name none. What ties them together is known here: the
+//! task that the thread polls now, the address behind each waker, and who took it out of where.
+//!
+//! Invariant: every event but a start, an act from outside and a spawn before the first poll has
+//! a cause; every `wake` of the reactor has two, what made it happen and the step that kept the
+//! waker; every poll is caused by the `queue` of its task.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::thread::ThreadId;
+use std::time::Duration;
+
+use crate::event::{Actor, By, Direction, Event, Kind, Outcome, Readiness, Source, Task};
+use crate::record::Values;
+use crate::tape::Tape;
+
+/// The number of the start, to which everything leads back.
+const START: u64 = 0;
+
+/// When and where a record was emitted.
+pub(crate) struct Moment<'a> {
+    pub(crate) at: Duration,
+    pub(crate) id: ThreadId,
+    pub(crate) thread: &'a Arc<str>,
+    pub(crate) file: &'static str,
+    pub(crate) line: u32,
+}
+
+/// What is known at the end of the tape.
+#[derive(Default)]
+pub(crate) struct Story {
+    tasks: HashMap<u64, KnownTask>,
+    /// Whose waker is at this address. Addresses are used again, so there are never more of them
+    /// than there were tasks at once.
+    owners: HashMap<usize, u64>,
+    sources: HashMap<usize, KnownSource>,
+    /// The threads of executors.
+    threads: HashMap<ThreadId, KnownThread>,
+    timers: Vec<Kept>,
+    /// Wakers that were taken out of sources and timers, and are about to be called.
+    taken: Vec<Taken>,
+    /// What happened outside, and the kernel has not reported yet.
+    acts: Vec<Act>,
+    /// What other threads did since they last ended the wait.
+    notifiers: Vec<u64>,
+    operations: Vec<Arc<str>>,
+}
+
+struct KnownTask {
+    task: Arc<Task>,
+    /// Its spawn, then its last `pending`: the step that left a waker with somebody.
+    left_waker: u64,
+    queued: Option<u64>,
+    polls: u64,
+    written: u64,
+}
+
+struct KnownSource {
+    source: Arc<Source>,
+    registered: u64,
+    /// Nothing has been reported of it yet.
+    fresh: bool,
+    submitted: u64,
+    read: KnownDirection,
+    write: KnownDirection,
+}
+
+#[derive(Default)]
+struct KnownDirection {
+    /// The report that made it ready again, and that no operation has answered yet.
+    event: Option<u64>,
+    /// The step that learned that it is not ready; none, if it is.
+    cleared: Option<u64>,
+    waiters: Vec<Kept>,
+}
+
+#[derive(Default)]
+struct KnownThread {
+    poll: Option<Poll>,
+    /// The last event of this thread.
+    last: u64,
+    /// The last `sleep` or `look`, and when.
+    wait: Option<(u64, Duration)>,
+    /// The wait has not ended yet.
+    waits: bool,
+    /// A `wake` whose effect has not been told yet.
+    wake: Option<u64>,
+    notified: Option<u64>,
+    /// The peer of the connection that was accepted last.
+    peer: Option<String>,
+}
+
+/// The poll that runs on a thread now.
+#[derive(Clone, Copy)]
+struct Poll {
+    task: u64,
+    number: u64,
+    /// The last thing that worked.
+    act: Option<u64>,
+    /// The last step that arranged for a wake.
+    arranged: Option<u64>,
+}
+
+#[derive(Clone, Copy)]
+struct Kept {
+    waker: usize,
+    by: u64,
+}
+
+struct Taken {
+    waker: usize,
+    by: u64,
+    kept: u64,
+}
+
+struct Act {
+    number: u64,
+    /// The address of the client; empty, if it has none yet.
+    peer: String,
+}
+
+impl KnownSource {
+    fn direction(&mut self, direction: Direction) -> &mut KnownDirection {
+        match direction {
+            Direction::Read => &mut self.read,
+            Direction::Write => &mut self.write,
+        }
+    }
+}
+
+impl Story {
+    /// Tells the tape what this record means.
+    pub(crate) fn tell(
+        &mut self,
+        message: &str,
+        values: Values,
+        moment: &Moment<'_>,
+        tape: &mut Tape,
+    ) {
+        if let Some(thread) = self.threads.get_mut(&moment.id) {
+            thread.end_wait(message, moment.at, tape);
+        }
+        let mut telling = Telling { story: self, moment, tape, values };
+        match message {
+            "spawn" => telling.spawn(),
+            "register" => telling.register(),
+            "deregister" => telling.deregister(),
+            "poll" => telling.poll(),
+            "would block" => telling.would_block(),
+            "tried" => telling.tried(),
+            "moved" => telling.moved(),
+            "short" => telling.short(),
+            "accepted" => telling.accepted(),
+            "store" => telling.store(),
+            "pending" => telling.pending(),
+            "sleep" => telling.wait(),
+            "event" => telling.event(),
+            "wake" => telling.wake(),
+            "queue" => telling.queue(),
+            "queued already" => telling.queued_already(),
+            "notified" => telling.notified(),
+            "timer set" => telling.timer_set(),
+            "timer fired" => telling.timer_fired(),
+            "timer dropped" => telling.timer_dropped(),
+            "job submitted" => telling.job_submitted(),
+            "job done" => telling.job_done(),
+            "job finished" => telling.job_finished(),
+            "budget spent" => telling.budget_spent(),
+            "done" => telling.end(|written| Kind::Done { written }),
+            "abort" => telling.end(|_| Kind::Abort),
+            "panic" => telling.end(|_| Kind::Panic),
+            lost if lost.starts_with("lost") => telling.lost(),
+            _ => {}
+        }
+    }
+
+    /// Something happens outside of the runtime: the root of a chain of causes.
+    pub(crate) fn outside(
+        &mut self,
+        act: String,
+        peer: String,
+        moment: &Moment<'_>,
+        tape: &mut Tape,
+    ) {
+        let mut telling = Telling { story: self, moment, tape, values: Values::default() };
+        let number = telling.push(Actor::Outside, Kind::Outside { act }, vec![]);
+        self.acts.push(Act { number, peer });
+    }
+
+    fn task(&self, number: u64) -> Option<Arc<Task>> {
+        self.tasks.get(&number).map(|known| known.task.clone())
+    }
+
+    fn owner(&self, waker: usize) -> Option<u64> {
+        self.owners.get(&waker).copied()
+    }
+
+    fn operation(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.operations.iter().find(|known| ***known == *name) {
+            return known.clone();
+        }
+        let operation: Arc<str> = name.into();
+        self.operations.push(operation.clone());
+        operation
+    }
+
+    /// The acts of clients that explain what the kernel says of this source.
+    fn explanation(&mut self, source: &Source) -> Option<u64> {
+        let of_this = |act: &Act| {
+            if source.kind == LISTENER { act.peer.is_empty() } else { act.peer == source.peer }
+        };
+        let last = self.acts.iter().rev().find(|act| of_this(act)).map(|act| act.number);
+        self.acts.retain(|act| !of_this(act));
+        last
+    }
+}
+
+impl KnownThread {
+    /// Whatever this thread tells next, its wait is over.
+    fn end_wait(&mut self, message: &str, at: Duration, tape: &mut Tape) {
+        if !std::mem::take(&mut self.waits) {
+            return;
+        }
+        let Some((number, since)) = self.wait else { return };
+        if let Some(Event { kind: Kind::Sleep { slept, .. }, .. }) = tape.get_mut(number)
+            && message != "sleep"
+        {
+            *slept = Some(at.saturating_sub(since));
+        }
+    }
+}
+
+/// The kind of a source that connections come from.
+pub(crate) const LISTENER: &str = "listener";
+
+/// What people call a source whose type has this name.
+fn kind_of(type_name: &str) -> String {
+    let name = type_name.rsplit("::").next().unwrap_or(type_name);
+    match name {
+        "TcpListener" | "UnixListener" => LISTENER.to_owned(),
+        "TcpStream" => "connection".to_owned(),
+        _ => name.to_owned(),
+    }
+}
+
+/// One record on its way to the tape.
+struct Telling<'a> {
+    story: &'a mut Story,
+    moment: &'a Moment<'a>,
+    tape: &'a mut Tape,
+    values: Values,
+}
+
+impl Telling<'_> {
+    fn thread(&mut self) -> &mut KnownThread {
+        self.story.threads.entry(self.moment.id).or_default()
+    }
+
+    fn running(&mut self) -> Option<Poll> {
+        self.thread().poll
+    }
+
+    /// The task that runs on this thread.
+    fn running_task(&mut self) -> Option<Arc<Task>> {
+        let poll = self.running()?;
+        self.story.task(poll.task)
+    }
+
+    fn source(&self) -> Option<Arc<Source>> {
+        self.story.sources.get(&self.values.source).map(|known| known.source.clone())
+    }
+
+    /// The cause of what a task does: the last thing that worked, else its poll.
+    fn in_poll(&mut self) -> u64 {
+        match self.running() {
+            Some(poll) => poll.act.unwrap_or(poll.number),
+            None => self.thread().last,
+        }
+    }
+
+    fn poll_itself(&mut self) -> u64 {
+        self.running().map_or(self.thread().last, |poll| poll.number)
+    }
+
+    fn event_of(&self, actor: Actor, kind: Kind, causes: Vec<u64>) -> Event {
+        Event {
+            number: self.tape.next_number(),
+            at: self.moment.at,
+            thread: self.moment.thread.clone(),
+            actor,
+            kind,
+            task: None,
+            source: None,
+            direction: None,
+            causes,
+            file: self.moment.file,
+            line: self.moment.line,
+        }
+    }
+
+    fn push_event(&mut self, mut event: Event) -> u64 {
+        // A cause that stands twice says nothing more.
+        let mut causes: Vec<u64> = Vec::new();
+        event.causes.retain(|cause| {
+            !causes.contains(cause) && {
+                causes.push(*cause);
+                true
+            }
+        });
+        let outside = event.actor == Actor::Outside;
+        let number = self.tape.push(event);
+        if !outside {
+            self.thread().last = number;
+        }
+        number
+    }
+
+    fn push(&mut self, actor: Actor, kind: Kind, causes: Vec<u64>) -> u64 {
+        self.push_event(self.event_of(actor, kind, causes))
+    }
+
+    /// An event of the task that runs.
+    fn push_running(&mut self, actor: Actor, kind: Kind, causes: Vec<u64>) -> u64 {
+        let task = self.running_task();
+        self.push_event(Event { task, ..self.event_of(actor, kind, causes) })
+    }
+
+    /// An event of the source that the record names.
+    fn push_source(&mut self, actor: Actor, kind: Kind, causes: Vec<u64>) -> u64 {
+        let (task, source, direction) = (self.running_task(), self.source(), self.values.direction);
+        self.push_event(Event { task, source, direction, ..self.event_of(actor, kind, causes) })
+    }
+
+    fn known_direction(&mut self) -> Option<&mut KnownDirection> {
+        let direction = self.values.direction?;
+        Some(self.story.sources.get_mut(&self.values.source)?.direction(direction))
+    }
+
+    fn spawn(&mut self) {
+        let cause = match self.running() {
+            Some(_) => self.in_poll(),
+            None => START,
+        };
+        let Values { task: number, waker, .. } = self.values;
+        let name = std::mem::take(&mut self.values.name);
+        let place = std::mem::take(&mut self.values.place);
+        let task = Arc::new(Task { number, name, place });
+        let event = self.event_of(Actor::Executor, Kind::Spawn, vec![cause]);
+        let spawned = self.push_event(Event { task: Some(task.clone()), ..event });
+        let known = KnownTask { task, left_waker: spawned, queued: None, polls: 0, written: 0 };
+        self.story.tasks.insert(number, known);
+        self.story.owners.insert(waker, number);
+    }
+
+    fn register(&mut self) {
+        let cause = self.in_poll();
+        let kind = kind_of(&self.values.kind);
+        let peer = self.thread().peer.take().unwrap_or_default();
+        self.add_source(kind, peer, 0);
+        let number = self.push_source(Actor::Reactor, Kind::Register, vec![cause]);
+        if let Some(known) = self.story.sources.get_mut(&self.values.source) {
+            known.registered = number;
+        }
+    }
+
+    fn add_source(&mut self, kind: String, peer: String, submitted: u64) {
+        let token = self.values.source;
+        let source = Arc::new(Source { token, since: self.tape.next_number(), kind, peer });
+        let (read, write) = (KnownDirection::default(), KnownDirection::default());
+        let known =
+            KnownSource { source, registered: submitted, fresh: true, submitted, read, write };
+        self.story.sources.insert(token, known);
+    }
+
+    fn deregister(&mut self) {
+        let cause = self.thread().last;
+        self.push_source(Actor::Reactor, Kind::Deregister, vec![cause]);
+        self.story.sources.remove(&self.values.source);
+    }
+
+    fn poll(&mut self) {
+        let number = self.values.task;
+        let Some(known) = self.story.tasks.get_mut(&number) else { return };
+        known.polls += 1;
+        let (nth, task) = (known.polls, known.task.clone());
+        let causes = known.queued.take().into_iter().collect();
+        let event = self.event_of(Actor::Executor, Kind::Poll { nth }, causes);
+        let polled = self.push_event(Event { task: Some(task), ..event });
+        let poll = Poll { task: number, number: polled, act: None, arranged: None };
+        let thread = self.thread();
+        thread.poll = Some(poll);
+        thread.wake = None;
+    }
+
+    fn attempt(&mut self, outcome: Outcome, causes: Vec<u64>) -> u64 {
+        let operation = self.story.operation(&std::mem::take(&mut self.values.operation));
+        self.push_source(Actor::Task, Kind::Try { operation, outcome }, causes)
+    }
+
+    fn would_block(&mut self) {
+        let cause = self.poll_itself();
+        let number = self.attempt(Outcome::WouldBlock, vec![cause]);
+        if let Some(direction) = self.known_direction() {
+            direction.cleared = Some(number);
+            direction.event = None;
+        }
+    }
+
+    fn tried(&mut self) {
+        let event = self.known_direction().and_then(|direction| direction.event.take());
+        let cause = event.unwrap_or_else(|| self.in_poll());
+        let outcome = self.values.error.take().map_or(Outcome::Works, Outcome::Fails);
+        let number = self.attempt(outcome, vec![cause]);
+        if let Some(poll) = &mut self.thread().poll {
+            poll.act = Some(number);
+        }
+    }
+
+    /// The try that this record tells more of.
+    fn last_try(&mut self) -> Option<&mut Event> {
+        let last = self.thread().last;
+        self.tape.get_mut(last).filter(|event| matches!(event.kind, Kind::Try { .. }))
+    }
+
+    fn amend(&mut self, came: Outcome) {
+        if let Some(Event { kind: Kind::Try { outcome, .. }, .. }) = self.last_try() {
+            *outcome = came;
+        }
+    }
+
+    fn moved(&mut self) {
+        let Values { bytes, length, direction, .. } = self.values;
+        if direction == Some(Direction::Write) {
+            let task = self.running().map(|poll| poll.task);
+            if let Some(known) = task.and_then(|task| self.story.tasks.get_mut(&task)) {
+                known.written += bytes;
+            }
+        }
+        let end = bytes == 0 && length > 0 && direction == Some(Direction::Read);
+        self.amend(if end { Outcome::EndOfFile } else { Outcome::Bytes(bytes) });
+    }
+
+    /// The line of this record is the one to be seen: it says why no second call follows.
+    fn short(&mut self) {
+        let (file, line) = (self.moment.file, self.moment.line);
+        let Some(event) = self.last_try() else { return };
+        (event.file, event.line) = (file, line);
+        let number = event.number;
+        if let Kind::Try { outcome, .. } = &mut event.kind
+            && let Outcome::Bytes(bytes) = *outcome
+        {
+            *outcome = Outcome::Short(bytes);
+        }
+        if let Some(direction) = self.known_direction() {
+            direction.cleared = Some(number);
+        }
+    }
+
+    fn accepted(&mut self) {
+        let peer = std::mem::take(&mut self.values.peer);
+        self.thread().peer = Some(peer.clone());
+        self.amend(Outcome::Accepted(peer));
+    }
+
+    fn store(&mut self) {
+        let waker = self.values.waker;
+        let known = self.known_direction();
+        let beside = known.as_ref().and_then(|known| known.waiters.first()).map(|kept| kept.waker);
+        let cleared = known.and_then(|known| known.cleared);
+        let cause = cleared.unwrap_or_else(|| self.poll_itself());
+        let beside = beside.and_then(|waker| self.story.owner(waker));
+        let kept = self.push_source(Actor::Reactor, Kind::Store { beside }, vec![cause]);
+        if let Some(direction) = self.known_direction() {
+            direction.waiters.push(Kept { waker, by: kept });
+        }
+        self.arrange(kept);
+    }
+
+    fn arrange(&mut self, number: u64) {
+        if let Some(poll) = &mut self.thread().poll {
+            poll.arranged = Some(number);
+        }
+    }
+
+    fn pending(&mut self) {
+        let cause = self.running().and_then(|poll| poll.arranged);
+        let cause = cause.unwrap_or_else(|| self.poll_itself());
+        let number = self.push_running(Actor::Task, Kind::Pending, vec![cause]);
+        if let Some(known) = self.story.tasks.get_mut(&self.values.task) {
+            known.left_waker = number;
+        }
+        self.thread().poll = None;
+    }
+
+    fn wait(&mut self) {
+        let cause = self.thread().last;
+        let look = self.values.timeout.is_some_and(|timeout| timeout.is_zero());
+        let limit = self.values.timeout;
+        let kind = if look { Kind::Look } else { Kind::Sleep { limit, slept: None } };
+        let number = self.push(Actor::Kernel, kind, vec![cause]);
+        let at = self.moment.at;
+        let thread = self.thread();
+        thread.wait = Some((number, at));
+        thread.waits = !look;
+        thread.wake = None;
+        self.story.taken.clear();
+    }
+
+    fn event(&mut self) {
+        let Values { readable, writable, read_closed, write_closed, in_error: error, .. } =
+            self.values;
+        let readiness = Readiness { readable, writable, read_closed, write_closed, error };
+        let Some(source) = self.source() else { return };
+        let outside = self.story.explanation(&source);
+        let wait = self.thread().wait.map(|(number, _)| number);
+        let mut taken = Vec::new();
+        let number = self.tape.next_number();
+        let mut registered = None;
+        let mut news = readiness;
+        if let Some(known) = self.story.sources.get_mut(&self.values.source) {
+            news = readiness.news(known.read.cleared.is_none(), known.write.cleared.is_none());
+            registered = std::mem::take(&mut known.fresh).then_some(known.registered);
+            for direction in [Direction::Read, Direction::Write] {
+                if readiness.concerns(direction) {
+                    let direction = known.direction(direction);
+                    // What was ready before is tried for reasons of the task's own.
+                    direction.event = direction.cleared.take().map(|_| number);
+                    taken.append(&mut direction.waiters);
+                }
+            }
+        }
+        let takes = taken.iter().filter_map(|kept| self.story.owner(kept.waker)).collect();
+        // A socket that was just registered is reported for what it can do, at once.
+        if outside.is_none() && registered.is_some() {
+            self.did_not_sleep();
+        }
+        let causes = outside.or(registered).into_iter().chain(wait).collect();
+        let kind = Kind::Event { readiness, news, takes };
+        let event = self.event_of(Actor::Kernel, kind, causes);
+        self.push_event(Event { source: Some(source), ..event });
+        self.take(number, taken);
+    }
+
+    /// The kernel had something to say at once: the wait was none.
+    fn did_not_sleep(&mut self) {
+        let wait = self.thread().wait;
+        let waited = wait.and_then(|(number, _)| self.tape.get_mut(number));
+        if let Some(Event { kind: Kind::Sleep { slept, .. }, .. }) = waited {
+            *slept = None;
+        }
+    }
+
+    fn take(&mut self, by: u64, kept: Vec<Kept>) {
+        let taken = kept.into_iter().map(|kept| Taken { waker: kept.waker, by, kept: kept.by });
+        self.story.taken.extend(taken);
+    }
+
+    fn wake(&mut self) {
+        let waker = self.values.waker;
+        let task = self.story.owner(waker).and_then(|number| self.story.task(number));
+        let place = self.story.taken.iter().position(|taken| taken.waker == waker);
+        let causes = match place.map(|place| self.story.taken.remove(place)) {
+            Some(taken) => vec![taken.by, taken.kept],
+            None => self.causes_of_an_unexplained_wake(waker, task.as_deref()),
+        };
+        let event = self.event_of(Actor::Reactor, Kind::Wake, causes);
+        let number = self.push_event(Event { task, ..event });
+        self.thread().wake = Some(number);
+    }
+
+    /// Not for an event: a source woke all its waiters to see who is still there, or a descriptor
+    /// became free.
+    fn causes_of_an_unexplained_wake(&mut self, waker: usize, task: Option<&Task>) -> Vec<u64> {
+        let last = self.thread().last;
+        let mut kept = None;
+        for source in self.story.sources.values_mut() {
+            for direction in [&mut source.read, &mut source.write] {
+                let place = direction.waiters.iter().position(|kept| kept.waker == waker);
+                kept = kept.or(place.map(|place| direction.waiters.remove(place).by));
+            }
+        }
+        let left = task.and_then(|task| self.story.tasks.get(&task.number));
+        let kept = kept.or(left.map(|known| known.left_waker));
+        std::iter::once(last).chain(kept).collect()
+    }
+
+    fn queue(&mut self) {
+        let number = self.values.task;
+        let Some(known) = self.story.tasks.get(&number) else { return };
+        let (task, left_waker, first) = (known.task.clone(), known.left_waker, known.polls == 0);
+        let own = self.story.threads.get_mut(&self.moment.id);
+        let inbox = own.is_none();
+        let wake = own.and_then(|thread| thread.wake.take());
+        let (by, causes) = match wake {
+            Some(wake) => (By::Reactor, vec![wake]),
+            None if first => (By::Spawn, vec![left_waker]),
+            None if inbox => (By::Thread, vec![left_waker]),
+            None => (By::Task, vec![self.thread().last, left_waker]),
+        };
+        let actor = if by == By::Thread { Actor::Outside } else { Actor::Queue };
+        let event = self.event_of(actor, Kind::Queue { by }, causes);
+        let queued = self.push_event(Event { task: Some(task), ..event });
+        if by == By::Thread {
+            self.story.notifiers.push(queued);
+        }
+        if let Some(known) = self.story.tasks.get_mut(&number) {
+            known.queued = Some(queued);
+        }
+    }
+
+    fn queued_already(&mut self) {
+        let task = self.story.task(self.values.task);
+        let own = self.story.threads.get_mut(&self.moment.id);
+        let actor = if own.is_some() { Actor::Queue } else { Actor::Outside };
+        let cause = own.and_then(|thread| thread.wake.take().or(Some(thread.last)));
+        let event = self.event_of(actor, Kind::QueuedAlready, cause.into_iter().collect());
+        self.push_event(Event { task, ..event });
+    }
+
+    fn notified(&mut self) {
+        let wait = self.thread().wait.map(|(number, _)| number);
+        let causes = std::mem::take(&mut self.story.notifiers).into_iter().chain(wait).collect();
+        let number = self.push(Actor::Kernel, Kind::Notified, causes);
+        self.thread().notified = Some(number);
+    }
+
+    fn timer_set(&mut self) {
+        let cause = self.poll_itself();
+        let kind = Kind::TimerSet { after: self.values.after };
+        let number = self.push_running(Actor::Reactor, kind, vec![cause]);
+        self.story.timers.push(Kept { waker: self.values.waker, by: number });
+        self.arrange(number);
+    }
+
+    fn take_timer(&mut self) -> Option<Kept> {
+        let waker = self.values.waker;
+        let place = self.story.timers.iter().position(|kept| kept.waker == waker)?;
+        Some(self.story.timers.remove(place))
+    }
+
+    fn timer_fired(&mut self) {
+        let waker = self.values.waker;
+        let kept = self.take_timer();
+        let wait = self.thread().wait.map(|(number, _)| number);
+        let causes = kept.iter().map(|kept| kept.by).chain(wait).collect();
+        let task = self.story.owner(waker).and_then(|number| self.story.task(number));
+        let event = self.event_of(Actor::Reactor, Kind::TimerFired, causes);
+        let number = self.push_event(Event { task, ..event });
+        self.take(number, kept.into_iter().collect());
+    }
+
+    fn timer_dropped(&mut self) {
+        let cause = self.in_poll();
+        self.take_timer();
+        let task = self.story.owner(self.values.waker);
+        let task = task.and_then(|number| self.story.task(number));
+        let event = self.event_of(Actor::Reactor, Kind::TimerDropped, vec![cause]);
+        self.push_event(Event { task, ..event });
+    }
+
+    fn job_submitted(&mut self) {
+        let cause = self.poll_itself();
+        let number = self.tape.next_number();
+        // The job may have begun, and even ended, on its thread before this record.
+        self.add_source("job".to_owned(), String::new(), number);
+        self.push_source(Actor::Reactor, Kind::JobSubmitted, vec![cause]);
+    }
+
+    fn job_done(&mut self) {
+        let source = self.source().filter(|source| source.kind == "job");
+        let cause = self.story.sources.get(&self.values.source).map(|known| known.submitted);
+        let causes = source.as_ref().and(cause).into_iter().collect();
+        let event = self.event_of(Actor::Outside, Kind::JobDone, causes);
+        let number = self.push_event(Event { source, ..event });
+        self.story.notifiers.push(number);
+    }
+
+    fn job_finished(&mut self) {
+        let notified = self.thread().notified.unwrap_or(START);
+        let number = self.push_source(Actor::Reactor, Kind::JobFinished, vec![notified]);
+        let Some(known) = self.story.sources.get_mut(&self.values.source) else { return };
+        known.read.event = Some(number);
+        let kept = std::mem::take(&mut known.read.waiters);
+        self.take(number, kept);
+    }
+
+    fn budget_spent(&mut self) {
+        let cause = self.in_poll();
+        let number = self.push_running(Actor::Task, Kind::BudgetSpent, vec![cause]);
+        self.arrange(number);
+    }
+
+    fn end(&mut self, kind: impl FnOnce(u64) -> Kind) {
+        let number = self.values.task;
+        let cause = self.thread().last;
+        let known = self.story.tasks.remove(&number);
+        let written = known.as_ref().map_or(0, |known| known.written);
+        let task = known.map(|known| known.task);
+        let event = self.event_of(Actor::Task, kind(written), vec![cause]);
+        self.push_event(Event { task, ..event });
+        let thread = self.thread();
+        if thread.poll.is_some_and(|poll| poll.task == number) {
+            thread.poll = None;
+        }
+    }
+
+    fn lost(&mut self) {
+        let task = self.story.task(self.values.task);
+        let left = self.story.tasks.get(&self.values.task).map(|known| known.left_waker);
+        let event = self.event_of(Actor::Executor, Kind::Lost, left.into_iter().collect());
+        self.push_event(Event { task, ..event });
+    }
+}

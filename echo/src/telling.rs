@@ -1,0 +1,137 @@
+//! What the server tells of itself: the log, and the recordings that are made of it.
+
+use std::env;
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+
+use log::Log;
+use recorder::{Format, HEAD, Ladder, Options, Page, Recorder, Recording, Run, SlowPolls, sum};
+
+use crate::arguments::{Arguments, Explain};
+use crate::output::{Lines, complain};
+
+/// The titles of recordings.
+pub(crate) const DEMO: &str = "echod --demo";
+pub(crate) const SERVER: &str = "echod";
+
+/// Steps of a demo, of which there are some fifty; none is dropped.
+const DEMO_EVENTS: usize = 10_000;
+
+/// The task that accepts connections, and those that serve them, by their names.
+pub(crate) const ACCEPTS: &str = "accept";
+pub(crate) const SERVES: &str = "echo";
+
+/// Starts the log, as `RUST_LOG` says, or else the flags; and the recorder, if anything needs it.
+pub(crate) fn start(arguments: &Arguments) -> Result<Option<&'static Recorder>, String> {
+    let logger = logger(arguments)?;
+    let level = logger.filter();
+    let options = Options {
+        events: match &arguments.trace {
+            _ if arguments.demo => DEMO_EVENTS,
+            Some(_) => arguments.trace_events,
+            None => 0,
+        },
+        slow_polls: arguments.warn_blocking.map(SlowPolls::new),
+        explain: arguments.explain.map(|which| {
+            let every = which == Explain::All;
+            let out = Box::new(Lines(io::stdout()));
+            recorder::Explain::new(out, ACCEPTS, SERVES, every, is_colourful())
+        }),
+    };
+    let logger: Box<dyn Log> = Box::new(logger);
+    let started = if options.is_idle() {
+        log::set_max_level(level);
+        log::set_boxed_logger(logger).map(|()| None)
+    } else {
+        Recorder::install(logger, level, options).map(Some)
+    };
+    started.map_err(|error| format!("cannot start the log: {error}"))
+}
+
+fn logger(arguments: &Arguments) -> Result<env_logger::Logger, String> {
+    let mut builder = env_logger::Builder::new();
+    builder.target(env_logger::Target::Pipe(Box::new(Lines(io::stderr()))));
+    match env::var("RUST_LOG") {
+        Ok(filters) => {
+            let parsed = env_filter::Builder::new().try_parse(&filters).map(drop);
+            parsed.map_err(|error| format!("RUST_LOG={filters}: {error}"))?;
+            builder.parse_filters(&filters);
+        }
+        Err(_) => {
+            builder.filter_level(arguments.log);
+        }
+    }
+    Ok(builder.build())
+}
+
+/// Whether standard output shows colours, and its reader wants them: <https://no-color.org>.
+fn is_colourful() -> bool {
+    let unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+    io::stdout().is_terminal() && !unwanted && !dumb
+}
+
+/// Prints the demo.
+pub(crate) fn print_ladder(recording: &Recording, all: bool) -> io::Result<()> {
+    let mut ladder = Ladder::new(all, is_colourful());
+    let mut text = format!("One server thread, one client, one byte: a real run.\n\n{HEAD}\n");
+    text += &ladder.lines(&recording.events);
+    text += &format!("\n{}\n", sum(&recording.counts()));
+    text += "Step through it:  cargo run -q -- --demo --trace run.html   (open run.html)\n";
+    text += "Is it true?       strace -qq -e %net,epoll_wait target/debug/echod --demo\n";
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// Makes the file now: better to fail before the run than after it.
+pub(crate) fn create(path: &Path) -> Result<File, String> {
+    File::create(path).map_err(|error| unwritable(path, &error))
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> String {
+    format!("cannot write {}: {error}: choose a file in a folder of yours", path.display())
+}
+
+/// The run with the words around it.
+fn run(recording: &Recording, title: &str) -> Run {
+    let claim = match title {
+        DEMO => "A real run of the echo server, recorded: one connection, one byte.",
+        _ => "A real run of echod, recorded.",
+    };
+    let mut run = Run::new(claim, recording);
+    let again = [
+        ("forget-waker", "a future forgets to leave its waker"),
+        ("read-once", "one read for each event, although the buffer came back full"),
+        ("await-connection", "the connection is awaited, not spawned"),
+    ];
+    let command = |name| format!("cargo run -q --example fault -- {name} --trace run.html");
+    run.again = again.map(|(name, says)| (command(name), says.to_owned())).into();
+    run
+}
+
+/// Writes a recording, and tells what the file lacks.
+pub(crate) fn save(
+    recording: &Recording,
+    mut file: File,
+    path: &Path,
+    format: Format,
+    title: &str,
+) -> Result<(), String> {
+    let text = match format {
+        Format::Html => Page::new(title, run(recording, title)).html(),
+        Format::Chrome => String::new(),
+        Format::Lines => recorder::lines(recording),
+    };
+    file.write_all(text.as_bytes()).map_err(|error| unwritable(path, &error))?;
+    let mut told = format!("wrote {}: {} steps", path.display(), recording.steps());
+    if recording.dropped > 0 {
+        told += &format!(
+            "; {} earlier ones were dropped, --trace-events keeps more",
+            recording.dropped
+        );
+    }
+    complain(&told);
+    Ok(())
+}
