@@ -97,7 +97,10 @@ pub enum Kind {
     /// The recording begins.
     Start,
     /// A task was spawned.
-    Spawn,
+    Spawn {
+        /// By the task that ran then.
+        by: Option<u64>,
+    },
     /// The kernel watches a new source.
     Register,
     /// It no longer does.
@@ -244,6 +247,14 @@ impl Readiness {
 }
 
 impl Readiness {
+    /// Whether it is the last news of this direction.
+    pub(crate) fn ends(self, direction: Direction) -> bool {
+        match direction {
+            Direction::Read => self.read_closed || self.error,
+            Direction::Write => self.write_closed || self.error,
+        }
+    }
+
     /// Without what concerns only directions that were ready before.
     pub(crate) fn news(self, read_was_ready: bool, write_was_ready: bool) -> Readiness {
         let mut news = self;
@@ -276,7 +287,7 @@ impl Event {
     pub fn kind_name(&self) -> &'static str {
         match &self.kind {
             Kind::Start => "start",
-            Kind::Spawn => "spawn",
+            Kind::Spawn { .. } => "spawn",
             Kind::Register => "register",
             Kind::Deregister => "deregister",
             Kind::Poll { .. } => "poll",

@@ -66,8 +66,8 @@ impl Explain {
         for event in events {
             let Some(task) = &event.task else { continue };
             match event.kind {
-                Kind::Spawn if task.name == self.accepts => self.follow.add(task.number),
-                Kind::Spawn
+                Kind::Spawn { .. } if task.name == self.accepts => self.follow.add(task.number),
+                Kind::Spawn { .. }
                     if task.name == self.serves && (self.every || self.followed.is_empty()) =>
                 {
                     self.follow.add(task.number);

@@ -75,7 +75,7 @@ impl Ladder {
         let kind = |at: usize| events.get(at).map(|event| &event.kind);
         let about = |at: usize| events.get(at).and_then(Event::task_number);
         match &event.kind {
-            Kind::Register if matches!(kind(1), Some(Kind::Spawn)) => {
+            Kind::Register if matches!(kind(1), Some(Kind::Spawn { .. })) => {
                 let what = format!(
                     "register it: {}; spawn {}",
                     source(event.source.as_deref()),
@@ -84,7 +84,7 @@ impl Ladder {
                 let steps = if is_spawn_queue(kind(2)) { 3 } else { 2 };
                 Some((("task".to_owned() + &number(event), what), steps))
             }
-            Kind::Spawn if is_spawn_queue(kind(1)) => {
+            Kind::Spawn { .. } if is_spawn_queue(kind(1)) => {
                 let polled = matches!(kind(2), Some(Kind::Poll { nth: 1 })) && about(2) == about(0);
                 let then = if polled { "; poll it, 1st time" } else { "" };
                 let what = format!("spawn {}{then}", named(event));
@@ -158,7 +158,7 @@ impl Ladder {
         let by = |who: &str, what: String| (who.to_owned(), what);
         match &event.kind {
             Kind::Start => by("", String::new()),
-            Kind::Spawn => by("executor", format!("spawn {}", named(event))),
+            Kind::Spawn { .. } => by("executor", format!("spawn {}", named(event))),
             Kind::Register => by("reactor", format!("register it: {from}")),
             Kind::Deregister => by("reactor", format!("deregister {from}, then close it")),
             Kind::Poll { nth } => by("executor", format!("poll {task}, {}", ordinal(*nth))),

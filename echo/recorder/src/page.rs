@@ -160,6 +160,7 @@ impl Run {
 
     fn data(&self, title: &str) -> Value {
         let counts = self.recording.counts();
+        let steps_data = self.step_data();
         let tasks = self.tasks();
         let follow = self.follow(&tasks);
         let steps = self.steps().count();
@@ -185,13 +186,25 @@ impl Run {
             "follow": follow,
             "lanes": self.lanes(&tasks, &follow),
             "chapters": self.chapters(),
-            "state": self.recording.before.cells(),
-            "steps": self.step_data(),
+            "state": self.used_cells(&steps_data),
+            "steps": steps_data,
             "last": {
                 "counts": sum(&counts), "again": again, "read": "reactor/src/source.rs",
             },
             "ladder": self.ladder(),
         })
+    }
+
+    /// The cells before the first step; without those that this run never uses.
+    fn used_cells(&self, steps: &[Value]) -> Map<String, Value> {
+        let mut cells = self.recording.before.cells();
+        for cell in ["inbox", "timers"] {
+            let empty = |value: Option<&Value>| value.is_none_or(|value| *value == json!([]));
+            if empty(cells.get(cell)) && steps.iter().all(|step| empty(step["changes"].get(cell))) {
+                cells.remove(cell);
+            }
+        }
+        cells
     }
 
     /// All tasks that have steps, and the step at which each was spawned.
@@ -240,7 +253,7 @@ impl Run {
             _ => None,
         });
         let spawned = self.steps().find(|event| {
-            event.kind == Kind::Spawn
+            matches!(event.kind, Kind::Spawn { .. })
                 && event.task_number().is_some_and(|task| Some(task) != accepted)
         });
         let spawned = spawned.and_then(Event::task_number);
@@ -365,7 +378,7 @@ impl Run {
                 "slept": slept,
                 "file": event.file,
                 "record": event.line,
-                "act": act.map(|act| [act.first, act.last]),
+                "act": act.map_or([0, 0], |act| [act.first, act.last]),
                 "changes": changes,
             })
         });

@@ -27,6 +27,7 @@ enum Thread {
     Task(u64),
     Turn,
     Asleep,
+    Waits,
 }
 
 #[derive(Clone)]
@@ -88,20 +89,21 @@ impl State {
     pub(crate) fn apply(&mut self, event: &Event) {
         let task = event.task_number();
         match &event.kind {
-            Kind::Spawn => self.spawn(event),
+            Kind::Spawn { .. } => self.spawn(event),
             Kind::Register | Kind::JobSubmitted => self.add_source(event),
             Kind::Deregister => self.end_source(event),
             Kind::Poll { nth } => self.poll(task, *nth),
             Kind::Try { outcome, .. } => self.attempt(event, outcome),
             Kind::Store { .. } => self.store(event, task),
             Kind::Pending => self.pending(task),
-            Kind::Sleep { .. } => self.thread = Thread::Asleep,
+            Kind::Sleep { slept: Some(_), .. } => self.thread = Thread::Asleep,
+            Kind::Sleep { .. } => self.thread = Thread::Waits,
             Kind::Look | Kind::Notified => self.thread = Thread::Turn,
             Kind::Event { readiness, takes, .. } => {
                 self.thread = Thread::Turn;
                 for direction in [Direction::Read, Direction::Write] {
                     if readiness.concerns(direction) {
-                        self.make_ready(event, direction, readiness.read_closed || readiness.error);
+                        self.make_ready(event, direction, readiness.ends(direction));
                     }
                 }
                 self.use_wakers(takes);
@@ -293,6 +295,7 @@ impl State {
             Thread::Task(number) => format!("runs task {number}"),
             Thread::Turn => "in Reactor::turn".to_owned(),
             Thread::Asleep => "asleep in epoll_wait".to_owned(),
+            Thread::Waits => "in epoll_wait".to_owned(),
         };
         cells.insert("thread".to_owned(), thread.into());
         cells.insert("queue".to_owned(), json!(self.queue));

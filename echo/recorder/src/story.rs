@@ -185,7 +185,9 @@ impl Story {
         tape: &mut Tape,
     ) {
         let mut telling = Telling { story: self, moment, tape, values: Values::default() };
-        let number = telling.push(Actor::Outside, Kind::Outside { act }, vec![]);
+        let event = telling.event_of(Actor::Outside, Kind::Outside { act }, vec![]);
+        // Its code is not ours to show.
+        let number = telling.push_event(Event { file: "", line: 0, ..event });
         self.acts.push(Act { number, peer });
     }
 
@@ -347,7 +349,8 @@ impl Telling<'_> {
         let name = std::mem::take(&mut self.values.name);
         let place = std::mem::take(&mut self.values.place);
         let task = Arc::new(Task { number, name, place });
-        let event = self.event_of(Actor::Executor, Kind::Spawn, vec![cause]);
+        let by = self.running().map(|poll| poll.task);
+        let event = self.event_of(Actor::Executor, Kind::Spawn { by }, vec![cause]);
         let spawned = self.push_event(Event { task: Some(task.clone()), ..event });
         let known = KnownTask { task, left_waker: spawned, queued: None, polls: 0, written: 0 };
         self.story.tasks.insert(number, known);

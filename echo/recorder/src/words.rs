@@ -1,6 +1,7 @@
 //! The sentence for each event: who did what, by the field's word for it, and what that means.
 
 use std::collections::{HashMap, HashSet};
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ pub(crate) struct Teller {
     told: HashSet<&'static str>,
     /// The operation at which each task stopped.
     stopped_at: HashMap<u64, Arc<str>>,
+    /// The thread sleeps, until the next thing that is told.
+    asleep: bool,
 }
 
 impl Teller {
@@ -22,7 +25,7 @@ impl Teller {
         let task = task(event.task.as_deref());
         match &event.kind {
             Kind::Start => "The recording begins.".to_owned(),
-            Kind::Spawn => spawn(event, first),
+            Kind::Spawn { by } => spawn(event, *by, first),
             Kind::Register => register(event, first),
             Kind::Deregister => deregister(event, first),
             Kind::Poll { nth: 1 } => format!(
@@ -39,7 +42,10 @@ impl Teller {
             }
             Kind::Store { beside } => self.store(event, &task, *beside, first),
             Kind::Pending => pending(event, &task, first),
-            Kind::Sleep { limit, slept } => sleep(*limit, *slept),
+            Kind::Sleep { limit, slept } => {
+                self.asleep = slept.is_some();
+                sleep(*limit, *slept)
+            }
             Kind::Look => {
                 "Work is queued, so the reactor only **looks** for events; the thread does not sleep."
                     .to_owned()
@@ -49,7 +55,10 @@ impl Teller {
             }
             Kind::Event { news, takes, .. } => {
                 let source = source(event.source.as_deref());
-                let said = format!("The kernel reports that {source} is **{news}**.");
+                let said = match mem::take(&mut self.asleep) {
+                    true => format!("The kernel ends the sleep: {source} is **{news}**."),
+                    false => format!("The kernel reports that {source} is **{news}**."),
+                };
                 match takes.is_empty() {
                     true => format!("{said} Nobody waits for that, so nobody is woken."),
                     false => format!("{said} The reactor notes it and takes out the waker that waited."),
@@ -134,12 +143,15 @@ impl Teller {
     }
 }
 
-fn spawn(event: &Event, first: bool) -> String {
+fn spawn(event: &Event, by: Option<u64>, first: bool) -> String {
     let Some(Task { number, name, .. }) = event.task.as_deref() else { return String::new() };
     let name = if name.is_empty() { String::new() } else { format!(", \"{name}\"") };
     let then =
         if first { " A new task starts in the run queue: nothing of it has run yet." } else { "" };
-    format!("A new task: **spawn** makes task {number}{name}.{then}")
+    match by {
+        Some(by) => format!("Task {by} spawns **task {number}**{name}.{then}"),
+        None => format!("**Task {number}**{name} is spawned.{then}"),
+    }
 }
 
 fn register(event: &Event, first: bool) -> String {
@@ -265,7 +277,7 @@ pub(crate) fn short(event: &Event) -> String {
     let source = source(event.source.as_deref());
     match &event.kind {
         Kind::Start => "start".to_owned(),
-        Kind::Spawn => format!("spawn {task}"),
+        Kind::Spawn { .. } => format!("spawn {task}"),
         Kind::Register => format!("register {source}"),
         Kind::Deregister => format!("{source} closed"),
         Kind::Poll { .. } => format!("poll {task}"),
