@@ -1,0 +1,100 @@
+//! A call that blocks the thread, in a task.
+//!
+//! All tasks share one thread. One that calls a blocking function, here a read from an ordinary
+//! socket of std, stops them all: nobody is polled, no event is fetched, no timer fires.
+
+use std::cell::Cell;
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::rc::Rc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use executor::{block_on, spawn_blocking, spawn_named, yield_now};
+use reactor::time::interval;
+
+use crate::sockets::{LOOPBACK, connect};
+use crate::{Fault, Symptom, Version};
+
+pub(crate) const FAULT: Fault = Fault {
+    name: "block",
+    sentence: "a call in one task blocks the thread, and all the others",
+    next: "`fn unblock` in reactor/src/pool/mod.rs",
+    run,
+    file: file!(),
+    text: include_str!("block.rs"),
+};
+
+/// How long the peer takes for its answer.
+const SLOW: Duration = Duration::from_millis(300);
+
+/// Of the ticks.
+const PERIOD: Duration = Duration::from_millis(10);
+
+fn run(version: Version) -> io::Result<Symptom> {
+    let listener = TcpListener::bind(LOOPBACK)?;
+    let stream = connect(listener.local_addr()?)?;
+    let (mut answer, _) = listener.accept()?;
+    let peer = thread::spawn(move || {
+        thread::sleep(SLOW);
+        answer.write_all(b"x")
+    });
+    let symptom = block_on(ask_while_another_ticks(stream, version));
+    peer.join().expect("the peer does not panic")?;
+    symptom
+}
+
+async fn ask_while_another_ticks(stream: TcpStream, version: Version) -> io::Result<Symptom> {
+    let ticks = Rc::new(Ticks::new());
+    drop(spawn_named("ticker", tick(ticks.clone())));
+    // When this returns, the ticker has been polled, and has set its timer.
+    yield_now().await;
+    let ask = move || ask(&stream);
+    match version {
+        // Right: a thread of the pool blocks, and this one goes on.
+        Version::Right => spawn_blocking(ask).await.map_err(io::Error::other)?,
+        // Wrong: this thread blocks, which is everybody's.
+        Version::Wrong => ask(),
+    }?;
+    let call = SLOW.as_millis();
+    let (count, gap) = (ticks.count.get(), ticks.longest_gap().as_millis());
+    Ok(Symptom(format!("{count} ticks during a call of {call} ms; longest gap {gap} ms")))
+}
+
+/// Blocks until the peer has answered.
+fn ask(mut stream: &TcpStream) -> io::Result<()> {
+    stream.read_exact(&mut [0])
+}
+
+async fn tick(ticks: Rc<Ticks>) {
+    let mut interval = interval(PERIOD);
+    loop {
+        interval.tick().await;
+        ticks.add();
+    }
+}
+
+/// The ticks so far, and the longest time between two of them.
+struct Ticks {
+    count: Cell<u32>,
+    last: Cell<Instant>,
+    longest: Cell<Duration>,
+}
+
+impl Ticks {
+    fn new() -> Ticks {
+        let (count, longest) = (Cell::default(), Cell::default());
+        Ticks { count, last: Cell::new(Instant::now()), longest }
+    }
+
+    fn add(&self) {
+        self.longest.set(self.longest_gap());
+        self.last.set(Instant::now());
+        self.count.set(self.count.get() + 1);
+    }
+
+    /// With the one that has not ended.
+    fn longest_gap(&self) -> Duration {
+        self.longest.get().max(self.last.get().elapsed())
+    }
+}

@@ -1,0 +1,94 @@
+//! A future that returns `Pending`, and nobody has its waker.
+//!
+//! `Pending` is a promise: somebody holds my waker, and will call it when it is worth polling me
+//! again. Here somebody is the source of the socket. If the future does not leave its waker there,
+//! the byte arrives, the kernel reports it, and there is nobody to wake.
+//!
+//! The executor notices, and exactly: after the poll no waker of the task is left anywhere.
+
+use std::future::Future;
+use std::io::{self, ErrorKind, Read as _};
+use std::net::TcpListener;
+use std::pin::Pin;
+use std::sync::mpsc::{Sender, channel};
+use std::task::{Context, Poll};
+use std::thread;
+
+use executor::{block_on, spawn_named, yield_now};
+use mio::net::TcpStream;
+use reactor::Async;
+use reactor::time::timeout;
+
+use crate::sockets::{LOOPBACK, accept, came_back, connect, exchange, write_all};
+use crate::{DEADLINE, Fault, Symptom, Version};
+
+pub(crate) const FAULT: Fault = Fault {
+    name: "forget-waker",
+    sentence: "a future returns Pending, and nobody has its waker",
+    next: "`fn poll_io` in reactor/src/source.rs",
+    run,
+    file: file!(),
+    text: include_str!("forget_waker.rs"),
+};
+
+fn run(version: Version) -> io::Result<Symptom> {
+    let listener = TcpListener::bind(LOOPBACK)?;
+    let address = listener.local_addr()?;
+    let (server_waits, told) = channel();
+    let client = thread::spawn(move || {
+        let stream = connect(address)?;
+        io::Result::Ok(told.recv().map_or(0, |()| exchange(&stream, 1)))
+    });
+    // What goes wrong here, the client sees.
+    let _ = block_on(timeout(DEADLINE, serve(listener, server_waits, version)));
+    Ok(came_back(client.join().expect("the client does not panic")?, 1))
+}
+
+async fn serve(
+    listener: TcpListener,
+    server_waits: Sender<()>,
+    version: Version,
+) -> io::Result<()> {
+    let stream = accept(listener).await?;
+    let echo = spawn_named("echo", echo(stream, version));
+    // When this returns, the task has been polled, and has found nothing to read.
+    yield_now().await;
+    let _ = server_waits.send(());
+    echo.await.map_err(io::Error::other)?
+}
+
+async fn echo(stream: Async<TcpStream>, version: Version) -> io::Result<()> {
+    let mut buffer = [0; 16];
+    loop {
+        let bytes = Read { stream: &stream, buffer: &mut buffer, version }.await?;
+        if bytes == 0 {
+            return Ok(());
+        }
+        write_all(&stream, &buffer[..bytes]).await?;
+    }
+}
+
+/// A read that somebody wrote by hand, over a socket that does not block.
+struct Read<'a> {
+    stream: &'a Async<TcpStream>,
+    buffer: &'a mut [u8],
+    version: Version,
+}
+
+impl Future for Read<'_> {
+    type Output = io::Result<usize>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Read { stream, buffer, version } = self.get_mut();
+        match stream.get_ref().read(buffer) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            result => return Poll::Ready(result),
+        }
+        match version {
+            // Right: tries once more, and leaves the waker with the source.
+            Version::Right => stream.poll_read_with(cx, |mut io| io.read(buffer)),
+            // Wrong: the waker in `cx` is left nowhere.
+            Version::Wrong => Poll::Pending,
+        }
+    }
+}

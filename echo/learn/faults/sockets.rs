@@ -1,0 +1,68 @@
+//! What several of the faults share: the client, on a plain thread, and a server's bare socket.
+
+use std::io::{self, Read, Write};
+use std::net::{self, SocketAddr};
+use std::time::Duration;
+
+use mio::net::{TcpListener, TcpStream};
+use reactor::Async;
+
+use crate::Symptom;
+
+/// Any free port of this machine.
+pub(crate) const LOOPBACK: SocketAddr =
+    SocketAddr::new(net::IpAddr::V4(net::Ipv4Addr::LOCALHOST), 0);
+
+/// How long a client waits for an answer. Less than the server's deadline: so what it misses, it
+/// misses because of the fault.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(800);
+
+/// A client, with its patience.
+pub(crate) fn connect(address: SocketAddr) -> io::Result<net::TcpStream> {
+    let stream = net::TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// Sends so many bytes at once, and returns how many of them came back in time.
+pub(crate) fn exchange(mut stream: &net::TcpStream, bytes: usize) -> usize {
+    let mut buffer = vec![b'x'; bytes];
+    let mut back = 0;
+    if stream.write_all(&buffer).is_err() {
+        return back;
+    }
+    while back < bytes
+        && let Ok(more @ 1..) = stream.read(&mut buffer[back..])
+    {
+        back += more;
+    }
+    back
+}
+
+/// What a client tells of an exchange.
+pub(crate) fn came_back(back: usize, bytes: usize) -> Symptom {
+    let came_back = format!("{back} of {bytes} bytes came back");
+    match back < bytes {
+        true => Symptom(format!("{came_back} within {} ms", PATIENCE.as_millis())),
+        false => Symptom(came_back),
+    }
+}
+
+/// Accepts one connection, and leaves reading and writing to the caller: `reactor::net` would do
+/// them right.
+pub(crate) async fn accept(listener: net::TcpListener) -> io::Result<Async<TcpStream>> {
+    listener.set_nonblocking(true)?;
+    let listener = Async::new(TcpListener::from_std(listener))?;
+    let (stream, _) = listener.read_with(TcpListener::accept).await?;
+    Async::new(stream)
+}
+
+/// Writes all of the bytes.
+pub(crate) async fn write_all(stream: &Async<TcpStream>, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let written = stream.write_with(|mut stream| stream.write(bytes)).await?;
+        bytes = &bytes[written..];
+    }
+    Ok(())
+}
