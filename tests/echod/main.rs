@@ -5,6 +5,7 @@ mod arguments;
 mod bytes;
 mod calls;
 mod clients;
+mod faults;
 mod limits;
 mod memory;
 mod output;

@@ -10,7 +10,7 @@ use crate::server::{ECHOD, Server, connect, eventually};
 
 /// The program of an example, beside `echod`. `cargo test` builds it too, but not when it is asked
 /// for these tests alone; and what lies there then may be old.
-fn example(name: &str) -> PathBuf {
+pub(crate) fn example(name: &str) -> PathBuf {
     let folder = Path::new(ECHOD).parent().expect("a program is in a folder");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "-q", "-p", "echo", "--example", name]);

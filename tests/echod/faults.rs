@@ -1,0 +1,161 @@
+//! Six faults on a switch: the wrong version shows the symptom, and the right one does not.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use crate::server::{Ended, Server};
+use crate::three_echoes::example;
+
+const NAMES: [&str; 6] =
+    ["forget-waker", "read-once", "one-slot", "no-notify", "block", "await-connection"];
+
+fn fault(arguments: &[&str]) -> Ended {
+    static FAULT: LazyLock<PathBuf> = LazyLock::new(|| example("fault"));
+    let mut command = Command::new(&*FAULT);
+    command.args(arguments);
+    Server::spawn(command).wait()
+}
+
+fn read(path: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("echo/ is in the workspace");
+    fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// What one version told.
+struct Told {
+    symptom: String,
+    lost: bool,
+}
+
+impl Told {
+    /// Of what `fault NAME` printed. The line of code that it names must be where it says, and below
+    /// the mark of this version.
+    #[track_caller]
+    fn of(version: &str, stdout: &str) -> Told {
+        let parts: Vec<&str> = stdout.split("\n\n").collect();
+        let part = parts.iter().find(|part| part.starts_with(version));
+        let lines: Vec<&str> = part.expect("it tells of this version").lines().collect();
+        let [symptom, middle @ .., place, code] = &lines[..] else { panic!("{lines:?}") };
+
+        let (path, number) = place.trim().rsplit_once(':').expect("FILE:LINE");
+        let text = read(path);
+        let (before, line): (Vec<&str>, _) = {
+            let mut lines = text.lines().map(str::trim);
+            let number: usize = number.parse().expect("the number of a line");
+            (lines.by_ref().take(number - 1).collect(), lines.next())
+        };
+        assert_eq!(line, Some(code.trim()));
+        let comment = before.iter().rev().take_while(|line| line.starts_with("// "));
+        let mark = if version == "right" { "// Right: " } else { "// Wrong: " };
+        assert!(comment.into_iter().any(|line| line.starts_with(mark)), "{place}: no {mark}");
+
+        let lost = "       lost tasks, as the executor reports: 1";
+        assert!(middle.iter().all(|line| *line == lost) && middle.len() < 2, "{middle:?}");
+        Told { symptom: symptom[version.len()..].trim().to_owned(), lost: !middle.is_empty() }
+    }
+
+    /// The first number of the symptom.
+    fn number(&self) -> u32 {
+        let first = self.symptom.split(' ').find_map(|word| word.parse().ok());
+        first.unwrap_or_else(|| panic!("no number: {}", self.symptom))
+    }
+
+    #[track_caller]
+    fn assert_tells(&self, words: &str) {
+        assert!(self.symptom.contains(words), "{words}: {}", self.symptom);
+    }
+}
+
+/// Runs both versions, and checks the form of what is told.
+#[track_caller]
+fn right_and_wrong(name: &str) -> (Told, Told) {
+    let Ended { status, stdout, stderr } = fault(&[name]);
+    assert!(status.success() && stderr.is_empty(), "{status}: {stderr}");
+    assert!(stdout.is_ascii() && stdout.lines().all(|line| line.len() <= 80), "{stdout}");
+    assert!(stdout.lines().count() <= 12, "{stdout}");
+    assert!(stdout.starts_with(&format!("{name}: ")), "{stdout}");
+
+    let next = stdout.lines().find_map(|line| line.strip_prefix("read next: `"));
+    let (what, path) =
+        next.expect("what to read next").split_once("` in ").expect("`WHAT` in FILE");
+    assert!(read(path).contains(what), "{what} is not in {path}");
+    (Told::of("right", &stdout), Told::of("wrong", &stdout))
+}
+
+#[test]
+fn a_future_that_forgets_its_waker_never_gets_the_byte_and_is_reported_as_lost() {
+    let (right, wrong) = right_and_wrong("forget-waker");
+    assert_eq!((right.number(), right.lost), (1, false));
+    assert_eq!((wrong.number(), wrong.lost), (0, true));
+}
+
+#[test]
+fn who_reads_once_for_each_event_leaves_bytes_behind() {
+    let (right, wrong) = right_and_wrong("read-once");
+    assert_eq!(right.number(), 100);
+    assert!((1..100).contains(&wrong.number()), "{}", wrong.symptom);
+    assert!(!right.lost && !wrong.lost);
+}
+
+#[test]
+fn with_one_slot_for_reader_and_writer_the_first_to_wait_is_stranded() {
+    let (right, wrong) = right_and_wrong("one-slot");
+    assert_eq!((right.number(), right.lost), (1, false));
+    assert_eq!((wrong.number(), wrong.lost), (0, false));
+}
+
+#[test]
+fn without_a_notification_a_woken_task_waits_for_the_next_timer() {
+    let (right, wrong) = right_and_wrong("no-notify");
+    right.assert_tells("the wake ended the sleep");
+    wrong.assert_tells("a timer ended the sleep");
+}
+
+#[test]
+fn while_a_task_blocks_the_thread_another_one_does_not_tick() {
+    let (right, wrong) = right_and_wrong("block");
+    assert!(right.number() > 0, "{}", right.symptom);
+    assert_eq!(wrong.number(), 0);
+}
+
+#[test]
+fn a_server_that_awaits_a_connection_leaves_the_next_client_without_an_answer() {
+    let (right, wrong) = right_and_wrong("await-connection");
+    right.assert_tells("has its answer");
+    wrong.assert_tells("has no answer");
+}
+
+#[test]
+fn one_version_can_be_run_alone() {
+    for (version, other) in [("right", "wrong"), ("wrong", "right")] {
+        let Ended { status, stdout, .. } = fault(&["await-connection", version]);
+        assert!(status.success());
+        let told = Told::of(version, &stdout);
+        told.assert_tells(if version == "right" { "has its answer" } else { "has no answer" });
+        assert!(!stdout.contains(&format!("\n{other}")), "{stdout}");
+    }
+}
+
+#[test]
+fn without_a_name_the_six_faults_are_listed_as_the_readme_has_them() {
+    let Ended { status, stdout, .. } = fault(&[]);
+    assert!(status.success());
+    assert!(stdout.is_ascii() && stdout.lines().all(|line| line.len() <= 80), "{stdout}");
+    let list = stdout.split("\n\n").next().expect("the list comes first");
+    let names: Vec<&str> = list.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(names, NAMES);
+    let readme = read("echo/README.md");
+    let rows = readme.lines().filter_map(|line| line.strip_prefix("| [`")?.split('`').next());
+    assert_eq!(rows.collect::<Vec<_>>(), NAMES);
+}
+
+#[test]
+fn what_is_no_fault_is_refused_in_one_line() {
+    for arguments in [&["forget"][..], &["block", "half"], &["block", "right", "wrong"]] {
+        let Ended { status, stdout, stderr } = fault(arguments);
+        assert_eq!((status.code(), stdout.as_str()), (Some(2), ""), "{arguments:?}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+}
