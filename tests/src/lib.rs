@@ -1,6 +1,7 @@
 //! What the tests share: a deadline on all that can hang, sockets on the loopback, wakers that
-//! count, and the records that the runtime emits.
+//! count, the records that the runtime emits, and a browser.
 
+pub mod browser;
 pub mod child;
 pub mod not_send;
 pub mod records;
