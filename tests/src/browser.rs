@@ -331,7 +331,6 @@ impl Page<'_> {
     /// # Panics
     ///
     /// With the browser's error.
-    #[expect(clippy::needless_pass_by_value, reason = "so `json!` can be written in the call")]
     #[track_caller]
     pub fn call(&self, method: &str, params: Value) -> Value {
         self.chromium.call(&self.session, method, &params)

@@ -42,7 +42,7 @@ fn keys_arrive_as_a_keyboard_sends_them() {
             for (const kind of ['keydown', 'keyup']) addEventListener(kind, note);
         </script>",
     ));
-    let mut seen = |keys: &str| {
+    let seen = |keys: &str| {
         page.press(keys);
         page.evaluate("seen.splice(0)")
     };
