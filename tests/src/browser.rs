@@ -203,19 +203,14 @@ impl Page<'_> {
             self.mouse("mouseMoved", half_way(from, to), true);
             self.mouse("mouseMoved", to, true);
         }
-        self.mouse("mouseReleased", to, false);
+        self.mouse("mouseReleased", to, true);
     }
 
     #[track_caller]
     fn mouse(&self, act: &str, (x, y): (f64, f64), down: bool) {
-        let button = if act == "mouseMoved" && !down { "none" } else { "left" };
-        self.call(
-            "Input.dispatchMouseEvent",
-            json!({
-                "type": act, "x": x, "y": y, "clickCount": 1,
-                "button": button, "buttons": u8::from(down),
-            }),
-        );
+        let button = if down { "left" } else { "none" };
+        let event = json!({ "type": act, "x": x, "y": y, "button": button, "clickCount": 1 });
+        self.call("Input.dispatchMouseEvent", event);
     }
 
     /// The middle of the element that a selector finds, scrolled into view: where to
@@ -425,4 +420,16 @@ fn from_base64(text: &str) -> Vec<u8> {
 /// The point half-way.
 fn half_way(from: (f64, f64), to: (f64, f64)) -> (f64, f64) {
     (f64::midpoint(from.0, to.0), f64::midpoint(from.1, to.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::from_base64;
+
+    #[test]
+    fn base64_of_any_length_is_read() {
+        for (text, bytes) in [("", ""), ("fg==", "~"), ("fj8=", "~?"), ("fj8+", "~?>")] {
+            assert_eq!(from_base64(text), bytes.as_bytes());
+        }
+    }
 }

@@ -9,6 +9,7 @@ use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tests::browser::Browser;
 use tests::{DEADLINE, child};
@@ -142,6 +143,8 @@ fn what_goes_wrong_in_a_page_is_noticed_and_nothing_else() {
     assert!(only("rejected", &complaints).starts_with("uncaught: Error: rejected"));
     assert!(only("missing.png", &complaints).starts_with("browser, error: "));
     assert_eq!(complaints.len(), 6, "{complaints:#?}");
+    page.evaluate("{ Promise.reject(new Error('late')); 0 }");
+    only("late", &page.complaints());
     page.open(&quiet);
     assert_eq!(page.complaints(), [""; 0], "of a page that was left");
 }
@@ -153,13 +156,14 @@ fn every_request_of_a_page_is_noticed() {
     let outside = listener.local_addr().unwrap();
     // Refuses them all.
     drop(listener);
-    let icon = "<link rel=icon href='data:,'>";
-    let page = browser.open(&file("alone.html", &format!("{icon}<p>Text")));
+    let alone = "<p>Text<script src='data:text/javascript,loaded = true'></script>";
+    let page = browser.open(&file("alone.html", alone));
     assert_eq!(page.requests(), [""; 0]);
+    assert_eq!(page.evaluate("loaded"), true);
     page.open(&file(
         "asking.html",
         &format!(
-            "{icon}<link rel=stylesheet href=missing.css>
+            "<link rel=stylesheet href=missing.css>
             <style>body {{ background: url(http://{outside}/picture) }}</style>
             <iframe src=http://{outside}/frame></iframe>
             <script>
@@ -265,47 +269,79 @@ fn a_file_of_any_name_opens_at_the_place_that_is_asked_for() {
     assert_eq!(page.requests(), [""; 0]);
 }
 
+fn panic_of<T>(what: impl FnOnce() -> T) -> String {
+    let Err(panic) = catch_unwind(AssertUnwindSafe(what)) else { panic!("it does not panic") };
+    panic.downcast_ref::<String>().expect("a formatted message").clone()
+}
+
 #[test]
 fn what_an_expression_throws_is_the_tests_panic() {
     let Some(browser) = Browser::start() else { return };
     let page = browser.open(&file("throws.html", "<p>Text"));
-    let message = |expression: &str| {
-        let thrown = catch_unwind(AssertUnwindSafe(|| page.evaluate(expression))).unwrap_err();
-        thrown.downcast_ref::<String>().expect("a formatted message").clone()
-    };
+    let message = |expression: &str| panic_of(|| page.evaluate(expression));
     assert!(message("missing()").contains("ReferenceError: missing is not defined"));
     assert!(message("Promise.reject('so')").contains("so"));
     assert!(message("(").contains("SyntaxError"));
     assert_eq!(page.evaluate("Promise.resolve(7)"), 7);
 }
 
-/// What runs on behalf of this process, and the folders: both have its number in their names.
-fn left_over() -> Vec<String> {
-    let ours = format!("browser-{}-", process::id());
-    let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
-        let line = fs::read_to_string(entry.ok()?.path().join("cmdline")).ok()?;
-        Some(line.replace('\0', " "))
+/// The processes that run on behalf of this one: its number stands in the name of their folder.
+fn processes() -> Vec<(i32, String)> {
+    let entries = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let entry = entry.ok()?;
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let line = fs::read_to_string(entry.path().join("cmdline")).ok()?;
+        line.contains(&ours()).then_some((pid, line))
     });
-    let folders = fs::read_dir(env::temp_dir()).unwrap();
-    let folders = folders.map(|entry| entry.unwrap().path().display().to_string());
-    processes.chain(folders).filter(|name| name.contains(&ours)).collect()
+    entries.collect()
 }
 
-// In a process of its own, whose number no other test's browser has.
+fn ours() -> String {
+    format!("browser-{}-", process::id())
+}
+
+fn has_a_folder() -> bool {
+    let mut names = fs::read_dir(env::temp_dir()).unwrap().map(|entry| entry.unwrap().file_name());
+    names.any(|name| name.to_string_lossy().starts_with(&ours()))
+}
+
+/// Signals the browser itself, not those that it has started.
+fn signal(signal: Signal) {
+    let itself = |line: &str| line.contains("--remote-debugging-pipe") && !line.contains("--type=");
+    let processes = processes();
+    let (pid, _) = processes.iter().find(|(_, line)| itself(line)).expect("it runs");
+    kill_process(Pid::from_raw(*pid).unwrap(), signal).unwrap();
+}
+
+// In a process of its own, whose number no other test's browser has. So is the next.
 #[test]
-fn a_browser_leaves_nothing_behind_also_when_the_test_panics() {
-    child::in_child("a_browser_leaves_nothing_behind_also_when_the_test_panics", || {
+fn a_browser_that_dies_fails_its_test_at_once() {
+    child::in_child("a_browser_that_dies_fails_its_test_at_once", || {
+        let Some(browser) = Browser::start() else { return };
+        let page = browser.open(&file("dies.html", "<p>Text"));
+        signal(Signal::KILL);
+        let told = panic_of(|| page.evaluate("new Promise(() => 0)"));
+        assert!(told.contains("the browser has gone"), "{told}");
+    });
+}
+
+// Stops the browser first: it must be killed, as one that hangs does not end when it is asked to.
+#[test]
+fn a_browser_leaves_nothing_behind_even_if_it_hangs_and_the_test_panics() {
+    child::in_child("a_browser_leaves_nothing_behind_even_if_it_hangs_and_the_test_panics", || {
         let test = || {
             let Some(browser) = Browser::start() else { return };
-            let page = browser.open(&file("last.html", "<p>Text"));
-            assert!(left_over().len() > 2, "a folder and some processes");
-            page.evaluate("missing()");
+            browser.open(&file("last.html", "<p>Text"));
+            assert!(has_a_folder());
+            signal(Signal::STOP);
+            panic!("as it should");
         };
         let panicked = catch_unwind(test).is_err();
         assert!(panicked || Browser::start().is_none());
+        assert!(!has_a_folder());
         let start = Instant::now();
-        while !left_over().is_empty() {
-            assert!(start.elapsed() < DEADLINE, "{:#?}", left_over());
+        while !processes().is_empty() {
+            assert!(start.elapsed() < DEADLINE, "{:#?}", processes());
             thread::park_timeout(Duration::from_millis(5));
         }
     });
