@@ -167,10 +167,7 @@ impl Page<'_> {
             json!({ "expression": expression, "returnByValue": true, "awaitPromise": true }),
         );
         if let Some(thrown) = reply.get("exceptionDetails") {
-            let what = &thrown["exception"];
-            let told =
-                what["description"].as_str().map_or(what["value"].to_string(), str::to_owned);
-            panic!("{expression}\n{told}");
+            panic!("{expression}\n{}", described(&thrown["exception"]));
         }
         reply["result"]["value"].take()
     }
@@ -335,7 +332,7 @@ impl Page<'_> {
     /// the scripts did in between has been told.
     #[track_caller]
     fn settle(&self) {
-        // No frame is told to a page without scripts; and there is nothing in it to wait for.
+        // A page without scripts is told of no frame; and there is nothing in it to wait for.
         if self.scripts.get() {
             self.evaluate(
                 "new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))",
@@ -355,12 +352,14 @@ fn complaint(event: &Value) -> Option<String> {
             bad.then(|| format!("console, {kind}: {}", words.join(" ")))
         }
         "Runtime.exceptionThrown" => {
-            let exception = described(&told["exceptionDetails"]["exception"]);
-            Some(format!("uncaught: {exception}"))
+            let details = &told["exceptionDetails"];
+            let thrown = details.get("exception").map(described).unwrap_or_default();
+            Some(format!("{}: {thrown}", text(&details["text"])))
         }
         "Log.entryAdded" => {
             let entry = &told["entry"];
-            let (level, url) = (entry["level"].as_str()?, text(&entry["url"]));
+            let level = entry["level"].as_str()?;
+            let url = entry["url"].as_str().unwrap_or_default();
             let bad = ["error", "warning"].contains(&level);
             bad.then(|| format!("browser, {level}: {} {url}", text(&entry["text"])))
         }
@@ -417,7 +416,6 @@ fn from_base64(text: &str) -> Vec<u8> {
     text.chunks(4).flat_map(three).collect()
 }
 
-/// The point half-way.
 fn half_way(from: (f64, f64), to: (f64, f64)) -> (f64, f64) {
     (f64::midpoint(from.0, to.0), f64::midpoint(from.1, to.1))
 }

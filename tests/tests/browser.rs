@@ -126,7 +126,7 @@ fn what_goes_wrong_in_a_page_is_noticed_and_nothing_else() {
     assert_eq!(page.complaints(), [""; 0]);
     page.open(&file(
         "loud.html",
-        "<img src=missing.png><script>
+        "<img src=missing.png><script>}</script><script>
             console.error('wrong', 7);
             console.warn('doubtful');
             console.assert(false, 'untrue');
@@ -139,10 +139,11 @@ fn what_goes_wrong_in_a_page_is_noticed_and_nothing_else() {
     assert_eq!(only("wrong", &complaints), "console, error: wrong 7");
     assert_eq!(only("doubtful", &complaints), "console, warning: doubtful");
     assert_eq!(only("untrue", &complaints), "console, assert: untrue");
-    assert!(only("thrown", &complaints).starts_with("uncaught: Error: thrown"));
-    assert!(only("rejected", &complaints).starts_with("uncaught: Error: rejected"));
+    assert!(only("thrown", &complaints).starts_with("Uncaught: Error: thrown"));
+    assert!(only("rejected", &complaints).starts_with("Uncaught (in promise): Error: rejected"));
     assert!(only("missing.png", &complaints).starts_with("browser, error: "));
-    assert_eq!(complaints.len(), 6, "{complaints:#?}");
+    assert!(only("Syntax", &complaints).starts_with("Uncaught: SyntaxError: "));
+    assert_eq!(complaints.len(), 7, "{complaints:#?}");
     page.evaluate("{ Promise.reject(new Error('late')); 0 }");
     only("late", &page.complaints());
     page.open(&quiet);

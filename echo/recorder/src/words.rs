@@ -149,6 +149,8 @@ fn spawn(event: &Event, by: Option<u64>, first: bool) -> String {
     let then =
         if first { " A new task starts in the run queue: nothing of it has run yet." } else { "" };
     match by {
+        // The future of `block_on` is always the first.
+        Some(0) => format!("The main future spawns **task {number}**{name}.{then}"),
         Some(by) => format!("Task {by} spawns **task {number}**{name}.{then}"),
         None => format!("**Task {number}**{name} is spawned.{then}"),
     }
