@@ -4,8 +4,10 @@ use std::io::{self, Read, Write};
 use std::net::{self, SocketAddr};
 use std::time::Duration;
 
+use log::trace;
 use mio::net::{TcpListener, TcpStream};
 use reactor::Async;
+use recorder::OUTSIDE;
 
 use crate::Symptom;
 
@@ -17,8 +19,10 @@ pub(crate) const LOOPBACK: SocketAddr =
 /// misses because of the fault.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(800);
 
-/// A client, with its patience.
+/// A client, with its patience. What clients do is told before they do it, or the kernel could tell
+/// the server first.
 pub(crate) fn connect(address: SocketAddr) -> io::Result<net::TcpStream> {
+    trace!(target: OUTSIDE, "connects");
     let stream = net::TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
@@ -29,6 +33,8 @@ pub(crate) fn connect(address: SocketAddr) -> io::Result<net::TcpStream> {
 pub(crate) fn exchange(mut stream: &net::TcpStream, bytes: usize) -> usize {
     let mut buffer = vec![b'x'; bytes];
     let mut back = 0;
+    let peer = stream.local_addr().map_or(String::new(), |own| own.to_string());
+    trace!(target: OUTSIDE, peer; "sends {bytes} byte{}", if bytes == 1 { "" } else { "s" });
     if stream.write_all(&buffer).is_err() {
         return back;
     }

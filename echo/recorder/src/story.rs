@@ -210,8 +210,15 @@ impl Story {
 
     /// The acts of clients that explain what the kernel says of this source.
     fn explanation(&mut self, source: &Source) -> Option<u64> {
-        let of_this = |act: &Act| {
-            if source.kind == LISTENER { act.peer.is_empty() } else { act.peer == source.peer }
+        let known: Vec<&str> =
+            self.sources.values().map(|known| known.source.peer.as_str()).collect();
+        let of_this = |act: &Act| match source.kind.as_str() {
+            LISTENER => act.peer.is_empty(),
+            // Whose socket it is, is not always known.
+            _ if source.peer.is_empty() => {
+                !act.peer.is_empty() && !known.contains(&act.peer.as_str())
+            }
+            _ => act.peer == source.peer,
         };
         let last = self.acts.iter().rev().find(|act| of_this(act)).map(|act| act.number);
         self.acts.retain(|act| !of_this(act));
