@@ -95,6 +95,7 @@ fn main() -> io::Result<ExitCode> {
         Err(error) => return Ok(refuse(&format!("cannot write the file of --trace: {error}"))),
     };
     let recorder = lost::install(file.is_some());
+    recorder.into_iter().for_each(sockets::wait_for);
     writeln!(stdout(), "{}: {}", fault.name, fault.sentence)?;
     let runs: io::Result<Vec<Ran>> =
         versions.iter().map(|version| run(fault, *version, recorder)).collect();

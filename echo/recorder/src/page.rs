@@ -10,6 +10,7 @@ use crate::files::{FILES, text};
 use crate::ladder::{HEAD, Ladder, sum};
 use crate::recording::{Counts, Recording};
 use crate::state::{changes, lane};
+use crate::story::LISTENER;
 use crate::words::{Teller, short, thousands, time};
 
 const SKELETON: &str = include_str!("page/page.html");
@@ -327,7 +328,10 @@ impl Run {
                         continue;
                     };
                     let step = self.came_from(cause);
+                    let kind = event.source.as_ref().map(|source| source.kind.as_str());
                     match outcome {
+                        Outcome::Works if kind == Some(LISTENER) => add(step, "A client comes"),
+                        Outcome::Works => add(step, "Bytes"),
                         Outcome::Accepted(_) => add(step, "A client comes"),
                         Outcome::Short(1) => add(step, "One byte"),
                         Outcome::Bytes(_) | Outcome::Short(_) => add(step, "Bytes"),
