@@ -543,7 +543,8 @@ impl Telling<'_> {
         }
         let takes = taken.iter().filter_map(|kept| self.story.owner(kept.waker)).collect();
         // A socket that was just registered is reported for what it can do, at once.
-        if outside.is_none() && registered.is_some() {
+        let registered = registered.filter(|_| outside.is_none() && taken.is_empty());
+        if registered.is_some() {
             self.did_not_sleep();
         }
         let causes = outside.or(registered).into_iter().chain(wait).collect();
