@@ -58,14 +58,16 @@ const SLOTS: usize = 1024;
 /// # }
 /// ```
 pub struct Executor {
-    core: Rc<Core>,
+    pub(crate) core: Rc<Core>,
 }
 
 /// What the executor shares with `spawn` and with the handles of its tasks.
 pub(crate) struct Core {
     reactor: Rc<Reactor>,
     queue: Rc<Queue>,
-    tasks: RefCell<Slab<Slot>>,
+    pub(crate) tasks: RefCell<Slab<Slot>>,
+    /// The number of the future of `block_on`, while it is not polled: its slot does not tell.
+    pub(crate) main: Cell<Option<u64>>,
     /// Set when the executor is dropped: nothing is spawned any more.
     closed: Cell<bool>,
     /// A task of this round had more to do than one poll may.
@@ -77,30 +79,33 @@ pub(crate) struct Core {
     counters: Counters,
 }
 
-struct Slot {
-    header: Arc<Header>,
-    polls: u64,
-    body: Body,
+pub(crate) struct Slot {
+    pub(crate) header: Arc<Header>,
+    pub(crate) polls: u64,
+    /// The turn's time at the last of them, or at the spawn.
+    pub(crate) since: Instant,
+    pub(crate) body: Body,
 }
 
 /// Which poll it is that follows.
 struct PollOf {
     task: u64,
-    /// Not the task's first.
-    again: bool,
+    /// So many has the task had, this one included.
+    polls: u64,
 }
 
 impl Slot {
     /// The key was popped: clears the flag, for a poll.
-    fn begin(&mut self) -> PollOf {
+    fn begin(&mut self, now: Instant) -> PollOf {
         self.header.begin();
         self.polls += 1;
-        PollOf { task: self.header.number, again: self.polls > 1 }
+        self.since = now;
+        PollOf { task: self.header.number, polls: self.polls }
     }
 }
 
 /// Where the future of a task is.
-enum Body {
+pub(crate) enum Body {
     /// Here: it waits, or its key is in the queue.
     Waiting(Pin<Box<dyn AnyTask>>),
     /// Not here: in the loop that polls it, or on its way in from `spawn`. That of `block_on` never
@@ -124,6 +129,7 @@ impl Executor {
                 reactor,
                 queue,
                 tasks: RefCell::default(),
+                main: Cell::new(None),
                 closed: Cell::new(false),
                 overspent: Cell::new(false),
                 spin: Cell::new(Duration::ZERO),
@@ -295,7 +301,7 @@ impl Core {
         let inbox = self.queue.inbox().clone();
         let header = Arc::new(Header::new(tasks.vacant_key(), number, name, place, inbox));
         let body = Body::Running { aborted: false };
-        tasks.insert(Slot { header: header.clone(), polls: 0, body });
+        tasks.insert(Slot { header: header.clone(), polls: 0, since: self.reactor.now(), body });
         header
     }
 
@@ -314,7 +320,7 @@ impl Core {
     fn run(&self, key: usize) {
         let Some((mut task, of)) = self.take_body(key) else { return };
         // A panic ends this task, and nothing else.
-        let polled = catch_unwind(AssertUnwindSafe(|| self.poll(of, || task.as_mut().poll())));
+        let polled = catch_unwind(AssertUnwindSafe(|| self.poll(&of, || task.as_mut().poll())));
         match polled {
             Ok(Poll::Ready(())) => self.end(key, task, End::Ready),
             Ok(Poll::Pending) => self.suspend(key, task),
@@ -328,7 +334,7 @@ impl Core {
         let mut tasks = self.tasks.borrow_mut();
         let slot = &mut tasks[key];
         match mem::replace(&mut slot.body, Body::Running { aborted: false }) {
-            Body::Waiting(task) => Some((task, slot.begin())),
+            Body::Waiting(task) => Some((task, slot.begin(self.reactor.now()))),
             Body::Running { .. } => unreachable!("a task is not polled from within itself"),
             Body::Done => {
                 tasks.remove(key);
@@ -338,7 +344,7 @@ impl Core {
     }
 
     /// One poll, of a task or of the future of `block_on`: with a budget, and counted.
-    fn poll<T>(&self, of: PollOf, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+    fn poll<T>(&self, of: &PollOf, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
         trace!(task = of.task; "poll");
         self.counters.polls.add(1);
         let waits = self.reactor.metrics().waits;
@@ -348,7 +354,7 @@ impl Core {
         if spent == budget::OPERATIONS {
             self.overspent.set(true);
         }
-        if of.again && polled.is_pending() && spent == 0 {
+        if of.polls > 1 && polled.is_pending() && spent == 0 {
             self.counters.spurious_polls.add(u64::from(self.reactor.metrics().waits > waits));
         }
         polled
@@ -364,12 +370,12 @@ impl Core {
         }
         slot.body = Body::Waiting(task);
         // One reference is the slot's, the other that of the waker in the task.
-        let lost = Header::is_lost(&slot.header, 2).then(|| slot.header.clone());
+        let lost = Header::is_lost(&slot.header, 2).then(|| (slot.header.clone(), slot.polls));
         let number = slot.header.number;
         drop(tasks);
         trace!(task = number; "pending");
-        if let Some(header) = lost {
-            report_lost(&header);
+        if let Some((header, polls)) = lost {
+            report_lost(&header, polls);
         }
     }
 
@@ -463,17 +469,20 @@ impl<'a> Main<'a> {
     fn new(core: &'a Core, place: &'static Location<'static>) -> Main<'a> {
         let header = core.add_slot("main", place);
         debug!(task = header.number, name = "main", at:% = place, waker:? = Arc::as_ptr(&header); "spawn");
+        core.main.set(Some(header.number));
         Main { core, waker: Waker::from(header.clone()), header }
     }
 
     fn poll<F: Future>(&self, future: Pin<&mut F>) -> Poll<F::Output> {
-        let of = self.core.tasks.borrow_mut()[self.header.key].begin();
-        let polled = self.core.poll(of, || future.poll(&mut Context::from_waker(&self.waker)));
+        let of = self.core.tasks.borrow_mut()[self.header.key].begin(self.core.reactor.now());
+        self.core.main.set(None);
+        let polled = self.core.poll(&of, || future.poll(&mut Context::from_waker(&self.waker)));
         if polled.is_pending() {
+            self.core.main.set(Some(of.task));
             trace!(task = self.header.number; "pending");
             // One reference is the slot's, one is here, and one is that of the waker.
             if Header::is_lost(&self.header, 3) {
-                report_lost(&self.header);
+                report_lost(&self.header, of.polls);
             }
         }
         polled
@@ -492,7 +501,7 @@ impl Drop for Main<'_> {
 /// Nobody holds a waker of the task, so it waits for ever, and with it whoever awaits it. The
 /// usual cause is a future that returned `Pending` without keeping the waker; unless it waits for
 /// ever on purpose, as `pending()` does, or a sleep beyond the clock's end.
-fn report_lost(header: &Header) {
+fn report_lost(header: &Header, polls: u64) {
     let Header { number, name, place, .. } = header;
-    warn!(task = *number, name, at:% = place; "lost: nothing can wake this task");
+    warn!(task = *number, name, at:% = place, polls; "lost: no source, timer, thread or queue holds a waker of this task");
 }
