@@ -12,4 +12,5 @@ mod output;
 mod process;
 mod server;
 mod signals;
+mod table;
 mod three_echoes;
