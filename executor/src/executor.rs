@@ -355,15 +355,16 @@ impl Core {
         let budget = budget::enter();
         trace!(task = of.task; "poll");
         let polled = poll();
-        if polled.is_pending() {
-            trace!(task = of.task; "pending");
-        }
         let spent = budget.spent();
         if spent == budget::OPERATIONS {
             self.overspent.set(true);
         }
-        if of.again && polled.is_pending() && spent == 0 {
-            self.counters.spurious_polls.add(u64::from(self.reactor.metrics().waits > waits));
+        if polled.is_pending() {
+            trace!(task = of.task; "pending");
+            if of.again && spent == 0 {
+                let waited = self.reactor.metrics().waits > waits;
+                self.counters.spurious_polls.add(u64::from(waited));
+            }
         }
         polled
     }
