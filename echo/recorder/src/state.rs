@@ -161,7 +161,7 @@ impl State {
     fn add_source(&mut self, event: &Event) {
         let Some(source) = &event.source else { return };
         // A job gives up its token without a word.
-        for (_, other) in &mut self.sources {
+        for other in self.sources.values_mut() {
             other.over |= other.source.token == source.token;
         }
         let registered = event.kind == Kind::Register;
