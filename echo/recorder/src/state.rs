@@ -252,7 +252,10 @@ impl State {
     }
 
     fn take_timer(&mut self, task: Option<u64>) {
-        if let Some(place) = self.timers.iter().position(|timer| timer.task == task) {
+        let own = self.timers.iter().position(|timer| timer.task == task);
+        // One that went from one task to another stands there under its first.
+        let place = own.unwrap_or(0);
+        if place < self.timers.len() {
             self.timers.remove(place);
         }
     }

@@ -1,6 +1,6 @@
 //! The last events of a run, and the state of things before them.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use crate::event::{Event, Kind};
 use crate::state::State;
@@ -68,6 +68,9 @@ impl Tape {
             // What happened before the start is not told: it is the start itself.
             *cause = cause.saturating_sub(self.start);
         }
+        // A cause that stands twice says nothing more.
+        let mut seen = HashSet::new();
+        event.causes.retain(|cause| seen.insert(*cause));
         event
     }
 
