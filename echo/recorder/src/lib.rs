@@ -1,4 +1,4 @@
-//! Records a run of the runtime, tells it, and makes it a page to step through.
+#![doc = include_str!("../README.md")]
 
 mod acts;
 mod chrome;

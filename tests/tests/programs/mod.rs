@@ -81,7 +81,7 @@ pub(crate) fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Timeout),
         1 => Just(Act::MovedSleep),
         1 => Just(Act::ForeignWaker),
-        3 => (0_usize..200_000, 1_usize..70_000)
+        3 => (0_usize..100_000, 1_usize..70_000)
             .prop_map(|(length, at_once)| Act::Echo { length, at_once }),
         // More operations than one poll may do.
         1 => Just(Act::Echo { length: 300, at_once: 1 }),
@@ -346,7 +346,7 @@ async fn woken_by_a_thread(wakes: usize) {
         Poll::Pending
     })
     .await;
-    thread.map(|thread| thread.join().unwrap());
+    thread.expect("started by the first poll").join().unwrap();
 }
 
 async fn remote() {
