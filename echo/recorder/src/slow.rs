@@ -77,13 +77,19 @@ impl SlowPolls {
         }
         let mut known = self.known();
         let (name, place) = known.tasks.get(&task)?.clone();
-        let name = if name.is_empty() { String::new() } else { format!(" \"{name}\"") };
-        known.reported.insert(place.clone()).then(|| {
-            format!(
-                "one poll of task {task}{name} held the thread for {}; nobody else was served. It \
-                 was spawned at {place}",
-                time(took)
-            )
-        })
+        known.reported.insert(place.clone()).then(|| report(task, &name, &place, took))
     }
+}
+
+fn report(task: u64, name: &str, place: &str, took: Duration) -> String {
+    let (who, begins) = match (task, name) {
+        // The future of `block_on` is always the first.
+        (0, _) => ("the main future".to_owned(), "its block_on is"),
+        (_, "") => (format!("task {task}"), "it was spawned"),
+        (_, name) => (format!("task {task} \"{name}\""), "it was spawned"),
+    };
+    let took = time(took);
+    format!(
+        "one poll of {who} held the thread for {took}: nobody else was served; {begins} at {place}"
+    )
 }
