@@ -118,7 +118,7 @@ fn the_main_future_is_reported_too() {
         format!("{}:{line}", file!())
     });
     let reports = reports(&place);
-    assert_eq!(reports.len(), 1, "{place}: {:#?}", REPORTS.lock().unwrap());
+    assert_eq!(reports.len(), 1, "{place}: {reports:#?}");
     assert!(reports[0].starts_with("one poll of the main future held the thread"), "{reports:?}");
 }
 
@@ -162,6 +162,6 @@ fn a_task_without_a_name_is_reported_by_its_place() {
         format!("{}:{line}", file!())
     });
     let reports = reports(&place);
-    assert_eq!(reports.len(), 1, "{place}: {:#?}", REPORTS.lock().unwrap());
+    assert_eq!(reports.len(), 1, "{place}: {reports:#?}");
     assert!(reports[0].starts_with("one poll of task 1 held the thread for "), "{reports:?}");
 }
