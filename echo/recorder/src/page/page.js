@@ -1,0 +1,1509 @@
+// Steps through a recording: one sentence, one column of the wave, one line of source, and the
+// cells of state that this step changed.
+//
+// In this order: the recording and its indexes · the place in it · elements · the sentence · the
+// source · the state · the wave · moving about · keys and pointers · the start.
+//
+// A *place* is 0 on the first screen, 1 to the number of steps on these, and one more on the last
+// screen. A step's *number* (`n`) is what readers see; it differs where a recording was cut.
+"use strict";
+
+const data = JSON.parse(byId("data").textContent);
+const runs = data.runs.map(index);
+const narrow = matchMedia("(max-width: 760px), (max-height: 560px)");
+
+/** What the reader has chosen. All that is on the page follows from this and the recording. */
+const view = {
+  /** Which of two compared runs the sentence, source and state tell of. */
+  side: 0,
+  /** The file that the reader looks at instead of the step's own; until the next step. */
+  peek: null,
+  /** Whether all causes are drawn, back to the outside. */
+  chain: false,
+  /** The timer of the next step while playing. */
+  playing: null,
+  /** How long a step lasts while playing, in seconds. */
+  pace: 1,
+};
+
+const PACES = [0.25, 0.5, 1, 1.5, 2];
+/** Cells that repeat what others say, or count it: they change, but are never marked. */
+const REPEATING = /^task\/\d+\/(held|polls)$/;
+/** Kinds of steps and states of tasks that are faults. A call that would block is none. */
+const FAULTS = new Set(["stuck", "lost", "panic", "panicked", "verdict"]);
+/** With more tasks or sources than this, state shows those of the lanes and of the step. */
+const MANY = 8;
+
+// ---- The recording and its indexes -------------------------------------------------------------
+
+/** Adds to a run what is asked for at every step, so that no step costs more than its changes. */
+function index(run) {
+  const offset = run.steps.length ? run.steps[0].n - 1 : 0;
+  const indexed = {
+    ...run, offset, place: 0,
+    end: run.steps.length + 1,
+    numberAt: (place) => (place === 0 ? 0 : place + offset),
+    step: (place) => run.steps[place - 1],
+    cells: { ...run.state }, applied: 0,
+    ...indexChanges(run),
+    effects: effectsOf(run, offset),
+    lines: linesOf(run),
+    follow: startingFollow(run),
+    shown: null,
+  };
+  indexed.shown = shownPlaces(indexed);
+  return indexed;
+}
+
+/** One forward pass: what each change replaced, which cells exist, who ever waited where. */
+function indexChanges(run) {
+  const cells = { ...run.state };
+  const waited = new Set();
+  const waitersOf = new Map();
+  const was = run.steps.map((step) => {
+    const before = {};
+    for (const [path, value] of Object.entries(step.changes)) {
+      before[path] = cells[path];
+      cells[path] = value;
+      const wakers = /^source\/(\w+)\/(read|write)\/wakers$/.exec(path);
+      if (wakers && value.length) noteWaiters(wakers, value, waited, waitersOf);
+    }
+    return before;
+  });
+  for (const [path, value] of Object.entries(run.state)) {
+    const wakers = /^source\/(\w+)\/(read|write)\/wakers$/.exec(path);
+    if (wakers && value.length) noteWaiters(wakers, value, waited, waitersOf);
+  }
+  return { was, paths: new Set(Object.keys(cells)), waited, waitersOf };
+}
+
+function noteWaiters([, source, direction], tasks, waited, waitersOf) {
+  waited.add(`${source}/${direction}`);
+  if (!waitersOf.has(source)) waitersOf.set(source, new Set());
+  for (const task of tasks) waitersOf.get(source).add(task);
+}
+
+/** For each step the numbers of those that it caused; the start is number 0. */
+function effectsOf(run, offset) {
+  const effects = new Map();
+  for (const step of run.steps) {
+    for (const cause of step.causes) {
+      if (cause !== 0 && cause <= offset) continue;
+      if (!effects.has(cause)) effects.set(cause, []);
+      effects.get(cause).push(step.n);
+    }
+  }
+  return effects;
+}
+
+/** For each file and line the steps whose act is on it. */
+function linesOf(run) {
+  const files = new Map();
+  for (const step of run.steps) {
+    if (!step.file) continue;
+    if (!files.has(step.file)) files.set(step.file, new Map());
+    const lines = files.get(step.file);
+    for (let line = step.act[0]; line <= step.act[1]; line++) {
+      if (!lines.has(line)) lines.set(line, []);
+      lines.get(line).push(step.n);
+    }
+  }
+  return files;
+}
+
+/** The followed tasks; none, if that would leave nobody out. */
+function startingFollow(run) {
+  const all = run.tasks.every((task) => run.follow.includes(task.number));
+  return run.follow.length && !all ? new Set(run.follow) : null;
+}
+
+/** The places that are stepped through: all, or those that concern the followed tasks. */
+function shownPlaces(run) {
+  const shown = new Uint8Array(run.steps.length + 1);
+  const concerns = (step) => step.about.some((task) => run.follow.has(task));
+  // Backwards, for a cause comes before what it causes.
+  for (let place = run.steps.length; place > 0; place--) {
+    const step = run.step ? run.step(place) : run.steps[place - 1];
+    if (run.follow && !shown[place] && !concerns(step)) continue;
+    shown[place] = 1;
+    for (const cause of step.causes) {
+      const from = cause - run.offset;
+      if (from > 0 && run.steps[from - 1].about.length === 0) shown[from] = 1;
+    }
+  }
+  const places = [];
+  for (let place = 1; place <= run.steps.length; place++) if (shown[place]) places.push(place);
+  return places;
+}
+
+// ---- The place in it ---------------------------------------------------------------------------
+
+const current = () => runs[view.side];
+
+/** Brings the cells to a place, by applying or undoing what lies between. */
+function settle(run) {
+  const target = Math.min(run.place, run.steps.length);
+  while (run.applied < target) Object.assign(run.cells, run.steps[run.applied++].changes);
+  while (run.applied > target) {
+    for (const [path, value] of Object.entries(run.was[--run.applied])) {
+      if (value === undefined) delete run.cells[path];
+      else run.cells[path] = value;
+    }
+  }
+}
+
+/** The other run stands where this one does: at the equal step, or as far behind the parting. */
+function settleOther() {
+  if (runs.length < 2) return;
+  const [run, other] = [current(), runs[1 - view.side]];
+  other.place = run.place === run.end ? other.end : Math.min(run.place, other.steps.length);
+  settle(other);
+}
+
+/** The place where the two runs part; 0 if there is but one. */
+const partOf = (run) => (data.compare ? data.compare.parts[runs.indexOf(run)] - run.offset : 0);
+
+// ---- Elements ----------------------------------------------------------------------------------
+
+function byId(id) {
+  return document.getElementById(id);
+}
+
+/** Strings become text, never markup: they come from a recording. */
+function make(tag, attributes = {}, ...children) {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+function draw(tag, attributes = {}, ...children) {
+  return fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+}
+
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "click") element.addEventListener("click", value);
+    else if (value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children);
+  return element;
+}
+
+const hue = (task) => (task > 0 || task === 0 ? `hue-${((task + 5) % 6) + 1}` : "");
+const milliseconds = (ms) => `${ms.toFixed(ms < 1 ? 2 : 1)} ms`;
+const count = (number) => number.toLocaleString("en");
+const times = (number, word) => `${count(number)} ${word}${number === 1 ? "" : "s"}`;
+
+// ---- The head and the sentence -----------------------------------------------------------------
+
+function showHead() {
+  const run = current();
+  byId("name").textContent = run.title;
+  byId("line").textContent = [run.label, run.line].filter(Boolean).join(" · ");
+  byId("where").textContent = whereText(run);
+  showFollow(run);
+}
+
+function whereText(run) {
+  if (run.place === 0) return times(run.steps.length, "step");
+  if (run.place === run.end) return "the end";
+  const step = run.step(run.place);
+  return `step ${step.n} of ${run.steps.length + run.offset} · ${milliseconds(step.ms)}`;
+}
+
+function showFollow(run) {
+  const button = byId("follow");
+  button.hidden = !run.follow;
+  if (run.follow) button.textContent = `only ${taskNames([...run.follow])}`;
+  button.title = "Show the steps of all tasks (f)";
+}
+
+function taskNames(tasks) {
+  const numbers = [...tasks].sort((a, b) => a - b).join(", ");
+  return `task${tasks.length === 1 ? "" : "s"} ${numbers}`;
+}
+
+/** `**bold**`, `` `code` `` and `#21`; all else is text. */
+function markup(run, text) {
+  const parts = [];
+  let end = 0;
+  for (const match of text.matchAll(/\*\*(.+?)\*\*|`([^`]+)`|#(\d+)/g)) {
+    parts.push(text.slice(end, match.index));
+    end = match.index + match[0].length;
+    if (match[1] !== undefined) parts.push(make("strong", {}, ...markup(run, match[1])));
+    else if (match[2] !== undefined) parts.push(make("code", {}, match[2]));
+    else parts.push(stepLink(run, Number(match[3]), "", `step ${match[3]}`));
+  }
+  parts.push(text.slice(end));
+  return parts;
+}
+
+/** A link to a step; or only the words, if the step was dropped. */
+function stepLink(run, number, style, ...words) {
+  if (number !== 0 && number <= run.offset) {
+    return make("span", { class: style, title: "This step was dropped from the recording." }, ...words);
+  }
+  return make("a", { class: style || undefined, href: `#s=${number}`, "data-step": number }, ...words);
+}
+
+function showSentence() {
+  const run = current();
+  const sentence = byId("sentence");
+  const step = run.step(run.place);
+  const verdict = run.place === run.end && data.compare;
+  sentence.className = run.place === 0 ? "claim" : "";
+  sentence.classList.toggle("wrong", Boolean(verdict || (step && FAULTS.has(step.kind))));
+  sentence.replaceChildren(...markup(run, sentenceText(run, step)), ...changesInWords(run, step));
+  showLinks(run, step);
+  fitSentence(sentence);
+}
+
+function sentenceText(run, step) {
+  if (run.place === 0) return run.claim;
+  if (step) return step.sentence;
+  return data.compare ? data.compare.verdict : run.last.counts;
+}
+
+/** For those who do not see the yellow. */
+function changesInWords(run, step) {
+  if (!step) return [];
+  const changed = Object.keys(step.changes).filter((path) => !REPEATING.test(path));
+  const words = changed.map((path) => `${cellName(path)} ${cellText(path, run.cells[path])}, ${wasText(run, path)}.`);
+  return words.length ? [make("span", { class: "unseen" }, ` ${words.join(" ")}`)] : [];
+}
+
+/** The place of the sentence is fixed, so one that is too long for a phone gets smaller type. */
+function fitSentence(sentence) {
+  if (!narrow.matches || sentence.textContent.length < 90) return;
+  for (const size of ["tight", "tighter"]) {
+    if (sentence.scrollHeight <= sentence.clientHeight + 1) return;
+    sentence.classList.add(size);
+  }
+}
+
+function showLinks(run, step) {
+  const [why, then] = [byId("why"), byId("then")];
+  why.replaceChildren();
+  then.replaceChildren();
+  if (run.place === 0) why.append(...firstWords(run));
+  else if (step) {
+    why.append(...chips(run, "because of", step.causes));
+    then.append(...chips(run, "leads to", run.effects.get(step.n) ?? []));
+  } else why.append("That was all. Home or First goes back to the start.");
+}
+
+function firstWords(run) {
+  if (!run.dropped) return [run.more];
+  return [`${run.more} ${times(run.dropped, "earlier step")} were dropped.`];
+}
+
+/** Two links, and one that lists them all if there are more. */
+function chips(run, words, numbers) {
+  if (!numbers.length) return [];
+  const shown = numbers.slice(0, 2).map((number) => stepLink(run, number, "chip", `${number} ${shortOf(run, number)}`));
+  if (numbers.length > 2) {
+    const all = () => listSteps(`Step ${run.step(run.place).n} ${words}`, numbers);
+    shown.push(make("button", { type: "button", class: "chip", click: all }, `+ ${numbers.length - 2}`));
+  }
+  return [make("span", {}, words), ...shown];
+}
+
+function shortOf(run, number) {
+  if (number === 0) return "the start";
+  return run.steps[number - 1 - run.offset]?.short ?? "(dropped)";
+}
+
+// ---- The source --------------------------------------------------------------------------------
+
+const KEYWORDS = "as|async|await|break|const|continue|crate|dyn|else|enum|extern|false|fn|for|if|impl|in|let|loop|match|mod|move|mut|pub|ref|return|self|Self|static|struct|super|trait|true|type|unsafe|use|where|while";
+const TOKENS = new RegExp(
+  String.raw`(?<comment>\/\/[^\n]*|\/\*[^]*?\*\/)|(?<string>\bb?r#*"[^]*?"#*|b?"(?:\\[^]|[^"\\])*"|b?'(?:\\[^']+|[^'\\\n])')|(?<keyword>\b(?:${KEYWORDS})\b)`, "g");
+
+/** The lines of each file as elements, made once: most steps come back to the same few files. */
+const listings = new Map();
+
+function listing(file) {
+  if (!listings.has(file)) {
+    const lines = coloured(data.files[file]).map((parts, at) => codeLine(file, at + 1, parts));
+    listings.set(file, { lines, texts: data.files[file].split("\n"), element: make("div", {}, ...lines) });
+  }
+  return listings.get(file);
+}
+
+/** Each line as a list of strings and coloured spans. A token may be longer than a line. */
+function coloured(text) {
+  const lines = [[]];
+  const add = (piece, style) => piece.split("\n").forEach((part, nth) => {
+    if (nth > 0) lines.push([]);
+    if (part) lines.at(-1).push(style ? make("span", { class: style }, part) : part);
+  });
+  let end = 0;
+  for (const token of text.matchAll(TOKENS)) {
+    add(text.slice(end, token.index));
+    add(token[0], Object.keys(token.groups).find((group) => token.groups[group] !== undefined));
+    end = token.index + token[0].length;
+  }
+  add(text.slice(end));
+  return lines;
+}
+
+/** A line on which something happened has a button for its number, which lists when. */
+function codeLine(file, line, parts) {
+  const stepsOf = () => current().lines.get(file)?.get(line) ?? [];
+  const used = runs.some((run) => run.lines.get(file)?.has(line));
+  const list = () => listSteps(`Steps at ${shortName(file)}:${line}`, stepsOf());
+  const label = `Line ${line}: list its steps`;
+  const number = used
+    ? make("button", { type: "button", class: "number", "aria-label": label, title: "List the steps of this line", click: list }, String(line))
+    : make("span", { class: "number" }, String(line));
+  return make("div", { class: "code-line", "data-line": line }, number, make("span", { class: "code-text" }, ...parts));
+}
+
+/** The file's name, with its folder where the name alone says nothing. */
+function shortName(file) {
+  const parts = file.split("/");
+  const name = parts.pop();
+  const alike = tabFiles.filter((other) => other.endsWith(`/${name}`)).length > 1;
+  return name === "mod.rs" || (name === "lib.rs" && alike) ? `${parts.pop()}/${name}` : name;
+}
+
+const tabFiles = allFiles();
+
+/** The reading path, then what the steps name besides. */
+function allFiles() {
+  const named = runs.flatMap((run) => [...run.lines.keys()]);
+  return [...new Set([...data.tabs, ...named])].filter((file) => file in data.files || data.tabs.includes(file));
+}
+
+/** What the source region shows at this place: a file, its marked lines, and why. */
+function sourceView(run) {
+  const step = run.step(run.place);
+  if (view.peek) return { file: view.peek, lines: firstUse(run, view.peek), marks: false };
+  if (run.place === 0) return { file: run.first.file, lines: [run.first.from, run.first.to], top: true };
+  if (!step) return { file: run.last.read, lines: [1, 1], top: true };
+  if (step.file) return { file: step.file, lines: step.act, record: step.record, marks: true };
+  return { ...lastSource(run), away: step };
+}
+
+function firstUse(run, file) {
+  const lines = [...(run.lines.get(file)?.keys() ?? [])].sort((a, b) => a - b);
+  return lines.length ? [lines[0], lines[0]] : [1, 1];
+}
+
+/** While somebody else acts, the source stays where our thread was last. */
+function lastSource(run) {
+  for (let place = run.place; place > 0; place--) {
+    const { file, act } = run.step(place);
+    if (file) return { file, lines: act };
+  }
+  return { file: run.first.file, lines: [run.first.from, run.first.to] };
+}
+
+let marked = [];
+
+function showSource() {
+  const run = current();
+  const shown = sourceView(run);
+  const region = byId("source");
+  region.classList.toggle("away", Boolean(shown.away));
+  showTabs(run, shown.file);
+  showPath(run, shown);
+  const code = byId("code");
+  if (!(shown.file in data.files)) return code.replaceChildren();
+  const { element, lines, texts } = listing(shown.file);
+  if (code.firstChild !== element) code.replaceChildren(element);
+  markLines(run, shown, lines);
+  scrollCode(code, shown, texts);
+}
+
+function markLines(run, shown, lines) {
+  for (const line of marked) line.className = "code-line";
+  marked = [];
+  const mark = (from, to, style) => {
+    for (let line = from; line <= to; line++) {
+      lines[line - 1]?.classList.add(style);
+      if (lines[line - 1]) marked.push(lines[line - 1]);
+    }
+  };
+  if (!shown.marks) return;
+  mark(shown.lines[0], shown.lines[1], "now");
+  const inside = shown.record >= shown.lines[0] && shown.record <= shown.lines[1];
+  if (shown.record && !inside) mark(shown.record, shown.record, "record");
+  const next = run.step(placeAfter(run));
+  if (next && next.file === shown.file && next.act[0] !== shown.lines[0]) mark(...next.act, "then");
+}
+
+/** Whole lines only, the marked one in the middle; on the first screen the first one on top. */
+function scrollCode(code, shown, texts) {
+  const height = codeLineHeight();
+  const rows = codeRows();
+  code.style.height = `${rows * height}px`;
+  const [from, to] = shown.lines;
+  const room = Math.max(0, rows - (to - from + 1));
+  const above = shown.top ? Math.min(1, from - 1) : Math.floor(room / 2);
+  const top = Math.max(0, Math.min(from - 1 - above, texts.length - rows));
+  code.scrollTop = top * height;
+  code.style.setProperty("--indent", narrow.matches ? commonIndent(texts.slice(top, top + rows)) : 0);
+}
+
+const codeLineHeight = () => parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--code-line"));
+
+function codeRows() {
+  if (narrow.matches) return 8;
+  const room = byId("source").clientHeight - byId("tabs").offsetHeight - byId("path").offsetHeight;
+  return Math.max(3, Math.floor(room / codeLineHeight()));
+}
+
+/** Where there is little room, the indentation that all visible lines have says nothing. */
+function commonIndent(lines) {
+  const indents = lines.filter((line) => line.trim()).map((line) => line.search(/\S/));
+  return indents.length ? Math.min(...indents) : 0;
+}
+
+function showTabs(run, file) {
+  byId("tabs").replaceChildren(...tabFiles.map((tab) => {
+    const unused = run.lines.has(tab) || tab === file ? undefined : "unused";
+    const look = () => peekAt(tab);
+    const shown = tab === file ? "true" : undefined;
+    return make("button", { type: "button", class: unused, title: tab, "aria-current": shown, disabled: !(tab in data.files), click: look }, shortName(tab));
+  }));
+  const active = byId("tabs").querySelector("[aria-current]");
+  if (active && narrow.matches) byId("tabs").scrollLeft = active.offsetLeft - 60;
+}
+
+function peekAt(file) {
+  view.peek = file;
+  showSource();
+  byId("tabs").querySelector("[aria-current]")?.focus();
+}
+
+function showPath(run, shown) {
+  const path = byId("path");
+  if (shown.away) {
+    const who = shown.away.thread === "main" ? "the outside" : `the ${shown.away.thread}`;
+    return path.replaceChildren(make("strong", {}, `not our code: ${who}`));
+  }
+  const name = shown.marks ? functionAt(shown.file, shown.lines[0]) : "";
+  path.replaceChildren(shown.file, ...(name ? [" · ", make("strong", {}, name)] : []));
+}
+
+/** The function around a line, as `Reactor::turn`: the nearest `fn` above with less indentation. */
+function functionAt(file, line) {
+  const { texts } = listing(file);
+  let indent = texts[line - 1].search(/\S/);
+  for (let at = line - 1; at > 0; at--) {
+    const own = texts[at - 1].search(/\S/);
+    if (own < 0 || own >= indent) continue;
+    const name = /\bfn (\w+)/.exec(texts[at - 1]);
+    if (name) return own === 0 ? name[1] : `${typeAt(texts, at)}${name[1]}`;
+    // A `}` belongs to what stands above, and a `where` or `)` to the head of a function.
+    if (/^\s*(impl|mod|trait)\b/.test(texts[at - 1])) return "";
+  }
+  return "";
+}
+
+function typeAt(texts, line) {
+  for (let at = line - 1; at > 0; at--) {
+    const found = /^impl(?:<[^>]*>)?\s+(?:[\w:<>]+ for )?(\w+)/.exec(texts[at - 1]);
+    if (found) return `${found[1]}::`;
+  }
+  return "";
+}
+
+// ---- The state ---------------------------------------------------------------------------------
+
+function showState() {
+  const run = current();
+  const state = byId("state");
+  if (run.place === 0) return state.replaceChildren(...firstState(run));
+  if (run.place === run.end) return state.replaceChildren(...lastState(run));
+  const tables = [tasksTable(run), executorTable(run), reactorTable(run), kernelTable(run)];
+  state.replaceChildren(...tables.filter(Boolean));
+  const changed = state.querySelector(".now");
+  if (changed && !narrow.matches && state.scrollHeight > state.clientHeight) revealIn(state, changed);
+}
+
+/** Scrolls only the region: `scrollIntoView` would move the page too. */
+function revealIn(region, element) {
+  const [outer, inner] = [region.getBoundingClientRect(), element.getBoundingClientRect()];
+  if (inner.bottom > outer.bottom - 8) region.scrollTop += inner.bottom - outer.bottom + 24;
+}
+
+function table(caption, rows, widths) {
+  const columns = widths.map(([width, style]) => make("col", { style: width ? `width:${width}px` : undefined, class: style }));
+  return make("table", {}, make("caption", {}, caption), make("colgroup", {}, ...columns), make("tbody", {}, ...rows));
+}
+
+/** The content of a cell: yellow and with what it was, if this step changed it. */
+function cell(run, path, ...content) {
+  const step = run.step(run.place);
+  const changed = step && path in step.changes && !REPEATING.test(path);
+  return changed ? make("span", { class: "now", title: wasText(run, path) }, ...content) : make("span", {}, ...content);
+}
+
+function wasText(run, path) {
+  const before = run.was[run.place - 1][path];
+  return before === undefined ? "was not there" : `was ${cellText(path, before)}`;
+}
+
+function cellText(path, value) {
+  if (!Array.isArray(value)) return value || "nothing";
+  if (!value.length) return path.endsWith("wakers") || path === "timers" ? "nobody" : "empty";
+  return value.map((one) => (typeof one === "object" ? `task ${one.task} ${one.text}` : taskName(one))).join(", ");
+}
+
+const taskName = (task) => (task < 0 ? "no task's own" : `task ${task}`);
+
+function cellName(path) {
+  const [kind, name, ...rest] = path.split("/");
+  if (kind === "queue") return "Run queue:";
+  if (kind === "task") return `Task ${name}:`;
+  if (kind === "source") return `Source ${name}, ${rest.join(", ")}:`;
+  return `${kind[0].toUpperCase()}${kind.slice(1)}:`;
+}
+
+const taskPill = (task) => make("span", { class: `pill ${hue(task)}` }, `task ${task}`);
+
+/** A waker in the colour of its task; it arrives with a short fade where this step put it. */
+function wakerPill(task, arrived) {
+  const style = `pill waker ${hue(task)} ${arrived ? "arrived" : ""}`;
+  return task < 0 ? make("span", { class: style, title: "a waker that is no task's own" }, "waker") : make("span", { class: style }, `waker ${task}`);
+}
+
+/** The lanes' order: the newest task on top. Many tasks: those with a lane, and the step's own. */
+function tasksTable(run) {
+  const all = [...run.tasks].reverse();
+  const step = run.step(run.place);
+  const followed = laneTasks(run);
+  const few = all.length <= MANY;
+  const shown = few ? all : all.filter((task) => followed.has(task.number) || step.about.includes(task.number));
+  const rows = shown.map((task) => taskRow(run, task));
+  if (!few) rows.push(othersRow(run, all.filter((task) => !shown.includes(task))));
+  return table("Tasks", rows, [[74], [64, "wide-only"], [120, "place wide-only"], [], [64]]);
+}
+
+const laneTasks = (run) => run.follow ?? new Set(run.lanes.map((lane) => lane.task).filter((task) => task !== undefined));
+
+function taskRow(run, task) {
+  const path = `task/${task.number}`;
+  const state = run.cells[`${path}/state`];
+  const held = run.cells[`${path}/held`];
+  const absent = run.step(run.place).n < task.from || state === undefined;
+  const ended = ["done", "aborted", "panicked"].includes(state);
+  const title = `${task.name}, spawned at ${task.place}`;
+  return make("tr", { class: absent ? "absent" : ended ? "gone" : undefined },
+    make("th", { scope: "row", title }, make("span", { class: "fade" }, taskPill(task.number))),
+    make("td", { class: "wide-only" }, task.name),
+    make("td", { class: "place wide-only quiet", title: task.place }, shortPlace(task.place)),
+    make("td", {}, stateCell(run, path, state), make("span", { class: "quiet" }, held ? ` · ${held}` : "")),
+    make("td", { class: "end quiet" }, run.cells[`${path}/polls`] ?? ""));
+}
+
+function stateCell(run, path, state = "") {
+  return cell(run, `${path}/state`, FAULTS.has(state) ? make("span", { class: "wrong" }, state) : state);
+}
+
+const shortPlace = (place) => place.split("/").pop();
+
+function othersRow(run, tasks) {
+  const counts = new Map();
+  for (const task of tasks) {
+    const state = run.cells[`task/${task.number}/state`];
+    if (state) counts.set(state, (counts.get(state) ?? 0) + 1);
+  }
+  const total = [...counts.values()].reduce((sum, one) => sum + one, 0);
+  const words = [...counts].map(([state, number]) => `${number} ${state}`).join(", ");
+  return make("tr", {},
+    make("th", { scope: "row" }, `others`), make("td", { class: "wide-only" }, String(total)), make("td", { class: "place wide-only" }),
+    make("td", { class: "quiet" }, words || "none yet"), make("td"));
+}
+
+function executorTable(run) {
+  const rows = [["thread", "thread"], ["queue", "run queue"], ["inbox", "inbox"]]
+    .filter(([path]) => run.paths.has(path))
+    .map(([path, name]) => plainRow(name, cell(run, path, ...cellContent(path, run.cells[path]))));
+  return table("Executor", rows, [[98], []]);
+}
+
+const plainRow = (name, content) => make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, content));
+
+function cellContent(path, value) {
+  if (path === "timers") return timerPills(value);
+  if (!Array.isArray(value)) return [value ?? "–"];
+  if (!value.length) return [make("span", { class: "quiet" }, "empty")];
+  const shown = value.slice(0, 6).map(taskPill);
+  return value.length > 6 ? [...shown, `and ${value.length - 6} more`] : shown;
+}
+
+function timerPills(timers = []) {
+  if (!timers.length) return [make("span", { class: "quiet" }, "none")];
+  return timers.flatMap(({ task, text }) => [wakerPill(task), make("span", { class: "quiet" }, ` ${text} `)]);
+}
+
+function reactorTable(run) {
+  const sources = [...run.sources].reverse().filter((source) => run.paths.has(`source/${source.id}/read`) || run.paths.has(`source/${source.id}/write`));
+  const shown = sources.length <= MANY ? sources : sources.filter((source) => isNear(run, source));
+  const rows = shown.flatMap((source) => sourceRows(run, source));
+  if (shown.length < sources.length) rows.push(otherSources(run, sources, shown));
+  if (run.paths.has("timers")) rows.push(timersRow(run));
+  return rows.length ? table("Reactor", rows, [[74], [98], [50, "wide-only"], [130], []]) : null;
+}
+
+function timersRow(run) {
+  const content = cell(run, "timers", ...timerPills(run.cells.timers));
+  return make("tr", {}, make("th", { scope: "row" }, "timers"), make("td", { colspan: 4 }, content));
+}
+
+/** One of a shown task, or one that this step changes. */
+function isNear(run, source) {
+  const tasks = laneTasks(run);
+  const step = run.step(run.place);
+  if (step.n < source.from) return false;
+  if (Object.keys(step.changes).some((path) => path.startsWith(`source/${source.id}/`))) return true;
+  return [...(run.waitersOf.get(source.id) ?? [])].some((task) => tasks.has(task));
+}
+
+function otherSources(run, sources, shown) {
+  const number = run.step(run.place).n;
+  const open = sources.filter((source) => !shown.includes(source) && source.from <= number && !isGone(source, number));
+  return make("tr", {}, make("th", { scope: "row" }, "others"), make("td", { colspan: 4, class: "quiet" }, `${times(open.length, "open source")}`));
+}
+
+const isGone = (source, number) => source.gone !== null && source.gone !== undefined && source.gone <= number;
+
+/** A row for each direction; on a phone only for those at which this run ever waits. */
+function sourceRows(run, source) {
+  const directions = ["read", "write"].filter((direction) => run.paths.has(`source/${source.id}/${direction}`));
+  const waited = directions.filter((direction) => run.waited.has(`${source.id}/${direction}`));
+  const keep = waited.length ? waited : directions.slice(0, 1);
+  return directions.map((direction, nth) => {
+    const first = direction === keep[0];
+    const named = narrow.matches ? first : nth === 0;
+    return sourceRow(run, source, direction, named, keep.includes(direction), nth > 0);
+  });
+}
+
+function sourceRow(run, source, direction, named, kept, second) {
+  const number = run.step(run.place).n;
+  const path = `source/${source.id}/${direction}`;
+  const styles = [number < source.from && "absent", isGone(source, number) && "gone", second && "next-direction", !kept && "wide-only"];
+  const title = source.peer ? `${source.name}, ${source.peer}` : source.name;
+  return make("tr", { class: styles.filter(Boolean).join(" ") || undefined },
+    make("th", { scope: "row" }, make("span", { class: named ? "fade" : "unseen" }, `source ${source.token}`)),
+    make("td", { title }, make("span", { class: named ? "fade" : "unseen" }, source.name)),
+    make("td", { class: "wide-only quiet" }, direction),
+    make("td", {}, readiness(run, path)),
+    make("td", { class: "end" }, waiters(run, `${path}/wakers`)));
+}
+
+function readiness(run, path) {
+  const value = run.cells[path] ?? "";
+  const full = value.startsWith("ready");
+  return cell(run, path, make("span", { class: full ? "dot full" : "dot", "aria-hidden": "true" }), value);
+}
+
+function waiters(run, path) {
+  const tasks = run.cells[path] ?? [];
+  const before = run.was[run.place - 1][path];
+  const pills = tasks.slice(0, 3).map((task) => wakerPill(task, before && !before.includes(task)));
+  if (tasks.length > 3) pills.push(`+ ${tasks.length - 3}`);
+  return cell(run, path, ...(pills.length ? pills : [make("span", { class: "quiet" }, "–")]));
+}
+
+function kernelTable(run) {
+  if (!run.paths.has("kernel")) return null;
+  const content = cell(run, "kernel", ...cellContent("kernel", run.cells.kernel));
+  content.title ||= run.cells.kernel ?? "";
+  return table("Kernel", [plainRow("watches", content)], [[98], []]);
+}
+
+// The first and the last screen, in the place of the state.
+
+function firstState(run) {
+  const legend = [
+    [sample("act"), "an act, in the colour of the task that it is for"],
+    [sample("block"), "a call that would block: the kernel says not yet"],
+    [sample("waker"), "a waker is kept, or is used"],
+    [sample("asleep"), "the thread is asleep in the kernel"],
+    [make("span", { class: "sample" }, wakerPill(2)), "whoever shows this can wake task 2"],
+    [make("span", { class: "sample now" }), "what this step ran, and what it changed"],
+  ];
+  return [
+    make("h2", {}, "The marks"),
+    make("ul", { class: "legend" }, ...legend.map(([mark, words]) => make("li", {}, mark, make("span", {}, words)))),
+    ...chapterButtons(run),
+  ];
+}
+
+function sample(mark) {
+  const shape = mark === "asleep" ? draw("path", { class: "bar", d: "M12 9H50" }) : markShape(mark, 31, 9, 5.5);
+  if (mark === "act") shape.classList.add("hue-2");
+  return draw("svg", { viewBox: "0 0 62 18", "aria-hidden": "true" }, shape);
+}
+
+function chapterButtons(run) {
+  if (!run.chapters.length) return [];
+  const buttons = run.chapters.map((chapter, nth) => make("button", { type: "button", click: () => goToNumber(chapter.step) }, `${nth + 1} ${chapter.name}`));
+  return [make("h2", {}, "The chapters"), make("div", { class: "chapters" }, ...buttons)];
+}
+
+function lastState(run) {
+  const { again, read } = run.last;
+  const items = again.map(({ command, says }) => make("li", {}, says, make("code", {}, command)));
+  return [
+    ...(items.length ? [make("h2", {}, "Again, with a fault"), make("ul", { class: "again" }, ...items)] : []),
+    make("h2", {}, "The file to read first"),
+    make("p", {}, read),
+  ];
+}
+
+// ---- The wave ----------------------------------------------------------------------------------
+
+/** Sizes in pixels. On a phone there is room for the shape, and not for names. */
+function waveSizes(lanes) {
+  const one = narrow.matches;
+  const pair = runs.length > 1;
+  const wish = one ? (pair ? 8 : 12) : pair ? 15 : innerWidth < 1200 ? 22 : 26;
+  // More lanes than seven get lower, but stay high enough for their names.
+  const lane = lanes.length <= 7 ? wish : Math.max(one ? 6 : 14, Math.floor((wish * 8) / lanes.length));
+  const top = one ? 8 : 22;
+  return {
+    lane, top, radius: one ? 2.6 : pair ? 3.6 : 4.4,
+    names: one ? 0 : 112, height: top + lanes.length * lane + (one ? 8 : 10),
+    step: one ? [5, 14] : [16, 30], sleep: one ? [24, 40] : [64, 84], window: one ? [9, 30] : [20, 64],
+  };
+}
+
+/** The lanes from top to bottom; with a filter, all tasks but the followed ones share one. */
+function lanesOf(run) {
+  if (!run.follow) return run.lanes;
+  const rest = run.lanes.filter((lane) => lane.task === undefined && lane.id !== "others");
+  const followed = [...run.follow].sort((a, b) => b - a).map((task) => ({ id: `task ${task}`, name: `task ${task}`, task }));
+  const number = run.tasks.length - followed.length;
+  return [...followed, ...(number > 0 ? [{ id: "others", name: `others (${number})` }] : []), ...rest];
+}
+
+const isSleep = (step) => step.slept !== null && step.slept !== undefined;
+
+/** A step's width and a sleep's, so that the whole run fits if it can. */
+function columnWidths(run, sizes, room) {
+  const sleeps = run.shown.filter((place) => isSleep(run.step(place))).length;
+  const others = run.shown.length - sleeps;
+  const [[least, most], [shortest, longest]] = [sizes.step, sizes.sleep];
+  const spare = room - others * least - sleeps * shortest;
+  if (spare < 0) return { step: sizes.window[0], sleep: sizes.window[1] };
+  const share = Math.min(1, spare / (others * (most - least) + sleeps * (longest - shortest) || 1));
+  return { step: least + share * (most - least), sleep: shortest + share * (longest - shortest) };
+}
+
+/** Where all is. Made anew only when the width or the filter changes. */
+function layOut(run, widths, sizes, room) {
+  const left = new Float64Array(run.shown.length + 1);
+  const column = new Int32Array(run.end + 1).fill(-1);
+  // A cut recording begins behind a torn edge.
+  left[0] = run.dropped ? 16 : 4;
+  run.shown.forEach((place, at) => {
+    column[place] = at;
+    left[at + 1] = left[at] + (isSleep(run.step(place)) ? widths.sleep : widths.step);
+  });
+  const lanes = lanesOf(run);
+  return { run, sizes, room, lanes, left, column, total: left[run.shown.length] + 4, laneAt: laneIndex(lanes) };
+}
+
+function laneIndex(lanes) {
+  const byName = new Map(lanes.map((lane, at) => [lane.id, at]));
+  const others = byName.get("others") ?? 0;
+  return (step) => byName.get(step.lane) ?? others;
+}
+
+let layouts = [];
+let scroll = 0;
+
+function layOutAll() {
+  const width = byId("wave").clientWidth;
+  const prepared = runs.map((run) => {
+    const sizes = waveSizes(lanesOf(run));
+    return { run, sizes, room: width - sizes.names, widths: columnWidths(run, sizes, width - sizes.names - 24) };
+  });
+  // Two runs are aligned, so they share the narrower columns.
+  const widths = prepared.map((one) => one.widths).reduce((a, b) => (a.step < b.step ? a : b));
+  layouts = prepared.map(({ run, sizes, room }) => layOut(run, widths, sizes, room));
+  drawStrip();
+}
+
+const fits = () => layouts.every((layout) => layout.total <= layout.room);
+const span = () => Math.max(...layouts.map((layout) => layout.total));
+
+/** Where a place is: the centre of its column, on its lane; a sleep also has two ends. */
+function pointOf(layout, place) {
+  const { left, column, sizes, run } = layout;
+  const step = run.step(place);
+  const at = column[place];
+  if (at < 0 || !step) return null;
+  const [from, to] = [left[at], left[at + 1]];
+  const y = sizes.top + (layout.laneAt(step) + 0.5) * sizes.lane;
+  const inset = isSleep(step) ? 5 : (to - from) / 2;
+  return { x: (from + to) / 2, y, from, to, enter: from + inset, leave: to - inset };
+}
+
+/** Keeps the column of the current step in the middle part of the window. */
+function scrollWave() {
+  if (fits()) return (scroll = 0);
+  const layout = layouts[view.side];
+  const { run, room } = layout;
+  const near = run.place === 0 ? { x: 0 } : run.place === run.end ? { x: layout.total } : pointOf(layout, run.place);
+  const most = span() - room;
+  if (near.x < scroll + room * 0.2 || near.x > scroll + room * 0.8) scroll = near.x - room * 0.45;
+  scroll = Math.max(0, Math.min(most, scroll));
+}
+
+function showWave() {
+  scrollWave();
+  const wave = byId("wave");
+  wave.replaceChildren(...layouts.map((layout, side) => drawWave(layout, side === view.side)));
+  const run = current();
+  wave.setAttribute("aria-valuemin", 0);
+  wave.setAttribute("aria-valuemax", run.numberAt(run.end));
+  wave.setAttribute("aria-valuenow", run.numberAt(run.place));
+  wave.setAttribute("aria-valuetext", byId("sentence").textContent);
+  moveStrip();
+}
+
+/** The columns that are in the window, and one more on each side for the line. */
+function visible({ left, room, run }) {
+  const columnAt = (x) => {
+    let [low, high] = [0, run.shown.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (left[middle + 1] <= x) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  };
+  return { first: Math.max(0, columnAt(scroll) - 1), last: Math.min(run.shown.length - 1, columnAt(scroll + room) + 1) };
+}
+
+/** Ground first, then the line, the marks, and on top the causes of the current step. */
+function drawWave(layout, active) {
+  const { sizes, room, run } = layout;
+  const range = visible(layout);
+  const causes = active ? currentCauses(layout) : [];
+  const plot = draw("svg", { x: sizes.names, y: 0, width: room, height: sizes.height },
+    draw("g", { transform: `translate(${-scroll} 0)` },
+      ...grounds(layout, range, causes), ...threadLine(layout, range), ...marks(layout, range), ...causes.map((cause) => cause.element)));
+  return draw("svg", { width: sizes.names + room, height: sizes.height, "aria-hidden": "true" },
+    ...laneNames(layout, active), plot, ...partRule(layout), ...label(layout, active), ...tornEdge(layout, run));
+}
+
+function laneNames({ lanes, sizes, room, run, laneAt }, active) {
+  const step = run.step(run.place);
+  return lanes.flatMap((lane, at) => {
+    const y = sizes.top + (at + 0.5) * sizes.lane;
+    const rail = draw("path", { class: "rail", d: `M${sizes.names} ${y}H${sizes.names + room}` });
+    if (!sizes.names) return [rail];
+    const strong = active && step && laneAt(step) === at ? "strong" : "";
+    return [rail, draw("text", { class: `lane-name ${strong} ${hue(lane.task)}`, x: 0, y: y + 4 }, lane.name)];
+  });
+}
+
+/** With two runs, each has its label where the chapters begin. */
+function label({ run, sizes }, active) {
+  if (!run.label || !sizes.names) return [];
+  return [draw("text", { class: active ? "strong" : "", x: 0, y: 14 }, run.label)];
+}
+
+function grounds(layout, { first, last }, causes) {
+  const { run, sizes } = layout;
+  const drawn = [];
+  for (let at = first; at <= last; at++) {
+    const place = run.shown[at];
+    if (isSleep(run.step(place))) drawn.push(...sleepBand(layout, place, causes));
+  }
+  return [...drawn, ...currentColumn(layout), ...chapterNames(layout, sizes)];
+}
+
+/** Nobody runs: the band is over all lanes. Its words leave when an arrow needs their place. */
+function sleepBand(layout, place, causes) {
+  const { run, sizes } = layout;
+  const { from, to, x } = pointOf(layout, place);
+  const band = draw("rect", { class: "band", x: from, y: sizes.top - 6, width: to - from, height: sizes.height - sizes.top + 2 });
+  const bottom = sizes.top + 32;
+  const crossed = causes.some((cause) => cause.from.x < from && cause.to.x > to && Math.min(cause.from.y, cause.to.y) - sizes.lane < bottom);
+  if (!sizes.names || crossed) return [band];
+  const slept = milliseconds(run.step(place).slept).replace(/^(\d{2,})\.\d/, "$1");
+  const words = (y, text) => draw("text", { class: "asleep", x, y }, text);
+  return sizes.lane < 20 ? [band, words(sizes.top + 9, slept)] : [band, words(sizes.top + 13, "asleep"), words(sizes.top + 28, slept)];
+}
+
+/** Yellow is the column; a sleep keeps its tint, and gets rules above and below. */
+function currentColumn(layout) {
+  const { run, sizes } = layout;
+  const point = pointOf(layout, run.place);
+  if (!point) return [];
+  const { from, to } = point;
+  const [y, height] = [sizes.top - 6, sizes.height - sizes.top + 2];
+  const box = (style, top, tall) => draw("rect", { class: style, x: from, y: top, width: to - from, height: tall });
+  if (!isSleep(run.step(run.place))) return [box("now", y, height)];
+  return [box("now rule", y, 3), box("now rule", y + height - 3, 3)];
+}
+
+function chapterNames(layout, sizes) {
+  const { run, left, column, room } = layout;
+  if (!sizes.names) return [];
+  const starts = run.chapters.map((chapter) => ({ name: chapter.name, at: left[columnFrom(run, column, chapter.step - run.offset)] }));
+  return starts.flatMap(({ name, at }, nth) => {
+    const space = (starts[nth + 1]?.at ?? Math.max(scroll + room, at)) - at - 10;
+    const rule = draw("path", { class: "chapter", d: `M${at} 2V${sizes.height - 4}` });
+    const shown = shortened(name, space);
+    return shown ? [rule, draw("text", { x: at + 5, y: 13 }, draw("title", {}, name), shown)] : [rule];
+  });
+}
+
+/** The first shown column at or after a place. */
+function columnFrom(run, column, place) {
+  while (place < run.end && column[place] < 0) place++;
+  return place < run.end ? column[place] : run.shown.length;
+}
+
+/** As much of a name as there is room for: about six and a half pixels for a letter. */
+function shortened(name, space) {
+  const letters = Math.floor(space / 6.5);
+  if (letters >= name.length) return name;
+  return letters > 3 ? `${name.slice(0, letters - 1)}…` : "";
+}
+
+/** One thin line joins the steps of the server's thread; others are joined to what they cause. */
+function threadLine(layout, { first, last }) {
+  const { run } = layout;
+  let path = "";
+  let previous = null;
+  for (let at = first; at >= 0 && !previous; at--) previous = ownPoint(layout, run.shown[at]);
+  const outside = [];
+  for (let at = first; at <= last; at++) {
+    const place = run.shown[at];
+    const step = run.step(place);
+    const point = pointOf(layout, place);
+    if (step.lane === "outside") outside.push(...outsideLines(layout, step, point));
+    else {
+      path += previous ? `M${previous.leave} ${previous.y}L${point.enter} ${point.y}` : "";
+      previous = point;
+    }
+  }
+  return [draw("path", { class: "thread", d: path }), ...outside];
+}
+
+function ownPoint(layout, place) {
+  return layout.run.step(place).lane === "outside" ? null : pointOf(layout, place);
+}
+
+function outsideLines(layout, step, point) {
+  const effects = (layout.run.effects.get(step.n) ?? []).map((number) => pointOf(layout, number - layout.run.offset));
+  return effects.filter(Boolean).map((to) => draw("path", { class: "thread", d: `M${point.x} ${point.y}L${to.enter} ${to.y}` }));
+}
+
+function marks(layout, { first, last }) {
+  const { run, sizes } = layout;
+  const parts = partOf(run);
+  const drawn = [];
+  for (let at = first; at <= last; at++) {
+    const place = run.shown[at];
+    const step = run.step(place);
+    const point = pointOf(layout, place);
+    const here = place === run.place;
+    const radius = sizes.radius * (here ? 1.5 : 1);
+    const shape = step.mark === "asleep" ? sleepBar(point, radius, isSleep(step)) : markShape(step.mark, point.x, point.y, radius);
+    if (step.task !== null && step.mark !== "asleep") shape.classList.add(hue(step.task) || "no-hue");
+    // Of two runs, what is equal is muted: the eye goes to where they part.
+    if (parts && place < parts && !here) shape.classList.add("equal");
+    drawn.push(shape);
+  }
+  return drawn;
+}
+
+/** The shape carries the meaning; its colour only says for which task. */
+function markShape(mark, x, y, radius) {
+  if (mark === "block") return draw("circle", { class: "mark block", cx: x, cy: y, r: radius - 0.4 });
+  if (mark === "waker") {
+    const r = radius * 1.3;
+    return draw("path", { class: "mark", d: `M${x} ${y - r}L${x + r} ${y}L${x} ${y + r}L${x - r} ${y}Z` });
+  }
+  return draw("circle", { class: "mark", cx: x, cy: y, r: radius });
+}
+
+function sleepBar({ x, y, from, to }, radius, slept) {
+  const [start, end] = slept ? [from + 6, to - 6] : [x - radius, x + radius];
+  return draw("path", { class: "bar", d: `M${start} ${y}H${end}`, ...(radius > 5 && { style: "stroke-width:6" }) });
+}
+
+/** Where two runs part: a rule over both. */
+function partRule(layout) {
+  const { run, sizes, left, column } = layout;
+  if (!data.compare) return [];
+  const x = sizes.names + left[columnFrom(run, column, partOf(run))] - scroll;
+  return x < sizes.names ? [] : [draw("path", { class: "part", d: `M${x} 0V${sizes.height}` })];
+}
+
+function tornEdge({ sizes }, run) {
+  if (!run.dropped || scroll > 0) return [];
+  const teeth = [];
+  for (let y = sizes.top - 6, nth = 0; y < sizes.height - 6; y += 6, nth++) teeth.push(`${sizes.names + (nth % 2 ? 10 : 4)} ${y}`);
+  const edge = draw("path", { class: "tear", d: `M${teeth.join("L")}` });
+  if (!sizes.names) return [edge];
+  return [edge, draw("text", { x: sizes.names + 4, y: 13 }, `${times(run.dropped, "earlier step")} were dropped`)];
+}
+
+// Causes.
+
+/** The arrows of the current step; with `chain`, those back to the outside, each fainter. */
+function currentCauses(layout) {
+  const { run } = layout;
+  const arrows = [];
+  const seen = new Set();
+  let place = run.place;
+  for (let strength = 1; run.step(place) && !seen.has(place); strength = Math.max(0.25, strength * 0.8)) {
+    seen.add(place);
+    const causes = run.step(place).causes.map((number) => number - run.offset);
+    // Further back only the nearest cause: all of them would lead to every step of the run.
+    const drawn = strength === 1 ? causes : causes.slice(0, 1);
+    for (const cause of drawn) arrows.push(causeArrow(layout, cause, place, strength));
+    if (!view.chain || !causes.length) break;
+    place = causes[0];
+  }
+  return arrows.filter(Boolean);
+}
+
+function causeArrow(layout, cause, place, strength) {
+  const [from, to] = [pointOf(layout, cause), pointOf(layout, place)];
+  if (!from || !to) return null;
+  const direct = isNextOnLine(layout, cause, place) || layout.run.step(cause).lane === "outside";
+  const sleepy = isSleep(layout.run.step(place));
+  const target = { x: to.enter, y: to.y, gap: sleepy ? 3 : layout.sizes.radius * 1.5 + 2 };
+  const start = { x: from.leave, y: from.y, gap: isSleep(layout.run.step(cause)) ? 2 : layout.sizes.radius + 1 };
+  const element = direct ? straightArrow(start, target) : curvedArrow(start, target, layout.sizes);
+  if (strength < 1) element.setAttribute("opacity", strength);
+  return { from, to, element };
+}
+
+/** Whether the thin line already leads from one to the other. */
+function isNextOnLine({ run, column }, cause, place) {
+  let at = column[place] - 1;
+  while (at >= 0 && run.step(run.shown[at]).lane === "outside") at--;
+  return at >= 0 && run.shown[at] === cause;
+}
+
+function straightArrow(from, to) {
+  const length = Math.hypot(to.x - from.x, to.y - from.y) || 1;
+  const [dx, dy] = [(to.x - from.x) / length, (to.y - from.y) / length];
+  const [x, y] = [to.x - dx * to.gap, to.y - dy * to.gap];
+  const start = `M${from.x + dx * from.gap} ${from.y + dy * from.gap}`;
+  return draw("g", {}, draw("path", { class: "cause", d: `${start}L${x - dx * 4} ${y - dy * 4}` }), arrowHead(x, y, dx, dy));
+}
+
+/** On one lane an arch; else along the cause's lane and then up or down into the mark. */
+function curvedArrow(from, to, sizes) {
+  return Math.abs(to.y - from.y) < sizes.lane / 2 ? archArrow(from, to, sizes) : cornerArrow(from, to);
+}
+
+function archArrow(from, to, sizes) {
+  // The top lane has chapter names above it: there the arch hangs.
+  const way = from.y < sizes.top + sizes.lane ? 1 : -1;
+  const lift = way * Math.min(sizes.lane * 1.5, 14 + (to.x - from.x) * 0.12);
+  const reach = Math.min(40, (to.x - from.x) * 0.3);
+  const [dx, dy] = unit(reach, -lift * 0.75);
+  const [x, y] = [to.x - dx * to.gap, to.y - dy * to.gap];
+  const curve = `M${from.x + 2} ${from.y + way * from.gap}C${from.x + reach} ${from.y + lift} ${to.x - reach} ${to.y + lift * 0.75} ${x - dx * 4} ${y - dy * 4}`;
+  return draw("g", {}, draw("path", { class: "cause", d: curve }), arrowHead(x, y, dx, dy));
+}
+
+function cornerArrow(from, to) {
+  const down = Math.sign(to.y - from.y);
+  const y = to.y - down * to.gap;
+  const curve = `M${from.x + from.gap} ${from.y}C${(from.x + to.x) / 2} ${from.y} ${to.x} ${from.y} ${to.x} ${y - down * 4}`;
+  return draw("g", {}, draw("path", { class: "cause", d: curve }), arrowHead(to.x, y, 0, down));
+}
+
+function unit(x, y) {
+  const length = Math.hypot(x, y) || 1;
+  return [x / length, y / length];
+}
+
+function arrowHead(x, y, dx, dy) {
+  const [length, half] = narrow.matches ? [7, 3.5] : [9, 4.5];
+  const [bx, by] = [x - dx * length, y - dy * length];
+  return draw("path", { class: "head", d: `M${x} ${y}L${bx - dy * half} ${by + dx * half}L${bx + dy * half} ${by - dx * half}Z` });
+}
+
+// The strip: the whole run in one line, where the wave shows only a window of it.
+
+function drawStrip() {
+  const strip = byId("strip");
+  strip.hidden = fits();
+  if (strip.hidden) return;
+  const layout = layouts[view.side];
+  const width = strip.clientWidth;
+  const scale = width / span();
+  const sleeps = layout.run.shown.flatMap((place, at) => (isSleep(layout.run.step(place)) ? [sleepTick(layout, at, scale)] : []));
+  const path = draw("path", { class: "band", d: sleeps.join("") });
+  const rail = draw("path", { class: "rail", d: `M0 8H${width}` });
+  strip.replaceChildren(draw("svg", { width, height: 16 }, path, rail, draw("rect", { class: "frame", y: 1, height: 14 }), draw("rect", { class: "cursor", y: 1, width: 4, height: 14 })));
+}
+
+function sleepTick({ left }, at, scale) {
+  const width = Math.max(1, (left[at + 1] - left[at]) * scale);
+  return `M${left[at] * scale} 2h${width}v12h${-width}Z`;
+}
+
+function moveStrip() {
+  const strip = byId("strip");
+  if (strip.hidden) return;
+  const layout = layouts[view.side];
+  const scale = strip.clientWidth / span();
+  const point = pointOf(layout, layout.run.place);
+  const [frame, cursor] = [strip.querySelector(".frame"), strip.querySelector(".cursor")];
+  frame.setAttribute("x", scroll * scale + 1);
+  frame.setAttribute("width", Math.max(6, layout.room * scale - 2));
+  cursor.setAttribute("x", (point ? point.x : layout.run.place ? layout.total : 0) * scale - 2);
+}
+
+// ---- Moving about ------------------------------------------------------------------------------
+
+function show() {
+  const run = current();
+  settle(run);
+  settleOther();
+  const number = run.numberAt(run.place);
+  document.body.dataset.step = number;
+  document.body.dataset.screen = run.place === 0 ? "first" : run.place === run.end ? "last" : "step";
+  showHead();
+  showSentence();
+  showSource();
+  showState();
+  showWave();
+  showControls(run);
+  remember(number);
+}
+
+/** In the address, but not in the history: Back leaves the page. */
+function remember(number) {
+  const side = view.side ? "&side=2" : "";
+  try {
+    history.replaceState(null, "", `#s=${number}${side}`);
+  } catch {
+    // Browsers limit how often this may be called; the next step will do.
+  }
+}
+
+function showControls(run) {
+  byId("first").setAttribute("aria-disabled", run.place === 0);
+  byId("back").setAttribute("aria-disabled", run.place === 0);
+  byId("next").setAttribute("aria-disabled", run.place === run.end);
+  byId("play").textContent = view.playing ? "Stop" : "Play";
+  byId("speed").textContent = `${view.pace} s a step`;
+}
+
+function goTo(place) {
+  const run = current();
+  const target = Math.max(0, Math.min(run.end, place));
+  if (target !== 0 && target !== run.end && layouts[view.side].column[target] < 0) setFollow(run, null);
+  run.place = target;
+  view.peek = null;
+  view.chain = false;
+  show();
+}
+
+function goToNumber(number) {
+  goTo(number === 0 ? 0 : number - current().offset);
+}
+
+/** The next shown place that satisfies; or none. */
+function findAfter(run, satisfies) {
+  return run.shown.find((place) => place > run.place && satisfies(run.step(place)));
+}
+
+function findBefore(run, satisfies) {
+  return run.shown.findLast((place) => place < run.place && satisfies(run.step(place)));
+}
+
+const any = () => true;
+const placeAfter = (run) => findAfter(run, any) ?? run.end;
+const placeBefore = (run) => findBefore(run, any) ?? 0;
+
+function goIf(place) {
+  if (place !== undefined) goTo(place);
+}
+
+/** Steps of the task that this one is for. */
+function sameTask() {
+  const run = current();
+  const step = run.step(run.place);
+  const task = step?.task ?? step?.about[0];
+  return task === undefined || task === null ? any : (other) => other.task === task || other.about.includes(task);
+}
+
+function goToCause() {
+  const run = current();
+  const cause = run.step(run.place)?.causes.find((number) => number === 0 || number > run.offset);
+  if (cause !== undefined) goToNumber(cause);
+}
+
+function goToEffect() {
+  const run = current();
+  const effect = run.effects.get(run.numberAt(run.place))?.[0];
+  if (effect !== undefined) goToNumber(effect);
+}
+
+function goToChapter(nth) {
+  const run = current();
+  const chapter = run.chapters[nth - 1];
+  if (chapter) goTo(run.shown[columnFrom(run, layouts[view.side].column, chapter.step - run.offset)] ?? run.end);
+}
+
+function changeSides() {
+  if (runs.length < 2) return;
+  view.side = 1 - view.side;
+  view.peek = null;
+  drawStrip();
+  show();
+}
+
+function toggleFollow() {
+  const run = current();
+  if (run.follow) return showAll(run);
+  const about = run.step(run.place)?.about ?? [];
+  const usual = startingFollow(run);
+  const wanted = usual && about.every((task) => usual.has(task)) ? usual : new Set(about);
+  if (wanted.size === 0 || wanted.size === run.tasks.length) return;
+  setFollow(run, wanted);
+  if (layouts[view.side].column[run.place] < 0) run.place = placeAfter(run);
+  show();
+}
+
+function showAll(run) {
+  setFollow(run, null);
+  show();
+}
+
+function setFollow(run, tasks) {
+  run.follow = tasks;
+  run.shown = shownPlaces(run);
+  layOutAll();
+}
+
+function play() {
+  if (view.playing) return stop();
+  if (current().place === current().end) goTo(0);
+  // A voice that reads each sentence would never come to an end of one.
+  byId("sentence").setAttribute("aria-live", "off");
+  view.playing = setTimeout(tick, view.pace * 1000);
+  showControls(current());
+}
+
+function tick() {
+  const run = current();
+  view.playing = setTimeout(tick, view.pace * 1000);
+  goTo(placeAfter(run));
+  if (run.place === run.end || run.chapters.some((chapter) => chapter.step === run.numberAt(run.place))) stop();
+}
+
+function stop() {
+  clearTimeout(view.playing);
+  view.playing = null;
+  byId("sentence").setAttribute("aria-live", "polite");
+  showControls(current());
+}
+
+function changePace(by) {
+  const at = PACES.indexOf(view.pace) + by;
+  view.pace = PACES[Math.max(0, Math.min(PACES.length - 1, at))];
+  showControls(current());
+}
+
+function toggleChain() {
+  view.chain = !view.chain;
+  showWave();
+}
+
+function leave() {
+  if (view.playing) stop();
+  if (!view.peek && !view.chain) return;
+  view.peek = null;
+  view.chain = false;
+  show();
+}
+
+// ---- Keys, dialogs and pointers ----------------------------------------------------------------
+
+const KEYS = [
+  ["→ ←", "next step, step before", { ArrowRight: () => goTo(placeAfter(current())), ArrowLeft: () => goTo(placeBefore(current())) }],
+  ["Shift + → ←", "the same for the task of this step", {
+    "Shift+ArrowRight": () => goIf(findAfter(current(), sameTask())),
+    "Shift+ArrowLeft": () => goIf(findBefore(current(), sameTask())),
+  }],
+  ["n p", "next poll, poll before", { n: () => goIf(findAfter(current(), (step) => step.poll)), p: () => goIf(findBefore(current(), (step) => step.poll)) }],
+  ["w", "why: go to the cause; again, to its cause", { w: goToCause }],
+  ["Shift + w", "draw the whole chain of causes", { W: toggleChain }],
+  ["t", "then: go to what this leads to", { t: goToEffect }],
+  ["Space", "play, up to the next chapter; stop", { " ": play }],
+  ["[ ]", "play faster, slower", { "[": () => changePace(-1), "]": () => changePace(1) }],
+  ["Home End", "the first screen, the last", { Home: () => goTo(0), End: () => goTo(current().end) }],
+  ["1 – 9", "go to a chapter", {}],
+  ["f", "follow only the tasks of this step; all again", { f: toggleFollow }],
+  ["c", "change sides, where two runs are compared", { c: changeSides }],
+  ["/", "search the steps", { "/": searchSteps }],
+  ["?", "these keys", { "?": () => byId("keys").showModal() }],
+  ["Esc", "close; stop; back to the step", { Escape: leave }],
+];
+
+const ACTS = Object.assign({}, ...KEYS.map(([, , acts]) => acts));
+
+function onKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  // Space presses the button that has the focus.
+  if (event.key === " " && event.target.closest?.("button, a")) return;
+  const shifted = event.shiftKey && event.key.startsWith("Arrow") ? `Shift+${event.key}` : event.key;
+  const act = /^[1-9]$/.test(event.key) ? () => goToChapter(Number(event.key)) : ACTS[shifted];
+  if (!act) return;
+  event.preventDefault();
+  if (view.playing && ![" ", "[", "]", "Escape"].includes(event.key)) stop();
+  act();
+}
+
+function fillKeys() {
+  const rows = KEYS.map(([keys, words]) => {
+    const caps = keys.split(" ").map((key) => (/^[+–]$/.test(key) ? ` ${key} ` : make("kbd", {}, key)));
+    return make("tr", {}, make("th", { scope: "row" }, ...caps), make("td", {}, words));
+  });
+  byId("keys").querySelector("tbody").append(...rows);
+}
+
+function searchSteps() {
+  byId("search-title").textContent = "Search the steps";
+  byId("query").hidden = false;
+  byId("query").value = "";
+  byId("search").showModal();
+  byId("query").focus();
+  find();
+}
+
+/** Steps that hold all the words; the most that one would read through. */
+function find() {
+  const words = byId("query").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const run = current();
+  const found = words.length ? run.steps.filter((step) => words.every((word) => searchText(step).includes(word))) : [];
+  fillFound(found.slice(0, 100), words.length ? "No step says this." : "");
+}
+
+const searchText = (step) => `${step.n} ${step.short} ${step.sentence} ${step.lane} ${step.kind} ${step.file}`.toLowerCase();
+
+/** The same dialog, for steps that are known already. */
+function listSteps(title, numbers) {
+  const run = current();
+  byId("search-title").textContent = title;
+  byId("query").hidden = true;
+  fillFound(numbers.slice(0, 500).map((number) => run.steps[number - 1 - run.offset]), "No step of this run.");
+  byId("search").showModal();
+}
+
+function fillFound(steps, otherwise) {
+  const items = steps.map((step) => {
+    const choose = () => {
+      byId("search").close();
+      goToNumber(step.n);
+    };
+    return make("li", {}, make("button", { type: "button", click: choose }, make("span", {}, String(step.n)), make("span", {}, step.short)));
+  });
+  byId("found").replaceChildren(...(items.length ? items : [make("p", {}, otherwise)]));
+}
+
+/** Enter takes the first, and the arrows walk along the list. */
+function onSearchKey(event) {
+  const buttons = [...byId("found").querySelectorAll("button")];
+  if (event.key === "Enter" && event.target === byId("query")) buttons[0]?.click();
+  else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+    const at = buttons.indexOf(document.activeElement) + (event.key === "ArrowDown" ? 1 : -1);
+    (buttons[at] ?? (at < 0 ? byId("query") : null))?.focus();
+  } else return;
+  event.preventDefault();
+}
+
+/** The wave is the slider: press or drag, and the nearest column is the step. */
+function onWave(event) {
+  if (event.type === "pointermove" && !event.buttons) return;
+  const wave = byId("wave");
+  if (event.type === "pointerdown") {
+    const side = [...wave.children].findIndex((svg) => event.clientY <= svg.getBoundingClientRect().bottom);
+    if (side >= 0) view.side = side;
+    wave.setPointerCapture(event.pointerId);
+    if (view.playing) stop();
+  }
+  const layout = layouts[view.side];
+  const x = event.clientX - wave.getBoundingClientRect().left - layout.sizes.names;
+  if (x >= 0) goToColumn(layout, Math.min(x, layout.room) + scroll);
+}
+
+function onStrip(event) {
+  if (event.type === "pointermove" && !event.buttons) return;
+  const strip = byId("strip");
+  if (event.type === "pointerdown") strip.setPointerCapture(event.pointerId);
+  const box = strip.getBoundingClientRect();
+  goToColumn(layouts[view.side], ((event.clientX - box.left) / box.width) * span());
+}
+
+function goToColumn({ run, left }, x) {
+  let at = 0;
+  while (at < run.shown.length - 1 && left[at + 1] <= x) at++;
+  if (run.shown.length && run.place !== run.shown[at]) goTo(run.shown[at]);
+}
+
+/** Links to steps move without a new entry in the history. */
+function onLink(event) {
+  const link = event.target.closest?.("a[data-step]");
+  if (!link) return;
+  event.preventDefault();
+  goToNumber(Number(link.dataset.step));
+}
+
+function onHash() {
+  const place = /[#&]s=(\d+)/.exec(location.hash);
+  const side = /[#&]side=(\d)/.exec(location.hash);
+  if (side && runs[side[1] - 1]) view.side = side[1] - 1;
+  goToNumber(place ? Number(place[1]) : 0);
+}
+
+// ---- The start ---------------------------------------------------------------------------------
+
+function onButton(id, act) {
+  byId(id).addEventListener("click", (event) => {
+    if (view.playing && id !== "play") stop();
+    if (event.currentTarget.getAttribute("aria-disabled") !== "true") act();
+    // After a press of the mouse, Space shall play and not press again.
+    if (event.detail > 0) event.currentTarget.blur();
+  });
+}
+
+function start() {
+  fillKeys();
+  onButton("first", () => goTo(0));
+  onButton("back", () => goTo(placeBefore(current())));
+  onButton("next", () => goTo(placeAfter(current())));
+  onButton("play", play);
+  onButton("help", () => byId("keys").showModal());
+  onButton("follow", toggleFollow);
+  byId("query").addEventListener("input", find);
+  byId("search").addEventListener("keydown", onSearchKey);
+  document.addEventListener("keydown", onKey);
+  document.addEventListener("click", onLink);
+  for (const type of ["pointerdown", "pointermove"]) {
+    byId("wave").addEventListener(type, onWave);
+    byId("strip").addEventListener(type, onStrip);
+  }
+  const again = () => {
+    layOutAll();
+    show();
+  };
+  addEventListener("resize", again);
+  narrow.addEventListener("change", again);
+  addEventListener("hashchange", onHash);
+  layOutAll();
+  onHash();
+}
+
+start();
