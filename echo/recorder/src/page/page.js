@@ -1216,9 +1216,10 @@ function show() {
   document.body.dataset.screen = run.place === 0 ? "first" : run.place === run.end ? "last" : "step";
   showHead();
   showSentence();
+  // Before what shares the rest of the height with it: the wave has its own.
+  showWave();
   showSource();
   showState();
-  showWave();
   showControls(run);
   remember(number);
 }
