@@ -124,7 +124,7 @@ function shownPlaces(run) {
   const concerns = (step) => step.about.some((task) => run.follow.has(task));
   // Backwards, for a cause comes before what it causes.
   for (let place = run.steps.length; place > 0; place--) {
-    const step = run.step ? run.step(place) : run.steps[place - 1];
+    const step = run.steps[place - 1];
     if (run.follow && !shown[place] && !concerns(step)) continue;
     shown[place] = 1;
     for (const cause of step.causes) {
@@ -153,7 +153,7 @@ function settle(run) {
   }
 }
 
-/** The other run stands where this one does: at the equal step, or as far behind the parting. */
+/** The other run stands in the same column: at the equal step, or as far behind the parting. */
 function settleOther() {
   if (runs.length < 2) return;
   const [run, other] = [current(), runs[1 - view.side]];
@@ -188,7 +188,8 @@ function fill(element, attributes, children) {
   return element;
 }
 
-const hue = (task) => (task > 0 || task === 0 ? `hue-${((task + 5) % 6) + 1}` : "");
+/** Six hues, then again from the first; none for what is no task. */
+const hue = (task) => (task >= 0 ? `hue-${((task + 5) % 6) + 1}` : "hue-none");
 const milliseconds = (ms) => `${ms.toFixed(ms < 1 ? 2 : 1)} ms`;
 const count = (number) => number.toLocaleString("en");
 const times = (number, word) => `${count(number)} ${word}${number === 1 ? "" : "s"}`;
@@ -741,8 +742,9 @@ function waiters(run, source, path) {
   const tasks = run.cells[path] ?? [];
   const before = run.was[run.place - 1][path];
   const short = innerWidth < 1200 && (tasks.length > 1 || run.tasks.length > MANY);
-  const pills = tasks.slice(0, 3).map((task, nth) => wakerPill(task, before && !before.includes(task), short || nth > 0));
-  if (tasks.length > 3) pills.push(`+ ${tasks.length - 3}`);
+  const most = short ? 2 : 3;
+  const pills = tasks.slice(0, most).map((task, nth) => wakerPill(task, before && !before.includes(task), short || nth > 0));
+  if (tasks.length > most) pills.push(`+${tasks.length - most}`);
   return sourceCell(run, source, path, ...(pills.length ? pills : [make("span", { class: "quiet" }, "–")]));
 }
 
@@ -1060,7 +1062,7 @@ function marks(layout, { first, last }) {
     const here = place === run.place;
     const radius = sizes.radius * (here ? 1.5 : 1);
     const shape = step.mark === "asleep" ? sleepBar(point, radius, isSleep(step)) : markShape(step.mark, point.x, point.y, radius);
-    if (step.task !== null && step.mark !== "asleep") shape.classList.add(hue(step.task) || "no-hue");
+    if (step.task !== null && step.mark !== "asleep") shape.classList.add(hue(step.task));
     // Of two runs, what is equal is muted: the eye goes to where they part.
     if (parts && place < parts && !here) shape.classList.add("equal");
     drawn.push(shape);
@@ -1356,7 +1358,9 @@ function tick() {
   const run = current();
   view.playing = setTimeout(tick, view.pace * 1000);
   goTo(placeAfter(run));
-  if (run.place === run.end || run.chapters.some((chapter) => chapter.step === run.numberAt(run.place))) stop();
+  const begins = run.chapters.some((chapter) => chapter.step === run.numberAt(run.place));
+  // Not at the first step: whoever pressed on the first screen wants to see more than that.
+  if (run.place === run.end || (begins && run.place > 1)) stop();
 }
 
 function stop() {
@@ -1517,6 +1521,12 @@ function onLink(event) {
   goToNumber(Number(link.dataset.step));
 }
 
+/** A press beside a dialog closes it, as its button does: a phone has no Esc. */
+function onDialog(event) {
+  const { target } = event;
+  if (target.localName === "dialog" || target.closest?.(".close")) target.closest("dialog").close();
+}
+
 function onHash() {
   const place = /[#&]s=(\d+)/.exec(location.hash);
   const side = /[#&]side=(\d)/.exec(location.hash);
@@ -1547,6 +1557,7 @@ function start() {
   byId("search").addEventListener("keydown", onSearchKey);
   document.addEventListener("keydown", onKey);
   document.addEventListener("click", onLink);
+  for (const dialog of document.querySelectorAll("dialog")) dialog.addEventListener("click", onDialog);
   for (const type of ["pointerdown", "pointermove"]) {
     byId("wave").addEventListener(type, onWave);
     byId("strip").addEventListener(type, onStrip);
@@ -1560,6 +1571,8 @@ function start() {
   addEventListener("hashchange", onHash);
   layOutAll();
   onHash();
+  // While the reader reads the first screen, so that no step has to wait for it.
+  for (const file of tabFiles) if (file in data.files) setTimeout(() => listing(file));
 }
 
 start();
