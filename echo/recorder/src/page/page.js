@@ -124,7 +124,7 @@ function shownPlaces(run) {
   const concerns = (step) => step.about.some((task) => run.follow.has(task));
   // Backwards, for a cause comes before what it causes.
   for (let place = run.steps.length; place > 0; place--) {
-    const step = run.step ? run.step(place) : run.steps[place - 1];
+    const step = run.steps[place - 1];
     if (run.follow && !shown[place] && !concerns(step)) continue;
     shown[place] = 1;
     for (const cause of step.causes) {
@@ -153,7 +153,7 @@ function settle(run) {
   }
 }
 
-/** The other run stands where this one does: at the equal step, or as far behind the parting. */
+/** The other run stands in the same column: at the equal step, or as far behind the parting. */
 function settleOther() {
   if (runs.length < 2) return;
   const [run, other] = [current(), runs[1 - view.side]];
@@ -188,7 +188,8 @@ function fill(element, attributes, children) {
   return element;
 }
 
-const hue = (task) => (task > 0 || task === 0 ? `hue-${((task + 5) % 6) + 1}` : "");
+/** Six hues, then again from the first; none for what is no task. */
+const hue = (task) => (task >= 0 ? `hue-${((task + 5) % 6) + 1}` : "hue-none");
 const milliseconds = (ms) => `${ms.toFixed(ms < 1 ? 2 : 1)} ms`;
 const count = (number) => number.toLocaleString("en");
 const times = (number, word) => `${count(number)} ${word}${number === 1 ? "" : "s"}`;
@@ -483,23 +484,24 @@ function peekAt(file) {
 function showPath(run, shown) {
   const path = byId("path");
   if (shown.away) {
-    const who = shown.away.thread === "main" ? "the outside" : `the ${shown.away.thread}`;
+    const { thread } = shown.away;
+    // "the client", "the clock", but "thread pool-1".
+    const who = /\d/.test(thread) ? `thread ${thread}` : `the ${thread}`;
     return path.replaceChildren(make("strong", {}, `not our code: ${who}`));
   }
-  const name = shown.marks ? functionAt(shown.file, shown.lines[0]) : "";
+  const name = shown.marks && shown.file in data.files ? functionAt(shown.file, shown.lines[0]) : "";
   path.replaceChildren(shown.file, ...(name ? [" · ", make("strong", {}, name)] : []));
 }
 
 /** The function around a line, as `Reactor::turn`: the nearest `fn` above with less indentation. */
 function functionAt(file, line) {
   const { texts } = listing(file);
-  let indent = texts[line - 1].search(/\S/);
+  const indent = (texts[line - 1] ?? "").search(/\S/);
   for (let at = line - 1; at > 0; at--) {
     const own = texts[at - 1].search(/\S/);
     if (own < 0 || own >= indent) continue;
     const name = /\bfn (\w+)/.exec(texts[at - 1]);
     if (name) return own === 0 ? name[1] : `${typeAt(texts, at)}${name[1]}`;
-    // A `}` belongs to what stands above, and a `where` or `)` to the head of a function.
     if (/^\s*(impl|mod|trait)\b/.test(texts[at - 1])) return "";
   }
   return "";
@@ -581,7 +583,7 @@ function tasksTable(run) {
   const shown = all.length <= MANY ? all : nearTasks(run, all);
   const rows = shown.map((task) => taskRow(run, task));
   if (shown.length < all.length) rows.push(othersRow(run, all.filter((task) => !shown.includes(task))));
-  return table("Tasks", rows, "column-key", "column-task wide-only", "column-place place wide-only", "", "column-polls");
+  return table("Tasks", rows, "column-key", "column-task task-name wide-only", "column-place place wide-only", "", "column-polls");
 }
 
 const laneTasks = (run) => run.follow ?? new Set(run.lanes.map((lane) => lane.task).filter((task) => task !== undefined));
@@ -612,9 +614,9 @@ function taskRow(run, task) {
   const title = `${task.name}, spawned at ${task.place}`;
   return make("tr", { class: absent ? "absent" : ended ? "gone" : undefined },
     make("th", { scope: "row", title }, make("span", { class: "fade" }, taskPill(task.number))),
-    make("td", { class: "wide-only" }, task.name),
+    make("td", { class: "task-name wide-only" }, task.name),
     make("td", { class: "place wide-only quiet", title: task.place }, shortPlace(task.place)),
-    make("td", {}, stateCell(run, path, state), make("span", { class: "quiet" }, held ? ` · ${held}` : "")),
+    make("td", { title: held }, stateCell(run, path, state), make("span", { class: "quiet" }, held ? ` · ${held}` : "")),
     make("td", { class: "end quiet" }, run.cells[`${path}/polls`] ?? ""));
 }
 
@@ -633,7 +635,7 @@ function othersRow(run, tasks) {
   const total = [...counts.values()].reduce((sum, one) => sum + one, 0);
   const words = [...counts].map(([state, number]) => `${number} ${state}`).join(", ");
   return make("tr", {},
-    make("th", { scope: "row" }, `others`), make("td", { class: "wide-only" }, String(total)), make("td", { class: "place wide-only" }),
+    make("th", { scope: "row" }, `others`), make("td", { class: "task-name wide-only" }, String(total)), make("td", { class: "place wide-only" }),
     make("td", { class: "quiet" }, words || "none yet"), make("td"));
 }
 
@@ -670,7 +672,7 @@ function reactorTable(run) {
 
 function timersRow(run) {
   const content = cell(run, "timers", ...timerPills(run.cells.timers));
-  return make("tr", {}, make("th", { scope: "row" }, "timers"), make("td", { colspan: 4 }, content));
+  return make("tr", {}, make("th", { scope: "row" }, "timers"), make("td", { colspan: narrow.matches ? 3 : 4 }, content));
 }
 
 /** Of many sources those at which a shown task ever waits, and the other one that changed last. */
@@ -687,7 +689,7 @@ function nearSources(run, sources) {
 function otherSources(run, sources, shown) {
   const number = run.step(run.place).n;
   const open = sources.filter((source) => !shown.includes(source) && source.from <= number && !isGone(source, number));
-  return make("tr", {}, make("th", { scope: "row" }, "others"), make("td", { colspan: 4, class: "quiet" }, `${times(open.length, "open source")}`));
+  return make("tr", {}, make("th", { scope: "row" }, "others"), make("td", { colspan: narrow.matches ? 3 : 4, class: "quiet" }, times(open.length, "open source")));
 }
 
 const isGone = (source, number) => source.gone !== null && source.gone !== undefined && source.gone <= number;
@@ -707,10 +709,11 @@ function sourceRow(run, source, direction, second) {
   const number = run.step(run.place).n;
   const path = `source/${source.id}/${direction}`;
   const styles = [number < source.from && "absent", isGone(source, number) && "gone", second && "second"];
-  const named = second ? "unseen" : "fade";
+  // Under the name there is room for what has no column on a phone.
+  const under = narrow.matches ? make("span", { class: "quiet" }, direction) : make("span", { class: "unseen" }, source.name);
   return make("tr", { class: styles.filter(Boolean).join(" ") || undefined },
-    make("th", { scope: "row" }, make("span", { class: named }, `source ${source.token}`)),
-    make("td", {}, make("span", { class: named }, second ? source.name : sourceName(source, number))),
+    make("th", { scope: "row" }, make("span", { class: second ? "unseen" : "fade" }, `source ${source.token}`)),
+    make("td", {}, second ? under : make("span", { class: "fade" }, sourceName(source, number))),
     make("td", { class: "wide-only quiet" }, direction),
     make("td", {}, readiness(run, source, path)),
     make("td", { class: "end" }, waiters(run, source, `${path}/wakers`)));
@@ -738,9 +741,10 @@ function readiness(run, source, path) {
 function waiters(run, source, path) {
   const tasks = run.cells[path] ?? [];
   const before = run.was[run.place - 1][path];
-  const short = innerWidth < 1200 && (tasks.length > 1 || tasks[0] > 9);
-  const pills = tasks.slice(0, 3).map((task, nth) => wakerPill(task, before && !before.includes(task), short || nth > 0));
-  if (tasks.length > 3) pills.push(`+ ${tasks.length - 3}`);
+  const short = innerWidth < 1200 && (tasks.length > 1 || run.tasks.length > MANY);
+  const most = short ? 2 : 3;
+  const pills = tasks.slice(0, most).map((task, nth) => wakerPill(task, before && !before.includes(task), short || nth > 0));
+  if (tasks.length > most) pills.push(`+${tasks.length - most}`);
   return sourceCell(run, source, path, ...(pills.length ? pills : [make("span", { class: "quiet" }, "–")]));
 }
 
@@ -1012,13 +1016,13 @@ function threadLine(layout, { first, last }) {
   const { run } = layout;
   let path = "";
   let previous = null;
-  for (let at = first; at >= 0 && !previous; at--) previous = ownPoint(layout, run.shown[at]);
+  for (let at = Math.min(first, last); at >= 0 && !previous; at--) previous = ownPoint(layout, run.shown[at]);
   const outside = [];
   for (let at = first; at <= last; at++) {
     const place = run.shown[at];
     const step = run.step(place);
     const point = pointOf(layout, place);
-    if (step.lane === "outside") outside.push(...outsideLines(layout, step, point));
+    if (step.lane === "outside") outside.push(...outsideLines(layout, step, point), ...whoActs(layout, at, point));
     else {
       path += previous ? `M${previous.leave} ${previous.y}L${point.enter} ${point.y}` : "";
       previous = point;
@@ -1036,6 +1040,17 @@ function outsideLines(layout, step, point) {
   return effects.filter(Boolean).map((to) => draw("path", { class: "thread", d: `M${point.x} ${point.y}L${to.enter} ${to.y}` }));
 }
 
+/** The bottom lane is shared: who is not its namesake is named, where there is room on the left. */
+function whoActs({ run, lanes, laneAt, left, sizes }, at, { x, y }) {
+  const step = run.step(run.shown[at]);
+  if (!sizes.names || step.thread === lanes[laneAt(step)].name) return [];
+  const start = x - sizes.radius * 1.5 - 4;
+  for (let before = at - 1; before >= 0 && left[before + 1] > start - step.thread.length * 7; before--) {
+    if (run.step(run.shown[before]).lane === "outside") return [];
+  }
+  return [draw("text", { class: "who", x: start, y: y + 4 }, step.thread)];
+}
+
 function marks(layout, { first, last }) {
   const { run, sizes } = layout;
   const parts = partOf(run);
@@ -1047,7 +1062,7 @@ function marks(layout, { first, last }) {
     const here = place === run.place;
     const radius = sizes.radius * (here ? 1.5 : 1);
     const shape = step.mark === "asleep" ? sleepBar(point, radius, isSleep(step)) : markShape(step.mark, point.x, point.y, radius);
-    if (step.task !== null && step.mark !== "asleep") shape.classList.add(hue(step.task) || "no-hue");
+    if (step.task !== null && step.mark !== "asleep") shape.classList.add(hue(step.task));
     // Of two runs, what is equal is muted: the eye goes to where they part.
     if (parts && place < parts && !here) shape.classList.add("equal");
     drawn.push(shape);
@@ -1138,9 +1153,11 @@ function straightArrow(from, to) {
   return draw("g", {}, draw("path", { class: "cause", d: `${start}L${x - dx * 4} ${y - dy * 4}` }), head);
 }
 
-/** On one lane an arch; else along the cause's lane and then up or down into the mark. */
+/** On one lane, and from far away, an arch over the marks; else first along the cause's lane. */
 function curvedArrow(from, to, sizes) {
-  return Math.abs(to.y - from.y) < sizes.lane / 2 ? archArrow(from, to, sizes) : cornerArrow(from, to);
+  const far = to.x - from.x > 6 * sizes.step[0] + 50;
+  const level = Math.abs(to.y - from.y) < sizes.lane / 2;
+  return far || level ? archArrow(from, to, sizes) : cornerArrow(from, to);
 }
 
 function archArrow(from, to, sizes) {
@@ -1342,7 +1359,9 @@ function tick() {
   const run = current();
   view.playing = setTimeout(tick, view.pace * 1000);
   goTo(placeAfter(run));
-  if (run.place === run.end || run.chapters.some((chapter) => chapter.step === run.numberAt(run.place))) stop();
+  const begins = run.chapters.some((chapter) => chapter.step === run.numberAt(run.place));
+  // Not at the first step: whoever pressed on the first screen wants to see more than that.
+  if (run.place === run.end || (begins && run.place > 1)) stop();
 }
 
 function stop() {
@@ -1384,7 +1403,7 @@ const KEYS = [
   ["Shift + w", "draw the whole chain of causes", { W: toggleChain }],
   ["t", "then: go to what this leads to", { t: goToEffect }],
   ["Space", "play, up to the next chapter; stop", { " ": play }],
-  ["[ ]", "play faster, slower", { "[": () => changePace(-1), "]": () => changePace(1) }],
+  ["[ ]", "play slower, faster", { "[": () => changePace(1), "]": () => changePace(-1) }],
   ["Home End", "the first screen, the last", { Home: () => goTo(0), End: () => goTo(current().end) }],
   ["1 – 9", "go to a chapter", {}],
   ["f", "follow only the tasks of this step; all again", { f: toggleFollow }],
@@ -1503,6 +1522,12 @@ function onLink(event) {
   goToNumber(Number(link.dataset.step));
 }
 
+/** A press beside a dialog closes it, as its button does: a phone has no Esc. */
+function onDialog(event) {
+  const { target } = event;
+  if (target.localName === "dialog" || target.closest?.(".close")) target.closest("dialog").close();
+}
+
 function onHash() {
   const place = /[#&]s=(\d+)/.exec(location.hash);
   const side = /[#&]side=(\d)/.exec(location.hash);
@@ -1533,6 +1558,7 @@ function start() {
   byId("search").addEventListener("keydown", onSearchKey);
   document.addEventListener("keydown", onKey);
   document.addEventListener("click", onLink);
+  for (const dialog of document.querySelectorAll("dialog")) dialog.addEventListener("click", onDialog);
   for (const type of ["pointerdown", "pointermove"]) {
     byId("wave").addEventListener(type, onWave);
     byId("strip").addEventListener(type, onStrip);
@@ -1546,6 +1572,8 @@ function start() {
   addEventListener("hashchange", onHash);
   layOutAll();
   onHash();
+  // While the reader reads the first screen, so that no step has to wait for it.
+  for (const file of tabFiles) if (file in data.files) setTimeout(() => listing(file));
 }
 
 start();
