@@ -616,9 +616,12 @@ function taskRow(run, task) {
     make("th", { scope: "row", title }, make("span", { class: "fade" }, taskPill(task.number))),
     make("td", { class: "task-name wide-only" }, task.name),
     make("td", { class: "place wide-only quiet", title: task.place }, shortPlace(task.place)),
-    make("td", { title: held }, stateCell(run, path, state), make("span", { class: "quiet" }, held ? ` · ${held}` : "")),
+    make("td", { title: held }, stateCell(run, path, state), make("span", { class: "quiet" }, held ? ` · ${withoutDirections(held)}` : "")),
     make("td", { class: "end quiet" }, run.cells[`${path}/polls`] ?? ""));
 }
+
+/** There is room for the source only: in which direction, its own row shows. */
+const withoutDirections = (held) => held.replace(/ \((?:read|write)\)/g, "");
 
 function stateCell(run, path, state = "") {
   return cell(run, `${path}/state`, FAULTS.has(state) ? make("span", { class: "wrong" }, state) : state);
