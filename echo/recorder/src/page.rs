@@ -257,14 +257,15 @@ impl Run {
         if tasks.len() <= LANES {
             return Vec::new();
         }
-        let accepted = self.steps().find_map(|event| match &event.kind {
-            Kind::Try { outcome: Outcome::Accepted(_), .. } => event.task_number(),
-            _ => None,
-        });
-        let spawned = self.steps().find(|event| {
-            matches!(event.kind, Kind::Spawn { .. })
-                && event.task_number().is_some_and(|task| Some(task) != accepted)
-        });
+        let accepts =
+            |event: &&Event| matches!(event.kind, Kind::Try { outcome: Outcome::Accepted(_), .. });
+        let accepted = self.steps().find(accepts);
+        // Of those before it none is a connection's.
+        let first = accepted.map_or(0, |event| event.number);
+        let spawned = self
+            .steps()
+            .find(|event| matches!(event.kind, Kind::Spawn { .. }) && event.number > first);
+        let accepted = accepted.and_then(Event::task_number);
         let spawned = spawned.and_then(Event::task_number);
         let some: Vec<u64> = accepted.into_iter().chain(spawned).collect();
         if some.is_empty() { tasks.keys().take(LANES).copied().collect() } else { some }
