@@ -1,6 +1,7 @@
-//! Records a run of the runtime, tells it, and makes it a page to step through.
+#![doc = include_str!("../README.md")]
 
 mod acts;
+mod chrome;
 mod event;
 mod explain;
 mod files;
@@ -17,6 +18,7 @@ mod story;
 mod tape;
 mod words;
 
+pub use chrome::chrome;
 pub use event::{Actor, By, Direction, Event, Kind, Outcome, Readiness, Source, Task};
 pub use explain::Explain;
 pub use format::Format;

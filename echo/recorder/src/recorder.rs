@@ -71,7 +71,11 @@ impl Recorder {
         let needs_all = listening || options.slow_polls.is_some();
         let told = Told {
             story: Story::default(),
-            tape: Tape::new(options.events.max(LIVE)),
+            tape: Tape::new(if options.explain.is_some() {
+                options.events.max(LIVE)
+            } else {
+                options.events
+            }),
             began: Instant::now(),
             explain: options.explain,
         };
