@@ -12,5 +12,7 @@ mod output;
 mod process;
 mod server;
 mod signals;
+mod story;
 mod table;
 mod three_echoes;
+mod traces;
