@@ -13,3 +13,4 @@ mod process;
 mod server;
 mod signals;
 mod three_echoes;
+mod viewer;
