@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::{Value, json};
 use tests::browser::Browser;
 
-use super::pages::{compared, demo};
+use super::pages::{compared, demo, long};
 use super::{Viewer, number, string};
 
 const SIZES: [(u32, u32); 4] = [(1440, 900), (1024, 768), (390, 844), (720, 450)];
@@ -48,6 +48,7 @@ fn at_each_step_and_size_little_is_yellow_and_nothing_jumps_or_is_cut_off() {
             for (step, look) in viewer.steps().iter().zip(looks) {
                 let at = format!("step {} at {width}x{height}, dark: {dark}", step["n"]);
                 assert_eq!(look["step"], step["n"], "{at}");
+                assert_eq!(look["overflows"], false, "{at}: the sentence");
                 assert_eq!(look["clipped"], json!([]), "{at}");
                 assert_eq!(look["sideways"], json!([]), "{at}");
                 assert_eq!(look["pale"], json!([]), "{at}");
@@ -68,10 +69,35 @@ fn at_each_step_and_size_little_is_yellow_and_nothing_jumps_or_is_cut_off() {
                 viewer.press(key);
                 let look = viewer.evaluate("probe.look()");
                 assert_eq!(
-                    (&look["clipped"], &look["sideways"]),
-                    (&json!([]), &json!([])),
+                    (&look["overflows"], &look["sideways"]),
+                    (&json!(false), &json!([])),
                     "{key}"
                 );
+            }
+        }
+    }
+}
+
+#[test]
+fn two_runs_or_many_tasks_do_not_jump_and_are_not_cut_off_either() {
+    let Some(browser) = Browser::start() else { return };
+    for recorded in [compared(), long()] {
+        let viewer = Viewer::open(&browser, recorded);
+        for (width, height) in SIZES {
+            viewer.size(width, height);
+            viewer.press("Home");
+            let steps = viewer.steps().len().min(60);
+            let looks = viewer.evaluate(&format!("probe.walk({steps}, probe.look)"));
+            let looks = looks.as_array().unwrap();
+            for look in looks {
+                let at =
+                    format!("{}: step {} at {width}x{height}", viewer.run["title"], look["step"]);
+                assert_eq!(
+                    (&look["overflows"], &look["sideways"]),
+                    (&json!(false), &json!([])),
+                    "{at}"
+                );
+                assert_eq!(look["regions"], looks[0]["regions"], "{at}: it jumps");
             }
         }
     }

@@ -67,12 +67,16 @@ globalThis.probe = (() => {
 
   const name = (element) => `${element.localName}${element.id && `#${element.id}`} "${element.textContent.trim().slice(0, 30)}"`;
 
-  /** Text of the sentence, a cell or a row of the state that is cut off. */
-  function clipped() {
+  /** Whether the sentence has more lines than room. */
+  function overflows() {
     const sentence = byId("sentence");
-    const tall = sentence.scrollHeight > sentence.clientHeight + 1 ? [`the sentence, ${sentence.scrollHeight} in ${sentence.clientHeight}`] : [];
+    return sentence.scrollHeight > sentence.clientHeight + 1;
+  }
+
+  /** Cells of the state whose text is cut off. */
+  function clipped() {
     const wide = all("#state td, #state th").filter((cell) => isSeen(cell) && cell.scrollWidth > cell.clientWidth + 1);
-    return [...tall, ...wide.map(name)];
+    return wide.map(name);
   }
 
   /** How a step looks. */
@@ -89,6 +93,7 @@ globalThis.probe = (() => {
       arrows: all("#wave .head").length,
       regions: regions(),
       sideways: sideways(),
+      overflows: overflows(),
       clipped: clipped(),
     };
   }
