@@ -82,7 +82,8 @@ fn command() -> Command {
              127.0.0.1:7777`, and nothing else. The log is on standard error; RUST_LOG chooses \
              what it tells, and RUST_LOG=reactor=trace,executor=trace tells the story of every \
              byte.\n\nSIGINT or SIGTERM lets connections finish what they have sent, and exits \
-             with 0. A second one exits at once.",
+             with 0. A second one exits at once. SIGUSR1 prints what each task waits for to \
+             standard error.",
         )
         .args([
             Arg::new("addr")

@@ -65,9 +65,7 @@ async fn start_client(
 /// Long enough to see that the server sleeps; and until it does, on a machine that is busy.
 fn pause(recorder: &Recorder) {
     thread::sleep(PAUSE);
-    while !recorder.is_at_rest() {
-        thread::sleep(Duration::from_millis(1));
-    }
+    recorder.wait_for_rest(PATIENCE);
 }
 
 /// A client as simple as can be, which blocks. Its records come before its acts, or the kernel

@@ -8,6 +8,7 @@ mod demo;
 mod output;
 mod serve;
 mod server;
+mod table;
 mod telling;
 mod watch;
 
@@ -24,7 +25,7 @@ use log::{error, info};
 use reactor::net::TcpListener;
 use reactor::signal::Signal;
 use recorder::Recorder;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 
 use crate::arguments::Arguments;
@@ -90,11 +91,18 @@ fn run_recorded(
     }
 }
 
-/// Listens, serves until a signal comes, and ends in an orderly way.
+/// Serves until its end, and tells meanwhile what its tasks do when it is asked.
 async fn run(arguments: Arguments) -> Result<(), String> {
-    let signals = watch_signals().map_err(|error| format!("cannot watch signals: {error}"))?;
-    let (mut interrupt, mut terminate) = signals;
+    let refused = |error| format!("cannot watch signals: {error}");
+    let ending = watch_signals().map_err(refused)?;
+    // Watched before anybody learns that the server is there: unwatched, it would be its end.
+    let asking = Signal::new(SIGUSR1).map_err(refused)?;
+    future::or(serve_until(ending, arguments), table::print_at_each(asking)).await
+}
 
+/// Listens, serves until a signal comes, and ends in an orderly way.
+async fn serve_until(ending: (Signal, Signal), arguments: Arguments) -> Result<(), String> {
+    let (mut interrupt, mut terminate) = ending;
     let mut listeners = Vec::new();
     for &address in &arguments.addresses {
         let listener = listen(address, arguments.backlog).await;

@@ -121,7 +121,7 @@ pub(crate) fn save(
 ) -> Result<(), String> {
     let text = match format {
         Format::Html => Page::new(title, run(recording, title)).html(),
-        Format::Chrome => String::new(),
+        Format::Chrome => recorder::chrome(recording),
         Format::Lines => recorder::lines(recording),
     };
     file.write_all(text.as_bytes()).map_err(|error| unwritable(path, &error))?;

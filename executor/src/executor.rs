@@ -58,14 +58,16 @@ const SLOTS: usize = 1024;
 /// # }
 /// ```
 pub struct Executor {
-    core: Rc<Core>,
+    pub(crate) core: Rc<Core>,
 }
 
 /// What the executor shares with `spawn` and with the handles of its tasks.
 pub(crate) struct Core {
     reactor: Rc<Reactor>,
     queue: Rc<Queue>,
-    tasks: RefCell<Slab<Slot>>,
+    pub(crate) tasks: RefCell<Slab<Slot>>,
+    /// The number of the future of `block_on`, while it is not polled: its slot does not tell.
+    pub(crate) main: Cell<Option<u64>>,
     /// Set when the executor is dropped: nothing is spawned any more.
     closed: Cell<bool>,
     /// A task of this round had more to do than one poll may.
@@ -77,10 +79,12 @@ pub(crate) struct Core {
     counters: Counters,
 }
 
-struct Slot {
-    header: Arc<Header>,
-    polls: u64,
-    body: Body,
+pub(crate) struct Slot {
+    pub(crate) header: Arc<Header>,
+    pub(crate) polls: u64,
+    /// The turn's time at the last of them, or at the spawn.
+    pub(crate) since: Instant,
+    pub(crate) body: Body,
 }
 
 /// Which poll it is that follows.
@@ -92,9 +96,10 @@ struct PollOf {
 
 impl Slot {
     /// The key was popped: clears the flag, for a poll.
-    fn begin(&mut self) -> PollOf {
+    fn begin(&mut self, now: Instant) -> PollOf {
         self.header.begin();
         self.polls += 1;
+        self.since = now;
         PollOf { task: self.header.number, again: self.polls > 1 }
     }
 
@@ -106,7 +111,7 @@ impl Slot {
 }
 
 /// Where the future of a task is.
-enum Body {
+pub(crate) enum Body {
     /// Here: it waits, or its key is in the queue.
     Waiting(Pin<Box<dyn AnyTask>>),
     /// Not here: in the loop that polls it, or on its way in from `spawn`. That of `block_on` never
@@ -130,6 +135,7 @@ impl Executor {
                 reactor,
                 queue,
                 tasks: RefCell::default(),
+                main: Cell::new(None),
                 closed: Cell::new(false),
                 overspent: Cell::new(false),
                 spin: Cell::new(Duration::ZERO),
@@ -300,7 +306,7 @@ impl Core {
         let inbox = self.queue.inbox().clone();
         let header = Arc::new(Header::new(tasks.vacant_key(), number, name, place, inbox));
         let body = Body::Running { aborted: false };
-        tasks.insert(Slot { header: header.clone(), polls: 0, body });
+        tasks.insert(Slot { header: header.clone(), polls: 0, since: self.reactor.now(), body });
         header
     }
 
@@ -333,7 +339,7 @@ impl Core {
         let mut tasks = self.tasks.borrow_mut();
         let slot = &mut tasks[key];
         match mem::replace(&mut slot.body, Body::Running { aborted: false }) {
-            Body::Waiting(task) => Some((task, slot.begin())),
+            Body::Waiting(task) => Some((task, slot.begin(self.reactor.now()))),
             Body::Running { .. } => unreachable!("a task is not polled from within itself"),
             Body::Done => {
                 tasks.remove(key);
@@ -349,15 +355,16 @@ impl Core {
         let budget = budget::enter();
         trace!(task = of.task; "poll");
         let polled = poll();
-        if polled.is_pending() {
-            trace!(task = of.task; "pending");
-        }
         let spent = budget.spent();
         if spent == budget::OPERATIONS {
             self.overspent.set(true);
         }
-        if of.again && polled.is_pending() && spent == 0 {
-            self.counters.spurious_polls.add(u64::from(self.reactor.metrics().waits > waits));
+        if polled.is_pending() {
+            trace!(task = of.task; "pending");
+            if of.again && spent == 0 {
+                let waited = self.reactor.metrics().waits > waits;
+                self.counters.spurious_polls.add(u64::from(waited));
+            }
         }
         polled
     }
@@ -465,15 +472,20 @@ impl<'a> Main<'a> {
     fn new(core: &'a Core, place: &'static Location<'static>) -> Main<'a> {
         let header = core.add_slot("main", place);
         debug!(task = header.number, name = "main", at:% = place, waker:? = Arc::as_ptr(&header); "spawn");
+        core.main.set(Some(header.number));
         Main { core, waker: Waker::from(header.clone()), header }
     }
 
     fn poll<F: Future>(&self, future: Pin<&mut F>) -> Poll<F::Output> {
-        let of = self.core.tasks.borrow_mut()[self.header.key].begin();
+        let of = self.core.tasks.borrow_mut()[self.header.key].begin(self.core.reactor.now());
+        self.core.main.set(None);
         let polled = self.core.poll(of, || future.poll(&mut Context::from_waker(&self.waker)));
-        // One reference is the slot's, one is here, and one is that of the waker.
-        if polled.is_pending() && Header::is_lost(&self.header, 3) {
-            report_lost(&self.header);
+        if polled.is_pending() {
+            self.core.main.set(Some(self.header.number));
+            // One reference is the slot's, one is here, and one is that of the waker.
+            if Header::is_lost(&self.header, 3) {
+                report_lost(&self.header);
+            }
         }
         polled
     }
@@ -493,5 +505,5 @@ impl Drop for Main<'_> {
 /// ever on purpose, as `pending()` does, or a sleep beyond the clock's end.
 fn report_lost(header: &Header) {
     let Header { number, name, place, .. } = header;
-    warn!(task = *number, name, at:% = place; "lost: nothing can wake this task");
+    warn!(task = *number, name, at:% = place; "lost: no source, timer, thread or queue holds a waker of this task");
 }

@@ -10,6 +10,7 @@ mod current;
 mod metrics;
 mod remote;
 mod sync;
+mod tasks;
 
 use std::future::{Future, poll_fn};
 use std::panic::Location;
@@ -21,6 +22,7 @@ pub use executor::Executor;
 pub use join::{JoinError, JoinHandle, JoinSet};
 pub use metrics::Metrics;
 pub use remote::{Closed, Remote};
+pub use tasks::{State, TaskInfo, tasks};
 
 /// Runs a future to its end on this thread, and all tasks that it spawns meanwhile.
 ///

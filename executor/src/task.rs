@@ -43,7 +43,7 @@ pub(crate) struct Header {
     ///
     /// Set by the wake that finds it clear, which then owes the push. Cleared when the key is
     /// taken from the queue, just before the poll. Set for good when the task ends.
-    scheduled: AtomicBool,
+    pub(crate) scheduled: AtomicBool,
 
     /// The way to the executor, for wakes from other threads.
     pub(crate) inbox: Arc<Inbox>,

@@ -10,6 +10,7 @@ mod timer;
 mod current;
 mod metrics;
 mod notifier;
+mod waits;
 
 // To be looked up: thin modules over the five above.
 #[path = "pool/mod.rs"]
@@ -25,3 +26,4 @@ pub use metrics::Metrics;
 pub use notifier::Notifier;
 pub use os::signal;
 pub use reactor::Reactor;
+pub use waits::{Awaited, Wait};

@@ -77,15 +77,15 @@ pub struct Reactor {
     events: Cell<Option<Events>>,
     /// All sources, by key. A key is reused as soon as its source is deregistered: an event of
     /// the old owner in the hands of the new one would be a false hint, and harmless.
-    sources: RefCell<Slab<Rc<Source>>>,
+    pub(crate) sources: RefCell<Slab<Rc<Source>>>,
     timers: RefCell<Timers>,
     /// Sources whose waiters the next turn wakes, to see who is still there: those of operations
     /// that were dropped will not come back.
     crowded: RefCell<Vec<usize>>,
     /// Tasks that wait until a source is deregistered, for then there is a descriptor to spare.
-    short_of_descriptors: RefCell<Vec<Waker>>,
+    pub(crate) short_of_descriptors: RefCell<Vec<Waker>>,
     /// Those whom the next turn wakes, whatever the kernel says; then it does not wait.
-    woken: RefCell<Vec<Waker>>,
+    pub(crate) woken: RefCell<Vec<Waker>>,
     finished: Receiver<usize>,
     finisher: Finisher,
     now: Cell<Instant>,
@@ -271,7 +271,7 @@ impl Reactor {
         interest: Interest,
         kind: &'static str,
     ) -> io::Result<Registration> {
-        let source = self.add_source();
+        let source = self.add_source(kind);
         self.registry.register(io, Token(source.key), interest)?;
         debug!(source = source.key, kind; "register");
         Ok(source)
@@ -290,9 +290,9 @@ impl Reactor {
 
     /// A source that the kernel does not know yet; or never will, if a job of the pool reports to
     /// it.
-    pub(crate) fn add_source(self: &Rc<Self>) -> Registration {
+    pub(crate) fn add_source(self: &Rc<Self>, kind: &'static str) -> Registration {
         let mut sources = self.sources.borrow_mut();
-        let source = Rc::new(Source::new(sources.vacant_key(), Rc::downgrade(self)));
+        let source = Rc::new(Source::new(sources.vacant_key(), kind, Rc::downgrade(self)));
         sources.insert(source.clone());
         Registration(source)
     }
@@ -394,7 +394,7 @@ mod tests {
     #[test]
     fn the_memory_of_a_burst_comes_back() {
         let reactor = Reactor::new().unwrap();
-        let sources: Vec<_> = (0..10_000).map(|_| reactor.add_source()).collect();
+        let sources: Vec<_> = (0..10_000).map(|_| reactor.add_source("")).collect();
         assert!(reactor.sources.borrow().capacity() >= 10_000);
         drop(sources);
         assert!(reactor.sources.borrow().capacity() <= BURST);
@@ -411,10 +411,10 @@ mod tests {
     #[test]
     fn a_key_is_given_again_as_soon_as_it_is_free() {
         let reactor = Reactor::new().unwrap();
-        let (first, second) = (reactor.add_source(), reactor.add_source());
+        let (first, second) = (reactor.add_source(""), reactor.add_source(""));
         let free = first.key;
         drop(first);
-        assert_eq!((reactor.add_source().key, second.key), (free, 1));
+        assert_eq!((reactor.add_source("").key, second.key), (free, 1));
     }
 
     #[test]

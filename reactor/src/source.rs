@@ -27,6 +27,8 @@ use crate::reactor::Reactor;
 pub(crate) struct Source {
     /// The place in the reactor's slab, and the token that the kernel hands back with each event.
     pub(crate) key: usize,
+    /// The full name of the object's type, for those who ask what a task waits for.
+    pub(crate) kind: &'static str,
     pub(crate) read: Direction,
     pub(crate) write: Direction,
     /// Weak: the executor owns the reactor. A socket that outlives it gets an error, not a hang.
@@ -53,7 +55,7 @@ impl Drop for Registration {
 
 /// One direction of a source: reading and writing never share a flag or a waker.
 pub(crate) struct Direction {
-    name: &'static str,
+    pub(crate) name: &'static str,
 
     /// The kernel may have something for us: try before waiting.
     ///
@@ -72,15 +74,15 @@ pub(crate) struct Direction {
     ///
     /// Borrowed for a statement at a time: cloning, calling or dropping a waker runs foreign code,
     /// which may come by here again.
-    waiters: RefCell<Waiters>,
+    pub(crate) waiters: RefCell<Waiters>,
 }
 
 /// The wakers of the tasks that wait for one direction, in the order of their coming.
-struct Waiters {
+pub(crate) struct Waiters {
     /// Nearly always there is but one, and it costs no allocation.
-    first: Option<Waker>,
+    pub(crate) first: Option<Waker>,
     /// Empty, if there is no first.
-    rest: Vec<Waker>,
+    pub(crate) rest: Vec<Waker>,
     /// More waiters than this are suspected to be leftovers of operations that were dropped.
     limit: usize,
     /// The turn that last woke them all, when they were several.
@@ -94,8 +96,8 @@ const LIMIT: usize = 32;
 const NEVER: u64 = u64::MAX;
 
 impl Source {
-    pub(crate) fn new(key: usize, reactor: Weak<Reactor>) -> Source {
-        Source { key, read: Direction::new("read"), write: Direction::new("write"), reactor }
+    pub(crate) fn new(key: usize, kind: &'static str, reactor: Weak<Reactor>) -> Source {
+        Source { key, kind, read: Direction::new("read"), write: Direction::new("write"), reactor }
     }
 
     /// The reactor, as long as its executor lives.
@@ -249,7 +251,11 @@ impl Direction {
     fn wake(&self, drain: bool, turn: u64, woken: &mut Vec<Waker>) {
         self.ready.set(true);
         self.drain.set(self.drain.get() || drain);
-        self.waiters.borrow_mut().take(turn, woken);
+        let mut waiters = self.waiters.borrow_mut();
+        // Nearly always nobody waits to write: each event asks that, so it costs no call.
+        if waiters.first.is_some() {
+            waiters.take(turn, woken);
+        }
     }
 }
 
@@ -336,7 +342,7 @@ mod tests {
     // Pitfall: W2
     #[test]
     fn an_event_of_one_direction_does_not_touch_the_other() {
-        let source = Source::new(0, Weak::new());
+        let source = Source::new(0, "", Weak::new());
         source.read.ready.set(false);
         source.write.ready.set(false);
         source.write.waiters.borrow_mut().push(waker(), 1);

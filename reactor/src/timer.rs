@@ -17,7 +17,7 @@ pub(crate) type TimerKey = (Instant, u64);
 /// The timers of one reactor, the nearest first.
 #[derive(Default)]
 pub(crate) struct Timers {
-    waiting: BTreeMap<TimerKey, Waker>,
+    pub(crate) waiting: BTreeMap<TimerKey, Waker>,
     set: u64,
 }
 

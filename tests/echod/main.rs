@@ -12,5 +12,6 @@ mod output;
 mod process;
 mod server;
 mod signals;
+mod table;
 mod three_echoes;
 mod viewer;

@@ -97,7 +97,7 @@ fn every_descriptor_is_close_on_exec_and_inherited_ones_keep_their_flags() {
 
 /// A connection to a server that cannot say where it listens.
 #[track_caller]
-fn find(server: &Server) -> std::net::TcpStream {
+pub(crate) fn find(server: &Server) -> std::net::TcpStream {
     let mut port = None;
     eventually("the server listens", || {
         port = listening_port(server.pid());

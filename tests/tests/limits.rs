@@ -295,6 +295,7 @@ fn use_the_runtime() {
     let mut timer = pin!(sleep(Duration::from_secs(100)));
     assert!(timer.as_mut().poll(cx).is_pending());
     assert!(reactor.next_deadline().is_some() && reactor.metrics().waits > 0);
+    assert!(!executor::tasks().is_empty() && reactor.waits().len() >= 2);
     executor::spawn(async {}).abort();
     reactor.notifier().notify();
 }

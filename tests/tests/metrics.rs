@@ -181,6 +181,9 @@ fn a_task_that_dropped_its_waker_is_reported_with_its_name_and_place() {
     assert_eq!(records[0].get("name"), "forgetful");
     let place = format!("{}:{line}:", file!());
     assert!(records[0].get("at").starts_with(&place), "{records:?}");
+    assert_eq!(records[0].get("task"), "1");
+    let message = "lost: no source, timer, thread or queue holds a waker of this task";
+    assert_eq!(records[0].kind, message);
 }
 
 #[test]

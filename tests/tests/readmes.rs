@@ -100,7 +100,7 @@ fn line(record: &Record) -> String {
         let value = if key == "waker" { "A" } else { value };
         // The numbers of the server in the transcript are those of a fresh `echod`.
         let value = match key.as_str() {
-            "source" => "3",
+            "source" => "4",
             "task" => "2",
             _ => value,
         };

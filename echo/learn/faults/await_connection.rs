@@ -6,14 +6,13 @@
 
 use std::io;
 use std::net::{self, SocketAddr};
-use std::thread;
 use std::time::Instant;
 
 use executor::{JoinSet, block_on};
 use reactor::net::{TcpListener, TcpStream};
 use reactor::time::timeout;
 
-use crate::sockets::{LOOPBACK, PATIENCE, connect, exchange};
+use crate::sockets::{LOOPBACK, PATIENCE, client, connect, exchange};
 use crate::{DEADLINE, Fault, Symptom, Version};
 
 pub(crate) const FAULT: Fault = Fault {
@@ -30,7 +29,7 @@ const CLIENTS: usize = 2;
 fn run(version: Version) -> io::Result<Symptom> {
     let listener = net::TcpListener::bind(LOOPBACK)?;
     let address = listener.local_addr()?;
-    let clients = thread::spawn(move || talk(address));
+    let clients = client(move || talk(address));
     // What goes wrong here, the clients see.
     let _ = block_on(timeout(DEADLINE, serve(listener, version)));
     clients.join().expect("the clients do not panic")

@@ -12,14 +12,13 @@ use std::net::TcpListener;
 use std::pin::Pin;
 use std::sync::mpsc::{Sender, channel};
 use std::task::{Context, Poll};
-use std::thread;
 
 use executor::{block_on, spawn_named, yield_now};
 use mio::net::TcpStream;
 use reactor::Async;
 use reactor::time::timeout;
 
-use crate::sockets::{LOOPBACK, accept, came_back, connect, exchange, write_all};
+use crate::sockets::{LOOPBACK, accept, came_back, client, connect, exchange, write_all};
 use crate::{DEADLINE, Fault, Symptom, Version};
 
 pub(crate) const FAULT: Fault = Fault {
@@ -35,9 +34,9 @@ fn run(version: Version) -> io::Result<Symptom> {
     let listener = TcpListener::bind(LOOPBACK)?;
     let address = listener.local_addr()?;
     let (server_waits, told) = channel();
-    let client = thread::spawn(move || {
+    let client = client(move || {
         let stream = connect(address)?;
-        io::Result::Ok(told.recv().map_or(0, |()| exchange(&stream, 1)))
+        Ok(told.recv().map_or(0, |()| exchange(&stream, 1)))
     });
     // What goes wrong here, the client sees.
     let _ = block_on(timeout(DEADLINE, serve(listener, server_waits, version)));

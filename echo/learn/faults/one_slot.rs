@@ -15,14 +15,13 @@ use std::rc::Rc;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread;
 
 use executor::{block_on, spawn_named, yield_now};
 use mio::net::TcpStream;
 use reactor::Async;
 use reactor::time::timeout;
 
-use crate::sockets::{LOOPBACK, accept, connect};
+use crate::sockets::{LOOPBACK, accept, client, connect};
 use crate::{DEADLINE, Fault, Symptom, Version};
 
 pub(crate) const FAULT: Fault = Fault {
@@ -93,7 +92,7 @@ fn run(version: Version) -> io::Result<Symptom> {
     let listener = TcpListener::bind(LOOPBACK)?;
     let address = listener.local_addr()?;
     let (both_wait, told) = channel();
-    let client = thread::spawn(move || {
+    let client = client(move || {
         let mut stream = connect(address)?;
         // One byte when told, then nothing until the server has gone. It reads nothing at all, so
         // the server's writer has to wait.
@@ -101,7 +100,7 @@ fn run(version: Version) -> io::Result<Symptom> {
             // Refused, if the server has given up meanwhile.
             let _ = stream.write_all(b"x");
         }
-        io::Result::Ok(())
+        Ok(())
     });
     let served = block_on(timeout(DEADLINE, serve(listener, both_wait, version)));
     client.join().expect("the client does not panic")?;

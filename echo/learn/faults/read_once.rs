@@ -7,14 +7,13 @@
 use std::io::{self, ErrorKind, Read};
 use std::mem;
 use std::net::TcpListener;
-use std::thread;
 
 use executor::block_on;
 use mio::net::TcpStream;
 use reactor::Async;
 use reactor::time::timeout;
 
-use crate::sockets::{LOOPBACK, accept, came_back, connect, exchange, write_all};
+use crate::sockets::{LOOPBACK, accept, came_back, client, connect, exchange, write_all};
 use crate::{DEADLINE, Fault, Symptom, Version};
 
 pub(crate) const FAULT: Fault = Fault {
@@ -32,7 +31,7 @@ const BYTES: usize = 100;
 fn run(version: Version) -> io::Result<Symptom> {
     let listener = TcpListener::bind(LOOPBACK)?;
     let address = listener.local_addr()?;
-    let client = thread::spawn(move || io::Result::Ok(exchange(&connect(address)?, BYTES)));
+    let client = client(move || Ok(exchange(&connect(address)?, BYTES)));
     // What goes wrong here, the client sees.
     let _ = block_on(timeout(DEADLINE, echo(listener, version)));
     Ok(came_back(client.join().expect("the client does not panic")?, BYTES))

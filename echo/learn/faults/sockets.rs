@@ -2,12 +2,16 @@
 
 use std::io::{self, Read, Write};
 use std::net::{self, SocketAddr};
+use std::sync::OnceLock;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use log::trace;
 use mio::net::{TcpListener, TcpStream};
 use reactor::Async;
+use recorder::{OUTSIDE, Recorder};
 
-use crate::Symptom;
+use crate::{DEADLINE, Symptom};
 
 /// Any free port of this machine.
 pub(crate) const LOOPBACK: SocketAddr =
@@ -17,8 +21,36 @@ pub(crate) const LOOPBACK: SocketAddr =
 /// misses because of the fault.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(800);
 
-/// A client, with its patience.
+static RECORDER: OnceLock<&Recorder> = OnceLock::new();
+
+/// From now on, clients wait until the server sleeps before they do anything: so that two recordings
+/// part where the versions do, and not where a client was faster.
+pub(crate) fn wait_for(recorder: &'static Recorder) {
+    let _ = RECORDER.set(recorder);
+}
+
+fn let_the_server_sleep() {
+    if let Some(recorder) = RECORDER.get() {
+        recorder.wait_for_rest(DEADLINE / 10);
+    }
+}
+
+/// Starts a client on a thread of its own.
+pub(crate) fn client<T: Send + 'static>(
+    act: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> JoinHandle<io::Result<T>> {
+    let client = move || {
+        let_the_server_sleep();
+        act()
+    };
+    let started = thread::Builder::new().name("client".to_owned()).spawn(client);
+    started.expect("the system has room for a thread")
+}
+
+/// A client's socket, with its patience. What clients do is told before they do it, or the kernel could tell
+/// the server first.
 pub(crate) fn connect(address: SocketAddr) -> io::Result<net::TcpStream> {
+    trace!(target: OUTSIDE, "connects");
     let stream = net::TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
@@ -29,6 +61,9 @@ pub(crate) fn connect(address: SocketAddr) -> io::Result<net::TcpStream> {
 pub(crate) fn exchange(mut stream: &net::TcpStream, bytes: usize) -> usize {
     let mut buffer = vec![b'x'; bytes];
     let mut back = 0;
+    let peer = stream.local_addr().map_or(String::new(), |own| own.to_string());
+    let_the_server_sleep();
+    trace!(target: OUTSIDE, peer; "sends {bytes} byte{}", if bytes == 1 { "" } else { "s" });
     if stream.write_all(&buffer).is_err() {
         return back;
     }

@@ -1,6 +1,7 @@
-//! Records a run of the runtime, tells it, and makes it a page to step through.
+#![doc = include_str!("../README.md")]
 
 mod acts;
+mod chrome;
 mod event;
 mod explain;
 mod files;
@@ -17,12 +18,13 @@ mod story;
 mod tape;
 mod words;
 
+pub use chrome::chrome;
 pub use event::{Actor, By, Direction, Event, Kind, Outcome, Readiness, Source, Task};
 pub use explain::Explain;
 pub use format::Format;
 pub use ladder::{HEAD, Ladder, sum};
 pub use lines::{VERSION, lines};
-pub use page::{Page, Run};
+pub use page::{Page, Program, Run};
 pub use record::OUTSIDE;
 pub use recorder::{Options, Recorder};
 pub use recording::{Counts, Recording};

@@ -10,6 +10,7 @@ use crate::files::{FILES, text};
 use crate::ladder::{HEAD, Ladder, sum};
 use crate::recording::{Counts, Recording};
 use crate::state::{changes, lane};
+use crate::story::LISTENER;
 use crate::words::{Teller, short, thousands, time};
 
 const SKELETON: &str = include_str!("page/page.html");
@@ -36,7 +37,31 @@ pub struct Run {
     pub label: String,
     /// Commands for another run, and what each shows.
     pub again: Vec<(String, String)>,
+    /// The program that ran: what the page shows before the first step.
+    pub program: Program,
+    /// The file to read first, when all has been seen.
+    pub read: String,
     recording: Recording,
+}
+
+/// Some lines of a program.
+#[derive(Clone)]
+pub struct Program {
+    /// The path of its file.
+    pub file: &'static str,
+    /// All of its text.
+    pub text: &'static str,
+    /// The first and the last line that matter, from 1 on.
+    pub lines: (usize, usize),
+}
+
+impl Default for Program {
+    /// The echo server.
+    fn default() -> Program {
+        let (file, text) = FILES[0];
+        let from = text.lines().position(|line| line.contains("async fn accept"));
+        Program { file, text, lines: (from.unwrap_or(0) + 1, text.lines().count()) }
+    }
 }
 
 impl Run {
@@ -46,6 +71,8 @@ impl Run {
             claim: claim.to_owned(),
             label: String::new(),
             again: Vec::new(),
+            program: Program::default(),
+            read: "reactor/src/source.rs".to_owned(),
             recording: recording.clone(),
         }
     }
@@ -84,14 +111,21 @@ impl Page {
 
     fn data(&self) -> Value {
         let runs: Vec<Value> = self.runs.iter().map(|run| run.data(&self.title)).collect();
-        let mut named = BTreeSet::from([FILES[0].0]);
+        let mut named = BTreeSet::new();
+        let mut texts = BTreeMap::from(FILES);
+        let mut order = FILES.map(|(path, _)| path).to_vec();
         for run in &self.runs {
+            let Program { file, text, .. } = run.program;
+            named.insert(file);
+            if texts.insert(file, text).is_none() {
+                order.insert(0, file);
+            }
             named.extend(run.recording.events.iter().map(|event| event.file));
         }
-        let shown = FILES.iter().filter(|(path, _)| named.contains(path));
+        order.retain(|path| named.contains(path));
+        let tabs = order;
         let files: Map<String, Value> =
-            shown.clone().map(|(path, text)| ((*path).to_owned(), (*text).into())).collect();
-        let tabs: Vec<_> = shown.map(|(path, _)| *path).collect();
+            tabs.iter().map(|path| ((*path).to_owned(), texts[path].into())).collect();
         let compare = self.compare.as_ref();
         let compare = compare.map(|(parts, verdict)| json!({ "parts": parts, "verdict": verdict }));
         json!({ "version": 1, "tabs": tabs, "files": files, "compare": compare, "runs": runs })
@@ -125,13 +159,21 @@ fn escape(text: &str) -> String {
 
 /// The numbers of the first steps at which two runs of one program differ.
 fn part(one: &[Event], other: &[Event]) -> [u64; 2] {
-    let same = |(a, b): &(&Event, &Event)| likeness(a) == likeness(b);
-    let equal = one.iter().zip(other).take_while(same).count();
-    let number = |events: &[Event]| match events.get(equal) {
-        Some(event) => event.number,
-        None => events.last().map_or(0, |last| last.number + 1),
-    };
-    [number(one), number(other)]
+    // The clients are not on the thread of the server, and come a little earlier or later.
+    let served = |event: &&Event| event.actor != Actor::Outside;
+    let mut pairs = one.iter().filter(served).zip(other.iter().filter(served));
+    let ends = |events: &[Event]| events.last().map_or(0, |last| last.number + 1);
+    match pairs.find(|(a, b)| likeness(a) != likeness(b)) {
+        Some((a, b)) => [a.number, b.number],
+        None => {
+            let equal = one.iter().filter(served).count().min(other.iter().filter(served).count());
+            let number = |events: &[Event]| {
+                let next = events.iter().filter(served).nth(equal);
+                next.map_or(ends(events), |event| event.number)
+            };
+            [number(one), number(other)]
+        }
+    }
 }
 
 /// What two runs have in common at a step, whatever the time and the ports.
@@ -177,7 +219,11 @@ impl Run {
             "label": self.label,
             "claim": self.claim,
             "more": more(&counts),
-            "first": first_screen(),
+            "first": {
+                "file": self.program.file,
+                "from": self.program.lines.0,
+                "to": self.program.lines.1,
+            },
             "dropped": self.recording.dropped,
             "tasks": tasks.values().map(|(task, from)| json!({
                 "number": task.number, "name": task.name, "place": place(task), "from": from,
@@ -189,7 +235,7 @@ impl Run {
             "state": self.used_cells(&steps_data),
             "steps": steps_data,
             "last": {
-                "counts": sum(&counts), "again": again, "read": "reactor/src/source.rs",
+                "counts": sum(&counts), "again": again, "read": self.read,
             },
             "ladder": self.ladder(),
         })
@@ -320,7 +366,10 @@ impl Run {
                         continue;
                     };
                     let step = self.came_from(cause);
+                    let kind = event.source.as_ref().map(|source| source.kind.as_str());
                     match outcome {
+                        Outcome::Works if kind == Some(LISTENER) => add(step, "A client comes"),
+                        Outcome::Works => add(step, "Bytes"),
                         Outcome::Accepted(_) => add(step, "A client comes"),
                         Outcome::Short(1) => add(step, "One byte"),
                         Outcome::Bytes(_) | Outcome::Short(_) => add(step, "Bytes"),
@@ -428,11 +477,4 @@ fn more(counts: &Counts) -> String {
         "The server thread slept for {:.1} % of it. Press → and see who wakes whom.",
         share * 100.0
     )
-}
-
-/// The echo server itself.
-fn first_screen() -> Value {
-    let (file, text) = FILES[0];
-    let from = text.lines().position(|line| line.contains("async fn accept")).unwrap_or(0) + 1;
-    json!({ "file": file, "from": from, "to": text.lines().count() })
 }

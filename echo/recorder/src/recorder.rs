@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::{LevelFilter, Log, Metadata, Record, SetLoggerError};
 
@@ -71,7 +71,11 @@ impl Recorder {
         let needs_all = listening || options.slow_polls.is_some();
         let told = Told {
             story: Story::default(),
-            tape: Tape::new(options.events.max(LIVE)),
+            tape: Tape::new(if options.explain.is_some() {
+                options.events.max(LIVE)
+            } else {
+                options.events
+            }),
             began: Instant::now(),
             explain: options.explain,
         };
@@ -88,7 +92,7 @@ impl Recorder {
     pub fn start(&self) {
         let mut told = self.told();
         told.began = Instant::now();
-        let at = std::time::Duration::ZERO;
+        let at = Duration::ZERO;
         let start = Event {
             number: told.tape.next_number(),
             at,
@@ -111,9 +115,13 @@ impl Recorder {
         Recording::of(&told.tape)
     }
 
-    /// Whether the thread of the executor waits in `epoll_wait`, so far as it has told.
-    pub fn is_at_rest(&self) -> bool {
-        self.told().tape.rests()
+    /// Blocks until the thread of the executor waits in `epoll_wait`, so far as it has told; or for
+    /// `limit`. For clients that act only when everything before has been done and told.
+    pub fn wait_for_rest(&self, limit: Duration) {
+        let began = Instant::now();
+        while !self.told().tape.rests() && began.elapsed() < limit {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// No panic can happen under the lock but by lack of memory; and then what is there is as good.

@@ -64,6 +64,12 @@ impl Recording {
         self
     }
 
+    /// The event of that number, if it was kept.
+    pub(crate) fn event(&self, number: u64) -> Option<&Event> {
+        let place = self.events.binary_search_by_key(&number, |event| event.number).ok()?;
+        self.events.get(place)
+    }
+
     /// How many steps it has: the start is none.
     pub fn steps(&self) -> usize {
         self.events.iter().filter(|event| event.kind != Kind::Start).count()

@@ -139,6 +139,11 @@ impl State {
         self.sources.retain(|_, source| !source.over);
     }
 
+    /// The tasks in the run queue and in the inbox.
+    pub(crate) fn queued(&self) -> impl Iterator<Item = u64> {
+        self.queue.iter().chain(&self.inbox).copied()
+    }
+
     fn set(&mut self, task: Option<u64>, state: &'static str) {
         if let Some(task) = task.and_then(|task| self.tasks.get_mut(&task)) {
             task.state = state;
@@ -156,7 +161,7 @@ impl State {
     fn add_source(&mut self, event: &Event) {
         let Some(source) = &event.source else { return };
         // A job gives up its token without a word.
-        for (_, other) in &mut self.sources {
+        for other in self.sources.values_mut() {
             other.over |= other.source.token == source.token;
         }
         let registered = event.kind == Kind::Register;
@@ -182,11 +187,15 @@ impl State {
         if let Some(task) = self.tasks.get_mut(&number) {
             task.polls = nth;
         }
+        self.take_from_queue(number);
+        self.thread = Thread::Task(number);
+    }
+
+    fn take_from_queue(&mut self, number: u64) {
         // A key from the inbox goes through the queue without a record.
         for queue in [&mut self.queue, &mut self.inbox] {
             queue.retain(|queued| *queued != number);
         }
-        self.thread = Thread::Task(number);
     }
 
     fn attempt(&mut self, event: &Event, outcome: &Outcome) {
@@ -243,7 +252,10 @@ impl State {
     }
 
     fn take_timer(&mut self, task: Option<u64>) {
-        if let Some(place) = self.timers.iter().position(|timer| timer.task == task) {
+        let own = self.timers.iter().position(|timer| timer.task == task);
+        // One that went from one task to another stands there under its first.
+        let place = own.unwrap_or(0);
+        if place < self.timers.len() {
             self.timers.remove(place);
         }
     }
@@ -253,6 +265,8 @@ impl State {
         if let Some(task) = task.and_then(|task| self.tasks.get_mut(&task)) {
             task.over = true;
         }
+        // What is left of it there leads to no poll.
+        task.into_iter().for_each(|number| self.take_from_queue(number));
         if matches!(self.thread, Thread::Task(number) if Some(number) == task) {
             self.thread = Thread::Executor;
         }

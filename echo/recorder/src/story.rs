@@ -32,13 +32,15 @@ pub(crate) struct Moment<'a> {
 #[derive(Default)]
 pub(crate) struct Story {
     tasks: HashMap<u64, KnownTask>,
-    /// Whose waker is at this address. Addresses are used again, so there are never more of them
-    /// than there were tasks at once.
+    /// Whose waker is at this address, of all tasks that have not ended: addresses are used again,
+    /// and so are the numbers of tasks by another executor.
     owners: HashMap<usize, u64>,
     sources: HashMap<usize, KnownSource>,
     /// The threads of executors.
     threads: HashMap<ThreadId, KnownThread>,
-    timers: Vec<Kept>,
+    timers: Vec<Timer>,
+    /// Jobs that have not ended, the oldest first. One that nobody waits for has given up its token.
+    jobs: Vec<Arc<Source>>,
     /// Wakers that were taken out of sources and timers, and are about to be called.
     taken: Vec<Taken>,
     /// What happened outside, and the kernel has not reported yet.
@@ -50,6 +52,7 @@ pub(crate) struct Story {
 
 struct KnownTask {
     task: Arc<Task>,
+    waker: usize,
     /// Its spawn, then its last `pending`: the step that left a waker with somebody.
     left_waker: u64,
     queued: Option<u64>,
@@ -62,7 +65,6 @@ struct KnownSource {
     registered: u64,
     /// Nothing has been reported of it yet.
     fresh: bool,
-    submitted: u64,
     read: KnownDirection,
     write: KnownDirection,
 }
@@ -107,6 +109,14 @@ struct Poll {
 struct Kept {
     waker: usize,
     by: u64,
+}
+
+/// A timer that was set, and has neither fired nor been dropped.
+struct Timer {
+    waker: usize,
+    task: Option<Arc<Task>>,
+    by: u64,
+    due: Duration,
 }
 
 struct Taken {
@@ -210,8 +220,15 @@ impl Story {
 
     /// The acts of clients that explain what the kernel says of this source.
     fn explanation(&mut self, source: &Source) -> Option<u64> {
-        let of_this = |act: &Act| {
-            if source.kind == LISTENER { act.peer.is_empty() } else { act.peer == source.peer }
+        let known: Vec<&str> =
+            self.sources.values().map(|known| known.source.peer.as_str()).collect();
+        let of_this = |act: &Act| match source.kind.as_str() {
+            LISTENER => act.peer.is_empty(),
+            // Whose socket it is, is not always known.
+            _ if source.peer.is_empty() => {
+                !act.peer.is_empty() && !known.contains(&act.peer.as_str())
+            }
+            _ => act.peer == source.peer,
         };
         let last = self.acts.iter().rev().find(|act| of_this(act)).map(|act| act.number);
         self.acts.retain(|act| !of_this(act));
@@ -302,15 +319,7 @@ impl Telling<'_> {
         }
     }
 
-    fn push_event(&mut self, mut event: Event) -> u64 {
-        // A cause that stands twice says nothing more.
-        let mut causes: Vec<u64> = Vec::new();
-        event.causes.retain(|cause| {
-            !causes.contains(cause) && {
-                causes.push(*cause);
-                true
-            }
-        });
+    fn push_event(&mut self, event: Event) -> u64 {
         let outside = event.actor == Actor::Outside;
         let number = self.tape.push(event);
         if !outside {
@@ -352,29 +361,32 @@ impl Telling<'_> {
         let by = self.running().map(|poll| poll.task);
         let event = self.event_of(Actor::Executor, Kind::Spawn { by }, vec![cause]);
         let spawned = self.push_event(Event { task: Some(task.clone()), ..event });
-        let known = KnownTask { task, left_waker: spawned, queued: None, polls: 0, written: 0 };
+        let known =
+            KnownTask { task, waker, left_waker: spawned, queued: None, polls: 0, written: 0 };
         self.story.tasks.insert(number, known);
         self.story.owners.insert(waker, number);
+        // A waker that queued nothing did not queue this task.
+        self.thread().wake = None;
     }
 
     fn register(&mut self) {
         let cause = self.in_poll();
         let kind = kind_of(&self.values.kind);
         let peer = self.thread().peer.take().unwrap_or_default();
-        self.add_source(kind, peer, 0);
+        self.add_source(kind, peer);
         let number = self.push_source(Actor::Reactor, Kind::Register, vec![cause]);
         if let Some(known) = self.story.sources.get_mut(&self.values.source) {
             known.registered = number;
         }
     }
 
-    fn add_source(&mut self, kind: String, peer: String, submitted: u64) {
+    fn add_source(&mut self, kind: String, peer: String) -> Arc<Source> {
         let token = self.values.source;
         let source = Arc::new(Source { token, since: self.tape.next_number(), kind, peer });
         let (read, write) = (KnownDirection::default(), KnownDirection::default());
-        let known =
-            KnownSource { source, registered: submitted, fresh: true, submitted, read, write };
+        let known = KnownSource { source: source.clone(), registered: 0, fresh: true, read, write };
         self.story.sources.insert(token, known);
+        source
     }
 
     fn deregister(&mut self) {
@@ -536,7 +548,8 @@ impl Telling<'_> {
         }
         let takes = taken.iter().filter_map(|kept| self.story.owner(kept.waker)).collect();
         // A socket that was just registered is reported for what it can do, at once.
-        if outside.is_none() && registered.is_some() {
+        let registered = registered.filter(|_| outside.is_none() && taken.is_empty());
+        if registered.is_some() {
             self.did_not_sleep();
         }
         let causes = outside.or(registered).into_iter().chain(wait).collect();
@@ -574,9 +587,10 @@ impl Telling<'_> {
     }
 
     /// Not for an event: a source woke all its waiters to see who is still there, or a descriptor
-    /// became free.
+    /// became free. That happens in the turn that follows, which therefore only looks for events.
     fn causes_of_an_unexplained_wake(&mut self, waker: usize, task: Option<&Task>) -> Vec<u64> {
-        let last = self.thread().last;
+        let thread = self.thread();
+        let turn = thread.wait.map_or(thread.last, |(number, _)| number);
         let mut kept = None;
         for source in self.story.sources.values_mut() {
             for direction in [&mut source.read, &mut source.write] {
@@ -586,7 +600,7 @@ impl Telling<'_> {
         }
         let left = task.and_then(|task| self.story.tasks.get(&task.number));
         let kept = kept.or(left.map(|known| known.left_waker));
-        std::iter::once(last).chain(kept).collect()
+        std::iter::once(turn).chain(kept).collect()
     }
 
     fn queue(&mut self) {
@@ -614,12 +628,15 @@ impl Telling<'_> {
     }
 
     fn queued_already(&mut self) {
-        let task = self.story.task(self.values.task);
         let own = self.story.threads.get_mut(&self.moment.id);
         let actor = if own.is_some() { Actor::Queue } else { Actor::Outside };
-        let cause = own.and_then(|thread| thread.wake.take().or(Some(thread.last)));
-        let event = self.event_of(actor, Kind::QueuedAlready, cause.into_iter().collect());
-        self.push_event(Event { task, ..event });
+        let cause = own.map(|thread| thread.wake.take().unwrap_or(thread.last));
+        // Of a task that has ended it is not true: nothing is queued, and no poll follows.
+        let Some(known) = self.story.tasks.get(&self.values.task) else { return };
+        let (task, left_waker) = (known.task.clone(), known.left_waker);
+        let causes = vec![cause.unwrap_or(left_waker)];
+        let event = self.event_of(actor, Kind::QueuedAlready, causes);
+        self.push_event(Event { task: Some(task), ..event });
     }
 
     fn notified(&mut self) {
@@ -633,48 +650,69 @@ impl Telling<'_> {
         let cause = self.poll_itself();
         let kind = Kind::TimerSet { after: self.values.after };
         let number = self.push_running(Actor::Reactor, kind, vec![cause]);
-        self.story.timers.push(Kept { waker: self.values.waker, by: number });
+        let Values { waker, after, .. } = self.values;
+        let (task, due) = (self.running_task(), self.moment.at.saturating_add(after));
+        self.story.timers.push(Timer { waker, task, by: number, due });
         self.arrange(number);
     }
 
-    fn take_timer(&mut self) -> Option<Kept> {
+    /// The timer with this waker that is due first. If there is none, a timer was set by one task
+    /// and awaited by another, whose waker it got without a record; timers fire in the order in
+    /// which they are due, so it is the first of all.
+    fn take_timer(&mut self) -> Option<Timer> {
         let waker = self.values.waker;
-        let place = self.story.timers.iter().position(|kept| kept.waker == waker)?;
+        let timers = self.story.timers.iter().enumerate();
+        let first = timers.min_by_key(|(_, timer)| (timer.waker != waker, timer.due));
+        let place = first.map(|(place, _)| place)?;
         Some(self.story.timers.remove(place))
+    }
+
+    /// The task whose waker a timer has; if that waker is not a task's own, the task that set it.
+    fn task_of(&self, timer: Option<&Timer>) -> Option<Arc<Task>> {
+        let waker = self.values.waker;
+        let owner = self.story.owner(waker).and_then(|number| self.story.task(number));
+        let own = timer.filter(|timer| timer.waker == waker);
+        owner.or_else(|| own.and_then(|timer| timer.task.clone()))
     }
 
     fn timer_fired(&mut self) {
         let waker = self.values.waker;
-        let kept = self.take_timer();
+        let timer = self.take_timer();
         let wait = self.thread().wait.map(|(number, _)| number);
-        let causes = kept.iter().map(|kept| kept.by).chain(wait).collect();
-        let task = self.story.owner(waker).and_then(|number| self.story.task(number));
+        let causes = timer.iter().map(|timer| timer.by).chain(wait).collect();
+        let task = self.task_of(timer.as_ref());
+        let left = task.as_ref().and_then(|task| self.story.tasks.get(&task.number));
+        let left = left.map(|known| known.left_waker);
         let event = self.event_of(Actor::Reactor, Kind::TimerFired, causes);
         let number = self.push_event(Event { task, ..event });
-        self.take(number, kept.into_iter().collect());
+        let kept = match timer {
+            Some(timer) if timer.waker == waker => Some(timer.by),
+            other => left.or(other.map(|timer| timer.by)),
+        };
+        self.take(number, kept.into_iter().map(|by| Kept { waker, by }).collect());
     }
 
     fn timer_dropped(&mut self) {
         let cause = self.in_poll();
-        self.take_timer();
-        let task = self.story.owner(self.values.waker);
-        let task = task.and_then(|number| self.story.task(number));
+        let timer = self.take_timer();
+        let task = self.task_of(timer.as_ref());
         let event = self.event_of(Actor::Reactor, Kind::TimerDropped, vec![cause]);
         self.push_event(Event { task, ..event });
     }
 
     fn job_submitted(&mut self) {
         let cause = self.poll_itself();
-        let number = self.tape.next_number();
-        // The job may have begun, and even ended, on its thread before this record.
-        self.add_source("job".to_owned(), String::new(), number);
+        let source = self.add_source("job".to_owned(), String::new());
         self.push_source(Actor::Reactor, Kind::JobSubmitted, vec![cause]);
+        self.story.jobs.push(source);
     }
 
     fn job_done(&mut self) {
-        let source = self.source().filter(|source| source.kind == "job");
-        let cause = self.story.sources.get(&self.values.source).map(|known| known.submitted);
-        let causes = source.as_ref().and(cause).into_iter().collect();
+        let token = self.values.source;
+        let place = self.story.jobs.iter().position(|source| source.token == token);
+        let source = place.map(|place| self.story.jobs.remove(place));
+        // It begins with its submission.
+        let causes = source.iter().map(|source| source.since).collect();
         let event = self.event_of(Actor::Outside, Kind::JobDone, causes);
         let number = self.push_event(Event { source, ..event });
         self.story.notifiers.push(number);
@@ -699,6 +737,9 @@ impl Telling<'_> {
         let number = self.values.task;
         let cause = self.thread().last;
         let known = self.story.tasks.remove(&number);
+        if let Some(known) = &known {
+            self.story.owners.remove(&known.waker);
+        }
         let written = known.as_ref().map_or(0, |known| known.written);
         let task = known.map(|known| known.task);
         let event = self.event_of(Actor::Task, kind(written), vec![cause]);

@@ -1,6 +1,6 @@
 //! The last events of a run, and the state of things before them.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use crate::event::{Event, Kind};
 use crate::state::State;
@@ -68,6 +68,9 @@ impl Tape {
             // What happened before the start is not told: it is the start itself.
             *cause = cause.saturating_sub(self.start);
         }
+        // A cause that stands twice says nothing more.
+        let mut seen = HashSet::new();
+        event.causes.retain(|cause| seen.insert(*cause));
         event
     }
 
@@ -94,5 +97,75 @@ impl Tape {
     /// Whether the thread has nothing to do after this event: a good moment to tell what was.
     pub(crate) fn rests(&self) -> bool {
         self.events.back().is_some_and(|event| matches!(event.kind, Kind::Sleep { .. }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    use executor::{spawn, spawn_blocking, yield_now};
+    use log::LevelFilter;
+    use reactor::io::{AsyncReadExt, AsyncWriteExt};
+    use reactor::net::{TcpListener, TcpStream};
+    use reactor::time::sleep;
+
+    use crate::{Options, Recorder};
+
+    async fn one_client() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut server, _) = listener.accept().await.unwrap();
+        let serving = spawn(async move {
+            server.read_exact(&mut [0; 2]).await.unwrap();
+        });
+        for _ in 0..2 {
+            client.write_all(b"x").await.unwrap();
+            yield_now().await;
+        }
+        serving.await.unwrap();
+    }
+
+    async fn program() {
+        for _ in 0..20 {
+            let waits = spawn(sleep(Duration::from_secs(60)));
+            let job = spawn_blocking(|| ());
+            one_client().await;
+            job.await.unwrap();
+            waits.abort();
+        }
+    }
+
+    /// What really happened, from the first event on.
+    fn events() -> Vec<Event> {
+        let options = Options { events: 1_000_000, ..Options::default() };
+        let recorder = Recorder::install(Box::new(log::logger()), LevelFilter::Off, options);
+        let recorder = recorder.expect("no other logger");
+        executor::block_on(program());
+        recorder.recording().events
+    }
+
+    fn state_after<'a>(mut state: State, events: impl IntoIterator<Item = &'a Event>) -> State {
+        events.into_iter().for_each(|event| state.apply(event));
+        state.forget_what_is_over();
+        state
+    }
+
+    #[test]
+    fn what_was_dropped_has_led_to_the_state_before_what_was_kept() {
+        let events = events();
+        assert!(events.len() > 1000, "{}", events.len());
+        let end = state_after(State::default(), &events).cells();
+        for room in [1, 10, 100, 1000] {
+            let mut tape = Tape::new(room);
+            events.iter().for_each(|event| _ = tape.push(event.clone()));
+            assert_eq!((tape.dropped(), tape.events.len()), ((events.len() - room) as u64, room));
+            let dropped = &events[..events.len() - room];
+            let before = state_after(State::default(), dropped).cells();
+            assert_eq!(tape.before().cells(), before, "before the last {room}");
+            let after = state_after(tape.before().clone(), tape.events.iter()).cells();
+            assert_eq!(after, end, "after the last {room}");
+        }
     }
 }

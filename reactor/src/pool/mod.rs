@@ -74,7 +74,7 @@ pub async fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) 
     // reports a key that is free, or has a new owner: for that one it is a false hint, and harmless.
     let (source, finisher) = {
         let reactor = Reactor::current();
-        (reactor.add_source(), reactor.finisher())
+        (reactor.add_source("blocking job"), reactor.finisher())
     };
     let (sender, result) = bounded(1);
     let key = source.key;

@@ -520,6 +520,7 @@ function typeAt(texts, line) {
 function showState() {
   const run = current();
   const state = byId("state");
+  state.classList.toggle("tight", isTight());
   state.classList.toggle("many", run.tasks.length > MANY || run.sources.length > MANY);
   if (run.place === 0) return state.replaceChildren(...firstState(run));
   if (run.place === run.end) return state.replaceChildren(...lastState(run));

@@ -1,0 +1,151 @@
+//! What each task does, for those who ask why one is stuck: [`tasks`], [`TaskInfo`].
+//!
+//! Nothing here is part of how the executor works: it only looks. What the executor knows of a
+//! task and what the reactor knows of a waker are brought together by the waker's address.
+
+use std::collections::BTreeMap;
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use reactor::Awaited;
+
+use crate::Executor;
+use crate::executor::{Body, Core, Slot};
+use crate::task::Header;
+
+/// One task that has not finished; see [`Executor::tasks`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TaskInfo {
+    /// The number under which records tell of it. Numbers are not reused.
+    pub number: u64,
+    /// Empty, if it has none; `main` is the future given to `block_on`.
+    pub name: &'static str,
+    /// Where it was spawned.
+    pub place: &'static Location<'static>,
+    /// What it does.
+    pub state: State,
+    /// If it waits: for what the reactor keeps a waker of it. An operation that it dropped since
+    /// may still be among these.
+    pub awaits: Vec<Awaited>,
+    /// If it waits: how many wakers of it somebody other than the reactor holds, be it a channel,
+    /// a join handle, another task or a thread. Who that is cannot be known.
+    pub elsewhere: usize,
+    /// When it was last polled; or spawned, before its first poll. By the clock of the reactor's
+    /// turns, [`Reactor::now`](reactor::Reactor::now).
+    pub since: Instant,
+    /// How often it was polled.
+    pub polls: u64,
+}
+
+/// What a task does at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum State {
+    /// It is in the run queue, or in the inbox.
+    Queued,
+    /// Its poll is in progress, and whoever asks is part of it.
+    Running,
+    /// It returned `Pending`, and somebody holds a waker of it.
+    Waiting,
+    /// It returned `Pending`, and nobody holds a waker of it: it will never be polled again.
+    Lost,
+}
+
+/// All tasks of the executor that runs on this thread; see [`Executor::tasks`].
+///
+/// # Panics
+///
+/// Outside of `block_on`.
+#[track_caller]
+pub fn tasks() -> Vec<TaskInfo> {
+    Core::current().list_tasks()
+}
+
+impl Executor {
+    /// All tasks that have not finished, the future given to `block_on` included, in the order of
+    /// their numbers: what each does, and what it waits for.
+    ///
+    /// Lost is exact, as far as the executor can know: nothing but itself leads to the task. It
+    /// looks at each task and at each waker of the reactor: for a person who asks, not for each
+    /// message.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use executor::{State, spawn_named, tasks, yield_now};
+    /// use reactor::Awaited;
+    /// use std::future::pending;
+    /// use std::time::Duration;
+    ///
+    /// executor::block_on(async {
+    ///     drop(spawn_named("patient", reactor::time::sleep(Duration::from_secs(60))));
+    ///     drop(spawn_named("forgetful", pending::<()>()));
+    ///     yield_now().await;
+    ///     let [main, patient, forgetful] = &tasks()[..] else { panic!("these three") };
+    ///     assert_eq!((main.name, main.state), ("main", State::Running));
+    ///     assert_eq!((patient.name, patient.state), ("patient", State::Waiting));
+    ///     assert!(matches!(patient.awaits[..], [Awaited::Deadline(_)]));
+    ///     assert_eq!((forgetful.name, forgetful.state), ("forgetful", State::Lost));
+    /// });
+    /// ```
+    pub fn tasks(&self) -> Vec<TaskInfo> {
+        self.core.list_tasks()
+    }
+}
+
+impl Core {
+    fn list_tasks(&self) -> Vec<TaskInfo> {
+        let mut kept: BTreeMap<*const (), Vec<Awaited>> = BTreeMap::new();
+        for wait in self.reactor().waits() {
+            kept.entry(wait.waker).or_default().push(wait.awaited);
+        }
+        let slots = self.tasks.borrow();
+        let infos = slots.iter().filter_map(|(_, slot)| self.look_at(slot, &mut kept));
+        let mut tasks: Vec<TaskInfo> = infos.collect();
+        tasks.sort_unstable_by_key(|task| task.number);
+        tasks
+    }
+
+    /// `None` for a task that is done, and whose slot only waits for its key.
+    fn look_at(
+        &self,
+        slot: &Slot,
+        kept: &mut BTreeMap<*const (), Vec<Awaited>>,
+    ) -> Option<TaskInfo> {
+        let Header { number, name, place, .. } = *slot.header;
+        let own = match slot.body {
+            // The reference of the slot, and that of the waker in the task.
+            Body::Waiting(_) => Some(2),
+            // One more, on the stack of `block_on`.
+            Body::Running { .. } if self.main.get() == Some(number) => Some(3),
+            Body::Running { .. } => None,
+            Body::Done => return None,
+        };
+        let state = own.map_or(State::Running, |own| state(&slot.header, own));
+        let (mut awaits, mut elsewhere) = (Vec::new(), 0);
+        if let (State::Waiting, Some(own)) = (state, own) {
+            awaits = kept.remove(&Arc::as_ptr(&slot.header).cast()).unwrap_or_default();
+            // Another thread may give up its reference at any time.
+            elsewhere = Arc::strong_count(&slot.header).saturating_sub(own + awaits.len());
+            // A crowd may hold a waker twice.
+            awaits.dedup();
+        }
+        let Slot { since, polls, .. } = *slot;
+        Some(TaskInfo { number, name, place, state, awaits, elsewhere, since, polls })
+    }
+}
+
+/// The state of a task that is not running. To be lost is asked first: whoever is not lost may be
+/// woken in between, but not the other way round.
+fn state(header: &Arc<Header>, own: usize) -> State {
+    if Header::is_lost(header, own) {
+        State::Lost
+    } else if header.scheduled.load(Ordering::Relaxed) {
+        State::Queued
+    } else {
+        State::Waiting
+    }
+}

@@ -1,0 +1,144 @@
+//! Who is waited for: all wakers that the reactor keeps, for those who ask why a task is stuck.
+//!
+//! Nothing here is part of how the reactor works: it only looks.
+
+use std::task::Waker;
+use std::time::Instant;
+
+use crate::reactor::Reactor;
+use crate::source::Source;
+
+/// One waker that the reactor keeps; see [`Reactor::waits`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Wait {
+    /// What will call it.
+    pub awaited: Awaited,
+    /// The address of its data, [`Waker::data`], by which an executor knows its own. Records show
+    /// the same.
+    pub waker: *const (),
+}
+
+/// What the reactor waits for, so that it can wake somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Awaited {
+    /// One direction of a source.
+    Source {
+        /// The number under which records tell of it.
+        key: usize,
+        /// The type of what was registered: `TcpListener`, `TcpStream`, …; or `blocking job`.
+        kind: &'static str,
+        /// `read` or `write`.
+        direction: &'static str,
+    },
+    /// A timer.
+    Deadline(Instant),
+    /// The end of any source, for then there is a descriptor to spare.
+    Descriptor,
+    /// Nothing but the next turn.
+    Turn,
+}
+
+impl Reactor {
+    /// All wakers that the reactor keeps, with what each is kept for.
+    ///
+    /// An operation that was dropped while it waited has left its waker, which stays in this list
+    /// until the source has something to say. Whoever waits through a combinator that brings wakers
+    /// of its own, such as `FuturesUnordered`, is here under those.
+    ///
+    /// It calls no waker and clones none, so no foreign code. It looks at everything: for a
+    /// person who asks, not for each message.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::{Awaited, Reactor};
+    /// use std::future::{Future, poll_fn};
+    /// use std::pin::pin;
+    /// use std::task::Poll;
+    /// use std::time::Duration;
+    ///
+    /// executor::block_on(async {
+    ///     let mut sleep = pin!(reactor::time::sleep(Duration::from_secs(1)));
+    ///     poll_fn(|cx| {
+    ///         assert!(sleep.as_mut().poll(cx).is_pending());
+    ///         let waits = Reactor::current().waits();
+    ///         assert!(matches!(waits[0].awaited, Awaited::Deadline(_)));
+    ///         assert_eq!(waits[0].waker, cx.waker().data());
+    ///         Poll::Ready(())
+    ///     })
+    ///     .await
+    /// });
+    /// ```
+    pub fn waits(&self) -> Vec<Wait> {
+        let mut waits = Vec::new();
+        for (_, source) in &*self.sources.borrow() {
+            source.list_waits(&mut waits);
+        }
+        for ((deadline, _), waker) in &self.timers().borrow().waiting {
+            waits.push(Wait::new(Awaited::Deadline(*deadline), waker));
+        }
+        let descriptor = |waker| Wait::new(Awaited::Descriptor, waker);
+        waits.extend(self.short_of_descriptors.borrow().iter().map(descriptor));
+        waits.extend(self.woken.borrow().iter().map(|waker| Wait::new(Awaited::Turn, waker)));
+        waits
+    }
+}
+
+impl Wait {
+    fn new(awaited: Awaited, waker: &Waker) -> Wait {
+        Wait { awaited, waker: waker.data() }
+    }
+}
+
+impl Source {
+    fn list_waits(&self, waits: &mut Vec<Wait>) {
+        let (key, kind) = (self.key, short(self.kind));
+        for direction in [&self.read, &self.write] {
+            let waiters = direction.waiters.borrow();
+            for waker in waiters.first.iter().chain(&waiters.rest) {
+                let awaited = Awaited::Source { key, kind, direction: direction.name };
+                waits.push(Wait::new(awaited, waker));
+            }
+        }
+    }
+}
+
+/// The name of a type without its modules and parameters.
+fn short(name: &'static str) -> &'static str {
+    let name = name.split('<').next().unwrap_or(name);
+    name.rsplit("::").next().unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Async;
+    use mio::net::UnixStream;
+
+    fn awaited(reactor: &Reactor) -> Vec<Awaited> {
+        reactor.waits().into_iter().map(|wait| wait.awaited).collect()
+    }
+
+    #[test]
+    fn who_waits_for_a_descriptor_waits_for_the_next_turn_when_there_is_one() {
+        let reactor = Reactor::new().unwrap();
+        let _entered = reactor.enter();
+        let (stream, _peer) = UnixStream::pair().unwrap();
+        let stream = Async::new(stream).unwrap();
+        reactor.wake_on_deregistration(Waker::noop());
+        assert_eq!(awaited(&reactor), [Awaited::Descriptor]);
+        drop(stream);
+        assert_eq!(awaited(&reactor), [Awaited::Turn]);
+        reactor.turn(None).unwrap();
+        assert_eq!(awaited(&reactor), []);
+    }
+
+    #[test]
+    fn the_kind_of_a_source_is_the_bare_name_of_its_type() {
+        assert_eq!(short("mio::net::tcp::stream::TcpStream"), "TcpStream");
+        assert_eq!(short("their::Wrapper<mio::net::UnixStream>"), "Wrapper");
+        assert_eq!(short("blocking job"), "blocking job");
+    }
+}

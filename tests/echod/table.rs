@@ -1,0 +1,138 @@
+//! SIGUSR1: the table of all tasks, for those who ask why the server is stuck.
+
+use std::env::temp_dir;
+use std::fs;
+use std::io::{Read, pipe};
+use std::net::TcpStream;
+use std::process::{self, Command};
+
+use rustix::process::Signal;
+
+use crate::bytes::{Random, assert_echoes, assert_receives, fill};
+use crate::output::find;
+use crate::process::is_installed;
+use crate::server::{ECHOD, Server, eventually};
+
+/// Asks, and returns the rows of the answer: from the titles to the task that prints it, which is
+/// the last one; or to the number of those that are not shown.
+#[track_caller]
+fn ask(server: &Server) -> Vec<String> {
+    let before = server.stderr().len();
+    server.signal(Signal::USR1);
+    let ended = |line: &str| line.contains("  table  ") || line.ends_with("not shown");
+    let answer = || server.stderr()[before..].to_owned();
+    eventually("the table is printed", || answer().lines().any(ended));
+    let answer = answer();
+    let table = answer.lines().skip_while(|line| !line.starts_with("task  name "));
+    table.map(str::to_owned).collect()
+}
+
+/// The states and waits of all tasks of this name, in their order, and without the numbers of
+/// sources.
+fn states(table: &[String], name: &str) -> Vec<String> {
+    let cells = |line: &String| {
+        let cells: Vec<&str> =
+            line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        let words = |cell: &str| cell.replace(|c: char| c.is_ascii_digit(), "").replace("  ", " ");
+        (cells.get(1) == Some(&name)).then(|| format!("{}: {}", cells[2], words(cells[3])))
+    };
+    table.iter().filter_map(cells).collect()
+}
+
+#[test]
+fn the_table_tells_what_each_task_waits_for() {
+    let server = Server::start(&[]);
+    let mut idle = [server.connect(), server.connect()];
+    idle.iter_mut().for_each(|client| assert_echoes(client, b"x"));
+    let stalled = server.connect();
+    let sent = fill(&stalled, Random::new(1));
+    // Twice in a row, and the answer is the same.
+    for _ in 0..2 {
+        let table = ask(&server);
+        assert_eq!(states(&table, "accept"), ["waiting: read on source (TcpListener) + elsewhere"]);
+        let mut echoes = states(&table, "echo");
+        echoes.sort_unstable();
+        let reads = "waiting: read on source (TcpStream) + elsewhere";
+        let writes = "waiting: write on source (TcpStream) + elsewhere";
+        assert_eq!(echoes, [reads, reads, writes], "{table:#?}");
+        // Its first wait, for a signal; the others have lines of their own.
+        assert_eq!(states(&table, "main")[0], "waiting: read on source (UnixStream) + elsewhere");
+        let place = |line: &String| {
+            line.contains(" accept ") && line.contains("echo/src/main.rs:")
+                || line.contains(" echo ") && line.contains("echo/src/serve.rs:")
+        };
+        assert_eq!(table.iter().filter(|line| place(line)).count(), 4, "{table:#?}");
+        assert!(table.iter().all(|line| line.len() <= 105), "{table:#?}");
+    }
+    idle.iter_mut().for_each(|client| assert_echoes(client, b"x"));
+    assert_receives(&stalled, &mut Random::new(1), sent);
+    assert_eq!(server.stdout().lines().count(), 1, "nothing of it goes to standard output");
+    server.signal(Signal::TERM);
+    drop((idle, stalled));
+    assert_eq!(server.wait().status.code(), Some(0));
+}
+
+#[test]
+fn a_server_that_stops_tells_who_holds_it_up() {
+    let server = Server::start(&["--grace", "1m"]);
+    let stalled = server.connect();
+    fill(&stalled, Random::new(1));
+    server.signal(Signal::TERM);
+    eventually("it stops", || server.stderr().contains("stopping"));
+    let table = ask(&server);
+    let [echo] = &states(&table, "echo")[..] else { panic!("one echo in {table:#?}") };
+    assert!(echo.starts_with("waiting: write on source (TcpStream)"), "{table:#?}");
+}
+
+#[test]
+fn of_a_thousand_connections_a_hundred_tasks_are_shown() {
+    let server = Server::start(&[]);
+    let mut clients: Vec<TcpStream> = (0..1000).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| assert_echoes(client, b"x"));
+    let table = ask(&server);
+    assert_eq!(table.last().unwrap(), "903 more tasks are not shown");
+    let rows = table.iter().filter(|line| line.starts_with(|c: char| c.is_ascii_digit()));
+    assert_eq!(rows.count(), 100 + 1);
+    clients.iter_mut().for_each(|client| assert_echoes(client, b"x"));
+}
+
+// Each table is some ten thousand bytes, and the pipe holds few of them.
+#[test]
+fn tables_that_nobody_reads_do_not_hold_up_the_server() {
+    let (mut unread, stderr) = pipe().unwrap();
+    let mut command = Command::new(ECHOD);
+    command.arg("127.0.0.1:0").stdout(stderr.try_clone().unwrap()).stderr(stderr);
+    let server = Server::spawn_unheard(command);
+    let mut clients: Vec<TcpStream> = (0..200).map(|_| find(&server)).collect();
+    for _ in 0..20 {
+        server.signal(Signal::USR1);
+        clients.iter_mut().for_each(|client| assert_echoes(client, b"x"));
+    }
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().status.code(), Some(0));
+    let mut tables = Vec::new();
+    unread.read_to_end(&mut tables).unwrap();
+    assert!(tables.len() > 50_000, "{} bytes did not fill the pipe", tables.len());
+}
+
+// Unwatched, the signal would end the process. strace tells the order also where no signal could
+// come in between in time.
+#[test]
+fn who_sees_the_server_listen_can_ask_it() {
+    if !is_installed("strace") {
+        return;
+    }
+    let path = temp_dir().join(format!("echod-{}-table.strace", process::id()));
+    let mut command = Command::new("strace");
+    // As a grandchild of its own, so that the server is our child.
+    command.args(["-D", "-qq", "-e", "trace=rt_sigaction,write", "-o"]).arg(&path);
+    command.args([ECHOD, "127.0.0.1:0"]);
+    let server = Server::start_command(command);
+    assert_eq!(states(&ask(&server), "table"), ["running: . s"]);
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().status.code(), Some(0));
+    let trace = fs::read_to_string(&path).unwrap();
+    let first = |call: &str| trace.find(call).unwrap_or_else(|| panic!("no {call} in {trace}"));
+    assert!(first("rt_sigaction(SIGUSR1, {") < first("write(1, \"listening"), "{trace}");
+    fs::remove_file(&path).unwrap();
+}

@@ -1,0 +1,371 @@
+//! Programs of several tasks, made at random, and what is recorded of them.
+
+use std::future::{Future, poll_fn};
+use std::io::{Read, Write};
+use std::net::TcpStream as StdStream;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use executor::{Remote, block_on, spawn, spawn_blocking, spawn_named, yield_now};
+use log::{LevelFilter, trace};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use reactor::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
+use reactor::net::{TcpListener, TcpStream};
+use reactor::time::{sleep, timeout};
+use recorder::{Kind, OUTSIDE, Options, Recorder, Recording};
+use tests::{DEADLINE, tcp_pair, within_deadline};
+
+/// Names of tasks that are hard on whoever writes them down.
+pub(crate) const NAMES: [&str; 6] = [
+    "",
+    "plain",
+    "\"quoted\\",
+    "two\nlines\r\t\u{0}\u{1b}",
+    "</script><!--",
+    "задача \u{202e}\u{1f980}",
+];
+
+/// One thing that a task does before the next.
+#[derive(Clone, Debug)]
+pub(crate) enum Act {
+    Yield,
+    /// Wakes itself twice in one poll.
+    WakeTwice,
+    Sleep(u64),
+    /// A timer that is not needed in the end.
+    Timeout,
+    /// A timer that is set in one task and awaited in another one.
+    MovedSleep,
+    /// Sleeps with a waker around that of the task.
+    ForeignWaker,
+    /// An echo server in a task of its own, and the length of the message that it gets. It reads so
+    /// many bytes at once.
+    Echo {
+        length: usize,
+        at_once: usize,
+    },
+    /// A client on a thread of its own, which tells what it does.
+    Client,
+    /// A peer that refuses.
+    Refused,
+    /// Many tasks wait for one listener, which is closed then.
+    Crowd(usize),
+    Job,
+    AbandonedJob,
+    /// Another thread wakes the task, so many times.
+    Thread(usize),
+    /// Another thread sends a task.
+    Remote,
+    Spawn(usize, Vec<Act>),
+    Detach(usize, Vec<Act>),
+    Abort(usize, Vec<Act>),
+    AbortItself,
+    Panic,
+    /// Nobody can wake it any more.
+    Lost,
+}
+
+pub(crate) fn act() -> impl Strategy<Value = Act> {
+    let name = 0..NAMES.len();
+    let leaf = prop_oneof![
+        3 => Just(Act::Yield),
+        1 => Just(Act::WakeTwice),
+        2 => (0_u64..3).prop_map(Act::Sleep),
+        1 => Just(Act::Timeout),
+        1 => Just(Act::MovedSleep),
+        1 => Just(Act::ForeignWaker),
+        3 => (0_usize..100_000, 1_usize..70_000)
+            .prop_map(|(length, at_once)| Act::Echo { length, at_once }),
+        // More operations than one poll may do.
+        1 => Just(Act::Echo { length: 300, at_once: 1 }),
+        2 => Just(Act::Client),
+        1 => Just(Act::Refused),
+        1 => (1_usize..50).prop_map(Act::Crowd),
+        2 => Just(Act::Job),
+        1 => Just(Act::AbandonedJob),
+        2 => (1_usize..4).prop_map(Act::Thread),
+        2 => Just(Act::Remote),
+        1 => Just(Act::AbortItself),
+        1 => Just(Act::Panic),
+        1 => Just(Act::Lost),
+    ];
+    leaf.prop_recursive(2, 24, 4, move |inner| {
+        prop_oneof![
+            (name.clone(), vec(inner.clone(), 0..4))
+                .prop_map(|(name, acts)| Act::Spawn(name, acts)),
+            (name.clone(), vec(inner.clone(), 0..4))
+                .prop_map(|(name, acts)| Act::Detach(name, acts)),
+            (name.clone(), vec(inner, 0..4)).prop_map(|(name, acts)| Act::Abort(name, acts)),
+        ]
+    })
+}
+
+/// Tasks that run beside each other.
+pub(crate) fn program() -> impl Strategy<Value = Vec<Vec<Act>>> {
+    vec(vec(act(), 0..5), 1..4)
+}
+
+/// A program in which everything happens that can be asked for.
+pub(crate) fn everything() -> Vec<Vec<Act>> {
+    let acts = [
+        Act::Yield,
+        Act::WakeTwice,
+        Act::Sleep(2),
+        Act::Timeout,
+        Act::MovedSleep,
+        Act::ForeignWaker,
+        Act::Echo { length: 100, at_once: 64 },
+        Act::Echo { length: 300, at_once: 1 },
+        Act::Echo { length: 5_000_000, at_once: 100_000 },
+        Act::Client,
+        Act::Refused,
+        Act::Crowd(40),
+        Act::Job,
+        Act::AbandonedJob,
+        Act::Thread(3),
+        Act::Remote,
+        Act::Spawn(3, vec![Act::Yield, Act::Panic]),
+        Act::Spawn(2, vec![Act::AbortItself]),
+        Act::Spawn(2, vec![Act::Lost]),
+        Act::Abort(4, vec![Act::Sleep(1000)]),
+        Act::Detach(5, vec![Act::Client]),
+    ];
+    acts.into_iter().map(|act| vec![act]).collect()
+}
+
+/// The logger of this process keeps so many events.
+pub(crate) fn install(events: usize) -> &'static Recorder {
+    static RECORDER: OnceLock<&'static Recorder> = OnceLock::new();
+    RECORDER.get_or_init(|| {
+        let options = Options { events, ..Options::default() };
+        Recorder::install(Box::new(log::logger()), LevelFilter::Off, options)
+            .expect("no other logger")
+    })
+}
+
+/// There is one recorder, and the tests of a process run beside each other.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a program to its end, and returns what was recorded: all of it.
+pub(crate) fn record(program: &[Vec<Act>]) -> Recording {
+    let recorder = install(1_000_000);
+    let program = program.to_vec();
+    within_deadline(move || {
+        recorder.start();
+        block_on(run_all(program));
+        after_all_jobs(recorder)
+    })
+}
+
+/// Jobs that nobody waited for end some time later, and tell so.
+fn after_all_jobs(recorder: &Recorder) -> Recording {
+    let start = Instant::now();
+    loop {
+        let recording = recorder.recording();
+        let count = |kind| recording.events.iter().filter(|event| event.kind == kind).count();
+        if count(Kind::JobDone) >= count(Kind::JobSubmitted) {
+            return recording;
+        }
+        assert!(start.elapsed() < DEADLINE, "a job does not end");
+        thread::yield_now();
+    }
+}
+
+async fn run_all(program: Vec<Vec<Act>>) {
+    let tasks: Vec<_> = program.into_iter().map(|acts| spawn(run(acts))).collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    // And then nobody has anything to do, so the thread sleeps.
+    sleep(Duration::from_millis(1)).await;
+}
+
+async fn run(acts: Vec<Act>) {
+    for act in acts {
+        Box::pin(run_act(act)).await;
+    }
+}
+
+async fn run_act(act: Act) {
+    match act {
+        Act::Yield => yield_now().await,
+        Act::WakeTwice => wake_twice().await,
+        Act::Sleep(millis) => sleep(Duration::from_millis(millis)).await,
+        Act::Timeout => timeout(DEADLINE, yield_now()).await.unwrap(),
+        Act::MovedSleep => moved_sleep().await,
+        Act::ForeignWaker => with_foreign_waker(sleep(Duration::from_millis(1))).await,
+        Act::Echo { length, at_once } => echo(length, at_once).await,
+        Act::Client => client().await,
+        Act::Refused => assert!(TcpStream::connect(closed_port()).await.is_err()),
+        Act::Crowd(tasks) => crowd(tasks).await,
+        Act::Job => assert_eq!(spawn_blocking(|| 1).await.unwrap(), 1),
+        Act::AbandonedJob => abandoned_job().await,
+        Act::Thread(wakes) => woken_by_a_thread(wakes).await,
+        Act::Remote => remote().await,
+        Act::Spawn(name, acts) => _ = spawn_named(NAMES[name], run(acts)).await,
+        Act::Detach(name, acts) => drop(spawn_named(NAMES[name], run(acts))),
+        Act::Abort(name, acts) => {
+            let task = spawn_named(NAMES[name], run(acts));
+            yield_now().await;
+            task.abort();
+        }
+        Act::AbortItself => abort_itself().await,
+        Act::Panic => assert!(spawn(panic()).await.unwrap_err().is_panic()),
+        Act::Lost => drop(spawn(poll_fn(|_| Poll::<()>::Pending))),
+    }
+}
+
+/// Without a word on standard error: it is asked for.
+async fn panic() {
+    std::panic::resume_unwind(Box::new("as asked"));
+}
+
+async fn wake_twice() {
+    let mut woken = false;
+    poll_fn(|cx| {
+        if woken {
+            return Poll::Ready(());
+        }
+        woken = true;
+        cx.waker().wake_by_ref();
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+async fn moved_sleep() {
+    let mut timer = Box::pin(sleep(Duration::from_millis(1)));
+    poll_fn(|cx| Poll::Ready(timer.as_mut().poll(cx).is_ready())).await;
+    spawn(timer).await.unwrap();
+}
+
+struct Around(Waker);
+
+impl Wake for Around {
+    fn wake(self: Arc<Self>) {
+        self.0.wake_by_ref();
+    }
+}
+
+async fn with_foreign_waker(future: impl Future<Output = ()>) {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        let waker = Waker::from(Arc::new(Around(cx.waker().clone())));
+        future.as_mut().poll(&mut Context::from_waker(&waker))
+    })
+    .await;
+}
+
+async fn echo(length: usize, at_once: usize) {
+    let (client, mut server) = tcp_pair().await.unwrap();
+    let serving = spawn(async move {
+        let mut bytes = vec![0; at_once];
+        // It fails if the task of its client is aborted.
+        while let Ok(n @ 1..) = server.read(&mut bytes).await {
+            let _ = server.write_all(&bytes[..n]).await;
+        }
+    });
+    let (mut reader, mut writer) = client.into_split();
+    let writing = spawn(async move {
+        let _ = writer.write_all(&vec![1; length]).await;
+        let _ = writer.close().await;
+    });
+    let mut sink = sink();
+    assert_eq!(copy(&mut reader, &mut sink).await.unwrap(), length as u64);
+    writing.await.unwrap();
+    serving.await.unwrap();
+}
+
+async fn client() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = thread::spawn(move || {
+        trace!(target: OUTSIDE, "connects");
+        // The listener is gone, if its task is aborted.
+        let Ok(mut stream) = StdStream::connect(address) else { return };
+        let own = stream.local_addr().unwrap();
+        trace!(target: OUTSIDE, peer:% = own; "sends 1 byte");
+        let _ = stream.write_all(b"x");
+        let _ = stream.read_exact(&mut [0]);
+        trace!(target: OUTSIDE, peer:% = own; "closes");
+    });
+    let (stream, _) = listener.accept().await.unwrap();
+    let (mut reader, mut writer) = stream.into_split();
+    copy(&mut reader, &mut writer).await.unwrap();
+    // It has closed its end, which was the last thing that it did.
+    client.join().unwrap();
+}
+
+/// A port at which nobody listens.
+fn closed_port() -> std::net::SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+async fn crowd(tasks: usize) {
+    let listener = Rc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let accept = |listener: Rc<TcpListener>| async move { listener.accept().await.map(drop) };
+    let tasks: Vec<_> = (0..tasks).map(|_| spawn(accept(listener.clone()))).collect();
+    yield_now().await;
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    yield_now().await;
+    tasks.iter().for_each(executor::JoinHandle::abort);
+    drop(client);
+}
+
+async fn abandoned_job() {
+    let task = spawn_blocking(|| ());
+    yield_now().await;
+    task.abort();
+}
+
+async fn woken_by_a_thread(wakes: usize) {
+    let done = Arc::new(AtomicBool::new(false));
+    let mut thread = None;
+    poll_fn(|cx| {
+        if done.load(Ordering::Acquire) {
+            return Poll::Ready(());
+        }
+        let (waker, done) = (cx.waker().clone(), done.clone());
+        thread.get_or_insert_with(|| {
+            thread::spawn(move || {
+                done.store(true, Ordering::Release);
+                (0..wakes).for_each(|_| waker.wake_by_ref());
+            })
+        });
+        Poll::Pending
+    })
+    .await;
+    thread.expect("started by the first poll").join().unwrap();
+}
+
+async fn remote() {
+    let remote = Remote::current();
+    let (sender, receiver) = channel();
+    let thread = thread::spawn(move || remote.spawn(|| async move { _ = sender.send(()) }));
+    while receiver.try_recv().is_err() {
+        yield_now().await;
+    }
+    thread.join().unwrap().unwrap();
+}
+
+async fn abort_itself() {
+    let (sender, receiver) = channel::<executor::JoinHandle<()>>();
+    let task = spawn(async move {
+        receiver.recv().unwrap().abort();
+        yield_now().await;
+        unreachable!("aborted");
+    });
+    sender.send(task).unwrap();
+    yield_now().await;
+}

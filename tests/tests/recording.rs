@@ -1,0 +1,287 @@
+//! What the recorder makes of the records: a story in which everything has a cause, and that points
+//! into the sources.
+//!
+//! Method: random programs of several tasks, and what must hold of whatever is recorded of them.
+
+mod programs;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use programs::{Act, alone, everything, install, program, record};
+use proptest::prelude::*;
+use recorder::{By, Event, Kind, Page, Recording, Run, lines};
+use serde_json::Value;
+use tests::child::in_child;
+
+/// Looks events up by their numbers.
+struct Story<'a>(&'a [Event]);
+
+impl<'a> Story<'a> {
+    fn cause(&self, event: &Event, place: usize) -> Option<&'a Event> {
+        let first = self.0.first()?.number;
+        let at = event.causes.get(place)?.checked_sub(first)?;
+        self.0.get(at as usize)
+    }
+}
+
+fn is_root(event: &Event) -> bool {
+    matches!(event.kind, Kind::Start | Kind::Outside { .. } | Kind::Spawn { by: None })
+}
+
+fn is_end(event: &Event) -> bool {
+    matches!(event.kind, Kind::Done { .. } | Kind::Abort | Kind::Panic)
+}
+
+fn check_causes(events: &[Event]) {
+    for (place, event) in events.iter().enumerate() {
+        assert_eq!(event.number, events[0].number + place as u64, "consecutive: {event:?}");
+        let earlier = |&cause: &u64| cause < event.number || cause == 0;
+        assert!(event.causes.iter().all(earlier), "a cause comes first: {event:?}");
+        let caused = event.causes.iter().any(|&cause| cause > 0);
+        assert!(is_root(event) || caused, "without a cause: {event:?}");
+        let distinct: BTreeSet<u64> = event.causes.iter().copied().collect();
+        assert_eq!(distinct.len(), event.causes.len(), "a cause twice: {event:?}");
+    }
+}
+
+/// Every wake has what made it happen, and the step that kept the waker.
+fn check_wakes(events: &[Event]) {
+    let story = Story(events);
+    for wake in events.iter().filter(|event| event.kind == Kind::Wake) {
+        let (Some(why), Some(kept)) = (story.cause(wake, 0), story.cause(wake, 1)) else {
+            panic!("a wake has two causes: {wake:?}");
+        };
+        match &why.kind {
+            Kind::Event { .. } | Kind::JobFinished => {
+                assert!(matches!(kept.kind, Kind::Store { .. }), "{wake:?} {kept:?}");
+                assert_eq!(kept.source, why.source, "of the source that was reported");
+            }
+            Kind::TimerFired => {
+                // A timer that went from one task to another was kept in no step of its own.
+                let of_timer = matches!(kept.kind, Kind::TimerSet { .. } | Kind::Pending);
+                assert!(of_timer, "{wake:?} {kept:?}");
+            }
+            // A source wakes all its waiters, to see who is still there: before it looks.
+            Kind::Look => assert!(matches!(kept.kind, Kind::Store { .. }), "{wake:?} {kept:?}"),
+            _ => panic!("nothing wakes: {wake:?} {why:?}"),
+        }
+        if let Some(task) = wake.task_number() {
+            assert_eq!(kept.task_number(), Some(task), "its own waker: {wake:?} {kept:?}");
+        }
+    }
+}
+
+/// Every poll has a queue as its cause, which caused no other; and that leads back to a wake.
+fn check_polls(events: &[Event]) {
+    let story = Story(events);
+    let mut used = HashSet::new();
+    for poll in events {
+        let Kind::Poll { nth } = poll.kind else { continue };
+        let queue = story.cause(poll, 0).unwrap_or_else(|| panic!("not queued: {poll:?}"));
+        assert_eq!(poll.causes.len(), 1, "{poll:?}");
+        assert_eq!(queue.task, poll.task);
+        assert!(used.insert(queue.number), "queued once, polled twice: {poll:?}");
+        let Kind::Queue { by } = queue.kind else { panic!("{poll:?} {queue:?}") };
+        assert_eq!(by == By::Spawn, nth == 1, "only the first poll is without a wake: {poll:?}");
+        let cause = story.cause(queue, 0).unwrap_or_else(|| panic!("{queue:?}"));
+        match by {
+            By::Spawn => {
+                assert!(matches!(cause.kind, Kind::Spawn { .. }), "{cause:?}");
+                assert_eq!(cause.task, queue.task);
+            }
+            By::Reactor => {
+                assert_eq!(cause.kind, Kind::Wake);
+                assert!(cause.task.is_none() || cause.task == queue.task, "{cause:?}");
+            }
+            // To call the waker of a task is a wake, though it has no record but this one.
+            By::Task | By::Thread => {}
+        }
+    }
+}
+
+/// A task is spawned, queued, polled and so on until it ends, one at a time on each thread.
+fn check_lives(events: &[Event]) {
+    let mut polls: HashMap<u64, u64> = HashMap::new();
+    let mut queued: HashSet<u64> = HashSet::new();
+    let mut running: HashMap<&str, u64> = HashMap::new();
+    for event in events {
+        let Some(task) = event.task_number() else { continue };
+        let thread = &*event.thread;
+        let known = polls.contains_key(&task);
+        match event.kind {
+            Kind::Spawn { .. } => {
+                assert!(polls.insert(task, 0).is_none(), "spawned twice: {event:?}");
+            }
+            Kind::Queue { .. } => assert!(known && queued.insert(task), "queued twice: {event:?}"),
+            Kind::Poll { nth } => {
+                assert!(queued.remove(&task), "not queued: {event:?}");
+                let before = running.insert(thread, task);
+                assert_eq!(before, None, "two polls at once: {event:?}");
+                let polls = polls.get_mut(&task).unwrap();
+                *polls += 1;
+                assert_eq!(nth, *polls, "{event:?}");
+            }
+            Kind::Pending => assert_eq!(running.remove(thread), Some(task), "{event:?}"),
+            _ if is_end(event) => {
+                assert!(polls.remove(&task).is_some(), "ended twice: {event:?}");
+                queued.remove(&task);
+                // Another task's poll may end this one.
+                if running.get(thread) == Some(&task) {
+                    running.remove(thread);
+                }
+            }
+            // A timer outlives the task that set it, until the future is dropped.
+            Kind::TimerFired | Kind::TimerDropped => {}
+            _ => assert!(known, "of no task that lives: {event:?}"),
+        }
+    }
+    assert!(polls.is_empty() && running.is_empty(), "not ended: {polls:?} {running:?}");
+}
+
+fn check(recording: &Recording) {
+    let events = &recording.events;
+    assert!(recording.dropped == 0 && events[0].kind == Kind::Start);
+    check_causes(events);
+    check_wakes(events);
+    check_polls(events);
+    check_lives(events);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_event_has_a_cause_every_wake_two_and_every_poll_a_wake(program in program()) {
+        let _alone = alone();
+        check(&record(&program));
+    }
+}
+
+/// The data of the page, which is all that is in it but words and code.
+fn page_data(recording: &Recording) -> Value {
+    let page = Page::new("a run", Run::new("A run.", recording)).html();
+    let data = page.split("<script type=\"application/json\" id=\"data\">").nth(1).expect("data");
+    let data = data.split("</script>").next().unwrap_or_default();
+    serde_json::from_str(data).expect("JSON")
+}
+
+/// For each kind of event the message of its record, and what the line that is marked for it must
+/// contain: one of these.
+const ACTS: [(&str, &str, &[&str]); 29] = [
+    ("spawn", "spawn", &["Body::Waiting(task)", "core.add_slot("]),
+    ("register", "register", &["registry.register("]),
+    ("deregister", "deregister", &["registry.deregister("]),
+    ("poll", "poll", &["= poll();"]),
+    ("try", "tried", &["match attempt()"]),
+    ("end of file", "tried", &["match attempt()"]),
+    ("fails", "tried", &["match attempt()"]),
+    ("would block", "would block", &["ready.set(false)"]),
+    ("short", "short", &["ready.set(false)"]),
+    ("store", "store", &[".push(kept"]),
+    ("pending", "pending", &["polled.is_pending()"]),
+    ("sleep", "sleep", &[".poll(events"]),
+    ("look", "sleep", &[".poll(events"]),
+    ("event", "event", &["self.deliver("]),
+    ("wake", "wake", &[".wake_by_ref()"]),
+    ("queue", "queue", &["push_here("]),
+    ("queued already", "queued already", &["scheduled.swap(true"]),
+    ("notified", "notified", &["== NOTIFY"]),
+    ("timer set", "timer set", &["self.timer = Some("]),
+    ("timer fired", "timer fired", &[".pop_due("]),
+    ("timer dropped", "timer dropped", &["waker.is_some()"]),
+    ("job submitted", "job submitted", &["POOL.submit("]),
+    ("job done", "job done", &["finisher.finish("]),
+    ("job finished", "job finished", &[".deliver_finished("]),
+    ("budget spent", "budget spent", &["LEFT.set("]),
+    ("done", "done", &[".end()", ".end_slot("]),
+    ("abort", "abort", &[".end()"]),
+    ("panic", "panic", &[".end()"]),
+    ("lost", "lost: nothing can wake this task", &["= header;"]),
+];
+
+/// The lines of a record: a macro, and its message at most eight lines below.
+const RECORD: usize = 8;
+
+#[test]
+fn every_kind_of_event_points_to_its_record_and_marks_its_act() {
+    let _alone = alone();
+    let recording = record(&everything());
+    check(&recording);
+    let data = page_data(&recording);
+    let mut seen = BTreeSet::new();
+    for step in data["runs"][0]["steps"].as_array().unwrap() {
+        let file = step["file"].as_str().unwrap();
+        if file.is_empty() {
+            assert_eq!(step["kind"], "outside", "not of the runtime: {step}");
+            continue;
+        }
+        let kind = step["kind"].as_str().unwrap();
+        let (_, message, acts) = *ACTS.iter().find(|(known, _, _)| *known == kind).unwrap();
+        let text = data["files"][file].as_str().unwrap_or_else(|| panic!("not shown: {file}"));
+        let lines: Vec<&str> = text.lines().collect();
+        let record = step["record"].as_u64().unwrap() as usize - 1;
+        let macros = ["trace!", "debug!", "warn!"];
+        assert!(macros.iter().any(|name| lines[record].contains(name)), "{step}");
+        let message = format!("\"{message}\"");
+        assert!(lines[record..].iter().take(RECORD).any(|line| line.contains(&message)), "{step}");
+        let [first, last] = [0, 1].map(|end| step["act"][end].as_u64().unwrap() as usize);
+        let marked = lines[first - 1..last].join("\n");
+        assert!(acts.iter().any(|act| marked.contains(act)), "{kind}: {marked}");
+        seen.insert(kind.to_owned());
+    }
+    let known: BTreeSet<String> = ACTS.iter().map(|(kind, _, _)| (*kind).to_owned()).collect();
+    assert_eq!(seen, known, "all kinds occur");
+}
+
+/// A long run of a few tasks: so many rounds.
+fn long(rounds: usize) -> Vec<Vec<Act>> {
+    let round = [
+        Act::Echo { length: 300, at_once: 1 },
+        Act::Spawn(2, vec![Act::Yield, Act::Timeout]),
+        Act::Client,
+        Act::AbandonedJob,
+        Act::Job,
+        Act::Thread(2),
+        Act::Remote,
+        Act::MovedSleep,
+        Act::ForeignWaker,
+    ];
+    vec![round.iter().cycle().take(rounds * round.len()).cloned().collect()]
+}
+
+#[test]
+fn of_a_long_run_the_last_events_are_kept_and_the_others_counted() {
+    in_child("of_a_long_run_the_last_events_are_kept_and_the_others_counted", || {
+        install(100);
+        let recording = record(&long(5));
+        assert_eq!(recording.events.len(), 100);
+        assert!(recording.dropped > 1000, "{}", recording.dropped);
+        assert_eq!(recording.events[0].number, recording.dropped);
+        check_causes(&recording.events);
+        let head = lines(&recording);
+        let head: Value = serde_json::from_str(head.lines().next().unwrap()).unwrap();
+        assert_eq!(head["dropped"], recording.dropped);
+        assert_eq!(page_data(&recording)["runs"][0]["dropped"], recording.dropped);
+    });
+}
+
+/// What this process has in memory.
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("the status of this process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+#[test]
+fn a_long_run_takes_no_more_memory_than_a_short_one() {
+    in_child("a_long_run_takes_no_more_memory_than_a_short_one", || {
+        install(100);
+        record(&long(10));
+        let before = resident_kib();
+        let recording = record(&long(100));
+        let grown = resident_kib().saturating_sub(before);
+        assert!(recording.dropped > 50_000, "{}", recording.dropped);
+        // To keep an event takes some 200 bytes: ten megabytes of them.
+        assert!(grown < 4096, "{grown} KiB more");
+    });
+}
