@@ -378,6 +378,9 @@ impl Telling<'_> {
             KnownTask { task, waker, left_waker: spawned, queued: None, polls: 0, written: 0 };
         self.story.tasks.insert(number, known);
         self.story.owners.insert(waker, number);
+        // An address that is given again is no longer that of a waker which a timer had.
+        let timers = self.story.timers.iter_mut().filter(|timer| timer.waker == waker);
+        timers.for_each(|timer| timer.waker = 0);
         // A waker that queued nothing did not queue this task.
         self.thread().wake = None;
     }

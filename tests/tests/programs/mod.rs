@@ -136,6 +136,8 @@ pub(crate) fn everything() -> Vec<Vec<Act>> {
         Act::Spawn(2, vec![Act::Lost]),
         Act::Abort(4, vec![Act::Sleep(1000)]),
         Act::Detach(5, vec![Act::Client]),
+        // When all the others have nothing more to do.
+        Act::Sleep(100),
     ];
     acts.into_iter().map(|act| vec![act]).collect()
 }
@@ -186,8 +188,6 @@ async fn run_all(program: Vec<Vec<Act>>) {
     for task in tasks {
         task.await.unwrap();
     }
-    // And then nobody has anything to do, so the thread sleeps.
-    sleep(Duration::from_millis(1)).await;
 }
 
 async fn run(acts: Vec<Act>) {
@@ -208,7 +208,7 @@ async fn run_act(act: Act) {
         Act::Client => client().await,
         Act::Refused => assert!(TcpStream::connect(closed_port()).await.is_err()),
         Act::Crowd(tasks) => crowd(tasks).await,
-        Act::Job => assert_eq!(spawn_blocking(|| 1).await.unwrap(), 1),
+        Act::Job => job().await,
         Act::AbandonedJob => abandoned_job().await,
         Act::Thread(wakes) => woken_by_a_thread(wakes).await,
         Act::Remote => remote().await,
@@ -321,6 +321,15 @@ async fn crowd(tasks: usize) {
     yield_now().await;
     tasks.iter().for_each(executor::JoinHandle::abort);
     drop(client);
+}
+
+/// It ends when its task already waits for it.
+async fn job() {
+    let (sender, receiver) = channel();
+    let job = spawn_blocking(move || receiver.recv());
+    yield_now().await;
+    sender.send(1).unwrap();
+    assert_eq!(job.await.unwrap(), Ok(1));
 }
 
 async fn abandoned_job() {
