@@ -107,6 +107,7 @@ impl Recorder {
             line: 0,
         };
         told.tape.start(start);
+        told.story.start();
     }
 
     /// What was recorded since the last start, up to now.
