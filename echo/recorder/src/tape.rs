@@ -36,7 +36,7 @@ impl Tape {
     }
 
     pub(crate) fn push(&mut self, event: Event) -> u64 {
-        if self.events.len() == self.room
+        if self.events.len() >= self.room
             && let Some(oldest) = self.events.pop_front()
         {
             self.before.apply(&oldest);

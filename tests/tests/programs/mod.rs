@@ -136,10 +136,10 @@ pub(crate) fn everything() -> Vec<Vec<Act>> {
         Act::Spawn(2, vec![Act::Lost]),
         Act::Abort(4, vec![Act::Sleep(1000)]),
         Act::Detach(5, vec![Act::Client]),
-        // When all the others have nothing more to do.
         Act::Sleep(100),
     ];
-    acts.into_iter().map(|act| vec![act]).collect()
+    // One after the other: so the thread has nothing to do now and then, and sleeps.
+    vec![acts.into()]
 }
 
 /// The logger of this process keeps so many events.
