@@ -676,16 +676,23 @@ fn a_cut_recording_says_how_many_steps_are_missing() {
     let (first, last) = (number(&viewer.steps()[0]), viewer.steps().len());
     assert_eq!(first, dropped);
     let mut replay = Replay::new(viewer.run);
+    // But the wave: which part of it is in the window depends on where one comes from.
+    let seen = || {
+        let mut seen = viewer.seen();
+        seen["wave"].take();
+        seen
+    };
     let mut there = Vec::new();
     for step in &viewer.steps()[..40] {
         viewer.press("ArrowRight");
         replay.apply(step);
-        assert_eq!(viewer.seen()["rows"], replay.rows(number(step)));
-        there.push(viewer.seen());
+        let seen = seen();
+        assert_eq!(seen["rows"], replay.rows(number(step)));
+        there.push(seen);
     }
     assert_eq!(there[0]["step"], first);
-    for seen in there.iter().rev() {
-        assert_eq!(viewer.seen(), *seen);
+    for there in there.iter().rev() {
+        assert_eq!(seen(), *there);
         viewer.press("ArrowLeft");
     }
     assert_eq!(viewer.after(&["End", "ArrowLeft"]), first + last as u64 - 1);
