@@ -230,7 +230,7 @@ const ACTS: [(&str, &str, &[&str]); 29] = [
     ("done", "done", &[".end()", ".end_slot("]),
     ("abort", "abort", &[".end()"]),
     ("panic", "panic", &[".end()"]),
-    ("lost", "lost:", &["= header;"]),
+    ("lost", "lost:", &["fn report_lost"]),
 ];
 
 /// The lines of a record: a macro, and its message at most eight lines below.
