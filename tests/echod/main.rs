@@ -16,3 +16,4 @@ mod story;
 mod table;
 mod three_echoes;
 mod traces;
+mod viewer;

@@ -27,7 +27,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use recorder::{Page, Recorder, Run};
+use recorder::{Page, Program, Recorder, Run};
 
 /// After this the server of a run gives up: with a fault, most wait for ever.
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -167,6 +167,11 @@ fn run(fault: &Fault, version: Version, recorder: Option<&'static Recorder>) -> 
     let run = recorder.map(|recorder| {
         let mut run = Run::new(&format!("A real run: {}.", fault.sentence), &recorder.recording());
         run.label = label.to_owned();
+        // Both of its lines, and what stands around them.
+        let lines =
+            (line_below("// Right:", fault.text).0 - 3, line_below("// Wrong:", fault.text).0 + 1);
+        run.program = Program { file: fault.file, text: fault.text, lines };
+        run.read = fault.next.rsplit(' ').next().unwrap_or_default().to_owned();
         run
     });
     Ok(Ran { symptom, lost, run })

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::event::{By, Event, Kind, Outcome, Readiness};
+use crate::event::{By, Event, Kind, Outcome, Readiness, Task};
 use crate::recording::Counts;
 use crate::story::LISTENER;
 use crate::words::{count, result, source, task, thousands, time};
@@ -195,7 +195,12 @@ impl Ladder {
             Kind::Abort => by_task("aborted: its future is dropped".to_owned()),
             Kind::Panic => by_task("panics; the others run on".to_owned()),
             Kind::Lost => {
-                by("executor", format!("nothing can wake {task}: nobody holds its waker"))
+                let place = event.task.as_deref().map_or("", Task::line);
+                let who = named(event);
+                by(
+                    "executor",
+                    format!("nothing can wake {who}\nnobody holds its waker; spawned at {place}"),
+                )
             }
         }
     }

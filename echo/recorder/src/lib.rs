@@ -24,7 +24,7 @@ pub use explain::Explain;
 pub use format::Format;
 pub use ladder::{HEAD, Ladder, sum};
 pub use lines::{VERSION, lines};
-pub use page::{Page, Run};
+pub use page::{Page, Program, Run};
 pub use record::OUTSIDE;
 pub use recorder::{Options, Recorder};
 pub use recording::{Counts, Recording};

@@ -37,7 +37,31 @@ pub struct Run {
     pub label: String,
     /// Commands for another run, and what each shows.
     pub again: Vec<(String, String)>,
+    /// The program that ran: what the page shows before the first step.
+    pub program: Program,
+    /// The file to read first, when all has been seen.
+    pub read: String,
     recording: Recording,
+}
+
+/// Some lines of a program.
+#[derive(Clone)]
+pub struct Program {
+    /// The path of its file.
+    pub file: &'static str,
+    /// All of its text.
+    pub text: &'static str,
+    /// The first and the last line that matter, from 1 on.
+    pub lines: (usize, usize),
+}
+
+impl Default for Program {
+    /// The echo server.
+    fn default() -> Program {
+        let (file, text) = FILES[0];
+        let from = text.lines().position(|line| line.contains("async fn accept"));
+        Program { file, text, lines: (from.unwrap_or(0) + 1, text.lines().count()) }
+    }
 }
 
 impl Run {
@@ -47,6 +71,8 @@ impl Run {
             claim: claim.to_owned(),
             label: String::new(),
             again: Vec::new(),
+            program: Program::default(),
+            read: "reactor/src/source.rs".to_owned(),
             recording: recording.clone(),
         }
     }
@@ -85,14 +111,21 @@ impl Page {
 
     fn data(&self) -> Value {
         let runs: Vec<Value> = self.runs.iter().map(|run| run.data(&self.title)).collect();
-        let mut named = BTreeSet::from([FILES[0].0]);
+        let mut named = BTreeSet::new();
+        let mut texts = BTreeMap::from(FILES);
+        let mut order = FILES.map(|(path, _)| path).to_vec();
         for run in &self.runs {
+            let Program { file, text, .. } = run.program;
+            named.insert(file);
+            if texts.insert(file, text).is_none() {
+                order.insert(0, file);
+            }
             named.extend(run.recording.events.iter().map(|event| event.file));
         }
-        let shown = FILES.iter().filter(|(path, _)| named.contains(path));
+        order.retain(|path| named.contains(path));
+        let tabs = order;
         let files: Map<String, Value> =
-            shown.clone().map(|(path, text)| ((*path).to_owned(), (*text).into())).collect();
-        let tabs: Vec<_> = shown.map(|(path, _)| *path).collect();
+            tabs.iter().map(|path| ((*path).to_owned(), texts[path].into())).collect();
         let compare = self.compare.as_ref();
         let compare = compare.map(|(parts, verdict)| json!({ "parts": parts, "verdict": verdict }));
         json!({ "version": 1, "tabs": tabs, "files": files, "compare": compare, "runs": runs })
@@ -186,10 +219,14 @@ impl Run {
             "label": self.label,
             "claim": self.claim,
             "more": more(&counts),
-            "first": first_screen(),
+            "first": {
+                "file": self.program.file,
+                "from": self.program.lines.0,
+                "to": self.program.lines.1,
+            },
             "dropped": self.recording.dropped,
             "tasks": tasks.values().map(|(task, from)| json!({
-                "number": task.number, "name": task.name, "place": place(task), "from": from,
+                "number": task.number, "name": task.name, "place": task.line(), "from": from,
             })).collect::<Vec<_>>(),
             "sources": self.sources(),
             "follow": follow,
@@ -198,7 +235,7 @@ impl Run {
             "state": self.used_cells(&steps_data),
             "steps": steps_data,
             "last": {
-                "counts": sum(&counts), "again": again, "read": "reactor/src/source.rs",
+                "counts": sum(&counts), "again": again, "read": self.read,
             },
             "ladder": self.ladder(),
         })
@@ -257,14 +294,15 @@ impl Run {
         if tasks.len() <= LANES {
             return Vec::new();
         }
-        let accepted = self.steps().find_map(|event| match &event.kind {
-            Kind::Try { outcome: Outcome::Accepted(_), .. } => event.task_number(),
-            _ => None,
-        });
-        let spawned = self.steps().find(|event| {
-            matches!(event.kind, Kind::Spawn { .. })
-                && event.task_number().is_some_and(|task| Some(task) != accepted)
-        });
+        let accepts =
+            |event: &&Event| matches!(event.kind, Kind::Try { outcome: Outcome::Accepted(_), .. });
+        let accepted = self.steps().find(accepts);
+        // Of those before it none is a connection's.
+        let first = accepted.map_or(0, |event| event.number);
+        let spawned = self
+            .steps()
+            .find(|event| matches!(event.kind, Kind::Spawn { .. }) && event.number > first);
+        let accepted = accepted.and_then(Event::task_number);
         let spawned = spawned.and_then(Event::task_number);
         let some: Vec<u64> = accepted.into_iter().chain(spawned).collect();
         if some.is_empty() { tasks.keys().take(LANES).copied().collect() } else { some }
@@ -428,22 +466,10 @@ fn mark(event: &Event) -> &'static str {
     }
 }
 
-/// Without the column, which nobody looks at.
-fn place(task: &Task) -> &str {
-    task.place.rsplit_once(':').map_or(task.place.as_str(), |(place, _)| place)
-}
-
 fn more(counts: &Counts) -> String {
     let share = counts.slept.as_secs_f64() / counts.length.as_secs_f64().max(f64::MIN_POSITIVE);
     format!(
         "The server thread slept for {:.1} % of it. Press → and see who wakes whom.",
         share * 100.0
     )
-}
-
-/// The echo server itself.
-fn first_screen() -> Value {
-    let (file, text) = FILES[0];
-    let from = text.lines().position(|line| line.contains("async fn accept")).unwrap_or(0) + 1;
-    json!({ "file": file, "from": from, "to": text.lines().count() })
 }

@@ -48,7 +48,8 @@ function index(run) {
     ...indexChanges(run),
     effects: effectsOf(run, offset),
     lines: linesOf(run),
-    follow: startingFollow(run),
+    usual: usualFollow(run),
+    follow: usualFollow(run),
     shown: null,
   };
   indexed.shown = shownPlaces(indexed);
@@ -111,8 +112,8 @@ function linesOf(run) {
   return files;
 }
 
-/** The followed tasks; none, if that would leave nobody out. */
-function startingFollow(run) {
+/** The tasks that are followed at first; null, if that would leave nobody out. */
+function usualFollow(run) {
   const all = run.tasks.every((task) => run.follow.includes(task.number));
   return run.follow.length && !all ? new Set(run.follow) : null;
 }
@@ -123,7 +124,7 @@ function shownPlaces(run) {
   const concerns = (step) => step.about.some((task) => run.follow.has(task));
   // Backwards, for a cause comes before what it causes.
   for (let place = run.steps.length; place > 0; place--) {
-    const step = run.step ? run.step(place) : run.steps[place - 1];
+    const step = run.steps[place - 1];
     if (run.follow && !shown[place] && !concerns(step)) continue;
     shown[place] = 1;
     for (const cause of step.causes) {
@@ -152,7 +153,7 @@ function settle(run) {
   }
 }
 
-/** The other run stands where this one does: at the equal step, or as far behind the parting. */
+/** The other run stands in the same column: at the equal step, or as far behind the parting. */
 function settleOther() {
   if (runs.length < 2) return;
   const [run, other] = [current(), runs[1 - view.side]];
@@ -187,8 +188,10 @@ function fill(element, attributes, children) {
   return element;
 }
 
-const hue = (task) => (task > 0 || task === 0 ? `hue-${((task + 5) % 6) + 1}` : "");
+/** Six hues, then again from the first; none for what is no task. */
+const hue = (task) => (task >= 0 ? `hue-${((task + 5) % 6) + 1}` : "hue-none");
 const milliseconds = (ms) => `${ms.toFixed(ms < 1 ? 2 : 1)} ms`;
+const briefly = (ms) => (ms < 0.1 ? `${Math.round(ms * 1000)} µs` : milliseconds(ms));
 const count = (number) => number.toLocaleString("en");
 const times = (number, word) => `${count(number)} ${word}${number === 1 ? "" : "s"}`;
 
@@ -197,7 +200,8 @@ const times = (number, word) => `${count(number)} ${word}${number === 1 ? "" : "
 function showHead() {
   const run = current();
   byId("name").textContent = run.title;
-  byId("line").textContent = [run.label, run.line].filter(Boolean).join(" · ");
+  byId("label").textContent = run.label;
+  byId("line").textContent = run.line;
   byId("where").textContent = whereText(run);
   showFollow(run);
 }
@@ -206,7 +210,7 @@ function whereText(run) {
   if (run.place === 0) return times(run.steps.length, "step");
   if (run.place === run.end) return "the end";
   const step = run.step(run.place);
-  return `step ${step.n} of ${run.steps.length + run.offset} · ${milliseconds(step.ms)}`;
+  return `step ${count(step.n)} of ${count(run.steps.length + run.offset)} · ${milliseconds(step.ms)}`;
 }
 
 function showFollow(run) {
@@ -354,7 +358,10 @@ function codeLine(file, line, parts) {
   const number = used
     ? make("button", { type: "button", class: "number", "aria-label": label, title: "List the steps of this line", click: list }, String(line))
     : make("span", { class: "number" }, String(line));
-  return make("div", { class: "code-line", "data-line": line }, number, make("span", { class: "code-text" }, ...parts));
+  // A marked line that is too long goes on a little to the right of its beginning.
+  const hang = (typeof parts[0] === "string" ? parts[0].search(/\S|$/) : 0) + 4;
+  const text = make("span", { class: "code-text", style: `--hang:${hang}` }, ...parts);
+  return make("div", { class: "code-line", "data-line": line }, number, text);
 }
 
 /** The file's name, with its folder where the name alone says nothing. */
@@ -418,9 +425,9 @@ function markLines(run, shown, lines) {
   for (const line of marked) line.className = "code-line";
   marked = [];
   const mark = (from, to, style) => {
-    for (let line = from; line <= to; line++) {
-      lines[line - 1]?.classList.add(style);
-      if (lines[line - 1]) marked.push(lines[line - 1]);
+    for (const line of lines.slice(from - 1, to)) {
+      line.classList.add(style);
+      marked.push(line);
     }
   };
   if (!shown.marks) return;
@@ -466,7 +473,7 @@ function showTabs(run, file) {
     return make("button", { type: "button", class: unused, title: tab, "aria-current": shown, disabled: !(tab in data.files), click: look }, shortName(tab));
   }));
   const active = byId("tabs").querySelector("[aria-current]");
-  if (active && narrow.matches) byId("tabs").scrollLeft = active.offsetLeft - 60;
+  if (active) byId("tabs").scrollLeft = active.offsetLeft - byId("tabs").firstChild.offsetLeft;
 }
 
 function peekAt(file) {
@@ -478,23 +485,24 @@ function peekAt(file) {
 function showPath(run, shown) {
   const path = byId("path");
   if (shown.away) {
-    const who = shown.away.thread === "main" ? "the outside" : `the ${shown.away.thread}`;
+    const { thread } = shown.away;
+    // "the client", "the clock", but "thread pool-1".
+    const who = /\d/.test(thread) ? `thread ${thread}` : `the ${thread}`;
     return path.replaceChildren(make("strong", {}, `not our code: ${who}`));
   }
-  const name = shown.marks ? functionAt(shown.file, shown.lines[0]) : "";
+  const name = shown.marks && shown.file in data.files ? functionAt(shown.file, shown.lines[0]) : "";
   path.replaceChildren(shown.file, ...(name ? [" · ", make("strong", {}, name)] : []));
 }
 
 /** The function around a line, as `Reactor::turn`: the nearest `fn` above with less indentation. */
 function functionAt(file, line) {
   const { texts } = listing(file);
-  let indent = texts[line - 1].search(/\S/);
+  const indent = (texts[line - 1] ?? "").search(/\S/);
   for (let at = line - 1; at > 0; at--) {
     const own = texts[at - 1].search(/\S/);
     if (own < 0 || own >= indent) continue;
     const name = /\bfn (\w+)/.exec(texts[at - 1]);
     if (name) return own === 0 ? name[1] : `${typeAt(texts, at)}${name[1]}`;
-    // A `}` belongs to what stands above, and a `where` or `)` to the head of a function.
     if (/^\s*(impl|mod|trait)\b/.test(texts[at - 1])) return "";
   }
   return "";
@@ -513,6 +521,8 @@ function typeAt(texts, line) {
 function showState() {
   const run = current();
   const state = byId("state");
+  state.classList.toggle("tight", isTight());
+  state.classList.toggle("many", run.tasks.length > MANY || run.sources.length > MANY);
   if (run.place === 0) return state.replaceChildren(...firstState(run));
   if (run.place === run.end) return state.replaceChildren(...lastState(run));
   const tables = [tasksTable(run), executorTable(run), reactorTable(run), kernelTable(run)];
@@ -527,8 +537,8 @@ function revealIn(region, element) {
   if (inner.bottom > outer.bottom - 8) region.scrollTop += inner.bottom - outer.bottom + 24;
 }
 
-function table(caption, rows, widths) {
-  const columns = widths.map(([width, style]) => make("col", { style: width ? `width:${width}px` : undefined, class: style }));
+function table(caption, rows, ...styles) {
+  const columns = styles.map((style) => make("col", { class: style }));
   return make("table", {}, make("caption", {}, caption), make("colgroup", {}, ...columns), make("tbody", {}, ...rows));
 }
 
@@ -563,24 +573,39 @@ function cellName(path) {
 const taskPill = (task) => make("span", { class: `pill ${hue(task)}` }, `task ${task}`);
 
 /** A waker in the colour of its task; it arrives with a short fade where this step put it. */
-function wakerPill(task, arrived) {
+function wakerPill(task, arrived, short) {
   const style = `pill waker ${hue(task)} ${arrived ? "arrived" : ""}`;
-  return task < 0 ? make("span", { class: style, title: "a waker that is no task's own" }, "waker") : make("span", { class: style }, `waker ${task}`);
+  if (task < 0) return make("span", { class: style, title: "a waker that is no task's own" }, "waker");
+  return make("span", { class: style, title: `a waker of task ${task}` }, short ? String(task) : `waker ${task}`);
 }
 
-/** The lanes' order: the newest task on top. Many tasks: those with a lane, and the step's own. */
+/** The lanes' order: the newest task on top. */
 function tasksTable(run) {
   const all = [...run.tasks].reverse();
-  const step = run.step(run.place);
-  const followed = laneTasks(run);
-  const few = all.length <= MANY;
-  const shown = few ? all : all.filter((task) => followed.has(task.number) || step.about.includes(task.number));
+  const shown = all.length <= MANY ? all : nearTasks(run, all);
   const rows = shown.map((task) => taskRow(run, task));
-  if (!few) rows.push(othersRow(run, all.filter((task) => !shown.includes(task))));
-  return table("Tasks", rows, [[74], [64, "wide-only"], [120, "place wide-only"], [], [64]]);
+  if (shown.length < all.length) rows.push(othersRow(run, all.filter((task) => !shown.includes(task))));
+  return table("Tasks", rows, "column-key", "column-task task-name wide-only", "column-place place wide-only", "", "column-polls");
 }
 
 const laneTasks = (run) => run.follow ?? new Set(run.lanes.map((lane) => lane.task).filter((task) => task !== undefined));
+
+/** Of many tasks those with a lane, and in a row of its own the other one that acted last. */
+function nearTasks(run, all) {
+  const own = laneTasks(run);
+  const last = latest(run, (step) => step.about.find((task) => !own.has(task)));
+  const guest = all.find((task) => task.number === last) ?? all.find((task) => !own.has(task.number));
+  return [...all.filter((task) => own.has(task.number)), guest];
+}
+
+/** What `find` finds in this step, or in the nearest one before it. */
+function latest(run, find) {
+  for (let place = run.place; place > 0; place--) {
+    const found = find(run.step(place));
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
 
 function taskRow(run, task) {
   const path = `task/${task.number}`;
@@ -591,11 +616,14 @@ function taskRow(run, task) {
   const title = `${task.name}, spawned at ${task.place}`;
   return make("tr", { class: absent ? "absent" : ended ? "gone" : undefined },
     make("th", { scope: "row", title }, make("span", { class: "fade" }, taskPill(task.number))),
-    make("td", { class: "wide-only" }, task.name),
+    make("td", { class: "task-name wide-only" }, task.name),
     make("td", { class: "place wide-only quiet", title: task.place }, shortPlace(task.place)),
-    make("td", {}, stateCell(run, path, state), make("span", { class: "quiet" }, held ? ` · ${held}` : "")),
+    make("td", { title: held }, stateCell(run, path, state), make("span", { class: "quiet" }, held ? ` · ${withoutDirections(held)}` : "")),
     make("td", { class: "end quiet" }, run.cells[`${path}/polls`] ?? ""));
 }
+
+/** There is room for the source only: in which direction, its own row shows. */
+const withoutDirections = (held) => held.replace(/ \((?:read|write)\)/g, "");
 
 function stateCell(run, path, state = "") {
   return cell(run, `${path}/state`, FAULTS.has(state) ? make("span", { class: "wrong" }, state) : state);
@@ -612,7 +640,7 @@ function othersRow(run, tasks) {
   const total = [...counts.values()].reduce((sum, one) => sum + one, 0);
   const words = [...counts].map(([state, number]) => `${number} ${state}`).join(", ");
   return make("tr", {},
-    make("th", { scope: "row" }, `others`), make("td", { class: "wide-only" }, String(total)), make("td", { class: "place wide-only" }),
+    make("th", { scope: "row" }, `others`), make("td", { class: "task-name wide-only" }, String(total)), make("td", { class: "place wide-only" }),
     make("td", { class: "quiet" }, words || "none yet"), make("td"));
 }
 
@@ -620,7 +648,7 @@ function executorTable(run) {
   const rows = [["thread", "thread"], ["queue", "run queue"], ["inbox", "inbox"]]
     .filter(([path]) => run.paths.has(path))
     .map(([path, name]) => plainRow(name, cell(run, path, ...cellContent(path, run.cells[path]))));
-  return table("Executor", rows, [[98], []]);
+  return table("Executor", rows, "column-executor", "");
 }
 
 const plainRow = (name, content) => make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, content));
@@ -640,87 +668,104 @@ function timerPills(timers = []) {
 
 function reactorTable(run) {
   const sources = [...run.sources].reverse().filter((source) => run.paths.has(`source/${source.id}/read`) || run.paths.has(`source/${source.id}/write`));
-  const shown = sources.length <= MANY ? sources : sources.filter((source) => isNear(run, source));
+  const shown = sources.length <= MANY ? sources : nearSources(run, sources);
   const rows = shown.flatMap((source) => sourceRows(run, source));
   if (shown.length < sources.length) rows.push(otherSources(run, sources, shown));
   if (run.paths.has("timers")) rows.push(timersRow(run));
-  return rows.length ? table("Reactor", rows, [[74], [98], [50, "wide-only"], [130], []]) : null;
+  return rows.length ? table("Reactor", rows, "column-key", "column-name", "column-direction wide-only", "column-ready", "") : null;
 }
 
 function timersRow(run) {
   const content = cell(run, "timers", ...timerPills(run.cells.timers));
-  return make("tr", {}, make("th", { scope: "row" }, "timers"), make("td", { colspan: 4 }, content));
+  return make("tr", {}, make("th", { scope: "row" }, "timers"), make("td", { colspan: narrow.matches ? 3 : 4 }, content));
 }
 
-/** One of a shown task, or one that this step changes. */
-function isNear(run, source) {
+/** Of many sources those at which a shown task ever waits, and the other one that changed last. */
+function nearSources(run, sources) {
   const tasks = laneTasks(run);
-  const step = run.step(run.place);
-  if (step.n < source.from) return false;
-  if (Object.keys(step.changes).some((path) => path.startsWith(`source/${source.id}/`))) return true;
-  return [...(run.waitersOf.get(source.id) ?? [])].some((task) => tasks.has(task));
+  const isOwn = ({ id }) => [...(run.waitersOf.get(id) ?? [])].some((task) => tasks.has(task));
+  const own = sources.filter(isOwn);
+  const others = new Map(sources.filter((source) => !isOwn(source)).map((source) => [source.id, source]));
+  const changed = (path) => others.get(/^source\/(\w+)\//.exec(path)?.[1]);
+  const guest = latest(run, (step) => Object.keys(step.changes).map(changed).find(Boolean));
+  return [...own, guest ?? [...others.values()].at(-1)].filter(Boolean);
 }
 
 function otherSources(run, sources, shown) {
   const number = run.step(run.place).n;
   const open = sources.filter((source) => !shown.includes(source) && source.from <= number && !isGone(source, number));
-  return make("tr", {}, make("th", { scope: "row" }, "others"), make("td", { colspan: 4, class: "quiet" }, `${times(open.length, "open source")}`));
+  return make("tr", {}, make("th", { scope: "row" }, "others"), make("td", { colspan: narrow.matches ? 3 : 4, class: "quiet" }, times(open.length, "open source")));
 }
 
 const isGone = (source, number) => source.gone !== null && source.gone !== undefined && source.gone <= number;
 
-/** A row for each direction; on a phone only for those at which this run ever waits. */
+/** Where there is little room, a direction at which this run never waits has no row. */
+const isTight = () => narrow.matches || (runs.length > 1 && innerHeight < 850);
+
+
 function sourceRows(run, source) {
-  const directions = ["read", "write"].filter((direction) => run.paths.has(`source/${source.id}/${direction}`));
-  const waited = directions.filter((direction) => run.waited.has(`${source.id}/${direction}`));
-  const keep = waited.length ? waited : directions.slice(0, 1);
-  return directions.map((direction, nth) => {
-    const first = direction === keep[0];
-    const named = narrow.matches ? first : nth === 0;
-    return sourceRow(run, source, direction, named, keep.includes(direction), nth > 0);
-  });
+  const all = ["read", "write"].filter((direction) => run.paths.has(`source/${source.id}/${direction}`));
+  const waited = all.filter((direction) => run.waited.has(`${source.id}/${direction}`));
+  const directions = isTight() ? (waited.length ? waited : all.slice(0, 1)) : all;
+  return directions.map((direction, nth) => sourceRow(run, source, direction, nth > 0));
 }
 
-function sourceRow(run, source, direction, named, kept, second) {
+function sourceRow(run, source, direction, second) {
   const number = run.step(run.place).n;
   const path = `source/${source.id}/${direction}`;
-  const styles = [number < source.from && "absent", isGone(source, number) && "gone", second && "next-direction", !kept && "wide-only"];
-  const title = source.peer ? `${source.name}, ${source.peer}` : source.name;
+  const styles = [number < source.from && "absent", isGone(source, number) && "gone", second && "second"];
+  // Under the name there is room for what has no column on a phone.
+  const under = narrow.matches ? make("span", { class: "quiet" }, direction) : make("span", { class: "unseen" }, source.name);
   return make("tr", { class: styles.filter(Boolean).join(" ") || undefined },
-    make("th", { scope: "row" }, make("span", { class: named ? "fade" : "unseen" }, `source ${source.token}`)),
-    make("td", { title }, make("span", { class: named ? "fade" : "unseen" }, source.name)),
+    make("th", { scope: "row" }, make("span", { class: second ? "unseen" : "fade" }, `source ${source.token}`)),
+    make("td", {}, second ? under : make("span", { class: "fade" }, sourceName(source, number))),
     make("td", { class: "wide-only quiet" }, direction),
-    make("td", {}, readiness(run, path)),
-    make("td", { class: "end" }, waiters(run, `${path}/wakers`)));
+    make("td", {}, readiness(run, source, path)),
+    make("td", { class: "end" }, waiters(run, source, `${path}/wakers`)));
 }
 
-function readiness(run, path) {
+/** A source that comes or goes changes as a whole: its name is marked, and not each of its cells. */
+function sourceName(source, number) {
+  const title = source.peer ? `${source.name}, ${source.peer}` : source.name;
+  if (source.from === number) return make("span", { class: "now", title: `${title}: was not there` }, source.name);
+  if (source.gone === number) return make("span", { class: "now", title: `${title}: was open` }, source.name);
+  return make("span", { title }, source.name);
+}
+
+function sourceCell(run, source, path, ...content) {
+  const number = run.step(run.place).n;
+  return source.from === number || source.gone === number ? make("span", {}, ...content) : cell(run, path, ...content);
+}
+
+function readiness(run, source, path) {
   const value = run.cells[path] ?? "";
   const full = value.startsWith("ready");
-  return cell(run, path, make("span", { class: full ? "dot full" : "dot", "aria-hidden": "true" }), value);
+  return sourceCell(run, source, path, make("span", { class: full ? "dot full" : "dot", "aria-hidden": "true" }), value);
 }
 
-function waiters(run, path) {
+function waiters(run, source, path) {
   const tasks = run.cells[path] ?? [];
   const before = run.was[run.place - 1][path];
-  const pills = tasks.slice(0, 3).map((task) => wakerPill(task, before && !before.includes(task)));
-  if (tasks.length > 3) pills.push(`+ ${tasks.length - 3}`);
-  return cell(run, path, ...(pills.length ? pills : [make("span", { class: "quiet" }, "–")]));
+  const short = innerWidth < 1200 && (tasks.length > 1 || run.tasks.length > MANY);
+  const most = short ? 2 : 3;
+  const pills = tasks.slice(0, most).map((task, nth) => wakerPill(task, before && !before.includes(task), short || nth > 0));
+  if (tasks.length > most) pills.push(`+${tasks.length - most}`);
+  return sourceCell(run, source, path, ...(pills.length ? pills : [make("span", { class: "quiet" }, "–")]));
 }
 
 function kernelTable(run) {
   if (!run.paths.has("kernel")) return null;
   const content = cell(run, "kernel", ...cellContent("kernel", run.cells.kernel));
   content.title ||= run.cells.kernel ?? "";
-  return table("Kernel", [plainRow("watches", content)], [[98], []]);
+  return table("Kernel", [plainRow("watches", content)], "column-executor", "");
 }
 
 // The first and the last screen, in the place of the state.
 
 function firstState(run) {
   const legend = [
-    [sample("act"), "an act, in the colour of the task that it is for"],
-    [sample("block"), "a call that would block: the kernel says not yet"],
+    [sample("act"), "an act, in the colour of its task"],
+    [sample("block"), "a call that would block: not yet"],
     [sample("waker"), "a waker is kept, or is used"],
     [sample("asleep"), "the thread is asleep in the kernel"],
     [make("span", { class: "sample" }, wakerPill(2)), "whoever shows this can wake task 2"],
@@ -747,7 +792,7 @@ function chapterButtons(run) {
 
 function lastState(run) {
   const { again, read } = run.last;
-  const items = again.map(({ command, says }) => make("li", {}, says, make("code", {}, command)));
+  const items = again.map(({ command, says }) => make("li", {}, ...markup(run, says), make("code", { class: "command" }, command)));
   return [
     ...(items.length ? [make("h2", {}, "Again, with a fault"), make("ul", { class: "again" }, ...items)] : []),
     make("h2", {}, "The file to read first"),
@@ -761,13 +806,14 @@ function lastState(run) {
 function waveSizes(lanes) {
   const one = narrow.matches;
   const pair = runs.length > 1;
-  const wish = one ? (pair ? 8 : 12) : pair ? 15 : innerWidth < 1200 ? 22 : 26;
+  const wish = one ? (pair ? 7 : 12) : pair ? 15 : innerWidth < 1200 ? 22 : 26;
   // More lanes than seven get lower, but stay high enough for their names.
   const lane = lanes.length <= 7 ? wish : Math.max(one ? 6 : 14, Math.floor((wish * 8) / lanes.length));
-  const top = one ? 8 : 22;
+  const margin = pair ? 4 : 8;
+  const top = one ? margin : 22;
   return {
     lane, top, radius: one ? 2.6 : pair ? 3.6 : 4.4,
-    names: one ? 0 : 112, height: top + lanes.length * lane + (one ? 8 : 10),
+    names: one ? 0 : 112, height: top + lanes.length * lane + (one ? margin : 10),
     step: one ? [5, 14] : [16, 30], sleep: one ? [24, 40] : [64, 84], window: one ? [9, 30] : [20, 64],
   };
 }
@@ -928,7 +974,7 @@ function sleepBand(layout, place, causes) {
   const bottom = sizes.top + 32;
   const crossed = causes.some((cause) => cause.from.x < from && cause.to.x > to && Math.min(cause.from.y, cause.to.y) - sizes.lane < bottom);
   if (!sizes.names || crossed) return [band];
-  const slept = milliseconds(run.step(place).slept).replace(/^(\d{2,})\.\d/, "$1");
+  const slept = briefly(run.step(place).slept).replace(/^(\d{2,})\.\d/, "$1");
   const words = (y, text) => draw("text", { class: "asleep", x, y }, text);
   return sizes.lane < 20 ? [band, words(sizes.top + 9, slept)] : [band, words(sizes.top + 13, "asleep"), words(sizes.top + 28, slept)];
 }
@@ -975,13 +1021,13 @@ function threadLine(layout, { first, last }) {
   const { run } = layout;
   let path = "";
   let previous = null;
-  for (let at = first; at >= 0 && !previous; at--) previous = ownPoint(layout, run.shown[at]);
+  for (let at = Math.min(first, last); at >= 0 && !previous; at--) previous = ownPoint(layout, run.shown[at]);
   const outside = [];
   for (let at = first; at <= last; at++) {
     const place = run.shown[at];
     const step = run.step(place);
     const point = pointOf(layout, place);
-    if (step.lane === "outside") outside.push(...outsideLines(layout, step, point));
+    if (step.lane === "outside") outside.push(...outsideLines(layout, step, point), ...whoActs(layout, at, point));
     else {
       path += previous ? `M${previous.leave} ${previous.y}L${point.enter} ${point.y}` : "";
       previous = point;
@@ -999,6 +1045,17 @@ function outsideLines(layout, step, point) {
   return effects.filter(Boolean).map((to) => draw("path", { class: "thread", d: `M${point.x} ${point.y}L${to.enter} ${to.y}` }));
 }
 
+/** The bottom lane is shared: who is not its namesake is named, where there is room on the left. */
+function whoActs({ run, lanes, laneAt, left, sizes }, at, { x, y }) {
+  const step = run.step(run.shown[at]);
+  if (!sizes.names || step.thread === lanes[laneAt(step)].name) return [];
+  const start = x - sizes.radius * 1.5 - 4;
+  for (let before = at - 1; before >= 0 && left[before + 1] > start - step.thread.length * 7; before--) {
+    if (run.step(run.shown[before]).lane === "outside") return [];
+  }
+  return [draw("text", { class: "who", x: start, y: y + 4 }, step.thread)];
+}
+
 function marks(layout, { first, last }) {
   const { run, sizes } = layout;
   const parts = partOf(run);
@@ -1010,7 +1067,7 @@ function marks(layout, { first, last }) {
     const here = place === run.place;
     const radius = sizes.radius * (here ? 1.5 : 1);
     const shape = step.mark === "asleep" ? sleepBar(point, radius, isSleep(step)) : markShape(step.mark, point.x, point.y, radius);
-    if (step.task !== null && step.mark !== "asleep") shape.classList.add(hue(step.task) || "no-hue");
+    if (step.task !== null && step.mark !== "asleep") shape.classList.add(hue(step.task));
     // Of two runs, what is equal is muted: the eye goes to where they part.
     if (parts && place < parts && !here) shape.classList.add("equal");
     drawn.push(shape);
@@ -1075,8 +1132,9 @@ function causeArrow(layout, cause, place, strength) {
   if (!from || !to) return null;
   const direct = isNextOnLine(layout, cause, place) || layout.run.step(cause).lane === "outside";
   const sleepy = isSleep(layout.run.step(place));
-  const target = { x: to.enter, y: to.y, gap: sleepy ? 3 : layout.sizes.radius * 1.5 + 2 };
-  const start = { x: from.leave, y: from.y, gap: isSleep(layout.run.step(cause)) ? 2 : layout.sizes.radius + 1 };
+  const air = narrow.matches ? 0 : 2;
+  const target = { x: to.enter, y: to.y, gap: sleepy ? 3 : layout.sizes.radius * 1.5 + air };
+  const start = { x: from.leave, y: from.y, gap: isSleep(layout.run.step(cause)) ? 2 : layout.sizes.radius };
   const element = direct ? straightArrow(start, target) : curvedArrow(start, target, layout.sizes);
   if (strength < 1) element.setAttribute("opacity", strength);
   return { from, to, element };
@@ -1093,13 +1151,18 @@ function straightArrow(from, to) {
   const length = Math.hypot(to.x - from.x, to.y - from.y) || 1;
   const [dx, dy] = [(to.x - from.x) / length, (to.y - from.y) / length];
   const [x, y] = [to.x - dx * to.gap, to.y - dy * to.gap];
+  const room = length - from.gap - to.gap;
+  const head = arrowHead(x, y, dx, dy, Math.max(3, room));
+  if (room < 5) return draw("g", {}, head);
   const start = `M${from.x + dx * from.gap} ${from.y + dy * from.gap}`;
-  return draw("g", {}, draw("path", { class: "cause", d: `${start}L${x - dx * 4} ${y - dy * 4}` }), arrowHead(x, y, dx, dy));
+  return draw("g", {}, draw("path", { class: "cause", d: `${start}L${x - dx * 4} ${y - dy * 4}` }), head);
 }
 
-/** On one lane an arch; else along the cause's lane and then up or down into the mark. */
+/** On one lane, and from far away, an arch over the marks; else first along the cause's lane. */
 function curvedArrow(from, to, sizes) {
-  return Math.abs(to.y - from.y) < sizes.lane / 2 ? archArrow(from, to, sizes) : cornerArrow(from, to);
+  const far = to.x - from.x > 6 * sizes.step[0] + 50;
+  const level = Math.abs(to.y - from.y) < sizes.lane / 2;
+  return far || level ? archArrow(from, to, sizes) : cornerArrow(from, to);
 }
 
 function archArrow(from, to, sizes) {
@@ -1125,8 +1188,9 @@ function unit(x, y) {
   return [x / length, y / length];
 }
 
-function arrowHead(x, y, dx, dy) {
-  const [length, half] = narrow.matches ? [7, 3.5] : [9, 4.5];
+function arrowHead(x, y, dx, dy, room = 9) {
+  const length = Math.min(narrow.matches ? 7 : 9, room);
+  const half = Math.max(2.5, length / 2);
   const [bx, by] = [x - dx * length, y - dy * length];
   return draw("path", { class: "head", d: `M${x} ${y}L${bx - dy * half} ${by + dx * half}L${bx + dy * half} ${by - dx * half}Z` });
 }
@@ -1174,9 +1238,10 @@ function show() {
   document.body.dataset.screen = run.place === 0 ? "first" : run.place === run.end ? "last" : "step";
   showHead();
   showSentence();
+  // Before what shares the rest of the height with it: the wave has its own.
+  showWave();
   showSource();
   showState();
-  showWave();
   showControls(run);
   remember(number);
 }
@@ -1268,8 +1333,7 @@ function toggleFollow() {
   const run = current();
   if (run.follow) return showAll(run);
   const about = run.step(run.place)?.about ?? [];
-  const usual = startingFollow(run);
-  const wanted = usual && about.every((task) => usual.has(task)) ? usual : new Set(about);
+  const wanted = run.usual && about.every((task) => run.usual.has(task)) ? run.usual : new Set(about);
   if (wanted.size === 0 || wanted.size === run.tasks.length) return;
   setFollow(run, wanted);
   if (layouts[view.side].column[run.place] < 0) run.place = placeAfter(run);
@@ -1300,7 +1364,9 @@ function tick() {
   const run = current();
   view.playing = setTimeout(tick, view.pace * 1000);
   goTo(placeAfter(run));
-  if (run.place === run.end || run.chapters.some((chapter) => chapter.step === run.numberAt(run.place))) stop();
+  const begins = run.chapters.some((chapter) => chapter.step === run.numberAt(run.place));
+  // Not at the first step: whoever pressed on the first screen wants to see more than that.
+  if (run.place === run.end || (begins && run.place > 1)) stop();
 }
 
 function stop() {
@@ -1342,7 +1408,7 @@ const KEYS = [
   ["Shift + w", "draw the whole chain of causes", { W: toggleChain }],
   ["t", "then: go to what this leads to", { t: goToEffect }],
   ["Space", "play, up to the next chapter; stop", { " ": play }],
-  ["[ ]", "play faster, slower", { "[": () => changePace(-1), "]": () => changePace(1) }],
+  ["[ ]", "play slower, faster", { "[": () => changePace(1), "]": () => changePace(-1) }],
   ["Home End", "the first screen, the last", { Home: () => goTo(0), End: () => goTo(current().end) }],
   ["1 – 9", "go to a chapter", {}],
   ["f", "follow only the tasks of this step; all again", { f: toggleFollow }],
@@ -1461,6 +1527,12 @@ function onLink(event) {
   goToNumber(Number(link.dataset.step));
 }
 
+/** A press beside a dialog closes it, as its button does: a phone has no Esc. */
+function onDialog(event) {
+  const { target } = event;
+  if (target.localName === "dialog" || target.closest?.(".close")) target.closest("dialog").close();
+}
+
 function onHash() {
   const place = /[#&]s=(\d+)/.exec(location.hash);
   const side = /[#&]side=(\d)/.exec(location.hash);
@@ -1491,6 +1563,7 @@ function start() {
   byId("search").addEventListener("keydown", onSearchKey);
   document.addEventListener("keydown", onKey);
   document.addEventListener("click", onLink);
+  for (const dialog of document.querySelectorAll("dialog")) dialog.addEventListener("click", onDialog);
   for (const type of ["pointerdown", "pointermove"]) {
     byId("wave").addEventListener(type, onWave);
     byId("strip").addEventListener(type, onStrip);
@@ -1504,6 +1577,8 @@ function start() {
   addEventListener("hashchange", onHash);
   layOutAll();
   onHash();
+  // While the reader reads the first screen, so that no step has to wait for it.
+  for (const file of tabFiles) if (file in data.files) setTimeout(() => listing(file));
 }
 
 start();
