@@ -220,6 +220,10 @@ impl Story {
 
     /// The acts of clients that explain what the kernel says of this source.
     fn explanation(&mut self, source: &Source) -> Option<u64> {
+        // A server whose clients are elsewhere looks through its connections at no event.
+        if self.acts.is_empty() {
+            return None;
+        }
         let known: Vec<&str> =
             self.sources.values().map(|known| known.source.peer.as_str()).collect();
         let of_this = |act: &Act| match source.kind.as_str() {

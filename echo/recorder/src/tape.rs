@@ -103,7 +103,8 @@ impl Tape {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
 
     use executor::{spawn, spawn_blocking, yield_now};
     use log::LevelFilter;
@@ -111,6 +112,7 @@ mod tests {
     use reactor::net::{TcpListener, TcpStream};
     use reactor::time::sleep;
 
+    use crate::event::{Actor, Task};
     use crate::{Options, Recorder};
 
     async fn one_client() {
@@ -167,5 +169,39 @@ mod tests {
             let after = state_after(tape.before().clone(), tape.events.iter()).cells();
             assert_eq!(after, end, "after the last {room}");
         }
+    }
+
+    fn event(number: u64, kind: Kind) -> Event {
+        let task = Task { number, name: String::new(), place: String::new() };
+        Event {
+            number,
+            at: Duration::ZERO,
+            thread: Arc::from("main"),
+            actor: Actor::Executor,
+            kind,
+            task: Some(Arc::new(task)),
+            source: None,
+            direction: None,
+            causes: Vec::new(),
+            file: "",
+            line: 0,
+        }
+    }
+
+    /// How long it takes to drop a thousand events while so many tasks live.
+    fn time_to_drop(tasks: u64) -> Duration {
+        let mut tape = Tape::new(1);
+        (0..tasks).for_each(|number| _ = tape.push(event(number, Kind::Spawn { by: None })));
+        let began = Instant::now();
+        (0..1000).for_each(|_| _ = tape.push(event(0, Kind::QueuedAlready)));
+        began.elapsed()
+    }
+
+    #[test]
+    fn to_drop_an_event_takes_no_longer_when_many_tasks_live() {
+        let fastest = |tasks| (0..5).map(|_| time_to_drop(tasks)).min().unwrap();
+        let (few, many) = (fastest(10), fastest(10_000));
+        // Whoever looked at each of them took a thousand times as long.
+        assert!(many < 20 * few, "{few:?} {many:?}");
     }
 }
