@@ -130,7 +130,7 @@ mod tests {
     }
 
     async fn program() {
-        for _ in 0..20 {
+        for _ in 0..40 {
             let waits = spawn(sleep(Duration::from_secs(60)));
             let job = spawn_blocking(|| ());
             one_client().await;
