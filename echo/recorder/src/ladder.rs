@@ -55,6 +55,11 @@ impl Ladder {
         let mut rest = events;
         while let Some(first) = rest.first() {
             let (told, what) = self.next(rest);
+            if let (Kind::Done { .. } | Kind::Abort | Kind::Panic, Some(task)) =
+                (&told[what.1 - 1].kind, told[what.1 - 1].task_number())
+            {
+                self.climbs.remove(&task);
+            }
             if first.kind != Kind::Start {
                 self.line(&told[..what.1], what.0, &mut text);
             }
@@ -100,10 +105,10 @@ impl Ladder {
                 Some((("task".to_owned() + &number(event), "waker kept; Pending".to_owned()), 2))
             }
             Kind::Sleep { slept: None, .. } => match (kind(1), events.get(1)) {
-                (Some(Kind::Event { news, takes, .. }), Some(next)) => {
+                (Some(Kind::Event { news, .. }), Some(next)) => {
                     let source = source(next.source.as_deref());
                     let what = format!("epoll_wait returns at once: {source} is {news}");
-                    let nobody = if takes.is_empty() { NOBODY } else { "" };
+                    let nobody = if next.kind.wakers_taken() == 0 { NOBODY } else { "" };
                     self.spoke = Some(next.at);
                     Some((("kernel".to_owned(), what + nobody), 2))
                 }
@@ -181,9 +186,9 @@ impl Ladder {
                 let thread = if act == "connects" { " (on a thread of its own)" } else { "" };
                 by(&event.thread, format!("{act}{thread}"))
             }
-            Kind::Event { news, takes, .. } => {
+            Kind::Event { news, .. } => {
                 self.spoke = Some(event.at);
-                let nobody = if takes.is_empty() { NOBODY } else { "" };
+                let nobody = if event.kind.wakers_taken() == 0 { NOBODY } else { "" };
                 by("kernel", format!("epoll_wait returns: {from} is {news}{nobody}"))
             }
             Kind::Wake => {
@@ -280,18 +285,22 @@ impl Ladder {
         let why: Vec<_> = line.why.iter().map(|cause| format!("#{cause}")).collect();
         let why = why.join(" ");
         let mut whats = line.what.split('\n');
-        let who: String = line.who.chars().take(9).collect();
+        let who = ascii(&line.who.chars().take(9).collect::<String>());
         let room = END - left.len() - 12;
         let what = cut(whats.next().unwrap_or_default(), room);
-        // `why` gives way to `what`, and both to the edge.
+        // `why` gives way to `what`, and then stands below it; both give way to the edge.
         let width = left.len() + 12 + what.len();
-        let gap = WHY.min(END - why.len().min(END)).saturating_sub(width);
-        let why = if width + 2 + why.len() > END { String::new() } else { why };
-        let gap = " ".repeat(if why.is_empty() { 0 } else { gap.max(2) });
+        let place = WHY.min(END - why.len().min(END));
+        let gap = place.saturating_sub(width).max(2);
+        let fits = width + gap + why.len() <= END && !why.is_empty();
+        let (gap, beside) = if fits { (" ".repeat(gap), &*why) } else { Default::default() };
         let told = self.paint(line.task, &format!("{who:<9} {what}"));
-        let _ = writeln!(text, "{}  {told}{gap}{}", self.dim(&left), self.dim(&why));
+        let _ = writeln!(text, "{}  {told}{gap}{}", self.dim(&left), self.dim(beside));
+        if !fits && !why.is_empty() {
+            let _ = writeln!(text, "{:place$}{}", "", self.dim(&why));
+        }
         for more in whats {
-            let _ = writeln!(text, "{:27}{more}", "");
+            let _ = writeln!(text, "{:27}{}", "", cut(more, END - 27));
         }
     }
 
@@ -363,9 +372,14 @@ fn ordinal(nth: u64) -> String {
     format!("{}{ending} time", thousands(nth))
 }
 
+/// Nothing that a terminal takes for a command, or that is not one column wide.
+fn ascii(text: &str) -> String {
+    text.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect()
+}
+
 /// ASCII, and no longer than there is room.
 fn cut(text: &str, room: usize) -> String {
-    let text: String = text.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
+    let text = ascii(text);
     if text.len() <= room { text } else { format!("{}..", &text[..room - 2]) }
 }
 
@@ -380,5 +394,41 @@ mod tests {
             "1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "102nd", "111th", "1,000th",
         ];
         assert_eq!(all, words.map(|word| format!("{word} time")));
+    }
+
+    fn told(number: u64, thread: &str, kind: Kind) -> String {
+        let event = Event {
+            number,
+            at: Duration::from_secs(10 * 60 * 60),
+            thread: thread.into(),
+            actor: crate::event::Actor::Outside,
+            kind,
+            task: None,
+            source: None,
+            direction: None,
+            causes: vec![number - 2, number - 1],
+            file: "",
+            line: 0,
+        };
+        Ladder::new(true, false).lines(&[event])
+    }
+
+    #[test]
+    fn causes_that_have_no_room_beside_a_step_stand_below_it() {
+        let act = "does what takes a good many words to say and is cut off in the end";
+        let told = told(1_234_567, "client", Kind::Outside { act: act.to_owned() });
+        let lines: Vec<_> = told.lines().collect();
+        let [first, second] = lines[..] else { panic!("{told}") };
+        assert!(first.contains("client") && first.ends_with(".."), "{told}");
+        assert_eq!(second.trim_start(), "#1234565 #1234566");
+        assert!(lines.iter().all(|line| line.len() <= END), "{told}");
+    }
+
+    #[test]
+    fn a_terminal_gets_no_commands_and_no_wide_letters() {
+        let act = format!("says\n\x1b[31m{}", "\u{1f980}".repeat(100));
+        let told = told(3, "\u{437}\u{430}\t\x1b", Kind::Outside { act });
+        let plain = |line: &str| line.chars().all(|c| c == ' ' || c.is_ascii_graphic());
+        assert!(told.lines().all(|line| plain(line) && line.len() <= END), "{told:?}");
     }
 }
