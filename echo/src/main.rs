@@ -191,8 +191,12 @@ fn help_or_complaint(error: &clap::Error) -> ExitCode {
         let _ = io::stdout().write_all(text.as_bytes());
         return ExitCode::SUCCESS;
     }
-    let line = text.lines().next().unwrap_or("wrong arguments");
+    let mut lines = text.lines();
+    let line = lines.next().unwrap_or("wrong arguments");
     let line = line.strip_prefix("error: ").unwrap_or(line);
+    // What is missing stands in a line of its own.
+    let missing = lines.next().filter(|_| line.ends_with(':')).map_or("", str::trim);
+    let line = if missing.is_empty() { line.to_owned() } else { format!("{line} {missing}") };
     complain(&format!("{line}; try --help"));
     ExitCode::from(WRONG_ARGUMENTS)
 }

@@ -9,7 +9,7 @@ use crate::server::{ECHOD, Ended, Server, eventually};
 
 #[test]
 fn wrong_arguments_are_named_in_one_line_with_exit_code_two() {
-    let wrong: [(&[&str], &str); 12] = [
+    let wrong: [(&[&str], &str); 13] = [
         (&["nonsense"], "nonsense"),
         (&["127.0.0.1"], "127.0.0.1"),
         (&["127.0.0.1:0", "::1:0:"], "::1:0:"),
@@ -22,6 +22,7 @@ fn wrong_arguments_are_named_in_one_line_with_exit_code_two() {
         (&["--max-connections=many"], "--max-connections"),
         (&["--backlog", "4294967296"], "--backlog"),
         (&["-v", "-q"], "--quiet"),
+        (&["--all"], "--demo"),
     ];
     for (arguments, name) in wrong {
         let ended = Server::run(arguments);
