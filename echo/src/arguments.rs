@@ -79,7 +79,7 @@ fn command() -> Command {
         .about("Sends back what it receives: an echo server to run, to read and to teach from")
         .after_help(
             "Standard output has one line for each listener, such as `listening tcp \
-             127.0.0.1:7777`, and nothing else. The log is on standard error; RUST_LOG chooses \
+             127.0.0.1:7777`, and nothing else but what --explain tells. The log is on standard error; RUST_LOG chooses \
              what it tells, and RUST_LOG=reactor=trace,executor=trace tells the story of every \
              byte.\n\nSIGINT or SIGTERM lets connections finish what they have sent, and exits \
              with 0. A second one exits at once. SIGUSR1 prints what each task waits for to \
@@ -140,6 +140,7 @@ fn command() -> Command {
                 .long("trace-events")
                 .value_name("N")
                 .help("With --trace: keep the last N steps")
+                .requires("trace")
                 .default_value("10000")
                 .value_parser(value_parser!(u64).range(100..=10_000_000)),
             Arg::new("warn-blocking")

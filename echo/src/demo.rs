@@ -8,12 +8,12 @@ use std::rc::Rc;
 use std::sync::mpsc::{TryRecvError, channel};
 use std::task::Poll;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use executor::spawn_named;
 use log::trace;
 use reactor::net::TcpListener;
-use recorder::{OUTSIDE, Recorder, Recording};
+use recorder::{Kind, OUTSIDE, Recorder, Recording};
 
 use crate::serve;
 use crate::server::Server;
@@ -62,27 +62,39 @@ async fn start_client(
     ended.await
 }
 
-/// Long enough to see that the server sleeps; and until it does, on a machine that is busy.
-fn pause(recorder: &Recorder) {
+/// Long enough to see that the server sleeps; and, on a machine that is busy, until it does after
+/// so many reports of the kernel. One more that is due would come together with the next, and the
+/// story would be another one.
+fn pause(recorder: &Recorder, reports: usize) {
     thread::sleep(PAUSE);
+    let began = Instant::now();
+    while kernels_reports(recorder) < reports && began.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(1));
+    }
     recorder.wait_for_rest(PATIENCE);
+}
+
+fn kernels_reports(recorder: &Recorder) -> usize {
+    let events = recorder.recording().events;
+    events.iter().filter(|event| matches!(event.kind, Kind::Event { .. })).count()
 }
 
 /// A client as simple as can be, which blocks. Its records come before its acts, or the kernel
 /// could tell the server first.
 fn client(address: SocketAddr, recorder: &Recorder) -> io::Result<()> {
-    pause(recorder);
+    pause(recorder, 0);
     trace!(target: OUTSIDE, "connects");
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let own = stream.local_addr()?;
-    pause(recorder);
+    // Somebody came, and there is room to write to them.
+    pause(recorder, 2);
     trace!(target: OUTSIDE, peer:% = own; "sends 1 byte");
     stream.write_all(b"x")?;
     stream.read_exact(&mut [0])?;
-    pause(recorder);
+    pause(recorder, 3);
     trace!(target: OUTSIDE, peer:% = own; "closes");
     drop(stream);
-    pause(recorder);
+    pause(recorder, 4);
     Ok(())
 }

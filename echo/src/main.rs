@@ -5,6 +5,7 @@
 mod arguments;
 mod connection;
 mod demo;
+mod ending;
 mod output;
 mod serve;
 mod server;
@@ -17,7 +18,6 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use executor::{Executor, JoinSet};
 use futures_lite::future;
@@ -26,11 +26,11 @@ use reactor::net::TcpListener;
 use reactor::signal::Signal;
 use recorder::Recorder;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
-use signal_hook::flag;
 
 use crate::arguments::Arguments;
 use crate::output::{Lines, complain};
 use crate::server::Server;
+use crate::telling::Trace;
 
 /// Exit codes, as usual: 1 for what the system refuses, 2 for wrong arguments.
 const REFUSED: u8 = 1;
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     let ended = match Executor::new() {
         Ok(executor) => match recorder {
             Some(recorder) => run_recorded(&executor, arguments, recorder),
-            None => executor.block_on(run(arguments)),
+            None => executor.block_on(run(arguments, None)),
         },
         Err(error) => Err(format!("cannot start: {error}")),
     };
@@ -67,41 +67,47 @@ fn main() -> ExitCode {
 /// Runs the server, or the demo, and leaves a recording of it.
 fn run_recorded(
     executor: &Executor,
-    arguments: Arguments,
+    mut arguments: Arguments,
     recorder: &'static Recorder,
 ) -> Result<(), String> {
-    let (demo, all) = (arguments.demo, arguments.all);
-    let trace = arguments.trace.clone();
-    let file = trace.as_ref().map(|(path, _)| telling::create(path)).transpose()?;
-    let (ended, recording, title) = if demo {
-        let recording = executor.block_on(demo::run(recorder));
-        let recording = recording.map_err(|error| format!("the demo failed: {error}"))?;
-        let printed = telling::print_ladder(&recording, all);
-        (printed.map_err(|error| format!("cannot print: {error}")), recording, telling::DEMO)
-    } else {
-        recorder.start();
-        let ended = executor.block_on(run(arguments));
-        (ended, recorder.recording(), telling::SERVER)
-    };
-    match trace.zip(file) {
-        Some(((path, format), file)) => {
-            ended.and(telling::save(&recording, file, &path, format, title))
-        }
-        None => ended,
+    let trace = arguments.trace.take().map(|trace| Trace::open(recorder, trace)).transpose()?;
+    if arguments.demo {
+        return run_demo(executor, &arguments, recorder, trace);
     }
+    recorder.start();
+    executor.block_on(run(arguments, trace))
+}
+
+fn run_demo(
+    executor: &Executor,
+    arguments: &Arguments,
+    recorder: &'static Recorder,
+    trace: Option<Trace>,
+) -> Result<(), String> {
+    let recording = executor.block_on(demo::run(recorder));
+    let recording = recording.map_err(|error| format!("the demo failed: {error}"))?;
+    let printed = telling::print_ladder(&recording, arguments.all);
+    let saved = trace.map_or(Ok(()), |trace| trace.save_demo(&recording));
+    printed.map_err(|error| format!("cannot print: {error}")).and(saved)
 }
 
 /// Serves until its end, and tells meanwhile what its tasks do when it is asked.
-async fn run(arguments: Arguments) -> Result<(), String> {
+async fn run(arguments: Arguments, trace: Option<Trace>) -> Result<(), String> {
     let refused = |error| format!("cannot watch signals: {error}");
-    let ending = watch_signals().map_err(refused)?;
+    let trace = trace.map(Arc::new);
+    let ending = watch_signals(trace.clone()).map_err(refused)?;
     // Watched before anybody learns that the server is there: unwatched, it would be its end.
     let asking = Signal::new(SIGUSR1).map_err(refused)?;
-    future::or(serve_until(ending, arguments), table::print_at_each(asking)).await
+    let serving = serve_until(ending, arguments, trace);
+    future::or(serving, table::print_at_each(asking)).await
 }
 
 /// Listens, serves until a signal comes, and ends in an orderly way.
-async fn serve_until(ending: (Signal, Signal), arguments: Arguments) -> Result<(), String> {
+async fn serve_until(
+    ending: (Signal, Signal),
+    arguments: Arguments,
+    trace: Option<Arc<Trace>>,
+) -> Result<(), String> {
     let (mut interrupt, mut terminate) = ending;
     let mut listeners = Vec::new();
     for &address in &arguments.addresses {
@@ -125,7 +131,7 @@ async fn serve_until(ending: (Signal, Signal), arguments: Arguments) -> Result<(
     while accepting.join_next().await.is_some() {}
     server.ended(arguments.grace).await;
     info!("stopped");
-    result
+    result.and(trace.map_or(Ok(()), |trace| trace.save()))
 }
 
 /// Waits until no listener works any more.
@@ -149,16 +155,14 @@ async fn listen(address: SocketAddr, backlog: Option<u32>) -> io::Result<TcpList
     Ok(listener)
 }
 
-/// Watches the signals that end the server. The second one ends it at once, from within its
-/// handler, so also when the loop is stuck.
-fn watch_signals() -> io::Result<(Signal, Signal)> {
+/// Watches the signals that end the server. The second one ends it at once, also when the loop is
+/// stuck; with a trace, after that has been written.
+fn watch_signals(trace: Option<Arc<Trace>>) -> io::Result<(Signal, Signal)> {
     // Before the flags: a signal that comes in between shall stop the server, and not only count.
     let signals = (Signal::new(SIGINT)?, Signal::new(SIGTERM)?);
-    let second = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // In this order: the first signal must not yet see the flag that it sets.
-        flag::register_conditional_shutdown(signal, 128 + signal, second.clone())?;
-        flag::register(signal, second.clone())?;
+    match trace {
+        None => ending::end_at_second()?,
+        Some(trace) => ending::save_at_second(trace)?,
     }
     Ok(signals)
 }
@@ -191,12 +195,11 @@ fn help_or_complaint(error: &clap::Error) -> ExitCode {
         let _ = io::stdout().write_all(text.as_bytes());
         return ExitCode::SUCCESS;
     }
-    let mut lines = text.lines();
-    let line = lines.next().unwrap_or("wrong arguments");
-    let line = line.strip_prefix("error: ").unwrap_or(line);
-    // What is missing stands in a line of its own.
-    let missing = lines.next().filter(|_| line.ends_with(':')).map_or("", str::trim);
-    let line = if missing.is_empty() { line.to_owned() } else { format!("{line} {missing}") };
+    // What is missing stands in lines of its own, before a blank one.
+    let lines: Vec<&str> =
+        text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+    let line = lines.join(" ");
+    let line = line.strip_prefix("error: ").unwrap_or(&line);
     complain(&format!("{line}; try --help"));
     ExitCode::from(WRONG_ARGUMENTS)
 }

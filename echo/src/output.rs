@@ -12,13 +12,51 @@ const LINE: usize = 4096;
 /// A pipe that nobody reads would else hold up the server with the log.
 pub(crate) struct Lines<W>(pub(crate) W);
 
-impl<W: Write + AsFd> Write for Lines<W> {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if takes_a_line(&self.0) {
+impl<W: Write + AsFd> Lines<W> {
+    /// Whether the stream took the line.
+    fn offer(&mut self, line: &[u8]) -> bool {
+        let takes = takes_a_line(&self.0);
+        if takes {
             let end = line.len().min(LINE);
             // Nobody can be told that nobody can be told.
             let _ = self.0.write_all(&line[..end]);
             let _ = self.0.flush();
+        }
+        takes
+    }
+}
+
+impl<W: Write + AsFd> Write for Lines<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.offer(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Lines that belong together: when some were dropped, the next one says so.
+pub(crate) struct Unbroken<W> {
+    lines: Lines<W>,
+    dropped: u64,
+}
+
+impl<W: Write + AsFd> Unbroken<W> {
+    pub(crate) fn new(stream: W) -> Unbroken<W> {
+        Unbroken { lines: Lines(stream), dropped: 0 }
+    }
+}
+
+impl<W: Write + AsFd> Write for Unbroken<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let gap = format!("({} lines were dropped: nobody read)\n", self.dropped);
+        if self.dropped > 0 && self.lines.offer(gap.as_bytes()) {
+            self.dropped = 0;
+        }
+        if self.dropped > 0 || !self.lines.offer(line) {
+            self.dropped += 1;
         }
         Ok(line.len())
     }

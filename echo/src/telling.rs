@@ -1,15 +1,16 @@
 //! What the server tells of itself: the log, and the recordings that are made of it.
 
 use std::env;
-use std::fs::File;
-use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use log::Log;
 use recorder::{Format, HEAD, Ladder, Options, Page, Recorder, Recording, Run, SlowPolls, sum};
 
 use crate::arguments::{Arguments, Explain};
-use crate::output::{Lines, complain};
+use crate::output::{Lines, Unbroken, complain};
 
 /// The titles of recordings.
 pub(crate) const DEMO: &str = "echod --demo";
@@ -35,7 +36,7 @@ pub(crate) fn start(arguments: &Arguments) -> Result<Option<&'static Recorder>, 
         slow_polls: arguments.warn_blocking.map(SlowPolls::new),
         explain: arguments.explain.map(|which| {
             let every = which == Explain::All;
-            let out = Box::new(Lines(io::stdout()));
+            let out = Box::new(Unbroken::new(io::stdout()));
             recorder::Explain::new(out, ACCEPTS, SERVES, every, is_colourful())
         }),
     };
@@ -85,13 +86,76 @@ pub(crate) fn print_ladder(recording: &Recording, all: bool) -> io::Result<()> {
     out.flush()
 }
 
-/// Makes the file now: better to fail before the run than after it.
-pub(crate) fn create(path: &Path) -> Result<File, String> {
-    File::create(path).map_err(|error| unwritable(path, &error))
+/// Where a recording shall go. Whoever takes the file out, writes it: the end of the server or, if
+/// that takes too long, a second signal.
+pub(crate) struct Trace {
+    recorder: &'static Recorder,
+    path: PathBuf,
+    format: Format,
+    file: Mutex<Option<File>>,
+}
+
+impl Trace {
+    /// Opens the file now: better to fail before the run than after it. What it holds stays until
+    /// there is something to write.
+    pub(crate) fn open(
+        recorder: &'static Recorder,
+        (path, format): (PathBuf, Format),
+    ) -> Result<Trace, String> {
+        let opened = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        let file = opened.map_err(|error| unwritable(&path, &error))?;
+        Ok(Trace { recorder, path, format, file: Mutex::new(Some(file)) })
+    }
+
+    /// Writes what has been recorded so far, unless it has been written. Whoever comes second
+    /// waits until it is.
+    pub(crate) fn save(&self) -> Result<(), String> {
+        self.write(SERVER, || self.recorder.recording())
+    }
+
+    /// The same for a recording that was made of it.
+    pub(crate) fn save_demo(&self, recording: &Recording) -> Result<(), String> {
+        self.write(DEMO, || recording.clone())
+    }
+
+    fn write(&self, title: &str, recording: impl Fn() -> Recording) -> Result<(), String> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut file) = file.take() else { return Ok(()) };
+        let recording = recording();
+        let text = match self.format {
+            Format::Html => Page::new(title, run(&recording, title)).html(),
+            Format::Chrome => recorder::chrome(&recording),
+            Format::Lines => recorder::lines(&recording),
+        };
+        // What is no regular file holds nothing that would remain.
+        let _ = file.set_len(0);
+        let written = file.write_all(text.as_bytes());
+        written.map_err(|error| unwritable(&self.path, &error))?;
+        complain(&told(&self.path, &recording));
+        Ok(())
+    }
+}
+
+/// What was written, and what it lacks.
+fn told(path: &Path, recording: &Recording) -> String {
+    let written = format!("wrote {}: {} steps", path.display(), recording.steps());
+    match recording.dropped {
+        0 => written,
+        dropped => {
+            format!("{written}; {dropped} earlier ones were dropped, --trace-events keeps more")
+        }
+    }
 }
 
 fn unwritable(path: &Path, error: &io::Error) -> String {
-    format!("cannot write {}: {error}: choose a file in a folder of yours", path.display())
+    let cure = match error.kind() {
+        ErrorKind::NotFound => "make its folder first",
+        ErrorKind::IsADirectory => "that is a folder; name a file",
+        ErrorKind::PermissionDenied => "choose a folder of yours",
+        ErrorKind::StorageFull => "make room for it",
+        _ => "choose another file",
+    };
+    format!("cannot write {}: {error}: {cure}", path.display())
 }
 
 /// The run with the words around it.
@@ -109,29 +173,4 @@ fn run(recording: &Recording, title: &str) -> Run {
     let command = |name| format!("cargo run -q --example fault -- {name} --trace run.html");
     run.again = again.map(|(name, says)| (command(name), says.to_owned())).into();
     run
-}
-
-/// Writes a recording, and tells what the file lacks.
-pub(crate) fn save(
-    recording: &Recording,
-    mut file: File,
-    path: &Path,
-    format: Format,
-    title: &str,
-) -> Result<(), String> {
-    let text = match format {
-        Format::Html => Page::new(title, run(recording, title)).html(),
-        Format::Chrome => recorder::chrome(recording),
-        Format::Lines => recorder::lines(recording),
-    };
-    file.write_all(text.as_bytes()).map_err(|error| unwritable(path, &error))?;
-    let mut told = format!("wrote {}: {} steps", path.display(), recording.steps());
-    if recording.dropped > 0 {
-        told += &format!(
-            "; {} earlier ones were dropped, --trace-events keeps more",
-            recording.dropped
-        );
-    }
-    complain(&told);
-    Ok(())
 }

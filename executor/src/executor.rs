@@ -504,6 +504,5 @@ impl Drop for Main<'_> {
 /// usual cause is a future that returned `Pending` without keeping the waker; unless it waits for
 /// ever on purpose, as `pending()` does, or a sleep beyond the clock's end.
 fn report_lost(header: &Header) {
-    let Header { number, name, place, .. } = header;
-    warn!(task = *number, name, at:% = place; "lost: no source, timer, thread or queue holds a waker of this task");
+    warn!(task = header.number, name = header.name, at:% = header.place; "lost: no source, timer, thread or queue holds a waker of this task");
 }

@@ -9,7 +9,7 @@ use crate::server::{ECHOD, Ended, Server, eventually};
 
 #[test]
 fn wrong_arguments_are_named_in_one_line_with_exit_code_two() {
-    let wrong: [(&[&str], &str); 13] = [
+    let wrong: [(&[&str], &str); 19] = [
         (&["nonsense"], "nonsense"),
         (&["127.0.0.1"], "127.0.0.1"),
         (&["127.0.0.1:0", "::1:0:"], "::1:0:"),
@@ -23,6 +23,12 @@ fn wrong_arguments_are_named_in_one_line_with_exit_code_two() {
         (&["--backlog", "4294967296"], "--backlog"),
         (&["-v", "-q"], "--quiet"),
         (&["--all"], "--demo"),
+        (&["--demo", "127.0.0.1:0"], "--demo"),
+        (&["--demo", "--explain"], "--explain"),
+        (&["--explain=some"], "--explain=all"),
+        (&["--trace-events", "100"], "--trace"),
+        (&["--trace", "run.html", "--trace-events", "99"], "--trace-events"),
+        (&["--warn-blocking", "x"], "--warn-blocking"),
     ];
     for (arguments, name) in wrong {
         let ended = Server::run(arguments);
@@ -123,7 +129,7 @@ fn an_unreadable_rust_log_is_a_wrong_argument() {
 /// It ended with this code, said nothing on standard output, and one line on standard error with
 /// these words.
 #[track_caller]
-fn assert_complains(ended: &Ended, code: i32, words: &[&str]) {
+pub(crate) fn assert_complains(ended: &Ended, code: i32, words: &[&str]) {
     assert_eq!(ended.status.code(), Some(code), "{ended:?}");
     assert_eq!(ended.stdout, "", "{ended:?}");
     assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");

@@ -12,5 +12,8 @@ mod output;
 mod process;
 mod server;
 mod signals;
+mod story;
 mod table;
 mod three_echoes;
+mod traces;
+mod viewer;

@@ -108,7 +108,7 @@ pub(crate) fn find(server: &Server) -> std::net::TcpStream {
 
 /// A thousand messages, and a clean end.
 #[track_caller]
-fn assert_serves_and_ends(server: Server) {
+pub(crate) fn assert_serves_and_ends(server: Server) {
     let mut client = find(&server);
     for _ in 0..1000 {
         assert_echoes(&mut client, b"hello");

@@ -10,6 +10,11 @@ pub(crate) fn memory(pid: u32) -> u64 {
     field(&rollup, "Anonymous:") * 1024
 }
 
+/// The most memory that it has ever had in use, in bytes.
+pub(crate) fn peak(pid: u32) -> u64 {
+    field(&read(pid, "status"), "VmHWM:") * 1024
+}
+
 /// The processor time that its main thread has used.
 pub(crate) fn cpu_time(pid: u32) -> Duration {
     let schedstat = read(pid, "schedstat");

@@ -56,8 +56,11 @@ impl Server {
         eventually("the server listens", || server.stdout.get().lines().count() >= listeners);
         let parse = |line: &str| line.strip_prefix("listening tcp ")?.parse().ok();
         let stdout = server.stdout.get();
-        server.addresses =
-            stdout.lines().map(|line| parse(line).expect("`listening tcp ADDR`")).collect();
+        server.addresses = stdout
+            .lines()
+            .take(listeners)
+            .map(|line| parse(line).expect("`listening tcp ADDR`"))
+            .collect();
         server
     }
 

@@ -6,6 +6,8 @@
 mod programs;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs;
+use std::path::Path;
 
 use programs::{Act, alone, everything, install, program, record};
 use proptest::prelude::*;
@@ -138,6 +140,37 @@ fn check_lives(events: &[Event]) {
     assert!(polls.is_empty() && running.is_empty(), "not ended: {polls:?} {running:?}");
 }
 
+/// The table of causes in the README of the recorder: for each kind, the kinds that may cause it;
+/// or none, if any step may.
+fn table_of_causes() -> HashMap<String, Option<HashSet<String>>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../echo/recorder/README.md");
+    let readme = fs::read_to_string(path).unwrap();
+    let table = readme.split("| event | causes |").nth(1).expect("the table of causes");
+    let quoted = |cell: &str| -> HashSet<String> {
+        cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    };
+    let mut causes = HashMap::new();
+    for row in table.lines().skip(2).take_while(|line| line.starts_with("| ")) {
+        let (kinds, told) = row.trim_matches('|').split_once(" | ").expect("two cells");
+        let told = (!told.contains("the step before")).then(|| quoted(told));
+        causes.extend(quoted(kinds).into_iter().map(|kind| (kind, told.clone())));
+    }
+    causes
+}
+
+fn check_kinds_of_causes(events: &[Event]) {
+    let (story, table) = (Story(events), table_of_causes());
+    for event in events {
+        let kind = event.kind_name();
+        let told = table.get(kind).unwrap_or_else(|| panic!("no row for {kind}"));
+        let causes = (0..event.causes.len()).filter_map(|place| story.cause(event, place));
+        for cause in causes {
+            let known = told.as_ref().is_none_or(|told| told.contains(cause.kind_name()));
+            assert!(known, "not in the README: {event:?} {cause:?}");
+        }
+    }
+}
+
 fn check(recording: &Recording) {
     let events = &recording.events;
     assert!(recording.dropped == 0 && events[0].kind == Kind::Start);
@@ -145,6 +178,7 @@ fn check(recording: &Recording) {
     check_wakes(events);
     check_polls(events);
     check_lives(events);
+    check_kinds_of_causes(events);
 }
 
 proptest! {
@@ -165,7 +199,7 @@ fn page_data(recording: &Recording) -> Value {
     serde_json::from_str(data).expect("JSON")
 }
 
-/// For each kind of event the message of its record, and what the line that is marked for it must
+/// For each kind of event the message of its record, or how it begins, and what the line that is marked for it must
 /// contain: one of these.
 const ACTS: [(&str, &str, &[&str]); 29] = [
     ("spawn", "spawn", &["Body::Waiting(task)", "core.add_slot("]),
@@ -186,9 +220,9 @@ const ACTS: [(&str, &str, &[&str]); 29] = [
     ("queue", "queue", &["push_here("]),
     ("queued already", "queued already", &["scheduled.swap(true"]),
     ("notified", "notified", &["== NOTIFY"]),
-    ("timer set", "timer set", &["self.timer = Some("]),
+    ("timer set", "timer set", &[".set(deadline, kept)"]),
     ("timer fired", "timer fired", &[".pop_due("]),
-    ("timer dropped", "timer dropped", &["waker.is_some()"]),
+    ("timer dropped", "timer dropped", &[".remove(key)"]),
     ("job submitted", "job submitted", &["POOL.submit("]),
     ("job done", "job done", &["finisher.finish("]),
     ("job finished", "job finished", &[".deliver_finished("]),
@@ -196,7 +230,7 @@ const ACTS: [(&str, &str, &[&str]); 29] = [
     ("done", "done", &[".end()", ".end_slot("]),
     ("abort", "abort", &[".end()"]),
     ("panic", "panic", &[".end()"]),
-    ("lost", "lost: nothing can wake this task", &["= header;"]),
+    ("lost", "lost:", &["fn report_lost"]),
 ];
 
 /// The lines of a record: a macro, and its message at most eight lines below.
@@ -222,7 +256,8 @@ fn every_kind_of_event_points_to_its_record_and_marks_its_act() {
         let record = step["record"].as_u64().unwrap() as usize - 1;
         let macros = ["trace!", "debug!", "warn!"];
         assert!(macros.iter().any(|name| lines[record].contains(name)), "{step}");
-        let message = format!("\"{message}\"");
+        let end = if message.ends_with(':') { "" } else { "\"" };
+        let message = format!("\"{message}{end}");
         assert!(lines[record..].iter().take(RECORD).any(|line| line.contains(&message)), "{step}");
         let [first, last] = [0, 1].map(|end| step["act"][end].as_u64().unwrap() as usize);
         let marked = lines[first - 1..last].join("\n");
@@ -267,7 +302,7 @@ fn of_a_long_run_the_last_events_are_kept_and_the_others_counted() {
 
 /// What this process has in memory.
 fn resident_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("the status of this process");
+    let status = fs::read_to_string("/proc/self/status").expect("the status of this process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }

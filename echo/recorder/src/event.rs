@@ -59,6 +59,13 @@ pub struct Task {
     pub place: String,
 }
 
+impl Task {
+    /// The place of its spawn without the column, which nobody looks at: `file:line`.
+    pub fn line(&self) -> &str {
+        self.place.rsplit_once(':').map_or(self.place.as_str(), |(line, _)| line)
+    }
+}
+
 /// A source, as its `register` record tells of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {

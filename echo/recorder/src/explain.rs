@@ -12,6 +12,8 @@ use crate::words::{count, thousands};
 pub struct Explain {
     out: Box<dyn Write + Send>,
     ladder: Ladder,
+    /// Stands above the first line, and not before there is one.
+    head: Option<&'static str>,
     follow: Follow,
     /// The task that accepts, by its name, is always followed.
     accepts: &'static str,
@@ -36,10 +38,8 @@ impl Explain {
     ) -> Explain {
         let ladder = Ladder::new(false, colour);
         let (follow, followed) = (Follow::new(&[]), Vec::new());
-        let mut explain =
-            Explain { out, ladder, follow, accepts, serves, every, followed, next: 1 };
-        explain.say(&format!("{HEAD}\n"));
-        explain
+        let head = Some(HEAD);
+        Explain { out, ladder, head, follow, accepts, serves, every, followed, next: 1 }
     }
 
     /// Called after each event.
@@ -92,6 +92,11 @@ impl Explain {
             let what =
                 written.map_or("it did not finish".to_owned(), |bytes| count(bytes) + " echoed");
             text += &format!("task {task} has ended: {what}.\n");
+        }
+        if !text.is_empty()
+            && let Some(head) = self.head.take()
+        {
+            self.say(&format!("{head}\n"));
         }
         self.say(&text);
     }

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::event::{By, Event, Kind, Outcome};
+use crate::event::{By, Event, Kind, Outcome, Readiness, Task};
 use crate::recording::Counts;
 use crate::story::LISTENER;
 use crate::words::{count, result, source, task, thousands, time};
@@ -17,7 +17,7 @@ pub const HEAD: &str =
     "    #      ms  who       what                                           why";
 
 /// Where `why` begins, and where a line ends at the latest.
-const WHY: usize = 71;
+const WHY: usize = 72;
 const END: usize = 80;
 
 /// Makes lines of events, and remembers what has been told.
@@ -31,6 +31,21 @@ pub struct Ladder {
     climbs: HashSet<u64>,
     /// When the kernel last reported something.
     spoke: Option<Duration>,
+    /// The number of the first step that was told.
+    first: Option<u64>,
+}
+
+/// What one line tells: who does what, and how many of the events that is.
+struct Told {
+    who: String,
+    what: String,
+    events: usize,
+}
+
+impl Told {
+    fn new(who: &str, what: String, events: usize) -> Told {
+        Told { who: who.to_owned(), what, events }
+    }
 }
 
 /// One line, before it has colours.
@@ -46,7 +61,7 @@ struct Line {
 impl Ladder {
     /// A ladder that has told nothing yet. With `all` it never folds.
     pub fn new(all: bool, colour: bool) -> Ladder {
-        Ladder { all, colour, wait: false, climbs: HashSet::new(), spoke: None }
+        Ladder { all, colour, wait: false, climbs: HashSet::new(), spoke: None, first: None }
     }
 
     /// The lines for these events, which follow upon those before.
@@ -54,82 +69,54 @@ impl Ladder {
         let mut text = String::new();
         let mut rest = events;
         while let Some(first) = rest.first() {
-            let (told, what) = self.next(rest);
-            if let (Kind::Done { .. } | Kind::Abort | Kind::Panic, Some(task)) =
-                (&told[what.1 - 1].kind, told[what.1 - 1].task_number())
+            let step = self.next(rest);
+            let (told, after) = rest.split_at(step.events);
+            // Tasks come and go, and nobody ends a server for that.
+            if let Some(Event {
+                kind: Kind::Done { .. } | Kind::Abort | Kind::Panic, task, ..
+            }) = told.last()
             {
-                self.climbs.remove(&task);
+                task.as_ref().map(|task| self.climbs.remove(&task.number));
             }
             if first.kind != Kind::Start {
-                self.line(&told[..what.1], what.0, &mut text);
+                self.first.get_or_insert(first.number);
+                self.line(told, step, &mut text);
             }
-            rest = &rest[what.1..];
+            rest = after;
         }
         text
     }
 
-    /// The next line: who does what, and how many of the events it tells.
-    fn next<'a>(&mut self, events: &'a [Event]) -> (&'a [Event], ((String, String), usize)) {
-        let folded = if self.all { None } else { self.fold(events) };
-        (events, folded.unwrap_or_else(|| (self.single(&events[0]), 1)))
+    /// The next line.
+    fn next(&mut self, events: &[Event]) -> Told {
+        let folded = if self.all { None } else { self.fold(unbroken(events)) };
+        folded.unwrap_or_else(|| self.single(&events[0]))
     }
 
     /// A pattern that needs no telling step by step.
-    fn fold(&mut self, events: &[Event]) -> Option<((String, String), usize)> {
-        let event = &events[0];
-        let kind = |at: usize| events.get(at).map(|event| &event.kind);
-        let about = |at: usize| events.get(at).and_then(Event::task_number);
-        match &event.kind {
-            Kind::Register if matches!(kind(1), Some(Kind::Spawn { .. })) => {
-                let what = format!(
-                    "register it: {}; spawn {}",
-                    source(event.source.as_deref()),
-                    named(&events[1])
-                );
-                let steps = if is_spawn_queue(kind(2)) { 3 } else { 2 };
-                Some((("task".to_owned() + &number(event), what), steps))
-            }
-            Kind::Spawn { .. } if is_spawn_queue(kind(1)) => {
-                let polled = matches!(kind(2), Some(Kind::Poll { nth: 1 })) && about(2) == about(0);
-                let then = if polled { "; poll it, 1st time" } else { "" };
-                let what = format!("spawn {}{then}", named(event));
-                Some((("executor".to_owned(), what), if polled { 3 } else { 2 }))
-            }
-            Kind::Try { operation, outcome: Outcome::WouldBlock } if self.wait => {
-                let waits = matches!(kind(1), Some(Kind::Store { .. }))
-                    && matches!(kind(2), Some(Kind::Pending));
-                let what = format!("{operation} -> WouldBlock; waker kept; Pending");
-                waits.then(|| (("task".to_owned() + &number(event), what), 3))
-            }
-            Kind::Store { .. } if self.wait && matches!(kind(1), Some(Kind::Pending)) => {
-                Some((("task".to_owned() + &number(event), "waker kept; Pending".to_owned()), 2))
-            }
-            Kind::Sleep { slept: None, .. } => match (kind(1), events.get(1)) {
-                (Some(Kind::Event { news, .. }), Some(next)) => {
-                    let source = source(next.source.as_deref());
-                    let what = format!("epoll_wait returns at once: {source} is {news}");
-                    let nobody = if next.kind.wakers_taken() == 0 { NOBODY } else { "" };
-                    self.spoke = Some(next.at);
-                    Some((("kernel".to_owned(), what + nobody), 2))
-                }
-                _ => None,
-            },
+    fn fold(&mut self, events: &[Event]) -> Option<Told> {
+        match &events[0].kind {
+            Kind::Register => fold_register(events),
+            Kind::Spawn { .. } => fold_spawn(events),
+            Kind::Try { .. } | Kind::Store { .. } if self.wait => fold_wait(events),
+            Kind::Sleep { slept: None, .. } => self.fold_wait_that_was_none(events),
             Kind::Outside { .. } | Kind::Event { .. } => self.fold_climb(events),
-            Kind::Deregister if matches!(kind(1), Some(Kind::Done { .. })) => {
-                let Some(Kind::Done { written }) = kind(1) else { return None };
-                let what = format!(
-                    "Ready: {} echoed; {} closed",
-                    count(*written),
-                    source(event.source.as_deref())
-                );
-                Some((("task".to_owned() + &number(event), what), 2))
-            }
+            Kind::Deregister => fold_end(events),
             _ => None,
         }
     }
 
+    fn fold_wait_that_was_none(&mut self, events: &[Event]) -> Option<Told> {
+        let event = events.get(1)?;
+        let Kind::Event { news, .. } = &event.kind else { return None };
+        self.spoke = Some(event.at);
+        let what = format!("epoll_wait, at once: {}", said(event, *news));
+        let nobody = if event.kind.wakers_taken() == 0 { NOBODY } else { "" };
+        Some(Told::new("kernel", what + nobody, 2))
+    }
+
     /// From the outside up to the poll, if it has been told for this task.
-    fn fold_climb(&mut self, events: &[Event]) -> Option<((String, String), usize)> {
+    fn fold_climb(&mut self, events: &[Event]) -> Option<Told> {
         let outside = matches!(events[0].kind, Kind::Outside { .. });
         let climb = &events[usize::from(outside)..];
         let [event, wake, queue, poll, ..] = climb else { return None };
@@ -143,37 +130,30 @@ impl Ladder {
         }
         self.spoke = Some(event.at);
         let source = source(event.source.as_deref());
-        let steps = 4 + usize::from(outside);
-        match &events[0].kind {
-            Kind::Outside { act } => {
-                let what = format!("{act}; {source} {news}; wake; queue; poll");
-                Some(((events[0].thread.to_string(), what), steps))
-            }
-            _ => {
-                Some((("kernel".to_owned(), format!("{source} {news}; wake; queue; poll")), steps))
-            }
-        }
+        let what = format!("{source} {news}; wake; queue; poll");
+        Some(match &events[0].kind {
+            Kind::Outside { act } => Told::new(&events[0].thread, format!("{act}; {what}"), 5),
+            _ => Told::new("kernel", what, 4),
+        })
     }
 
     /// Who does what, for one event.
-    fn single(&mut self, event: &Event) -> (String, String) {
-        let of_task = || "task".to_owned() + &number(event);
+    fn single(&mut self, event: &Event) -> Told {
         let task = task(event.task.as_deref());
         let from = source(event.source.as_deref());
-        let by = |who: &str, what: String| (who.to_owned(), what);
+        let by = |who: &str, what: String| Told::new(who, what, 1);
+        let by_task = |what: String| Told::new(&of_task(event), what, 1);
         match &event.kind {
             Kind::Start => by("", String::new()),
             Kind::Spawn { .. } => by("executor", format!("spawn {}", named(event))),
             Kind::Register => by("reactor", format!("register it: {from}")),
             Kind::Deregister => by("reactor", format!("deregister {from}, then close it")),
             Kind::Poll { nth } => by("executor", format!("poll {task}, {}", ordinal(*nth))),
-            Kind::Try { operation, outcome } => {
-                (of_task(), self.attempt(event, operation, outcome))
-            }
+            Kind::Try { operation, outcome } => by_task(self.attempt(event, operation, outcome)),
             Kind::Store { .. } => by("reactor", format!("keep the waker of {task} in {from}")),
             Kind::Pending => {
                 self.wait = true;
-                (of_task(), "Pending: gives the thread back".to_owned())
+                by_task("Pending: gives the thread back".to_owned())
             }
             Kind::Sleep { limit: None, .. } => {
                 by("kernel", "epoll_wait, as the run queue is empty".to_owned())
@@ -189,7 +169,7 @@ impl Ladder {
             Kind::Event { news, .. } => {
                 self.spoke = Some(event.at);
                 let nobody = if event.kind.wakers_taken() == 0 { NOBODY } else { "" };
-                by("kernel", format!("epoll_wait returns: {from} is {news}{nobody}"))
+                by("kernel", format!("epoll_wait returns: {}{nobody}", said(event, *news)))
             }
             Kind::Wake => {
                 self.climbs.extend(event.task_number());
@@ -216,13 +196,18 @@ impl Ladder {
             Kind::JobSubmitted => by("reactor", "a job goes to the pool".to_owned()),
             Kind::JobDone => by(&event.thread, "the job is done".to_owned()),
             Kind::JobFinished => by("reactor", "the job of the pool has finished".to_owned()),
-            Kind::BudgetSpent => (of_task(), "did enough for one poll: yields".to_owned()),
-            Kind::Done { written: 0 } => (of_task(), "Ready".to_owned()),
-            Kind::Done { written } => (of_task(), format!("Ready: {} echoed", count(*written))),
-            Kind::Abort => (of_task(), "aborted: its future is dropped".to_owned()),
-            Kind::Panic => (of_task(), "panics; the others run on".to_owned()),
+            Kind::BudgetSpent => by_task("did enough for one poll: yields".to_owned()),
+            Kind::Done { written: 0 } => by_task("Ready".to_owned()),
+            Kind::Done { written } => by_task(format!("Ready: {} echoed", count(*written))),
+            Kind::Abort => by_task("aborted: its future is dropped".to_owned()),
+            Kind::Panic => by_task("panics; the others run on".to_owned()),
             Kind::Lost => {
-                by("executor", format!("nothing can wake {task}: nobody holds its waker"))
+                let place = event.task.as_deref().map_or("", Task::line);
+                let who = named(event);
+                by(
+                    "executor",
+                    format!("nothing can wake {who}\nnobody holds its waker; spawned at {place}"),
+                )
             }
         }
     }
@@ -241,7 +226,7 @@ impl Ladder {
             Outcome::Bytes(_) if operation == "write" => match self.spoke {
                 Some(spoke) => {
                     let after = time(event.at.saturating_sub(spoke));
-                    format!("write -> {result}, {after} after the kernel spoke")
+                    format!("write -> {result}, {after} after the event")
                 }
                 None => format!("write -> {result}"),
             },
@@ -249,7 +234,7 @@ impl Ladder {
         }
     }
 
-    fn line(&self, told: &[Event], (who, what): (String, String), text: &mut String) {
+    fn line(&self, told: &[Event], Told { who, what, .. }: Told, text: &mut String) {
         let (first, last) = (&told[0], &told[told.len() - 1]);
         // A wait that was none is told as what the kernel had to say.
         let reason = if let (Kind::Sleep { .. }, Kind::Event { .. }) = (&first.kind, &last.kind) {
@@ -257,13 +242,15 @@ impl Ladder {
         } else {
             first
         };
-        let outside = |cause: &&u64| **cause > 0 && !(first.number..last.number).contains(*cause);
+        // Nor is what was never told a reason, or what this line tells itself.
+        let begin = self.first.unwrap_or(first.number);
+        let told_before = |cause: &&u64| (begin..first.number).contains(*cause);
         let line = Line {
             steps: (first.number, last.number),
             at: first.at,
             who,
             what,
-            why: reason.causes.iter().filter(outside).copied().collect(),
+            why: reason.causes.iter().filter(told_before).copied().collect(),
             task: first.task_number().or(last.task_number()),
         };
         self.write(&line, text);
@@ -282,21 +269,19 @@ impl Ladder {
         };
         let ms = format!("{:.2}", line.at.as_secs_f64() * 1e3);
         let left = format!("{steps:>5} {ms:>7}");
-        let why: Vec<_> = line.why.iter().map(|cause| format!("#{cause}")).collect();
-        let why = why.join(" ");
         let mut whats = line.what.split('\n');
         let who = ascii(&line.who.chars().take(9).collect::<String>());
         let room = END - left.len() - 12;
         let what = cut(whats.next().unwrap_or_default(), room);
-        // `why` gives way to `what`, and then stands below it; both give way to the edge.
         let width = left.len() + 12 + what.len();
-        let place = WHY.min(END - why.len().min(END));
-        let gap = place.saturating_sub(width).max(2);
-        let fits = width + gap + why.len() <= END && !why.is_empty();
-        let (gap, beside) = if fits { (" ".repeat(gap), &*why) } else { Default::default() };
+        let why = reasons(&line.why, END.saturating_sub(width + 2));
+        let gap = WHY.min(END - why.len()).saturating_sub(width);
+        let gap = " ".repeat(if why.is_empty() { 0 } else { gap.max(2) });
         let told = self.paint(line.task, &format!("{who:<9} {what}"));
-        let _ = writeln!(text, "{}  {told}{gap}{}", self.dim(&left), self.dim(beside));
-        if !fits && !why.is_empty() {
+        let _ = writeln!(text, "{}  {told}{gap}{}", self.dim(&left), self.dim(&why));
+        if why.is_empty() && !line.why.is_empty() {
+            let why = reasons(&line.why, END);
+            let place = WHY.min(END - why.len());
             let _ = writeln!(text, "{:place$}{}", "", self.dim(&why));
         }
         for more in whats {
@@ -345,13 +330,93 @@ pub fn sum(counts: &Counts) -> String {
     )
 }
 
-fn is_spawn_queue(kind: Option<&Kind>) -> bool {
-    matches!(kind, Some(Kind::Queue { by: By::Spawn }))
+/// One line tells no more events than these.
+const FOLDED: usize = 5;
+
+/// The events up to the first that is missing: what lies between two is not told with them.
+fn unbroken(events: &[Event]) -> &[Event] {
+    let follows = |pair: &[Event]| pair[1].number == pair[0].number + 1;
+    let events = &events[..events.len().min(FOLDED)];
+    let length = 1 + events.windows(2).take_while(|pair| follows(pair)).count();
+    &events[..length.min(events.len())]
 }
 
-/// ` 2`, after the word.
-fn number(event: &Event) -> String {
-    event.task_number().map_or(String::new(), |number| format!(" {number}"))
+fn fold_register(events: &[Event]) -> Option<Told> {
+    let [register, spawn, ..] = events else { return None };
+    let Kind::Spawn { .. } = spawn.kind else { return None };
+    let source = source(register.source.as_deref());
+    let what = format!("register it: {source}; spawn {}", named(spawn));
+    let queued = is_spawn_queue(events.get(2));
+    Some(Told::new(&of_task(register), what, if queued { 3 } else { 2 }))
+}
+
+fn fold_spawn(events: &[Event]) -> Option<Told> {
+    let spawn = &events[0];
+    if !is_spawn_queue(events.get(1)) {
+        return None;
+    }
+    let is_polled = |next: &Event| {
+        next.kind == Kind::Poll { nth: 1 } && next.task_number() == spawn.task_number()
+    };
+    let what = format!("spawn {}", named(spawn));
+    Some(match events.get(2).is_some_and(is_polled) {
+        true => Told::new("executor", what + "; poll it, 1st time", 3),
+        false => Told::new("executor", what, 2),
+    })
+}
+
+/// How a task comes to wait, which has been told before.
+fn fold_wait(events: &[Event]) -> Option<Told> {
+    let kept = match &events[0].kind {
+        Kind::Try { outcome: Outcome::WouldBlock, .. } => &events[1..],
+        _ => events,
+    };
+    let [store, pending, ..] = kept else { return None };
+    let (Kind::Store { .. }, Kind::Pending) = (&store.kind, &pending.kind) else { return None };
+    let who = of_task(&events[0]);
+    Some(match &events[0].kind {
+        Kind::Try { operation, .. } => {
+            Told::new(&who, format!("{operation} -> WouldBlock; waker kept; Pending"), 3)
+        }
+        _ => Told::new(&who, "waker kept; Pending".to_owned(), 2),
+    })
+}
+
+fn fold_end(events: &[Event]) -> Option<Told> {
+    let [deregister, done, ..] = events else { return None };
+    let Kind::Done { written } = done.kind else { return None };
+    let source = source(deregister.source.as_deref());
+    let what = format!("Ready: {} echoed; {source} closed", count(written));
+    Some(Told::new(&of_task(deregister), what, 2))
+}
+
+/// `source 1 is readable`; without the verb, where the line has no room for it.
+fn said(event: &Event, news: Readiness) -> String {
+    let source = source(event.source.as_deref());
+    let news = news.to_string();
+    if news.contains(' ') { format!("{source} {news}") } else { format!("{source} is {news}") }
+}
+
+/// As many of the causes as there is room for, the nearest first.
+fn reasons(causes: &[u64], room: usize) -> String {
+    let mut text = String::new();
+    for cause in causes {
+        let more = if text.is_empty() { format!("#{cause}") } else { format!(" #{cause}") };
+        if text.len() + more.len() > room {
+            break;
+        }
+        text += &more;
+    }
+    text
+}
+
+fn is_spawn_queue(event: Option<&Event>) -> bool {
+    event.is_some_and(|event| event.kind == Kind::Queue { by: By::Spawn })
+}
+
+/// The task as an actor: `task 2`.
+fn of_task(event: &Event) -> String {
+    event.task_number().map_or("task".to_owned(), |number| format!("task {number}"))
 }
 
 /// `task 2 "echo"`.
@@ -396,13 +461,13 @@ mod tests {
         assert_eq!(all, words.map(|word| format!("{word} time")));
     }
 
-    fn told(number: u64, thread: &str, kind: Kind) -> String {
+    fn told(number: u64, thread: &str, act: &str) -> String {
         let event = Event {
             number,
             at: Duration::from_secs(10 * 60 * 60),
             thread: thread.into(),
             actor: crate::event::Actor::Outside,
-            kind,
+            kind: Kind::Outside { act: act.to_owned() },
             task: None,
             source: None,
             direction: None,
@@ -410,13 +475,13 @@ mod tests {
             file: "",
             line: 0,
         };
-        Ladder::new(true, false).lines(&[event])
+        Ladder { first: Some(0), ..Ladder::new(true, false) }.lines(&[event])
     }
 
     #[test]
     fn causes_that_have_no_room_beside_a_step_stand_below_it() {
         let act = "does what takes a good many words to say and is cut off in the end";
-        let told = told(1_234_567, "client", Kind::Outside { act: act.to_owned() });
+        let told = told(1_234_567, "client", act);
         let lines: Vec<_> = told.lines().collect();
         let [first, second] = lines[..] else { panic!("{told}") };
         assert!(first.contains("client") && first.ends_with(".."), "{told}");
@@ -427,7 +492,7 @@ mod tests {
     #[test]
     fn a_terminal_gets_no_commands_and_no_wide_letters() {
         let act = format!("says\n\x1b[31m{}", "\u{1f980}".repeat(100));
-        let told = told(3, "\u{437}\u{430}\t\x1b", Kind::Outside { act });
+        let told = told(3, "\u{437}\u{430}\t\x1b", &act);
         let plain = |line: &str| line.chars().all(|c| c == ' ' || c.is_ascii_graphic());
         assert!(told.lines().all(|line| plain(line) && line.len() <= END), "{told:?}");
     }

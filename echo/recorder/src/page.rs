@@ -226,7 +226,7 @@ impl Run {
             },
             "dropped": self.recording.dropped,
             "tasks": tasks.values().map(|(task, from)| json!({
-                "number": task.number, "name": task.name, "place": place(task), "from": from,
+                "number": task.number, "name": task.name, "place": task.line(), "from": from,
             })).collect::<Vec<_>>(),
             "sources": self.sources(),
             "follow": follow,
@@ -464,11 +464,6 @@ fn mark(event: &Event) -> &'static str {
         Kind::Sleep { slept: Some(_), .. } => "asleep",
         _ => "act",
     }
-}
-
-/// Without the column, which nobody looks at.
-fn place(task: &Task) -> &str {
-    task.place.rsplit_once(':').map_or(task.place.as_str(), |(place, _)| place)
 }
 
 fn more(counts: &Counts) -> String {

@@ -50,6 +50,11 @@ impl Options {
     pub fn is_idle(&self) -> bool {
         self.events == 0 && self.slow_polls.is_none() && self.explain.is_none()
     }
+
+    /// Events to keep: who tells live must not miss what happens between two sleeps.
+    fn room(&self) -> usize {
+        if self.explain.is_some() { self.events.max(LIVE) } else { self.events }
+    }
 }
 
 thread_local! {
@@ -71,11 +76,7 @@ impl Recorder {
         let needs_all = listening || options.slow_polls.is_some();
         let told = Told {
             story: Story::default(),
-            tape: Tape::new(if options.explain.is_some() {
-                options.events.max(LIVE)
-            } else {
-                options.events
-            }),
+            tape: Tape::new(options.room()),
             began: Instant::now(),
             explain: options.explain,
         };
@@ -107,6 +108,7 @@ impl Recorder {
             line: 0,
         };
         told.tape.start(start);
+        told.story.start();
     }
 
     /// What was recorded since the last start, up to now.

@@ -143,7 +143,8 @@ impl Follow {
         for event in events {
             let of_tasks = event.task_number().is_some_and(|task| self.tasks.contains(&task));
             let source = event.source.as_ref().map(|source| source.since);
-            if of_tasks {
+            // Who registers a connection is not who talks on it.
+            if of_tasks && matches!(event.kind, Kind::Try { .. } | Kind::Store { .. }) {
                 self.sources.extend(source);
             }
             if of_tasks || source.is_some_and(|since| self.sources.contains(&since)) {

@@ -19,6 +19,10 @@ use crate::tape::Tape;
 /// The number of the start, to which everything leads back.
 const START: u64 = 0;
 
+/// Acts of clients that are kept until the kernel reports them. It never reports those on connections
+/// that are gone.
+const ACTS: usize = 64;
+
 /// When and where a record was emitted.
 pub(crate) struct Moment<'a> {
     pub(crate) at: Duration,
@@ -198,6 +202,9 @@ impl Story {
         let event = telling.event_of(Actor::Outside, Kind::Outside { act }, vec![]);
         // Its code is not ours to show.
         let number = telling.push_event(Event { file: "", line: 0, ..event });
+        if self.acts.len() == ACTS {
+            self.acts.remove(0);
+        }
         self.acts.push(Act { number, peer });
     }
 
@@ -206,6 +213,12 @@ impl Story {
         for thread in self.threads.values().filter(|thread| thread.waits) {
             thread.tell_sleep(now, tape);
         }
+    }
+
+    /// A recording begins: what happened outside before explains nothing in it.
+    pub(crate) fn start(&mut self) {
+        self.acts.clear();
+        self.notifiers.clear();
     }
 
     fn task(&self, number: u64) -> Option<Arc<Task>> {
@@ -377,6 +390,9 @@ impl Telling<'_> {
             KnownTask { task, waker, left_waker: spawned, queued: None, polls: 0, written: 0 };
         self.story.tasks.insert(number, known);
         self.story.owners.insert(waker, number);
+        // An address that is given again is no longer that of a waker which a timer had.
+        let timers = self.story.timers.iter_mut().filter(|timer| timer.waker == waker);
+        timers.for_each(|timer| timer.waker = 0);
         // A waker that queued nothing did not queue this task.
         self.thread().wake = None;
     }

@@ -36,7 +36,7 @@ impl Tape {
     }
 
     pub(crate) fn push(&mut self, event: Event) -> u64 {
-        if self.events.len() == self.room
+        if self.events.len() >= self.room
             && let Some(oldest) = self.events.pop_front()
         {
             self.before.apply(&oldest);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     async fn program() {
-        for _ in 0..40 {
+        for _ in 0..50 {
             let waits = spawn(sleep(Duration::from_secs(60)));
             let job = spawn_blocking(|| ());
             one_client().await;

@@ -268,11 +268,17 @@ fn done(task: &str, written: u64) -> String {
 }
 
 fn lost(event: &Event) -> String {
-    let task = task(event.task.as_deref());
+    let who = event
+        .task
+        .as_deref()
+        .map_or(String::new(), |task| format!(", \"{}\", spawned at `{}`", task.name, task.line()));
     let last = event.causes.first().map_or(String::new(), |step| {
         format!(" It last returned Pending in #{step} without leaving one.")
     });
-    format!("**Nothing can wake {task}.** No source, timer, thread or queue holds its waker.{last}")
+    format!(
+        "**Nothing can wake {}**{who}: no source, timer, thread or queue holds its waker.{last}",
+        task(event.task.as_deref())
+    )
 }
 
 /// A few words for the links that lead to an event.

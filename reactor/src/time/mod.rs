@@ -76,8 +76,8 @@ impl Sleep {
             None => {
                 let kept = waker.clone();
                 let key = reactor.timers().borrow_mut().set(deadline, kept);
-                self.timer = Some((Rc::downgrade(reactor), key));
                 trace!(waker:? = waker.data(), after:? = deadline - reactor.now(); "timer set");
+                self.timer = Some((Rc::downgrade(reactor), key));
             }
         }
     }
@@ -85,10 +85,8 @@ impl Sleep {
     fn remove_timer(&mut self) {
         let Some((reactor, key)) = self.timer.take() else { return };
         let Some(reactor) = reactor.upgrade() else { return };
-        let waker = reactor.timers().borrow_mut().remove(key);
-        if waker.is_some() {
-            trace!(waker:? = waker.as_ref().map(|waker| waker.data()); "timer dropped");
-        }
+        let Some(waker) = reactor.timers().borrow_mut().remove(key) else { return };
+        trace!(waker:? = waker.data(); "timer dropped");
     }
 }
 

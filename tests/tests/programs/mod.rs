@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use executor::{Remote, block_on, spawn, spawn_blocking, spawn_named, yield_now};
@@ -136,8 +136,10 @@ pub(crate) fn everything() -> Vec<Vec<Act>> {
         Act::Spawn(2, vec![Act::Lost]),
         Act::Abort(4, vec![Act::Sleep(1000)]),
         Act::Detach(5, vec![Act::Client]),
+        Act::Sleep(100),
     ];
-    acts.into_iter().map(|act| vec![act]).collect()
+    // One after the other: so the thread has nothing to do now and then, and sleeps.
+    vec![acts.into()]
 }
 
 /// The logger of this process keeps so many events.
@@ -186,8 +188,6 @@ async fn run_all(program: Vec<Vec<Act>>) {
     for task in tasks {
         task.await.unwrap();
     }
-    // And then nobody has anything to do, so the thread sleeps.
-    sleep(Duration::from_millis(1)).await;
 }
 
 async fn run(acts: Vec<Act>) {
@@ -208,7 +208,7 @@ async fn run_act(act: Act) {
         Act::Client => client().await,
         Act::Refused => assert!(TcpStream::connect(closed_port()).await.is_err()),
         Act::Crowd(tasks) => crowd(tasks).await,
-        Act::Job => assert_eq!(spawn_blocking(|| 1).await.unwrap(), 1),
+        Act::Job => job().await,
         Act::AbandonedJob => abandoned_job().await,
         Act::Thread(wakes) => woken_by_a_thread(wakes).await,
         Act::Remote => remote().await,
@@ -323,40 +323,48 @@ async fn crowd(tasks: usize) {
     drop(client);
 }
 
+/// It ends when its task already waits for it.
+async fn job() {
+    let (sender, receiver) = channel();
+    let job = spawn_blocking(move || receiver.recv());
+    yield_now().await;
+    sender.send(1).unwrap();
+    assert_eq!(job.await.unwrap(), Ok(1));
+}
+
 async fn abandoned_job() {
     let task = spawn_blocking(|| ());
     yield_now().await;
     task.abort();
 }
 
-async fn woken_by_a_thread(wakes: usize) {
-    let done = Arc::new(AtomicBool::new(false));
-    let mut thread = None;
+/// Waits until the thread that `start` starts, or who it hands it to, has called what it gets.
+async fn until_called(start: impl FnOnce(Box<dyn Fn() + Send>) -> JoinHandle<()>) {
+    let called = Arc::new(AtomicBool::new(false));
+    let (mut start, mut thread) = (Some(start), None);
     poll_fn(|cx| {
-        if done.load(Ordering::Acquire) {
-            return Poll::Ready(());
+        if let Some(start) = start.take() {
+            let (waker, called) = (cx.waker().clone(), called.clone());
+            thread = Some(start(Box::new(move || {
+                called.store(true, Ordering::Release);
+                waker.wake_by_ref();
+            })));
         }
-        let (waker, done) = (cx.waker().clone(), done.clone());
-        thread.get_or_insert_with(|| {
-            thread::spawn(move || {
-                done.store(true, Ordering::Release);
-                (0..wakes).for_each(|_| waker.wake_by_ref());
-            })
-        });
-        Poll::Pending
+        if called.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
     thread.expect("started by the first poll").join().unwrap();
 }
 
+async fn woken_by_a_thread(wakes: usize) {
+    until_called(|call| thread::spawn(move || (0..wakes).for_each(|_| call()))).await;
+}
+
 async fn remote() {
     let remote = Remote::current();
-    let (sender, receiver) = channel();
-    let thread = thread::spawn(move || remote.spawn(|| async move { _ = sender.send(()) }));
-    while receiver.try_recv().is_err() {
-        yield_now().await;
-    }
-    thread.join().unwrap().unwrap();
+    // Refused, if the executor ends before: then this task has been aborted.
+    let send = move |call: Box<dyn Fn() + Send>| _ = remote.spawn(|| async move { call() });
+    until_called(|call| thread::spawn(move || send(call))).await;
 }
 
 async fn abort_itself() {

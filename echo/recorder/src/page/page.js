@@ -191,6 +191,7 @@ function fill(element, attributes, children) {
 /** Six hues, then again from the first; none for what is no task. */
 const hue = (task) => (task >= 0 ? `hue-${((task + 5) % 6) + 1}` : "hue-none");
 const milliseconds = (ms) => `${ms.toFixed(ms < 1 ? 2 : 1)} ms`;
+const briefly = (ms) => (ms < 0.1 ? `${Math.round(ms * 1000)} µs` : milliseconds(ms));
 const count = (number) => number.toLocaleString("en");
 const times = (number, word) => `${count(number)} ${word}${number === 1 ? "" : "s"}`;
 
@@ -209,7 +210,7 @@ function whereText(run) {
   if (run.place === 0) return times(run.steps.length, "step");
   if (run.place === run.end) return "the end";
   const step = run.step(run.place);
-  return `step ${step.n} of ${run.steps.length + run.offset} · ${milliseconds(step.ms)}`;
+  return `step ${count(step.n)} of ${count(run.steps.length + run.offset)} · ${milliseconds(step.ms)}`;
 }
 
 function showFollow(run) {
@@ -973,7 +974,7 @@ function sleepBand(layout, place, causes) {
   const bottom = sizes.top + 32;
   const crossed = causes.some((cause) => cause.from.x < from && cause.to.x > to && Math.min(cause.from.y, cause.to.y) - sizes.lane < bottom);
   if (!sizes.names || crossed) return [band];
-  const slept = milliseconds(run.step(place).slept).replace(/^(\d{2,})\.\d/, "$1");
+  const slept = briefly(run.step(place).slept).replace(/^(\d{2,})\.\d/, "$1");
   const words = (y, text) => draw("text", { class: "asleep", x, y }, text);
   return sizes.lane < 20 ? [band, words(sizes.top + 9, slept)] : [band, words(sizes.top + 13, "asleep"), words(sizes.top + 28, slept)];
 }

@@ -1,0 +1,54 @@
+//! The end at once, by a second signal: what an operator wants when the loop is stuck.
+
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+use signal_hook::low_level::pipe;
+
+use crate::output::complain;
+use crate::telling::Trace;
+
+const ENDING: [i32; 2] = [SIGINT, SIGTERM];
+
+/// Has the second signal end the process, from within its handler.
+pub(crate) fn end_at_second() -> io::Result<()> {
+    let second = Arc::new(AtomicBool::new(false));
+    for signal in ENDING {
+        // In this order: the first signal must not yet see the flag that it sets.
+        flag::register_conditional_shutdown(signal, 128 + signal, second.clone())?;
+        flag::register(signal, second.clone())?;
+    }
+    Ok(())
+}
+
+/// Has the second signal write the trace, by a thread that only waits for that, and then end the
+/// process. No handler could do it: the signal may have come while the recorder was at work.
+pub(crate) fn save_at_second(trace: Arc<Trace>) -> io::Result<()> {
+    let (mut arrivals, arrival) = UnixStream::pair()?;
+    let last = Arc::new(AtomicUsize::new(0));
+    let writing = Arc::new(AtomicBool::new(false));
+    for signal in ENDING {
+        // If the disk is stuck too, one more signal ends that.
+        flag::register_conditional_shutdown(signal, 128 + signal, writing.clone())?;
+        flag::register_usize(signal, last.clone(), signal as usize)?;
+        pipe::register(signal, arrival.try_clone()?)?;
+    }
+    let wait = move || {
+        if arrivals.read_exact(&mut [0; 2]).is_err() {
+            return;
+        }
+        writing.store(true, Ordering::SeqCst);
+        if let Err(text) = trace.save() {
+            complain(&text);
+        }
+        process::exit(128 + last.load(Ordering::SeqCst) as i32);
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
+    Ok(())
+}

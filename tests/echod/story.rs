@@ -1,0 +1,363 @@
+//! The ladder: the demo that anybody can run, and what a running server tells of its connections.
+
+use std::fs;
+use std::io::{Read, Write, pipe};
+use std::net::{Shutdown, TcpStream};
+use std::path::Path;
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use crate::bytes::{assert_echoes, read_to_end};
+use crate::output::{assert_serves_and_ends, find};
+use crate::process::is_installed;
+use crate::server::{ECHOD, Server, eventually};
+use crate::traces::{Folder, data, steps};
+
+/// The ladder of a real run, which the README shows.
+const GOLDEN: &str = include_str!("../../echo/recorder/ladder.txt");
+
+/// What the demo prints with these arguments.
+#[track_caller]
+fn demo(arguments: &[&str]) -> String {
+    let ended = Server::run(&[&["--demo"], arguments].concat());
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    ended.stdout
+}
+
+/// What is the same in each run: times and ports have one name each, and columns one space between.
+fn without_times_and_ports(text: &str) -> String {
+    let lines = text.lines().map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let same = words.iter().enumerate().map(|(at, word)| {
+            let unit = words.get(at + 1).map(|unit| unit.trim_end_matches('.'));
+            let has_unit = unit.is_some_and(|unit| ["us", "ms", "s", "%"].contains(&unit));
+            let is_unit = ["us", "ms", "s"].contains(&word.trim_end_matches('.'));
+            let is_number = word.parse::<f64>().is_ok();
+            match word.strip_prefix("127.0.0.1:") {
+                Some(_) => "127.0.0.1:PORT",
+                None if is_number && (has_unit || word.contains('.')) => "TIME",
+                None if is_unit => "UNIT",
+                None => word,
+            }
+        });
+        same.collect::<Vec<_>>().join(" ")
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// One line of a ladder.
+#[derive(Debug)]
+struct Rung {
+    steps: (u64, u64),
+    who: String,
+    what: String,
+    why: Vec<u64>,
+}
+
+/// The lines of a ladder that have numbers.
+fn rungs(ladder: &str) -> Vec<Rung> {
+    ladder.lines().filter_map(rung).collect()
+}
+
+fn rung(line: &str) -> Option<Rung> {
+    let number = line.get(..5)?.trim();
+    let (first, last) = number.split_once('-').unwrap_or((number, number));
+    let steps = (first.parse().ok()?, last.parse().ok()?);
+    let (who, rest) = line.get(15..)?.split_at(9.min(line.len() - 15));
+    let is_cause = |word: &&str| word.strip_prefix('#').is_some_and(|n| n.parse::<u64>().is_ok());
+    let causes: Vec<&str> = rest.split_whitespace().rev().take_while(is_cause).collect();
+    let why = causes.iter().rev().map(|cause| cause[1..].parse().unwrap()).collect();
+    let what = rest.trim().trim_end_matches(|c: char| "# 0123456789".contains(c));
+    let what = if causes.is_empty() { rest.trim() } else { what };
+    Some(Rung { steps, who: who.trim().to_owned(), what: what.to_owned(), why })
+}
+
+/// What holds for every ladder.
+#[track_caller]
+fn assert_is_plain(text: &str) {
+    for line in text.lines() {
+        assert!(line.len() <= 80, "{} columns: {line}", line.len());
+        assert!(line.chars().all(|c| c == ' ' || c.is_ascii_graphic()), "{line:?}");
+    }
+}
+
+/// Every number is told once, in order; a reason comes before what it explains; and a wake has two:
+/// the event, and the step that kept the waker.
+#[track_caller]
+fn assert_is_a_chain(rungs: &[Rung]) {
+    let mut next = 1;
+    for rung in rungs {
+        assert_eq!(rung.steps.0, next, "{rung:?}");
+        assert!(rung.steps.1 >= rung.steps.0, "{rung:?}");
+        assert!(rung.why.iter().all(|cause| *cause < rung.steps.0), "{rung:?}");
+        let wake = rung.who == "reactor" && rung.what.starts_with("wake ");
+        assert!(!wake || rung.why.len() == 2, "{rung:?}");
+        next = rung.steps.1 + 1;
+    }
+    assert!(rungs.iter().any(|rung| rung.what.starts_with("wake ")), "{rungs:#?}");
+}
+
+#[test]
+fn the_demo_tells_the_story_that_the_readme_shows() {
+    let ladder = demo(&[]);
+    assert_is_plain(&ladder);
+    assert_is_plain(GOLDEN);
+    assert_is_a_chain(&rungs(&ladder));
+    assert_is_a_chain(&rungs(GOLDEN));
+    assert_eq!(without_times_and_ports(&ladder), without_times_and_ports(GOLDEN), "{ladder}");
+}
+
+#[test]
+fn with_all_each_step_has_a_line_and_they_are_those_of_the_page() {
+    let folder = Folder::new();
+    let page = folder.file("run.html");
+    let ladder = demo(&["--all", "--trace", &page]);
+    assert_is_plain(&ladder);
+    let rungs = rungs(&ladder);
+    assert_is_a_chain(&rungs);
+    let page = data(&fs::read_to_string(page).unwrap());
+    let steps = steps(&page);
+    assert!(steps.len() > 40, "{}", steps.len());
+    assert_eq!(rungs.len(), steps.len());
+    for (rung, step) in rungs.iter().zip(steps) {
+        let number = step["n"].as_u64().unwrap();
+        assert_eq!(rung.steps, (number, number));
+        let causes = step["causes"].as_array().unwrap().iter().filter_map(|n| n.as_u64());
+        let causes: Vec<u64> = causes.filter(|cause| *cause > 0).collect();
+        // A line may be too full for all of them, and then names the nearest.
+        assert!(causes.starts_with(&rung.why), "{rung:?} {causes:?}");
+        assert_eq!(rung.why.is_empty(), causes.is_empty(), "{rung:?} {causes:?}");
+    }
+}
+
+#[test]
+fn the_ladder_of_the_demo_is_folded_from_the_steps_that_all_tells() {
+    let last = |ladder: &str| rungs(ladder).last().unwrap().steps.1;
+    assert_eq!(last(GOLDEN), last(&demo(&["--all"])));
+}
+
+/// What the demo prints on a terminal.
+#[track_caller]
+fn on_a_terminal(variable: (&str, &str)) -> String {
+    let mut command = Command::new("script");
+    command.args(["-qec", &format!("{ECHOD} --demo"), "/dev/null"]);
+    command.env("TERM", "xterm").env_remove("NO_COLOR").env(variable.0, variable.1);
+    let ended = Server::spawn(command).wait();
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    ended.stdout.replace('\r', "")
+}
+
+/// The text without the escapes that colour it.
+fn without_colours(text: &str) -> String {
+    let mut pieces = text.split("\x1b[");
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |text, piece| text + piece.split_once('m').expect("`ESC [ … m`").1)
+}
+
+#[test]
+fn on_a_terminal_the_same_text_has_colours_unless_they_are_unwanted() {
+    if !is_installed("script") {
+        return;
+    }
+    let coloured = on_a_terminal(("NO_COLOR", ""));
+    assert!(coloured.matches("\x1b[36m").count() > 5, "task 1 has a colour: {coloured:?}");
+    assert!(coloured.matches("\x1b[33m").count() > 5, "task 2 has another: {coloured:?}");
+    let text = without_colours(&coloured);
+    assert_is_plain(&text);
+    assert_eq!(without_times_and_ports(&text), without_times_and_ports(GOLDEN));
+    for unwanted in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        let plain = on_a_terminal(unwanted);
+        assert!(!plain.contains('\x1b'), "{unwanted:?}: {plain:?}");
+        assert_eq!(without_times_and_ports(&plain), without_times_and_ports(GOLDEN));
+    }
+}
+
+/// A system call, and what came of it.
+type Call = (&'static str, String);
+
+/// The calls that the lines of a ladder tell of. A wait is told where it begins, and all of them end
+/// with one event.
+fn told_calls(ladder: &str) -> Vec<Call> {
+    let calls = rungs(ladder).into_iter().filter_map(|rung| {
+        if rung.who == "kernel" {
+            let begins = rung.what.starts_with("epoll_wait, ");
+            return begins.then(|| ("epoll_wait", "1".to_owned()));
+        }
+        let (operation, result) = rung.what.split_once(" -> ")?;
+        let word = result.split([' ', ';', ':', ',']).next()?;
+        let call = match operation {
+            "accept" => ("accept4", if word.starts_with("127") { "a descriptor" } else { word }),
+            "read" => ("recvfrom", word),
+            "write" => ("sendto", word),
+            _ => return None,
+        };
+        Some((call.0, call.1.replace("WouldBlock", "EAGAIN")))
+    });
+    calls.collect()
+}
+
+/// The same as strace saw them: from the first accept to the last read.
+fn seen_calls(strace: &str) -> Vec<Call> {
+    let mut calls: Vec<Call> = strace.lines().filter_map(seen_call).collect();
+    let first = calls.iter().position(|call| call.0 == "accept4").expect("an accept");
+    let last = calls.iter().rposition(|call| call.0 == "recvfrom").expect("a read");
+    calls.drain(first..=last).collect()
+}
+
+fn seen_call(line: &str) -> Option<Call> {
+    let name = ["accept4", "recvfrom", "sendto", "epoll_wait"]
+        .into_iter()
+        .find(|name| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('(')))?;
+    let mut result = line.rsplit_once(" = ")?.1.split_whitespace();
+    let number = result.next()?;
+    let result = match (name, number) {
+        (_, "-1") => result.next()?,
+        ("accept4", _) => "a descriptor",
+        _ => number,
+    };
+    Some((name, result.to_owned()))
+}
+
+#[test]
+fn strace_sees_the_calls_that_the_ladder_tells_by_the_command_that_it_prints() {
+    if !is_installed("strace") {
+        return;
+    }
+    let printed = GOLDEN.lines().find_map(|line| line.strip_prefix("Is it true?"));
+    let words: Vec<&str> = printed.expect("the command").split_whitespace().collect();
+    let mut command = Command::new(words[0]);
+    for word in &words[1..] {
+        command.arg(if *word == "target/debug/echod" { ECHOD } else { word });
+    }
+    let ended = Server::spawn(command).wait();
+    if ended.stderr.contains("ptrace") {
+        println!("skipped: strace may not watch other processes here");
+        return;
+    }
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    assert_eq!(without_times_and_ports(&ended.stdout), without_times_and_ports(GOLDEN));
+    let told = told_calls(&ended.stdout);
+    assert!(told.len() > 8, "{told:?}");
+    assert_eq!(seen_calls(&ended.stderr), told, "{}\n{}", ended.stderr, ended.stdout);
+}
+
+/// A client that says something, hears it, and goes.
+#[track_caller]
+fn says_and_goes(mut client: TcpStream, bytes: &[u8]) {
+    assert_echoes(&mut client, bytes);
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&client), b"");
+}
+
+/// Waits for the last line about a task.
+#[track_caller]
+fn wait_for_end(server: &Server, task: u64, bytes: usize) {
+    let line = format!("\ntask {task} has ended: {bytes} bytes echoed.\n");
+    eventually("the end of a connection is told", || server.stdout().contains(&line));
+}
+
+#[test]
+fn explain_tells_one_connection_after_the_other_under_the_line_of_the_listener() {
+    let server = Server::start(&["--explain"]);
+    for (task, bytes) in [(2, &b"hello"[..]), (3, b"goodbye")] {
+        let client = server.connect();
+        let peer = client.local_addr().unwrap();
+        says_and_goes(client, bytes);
+        wait_for_end(&server, task, bytes.len());
+        assert!(server.stdout().contains(&format!("accept -> {peer}")), "{}", server.stdout());
+    }
+    server.signal(Signal::TERM);
+    let ended = server.wait();
+    assert_eq!(ended.status.code(), Some(0));
+    let mut lines = ended.stdout.lines();
+    assert!(lines.next().unwrap().starts_with("listening tcp "), "{}", ended.stdout);
+    assert!(lines.next().unwrap().starts_with("    #      ms  who"), "{}", ended.stdout);
+    assert_eq!(ended.stdout.matches("  who  ").count(), 1, "{}", ended.stdout);
+    assert_is_plain(&ended.stdout);
+    let rungs = rungs(&ended.stdout);
+    for (before, after) in rungs.iter().zip(&rungs[1..]) {
+        assert!(before.steps.1 < after.steps.0, "{before:?} {after:?}");
+    }
+    let first = rungs[0].steps.0;
+    for rung in &rungs {
+        assert!(rung.why.iter().all(|why| (first..rung.steps.0).contains(why)), "{rung:?}");
+    }
+    for task in ["task 2", "task 3"] {
+        let mut what = rungs.iter().filter(|rung| rung.who == task).map(|rung| &rung.what);
+        assert!(what.any(|what| what.starts_with("write -> ")), "{task}: {}", ended.stdout);
+    }
+}
+
+#[test]
+fn of_two_connections_at_once_explain_tells_the_first_and_with_all_both() {
+    for (flag, both) in [("--explain", false), ("--explain=all", true)] {
+        let server = Server::start(&[flag]);
+        let mut first = server.connect();
+        assert_echoes(&mut first, b"first");
+        let mut second = server.connect();
+        assert_echoes(&mut second, b"second one");
+        says_and_goes(second, b"goodbye");
+        says_and_goes(first, b"goodbye");
+        wait_for_end(&server, 2, 12);
+        let of_second = |stdout: &str| rungs(stdout).iter().any(|rung| rung.who == "task 3");
+        assert_eq!(of_second(&server.stdout()), both, "{}", server.stdout());
+        assert_eq!(server.stdout().contains("task 3 has ended: 17 bytes"), both);
+        // Now that the first has gone, there is room for another one.
+        says_and_goes(server.connect(), b"third");
+        wait_for_end(&server, 4, 5);
+    }
+}
+
+// Pitfall: S9
+#[test]
+fn a_ladder_that_nobody_reads_holds_up_nobody_and_tells_of_its_gap() {
+    let (mut unread, stdout) = pipe().unwrap();
+    let mut command = Command::new(ECHOD);
+    command.args(["--explain=all", "-q", "127.0.0.1:0"]).stdout(stdout);
+    let server = Server::spawn_unheard(command);
+    let mut client = find(&server);
+    for _ in 0..1000 {
+        assert_echoes(&mut client, b"hello");
+    }
+    // As much as a pipe holds, but for the room that one line needs.
+    let mut read = vec![0; 56 << 10];
+    unread.read_exact(&mut read).unwrap();
+    assert!(read.starts_with(b"listening tcp "));
+    assert_serves_and_ends(server);
+    let mut rest = String::new();
+    unread.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains(" lines were dropped: nobody read)\n"), "{rest}");
+}
+
+#[test]
+fn a_demo_that_cannot_be_printed_says_so() {
+    let ended = |redirection: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("exec \"$0\" --demo {redirection}"), ECHOD]);
+        Server::spawn(command).wait()
+    };
+    let full = ended(">/dev/full");
+    assert_eq!((full.status.code(), full.stderr.lines().count()), (Some(1), 1), "{full:?}");
+    assert!(full.stderr.starts_with("echod: cannot print: "), "{full:?}");
+    assert_eq!(ended(">&-").status.code(), Some(0));
+}
+
+#[test]
+fn a_task_that_blocks_may_be_watched_for() {
+    let server = Server::start(&["--warn-blocking", "10s"]);
+    let mut client = server.connect();
+    assert_echoes(&mut client, b"hello");
+    client.write_all(b"goodbye").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&client), b"goodbye");
+    server.signal(Signal::TERM);
+    let ended = server.wait();
+    assert_eq!(ended.status.code(), Some(0));
+    assert!(!ended.stderr.contains("held the thread"), "{}", ended.stderr);
+}
+
+#[test]
+fn the_ladder_that_the_readme_shows_is_in_its_place() {
+    assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("recorder/ladder.txt").is_file());
+}

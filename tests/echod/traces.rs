@@ -1,0 +1,261 @@
+//! The recording that a run leaves in a file: when it is written, in which form, and what it costs.
+
+use std::fs;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::arguments::assert_complains;
+use crate::bytes::{CHUNK, Random, assert_echoes, assert_receives, fill, read_to_end, send};
+use crate::process::peak;
+use crate::server::{Server, connect, eventually};
+
+/// A folder of the test's own, which goes with it.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Folder {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("echod-traces-{}-{number}", process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    pub(crate) fn file(&self, name: &str) -> String {
+        self.0.join(name).to_str().expect("it is ASCII").to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The data of a page.
+#[track_caller]
+pub(crate) fn data(page: &str) -> Value {
+    assert!(page.trim_end().ends_with("</html>"), "the page is whole");
+    let (_, data) = page.split_once("id=\"data\">").expect("the page has data");
+    let (data, _) = data.split_once("</script>").expect("they end");
+    serde_json::from_str(data).expect("they are JSON")
+}
+
+/// The steps of the first run.
+pub(crate) fn steps(data: &Value) -> &Vec<Value> {
+    data["runs"][0]["steps"].as_array().expect("a run has steps")
+}
+
+/// The lines of a recording for programs: the head, and the events.
+#[track_caller]
+fn lines(path: &str) -> (Value, Vec<Value>) {
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.ends_with('\n'), "the last line is whole");
+    let mut lines = text.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+    (lines.next().expect("a head"), lines.collect())
+}
+
+/// Whether a file has a recording of this connection, in the form that its name asks for.
+fn tells_of(path: &str, peer: SocketAddr) -> bool {
+    let peer = peer.to_string();
+    let is_peer = |value: &Value| value == peer.as_str();
+    let text = fs::read_to_string(path).unwrap();
+    if path.ends_with(".html") {
+        let data = data(&text);
+        let sources = data["runs"][0]["sources"].as_array().unwrap();
+        sources.iter().any(|source| is_peer(&source["peer"]))
+    } else if path.ends_with(".jsonl") {
+        lines(path).1.iter().any(|event| is_peer(&event["source"]["peer"]))
+    } else {
+        let trace: Value = serde_json::from_str(&text).expect("JSON");
+        assert!(trace["traceEvents"].as_array().is_some_and(|events| events.len() > 10));
+        text.contains(&peer)
+    }
+}
+
+#[track_caller]
+fn says_and_goes(server: &Server) -> SocketAddr {
+    let mut client = server.connect();
+    assert_echoes(&mut client, b"hello");
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&client), b"");
+    client.local_addr().unwrap()
+}
+
+#[test]
+fn a_signal_leaves_the_recording_in_the_form_that_its_name_asks_for() {
+    for (signal, name) in [
+        (Signal::TERM, "run.html"),
+        (Signal::INT, "run.html"),
+        (Signal::TERM, "run.json"),
+        (Signal::INT, "run.json"),
+        (Signal::TERM, "run.jsonl"),
+        (Signal::INT, "run.jsonl"),
+    ] {
+        let folder = Folder::new();
+        let path = folder.file(name);
+        let server = Server::start(&["--trace", &path]);
+        says_and_goes(&server);
+        let last = says_and_goes(&server);
+        server.signal(signal);
+        let ended = server.wait();
+        assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+        assert!(ended.stderr.contains(&format!("echod: wrote {path}: ")), "{ended:?}");
+        assert!(!ended.stderr.contains("dropped"), "{ended:?}");
+        assert!(tells_of(&path, last), "{signal:?} {path}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_is_named_with_the_cure_before_the_server_starts() {
+    let folder = Folder::new();
+    let (wrong, missing) = (folder.file("run.txt"), folder.file("missing/run.html"));
+    assert_complains(&Server::run(&["--trace", &wrong]), 2, &["run.txt", ".html, .json or .jsonl"]);
+    assert_complains(&Server::run(&["--trace", &missing]), 1, &[&missing, "make its folder first"]);
+    fs::create_dir(folder.file("folder.html")).unwrap();
+    let is_folder = Server::run(&["--demo", "--trace", &folder.file("folder.html")]);
+    assert_complains(&is_folder, 1, &["folder.html", "name a file"]);
+}
+
+#[test]
+fn a_server_that_cannot_listen_leaves_an_old_recording_alone() {
+    let folder = Folder::new();
+    let path = folder.file("run.jsonl");
+    let server = Server::start(&["--trace", &path]);
+    let peer = says_and_goes(&server);
+    server.signal(Signal::TERM);
+    server.wait();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    assert_complains(&Server::run(&["--trace", &path, &address]), 1, &[&address]);
+    assert!(tells_of(&path, peer));
+}
+
+#[test]
+fn a_shorter_recording_replaces_a_longer_one() {
+    let folder = Folder::new();
+    let path = folder.file("run.jsonl");
+    for messages in [100, 1] {
+        let server = Server::start(&["--trace", &path]);
+        let mut client = server.connect();
+        (0..messages).for_each(|_| assert_echoes(&mut client, b"hello"));
+        server.signal(Signal::TERM);
+        assert_eq!(read_to_end(&client), b"");
+        server.wait();
+        let reads = lines(&path).1.iter().filter(|event| event["operation"] == "write").count();
+        assert_eq!(reads, messages);
+    }
+}
+
+#[test]
+fn the_last_events_are_kept_and_how_many_were_dropped_is_said_aloud() {
+    let folder = Folder::new();
+    let path = folder.file("run.jsonl");
+    let server = Server::start(&["--trace", &path, "--trace-events", "100"]);
+    let mut client = server.connect();
+    (0..100).for_each(|_| assert_echoes(&mut client, b"hello"));
+    server.signal(Signal::TERM);
+    let ended = server.wait();
+    let (head, events) = lines(&path);
+    let dropped = head["dropped"].as_u64().unwrap();
+    assert_eq!(events.len(), 100);
+    assert!(dropped > 500, "{dropped}");
+    assert_eq!(events[0]["number"].as_u64(), Some(dropped));
+    let told = format!("100 steps; {dropped} earlier ones were dropped, --trace-events keeps more");
+    assert!(ended.stderr.contains(&told), "{dropped}: {}", ended.stderr);
+}
+
+#[test]
+fn a_second_signal_writes_the_recording_and_ends_it_at_once() {
+    for (second, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let folder = Folder::new();
+        let path = folder.file("run.html");
+        let server = Server::start(&["--grace", "1m", "--trace", &path]);
+        let stalled = server.connect();
+        fill(&stalled, Random::new(1));
+        server.signal(Signal::INT);
+        eventually("it stops", || server.stderr().contains("stopping"));
+        server.signal(second);
+        let ended = server.wait();
+        assert_eq!(ended.status.code(), Some(code), "{ended:?}");
+        assert_eq!(ended.stderr.matches("echod: wrote ").count(), 1, "{ended:?}");
+        assert!(tells_of(&path, stalled.local_addr().unwrap()));
+    }
+}
+
+// Both arrive before the loop can run, as if it were stuck. If it runs at once, it may end by itself
+// before the thread that waits for the second one: also then there is one recording, and it is whole.
+#[test]
+fn two_signals_at_once_leave_one_whole_recording() {
+    let folder = Folder::new();
+    let path = folder.file("run.jsonl");
+    let server = Server::start(&["--grace", "1m", "--trace", &path]);
+    let stalled = server.connect();
+    fill(&stalled, Random::new(1));
+    server.freeze();
+    server.signal(Signal::INT);
+    server.signal(Signal::TERM);
+    server.signal(Signal::CONT);
+    let ended = server.wait();
+    assert!(matches!(ended.status.code(), Some(130 | 143)), "{ended:?}");
+    assert_eq!(ended.stderr.matches("echod: wrote ").count(), 1, "{ended:?}");
+    assert!(tells_of(&path, stalled.local_addr().unwrap()));
+}
+
+/// Twenty connections that send at once, each its own bytes, and get them back.
+#[track_caller]
+fn assert_echoes_a_lot(address: SocketAddr) {
+    const CLIENTS: u64 = 20;
+    const BYTES: usize = (64 << 20) / CLIENTS as usize / CHUNK * CHUNK;
+    let clients = (0..CLIENTS).map(|seed| {
+        thread::spawn(move || {
+            let client: TcpStream = connect(address);
+            let sender = client.try_clone().unwrap();
+            let sending = thread::spawn(move || {
+                send(&sender, Random::new(seed), BYTES).unwrap();
+                sender.shutdown(Shutdown::Write).unwrap();
+            });
+            assert_receives(&client, &mut Random::new(seed), BYTES);
+            assert_eq!(read_to_end(&client), b"");
+            sending.join().unwrap();
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    clients.into_iter().for_each(|client| client.join().unwrap());
+}
+
+#[test]
+fn under_full_load_every_byte_comes_back_the_memory_is_bounded_and_the_recording_is_right() {
+    let folder = Folder::new();
+    let path = folder.file("run.jsonl");
+    let (plain, recorded) = (Server::start(&[]), Server::start(&["--trace", &path]));
+    assert_echoes_a_lot(plain.addresses[0]);
+    assert_echoes_a_lot(recorded.addresses[0]);
+    // Some ten events each, so that there are more than are kept.
+    let mut talker = recorded.connect();
+    (0..2000).for_each(|_| assert_echoes(&mut talker, b"hello"));
+    let more = peak(recorded.pid()).saturating_sub(peak(plain.pid()));
+    println!("{} KiB more", more >> 10);
+    assert!(more < 64 << 20, "{more} bytes");
+    let last = says_and_goes(&recorded);
+    recorded.signal(Signal::TERM);
+    assert_eq!(recorded.wait().status.code(), Some(0));
+    assert!(tells_of(&path, last));
+    let (head, events) = lines(&path);
+    assert_eq!(events.len(), 10_000);
+    for (number, event) in (head["dropped"].as_u64().unwrap()..).zip(&events) {
+        assert_eq!(event["number"].as_u64(), Some(number));
+        let mut causes = event["causes"].as_array().unwrap().iter();
+        assert!(causes.all(|cause| cause.as_u64().unwrap() < number), "{event}");
+        assert!(
+            event["kind"] != "wake" || event["causes"].as_array().unwrap().len() == 2,
+            "{event}"
+        );
+    }
+}

@@ -1,0 +1,727 @@
+//! The page that steps through a recorded run, in a real browser: what each key does, and what is
+//! to be seen at each step.
+//!
+//! What a step must show is read from the data in the page, and replayed here.
+
+mod look;
+mod pages;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::ops::Deref;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use tests::DEADLINE;
+use tests::browser::{Browser, Page};
+
+use self::pages::{Recorded, VERDICT, compared, cut, demo, long};
+
+const PROBE: &str = include_str!("viewer/probe.js");
+
+/// A page with the viewer in it, and the run that it shows first.
+struct Viewer<'browser> {
+    page: Page<'browser>,
+    run: &'static Value,
+}
+
+impl<'browser> Deref for Viewer<'browser> {
+    type Target = Page<'browser>;
+
+    fn deref(&self) -> &Page<'browser> {
+        &self.page
+    }
+}
+
+impl<'browser> Viewer<'browser> {
+    #[track_caller]
+    fn open(browser: &'browser Browser, recorded: &'static Recorded) -> Viewer<'browser> {
+        Viewer::open_at(browser, recorded, "")
+    }
+
+    #[track_caller]
+    fn open_at(
+        browser: &'browser Browser,
+        recorded: &'static Recorded,
+        place: &str,
+    ) -> Viewer<'browser> {
+        let page = browser.page();
+        page.size(1440, 900);
+        page.open_at(&recorded.file, place);
+        page.evaluate(PROBE);
+        Viewer { page, run: recorded.run() }
+    }
+
+    /// The number of the step that it shows.
+    #[track_caller]
+    fn step(&self) -> u64 {
+        let step = self.evaluate("Number(document.body.dataset.step)");
+        step.as_u64().expect("the body has the step's number")
+    }
+
+    /// Where it stands after these keys.
+    #[track_caller]
+    fn after(&self, keys: &[&str]) -> u64 {
+        keys.iter().for_each(|key| self.press(key));
+        self.step()
+    }
+
+    /// Jumps to a step by the address.
+    #[track_caller]
+    fn jump(&self, step: u64) {
+        self.evaluate(&format!(
+            "location.hash === '#s={step}' || new Promise((done) => {{
+                addEventListener('hashchange', done, {{ once: true }});
+                location.hash = '#s={step}';
+            }}).then(() => true)"
+        ));
+        assert_eq!(self.step(), step, "#s={step}");
+    }
+
+    /// What that step shows after a jump to it and these keys.
+    #[track_caller]
+    fn from(&self, step: u64, keys: &[&str]) -> u64 {
+        self.jump(step);
+        self.after(keys)
+    }
+
+    #[track_caller]
+    fn seen(&self) -> Value {
+        self.evaluate("probe.seen()")
+    }
+
+    /// The text of the first element that a selector finds.
+    #[track_caller]
+    fn text(&self, selector: &str) -> String {
+        let words = format!("probe.words(document.querySelector({}))", json!(selector));
+        self.evaluate(&words).as_str().expect("a text").to_owned()
+    }
+
+    #[track_caller]
+    fn is_true(&self, expression: &str) -> bool {
+        self.evaluate(expression).as_bool().expect("yes or no")
+    }
+
+    #[track_caller]
+    fn click_on(&self, selector: &str) {
+        let (x, y) = self.middle(selector);
+        self.click(x, y);
+    }
+
+    fn steps(&self) -> &'static [Value] {
+        steps(self.run)
+    }
+
+    /// The first step that satisfies.
+    #[track_caller]
+    fn first(&self, satisfies: impl Fn(&Value) -> bool) -> &'static Value {
+        self.steps().iter().find(|step| satisfies(step)).expect("the run has such a step")
+    }
+
+    /// Waits until the page is at rest at a step.
+    #[track_caller]
+    fn wait_for(&self, what: &str, condition: &str) {
+        let deadline = Instant::now() + DEADLINE;
+        while !self.is_true(condition) {
+            assert!(Instant::now() < deadline, "waiting in vain: {what}");
+        }
+    }
+}
+
+fn steps(run: &Value) -> &[Value] {
+    run["steps"].as_array().expect("a run has steps")
+}
+
+fn number(step: &Value) -> u64 {
+    step["n"].as_u64().expect("a step has a number")
+}
+
+fn numbers(list: &Value) -> Vec<u64> {
+    list.as_array().expect("a list").iter().map(|n| n.as_u64().expect("of numbers")).collect()
+}
+
+fn string(value: &Value) -> &str {
+    value.as_str().expect("a string")
+}
+
+fn is_of(step: &Value, task: u64) -> bool {
+    step["task"] == task || numbers(&step["about"]).contains(&task)
+}
+
+/// A sentence as it is read: without `**` and `` ` ``, and `#21` as "step 21".
+fn plain(marked_up: &str) -> String {
+    marked_up.replace("**", "").replace('`', "").replace('#', "step ")
+}
+
+/// The state at each step, from the changes of the steps up to it.
+struct Replay<'run> {
+    run: &'run Value,
+    cells: BTreeMap<&'run str, &'run Value>,
+    /// All that ever exist.
+    paths: BTreeSet<&'run str>,
+}
+
+impl<'run> Replay<'run> {
+    fn new(run: &'run Value) -> Replay<'run> {
+        let entries = |cells: &'run Value| cells.as_object().expect("cells").iter();
+        let cells: BTreeMap<_, _> =
+            entries(&run["state"]).map(|(path, value)| (&**path, value)).collect();
+        let changed = steps(run).iter().flat_map(|step| entries(&step["changes"]));
+        let paths = cells.keys().copied().chain(changed.map(|(path, _)| &**path)).collect();
+        Replay { run, cells, paths }
+    }
+
+    fn apply(&mut self, step: &'run Value) {
+        let changes = step["changes"].as_object().expect("cells");
+        self.cells.extend(changes.iter().map(|(path, value)| (&**path, value)));
+    }
+
+    fn text(&self, path: &str) -> &'run str {
+        self.cells.get(path).map_or("", |value| string(value))
+    }
+
+    /// The rows of the state at a step, as the page should show them where there is room.
+    fn rows(&self, step: u64) -> Value {
+        let from_the_last = |what: &str| self.run[what].as_array().expect("a list").iter().rev();
+        let mut rows = Vec::new();
+        for task in from_the_last("tasks").filter(|task| task["from"].as_u64() <= Some(step)) {
+            rows.push(self.task_row(task));
+        }
+        rows.push(json!(["thread", self.text("thread")]));
+        rows.push(json!(["run queue", self.tasks("queue")]));
+        if self.paths.contains("inbox") {
+            rows.push(json!(["inbox", self.tasks("inbox")]));
+        }
+        for source in
+            from_the_last("sources").filter(|source| source["from"].as_u64() <= Some(step))
+        {
+            rows.extend(self.source_rows(source));
+        }
+        rows.push(json!(["watches", self.text("kernel")]));
+        Value::Array(rows)
+    }
+
+    fn task_row(&self, task: &Value) -> Value {
+        let cell = |name: &str| self.text(&format!("task/{}/{name}", task["number"]));
+        let place = string(&task["place"]).rsplit('/').next();
+        let held = if cell("held").is_empty() { "" } else { " · " };
+        // The direction is in the row of the source.
+        let held = held.to_owned() + &cell("held").replace(" (read)", "").replace(" (write)", "");
+        let state = format!("{}{held}", cell("state"));
+        json!([format!("task {}", task["number"]), task["name"], place, state, cell("polls")])
+    }
+
+    fn source_rows(&self, source: &Value) -> Vec<Value> {
+        let row = |direction: &str| {
+            let path = format!("source/{}/{direction}", string(&source["id"]));
+            if !self.paths.contains(&*path) {
+                return None;
+            }
+            let token = format!("source {}", source["token"]);
+            let wakers = self.cells.get(&*format!("{path}/wakers")).map(|list| numbers(list));
+            let wakers: String =
+                wakers.into_iter().flatten().map(|task| format!("waker {task}")).collect();
+            let wakers = if wakers.is_empty() { "–" } else { &wakers };
+            Some(json!([token, source["name"], direction, self.text(&path), wakers]))
+        };
+        ["read", "write"].into_iter().filter_map(row).collect()
+    }
+
+    fn tasks(&self, path: &str) -> String {
+        let tasks: String =
+            numbers(self.cells[path]).iter().map(|task| format!("task {task}")).collect();
+        if tasks.is_empty() { "empty".to_owned() } else { tasks }
+    }
+}
+
+#[test]
+fn the_page_of_the_demo_is_small_and_complete_and_asks_nobody_for_anything() {
+    let size = fs::metadata(&demo().file).unwrap().len();
+    assert!(size < 400_000, "{size} bytes");
+    let Some(browser) = Browser::start() else { return };
+    let viewer = Viewer::open(&browser, demo());
+    assert_eq!(viewer.text("h1"), "echod --demo");
+    assert_eq!(viewer.text("#sentence"), string(&viewer.run["claim"]));
+    viewer.press("End");
+    assert_eq!(viewer.text("#sentence"), string(&viewer.run["last"]["counts"]));
+    assert_eq!(viewer.complaints(), [""; 0]);
+    assert_eq!(viewer.requests(), [""; 0]);
+}
+
+#[test]
+fn each_step_shows_what_the_recording_says_on_the_way_there_and_back_and_after_a_jump() {
+    let Some(browser) = Browser::start() else { return };
+    let viewer = Viewer::open(&browser, demo());
+    let mut there = vec![viewer.seen()];
+    let mut replay = Replay::new(viewer.run);
+    for step in viewer.steps() {
+        viewer.press("ArrowRight");
+        let seen = viewer.seen();
+        let n = number(step);
+        replay.apply(step);
+        assert_eq!(seen["step"], n);
+        assert_eq!(seen["sentence"], plain(string(&step["sentence"])), "step {n}");
+        assert_eq!(seen["rows"], replay.rows(n), "step {n}");
+        assert!(string(&seen["where"]).starts_with(&format!("step {n} of ")), "{seen}");
+        let lines: Vec<u64> = match string(&step["file"]) {
+            "" => Vec::new(),
+            file => {
+                assert_eq!(seen["marked"]["file"], file, "step {n}");
+                let act = numbers(&step["act"]);
+                (act[0]..=act[1]).collect()
+            }
+        };
+        assert_eq!(seen["marked"]["lines"], json!(lines), "step {n}");
+        there.push(seen);
+    }
+    viewer.press("ArrowRight");
+    there.push(viewer.seen());
+
+    let last = there.len() as u64 - 1;
+    assert_eq!(viewer.after(&["ArrowRight"]), last, "there is nothing behind the last screen");
+    for (step, there) in there.iter().enumerate().rev() {
+        assert_eq!(viewer.seen(), *there, "step {step} on the way back");
+        viewer.press("ArrowLeft");
+    }
+    assert_eq!(viewer.step(), 0, "there is nothing before the first screen");
+    // In an order that never goes one step on.
+    let mut jumps: Vec<usize> = (0..there.len()).collect();
+    jumps.sort_by_key(|step| (step % 7, std::cmp::Reverse(*step)));
+    for step in jumps {
+        viewer.jump(step as u64);
+        assert_eq!(viewer.seen(), there[step], "step {step} after a jump");
+    }
+    let step = last / 2;
+    let opened = Viewer::open_at(&browser, demo(), &format!("s={step}"));
+    assert_eq!(opened.seen(), there[step as usize], "step {step} by the address");
+    assert_eq!(viewer.complaints(), [""; 0]);
+}
+
+#[test]
+fn each_key_does_what_the_list_of_keys_says() {
+    let Some(browser) = Browser::start() else { return };
+    let viewer = Viewer::open(&browser, demo());
+    let history = viewer.evaluate("history.length");
+    let last = viewer.steps().len() as u64 + 1;
+    assert_eq!(viewer.after(&["ArrowRight"]), 1);
+    assert_eq!(viewer.after(&["ArrowRight"]), 2);
+    assert_eq!(viewer.evaluate("location.hash"), "#s=2");
+    assert_eq!(viewer.after(&["ArrowLeft"]), 1);
+    assert_eq!(viewer.after(&["End"]), last);
+    assert_eq!(viewer.after(&["Home"]), 0);
+    assert_eq!(viewer.evaluate("history.length"), history, "Back shall leave the page");
+
+    // A task that waits: what comes next is not about it.
+    let pending = number(viewer.first(|step| step["kind"] == "pending"));
+    let task = viewer.steps()[pending as usize - 1]["task"].as_u64().unwrap();
+    let again = number(viewer.first(|step| number(step) > pending && is_of(step, task)));
+    assert!(again > pending + 1);
+    assert_eq!(viewer.from(pending, &["Shift+ArrowRight"]), again);
+    assert_eq!(viewer.after(&["Shift+ArrowLeft"]), pending);
+
+    let polls: Vec<u64> =
+        viewer.steps().iter().filter(|step| step["poll"] == true).map(number).collect();
+    assert_eq!(viewer.from(0, &["n"]), polls[0]);
+    assert_eq!(viewer.after(&["n", "n"]), polls[2]);
+    assert_eq!(viewer.after(&["p"]), polls[1]);
+    assert_eq!(viewer.from(polls[polls.len() - 1], &["n"]), polls[polls.len() - 1]);
+
+    // A wake has two causes: the event, and the step that kept the waker.
+    let wake = viewer.steps().iter().rfind(|step| step["kind"] == "wake").unwrap();
+    let causes = numbers(&wake["causes"]);
+    let event = &viewer.steps()[causes[0] as usize - 1];
+    assert_eq!(viewer.from(number(wake), &["w"]), causes[0]);
+    assert_eq!(viewer.after(&["w"]), numbers(&event["causes"])[0]);
+    let effect = viewer.first(|step| numbers(&step["causes"]).contains(&number(wake)));
+    assert_eq!(viewer.from(number(wake), &["t"]), number(effect));
+
+    let chapters = viewer.run["chapters"].as_array().unwrap();
+    assert!(chapters.len() >= 3);
+    for (nth, chapter) in (1..).zip(chapters) {
+        assert_eq!(viewer.after(&[&format!("{nth}")]), chapter["step"].as_u64().unwrap());
+    }
+    assert_eq!(viewer.from(5, &["9"]), 5, "there is no ninth chapter");
+    assert_eq!(viewer.from(5, &["c"]), 5, "there is no other run");
+    assert_eq!(viewer.from(5, &["Control+ArrowRight"]), 5, "that is the browser's");
+}
+
+#[test]
+fn space_plays_up_to_the_next_chapter_and_stops() {
+    let Some(browser) = Browser::start() else { return };
+    let viewer = Viewer::open(&browser, demo());
+    let pace = || viewer.text("#speed");
+    assert_eq!(pace(), "1 s a step");
+    viewer.press("[");
+    assert_eq!(pace(), "1.5 s a step");
+    ["["; 9].iter().for_each(|key| viewer.press(key));
+    assert_eq!(pace(), "2 s a step");
+    ["]"; 9].iter().for_each(|key| viewer.press(key));
+    assert_eq!(pace(), "0.25 s a step");
+
+    let chapter = viewer.run["chapters"][1]["step"].as_u64().unwrap();
+    let status = "probe.byId('sentence').getAttribute('aria-live')";
+    viewer.jump(chapter - 2);
+    assert_eq!(viewer.evaluate(status), "polite");
+    viewer.press(" ");
+    assert_eq!((viewer.evaluate(status), viewer.text("#play")), ("off".into(), "Stop".into()));
+    viewer.wait_for("it stops", "probe.words(probe.byId('play')) === 'Play'");
+    assert_eq!((viewer.step(), viewer.evaluate(status)), (chapter, "polite".into()));
+
+    viewer.press(" ");
+    viewer.press(" ");
+    assert_eq!(viewer.text("#play"), "Play", "Space stops it too");
+    viewer.press(" ");
+    viewer.press("Escape");
+    assert_eq!(viewer.text("#play"), "Play", "Esc stops it too");
+    viewer.press(" ");
+    assert_eq!((viewer.after(&["Home"]), viewer.text("#play")), (0, "Play".into()));
+}
+
+#[test]
+fn follow_steps_only_through_what_concerns_the_tasks_of_this_step() {
+    let Some(browser) = Browser::start() else { return };
+    let viewer = Viewer::open(&browser, demo());
+    let wake = viewer.steps().iter().find(|step| step["kind"] == "wake").unwrap();
+    let task = wake["task"].as_u64().unwrap();
+    let other = viewer.first(|step| number(step) > number(wake) && !is_of(step, task));
+    let next = viewer.first(|step| number(step) > number(other) && is_of(step, task));
+    viewer.jump(number(wake));
+    viewer.press("f");
+    assert_eq!(viewer.text("#follow"), format!("only task {task}"));
+    assert_eq!(shown_after(&viewer, number(other) - 1), number(next));
+    viewer.press("f");
+    assert!(viewer.is_true("probe.byId('follow').hidden"));
+    assert_eq!(shown_after(&viewer, number(other) - 1), number(other));
+}
+
+/// The first step that `→` comes to after this one.
+#[track_caller]
+fn shown_after(viewer: &Viewer, step: u64) -> u64 {
+    viewer.from(step, &["ArrowRight"])
+}
+
+#[test]
+fn a_long_run_follows_one_connection_and_the_task_that_accepted_it() {
+    let Some(browser) = Browser::start() else { return };
+    let viewer = Viewer::open(&browser, long());
+    let follow = numbers(&viewer.run["follow"]);
+    assert_eq!(follow.len(), 2);
+    let others = viewer.run["tasks"].as_array().unwrap().len() - follow.len();
+    let lanes = "probe.all('#wave .lane-name').map((lane) => lane.textContent)";
+    let lanes = viewer.evaluate(lanes);
+    assert_eq!(
+        lanes,
+        json!([
+            format!("task {}", follow[1]),
+            format!("task {}", follow[0]),
+            format!("others ({others})"),
+            "executor",
+            "run queue",
+            "reactor",
+            "kernel"
+        ])
+    );
+
+    let is_followed = |step: &Value| follow.iter().any(|task| is_of(step, *task));
+    let is_nobodys = |step: &Value| numbers(&step["about"]).is_empty();
+    let mut before = 0;
+    for _ in 0..100 {
+        let n = viewer.after(&["ArrowRight"]);
+        let step = &viewer.steps()[n as usize - 1];
+        assert!(is_followed(step) || is_nobodys(step), "{step}");
+        let skipped = &viewer.steps()[before as usize..n as usize - 1];
+        assert!(!skipped.iter().any(is_followed), "between {before} and {n}");
+        before = n;
+    }
+    let shown = viewer.evaluate("probe.words(probe.byId('follow'))");
+    assert_eq!(shown, format!("only tasks {}, {}", follow[0], follow[1]));
+
+    let strange = viewer.first(|step| !is_followed(step) && !is_nobodys(step));
+    viewer.press("f");
+    assert_eq!(viewer.from(number(strange) - 1, &["ArrowRight"]), number(strange), "of all tasks");
+    assert_eq!(viewer.complaints(), [""; 0]);
+}
+
+#[test]
+fn a_dialog_tells_all_keys_and_another_one_finds_steps() {
+    let Some(browser) = Browser::start() else { return };
+    let viewer = Viewer::open(&browser, demo());
+    let is_open = |id: &str| viewer.is_true(&format!("probe.byId('{id}').open"));
+    viewer.press("?");
+    assert!(is_open("keys"));
+    let keys = "probe.all('#keys kbd').map((key) => key.textContent)";
+    let told = viewer.evaluate(keys);
+    let told: Vec<&str> = told.as_array().unwrap().iter().map(string).collect();
+    for key in
+        ["→", "←", "n", "p", "w", "t", "Space", "[", "]", "Home", "End", "f", "c", "/", "?", "Esc"]
+    {
+        assert!(told.contains(&key), "{key} is not in {told:?}");
+    }
+    assert_eq!(viewer.after(&["ArrowRight"]), 0, "under a dialog nothing moves");
+    viewer.press("Escape");
+    assert!(!is_open("keys"));
+
+    let wake = viewer.steps().iter().rfind(|step| step["kind"] == "wake").unwrap();
+    let type_in = |words: &str| {
+        viewer.press("/");
+        assert!(is_open("search"));
+        words.chars().for_each(|letter| viewer.press(&letter.to_string()));
+    };
+    type_in(&format!("wake {}", number(wake)));
+    let found = || {
+        let found =
+            "probe.all('#found button').map((button) => Number.parseInt(button.textContent))";
+        numbers(&viewer.evaluate(found))
+    };
+    assert!(found().contains(&number(wake)), "{:?}", found());
+    for n in found() {
+        let text = viewer.steps()[n as usize - 1].to_string().to_lowercase();
+        assert!(text.contains("wake") && text.contains(&number(wake).to_string()), "{text}");
+    }
+    viewer.press("Escape");
+    type_in("wake");
+    let found = found();
+    assert!(found.len() > 3, "{found:?}");
+    assert_eq!(viewer.after(&["Enter"]), found[0]);
+    assert!(!is_open("search"));
+    type_in("wake");
+    assert_eq!(viewer.after(&["ArrowDown", "ArrowDown", "Enter"]), found[1]);
+    type_in("no step says this");
+    assert_eq!(viewer.text("#found"), "No step says this.");
+    assert_eq!(viewer.after(&["Escape"]), found[1]);
+    assert!(!is_open("search"));
+}
+
+#[test]
+fn the_whole_chain_of_causes_is_drawn_when_asked_for() {
+    let Some(browser) = Browser::start() else { return };
+    let viewer = Viewer::open(&browser, demo());
+    let arrows = || viewer.evaluate("probe.all('#wave .head').length").as_u64().unwrap();
+    let poll = viewer.steps().iter().rfind(|step| step["poll"] == true).unwrap();
+    viewer.jump(number(poll));
+    let (alone, step) = (arrows(), number(poll));
+    viewer.press("Shift+w");
+    // At least: the client's act, the event, the wake, the queue.
+    assert!(arrows() >= alone + 3, "{} and {alone}", arrows());
+    assert_eq!(viewer.step(), step);
+    viewer.press("Escape");
+    assert_eq!(arrows(), alone);
+    viewer.press("Shift+w");
+    assert_eq!(viewer.after(&["ArrowRight", "ArrowLeft"]), step);
+    assert_eq!(arrows(), alone, "it is over with the next step");
+}
+
+/// The middle of the current column of the wave.
+#[track_caller]
+fn column(viewer: &Viewer, step: u64) -> (f64, f64) {
+    viewer.jump(step);
+    viewer.middle("#wave rect.now")
+}
+
+#[test]
+fn a_press_on_the_wave_goes_to_the_step_and_so_does_dragging() {
+    let Some(browser) = Browser::start() else { return };
+    let viewer = Viewer::open(&browser, demo());
+    let last = viewer.steps().len() as u64;
+    for step in [3, 9, last / 2, last] {
+        let (x, y) = column(&viewer, step);
+        viewer.jump(1);
+        viewer.click(x, y);
+        assert_eq!(viewer.step(), step);
+    }
+    let (from, to) = (column(&viewer, 12), column(&viewer, 20));
+    viewer.jump(1);
+    viewer.drag(from, to);
+    assert_eq!(viewer.step(), 20);
+    viewer.drag(to, from);
+    assert_eq!(viewer.step(), 12);
+}
+
+#[test]
+fn tabs_lines_and_links_lead_where_they_say() {
+    let Some(browser) = Browser::start() else { return };
+    let viewer = Viewer::open(&browser, demo());
+    let wake = viewer.steps().iter().rfind(|step| step["kind"] == "wake").unwrap();
+    let n = number(wake);
+    viewer.jump(n);
+
+    let other = "#tabs button:not([aria-current])";
+    let title = viewer.evaluate(&format!("document.querySelector('{other}').title"));
+    viewer.click_on(other);
+    let shown = viewer.evaluate("probe.marked()");
+    assert_eq!((&shown["file"], &shown["lines"]), (&title, &json!([])));
+    assert_eq!(viewer.step(), n);
+    viewer.press("Escape");
+    assert_eq!(viewer.evaluate("probe.marked().file"), wake["file"]);
+
+    let act = numbers(&wake["act"]);
+    viewer.click_on("#code .code-line.now button");
+    let listed = "probe.all('#found button').map((button) => Number.parseInt(button.textContent))";
+    let at_line = |step: &&Value| {
+        let there = numbers(&step["act"]);
+        step["file"] == wake["file"] && (there[0]..=there[1]).contains(&act[0])
+    };
+    let expected: Vec<u64> = viewer.steps().iter().filter(at_line).map(number).collect();
+    assert!(expected.len() > 1);
+    assert_eq!(numbers(&viewer.evaluate(listed)), expected);
+    viewer.click_on("#found button");
+    assert_eq!(viewer.step(), expected[0]);
+
+    // A link moves on as a key does: Back still leaves the page.
+    let follow = |selector: &str| {
+        viewer.jump(n);
+        let history = viewer.evaluate("history.length");
+        viewer.click_on(selector);
+        assert_eq!(viewer.evaluate("history.length"), history, "{selector}");
+        viewer.step()
+    };
+    let causes = numbers(&wake["causes"]);
+    for (nth, cause) in (1..).zip(&causes) {
+        assert_eq!(follow(&format!("#why a:nth-of-type({nth})")), *cause);
+    }
+    let effect = viewer.first(|step| numbers(&step["causes"]).contains(&n));
+    let words = format!("{} {}", effect["n"], string(&effect["short"]));
+    viewer.jump(n);
+    assert!(viewer.text("#then").contains(&words), "{words}");
+    assert_eq!(follow("#then a"), number(effect));
+    assert_eq!(follow("#sentence a"), causes[1], "the step that kept the waker");
+}
+
+#[test]
+fn the_buttons_step_as_the_keys_do() {
+    let Some(browser) = Browser::start() else { return };
+    let viewer = Viewer::open(&browser, demo());
+    let press = |id: &str| {
+        viewer.click_on(id);
+        viewer.step()
+    };
+    assert_eq!(press("#next"), 1);
+    assert_eq!(press("#next"), 2);
+    assert_eq!(press("#back"), 1);
+    viewer.press("9");
+    assert_eq!((press("#next"), press("#first")), (2, 0));
+    assert_eq!(press("#back"), 0, "there is nothing before");
+    let chapters = viewer.run["chapters"].as_array().unwrap();
+    for (nth, chapter) in (1..).zip(chapters) {
+        viewer.press("Home");
+        assert_eq!(press(&format!(".chapters button:nth-of-type({nth})")), chapter["step"]);
+    }
+    viewer.click_on("#play");
+    assert_eq!(viewer.text("#play"), "Stop");
+    viewer.click_on("#play");
+    assert_eq!(viewer.text("#play"), "Play");
+}
+
+#[test]
+fn two_runs_are_compared_step_by_step_up_to_the_verdict() {
+    let Some(browser) = Browser::start() else { return };
+    let viewer = Viewer::open(&browser, compared());
+    let [right, wrong] = [0, 1].map(|side| &compared().data["runs"][side]);
+    let parts = numbers(&compared().data["compare"]["parts"]);
+    assert!(parts[0] > 3 && parts[0] == parts[1], "{parts:?}");
+    assert_ne!(
+        steps(right)[parts[0] as usize - 1]["kind"],
+        steps(wrong)[parts[1] as usize - 1]["kind"]
+    );
+    assert_eq!(viewer.evaluate("probe.all('#wave > svg').length"), 2);
+    let labels = "probe.all('#wave text').map((text) => text.textContent)";
+    let labels = viewer.evaluate(labels).to_string();
+    assert!(labels.contains("right") && labels.contains("with the fault"), "{labels}");
+
+    // The rule is where the step's column begins, in both.
+    let rules = "probe.all('#wave .part').map((rule) => rule.getBoundingClientRect().x)";
+    let column = "probe.all('#wave rect.now').map((column) => column.getBoundingClientRect().x)";
+    viewer.jump(parts[0]);
+    let (rules, columns) = (viewer.evaluate(rules), viewer.evaluate(column));
+    assert_eq!((rules.as_array().unwrap().len(), &rules), (2, &columns));
+    let equal = viewer.evaluate("probe.all('#wave > svg:first-of-type .equal').length");
+    assert_eq!(equal, parts[0] - 1, "what is equal is muted");
+
+    let told = |run: &Value| plain(string(&steps(run)[parts[0] as usize - 1]["sentence"]));
+    assert_eq!(viewer.text("#sentence"), told(right));
+    assert_eq!(viewer.after(&["c"]), parts[1]);
+    assert_eq!(viewer.text("#sentence"), told(wrong));
+    assert!(viewer.text("#head").contains("with the fault"));
+    let mut replay = Replay::new(wrong);
+    steps(wrong)[..parts[1] as usize].iter().for_each(|step| replay.apply(step));
+    assert_eq!(viewer.seen()["rows"], replay.rows(parts[1]));
+    viewer.press("c");
+    assert_eq!(viewer.text("#sentence"), told(right));
+
+    viewer.press("End");
+    assert_eq!(viewer.text("#sentence"), plain(VERDICT));
+    let red = "(() => {
+        const sample = document.createElement('i');
+        sample.style.color = 'var(--wrong)';
+        document.body.append(sample);
+        return [sample, probe.byId('sentence')].map((one) => getComputedStyle(one).color);
+    })()";
+    let colours = viewer.evaluate(red);
+    assert_eq!(colours[0], "rgb(163, 18, 58)");
+    assert_eq!(colours[0], colours[1]);
+    assert_eq!(viewer.complaints(), [""; 0]);
+}
+
+#[test]
+fn a_cut_recording_says_how_many_steps_are_missing() {
+    let Some(browser) = Browser::start() else { return };
+    let viewer = Viewer::open(&browser, cut());
+    let dropped = viewer.run["dropped"].as_u64().unwrap();
+    assert!((1000..1_000_000).contains(&dropped), "{dropped}");
+    let told = format!("{},{:03} earlier steps were dropped", dropped / 1000, dropped % 1000);
+    assert!(viewer.text("#told").contains(&told), "{told}");
+    assert!(viewer.text("#wave").contains(&told), "{told}");
+    assert_eq!(viewer.evaluate("probe.all('#wave .tear').length"), 1);
+
+    let (first, last) = (number(&viewer.steps()[0]), viewer.steps().len());
+    assert_eq!(first, dropped);
+    let mut replay = Replay::new(viewer.run);
+    // But the wave: which part of it is in the window depends on where one comes from.
+    let seen = || {
+        let mut seen = viewer.seen();
+        seen["wave"].take();
+        seen
+    };
+    let mut there = Vec::new();
+    for step in &viewer.steps()[..40] {
+        viewer.press("ArrowRight");
+        replay.apply(step);
+        let seen = seen();
+        assert_eq!(seen["rows"], replay.rows(number(step)));
+        there.push(seen);
+    }
+    assert_eq!(there[0]["step"], first);
+    for there in there.iter().rev() {
+        assert_eq!(seen(), *there);
+        viewer.press("ArrowLeft");
+    }
+    assert_eq!(viewer.after(&["End", "ArrowLeft"]), first + last as u64 - 1);
+    assert_eq!(viewer.complaints(), [""; 0]);
+}
+
+#[test]
+fn a_step_of_five_thousand_takes_less_than_50_milliseconds() {
+    let Some(browser) = Browser::start() else { return };
+    let viewer = Viewer::open(&browser, long());
+    let count = viewer.steps().len();
+    assert!(count >= 5000, "{count} steps");
+    // All of them, and in the middle.
+    viewer.press("f");
+    assert!(viewer.is_true("probe.byId('follow').hidden"));
+    viewer.jump(count as u64 / 2);
+    viewer.evaluate("probe.measure()");
+    let mut medians = Vec::new();
+    for _ in 0..3 {
+        for _ in 0..50 {
+            viewer.press("ArrowRight");
+        }
+        let mut times: Vec<f64> =
+            serde_json::from_value(viewer.evaluate("probe.times.splice(0)")).unwrap();
+        times.sort_by(f64::total_cmp);
+        println!("median {:.1} ms, maximum {:.1} ms", times[25], times[times.len() - 1]);
+        medians.push(times[25]);
+    }
+    assert_eq!(viewer.step(), count as u64 / 2 + 150);
+    let best = medians.iter().copied().fold(f64::INFINITY, f64::min);
+    assert!(best < 50.0, "medians of 50 steps, in milliseconds: {medians:?}");
+}

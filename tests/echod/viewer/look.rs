@@ -1,0 +1,293 @@
+//! What the page looks like, at each step and each size: calm, whole, and to be read by all.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::{Value, json};
+use tests::browser::Browser;
+
+use super::pages::{compared, demo, long};
+use super::{Viewer, number, string};
+
+const SIZES: [(u32, u32); 4] = [(1440, 900), (1024, 768), (390, 844), (720, 450)];
+
+/// What a step changes, so far as it is told in yellow: what repeats others is not, and a source
+/// that comes or goes is one change.
+fn changes(run: &Value, step: &Value) -> BTreeSet<String> {
+    let n = &step["n"];
+    let comes_or_goes = |source: &&Value| source["from"] == *n || source["gone"] == *n;
+    let sources = run["sources"].as_array().unwrap().iter().filter(comes_or_goes);
+    let whole: Vec<String> =
+        sources.map(|source| format!("source/{}/", string(&source["id"]))).collect();
+    let paths = step["changes"].as_object().unwrap().keys();
+    let told = paths.filter(|path| !path.ends_with("/held") && !path.ends_with("/polls"));
+    let one = |path: &String| {
+        let source = whole.iter().find(|source| path.starts_with(*source));
+        source.unwrap_or(path).clone()
+    };
+    told.map(one).chain(whole.iter().cloned()).collect()
+}
+
+fn length(list: &Value) -> usize {
+    list.as_array().expect("a list").len()
+}
+
+#[test]
+fn at_each_step_and_size_little_is_yellow_and_nothing_jumps_or_is_cut_off() {
+    let Some(browser) = Browser::start() else { return };
+    let viewer = Viewer::open(&browser, demo());
+    let steps = viewer.steps().len();
+    for dark in [false, true] {
+        viewer.colours(dark);
+        for (width, height) in SIZES {
+            viewer.size(width, height);
+            viewer.press("Home");
+            let looks = viewer.evaluate(&format!("probe.walk({steps}, probe.look)"));
+            let looks = looks.as_array().unwrap();
+            let regions = &looks[0]["regions"];
+            for (step, look) in viewer.steps().iter().zip(looks) {
+                let at = format!("step {} at {width}x{height}, dark: {dark}", step["n"]);
+                assert_eq!(look["step"], step["n"], "{at}");
+                assert_eq!(look["overflows"], false, "{at}: the sentence");
+                assert_eq!(look["clipped"], json!([]), "{at}");
+                assert_eq!(look["sideways"], json!([]), "{at}");
+                assert_eq!(look["pale"], json!([]), "{at}");
+                assert!(look["arrows"].as_u64() <= Some(2), "{at}: {}", look["arrows"]);
+                let is_ours = step["file"] != "";
+                assert_eq!(length(&look["marked"]["lines"]) > 0, is_ours, "{at}");
+                let changes = changes(viewer.run, step);
+                let yellow = look["yellow"].as_u64().unwrap() as usize;
+                assert!(yellow <= 3, "{at}: {yellow} cells");
+                // On a phone the direction in which nobody waits is not shown.
+                assert!(
+                    yellow == changes.len() || width < 760 && yellow < changes.len(),
+                    "{at}: {changes:?}, {yellow} cells"
+                );
+                assert_eq!(look["regions"], *regions, "{at}: it jumps");
+            }
+            for key in ["End", "Home"] {
+                viewer.press(key);
+                let look = viewer.evaluate("probe.look()");
+                assert_eq!(
+                    (&look["overflows"], &look["sideways"]),
+                    (&json!(false), &json!([])),
+                    "{key}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn two_runs_or_many_tasks_do_not_jump_and_are_not_cut_off_either() {
+    let Some(browser) = Browser::start() else { return };
+    for recorded in [compared(), long()] {
+        let viewer = Viewer::open(&browser, recorded);
+        for (width, height) in SIZES {
+            viewer.size(width, height);
+            viewer.press("Home");
+            let steps = viewer.steps().len().min(60);
+            let looks = viewer.evaluate(&format!("probe.walk({steps}, probe.look)"));
+            let looks = looks.as_array().unwrap();
+            for look in looks {
+                let at =
+                    format!("{}: step {} at {width}x{height}", viewer.run["title"], look["step"]);
+                assert_eq!(
+                    (&look["overflows"], &look["sideways"]),
+                    (&json!(false), &json!([])),
+                    "{at}"
+                );
+                assert_eq!(look["regions"], looks[0]["regions"], "{at}: it jumps");
+            }
+        }
+    }
+}
+
+#[test]
+fn on_a_phone_all_that_matters_is_in_view_without_scrolling() {
+    let Some(browser) = Browser::start() else { return };
+    let viewer = Viewer::open(&browser, demo());
+    viewer.size(390, 844);
+    let steps = viewer.steps().len();
+    let out = viewer.evaluate(&format!("probe.walk({steps}, probe.outOfView)"));
+    for (step, out) in (1..).zip(out.as_array().unwrap()) {
+        assert_eq!(*out, json!([]), "step {step}");
+    }
+    assert_eq!(viewer.step(), steps as u64);
+    assert_eq!(viewer.evaluate("[scrollX, scrollY]"), json!([0, 0]));
+}
+
+#[test]
+fn all_text_has_enough_contrast_in_light_and_dark() {
+    let Some(browser) = Browser::start() else { return };
+    let viewer = Viewer::open(&browser, demo());
+    // Not while it still comes into view.
+    viewer.reduced_motion(true);
+    // One step of each kind, and the first and the last screen.
+    let mut kinds = BTreeSet::new();
+    let kinds = viewer.steps().iter().filter(|step| kinds.insert(string(&step["kind"])));
+    let last = viewer.steps().len() as u64 + 1;
+    let steps: Vec<u64> = kinds.map(number).chain([0, last]).collect();
+    let assert_readable = |viewer: &Viewer, what: &str| {
+        let contrast = viewer.evaluate("probe.contrast()");
+        assert!(contrast["measured"].as_u64() > Some(10), "{what}: {contrast}");
+        assert_eq!(contrast["poor"], json!([]), "{what}");
+    };
+    for dark in [false, true] {
+        viewer.colours(dark);
+        for (width, height) in [SIZES[0], SIZES[2]] {
+            viewer.size(width, height);
+            for step in &steps {
+                viewer.jump(*step);
+                assert_readable(&viewer, &format!("step {step} at {width}, dark: {dark}"));
+            }
+        }
+        for keys in [&["?"][..], &["/", "w", "a", "k", "e"]] {
+            keys.iter().for_each(|key| viewer.press(key));
+            assert_readable(&viewer, "a dialog");
+            viewer.press("Escape");
+        }
+    }
+    let viewer = Viewer::open(&browser, compared());
+    viewer.reduced_motion(true);
+    for dark in [false, true] {
+        viewer.colours(dark);
+        for key in ["Home", "ArrowRight", "c", "End"] {
+            viewer.press(key);
+            assert_readable(&viewer, "two runs");
+        }
+    }
+}
+
+#[test]
+fn who_does_not_see_the_page_is_told_what_is_on_it() {
+    let Some(browser) = Browser::start() else { return };
+    let viewer = Viewer::open(&browser, demo());
+    viewer.call("Accessibility.enable", json!({}));
+    let wake = number(viewer.first(|step| step["kind"] == "wake"));
+    for step in [0, wake, viewer.steps().len() as u64 + 1] {
+        viewer.jump(step);
+        let tree = viewer.call("Accessibility.getFullAXTree", json!({}));
+        let nodes: Vec<&Value> = tree["nodes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|node| node["ignored"] == false)
+            .collect();
+        let of_role = |role: &str| {
+            let found: Vec<&Value> =
+                nodes.iter().copied().filter(|node| node["role"]["value"] == role).collect();
+            found
+        };
+        let buttons = of_role("button");
+        assert!(buttons.len() > 5);
+        for element in buttons.into_iter().chain(of_role("link")).chain(of_role("region")) {
+            assert!(!string(&element["name"]["value"]).trim().is_empty(), "{element}");
+        }
+        let property = |node: &Value, name: &str| {
+            let properties = node["properties"].as_array().unwrap();
+            let found = properties.iter().find(|property| property["name"] == name);
+            found.map_or(Value::Null, |property| property["value"]["value"].clone())
+        };
+        let sentence = viewer.text("#sentence");
+        let [slider] = of_role("slider")[..] else { panic!("one slider, at step {step}") };
+        assert_eq!(slider["value"]["value"], step);
+        let told = viewer.evaluate("probe.byId('wave').getAttribute('aria-valuetext')");
+        assert!(string(&told).starts_with(&sentence), "{told}");
+        let [status] = of_role("status")[..] else { panic!("one status, at step {step}") };
+        assert_eq!(property(status, "live"), "polite");
+        // The state is tables, and each row has its header.
+        let rows = viewer.evaluate("probe.rows().length");
+        assert_eq!(of_role("rowheader").len(), rows.as_u64().unwrap() as usize, "step {step}");
+        assert_eq!(rows.as_u64() > Some(0), step == wake);
+    }
+    let spoken = |step: u64| {
+        viewer.jump(step);
+        let text = viewer.evaluate("probe.byId('sentence').textContent");
+        string(&text).to_owned()
+    };
+    let text = spoken(wake);
+    assert!(text.contains("was waiting"), "it tells also what was: {text}");
+    let text = spoken(number(viewer.first(|step| step["poll"] == true)));
+    assert!(!text.contains("0 polls"), "but no count: {text}");
+}
+
+#[test]
+fn the_keyboard_alone_reaches_everything_in_reading_order_and_shows_where_it_is() {
+    let Some(browser) = Browser::start() else { return };
+    let viewer = Viewer::open(&browser, demo());
+    viewer.jump(number(viewer.first(|step| step["kind"] == "wake")));
+    viewer.evaluate("document.activeElement.blur()");
+    let mut reached = Vec::new();
+    loop {
+        viewer.press("Tab");
+        let focused = viewer.evaluate("probe.focused()");
+        if focused.is_null() || reached.len() > 300 {
+            break;
+        }
+        assert_eq!(focused["shows"], true, "{focused}");
+        assert_eq!(focused["large"], true, "{focused}");
+        assert_eq!(focused["inOrder"], true, "{focused}");
+        reached.push(focused);
+    }
+    let has = |word: &str| reached.iter().any(|one| string(&one["name"]).contains(word));
+    for element in ["a \"", "#wave", "#first", "#back", "#next", "#play", "#help", "reactor.rs"] {
+        assert!(has(element), "{element} is not in {reached:#?}");
+    }
+}
+
+#[test]
+fn without_javascript_and_on_paper_the_whole_ladder_is_there() {
+    let Some(browser) = Browser::start() else { return };
+    let ladder = string(&demo().run()["ladder"]);
+    let shown = "(() => {
+        const ladder = document.getElementById('ladder');
+        const { width, height, top, left } = ladder.getBoundingClientRect();
+        const isCut = ladder.scrollHeight > ladder.clientHeight + 1 || ladder.scrollWidth > ladder.clientWidth + 1;
+        const clip = getComputedStyle(ladder).clipPath;
+        const main = document.querySelector('main').checkVisibility();
+        return [width > 400 && height > 500 && top >= 0 && left >= 0, isCut, clip, main, ladder.innerText.trim()];
+    })()";
+    let expected = json!([true, false, "none", false, ladder.trim()]);
+
+    let page = browser.page();
+    page.without_javascript();
+    page.open(&demo().file);
+    assert_eq!(page.evaluate(shown), expected);
+
+    let viewer = Viewer::open(&browser, demo());
+    assert_ne!(viewer.evaluate(shown), expected, "on the screen it is only for screen readers");
+    for dark in [false, true] {
+        viewer.colours(dark);
+        viewer.print_media(true);
+        assert_eq!(viewer.evaluate(shown), expected);
+        viewer.print_media(false);
+    }
+    let html = fs::read_to_string(&demo().file).unwrap();
+    assert!(html.contains("@media print"));
+}
+
+#[test]
+fn who_wants_nothing_to_move_sees_nothing_move() {
+    let Some(browser) = Browser::start() else { return };
+    let viewer = Viewer::open(&browser, demo());
+    let mut moved = BTreeSet::new();
+    for still in [false, true] {
+        viewer.reduced_motion(still);
+        viewer.press("Home");
+        for step in viewer.steps() {
+            viewer.press("ArrowRight");
+            let motion = viewer.evaluate("probe.motion()");
+            let longest = motion["longest"].as_f64().unwrap();
+            if still {
+                assert_eq!((longest, &motion["running"]), (0.0, &json!(0)), "{motion}");
+            } else {
+                assert!(longest <= 120.0, "step {}: {motion}", step["n"]);
+                let names = motion["names"].as_array().unwrap();
+                moved.extend(names.iter().map(|name| string(name).to_owned()));
+            }
+        }
+    }
+    let is_waker = |name: &String| name.contains("waker");
+    assert!(!moved.is_empty() && moved.iter().all(is_waker), "only wakers move: {moved:?}");
+}

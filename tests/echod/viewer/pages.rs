@@ -1,0 +1,150 @@
+//! The pages that the tests open: recordings of real runs, each made once.
+
+use std::cell::Cell;
+use std::fs;
+use std::future::pending;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::LazyLock;
+
+use executor::{block_on, spawn_named};
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use log::{LevelFilter, Log, Metadata, Record};
+use recorder::{Options, Page, Recorder, Recording, Run};
+use rustix::process::Signal;
+use serde_json::Value;
+use tests::{tcp_pair, until};
+
+use crate::server::Server;
+
+/// A page, and the data in it.
+pub(super) struct Recorded {
+    pub(super) file: PathBuf,
+    pub(super) data: Value,
+}
+
+impl Recorded {
+    fn read(file: PathBuf) -> Recorded {
+        let html = fs::read_to_string(&file).expect("the page was written");
+        let (_, data) = html.split_once(r#"<script type="application/json" id="data">"#).unwrap();
+        let (data, _) = data.split_once("</script>").unwrap();
+        let data = serde_json::from_str(data).expect("the data is JSON");
+        Recorded { file, data }
+    }
+
+    /// The first run on it, and mostly the only one.
+    pub(super) fn run(&self) -> &Value {
+        &self.data["runs"][0]
+    }
+}
+
+fn file(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("viewer");
+    fs::create_dir_all(&folder).unwrap();
+    folder.join(name)
+}
+
+/// One connection, one byte.
+pub(super) fn demo() -> &'static Recorded {
+    static DEMO: LazyLock<Recorded> = LazyLock::new(|| {
+        let file = file("demo.html");
+        let ended = Server::run(&["--demo", "--trace", file.to_str().unwrap()]);
+        assert!(ended.status.success(), "{}", ended.stderr);
+        Recorded::read(file)
+    });
+    &DEMO
+}
+
+/// More than 5,000 steps of thirty connections, and none was dropped.
+pub(super) fn long() -> &'static Recorded {
+    static LONG: LazyLock<Recorded> = LazyLock::new(|| serve("long.html", 30, 20, "20000"));
+    &LONG
+}
+
+/// The last steps of some more: nobody there accepts anybody.
+pub(super) fn cut() -> &'static Recorded {
+    static CUT: LazyLock<Recorded> = LazyLock::new(|| serve("cut.html", 4, 160, "4500"));
+    &CUT
+}
+
+/// A server for some clients, each of which sends some messages and waits for each answer.
+fn serve(name: &str, clients: usize, messages: usize, events: &str) -> Recorded {
+    let file = file(name);
+    let server = Server::start(&["--trace", file.to_str().unwrap(), "--trace-events", events]);
+    let mut clients: Vec<_> = (0..clients).map(|_| server.connect()).collect();
+    for _ in 0..messages {
+        for client in &mut clients {
+            client.write_all(b"hello").unwrap();
+            client.read_exact(&mut [0; 5]).unwrap();
+        }
+    }
+    drop(clients);
+    server.signal(Signal::TERM);
+    let ended = server.wait();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    Recorded::read(file)
+}
+
+pub(super) const VERDICT: &str = "**Nobody reads** what comes after the first byte.";
+
+/// Two runs of one task: it reads until the end; or, in the second one, once.
+pub(super) fn compared() -> &'static Recorded {
+    static COMPARED: LazyLock<Recorded> = LazyLock::new(|| {
+        let runs = [("right", false), ("with the fault", true)].map(|(label, once)| {
+            let mut run = Run::new("Two runs, which part.", &read_bytes(once));
+            run.label = label.to_owned();
+            run
+        });
+        let file = file("compared.html");
+        fs::write(&file, Page::compare("read once", runs, VERDICT).html()).unwrap();
+        Recorded::read(file)
+    });
+    &COMPARED
+}
+
+/// A logger that logs nothing: the recorder around it hears all.
+struct Silent;
+
+impl Log for Silent {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        false
+    }
+
+    fn log(&self, _: &Record<'_>) {}
+
+    fn flush(&self) {}
+}
+
+fn read_bytes(once: bool) -> Recording {
+    static RECORDER: LazyLock<&Recorder> = LazyLock::new(|| {
+        let options = Options { events: 10_000, ..Options::default() };
+        let installed = Recorder::install(Box::new(Silent), LevelFilter::Off, options);
+        installed.expect("no other test of this process has a logger")
+    });
+    // Before the main future begins: what it does is known, and then left out.
+    let recorder = *RECORDER;
+    block_on(async {
+        let (mut client, mut server) = tcp_pair().await.unwrap();
+        recorder.start();
+        let count = Rc::new(Cell::new(0));
+        let counted = count.clone();
+        let reads = spawn_named("reads", async move {
+            while server.read(&mut [0]).await.unwrap() > 0 {
+                counted.set(counted.get() + 1);
+                if once {
+                    pending::<()>().await;
+                }
+            }
+        });
+        for nth in 1..=2 {
+            client.write_all(b"x").await.unwrap();
+            until(|| once && nth > 1 || count.get() == nth).await;
+        }
+        drop(client);
+        if !once {
+            reads.await.unwrap();
+        }
+        recorder.recording().following(&[1])
+    })
+}
