@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use executor::{block_on, yield_now};
+use executor::{State, block_on, spawn_blocking, yield_now};
 use log::LevelFilter;
 use reactor::net::TcpListener;
 use reactor::time::sleep;
@@ -147,4 +147,42 @@ fn a_poll_that_waited_for_no_source_was_not_in_vain() {
         }
     });
     assert_eq!(recording.counts().spurious, 0, "{}", ladder(&recording));
+}
+
+// Method: the poll has taken long before it sets the timer, so the turn's time is old.
+#[test]
+fn a_timer_is_told_to_wait_as_long_as_it_will() {
+    const BUSY: Duration = Duration::from_millis(50);
+    let recording = record(|| async {
+        let began = Instant::now();
+        while began.elapsed() < BUSY {
+            thread::yield_now();
+        }
+        sleep(BUSY).await;
+    });
+    let set = recording.events.iter().find_map(|event| match event.kind {
+        Kind::TimerSet { after } => Some(after),
+        _ => None,
+    });
+    assert!(set.is_some_and(|after| after <= BUSY), "{}", ladder(&recording));
+}
+
+#[test]
+fn of_a_job_that_is_not_done_no_kernel_says_so() {
+    let recording = record(|| async {
+        let (finish, may_finish) = channel();
+        let job = spawn_blocking(move || may_finish.recv());
+        while !somebody_waits() {
+            yield_now().await;
+        }
+        finish.send(()).unwrap();
+        job.await.unwrap().unwrap();
+    });
+    assert!(!ladder(&recording).contains("EAGAIN"), "{}", ladder(&recording));
+    assert!(ladder(&recording).contains("WouldBlock: the job is not done"));
+}
+
+/// Whether the reactor has a waker of some task.
+fn somebody_waits() -> bool {
+    executor::tasks().iter().any(|task| task.state == State::Waiting && !task.awaits.is_empty())
 }

@@ -171,7 +171,7 @@ pub enum Kind {
     Notified,
     /// A task asked to be woken later.
     TimerSet {
-        /// By the clock of the last turn.
+        /// From now on.
         after: Duration,
     },
     /// The time has come.

@@ -216,9 +216,12 @@ impl Ladder {
         let result = result(outcome);
         match outcome {
             Outcome::WouldBlock => {
-                let kind = event.source.as_deref().map(|source| source.kind.as_str());
-                let nobody = if kind == Some(LISTENER) { "nobody there" } else { "nothing there" };
-                format!("{operation} -> WouldBlock (EAGAIN): {nobody}")
+                match event.source.as_deref().map(|source| source.kind.as_str()) {
+                    Some(LISTENER) => format!("{operation} -> WouldBlock (EAGAIN): nobody there"),
+                    // Of a job no kernel is asked.
+                    Some("job") => format!("{operation} -> WouldBlock: the job is not done"),
+                    _ => format!("{operation} -> WouldBlock (EAGAIN): nothing there"),
+                }
             }
             Outcome::Short(_) if operation == "read" => {
                 format!("read -> {result}: all there was, so not ready")
