@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
+use serde_json::Value;
+
 use crate::server::{Ended, Server};
 use crate::three_echoes::example;
+use crate::traces;
 
 const NAMES: [&str; 6] =
     ["forget-waker", "read-once", "one-slot", "no-notify", "block", "await-connection"];
@@ -135,6 +138,76 @@ fn one_version_can_be_run_alone() {
         let told = Told::of(version, &stdout);
         told.assert_tells(if version == "right" { "has its answer" } else { "has no answer" });
         assert!(!stdout.contains(&format!("\n{other}")), "{stdout}");
+    }
+}
+
+/// The kinds of the steps of each of the two runs of a fault, and its verdict.
+fn recorded(name: &str) -> ([Vec<String>; 2], Value) {
+    let file = std::env::temp_dir().join(format!("{name}-{}.html", std::process::id()));
+    let path = file.to_str().expect("a temporary folder with a plain name");
+    let Ended { status, stdout, stderr } = fault(&[name, "--trace", path]);
+    assert!(status.success() && stderr.is_empty(), "{status}: {stderr}");
+    assert!(stdout.contains(&format!("step through: {path}")), "{stdout}");
+    let page = fs::read_to_string(&file).expect("it wrote the page");
+    fs::remove_file(&file).expect("it is there");
+    let data = traces::data(&page);
+    let runs = [&data["runs"][0], &data["runs"][1]].map(|run| {
+        let steps = run["steps"].as_array().expect("a list").iter();
+        steps.map(|step| step["kind"].as_str().expect("a kind").to_owned()).collect()
+    });
+    let label = |run: usize| data["runs"][run]["label"].as_str().map(str::to_owned);
+    assert_eq!([label(0), label(1)].map(Option::unwrap_or_default), ["right", "with the fault"]);
+    assert_eq!(
+        data["runs"][0]["first"]["file"],
+        format!("echo/learn/faults/{}.rs", name.replace('-', "_"))
+    );
+    (runs, data["compare"].clone())
+}
+
+/// Where two recordings part, by the number of the step.
+fn parts(compare: &Value) -> [usize; 2] {
+    [0, 1].map(|run| compare["parts"][run].as_u64().expect("a number") as usize)
+}
+
+#[test]
+fn a_recorded_fault_parts_from_the_right_version_where_the_wrong_line_is() {
+    let ([right, wrong], compare) = recorded("forget-waker");
+    let [a, b] = parts(&compare);
+    // The same poll: there the right one tries and leaves its waker, the other just gives up.
+    assert_eq!((right[a - 2].as_str(), wrong[b - 2].as_str()), ("poll", "poll"));
+    assert_eq!((right[a - 1].as_str(), wrong[b - 1].as_str()), ("would block", "pending"));
+    assert_eq!(wrong[b], "lost");
+    assert!(!right.iter().any(|kind| kind == "lost"), "{right:?}");
+    let verdict = compare["verdict"].as_str().expect("words");
+    assert!(verdict.contains("Nothing can wake the task"), "{verdict}");
+
+    let ([right, wrong], compare) = recorded("read-once");
+    let [a, b] = parts(&compare);
+    // After the first answer the right one writes the next, and the other waits.
+    assert_eq!((right[a - 1].as_str(), wrong[b - 1].as_str()), ("try", "would block"));
+}
+
+#[test]
+fn every_fault_can_be_recorded_and_its_verdict_tells_the_symptom() {
+    for (name, symptom) in [
+        ("one-slot", "the reader got 0 of 1 bytes"),
+        ("no-notify", "a timer ended the sleep"),
+        ("block", "0 ticks"),
+        ("await-connection", "no answer"),
+    ] {
+        let (_, compare) = recorded(name);
+        let verdict = compare["verdict"].as_str().expect("words");
+        assert!(verdict.contains("With the fault: **") && verdict.contains(symptom));
+        assert!(parts(&compare).iter().all(|part| *part > 1), "{name}: {compare}");
+    }
+}
+
+#[test]
+fn a_page_that_cannot_be_written_is_told_before_anything_runs() {
+    for file in ["/no/such/folder/run.html", "run.txt"] {
+        let Ended { status, stdout, stderr } = fault(&["block", "--trace", file]);
+        assert_eq!((status.code(), stdout.as_str()), (Some(2), ""), "{file}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
     }
 }
 
