@@ -55,9 +55,11 @@ impl Tape {
 
     /// The state before the first event, and the events from that number on, counted from the start.
     pub(crate) fn since(&self, number: u64) -> impl Iterator<Item = Event> {
-        let skipped =
-            self.events.iter().skip_while(move |event| event.number < number + self.start);
-        skipped.map(|event| self.counted(event))
+        // They are numbered without a gap, so nobody has to look for the first.
+        let first = self.next - self.events.len() as u64;
+        let skipped = (number + self.start).saturating_sub(first) as usize;
+        let rest = self.events.range(skipped.min(self.events.len())..);
+        rest.map(|event| self.counted(event))
     }
 
     /// With all numbers counted from the start.
@@ -195,6 +197,23 @@ mod tests {
         let began = Instant::now();
         (0..1000).for_each(|_| _ = tape.push(event(0, Kind::QueuedAlready)));
         began.elapsed()
+    }
+
+    /// How long it takes to look a thousand times at the last of so many events.
+    fn time_to_look(events: u64) -> Duration {
+        let mut tape = Tape::new(events as usize);
+        (0..events).for_each(|number| _ = tape.push(event(number, Kind::Look)));
+        let began = Instant::now();
+        let last = (0..1000).map(|_| tape.since(events - 1).count()).max();
+        assert_eq!(last, Some(1));
+        began.elapsed()
+    }
+
+    #[test]
+    fn to_look_at_the_last_events_takes_no_longer_when_many_are_kept() {
+        let fastest = |events| (0..5).map(|_| time_to_look(events)).min().unwrap();
+        let (few, many) = (fastest(10), fastest(10_000));
+        assert!(many < 20 * few, "{few:?} {many:?}");
     }
 
     #[test]
