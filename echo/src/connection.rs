@@ -34,6 +34,9 @@ pub(crate) struct Connection {
     blocked: Cell<bool>,
 }
 
+/// The other end of a connection. To learn it costs a system call, so it is asked when it is written.
+pub(crate) struct Peer<'a>(&'a TcpStream);
+
 /// Why a connection ended.
 pub(crate) enum Ended {
     Copied(io::Result<u64>),
@@ -96,11 +99,8 @@ impl Connection {
     }
 
     /// The other end, for the log.
-    pub(crate) fn peer(&self) -> String {
-        match self.stream.peer_addr() {
-            Ok(peer) => peer.to_string(),
-            Err(_) => "a peer that is gone".to_owned(),
-        }
+    pub(crate) fn peer(&self) -> Peer<'_> {
+        Peer(&self.stream)
     }
 }
 
@@ -141,6 +141,15 @@ impl AsyncWrite for &Connection {
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut &self.stream).poll_close(cx)
+    }
+}
+
+impl fmt::Display for Peer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.peer_addr() {
+            Ok(peer) => write!(f, "{peer}"),
+            Err(_) => f.write_str("a peer that is gone"),
+        }
     }
 }
 

@@ -167,7 +167,7 @@ fn watch_signals(trace: Option<Arc<Trace>>) -> io::Result<(Signal, Signal)> {
     Ok(signals)
 }
 
-/// One line for each listener, and nothing else, goes to standard output.
+/// One line for each listener goes to standard output, where only `--explain` tells more.
 fn announce(listener: &TcpListener) {
     if let Ok(address) = listener.local_addr() {
         let _ = Lines(io::stdout()).write(format!("listening tcp {address}\n").as_bytes());

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::bytes::assert_echoes;
 use crate::process::{is_installed, is_traced};
-use crate::server::{Server, eventually};
+use crate::server::{ECHOD, Server, eventually};
 
 #[test]
 fn a_message_costs_three_system_calls_and_no_attempt_in_vain() {
@@ -109,6 +109,22 @@ fn a_flood_moves_but_one_buffer_before_the_server_looks_at_the_others() {
             round.iter().filter_map(|call| received(call)).filter(|&bytes| bytes > 1).sum();
         assert!(moved <= BUFFER, "{moved} bytes before the next wait: {round:#?}");
     }
+}
+
+#[test]
+fn the_demo_makes_no_call_for_a_line_of_the_log_that_nobody_writes() {
+    if !is_installed("strace") {
+        return;
+    }
+    let mut strace = Command::new("strace");
+    strace.args(["-qq", "-e", "accept4,getpeername", ECHOD, "--demo"]);
+    let output = strace.output().expect("strace is installed");
+    let calls = String::from_utf8_lossy(&output.stderr);
+    if !calls.contains("accept4(") {
+        println!("skipped: strace may not watch other processes here");
+        return;
+    }
+    assert!(!calls.contains("getpeername("), "{calls}");
 }
 
 /// strace, attached to a server.

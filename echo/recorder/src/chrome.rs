@@ -79,7 +79,11 @@ impl<'a> Trace<'a> {
                 threads.push(&event.thread);
             }
         }
-        let end = recording.events.iter().map(|event| event.at).max();
+        let ends = recording.events.iter().map(|event| match event.kind {
+            Kind::Sleep { slept, .. } => event.at + slept.unwrap_or_default(),
+            _ => event.at,
+        });
+        let end = ends.max();
         Trace { threads, entries: Vec::new(), end: end.unwrap_or_default() }
     }
 

@@ -135,8 +135,8 @@ pub enum Kind {
     Sleep {
         /// At most for so long; `None` is without limit.
         limit: Option<Duration>,
-        /// How long it was asleep; `None` as long as it is, and if the kernel had something to say
-        /// at once.
+        /// How long it was asleep, so far as is known; `None`, if the kernel had something to say at
+        /// once.
         slept: Option<Duration>,
     },
     /// The reactor asks for events, and does not wait.
@@ -152,8 +152,11 @@ pub enum Kind {
         readiness: Readiness,
         /// The part of it that is news: or all, if none is.
         news: Readiness,
-        /// Tasks whose wakers it took out of the source; empty, if nobody waited.
+        /// Tasks whose wakers it took out of the source.
         takes: Vec<u64>,
+        /// How many wakers it took out beside these, which are no task's own: a future that polls
+        /// several others leaves such ones.
+        others: usize,
     },
     /// `wake()` was called.
     Wake,
@@ -168,7 +171,7 @@ pub enum Kind {
     Notified,
     /// A task asked to be woken later.
     TimerSet {
-        /// By the clock of the last turn.
+        /// From now on.
         after: Duration,
     },
     /// The time has come.
@@ -320,6 +323,16 @@ impl Event {
             Kind::Abort => "abort",
             Kind::Panic => "panic",
             Kind::Lost => "lost",
+        }
+    }
+}
+
+impl Kind {
+    /// How many wakers a report of the kernel took out of the source.
+    pub(crate) fn wakers_taken(&self) -> usize {
+        match self {
+            Kind::Event { takes, others, .. } => takes.len() + others,
+            _ => 0,
         }
     }
 }

@@ -8,6 +8,9 @@ use crate::recording::Follow;
 use crate::tape::Tape;
 use crate::words::{count, thousands};
 
+/// A thread that never sleeps tells after so many events: more would hold it up.
+const AT_ONCE: usize = 2048;
+
 /// Tells what some tasks do, whenever the thread is about to sleep.
 pub struct Explain {
     out: Box<dyn Write + Send>,
@@ -45,7 +48,7 @@ impl Explain {
     /// Called after each event.
     pub(crate) fn follow(&mut self, tape: &Tape) {
         // What sleeps last is not told yet: how long, is known when it is over.
-        if !tape.rests() && tape.len_since(self.next) < tape.room() / 2 {
+        if !tape.rests() && tape.len_since(self.next) < AT_ONCE.min(tape.room() / 2) {
             return;
         }
         let mut events: Vec<Event> = tape.since(self.next).collect();

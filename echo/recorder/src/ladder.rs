@@ -71,6 +71,13 @@ impl Ladder {
         while let Some(first) = rest.first() {
             let step = self.next(rest);
             let (told, after) = rest.split_at(step.events);
+            // Tasks come and go, and nobody ends a server for that.
+            if let Some(Event {
+                kind: Kind::Done { .. } | Kind::Abort | Kind::Panic, task, ..
+            }) = told.last()
+            {
+                task.as_ref().map(|task| self.climbs.remove(&task.number));
+            }
             if first.kind != Kind::Start {
                 self.first.get_or_insert(first.number);
                 self.line(told, step, &mut text);
@@ -101,10 +108,10 @@ impl Ladder {
 
     fn fold_wait_that_was_none(&mut self, events: &[Event]) -> Option<Told> {
         let event = events.get(1)?;
-        let Kind::Event { news, takes, .. } = &event.kind else { return None };
+        let Kind::Event { news, .. } = &event.kind else { return None };
         self.spoke = Some(event.at);
         let what = format!("epoll_wait, at once: {}", said(event, *news));
-        let nobody = if takes.is_empty() { NOBODY } else { "" };
+        let nobody = if event.kind.wakers_taken() == 0 { NOBODY } else { "" };
         Some(Told::new("kernel", what + nobody, 2))
     }
 
@@ -159,9 +166,9 @@ impl Ladder {
                 let thread = if act == "connects" { " (on a thread of its own)" } else { "" };
                 by(&event.thread, format!("{act}{thread}"))
             }
-            Kind::Event { news, takes, .. } => {
+            Kind::Event { news, .. } => {
                 self.spoke = Some(event.at);
-                let nobody = if takes.is_empty() { NOBODY } else { "" };
+                let nobody = if event.kind.wakers_taken() == 0 { NOBODY } else { "" };
                 by("kernel", format!("epoll_wait returns: {}{nobody}", said(event, *news)))
             }
             Kind::Wake => {
@@ -209,9 +216,12 @@ impl Ladder {
         let result = result(outcome);
         match outcome {
             Outcome::WouldBlock => {
-                let kind = event.source.as_deref().map(|source| source.kind.as_str());
-                let nobody = if kind == Some(LISTENER) { "nobody there" } else { "nothing there" };
-                format!("{operation} -> WouldBlock (EAGAIN): {nobody}")
+                match event.source.as_deref().map(|source| source.kind.as_str()) {
+                    Some(LISTENER) => format!("{operation} -> WouldBlock (EAGAIN): nobody there"),
+                    // Of a job no kernel is asked.
+                    Some("job") => format!("{operation} -> WouldBlock: the job is not done"),
+                    _ => format!("{operation} -> WouldBlock (EAGAIN): nothing there"),
+                }
             }
             Outcome::Short(_) if operation == "read" => {
                 format!("read -> {result}: all there was, so not ready")
@@ -263,7 +273,7 @@ impl Ladder {
         let ms = format!("{:.2}", line.at.as_secs_f64() * 1e3);
         let left = format!("{steps:>5} {ms:>7}");
         let mut whats = line.what.split('\n');
-        let who: String = line.who.chars().take(9).collect();
+        let who = ascii(&line.who.chars().take(9).collect::<String>());
         let room = END - left.len() - 12;
         let what = cut(whats.next().unwrap_or_default(), room);
         let width = left.len() + 12 + what.len();
@@ -272,8 +282,13 @@ impl Ladder {
         let gap = " ".repeat(if why.is_empty() { 0 } else { gap.max(2) });
         let told = self.paint(line.task, &format!("{who:<9} {what}"));
         let _ = writeln!(text, "{}  {told}{gap}{}", self.dim(&left), self.dim(&why));
+        if why.is_empty() && !line.why.is_empty() {
+            let why = reasons(&line.why, END);
+            let place = WHY.min(END - why.len());
+            let _ = writeln!(text, "{:place$}{}", "", self.dim(&why));
+        }
         for more in whats {
-            let _ = writeln!(text, "{:27}{more}", "");
+            let _ = writeln!(text, "{:27}{}", "", cut(more, END - 27));
         }
     }
 
@@ -318,9 +333,13 @@ pub fn sum(counts: &Counts) -> String {
     )
 }
 
+/// One line tells no more events than these.
+const FOLDED: usize = 5;
+
 /// The events up to the first that is missing: what lies between two is not told with them.
 fn unbroken(events: &[Event]) -> &[Event] {
     let follows = |pair: &[Event]| pair[1].number == pair[0].number + 1;
+    let events = &events[..events.len().min(FOLDED)];
     let length = 1 + events.windows(2).take_while(|pair| follows(pair)).count();
     &events[..length.min(events.len())]
 }
@@ -421,9 +440,14 @@ fn ordinal(nth: u64) -> String {
     format!("{}{ending} time", thousands(nth))
 }
 
+/// Nothing that a terminal takes for a command, or that is not one column wide.
+fn ascii(text: &str) -> String {
+    text.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect()
+}
+
 /// ASCII, and no longer than there is room.
 fn cut(text: &str, room: usize) -> String {
-    let text: String = text.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
+    let text = ascii(text);
     if text.len() <= room { text } else { format!("{}..", &text[..room - 2]) }
 }
 
@@ -438,5 +462,41 @@ mod tests {
             "1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "102nd", "111th", "1,000th",
         ];
         assert_eq!(all, words.map(|word| format!("{word} time")));
+    }
+
+    fn told(number: u64, thread: &str, act: &str) -> String {
+        let event = Event {
+            number,
+            at: Duration::from_secs(10 * 60 * 60),
+            thread: thread.into(),
+            actor: crate::event::Actor::Outside,
+            kind: Kind::Outside { act: act.to_owned() },
+            task: None,
+            source: None,
+            direction: None,
+            causes: vec![number - 2, number - 1],
+            file: "",
+            line: 0,
+        };
+        Ladder { first: Some(0), ..Ladder::new(true, false) }.lines(&[event])
+    }
+
+    #[test]
+    fn causes_that_have_no_room_beside_a_step_stand_below_it() {
+        let act = "does what takes a good many words to say and is cut off in the end";
+        let told = told(1_234_567, "client", act);
+        let lines: Vec<_> = told.lines().collect();
+        let [first, second] = lines[..] else { panic!("{told}") };
+        assert!(first.contains("client") && first.ends_with(".."), "{told}");
+        assert_eq!(second.trim_start(), "#1234565 #1234566");
+        assert!(lines.iter().all(|line| line.len() <= END), "{told}");
+    }
+
+    #[test]
+    fn a_terminal_gets_no_commands_and_no_wide_letters() {
+        let act = format!("says\n\x1b[31m{}", "\u{1f980}".repeat(100));
+        let told = told(3, "\u{437}\u{430}\t\x1b", &act);
+        let plain = |line: &str| line.chars().all(|c| c == ' ' || c.is_ascii_graphic());
+        assert!(told.lines().all(|line| plain(line) && line.len() <= END), "{told:?}");
     }
 }

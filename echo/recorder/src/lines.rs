@@ -76,9 +76,11 @@ fn details(kind: &Kind) -> Vec<(&'static str, Value)> {
             limit.into_iter().chain(slept).collect()
         }
         Kind::Outside { act } => vec![("act", act.as_str().into())],
-        Kind::Event { readiness, takes, .. } => {
-            vec![("readiness", readiness.to_string().into()), ("takes", json!(takes))]
-        }
+        Kind::Event { readiness, takes, others, .. } => vec![
+            ("readiness", readiness.to_string().into()),
+            ("takes", json!(takes)),
+            ("others", (*others).into()),
+        ],
         Kind::Queue { by } => vec![("by", format!("{by:?}").to_lowercase().into())],
         Kind::TimerSet { after } => vec![("after_ms", (after.as_micros() as f64 / 1e3).into())],
         Kind::Done { written } => vec![("written", (*written).into())],

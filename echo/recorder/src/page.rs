@@ -357,7 +357,7 @@ impl Run {
         let mut wakers: HashMap<u64, &Event> = HashMap::new();
         for event in self.steps() {
             match &event.kind {
-                Kind::Event { takes, .. } if !takes.is_empty() => {
+                Kind::Event { .. } if event.kind.wakers_taken() > 0 => {
                     wakers.insert(event.number, event);
                 }
                 Kind::Try { outcome, .. } => {

@@ -113,8 +113,10 @@ impl Recorder {
 
     /// What was recorded since the last start, up to now.
     pub fn recording(&self) -> Recording {
-        let told = self.told();
-        Recording::of(&told.tape)
+        let mut told = self.told();
+        let Told { story, tape, began, .. } = &mut *told;
+        story.tell_sleeps(began.elapsed(), tape);
+        Recording::of(tape)
     }
 
     /// Blocks until the thread of the executor waits in `epoll_wait`, so far as it has told; or for

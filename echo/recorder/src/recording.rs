@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use crate::event::{Event, Kind, Outcome};
+use crate::event::{Actor, Event, Kind, Outcome};
 use crate::state::State;
 use crate::tape::Tape;
 
@@ -78,10 +78,13 @@ impl Recording {
     /// Adds it up.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
-        // A poll is spurious if it tried, found nothing, and did nothing else.
+        // A poll is spurious if it found nothing at a source, and did nothing else. It need not even
+        // have tried, if its waker was there already.
         let mut poll: Option<(bool, bool)> = None;
+        // Of whom a source has a waker: others may have found something that no record tells of.
+        let mut waiters: HashSet<Option<u64>> = HashSet::new();
         for event in &self.events {
-            counts.length = event.at;
+            counts.length = counts.length.max(event.at);
             match &event.kind {
                 Kind::Poll { nth } => {
                     counts.polls += 1;
@@ -89,13 +92,23 @@ impl Recording {
                 }
                 Kind::Try { outcome: Outcome::WouldBlock, .. } => counts.would_blocks += 1,
                 Kind::Pending => {
-                    counts.spurious += u64::from(poll == Some((true, false)));
+                    let waits = waiters.contains(&event.task_number());
+                    counts.spurious += u64::from(waits && poll == Some((true, false)));
                     poll = None;
                 }
                 Kind::Wake => counts.wakes += 1,
                 Kind::Queue { by } if by.is_wake_without_record() => counts.wakes += 1,
-                Kind::Sleep { slept, .. } => counts.slept += slept.unwrap_or_default(),
-                Kind::Event { .. } | Kind::Store { .. } | Kind::Queue { .. } => {}
+                Kind::Sleep { slept, .. } => {
+                    let slept = slept.unwrap_or_default();
+                    counts.slept += slept;
+                    counts.length = counts.length.max(event.at + slept);
+                }
+                Kind::Event { takes, .. } => {
+                    takes.iter().for_each(|task| _ = waiters.remove(&Some(*task)));
+                }
+                Kind::Store { .. } => _ = waiters.insert(event.task_number()),
+                Kind::Queue { .. } => {}
+                _ if event.actor == Actor::Outside => {}
                 // All else is something done.
                 _ => poll = poll.map(|(again, _)| (again, true)),
             }
@@ -137,6 +150,7 @@ impl Follow {
             if of_tasks || source.is_some_and(|since| self.sources.contains(&since)) {
                 kept.insert(event.number);
             }
+            // Nothing follows, and a server has millions of them.
             if event.kind == Kind::Deregister {
                 source.map(|since| self.sources.remove(&since));
             }

@@ -17,6 +17,16 @@ pub(crate) struct State {
     pub(crate) tasks: BTreeMap<u64, TaskState>,
     pub(crate) sources: BTreeMap<u64, SourceState>,
     timers: Vec<Timer>,
+    /// The last source that has each token.
+    tokens: HashMap<usize, u64>,
+    /// Finished tasks and sources that are still known.
+    over: Over,
+}
+
+#[derive(Clone, Default)]
+struct Over {
+    tasks: Vec<u64>,
+    sources: Vec<u64>,
 }
 
 /// What the thread of the executor does.
@@ -47,7 +57,6 @@ pub(crate) struct SourceState {
     registered: bool,
     read: DirectionState,
     write: DirectionState,
-    pub(crate) over: bool,
 }
 
 #[derive(Clone)]
@@ -72,7 +81,6 @@ impl SourceState {
             registered,
             read: direction.clone(),
             write: direction,
-            over: false,
         }
     }
 
@@ -133,10 +141,25 @@ impl State {
         }
     }
 
-    /// Forgets finished tasks and sources, of which no later event can tell.
+    /// Forgets finished tasks and sources, of which no later event can tell. It looks at those only,
+    /// and not at the many that live.
     pub(crate) fn forget_what_is_over(&mut self) {
-        self.tasks.retain(|_, task| !task.over);
-        self.sources.retain(|_, source| !source.over);
+        self.forget_sources();
+        for number in self.over.tasks.drain(..) {
+            // Another executor may have given the number again.
+            if self.tasks.get(&number).is_some_and(|task| task.over) {
+                self.tasks.remove(&number);
+            }
+        }
+    }
+
+    fn forget_sources(&mut self) {
+        for since in self.over.sources.drain(..) {
+            let Some(SourceState { source, .. }) = self.sources.remove(&since) else { continue };
+            if self.tokens.get(&source.token) == Some(&since) {
+                self.tokens.remove(&source.token);
+            }
+        }
     }
 
     /// The tasks in the run queue and in the inbox.
@@ -161,8 +184,8 @@ impl State {
     fn add_source(&mut self, event: &Event) {
         let Some(source) = &event.source else { return };
         // A job gives up its token without a word.
-        for other in self.sources.values_mut() {
-            other.over |= other.source.token == source.token;
+        if let Some(job) = self.tokens.insert(source.token, source.since) {
+            self.over.sources.push(job);
         }
         let registered = event.kind == Kind::Register;
         self.sources.insert(source.since, SourceState::new(source, registered));
@@ -173,12 +196,12 @@ impl State {
     }
 
     fn end_source(&mut self, event: &Event) {
-        if let Some(source) = self.source_of(event) {
-            source.over = true;
-            source.registered = false;
-            source.read.wakers.clear();
-            source.write.wakers.clear();
-        }
+        let Some(source) = self.source_of(event) else { return };
+        source.registered = false;
+        source.read.wakers.clear();
+        source.write.wakers.clear();
+        let since = source.source.since;
+        self.over.sources.push(since);
     }
 
     fn poll(&mut self, task: Option<u64>, nth: u64) {
@@ -265,6 +288,7 @@ impl State {
         if let Some(task) = task.and_then(|task| self.tasks.get_mut(&task)) {
             task.over = true;
         }
+        self.over.tasks.extend(task);
         // What is left of it there leads to no poll.
         task.into_iter().for_each(|number| self.take_from_queue(number));
         if matches!(self.thread, Thread::Task(number) if Some(number) == task) {
@@ -284,20 +308,25 @@ impl State {
         cells
     }
 
-    /// The cells that this event may have changed.
-    fn cells_of(&self, event: &Event) -> Map<String, Value> {
+    /// The tasks whose wakers go with the source that this event ends.
+    fn bereft(&self, event: &Event) -> Vec<u64> {
+        let source = event.source.as_ref().filter(|_| event.kind == Kind::Deregister);
+        let Some(source) = source.and_then(|source| self.sources.get(&source.since)) else {
+            return Vec::new();
+        };
+        source.read.wakers.iter().chain(&source.write.wakers).copied().flatten().collect()
+    }
+
+    /// The cells that this event may have changed; of tasks also those of these.
+    fn cells_of(&self, event: &Event, bereft: &[u64]) -> Map<String, Value> {
         let mut cells = self.shared_cells();
         let taken =
             if let Kind::Event { takes, .. } = &event.kind { takes.as_slice() } else { &[] };
-        for number in event.task_number().iter().chain(taken) {
+        for number in event.task_number().iter().chain(taken).chain(bereft) {
             self.task_cells(*number, &mut cells);
         }
         if let Some(source) = &event.source {
             self.source_cells(source.since, &mut cells);
-            // Whose wakers went with it.
-            if event.kind == Kind::Deregister {
-                self.tasks.keys().for_each(|number| self.task_cells(*number, &mut cells));
-            }
         }
         cells
     }
@@ -388,8 +417,11 @@ pub(crate) fn changes(before: &State, events: &[Event]) -> Vec<Map<String, Value
     let mut state = before.clone();
     let mut shown: HashMap<String, Value> = state.cells().into_iter().collect();
     let mut changes_of = |event: &Event| {
+        let bereft = state.bereft(event);
         state.apply(event);
-        let mut cells = state.cells_of(event);
+        let mut cells = state.cells_of(event, &bereft);
+        // Their last cells stay, and whoever looks through all sources finds few.
+        state.forget_sources();
         cells.retain(|cell, value| shown.get(cell) != Some(value));
         for (cell, value) in &cells {
             shown.insert(cell.clone(), value.clone());

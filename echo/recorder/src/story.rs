@@ -208,6 +208,13 @@ impl Story {
         self.acts.push(Act { number, peer });
     }
 
+    /// Tells how long those threads have been asleep that still are.
+    pub(crate) fn tell_sleeps(&self, now: Duration, tape: &mut Tape) {
+        for thread in self.threads.values().filter(|thread| thread.waits) {
+            thread.tell_sleep(now, tape);
+        }
+    }
+
     /// A recording begins: what happened outside before explains nothing in it.
     pub(crate) fn start(&mut self) {
         self.acts.clear();
@@ -233,6 +240,10 @@ impl Story {
 
     /// The acts of clients that explain what the kernel says of this source.
     fn explanation(&mut self, source: &Source) -> Option<u64> {
+        // A server whose clients are elsewhere looks through its connections at no event.
+        if self.acts.is_empty() {
+            return None;
+        }
         let known: Vec<&str> =
             self.sources.values().map(|known| known.source.peer.as_str()).collect();
         let of_this = |act: &Act| match source.kind.as_str() {
@@ -252,14 +263,15 @@ impl Story {
 impl KnownThread {
     /// Whatever this thread tells next, its wait is over.
     fn end_wait(&mut self, message: &str, at: Duration, tape: &mut Tape) {
-        if !std::mem::take(&mut self.waits) {
-            return;
+        if std::mem::take(&mut self.waits) && message != "sleep" {
+            self.tell_sleep(at, tape);
         }
+    }
+
+    fn tell_sleep(&self, until: Duration, tape: &mut Tape) {
         let Some((number, since)) = self.wait else { return };
-        if let Some(Event { kind: Kind::Sleep { slept, .. }, .. }) = tape.get_mut(number)
-            && message != "sleep"
-        {
-            *slept = Some(at.saturating_sub(since));
+        if let Some(Event { kind: Kind::Sleep { slept, .. }, .. }) = tape.get_mut(number) {
+            *slept = Some(until.saturating_sub(since));
         }
     }
 }
@@ -562,14 +574,18 @@ impl Telling<'_> {
                 }
             }
         }
-        let takes = taken.iter().filter_map(|kept| self.story.owner(kept.waker)).collect();
-        // A socket that was just registered is reported for what it can do, at once.
-        let registered = registered.filter(|_| outside.is_none() && taken.is_empty());
+        let takes: Vec<u64> =
+            taken.iter().filter_map(|kept| self.story.owner(kept.waker)).collect();
+        let others = taken.len() - takes.len();
+        // A socket that was just registered is reported for what it can do, at once; but a listener
+        // when a client comes.
+        let at_once = outside.is_none() && taken.is_empty() && source.kind != LISTENER;
+        let registered = registered.filter(|_| at_once);
         if registered.is_some() {
             self.did_not_sleep();
         }
         let causes = outside.or(registered).into_iter().chain(wait).collect();
-        let kind = Kind::Event { readiness, news, takes };
+        let kind = Kind::Event { readiness, news, takes, others };
         let event = self.event_of(Actor::Kernel, kind, causes);
         self.push_event(Event { source: Some(source), ..event });
         self.take(number, taken);

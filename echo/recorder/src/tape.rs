@@ -55,9 +55,11 @@ impl Tape {
 
     /// The state before the first event, and the events from that number on, counted from the start.
     pub(crate) fn since(&self, number: u64) -> impl Iterator<Item = Event> {
-        let skipped =
-            self.events.iter().skip_while(move |event| event.number < number + self.start);
-        skipped.map(|event| self.counted(event))
+        // They are numbered without a gap, so nobody has to look for the first.
+        let first = self.next - self.events.len() as u64;
+        let skipped = (number + self.start).saturating_sub(first) as usize;
+        let rest = self.events.range(skipped.min(self.events.len())..);
+        rest.map(|event| self.counted(event))
     }
 
     /// With all numbers counted from the start.
@@ -103,7 +105,8 @@ impl Tape {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
 
     use executor::{spawn, spawn_blocking, yield_now};
     use log::LevelFilter;
@@ -111,6 +114,7 @@ mod tests {
     use reactor::net::{TcpListener, TcpStream};
     use reactor::time::sleep;
 
+    use crate::event::{Actor, Task};
     use crate::{Options, Recorder};
 
     async fn one_client() {
@@ -167,5 +171,56 @@ mod tests {
             let after = state_after(tape.before().clone(), tape.events.iter()).cells();
             assert_eq!(after, end, "after the last {room}");
         }
+    }
+
+    fn event(number: u64, kind: Kind) -> Event {
+        let task = Task { number, name: String::new(), place: String::new() };
+        Event {
+            number,
+            at: Duration::ZERO,
+            thread: Arc::from("main"),
+            actor: Actor::Executor,
+            kind,
+            task: Some(Arc::new(task)),
+            source: None,
+            direction: None,
+            causes: Vec::new(),
+            file: "",
+            line: 0,
+        }
+    }
+
+    /// How long it takes to drop a thousand events while so many tasks live.
+    fn time_to_drop(tasks: u64) -> Duration {
+        let mut tape = Tape::new(1);
+        (0..tasks).for_each(|number| _ = tape.push(event(number, Kind::Spawn { by: None })));
+        let began = Instant::now();
+        (0..1000).for_each(|_| _ = tape.push(event(0, Kind::QueuedAlready)));
+        began.elapsed()
+    }
+
+    /// How long it takes to look a thousand times at the last of so many events.
+    fn time_to_look(events: u64) -> Duration {
+        let mut tape = Tape::new(events as usize);
+        (0..events).for_each(|number| _ = tape.push(event(number, Kind::Look)));
+        let began = Instant::now();
+        let last = (0..1000).map(|_| tape.since(events - 1).count()).max();
+        assert_eq!(last, Some(1));
+        began.elapsed()
+    }
+
+    #[test]
+    fn to_look_at_the_last_events_takes_no_longer_when_many_are_kept() {
+        let fastest = |events| (0..5).map(|_| time_to_look(events)).min().unwrap();
+        let (few, many) = (fastest(10), fastest(10_000));
+        assert!(many < 20 * few, "{few:?} {many:?}");
+    }
+
+    #[test]
+    fn to_drop_an_event_takes_no_longer_when_many_tasks_live() {
+        let fastest = |tasks| (0..5).map(|_| time_to_drop(tasks)).min().unwrap();
+        let (few, many) = (fastest(10), fastest(10_000));
+        // Whoever looked at each of them took a thousand times as long.
+        assert!(many < 20 * few, "{few:?} {many:?}");
     }
 }

@@ -53,15 +53,16 @@ impl Teller {
             Kind::Outside { act } => {
                 format!("Outside, on another thread, the {} **{act}**.", event.thread)
             }
-            Kind::Event { news, takes, .. } => {
+            Kind::Event { news, .. } => {
                 let source = source(event.source.as_deref());
                 let said = match mem::take(&mut self.asleep) {
                     true => format!("The kernel ends the sleep: {source} is **{news}**."),
                     false => format!("The kernel reports that {source} is **{news}**."),
                 };
-                match takes.is_empty() {
-                    true => format!("{said} Nobody waits for that, so nobody is woken."),
-                    false => format!("{said} The reactor notes it and takes out the waker that waited."),
+                match event.kind.wakers_taken() {
+                    0 => format!("{said} Nobody waits for that, so nobody is woken."),
+                    1 => format!("{said} The reactor notes it and takes out the waker that waited."),
+                    taken => format!("{said} The reactor notes it and takes out the {taken} wakers that waited."),
                 }
             }
             Kind::Wake => wake(event, &task),
@@ -250,7 +251,8 @@ fn queue(event: &Event, task: &str, by: By) -> String {
         By::Reactor => format!("wake runs nothing. It only puts {task} into the **run queue**."),
         By::Task => format!("A task calls **wake**: {task} goes into the run queue."),
         By::Thread => format!(
-            "Thread {} calls **wake**. {} goes into the inbox, and a **notification** ends the sleep.",
+            "Thread {} calls **wake**. {} goes into the inbox. A **notification** ends this wait of the \
+             executor's thread, or the next.",
             event.thread,
             capital(task)
         ),

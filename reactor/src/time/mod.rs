@@ -76,7 +76,7 @@ impl Sleep {
             None => {
                 let kept = waker.clone();
                 let key = reactor.timers().borrow_mut().set(deadline, kept);
-                trace!(waker:? = waker.data(), after:? = deadline - reactor.now(); "timer set");
+                trace!(waker:? = waker.data(), after:? = deadline - Instant::now(); "timer set");
                 self.timer = Some((Rc::downgrade(reactor), key));
             }
         }
