@@ -813,7 +813,7 @@ function waveSizes(lanes) {
   const top = one ? margin : 22;
   return {
     lane, top, radius: one ? 2.6 : pair ? 3.6 : 4.4,
-    names: one ? 0 : 112, height: top + lanes.length * lane + (one ? margin : 10),
+    names: one ? 0 : innerWidth < 1200 ? 92 : 112, height: top + lanes.length * lane + (one ? margin : 10),
     step: one ? [5, 14] : [16, 30], sleep: one ? [24, 40] : [64, 84], window: one ? [9, 30] : [20, 64],
   };
 }
