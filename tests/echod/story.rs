@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::{Read, Write, pipe};
 use std::net::{Shutdown, TcpStream};
-use std::path::Path;
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -355,9 +354,4 @@ fn a_task_that_blocks_may_be_watched_for() {
     let ended = server.wait();
     assert_eq!(ended.status.code(), Some(0));
     assert!(!ended.stderr.contains("held the thread"), "{}", ended.stderr);
-}
-
-#[test]
-fn the_ladder_that_the_readme_shows_is_in_its_place() {
-    assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("recorder/ladder.txt").is_file());
 }

@@ -1,6 +1,6 @@
 //! Polls that hold the thread for long: while one runs, nobody else is served.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,17 +15,16 @@ use crate::words::time;
 /// A task that blocks does so again and again, and one line is enough to find it.
 pub struct SlowPolls {
     limit: Duration,
-    known: Mutex<Known>,
+    /// The places that were reported.
+    reported: Mutex<HashSet<String>>,
 }
 
-#[derive(Default)]
-struct Known {
-    /// The name and the place of spawn of each task that has not ended.
-    tasks: HashMap<u64, (String, String)>,
-    reported: HashSet<String>,
-}
+type Tasks = HashMap<u64, (String, String)>;
 
 thread_local! {
+    /// The name and the place of spawn of each task that has not ended. Each executor has a task 1,
+    /// but no thread runs two at once.
+    static TASKS: RefCell<Tasks> = RefCell::default();
     /// The poll that runs on this thread, and since when.
     static POLL: Cell<Option<(u64, Instant)>> = const { Cell::new(None) };
 }
@@ -33,7 +32,7 @@ thread_local! {
 impl SlowPolls {
     /// Reports polls that took longer than `limit`.
     pub fn new(limit: Duration) -> SlowPolls {
-        SlowPolls { limit, known: Mutex::default() }
+        SlowPolls { limit, reported: Mutex::default() }
     }
 
     pub(crate) fn concerns(&self, metadata: &Metadata<'_>) -> bool {
@@ -45,26 +44,17 @@ impl SlowPolls {
         let message = record.args().as_str()?;
         let values = Values::of(record);
         match message {
-            "spawn" => self.spawned(values),
+            "spawn" => spawned(values),
             "poll" => POLL.set(Some((values.task, Instant::now()))),
             "pending" => return self.polled(values.task),
             "done" | "panic" | "abort" => {
                 let report = self.polled(values.task);
-                self.known().tasks.remove(&values.task);
+                with_tasks(|tasks| tasks.remove(&values.task));
                 return report;
             }
             _ => {}
         }
         None
-    }
-
-    /// Nothing panics under the lock.
-    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn spawned(&self, values: Values) {
-        self.known().tasks.insert(values.task, (values.name, values.place));
     }
 
     fn polled(&self, task: u64) -> Option<String> {
@@ -75,15 +65,31 @@ impl SlowPolls {
         if took < self.limit {
             return None;
         }
-        let mut known = self.known();
-        let (name, place) = known.tasks.get(&task)?.clone();
-        let name = if name.is_empty() { String::new() } else { format!(" \"{name}\"") };
-        known.reported.insert(place.clone()).then(|| {
-            format!(
-                "one poll of task {task}{name} held the thread for {}; nobody else was served. It \
-                 was spawned at {place}",
-                time(took)
-            )
-        })
+        let (name, place) = with_tasks(|tasks| tasks.get(&task).cloned())?;
+        // Nothing panics under the lock.
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        reported.insert(place.clone()).then(|| report(task, &name, &place, took))
     }
+}
+
+/// Nothing, when the thread is about to end: an executor may outlive its thread's variables.
+fn with_tasks<T>(act: impl FnOnce(&mut Tasks) -> Option<T>) -> Option<T> {
+    TASKS.try_with(|tasks| act(&mut tasks.borrow_mut())).ok().flatten()
+}
+
+fn spawned(values: Values) {
+    with_tasks(|tasks| tasks.insert(values.task, (values.name, values.place)));
+}
+
+fn report(task: u64, name: &str, place: &str, took: Duration) -> String {
+    let (who, begins) = match (task, name) {
+        // The future of `block_on` is always the first.
+        (0, _) => ("the main future".to_owned(), "its block_on is"),
+        (_, "") => (format!("task {task}"), "it was spawned"),
+        (_, name) => (format!("task {task} \"{name}\""), "it was spawned"),
+    };
+    let took = time(took);
+    format!(
+        "one poll of {who} held the thread for {took}: nobody else was served; {begins} at {place}"
+    )
 }

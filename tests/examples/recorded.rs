@@ -1,0 +1,174 @@
+//! How much it costs to record a run.
+//!
+//! ```text
+//! cargo build --release -p echo && cargo run --release -p tests --example recorded
+//! ```
+//!
+//! Two servers on one core, one of them with `--trace`, and the load on another. They take turns
+//! for ten seconds each, in slices of half a second: once with small messages, for which a client
+//! sends the next when the last has come back, and once with a flood of bytes. Every byte that comes
+//! back is looked at. Printed are the medians, the median of the ratios of neighbouring slices, and
+//! the most memory that each server has ever had.
+
+use std::env;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Result, Write};
+use std::net::{Shutdown, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio, id};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+const SLICE: Duration = Duration::from_millis(500);
+const SLICES: usize = 20;
+const MESSAGE: usize = 64;
+const CHUNK: usize = 1 << 16;
+
+fn main() -> Result<()> {
+    let folder = env::temp_dir().join(format!("recorded-{}", id()));
+    fs::create_dir_all(&folder)?;
+    let trace = folder.join("run.jsonl");
+    let measured = measure(&trace);
+    let written = fs::metadata(&trace).map_or(0, |file| file.len());
+    println!("the recording has {} KiB", written >> 10);
+    fs::remove_dir_all(&folder)?;
+    measured
+}
+
+fn measure(trace: &Path) -> Result<()> {
+    pin(0)?;
+    let plain = Server::start(&[])?;
+    let recorded = Server::start(&["--trace".into(), trace.to_owned()])?;
+    pin(1)?;
+    compare("messages/s, one at a time", &plain, &recorded, 1.0, messages)?;
+    compare("MB/s, as many as can be  ", &plain, &recorded, 1e6, flood)?;
+    println!("memory: {} KiB and {} KiB", plain.peak()?, recorded.peak()?);
+    recorded.stop()?;
+    plain.stop()
+}
+
+/// One slice with the plain server, one with the recorded, and so on; the order changes each time.
+fn compare(
+    what: &str,
+    plain: &Server,
+    recorded: &Server,
+    unit: f64,
+    slice: fn(&str) -> Result<u64>,
+) -> Result<()> {
+    let (mut without, mut with, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for number in 0..SLICES {
+        let (a, b) = if number % 2 == 0 {
+            let a = rate(slice, plain)?;
+            (a, rate(slice, recorded)?)
+        } else {
+            let b = rate(slice, recorded)?;
+            (rate(slice, plain)?, b)
+        };
+        without.push(a / unit);
+        with.push(b / unit);
+        ratios.push(b / a);
+    }
+    let [without, with, ratio] = [without, with, ratios].map(median);
+    println!("{what}: {without:.0} without, {with:.0} with --trace: {:.1} %", ratio * 100.0);
+    Ok(())
+}
+
+fn rate(slice: fn(&str) -> Result<u64>, server: &Server) -> Result<f64> {
+    let began = Instant::now();
+    let number = slice(&server.address)?;
+    Ok(number as f64 / began.elapsed().as_secs_f64())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Messages that came back.
+fn messages(address: &str) -> Result<u64> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    let began = Instant::now();
+    let mut number = 0;
+    while began.elapsed() < SLICE {
+        let message = [number as u8; MESSAGE];
+        stream.write_all(&message)?;
+        let mut back = [0; MESSAGE];
+        stream.read_exact(&mut back)?;
+        assert_eq!(back, message, "message {number}");
+        number += 1;
+    }
+    Ok(number)
+}
+
+/// Bytes that came back.
+fn flood(address: &str) -> Result<u64> {
+    let stream = TcpStream::connect(address)?;
+    let mut sender = stream.try_clone()?;
+    let sending = thread::spawn(move || -> Result<u64> {
+        let began = Instant::now();
+        let mut sent = 0;
+        while began.elapsed() < SLICE {
+            sender.write_all(&pattern(sent))?;
+            sent += CHUNK as u64;
+        }
+        sender.shutdown(Shutdown::Write)?;
+        Ok(sent)
+    });
+    let mut receiver = stream;
+    let (mut back, mut received) = (vec![0; CHUNK], 0);
+    while receiver.read_exact(&mut back).is_ok() {
+        assert!(back == pattern(received), "bytes after {received}");
+        received += CHUNK as u64;
+    }
+    let sent = sending.join().expect("sending does not panic")?;
+    assert_eq!(received, sent, "bytes that came back");
+    Ok(received)
+}
+
+/// The chunk that begins with this byte: no two near each other are the same.
+fn pattern(at: u64) -> Vec<u8> {
+    vec![(at / CHUNK as u64 % 251) as u8; CHUNK]
+}
+
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(arguments: &[PathBuf]) -> Result<Server> {
+        let echod = env::current_exe()?.with_file_name("../echod");
+        let mut command = Command::new(echod);
+        command.arg("-q").args(arguments).arg("127.0.0.1:0");
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line)?;
+        let address = line.trim_end().rsplit(' ').next().unwrap_or_default().to_owned();
+        Ok(Server { child, address })
+    }
+
+    /// In KiB.
+    fn peak(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        Ok(number.expect("a number of KiB"))
+    }
+
+    fn stop(mut self) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        let ended = self.child.wait()?;
+        assert!(ended.success(), "{ended}");
+        Ok(())
+    }
+}
+
+fn pin(core: usize) -> Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(core);
+    Ok(sched_setaffinity(None, &cores)?)
+}
