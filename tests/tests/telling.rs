@@ -82,6 +82,23 @@ fn who_waits_through_a_foreign_waker_is_not_nobody() {
     let nobody = ladder(&recording).matches("nobody waits").count();
     assert_eq!(nobody, 0, "{}", ladder(&recording));
     assert!(page(&recording).contains("takes out the waker that waited"));
+    assert!(page(&recording).contains("on the foreign waker that was left behind in #"));
+}
+
+#[test]
+fn a_timer_with_a_foreign_waker_has_no_waker_of_a_waker() {
+    let recording = record(|| async {
+        let mut sleep = pin!(sleep(Duration::from_millis(1)));
+        poll_fn(|cx| {
+            let own = cx.waker().clone();
+            let foreign = waker_fn(move || own.wake_by_ref());
+            sleep.as_mut().poll(&mut Context::from_waker(&foreign))
+        })
+        .await;
+    });
+    assert!(recording.events.iter().any(|event| event.kind == Kind::TimerFired));
+    assert!(!page(&recording).contains("waker of a foreign waker"));
+    assert!(!page(&recording).contains("that a foreign waker left"));
 }
 
 #[test]

@@ -79,7 +79,11 @@ impl Teller {
                 format!("{} asks to be woken **in {}**, and leaves its waker with a timer.", capital(&task), time(*after))
             }
             Kind::TimerFired => {
-                format!("The time has come: the reactor takes the waker of {task} out of the **timer**.")
+                let waker = match event.task {
+                    Some(_) => format!("the waker of {task}"),
+                    None => task,
+                };
+                format!("The time has come: the reactor takes {waker} out of the **timer**.")
             }
             Kind::TimerDropped => {
                 format!("{} no longer needs its **timer**; it is taken out.", capital(&task))
@@ -236,9 +240,15 @@ fn sleep(limit: Option<Duration>, slept: Option<Duration>) -> String {
 
 fn wake(event: &Event, task: &str) -> String {
     match event.causes.get(1) {
+        Some(kept) if event.task.is_none() => {
+            format!(
+                "The reactor calls **wake** on the foreign waker that was left behind in #{kept}."
+            )
+        }
         Some(kept) => {
             format!("The reactor calls **wake** on the waker that {task} left behind in #{kept}.")
         }
+        None if event.task.is_none() => format!("The reactor calls **wake** on {task}."),
         None => format!("The reactor calls **wake** on a waker of {task}."),
     }
 }
