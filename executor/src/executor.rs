@@ -17,6 +17,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use log::{debug, trace, warn};
@@ -494,9 +495,13 @@ impl<'a> Main<'a> {
 /// Also when the future panics.
 impl Drop for Main<'_> {
     fn drop(&mut self) {
+        let panics = thread::panicking();
         // In this order: a logger that panics must not leave the slot to a key in the queue.
         self.core.end_slot(self.header.key);
-        debug!(task = self.header.number; "done");
+        match panics {
+            false => debug!(task = self.header.number; "done"),
+            true => debug!(task = self.header.number; "panic"),
+        }
     }
 }
 

@@ -229,7 +229,7 @@ const ACTS: [(&str, &str, &[&str]); 29] = [
     ("budget spent", "budget spent", &["LEFT.set("]),
     ("done", "done", &[".end()", ".end_slot("]),
     ("abort", "abort", &[".end()"]),
-    ("panic", "panic", &[".end()"]),
+    ("panic", "panic", &[".end()", ".end_slot("]),
     ("lost", "lost:", &["fn report_lost"]),
 ];
 

@@ -203,3 +203,21 @@ fn of_a_job_that_is_not_done_no_kernel_says_so() {
 fn somebody_waits() -> bool {
     executor::tasks().iter().any(|task| task.state == State::Waiting && !task.awaits.is_empty())
 }
+
+#[test]
+fn a_main_future_that_panics_is_not_told_as_ready() {
+    let recording = record(|| async {
+        let inner = thread::spawn(|| {
+            // On a thread of its own, for the panic to end nothing else.
+            block_on(async { panic!("on purpose") })
+        });
+        assert!(inner.join().is_err());
+    });
+    let ends: Vec<&Kind> = recording
+        .events
+        .iter()
+        .map(|event| &event.kind)
+        .filter(|kind| matches!(kind, Kind::Panic | Kind::Done { .. }))
+        .collect();
+    assert!(matches!(ends[..], [Kind::Panic, Kind::Done { .. }]), "{ends:?}");
+}
