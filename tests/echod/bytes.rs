@@ -1,11 +1,11 @@
 //! What is sent comes back: all of it, in order, and then the end.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use crate::server::{Server, eventually};
+use crate::server::{Server, connect, eventually};
 
 /// Random bytes are made in chunks of so many: whoever compares them in parts, ends a part with a
 /// chunk.
@@ -97,6 +97,26 @@ pub(crate) fn assert_echoes(client: &mut TcpStream, bytes: &[u8]) {
     let mut back = vec![0; bytes.len()];
     client.read_exact(&mut back).unwrap();
     assert_eq!(back, bytes);
+}
+
+/// So many clients send so many bytes each, all at once and each its own, and get them back.
+#[track_caller]
+pub(crate) fn assert_echoes_to(address: SocketAddr, clients: u64, bytes: usize) {
+    let clients = (0..clients).map(|seed| {
+        thread::spawn(move || {
+            let client = connect(address);
+            let sender = client.try_clone().unwrap();
+            let sending = thread::spawn(move || {
+                send(&sender, Random::new(seed), bytes).unwrap();
+                sender.shutdown(Shutdown::Write).unwrap();
+            });
+            assert_receives(&client, &mut Random::new(seed), bytes);
+            assert_eq!(read_to_end(&client), b"");
+            sending.join().unwrap();
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    clients.into_iter().for_each(|client| client.join().unwrap());
 }
 
 /// Nothing comes for a moment: the server does not serve this client, or does not read.

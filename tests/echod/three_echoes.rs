@@ -1,12 +1,10 @@
 //! The same server three times, as examples: threads, bare mio, and ours.
 
-use std::net::Shutdown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
 
-use crate::bytes::{CHUNK, Random, assert_receives, read_to_end, send};
-use crate::server::{ECHOD, Server, connect, eventually};
+use crate::bytes::{CHUNK, assert_echoes_to};
+use crate::server::{ECHOD, Server, eventually};
 
 /// The program of an example, beside `echod`. `cargo test` builds it too, but not when it is asked
 /// for these tests alone; and what lies there then may be old.
@@ -30,21 +28,7 @@ fn assert_echoes_to_several_clients_at_once(name: &str) {
     let address =
         line.trim().strip_prefix("listening on ").expect("it says where").parse().unwrap();
 
-    let clients = (0..5).map(|seed| {
-        thread::spawn(move || {
-            let client = connect(address);
-            let sender = client.try_clone().unwrap();
-            let sending = thread::spawn(move || {
-                send(&sender, Random::new(seed), BYTES).unwrap();
-                sender.shutdown(Shutdown::Write).unwrap();
-            });
-            assert_receives(&client, &mut Random::new(seed), BYTES);
-            assert_eq!(read_to_end(&client), b"");
-            sending.join().unwrap();
-        })
-    });
-    let clients: Vec<_> = clients.collect();
-    clients.into_iter().for_each(|client| client.join().unwrap());
+    assert_echoes_to(address, 5, BYTES);
     let told = format!("{BYTES} bytes echoed");
     eventually("it tells how much", || server.stdout().matches(&told).count() == 5);
 }

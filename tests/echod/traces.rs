@@ -1,19 +1,18 @@
 //! The recording that a run leaves in a file: when it is written, in which form, and what it costs.
 
 use std::fs;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::arguments::assert_complains;
-use crate::bytes::{CHUNK, Random, assert_echoes, assert_receives, fill, read_to_end, send};
+use crate::bytes::{CHUNK, Random, assert_echoes, assert_echoes_to, fill, read_to_end};
 use crate::process::peak;
-use crate::server::{Server, connect, eventually};
+use crate::server::{Server, eventually};
 
 /// A folder of the test's own, which goes with it.
 pub(crate) struct Folder(PathBuf);
@@ -213,21 +212,7 @@ fn two_signals_at_once_leave_one_whole_recording() {
 fn assert_echoes_a_lot(address: SocketAddr) {
     const CLIENTS: u64 = 20;
     const BYTES: usize = (64 << 20) / CLIENTS as usize / CHUNK * CHUNK;
-    let clients = (0..CLIENTS).map(|seed| {
-        thread::spawn(move || {
-            let client: TcpStream = connect(address);
-            let sender = client.try_clone().unwrap();
-            let sending = thread::spawn(move || {
-                send(&sender, Random::new(seed), BYTES).unwrap();
-                sender.shutdown(Shutdown::Write).unwrap();
-            });
-            assert_receives(&client, &mut Random::new(seed), BYTES);
-            assert_eq!(read_to_end(&client), b"");
-            sending.join().unwrap();
-        })
-    });
-    let clients: Vec<_> = clients.collect();
-    clients.into_iter().for_each(|client| client.join().unwrap());
+    assert_echoes_to(address, CLIENTS, BYTES);
 }
 
 #[test]
