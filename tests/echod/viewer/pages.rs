@@ -5,6 +5,7 @@ use std::fs;
 use std::future::pending;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::process;
 use std::rc::Rc;
 use std::sync::LazyLock;
 
@@ -39,9 +40,17 @@ impl Recorded {
     }
 }
 
+/// A file of this process's own: others may test at the same time. Those of the ones that have
+/// ended are removed.
 fn file(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("viewer");
+    let all = Path::new(env!("CARGO_TARGET_TMPDIR")).join("viewer");
+    let folder = all.join(process::id().to_string());
     fs::create_dir_all(&folder).unwrap();
+    for other in fs::read_dir(all).unwrap().flatten() {
+        if !Path::new("/proc").join(other.file_name()).exists() {
+            let _ = fs::remove_dir_all(other.path());
+        }
+    }
     folder.join(name)
 }
 
