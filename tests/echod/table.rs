@@ -72,6 +72,35 @@ fn the_table_tells_what_each_task_waits_for() {
     assert_eq!(server.wait().status.code(), Some(0));
 }
 
+/// What is the same in each run: all but since when, the number of polls, and the order.
+fn without_times(rows: &[String]) -> Vec<Vec<String>> {
+    let cells = |row: &String| {
+        let cells = row.split("  ").map(str::trim).filter(|cell| !cell.is_empty());
+        let mut cells: Vec<String> = cells.map(str::to_owned).collect();
+        if cells.len() > 5 && cells[0] != "task" {
+            cells.drain(cells.len() - 3..cells.len() - 1);
+        }
+        cells
+    };
+    let mut rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
+    rows.sort();
+    rows
+}
+
+#[test]
+fn the_readme_shows_the_table_of_a_server_like_this() {
+    let server = Server::start(&[]);
+    let mut idle = server.connect();
+    assert_echoes(&mut idle, b"x");
+    let stalled = server.connect();
+    fill(&stalled, Random::new(1));
+    let readme = include_str!("../../echo/README.md");
+    let shown = readme.split("<!-- table -->\n```text\n$ kill -USR1 $(pidof echod)\n").nth(1);
+    let shown = shown.and_then(|rest| rest.split("```").next()).expect("the block");
+    let shown: Vec<String> = shown.lines().map(str::to_owned).collect();
+    assert_eq!(without_times(&shown), without_times(&ask(&server)));
+}
+
 #[test]
 fn a_server_that_stops_tells_who_holds_it_up() {
     let server = Server::start(&["--grace", "1m"]);
