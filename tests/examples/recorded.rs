@@ -167,6 +167,14 @@ impl Server {
     }
 }
 
+/// Also when a measurement fails: nobody else would end it.
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 fn pin(core: usize) -> Result<()> {
     let mut cores = CpuSet::new();
     cores.set(core);
