@@ -30,7 +30,7 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use crate::arguments::Arguments;
 use crate::output::{Lines, complain};
 use crate::server::Server;
-use crate::telling::Trace;
+use crate::telling::{ACCEPTS, Trace};
 
 /// Exit codes, as usual: 1 for what the system refuses, 2 for wrong arguments.
 const REFUSED: u8 = 1;
@@ -118,7 +118,7 @@ async fn serve_until(
     let mut accepting = JoinSet::new();
     for listener in listeners {
         announce(&listener);
-        accepting.spawn_named("accept", serve::accept(listener, server.clone()));
+        accepting.spawn_named(ACCEPTS, serve::accept(listener, server.clone()));
     }
 
     let stopped = async {

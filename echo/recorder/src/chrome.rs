@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::event::{Event, Kind, Task};
 use crate::recording::Recording;
-use crate::words::short;
+use crate::words::{self, short};
 
 /// All tracks are of one process, whose number nobody needs.
 const PROCESS: u32 = 1;
@@ -317,11 +317,7 @@ fn args(event: &Event) -> Value {
 
 /// `task 2 "echo"`.
 fn name(task: Option<&Task>) -> String {
-    match task {
-        Some(Task { number, name, .. }) if name.is_empty() => format!("task {number}"),
-        Some(Task { number, name, .. }) => format!("task {number} \"{name}\""),
-        None => "a task".to_owned(),
-    }
+    task.map_or("a task".to_owned(), |task| words::named(Some(task)))
 }
 
 fn id(task: Option<&Task>) -> String {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::event::{By, Event, Kind, Outcome, Readiness, Task};
 use crate::recording::Counts;
 use crate::story::LISTENER;
-use crate::words::{count, result, source, task, thousands, time};
+use crate::words::{count, named, result, some, source, task, thousands, time};
 
 /// The first line of a ladder: the names of its columns.
 pub const HEAD: &str =
@@ -145,7 +145,7 @@ impl Ladder {
         let by_task = |what: String| Told::new(&of_task(event), what, 1);
         match &event.kind {
             Kind::Start => by("", String::new()),
-            Kind::Spawn { .. } => by("executor", format!("spawn {}", named(event))),
+            Kind::Spawn { .. } => by("executor", format!("spawn {}", named(event.task.as_deref()))),
             Kind::Register => by("reactor", format!("register it: {from}")),
             Kind::Deregister => by("reactor", format!("deregister {from}, then close it")),
             Kind::Poll { nth } => by("executor", format!("poll {task}, {}", ordinal(*nth))),
@@ -203,7 +203,7 @@ impl Ladder {
             Kind::Panic => by_task("panics; the others run on".to_owned()),
             Kind::Lost => {
                 let place = event.task.as_deref().map_or("", Task::line);
-                let who = named(event);
+                let who = named(event.task.as_deref());
                 by(
                     "executor",
                     format!("nothing can wake {who}\nnobody holds its waker; spawned at {place}"),
@@ -318,17 +318,13 @@ const NOBODY: &str = "\nnobody waits for that, so nobody is woken";
 
 /// The sum of a recording, in one line.
 pub fn sum(counts: &Counts) -> String {
-    let Counts { polls, spurious, wakes, would_blocks, slept, length } = *counts;
-    let some = |number: u64, word: &str| {
-        format!("{} {word}{}", thousands(number), if number == 1 { "" } else { "s" })
-    };
-    let share = if length.is_zero() { 0.0 } else { slept.as_secs_f64() / length.as_secs_f64() };
+    let Counts { polls, spurious, wakes, would_blocks, length, .. } = *counts;
     format!(
         "{} ({spurious} spurious), {}, {}; the thread slept {:.1} % of {}.",
         some(polls, "poll"),
         some(wakes, "wake"),
         some(would_blocks, "WouldBlock"),
-        share * 100.0,
+        counts.share_slept() * 100.0,
         time(length)
     )
 }
@@ -348,7 +344,7 @@ fn fold_register(events: &[Event]) -> Option<Told> {
     let [register, spawn, ..] = events else { return None };
     let Kind::Spawn { .. } = spawn.kind else { return None };
     let source = source(register.source.as_deref());
-    let what = format!("register it: {source}; spawn {}", named(spawn));
+    let what = format!("register it: {source}; spawn {}", named(spawn.task.as_deref()));
     let queued = is_spawn_queue(events.get(2));
     Some(Told::new(&of_task(register), what, if queued { 3 } else { 2 }))
 }
@@ -361,7 +357,7 @@ fn fold_spawn(events: &[Event]) -> Option<Told> {
     let is_polled = |next: &Event| {
         next.kind == Kind::Poll { nth: 1 } && next.task_number() == spawn.task_number()
     };
-    let what = format!("spawn {}", named(spawn));
+    let what = format!("spawn {}", named(spawn.task.as_deref()));
     Some(match events.get(2).is_some_and(is_polled) {
         true => Told::new("executor", what + "; poll it, 1st time", 3),
         false => Told::new("executor", what, 2),
@@ -420,13 +416,6 @@ fn is_spawn_queue(event: Option<&Event>) -> bool {
 /// The task as an actor: `task 2`.
 fn of_task(event: &Event) -> String {
     event.task_number().map_or("task".to_owned(), |number| format!("task {number}"))
-}
-
-/// `task 2 "echo"`.
-fn named(event: &Event) -> String {
-    let name = event.task.as_deref().map_or("", |task| task.name.as_str());
-    let name = if name.is_empty() { String::new() } else { format!(" \"{name}\"") };
-    task(event.task.as_deref()) + &name
 }
 
 fn ordinal(nth: u64) -> String {

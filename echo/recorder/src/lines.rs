@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::event::{Event, Kind, Outcome};
-use crate::page::millis;
 use crate::recording::Recording;
+use crate::words::millis;
 
 /// Changes when a program that reads the lines would have to change.
 pub const VERSION: u32 = 1;
@@ -27,7 +27,7 @@ pub fn lines(recording: &Recording) -> String {
 fn line(event: &Event) -> Value {
     let mut line = json!({
         "number": event.number,
-        "ms": millis(event),
+        "ms": millis(event.at),
         "thread": &*event.thread,
         "actor": format!("{:?}", event.actor).to_lowercase(),
         "kind": event.kind_name(),
@@ -70,9 +70,8 @@ fn details(kind: &Kind) -> Vec<(&'static str, Value)> {
             details
         }
         Kind::Sleep { limit, slept } => {
-            let millis = |time: &std::time::Duration| Value::from(time.as_micros() as f64 / 1e3);
-            let limit = limit.as_ref().map(millis).map(|limit| ("limit_ms", limit));
-            let slept = slept.as_ref().map(millis).map(|slept| ("slept_ms", slept));
+            let limit = limit.map(|limit| ("limit_ms", millis(limit).into()));
+            let slept = slept.map(|slept| ("slept_ms", millis(slept).into()));
             limit.into_iter().chain(slept).collect()
         }
         Kind::Outside { act } => vec![("act", act.as_str().into())],
@@ -82,7 +81,7 @@ fn details(kind: &Kind) -> Vec<(&'static str, Value)> {
             ("others", (*others).into()),
         ],
         Kind::Queue { by } => vec![("by", format!("{by:?}").to_lowercase().into())],
-        Kind::TimerSet { after } => vec![("after_ms", (after.as_micros() as f64 / 1e3).into())],
+        Kind::TimerSet { after } => vec![("after_ms", millis(*after).into())],
         Kind::Done { written } => vec![("written", (*written).into())],
         _ => Vec::new(),
     }

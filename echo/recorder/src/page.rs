@@ -11,7 +11,7 @@ use crate::ladder::{HEAD, Ladder, sum};
 use crate::recording::{Counts, Recording};
 use crate::state::{changes, lane};
 use crate::story::LISTENER;
-use crate::words::{Teller, short, thousands, time};
+use crate::words::{Teller, millis, short, some, time};
 
 const SKELETON: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
@@ -205,9 +205,8 @@ impl Run {
         let steps_data = self.step_data();
         let tasks = self.tasks();
         let follow = self.follow(&tasks);
-        let steps = self.steps().count();
-        let plural = if steps == 1 { "" } else { "s" };
-        let line = format!("{} step{plural} · {}", thousands(steps as u64), time(counts.length));
+        let steps = self.recording.steps();
+        let line = format!("{} · {}", some(steps as u64, "step"), time(counts.length));
         let again: Vec<Value> = self
             .again
             .iter()
@@ -390,10 +389,8 @@ impl Run {
 
     /// The act outside that the kernel reported; else the report.
     fn came_from(&self, event: &Event) -> u64 {
-        let first = self.recording.events.first().map_or(0, |first| first.number);
         let cause = event.causes.iter().find(|cause| {
-            let at = cause.checked_sub(first).map(|at| at as usize);
-            let cause = at.and_then(|at| self.recording.events.get(at));
+            let cause = self.recording.event(**cause);
             cause.is_some_and(|cause| matches!(cause.kind, Kind::Outside { .. }))
         });
         cause.copied().unwrap_or(event.number)
@@ -414,7 +411,7 @@ impl Run {
             };
             json!({
                 "n": event.number,
-                "ms": millis(event),
+                "ms": millis(event.at),
                 "lane": lane(event),
                 "mark": mark(event),
                 "task": event.task_number(),
@@ -434,11 +431,6 @@ impl Run {
         });
         data.collect()
     }
-}
-
-/// To the microsecond.
-pub(crate) fn millis(event: &Event) -> f64 {
-    event.at.as_micros() as f64 / 1e3
 }
 
 /// The tasks that an event concerns.
@@ -467,9 +459,8 @@ fn mark(event: &Event) -> &'static str {
 }
 
 fn more(counts: &Counts) -> String {
-    let share = counts.slept.as_secs_f64() / counts.length.as_secs_f64().max(f64::MIN_POSITIVE);
     format!(
         "The server thread slept for {:.1} % of it. Press → and see who wakes whom.",
-        share * 100.0
+        counts.share_slept() * 100.0
     )
 }

@@ -39,7 +39,7 @@ pub(crate) struct Values {
 /// Whether the recorder has to see records of this kind.
 pub(crate) fn concerns(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
-    [("reactor"), ("executor"), OUTSIDE].iter().any(|module| {
+    ["reactor", "executor", OUTSIDE].iter().any(|module| {
         target.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
     })
 }

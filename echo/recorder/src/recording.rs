@@ -34,6 +34,16 @@ pub struct Counts {
     pub length: Duration,
 }
 
+impl Counts {
+    /// For which part of the time the thread was asleep: 1 is all of it.
+    pub(crate) fn share_slept(&self) -> f64 {
+        match self.length.is_zero() {
+            true => 0.0,
+            false => self.slept.as_secs_f64() / self.length.as_secs_f64(),
+        }
+    }
+}
+
 impl Recording {
     pub(crate) fn of(tape: &Tape) -> Recording {
         let (events, before) = (tape.since(0).collect(), tape.before().clone());

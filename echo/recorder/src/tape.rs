@@ -84,9 +84,7 @@ impl Tape {
     pub(crate) fn dropped(&self) -> u64 {
         self.next - self.events.len() as u64 - self.start
     }
-}
 
-impl Tape {
     pub(crate) fn room(&self) -> usize {
         self.room
     }

@@ -349,10 +349,27 @@ pub(crate) fn source(source: Option<&Source>) -> String {
     source.map_or("a source".to_owned(), |source| format!("source {}", source.token))
 }
 
+/// `task 2 "echo"`.
+pub(crate) fn named(named: Option<&Task>) -> String {
+    let name = named.map_or("", |task| task.name.as_str());
+    let name = if name.is_empty() { String::new() } else { format!(" \"{name}\"") };
+    task(named) + &name
+}
+
 /// `1 byte`, `1,024 bytes`.
 pub(crate) fn count(bytes: u64) -> String {
-    let plural = if bytes == 1 { "" } else { "s" };
-    format!("{} byte{plural}", thousands(bytes))
+    some(bytes, "byte")
+}
+
+/// `1 poll`, `1,204 polls`.
+pub(crate) fn some(number: u64, word: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {word}{plural}", thousands(number))
+}
+
+/// In milliseconds, to the microsecond.
+pub(crate) fn millis(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1e3
 }
 
 /// `1,204`.
