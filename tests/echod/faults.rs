@@ -6,10 +6,10 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 use serde_json::Value;
+use tests::page_data;
 
 use crate::server::{Ended, Server};
 use crate::three_echoes::example;
-use crate::traces;
 
 const NAMES: [&str; 6] =
     ["forget-waker", "read-once", "one-slot", "no-notify", "block", "await-connection"];
@@ -150,7 +150,7 @@ fn recorded(name: &str) -> ([Vec<String>; 2], Value) {
     assert!(stdout.contains(&format!("step through: {path}")), "{stdout}");
     let page = fs::read_to_string(&file).expect("it wrote the page");
     fs::remove_file(&file).expect("it is there");
-    let data = traces::data(&page);
+    let data = page_data(&page);
     let runs = [&data["runs"][0], &data["runs"][1]].map(|run| {
         let steps = run["steps"].as_array().expect("a list").iter();
         steps.map(|step| step["kind"].as_str().expect("a kind").to_owned()).collect()

@@ -6,12 +6,13 @@ use std::net::{Shutdown, TcpStream};
 use std::process::Command;
 
 use rustix::process::Signal;
+use tests::page_data;
 
 use crate::bytes::{assert_echoes, read_to_end};
 use crate::output::{assert_serves_and_ends, find};
 use crate::process::is_installed;
 use crate::server::{ECHOD, Server, eventually};
-use crate::traces::{Folder, data, steps};
+use crate::traces::{Folder, steps};
 
 /// The ladder of a real run, which the README shows.
 const GOLDEN: &str = include_str!("../../echo/recorder/ladder.txt");
@@ -115,7 +116,7 @@ fn with_all_each_step_has_a_line_and_they_are_those_of_the_page() {
     assert_is_plain(&ladder);
     let rungs = rungs(&ladder);
     assert_is_a_chain(&rungs);
-    let page = data(&fs::read_to_string(page).unwrap());
+    let page = page_data(&fs::read_to_string(page).unwrap());
     let steps = steps(&page);
     assert!(steps.len() > 40, "{}", steps.len());
     assert_eq!(rungs.len(), steps.len());

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::Signal;
 use serde_json::Value;
+use tests::page_data;
 
 use crate::arguments::assert_complains;
 use crate::bytes::{CHUNK, Random, assert_echoes, assert_echoes_to, fill, read_to_end};
@@ -37,15 +38,6 @@ impl Drop for Folder {
     }
 }
 
-/// The data of a page.
-#[track_caller]
-pub(crate) fn data(page: &str) -> Value {
-    assert!(page.trim_end().ends_with("</html>"), "the page is whole");
-    let (_, data) = page.split_once("id=\"data\">").expect("the page has data");
-    let (data, _) = data.split_once("</script>").expect("they end");
-    serde_json::from_str(data).expect("they are JSON")
-}
-
 /// The steps of the first run.
 pub(crate) fn steps(data: &Value) -> &Vec<Value> {
     data["runs"][0]["steps"].as_array().expect("a run has steps")
@@ -66,7 +58,7 @@ fn tells_of(path: &str, peer: SocketAddr) -> bool {
     let is_peer = |value: &Value| value == peer.as_str();
     let text = fs::read_to_string(path).unwrap();
     if path.ends_with(".html") {
-        let data = data(&text);
+        let data = page_data(&text);
         let sources = data["runs"][0]["sources"].as_array().unwrap();
         sources.iter().any(|source| is_peer(&source["peer"]))
     } else if path.ends_with(".jsonl") {

@@ -122,3 +122,16 @@ pub fn std_pair() -> io::Result<(std::net::TcpStream, std::net::TcpStream)> {
     server.set_nonblocking(true)?;
     Ok((client, server))
 }
+
+/// The data in a page of the recorder, which has all but words and code.
+///
+/// # Panics
+///
+/// If the page is not whole, or its data is no JSON.
+#[track_caller]
+pub fn page_data(page: &str) -> serde_json::Value {
+    assert!(page.trim_end().ends_with("</html>"), "the page is whole");
+    let (_, data) = page.split_once("id=\"data\">").expect("the page has data");
+    let (data, _) = data.split_once("</script>").expect("they end");
+    serde_json::from_str(data).expect("they are JSON")
+}

@@ -14,6 +14,7 @@ use proptest::prelude::*;
 use recorder::{By, Event, Kind, Page, Recording, Run, lines};
 use serde_json::Value;
 use tests::child::in_child;
+use tests::page_data;
 
 /// Looks events up by their numbers.
 struct Story<'a>(&'a [Event]);
@@ -191,14 +192,6 @@ proptest! {
     }
 }
 
-/// The data of the page, which is all that is in it but words and code.
-fn page_data(recording: &Recording) -> Value {
-    let page = Page::new("a run", Run::new("A run.", recording)).html();
-    let data = page.split("<script type=\"application/json\" id=\"data\">").nth(1).expect("data");
-    let data = data.split("</script>").next().unwrap_or_default();
-    serde_json::from_str(data).expect("JSON")
-}
-
 /// For each kind of event the message of its record, or how it begins, and what the line that is marked for it must
 /// contain: one of these.
 const ACTS: [(&str, &str, &[&str]); 29] = [
@@ -241,7 +234,7 @@ fn every_kind_of_event_points_to_its_record_and_marks_its_act() {
     let _alone = alone();
     let recording = record(&everything());
     check(&recording);
-    let data = page_data(&recording);
+    let data = page_data(&Page::new("a run", Run::new("A run.", &recording)).html());
     let mut seen = BTreeSet::new();
     for step in data["runs"][0]["steps"].as_array().unwrap() {
         let file = step["file"].as_str().unwrap();
@@ -296,7 +289,10 @@ fn of_a_long_run_the_last_events_are_kept_and_the_others_counted() {
         let head = lines(&recording);
         let head: Value = serde_json::from_str(head.lines().next().unwrap()).unwrap();
         assert_eq!(head["dropped"], recording.dropped);
-        assert_eq!(page_data(&recording)["runs"][0]["dropped"], recording.dropped);
+        assert_eq!(
+            page_data(&Page::new("a run", Run::new("A run.", &recording)).html())["runs"][0]["dropped"],
+            recording.dropped
+        );
     });
 }
 

@@ -15,7 +15,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 use recorder::{Options, Page, Recorder, Recording, Run};
 use rustix::process::Signal;
 use serde_json::Value;
-use tests::{tcp_pair, until};
+use tests::{page_data, tcp_pair, until};
 
 use crate::server::Server;
 
@@ -28,10 +28,7 @@ pub(super) struct Recorded {
 impl Recorded {
     fn read(file: PathBuf) -> Recorded {
         let html = fs::read_to_string(&file).expect("the page was written");
-        let (_, data) = html.split_once(r#"<script type="application/json" id="data">"#).unwrap();
-        let (data, _) = data.split_once("</script>").unwrap();
-        let data = serde_json::from_str(data).expect("the data is JSON");
-        Recorded { file, data }
+        Recorded { file, data: page_data(&html) }
     }
 
     /// The first run on it, and mostly the only one.
