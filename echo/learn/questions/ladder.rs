@@ -1,0 +1,45 @@
+//! Answers that are told as the demo is: step by step.
+
+use std::io;
+use std::sync::LazyLock;
+
+use log::{LevelFilter, Log, Metadata, Record};
+use recorder::{HEAD, Ladder, Options, Recorder, Recording};
+
+use crate::say;
+
+/// More than any of the programs has.
+const STEPS: usize = 10_000;
+
+/// A log that nobody reads: the recorder listens before it.
+struct Nobody;
+
+impl Log for Nobody {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        false
+    }
+
+    fn log(&self, _: &Record<'_>) {}
+
+    fn flush(&self) {}
+}
+
+/// The recorder of this process. Programs whose steps are not told never ask for it, and so run
+/// without.
+pub(crate) static RECORDER: LazyLock<&'static Recorder> = LazyLock::new(|| {
+    let options = Options { events: STEPS, ..Options::default() };
+    let installed = Recorder::install(Box::new(Nobody), LevelFilter::Off, options);
+    installed.expect("this process has no other logger")
+});
+
+/// Runs the program, and tells its steps.
+pub(crate) fn told(program: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    RECORDER.start();
+    program()?;
+    print(&RECORDER.recording())
+}
+
+fn print(recording: &Recording) -> io::Result<()> {
+    say(HEAD)?;
+    say(Ladder::new(false, false).lines(&recording.events).trim_end())
+}
