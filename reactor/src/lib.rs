@@ -1,11 +1,13 @@
 // Where the chapter's links lead in this documentation. The first definition of a link counts: those
 // at the end of the README are for who reads it as a file.
-//! [front door]: ../index.html
+//! [front door]: ../../../README.md
 //! [executor]: ../executor/index.html
 //! [`source.rs`]: ../src/reactor/source.rs.html
 //! [`reactor.rs`]: ../src/reactor/reactor.rs.html
 //! [`async_io.rs`]: ../src/reactor/async_io.rs.html
 //! [`timer.rs`]: ../src/reactor/timer.rs.html
+//! [`tcp.rs`]: ../src/reactor/net/tcp.rs.html
+//! [`notifier.rs`]: ../src/reactor/notifier.rs.html
 //! [`net`]: net
 //! [`Async`]: Async
 //! [`time`]: time
