@@ -18,8 +18,9 @@ use std::time::{Duration, Instant};
 use reactor::Reactor;
 use reactor::net::{TcpListener, TcpStream};
 
-/// How long a test may take before it counts as hanging. Far beyond what any of them needs, also
-/// on a busy machine.
+/// How long a test may take before it counts as hanging.
+///
+/// Far beyond what any of them needs, also on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Runs a test on a thread of its own, and fails it if it hangs.
@@ -69,8 +70,7 @@ pub async fn tcp_pair() -> io::Result<(TcpStream, TcpStream)> {
     Ok((client, server))
 }
 
-/// One end for the runtime, and the other as std's blocking socket, for a peer that acts from
-/// outside.
+/// One end for the runtime, and the other as std's blocking socket, for a peer from outside.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What the documentation of `reactor` and `executor` has to say, it says: for each public item.
+//! What the documentation of the runtime has to say, it says: for each public item.
 //!
 //! The sources are read as syntax, so what is public is what is written `pub`; the lint
 //! `unreachable_pub` sees to it that no more is.
@@ -278,12 +278,15 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// What both crates lack: the path of each item, and the demand.
-fn lacking() -> BTreeMap<(String, Demand), PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
+}
+
+/// What crates lack: the path of each item, and the demand.
+fn lacking(crates: &[&str]) -> BTreeMap<(String, Demand), PathBuf> {
     let mut lacking = BTreeMap::new();
-    for name in ["reactor", "executor"] {
-        let read = Read::files(&root.join(name).join("src"));
+    for name in crates {
+        let read = Read::files(&root().join(name).join("src"));
         assert!(read.items.len() > 20, "{name}: {} public items", read.items.len());
         for item in &read.items {
             for demand in read.missing(item) {
@@ -296,10 +299,33 @@ fn lacking() -> BTreeMap<(String, Demand), PathBuf> {
 
 #[test]
 fn every_public_item_says_all_that_a_caller_must_know() {
-    let mut lacking = lacking();
+    let mut lacking = lacking(&["reactor", "executor"]);
     for (path, demand, reason) in EXCEPTIONS {
         let lacked = lacking.remove(&(path.to_owned(), demand));
         assert!(lacked.is_some(), "no exception any more: {path}, {demand:?}, {reason}");
     }
     assert!(lacking.is_empty(), "these lack what is demanded of them: {lacking:#?}");
+}
+
+#[test]
+fn every_public_item_of_the_tools_has_a_line_for_lists() {
+    let mut lacking = lacking(&["echo/recorder", "tests"]);
+    lacking.retain(|&(_, demand), _| demand == Demand::Line);
+    assert!(lacking.is_empty(), "these have none: {lacking:#?}");
+}
+
+/// `cargo doc --open` shows one crate: the first by the names of the packages that it documents.
+#[test]
+fn the_page_that_cargo_doc_opens_leads_to_the_chapters() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("the manifest");
+    let (_, members) = manifest.split_once("default-members = [").expect("what is documented");
+    let (members, _) = members.split_once(']').expect("their end");
+    let packages = members.split('"').skip(1).step_by(2).filter_map(|path| path.rsplit('/').next());
+    assert_eq!(packages.min(), Some("echo"));
+
+    let page = fs::read_to_string(root().join("echo/src/main.rs")).expect("its source");
+    for chapter in ["[`reactor`]", "[`executor`]", "[`recorder`]"] {
+        let mut lines = page.lines().take_while(|line| line.starts_with("//!"));
+        assert!(lines.any(|line| line.contains(chapter)), "no link to {chapter}");
+    }
 }

@@ -499,13 +499,15 @@ impl TcpStream {
     /// # let listener = TcpListener::bind("127.0.0.1:0").await?;
     /// # let stream = TcpStream::connect(listener.local_addr()?).await?;
     /// # let (mut peer, _) = listener.accept().await?;
-    /// let (mut reader, mut writer) = stream.into_split();
-    /// let sent = executor::spawn(async move { writer.write_all(b"to the end").await });
-    /// # io::copy(&mut peer, &mut io::sink()).await?; // Ends with the write half.
-    /// # drop(peer);
-    /// sent.await??;
-    /// let received = reader.read(&mut [0; 16]).await?;
-    /// # assert_eq!(received, 0);
+    /// # drop(executor::spawn(async move {
+    /// #     let (reader, writer) = peer.split();
+    /// #     io::copy(reader, writer).await
+    /// # }));
+    /// let (mut reader, mut writer) = stream.into_split(); // The peer echoes.
+    /// drop(executor::spawn(async move { writer.write_all(b"hello").await }));
+    /// let mut answer = String::new();
+    /// reader.read_to_string(&mut answer).await?; // It ends, for the writer was dropped.
+    /// assert_eq!(answer, "hello");
     /// # Ok(())
     /// # })
     /// # }
