@@ -10,7 +10,7 @@
 //! [`echo_threads.rs`]: ../../../echo/examples/echo_threads.rs
 //! [`echo_mio.rs`]: ../../../echo/examples/echo_mio.rs
 //! [`echo.rs`]: ../../../echo/examples/echo.rs
-//!
+//! *This is chapter 3, on top; the guide begins with the [reactor](../reactor/index.html).*
 #![doc = include_str!("../README.md")]
 
 mod arguments;

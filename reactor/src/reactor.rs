@@ -300,8 +300,10 @@ impl Reactor {
         self.timers.borrow().next_deadline()
     }
 
-    /// A handle with which other threads end a wait. Without it, a waker that only queues would
-    /// leave the thread asleep until something else happens.
+    /// A handle with which other threads end a wait.
+    ///
+    /// Without it, a waker that only queues would leave the thread asleep until something else
+    /// happens.
     pub fn notifier(&self) -> Notifier {
         self.finisher.notifier().clone()
     }

@@ -1,5 +1,8 @@
 //! What the tests share: a deadline on all that can hang, sockets on the loopback, wakers that
 //! count, the records that the runtime emits, and a browser.
+//!
+//! The fifteen questions, and all promises with their tests, are in [the last
+//! chapter](../../../tests/README.md) of the guide.
 
 pub mod browser;
 pub mod child;
