@@ -182,7 +182,8 @@ impl Read {
         let mut missing = Vec::new();
         let mut demand = |is_met: bool, demand| missing.extend((!is_met).then_some(demand));
         let first = item.docs.split("\n\n").next().unwrap_or_default().trim();
-        demand(!first.is_empty() && !first.contains('\n'), Demand::Line);
+        let is_line = !first.is_empty() && !first.starts_with('#') && !first.contains('\n');
+        demand(is_line, Demand::Line);
         if let Some(function) = &item.function {
             let says_what_is_lost = self.says_what_is_lost(item, function);
             demand(says_what_is_lost, Demand::CancelSafety);
