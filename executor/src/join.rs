@@ -167,7 +167,7 @@ impl<T> Join<T> {
 
 /// Awaits a task; or aborts it. Dropping the handle lets the task run on.
 ///
-/// So it is with tokio's and with a thread's of std; smol's `Task` would be cancelled.
+/// So it is with tokio's, and with that of a thread in std; to drop smol's `Task` would cancel it.
 ///
 /// # Panics
 ///

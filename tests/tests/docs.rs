@@ -68,9 +68,11 @@ impl Documented {
         self.docs.lines().any(|line| line.trim() == heading)
     }
 
-    /// The code of its examples.
+    /// The code of its examples, as far as rustdoc shows it.
     fn examples(&self) -> String {
-        self.docs.split("```").skip(1).step_by(2).collect()
+        let shown = self.docs.lines().filter(|line| !line.starts_with("# "));
+        let shown: String = shown.flat_map(|line| [line, "\n"]).collect();
+        shown.split("```").skip(1).step_by(2).collect()
     }
 
     /// Whether this code calls it: as a method, by the path of its type, or by its name alone.
