@@ -6,7 +6,7 @@
 //! The reactor has its turn after 64 polls, if nothing else is queued: so 64 such parts are what a
 //! timer or a socket may have to wait for.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, Read, Write};
 use std::net;
@@ -28,9 +28,6 @@ pub(crate) const QUESTION: Question =
 
 /// How long each of the calls takes.
 const SLOW: Duration = Duration::from_millis(300);
-
-/// Of the ticks.
-const PERIOD: Duration = Duration::from_millis(10);
 
 fn run() -> io::Result<()> {
     say(format_args!("A task ticks. Beside it, for {} ms:", SLOW.as_millis()))?;
@@ -73,44 +70,29 @@ async fn compute(yields_each: Duration) {
 
 /// Runs it beside a task that ticks, and says how that one fared.
 async fn beside<T>(what: &str, slow: impl Future<Output = T>) -> io::Result<()> {
-    let ticks = Rc::new(Ticks::default());
+    let ticks = Rc::new(RefCell::new(vec![Instant::now()]));
     let ticker = spawn(tick(ticks.clone()));
     // When this returns, the ticker has set its first timer.
     yield_now().await;
-    let begin = Instant::now();
     slow.await;
-    let (ticks, longest) = (ticks.count.get(), ticks.longest_gap(begin));
     ticker.abort();
-    let others = match longest.as_millis() {
+    let mut ticks = ticks.take();
+    ticks.push(Instant::now());
+    let gaps = ticks.windows(2).map(|pair| (pair[1] - pair[0]).as_millis());
+    let longest = gaps.max().unwrap_or_default();
+    let others = match longest {
         0..100 => "all goes on",
         100..250 => "all falters",
         _ => "all stops",
     };
-    let longest = longest.as_millis();
+    let ticks = ticks.len() - 2;
     say(format_args!("    {what:28} {others:11}  {ticks} ticks, longest gap {longest} ms"))
 }
 
-/// The ticks so far, when the last one was, and the longest time between two.
-#[derive(Default)]
-struct Ticks {
-    count: Cell<u32>,
-    last: Cell<Option<Instant>>,
-    longest: Cell<Duration>,
-}
-
-impl Ticks {
-    /// With the gap that has not ended.
-    fn longest_gap(&self, begin: Instant) -> Duration {
-        self.longest.get().max(self.last.get().unwrap_or(begin).elapsed())
-    }
-}
-
-async fn tick(ticks: Rc<Ticks>) {
-    let (begin, mut interval) = (Instant::now(), interval(PERIOD));
+async fn tick(ticks: Rc<RefCell<Vec<Instant>>>) {
+    let mut interval = interval(Duration::from_millis(10));
     loop {
         interval.tick().await;
-        ticks.longest.set(ticks.longest_gap(begin));
-        ticks.last.set(Some(Instant::now()));
-        ticks.count.set(ticks.count.get() + 1);
+        ticks.borrow_mut().push(Instant::now());
     }
 }

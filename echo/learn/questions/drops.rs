@@ -6,7 +6,6 @@
 //! go on polling it. A task and a job on another thread are not part of the future that waits for
 //! them: they go on, unless told otherwise.
 
-use std::borrow::Cow;
 use std::cell::Cell;
 use std::io::{self, Write};
 use std::pin::pin;
@@ -42,21 +41,17 @@ async fn reads() -> io::Result<()> {
     let read = timeout(SHORT, ours.read(&mut buffer)).await;
     peer.write_all(b"a")?;
     let bytes = ours.read(&mut buffer).await?;
-    say(format_args!(
-        "read, for {} ms: {}; then the peer sends \"a\"",
-        SHORT.as_millis(),
-        ended(&read)
-    ))?;
-    say(format_args!("    the next read gets {:?}", text(&buffer[..bytes])))?;
+    say(format_args!("read: {read:?}; then the peer sends \"a\""))?;
+    say(format_args!("    the next read gets \"{}\"", buffer[..bytes].escape_ascii()))?;
 
     peer.write_all(b"ab")?;
-    // So that both are there: this one takes nothing.
+    // Waits until they are there, and takes nothing.
     ours.peek(&mut buffer).await?;
     let read = timeout(SHORT, ours.read_exact(&mut [0; 4])).await;
     peer.write_all(b"cd")?;
     let bytes = ours.read(&mut buffer).await?;
-    say(format_args!("read_exact of 4, with \"ab\": {}; then \"cd\"", ended(&read)))?;
-    say(format_args!("    the next read gets {:?}", text(&buffer[..bytes])))?;
+    say(format_args!("read_exact of 4, and \"ab\" has come: {read:?}; then \"cd\""))?;
+    say(format_args!("    the next read gets \"{}\"", buffer[..bytes].escape_ascii()))?;
 
     peer.write_all(b"ab")?;
     ours.peek(&mut buffer).await?;
@@ -65,16 +60,8 @@ async fn reads() -> io::Result<()> {
     let first = timeout(SHORT, read.as_mut()).await;
     peer.write_all(b"cd")?;
     read.await?;
-    say(format_args!("the same, pinned and kept: {}; then \"cd\"", ended(&first)))?;
-    say(format_args!("    awaited again, it gets {:?}", text(&four)))
-}
-
-fn ended<T, E>(result: &Result<T, E>) -> &'static str {
-    if result.is_ok() { "in time" } else { "too late" }
-}
-
-fn text(bytes: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(bytes)
+    say(format_args!("the same, pinned and kept: {first:?}; then \"cd\""))?;
+    say(format_args!("    awaited again, it gets \"{}\"", four.escape_ascii()))
 }
 
 async fn tasks() -> io::Result<()> {
@@ -89,19 +76,17 @@ async fn tasks() -> io::Result<()> {
     let how = if has_run.get() { "runs to its end" } else { "does not run to its end" };
     say(format_args!("a task whose handle is dropped {how}"))?;
 
-    let ours = Rc::new(());
-    let its = ours.clone();
+    let held = Rc::new(());
+    let holds = held.clone();
     let task = spawn(async move {
-        let _its = its;
+        let _holds = holds;
         sleep(PATIENCE).await;
     });
     yield_now().await;
-    let before = Rc::strong_count(&ours);
     task.abort();
-    let freed = before - Rc::strong_count(&ours);
-    let how =
-        if task.await.is_err_and(|error| error.is_cancelled()) { "cancelled" } else { "done" };
-    say(format_args!("a task that is aborted is {how}; what it held is dropped: {freed} of 1"))
+    let how = if Rc::strong_count(&held) == 1 { "drops" } else { "keeps" };
+    let cancelled = task.await.is_err_and(|error| error.is_cancelled());
+    say(format_args!("a task that is aborted {how} all it held; is_cancelled: {cancelled}"))
 }
 
 async fn job() -> io::Result<()> {
@@ -109,12 +94,11 @@ async fn job() -> io::Result<()> {
     let (done, ended) = channel();
     let job = move || {
         let _ = told.recv_timeout(PATIENCE);
-        done.send(()).expect("somebody listens")
+        let _ = done.send(());
     };
     let waited = timeout(SHORT, unblock(job)).await;
-    let too_early = ended.try_recv().is_ok();
+    let before = ended.try_recv().is_ok();
     go_on.send(()).map_err(io::Error::other)?;
-    let after = unblock(move || ended.recv_timeout(PATIENCE)).await;
-    let how = if !too_early && after.is_ok() { "runs on to its end" } else { "does not" };
-    say(format_args!("unblock: {}; its job {how}", self::ended(&waited)))
+    let after = unblock(move || ended.recv_timeout(PATIENCE)).await.is_ok();
+    say(format_args!("unblock: {waited:?}; has its job ended? then {before}, later {after}"))
 }

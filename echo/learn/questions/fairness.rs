@@ -7,10 +7,9 @@
 //! counts operations, not time.
 
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io::{self, Read, Write};
 use std::os::unix::net as unix;
-use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -41,7 +40,7 @@ fn run() -> io::Result<()> {
         })
         .await?;
         let begin = Instant::now();
-        beside("computes, and awaits nothing", async move { while begin.elapsed() < LONG {} }).await
+        beside("computes, awaits nothing", async move { while begin.elapsed() < LONG {} }).await
     })?;
     say("which of one's own tasks do that, echod tells: --warn-blocking 10ms")
 }
@@ -57,53 +56,37 @@ async fn read_byte(stream: &Async<UnixStream>) -> io::Result<usize> {
     stream.read_with(|mut stream| stream.read(&mut [0])).await
 }
 
-/// What the task with the flood has done so far.
-#[derive(Default)]
-struct Done {
-    polls: Cell<u32>,
-    reads: Cell<u32>,
-    most_reads: Cell<u32>,
-}
-
-/// Reads byte by byte, and counts: so it always finds one more.
-async fn drink(stream: Async<UnixStream>, done: Rc<Done>) -> io::Result<()> {
-    let mut reading = pin!(async {
-        while read_byte(&stream).await? > 0 {
-            done.reads.set(done.reads.get() + 1);
-        }
-        Ok(())
-    });
-    poll_fn(|cx| {
-        let before = done.reads.get();
-        let polled = reading.as_mut().poll(cx);
-        done.polls.set(done.polls.get() + 1);
-        done.most_reads.set(done.most_reads.get().max(done.reads.get() - before));
-        polled
-    })
-    .await
+/// Reads byte by byte, and counts. It never has to wait.
+async fn drink(stream: Async<UnixStream>, reads: Rc<Cell<u32>>) -> io::Result<()> {
+    while read_byte(&stream).await? > 0 {
+        reads.set(reads.get() + 1);
+    }
+    Ok(())
 }
 
 async fn flood() -> io::Result<()> {
-    let ((ours, mut peer), (neighbour, mut its_peer)) = (pair()?, pair()?);
+    let (ours, mut peer) = pair()?;
     peer.write_all(&[b'x'; 1 << 14])?;
     drop(peer);
-    let done = Rc::new(Done::default());
-    let drinking = spawn(drink(ours, done.clone()));
-    let polls_of_other = done.clone();
-    let neighbour = spawn(async move {
-        read_byte(&neighbour).await?;
-        io::Result::Ok(polls_of_other.polls.get())
-    });
-    // Now the neighbour waits, and the other one is in the midst of its flood.
+    let reads = Rc::new(Cell::new(0));
+    let drinking = spawn(drink(ours, reads.clone()));
+    let (ours, mut peer) = pair()?;
+    let now = reads.clone();
+    let neighbour = spawn(async move { read_byte(&ours).await.map(|_| now.get()) });
+    // When this returns, the neighbour waits, and the other one is in the midst of its flood.
     yield_now().await;
-    let before = done.polls.get();
-    its_peer.write_all(b"x")?;
+    let before = reads.get();
+    peer.write_all(b"x")?;
     let between = neighbour.await.map_err(io::Error::other)?? - before;
-    drinking.await.map_err(io::Error::other)??;
-    let Done { reads, polls, most_reads } = &*done;
-    say(format_args!("a flood of {} bytes, read byte by byte:", reads.get()))?;
-    say(format_args!("    {} polls, of {} reads at most", polls.get(), most_reads.get()))?;
-    say(format_args!("    a byte comes for its neighbour, who reads it {between} polls later"))
+    let mut most = 0;
+    while !drinking.is_finished() {
+        let before = reads.get();
+        yield_now().await;
+        most = most.max(reads.get() - before);
+    }
+    say(format_args!("a flood of {} bytes, and a task that reads byte by byte:", reads.get()))?;
+    say(format_args!("    the most that it reads before others have their turn: {most}"))?;
+    say(format_args!("    from the coming of a neighbour's byte until that is read: {between}\n"))
 }
 
 /// Runs a greedy task beside one that waits for a timer and one that waits for a byte.

@@ -11,8 +11,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use executor::{JoinSet, TaskInfo, block_on, spawn_blocking, spawn_named, tasks};
-use reactor::Awaited;
-use reactor::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy};
+use reactor::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use reactor::net::{TcpListener, TcpStream};
 use reactor::time::sleep;
 
@@ -22,7 +21,7 @@ use crate::{Question, say};
 pub(crate) const QUESTION: Question =
     Question { text: "How can reader and writer be two tasks? Spawn or await?", run };
 
-/// Of a client, between its two bytes.
+/// How long a client thinks about its answer.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// More than the kernel keeps for one connection, on both sides.
@@ -30,7 +29,7 @@ const MUCH: usize = 16 << 20;
 
 fn run() -> io::Result<()> {
     block_on(two_halves())?;
-    say("three clients, each of whom pauses between two bytes:")?;
+    say("three clients are asked, and each takes its time to answer:")?;
     say(format_args!("    served by spawn: {}", block_on(three_clients(true))?))?;
     say(format_args!("    served by await: {}", block_on(three_clients(false))?))
 }
@@ -42,8 +41,8 @@ async fn two_halves() -> io::Result<()> {
     drop(spawn_named("writer", flood(writer)));
     let [reader, writer] = at_rest().await;
     say("one connection; its peer neither sends nor reads:")?;
-    say(format_args!("    {} waits to {}", reader.name, awaits(&reader)))?;
-    say(format_args!("    {} waits to {}", writer.name, awaits(&writer)))?;
+    say(format_args!("    reader: {:?}", reader.awaits))?;
+    say(format_args!("    writer: {:?}", writer.awaits))?;
 
     peer.write_all(b"x")?;
     let [reader_then, writer_then] = at_rest().await;
@@ -83,31 +82,22 @@ async fn at_rest() -> [TaskInfo; 2] {
     }
 }
 
-fn awaits(task: &TaskInfo) -> &'static str {
-    match task.awaits[..] {
-        [Awaited::Source { direction, .. }] => direction,
-        _ => "do something else",
-    }
-}
-
-/// How long it takes until all have been served, and what that tells.
+/// How long it takes until all have answered, and what that tells.
 async fn three_clients(by_spawn: bool) -> io::Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let (mut clients, mut served) = (JoinSet::new(), JoinSet::new());
     let begin = Instant::now();
     for _ in 0..3 {
-        clients.spawn(client(listener.local_addr()?));
+        clients.spawn(answer(listener.local_addr()?));
     }
     for _ in 0..3 {
         let (stream, _) = listener.accept().await?;
         match by_spawn {
-            true => served.spawn(echo(stream)),
-            false => echo(stream).await?,
+            true => served.spawn(ask(stream)),
+            false => ask(stream).await?,
         }
     }
-    while let Some(client) = clients.join_next().await {
-        client.map_err(io::Error::other)??;
-    }
+    while served.join_next().await.is_some() {}
     let took = begin.elapsed();
     let how = match took.as_millis() / PAUSE.as_millis() {
         1 => "together",
@@ -117,16 +107,14 @@ async fn three_clients(by_spawn: bool) -> io::Result<String> {
     Ok(format!("{how}, {} ms", took.as_millis()))
 }
 
-async fn echo(mut stream: TcpStream) -> io::Result<()> {
-    let (reader, writer) = stream.split();
-    copy(reader, writer).await.map(drop)
+async fn ask(mut stream: TcpStream) -> io::Result<()> {
+    stream.write_all(b"?").await?;
+    stream.read_exact(&mut [0]).await
 }
 
-async fn client(server: SocketAddr) -> io::Result<()> {
+async fn answer(server: SocketAddr) -> io::Result<()> {
     let mut stream = TcpStream::connect(server).await?;
-    stream.write_all(b"x").await?;
     stream.read_exact(&mut [0]).await?;
     sleep(PAUSE).await;
-    stream.write_all(b"y").await?;
-    stream.read_exact(&mut [0]).await
+    stream.write_all(b"!").await
 }

@@ -6,7 +6,7 @@
 //! poll is cheap, since a source that is not ready is not even asked. To rely on news would be the
 //! bug.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, Write};
 use std::rc::Rc;
@@ -28,7 +28,7 @@ pub(crate) const QUESTION: Question = Question {
 #[derive(Default)]
 struct Counted {
     polls: Cell<u64>,
-    waker: Cell<Option<Waker>>,
+    waker: RefCell<Option<Waker>>,
     wakes_itself: Cell<u32>,
     is_done: Cell<bool>,
 }
@@ -37,21 +37,16 @@ async fn count(counted: Rc<Counted>) {
     poll_fn(|cx| {
         counted.polls.set(counted.polls.get() + 1);
         (0..counted.wakes_itself.take()).for_each(|_| cx.waker().wake_by_ref());
-        counted.waker.set(Some(cx.waker().clone()));
+        counted.waker.replace(Some(cx.waker().clone()));
         if counted.is_done.get() { Poll::Ready(()) } else { Poll::Pending }
     })
     .await
 }
 
 impl Counted {
-    fn wake(&self) {
-        self.waker.take().into_iter().for_each(Waker::wake);
-    }
-
     fn wake_twice(&self) {
-        let waker = self.waker.take();
+        let waker = self.waker.borrow().clone();
         waker.iter().chain(&waker).for_each(Waker::wake_by_ref);
-        self.waker.set(waker);
     }
 
     /// Polls since the last call, and those that are queued now.
@@ -80,12 +75,12 @@ async fn wakes(executor: &Executor) -> io::Result<()> {
     say(format_args!("woken twice before its poll:  {} poll", counted.new_polls().await))?;
 
     counted.wakes_itself.set(2);
-    counted.wake();
+    counted.wake_twice();
     let more = counted.new_polls().await - 1;
     say(format_args!("woken twice during its poll:  {more} more"))?;
 
     counted.is_done.set(true);
-    counted.wake();
+    counted.wake_twice();
     task.await.map_err(io::Error::other)?;
     // The place of the task that has ended goes to the next one.
     let next = spawn(sleep(PATIENCE));
@@ -104,7 +99,7 @@ async fn reads_in_vain(executor: &Executor) -> io::Result<()> {
     let counted = Rc::new(Counted::default());
     let keeper = counted.clone();
     let reader = spawn(async move {
-        keeper.waker.set(Some(poll_fn(|cx| Poll::Ready(cx.waker().clone())).await));
+        keeper.waker.replace(Some(poll_fn(|cx| Poll::Ready(cx.waker().clone())).await));
         ours.read(&mut [0; 16]).await
     });
     counted.new_polls().await;
