@@ -44,7 +44,7 @@ fn a_wake_from_another_thread_ends_the_sleep_and_a_hundred_need_one_notification
     let asleep_till_the_wake = [
         "Pending",
         "epoll_wait, as the run queue is empty",
-        "helper    wake task 0: into the inbox",
+        "other     wake task 0: into the inbox",
         "epoll_wait returns: another thread notified",
         "poll task 0, 2nd time",
         "Ready",

@@ -2,9 +2,8 @@
 //! task is polled, no event is fetched, no timer fires, until it returns.
 //!
 //! There is a cure for each: the async version of the call; without one, a thread of the blocking
-//! pool (`unblock`, `spawn_blocking`); and a computation goes there too, or yields often. How often?
-//! The reactor has its turn after 64 polls, if nothing else is queued: so 64 such parts are what a
-//! timer or a socket may have to wait for.
+//! pool (`unblock`, `spawn_blocking`); and a computation goes there too, or yields often: a
+//! round has up to 64 polls, so a timer or a socket may have to wait for 64 of its parts.
 
 use std::cell::RefCell;
 use std::future::Future;

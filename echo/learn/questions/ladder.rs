@@ -39,8 +39,8 @@ pub(crate) fn told(program: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     print(&RECORDER.recording())
 }
 
-/// Runs the program, and tells those of its steps that are of the kinds asked for. Their numbers show
-/// where others are left out.
+/// Runs the program, and tells those of its steps that are of the kinds asked for. Their numbers
+/// show where others are left out.
 pub(crate) fn told_of(
     kinds: fn(&Kind) -> bool,
     program: impl FnOnce() -> io::Result<()>,

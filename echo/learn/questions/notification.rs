@@ -34,14 +34,14 @@ fn run() -> io::Result<()> {
 fn one_wake() -> io::Result<()> {
     let (wakers, waker) = channel::<Waker>();
     let (give, given) = channel();
-    let helper = thread::Builder::new().name("helper".to_owned()).spawn(move || {
+    let other = thread::Builder::new().name("other".to_owned()).spawn(move || {
         let waker = waker.recv().expect("the task leaves its waker");
         RECORDER.wait_for_rest(PATIENCE);
         give.send("it").expect("the task waits");
         waker.wake();
     })?;
     block_on(next(given, wakers));
-    helper.join().map_err(|_| io::Error::other("the helper panicked"))
+    other.join().map_err(|_| io::Error::other("the other thread panicked"))
 }
 
 /// Waits for what the other thread gives, and lets it have the waker until then.

@@ -1,6 +1,6 @@
 //! A wake puts the task into the run queue, unless it is there: two wakes before a poll are one
-//! poll. A wake during a poll means one more, for the poll may have looked already. A wake of a task
-//! that is done finds nobody, and goes to nobody else.
+//! poll. A wake during a poll means one more, for the poll may have looked already. To wake a task
+//! that is done wakes nobody, and nobody else.
 //!
 //! So a poll may come without news, and that is no bug: to be polled means "look again". Such a
 //! poll is cheap, since a source that is not ready is not even asked. To rely on news would be the
@@ -111,7 +111,8 @@ async fn reads_in_vain(executor: &Executor) -> io::Result<()> {
     }
     let after = executor.metrics();
     say(format_args!(
-        "a read that is woken 3 times in vain:\n    polls that found nothing: {}; reads that would have blocked: {}",
+        "a read that is woken 3 times in vain:\n    \
+         polls that found nothing: {}; reads that would have blocked: {}",
         after.spurious_polls - before.spurious_polls,
         after.would_blocks - before.would_blocks,
     ))?;
