@@ -4,7 +4,7 @@ use std::io;
 use std::sync::LazyLock;
 
 use log::{LevelFilter, Log, Metadata, Record};
-use recorder::{HEAD, Ladder, Options, Recorder, Recording};
+use recorder::{HEAD, Kind, Ladder, Options, Recorder, Recording};
 
 use crate::say;
 
@@ -37,6 +37,23 @@ pub(crate) fn told(program: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     RECORDER.start();
     program()?;
     print(&RECORDER.recording())
+}
+
+/// Runs the program, and tells those of its steps that are of the kinds asked for. Their numbers
+/// show where others are left out.
+pub(crate) fn told_of(
+    kinds: fn(&Kind) -> bool,
+    program: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
+    RECORDER.start();
+    program()?;
+    let mut recording = RECORDER.recording();
+    recording.events.retain(|event| kinds(&event.kind));
+    let told: Vec<u64> = recording.events.iter().map(|event| event.number).collect();
+    for event in &mut recording.events {
+        event.causes.retain(|cause| told.contains(cause));
+    }
+    print(&recording)
 }
 
 fn print(recording: &Recording) -> io::Result<()> {

@@ -8,14 +8,31 @@
 //! Each program uses the public interface, as a user would, and prints what it saw: no answer is
 //! written down in advance. The guide in `tests/README.md` shows what they print.
 
+mod blocking;
+mod drops;
+mod fairness;
+mod halves;
 mod ladder;
 mod lazy;
+mod notification;
+mod peer;
+mod polls;
+mod timers;
 
 use std::env;
 use std::io::{self, ErrorKind, Write, stdout};
 use std::process::ExitCode;
 
-const QUESTIONS: [Question; 1] = [lazy::QUESTION];
+const QUESTIONS: [Question; 8] = [
+    lazy::QUESTION,
+    notification::QUESTION,
+    polls::QUESTION,
+    halves::QUESTION,
+    blocking::QUESTION,
+    timers::QUESTION,
+    drops::QUESTION,
+    fairness::QUESTION,
+];
 
 /// One question, and the program that answers it.
 struct Question {

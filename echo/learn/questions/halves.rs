@@ -1,0 +1,120 @@
+//! A connection has two directions, and each keeps wakers of its own: so one task may wait to read
+//! while another one waits to write, and an event wakes the one whom it concerns.
+//!
+//! `split` lends out the two halves within one task, `into_split` gives them away to two. What is
+//! spawned runs beside whoever spawned it; what is awaited is over before the next line begins. A
+//! server that awaits a client makes the others wait.
+
+use std::convert::Infallible;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use executor::{JoinSet, TaskInfo, block_on, spawn_blocking, spawn_named, tasks};
+use reactor::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use reactor::net::{TcpListener, TcpStream};
+use reactor::time::sleep;
+
+use crate::peer::connection;
+use crate::{Question, say};
+
+pub(crate) const QUESTION: Question =
+    Question { text: "How can reader and writer be two tasks? Spawn or await?", run };
+
+/// How long a client thinks about its answer.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// More than the kernel keeps for one connection, on both sides.
+const MUCH: usize = 16 << 20;
+
+fn run() -> io::Result<()> {
+    block_on(two_halves())?;
+    say("three clients are asked, and each takes its time to answer:")?;
+    say(format_args!("    served by spawn: {}", block_on(three_clients(true))?))?;
+    say(format_args!("    served by await: {}", block_on(three_clients(false))?))
+}
+
+async fn two_halves() -> io::Result<()> {
+    let (ours, mut peer) = connection()?;
+    let (reader, writer) = ours.into_split();
+    drop(spawn_named("reader", read(reader)));
+    drop(spawn_named("writer", flood(writer)));
+    let [reader, writer] = at_rest().await;
+    say("one connection; its peer neither sends nor reads:")?;
+    say(format_args!("    reader: {:?}", reader.awaits))?;
+    say(format_args!("    writer: {:?}", writer.awaits))?;
+
+    peer.write_all(b"x")?;
+    let [reader_then, writer_then] = at_rest().await;
+    let polls = [reader_then.polls - reader.polls, writer_then.polls - writer.polls];
+    say(format_args!("the peer sends a byte; polls:  reader {}, writer {}", polls[0], polls[1]))?;
+
+    let drain = move || peer.read_exact(&mut vec![0; MUCH]).map(|()| peer);
+    let _peer = spawn_blocking(drain).await.map_err(io::Error::other)??;
+    let [reader, writer] = at_rest().await;
+    let writers = if writer.polls > writer_then.polls { "some" } else { "none" };
+    let readers = reader.polls - reader_then.polls;
+    say(format_args!("the peer reads 16 MiB; polls:  reader {readers}, writer {writers}\n"))
+}
+
+async fn read(mut reader: impl AsyncRead + Unpin) -> io::Result<()> {
+    while reader.read(&mut [0; 16]).await? > 0 {}
+    Ok(())
+}
+
+async fn flood(mut writer: impl AsyncWrite + Unpin) -> io::Result<Infallible> {
+    loop {
+        writer.write_all(&[b'x'; 1 << 16]).await?;
+    }
+}
+
+/// The reader and the writer, when neither has been polled for a while: the kernel takes its time
+/// to move what was written to the peer's side.
+async fn at_rest() -> [TaskInfo; 2] {
+    let mut polls = 0;
+    loop {
+        sleep(PAUSE / 2).await;
+        let [_main, reader, writer] = <[TaskInfo; 3]>::try_from(tasks()).expect("these three");
+        if polls == reader.polls + writer.polls {
+            return [reader, writer];
+        }
+        polls = reader.polls + writer.polls;
+    }
+}
+
+/// How long it takes until all have answered, and what that tells.
+async fn three_clients(by_spawn: bool) -> io::Result<String> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let (mut clients, mut served) = (JoinSet::new(), JoinSet::new());
+    let begin = Instant::now();
+    for _ in 0..3 {
+        clients.spawn(answer(listener.local_addr()?));
+    }
+    for _ in 0..3 {
+        let (stream, _) = listener.accept().await?;
+        match by_spawn {
+            true => served.spawn(ask(stream)),
+            false => ask(stream).await?,
+        }
+    }
+    while served.join_next().await.is_some() {}
+    let took = begin.elapsed();
+    let how = match took.as_millis() / PAUSE.as_millis() {
+        1 => "together",
+        3.. => "one after the other",
+        _ => "neither together nor one after the other",
+    };
+    Ok(format!("{how}, {} ms", took.as_millis()))
+}
+
+async fn ask(mut stream: TcpStream) -> io::Result<()> {
+    stream.write_all(b"?").await?;
+    stream.read_exact(&mut [0]).await
+}
+
+async fn answer(server: SocketAddr) -> io::Result<()> {
+    let mut stream = TcpStream::connect(server).await?;
+    stream.read_exact(&mut [0]).await?;
+    sleep(PAUSE).await;
+    stream.write_all(b"!").await
+}
