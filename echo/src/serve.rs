@@ -28,7 +28,7 @@ pub(crate) async fn accept(listener: TcpListener, server: Rc<Server>) -> io::Res
 
 /// Echoes one connection until its end-of-file, or until it has to end for another reason.
 async fn echo(connection: &Connection) {
-    // Reader and writer are the same socket: its two directions share nothing, not even a waker.
+    // Reader and writer are the same socket: to wait for one direction leaves the other alone.
     let mut copy = io::copy(connection, connection);
     // By reference, so that the bytes can be counted below, also if the copy is given up.
     let ended = async { Ended::Copied((&mut copy).await) };

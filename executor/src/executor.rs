@@ -40,7 +40,7 @@ use crate::task::Header;
 /// waits for no more than these.
 const ROUND: usize = 64;
 
-/// A slab that grew beyond this with a burst of tasks is shrunk after it.
+/// A slab that grew beyond this with a burst of tasks is shrunk when fewer than [`ROUND`] are left.
 const SLOTS: usize = 1024;
 
 /// A run queue, its tasks, and the reactor that they wait for; all on one thread.
@@ -77,8 +77,8 @@ pub(crate) struct Core {
     pub(crate) tasks: RefCell<Slab<Slot>>,
     /// The number of the future of `block_on`, while it is not polled: its slot does not tell.
     pub(crate) main: Cell<Option<u64>>,
-    /// Set when the executor is dropped: nothing is spawned any more, or a destructor that spawns
-    /// its own kind would keep it from its end.
+    /// Set when the executor is dropped: nothing is spawned any more, for nobody would poll it. And
+    /// the list of those to drop is made by then: what is spawned by a destructor would miss it.
     closed: Cell<bool>,
     /// A task of this round had more to do than one poll may.
     overspent: Cell<bool>,
@@ -93,7 +93,8 @@ pub(crate) struct Core {
 
 /// One task, as the executor has it.
 pub(crate) struct Slot {
-    /// The executor's own reference: with the count of the others it knows who could still wake.
+    /// The executor's own reference: by the count of the others it knows whether anybody is left
+    /// who could wake.
     pub(crate) header: Arc<Header>,
     /// How often it was polled.
     pub(crate) polls: u64,
@@ -110,8 +111,8 @@ struct PollOf {
 }
 
 impl Slot {
-    /// The key was popped: clears the flag, for a poll.
-    /// In one function, so that nobody polls without it.
+    /// The key was popped: clears the flag, for a poll. One function for spawned tasks and for the
+    /// future of `block_on`, so that neither is polled without it.
     fn begin(&mut self, now: Instant) -> PollOf {
         self.header.begin();
         self.polls += 1;
@@ -258,6 +259,8 @@ impl Executor {
             self.core.run(key);
         }
         self.core.park(false);
+        // Also by the flag: a function from another thread, called by `park`, may have turned the
+        // reactor, and swallowed the notification of the next one. The descriptor is silent then.
         self.core.queue.len() > 0 || self.core.queue.is_notified()
     }
 
@@ -403,7 +406,7 @@ impl Core {
     fn run(&self, key: usize) {
         let Some((mut task, of)) = self.take_body(key) else { return };
         // A panic ends this task, and nothing else. That it may leave broken values behind concerns
-        // only who shares them with the task, and they learn of it from its handle.
+        // only who shares them with the task, and they can learn of it from its handle.
         let polled = catch_unwind(AssertUnwindSafe(|| self.poll(of, || task.as_mut().poll())));
         match polled {
             Ok(Poll::Ready(())) => self.end(key, task, End::Ready),
@@ -430,8 +433,8 @@ impl Core {
 
     /// One poll, of a task or of the future of `block_on`: with a budget, and counted.
     ///
-    /// A *spurious* poll is one that could be spared: not the first, without an operation that
-    /// succeeded, and at its end the task waits for a source again. That is an estimate, for the
+    /// A *spurious* poll is one that could be spared: not the first, without an operation that gave
+    /// a result, and at its end the task waits for a source again. That is an estimate, for the
     /// executor cannot see what else a future does.
     fn poll<T>(&self, of: PollOf, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
         self.counters.polls.add(1);
@@ -440,7 +443,7 @@ impl Core {
         trace!(task = of.task; "poll");
         let polled = poll();
         let spent = budget.spent();
-        // It would go on at once, and its key is in the queue again: see `round`.
+        // All of its budget, so it would probably have gone on: see `round`.
         if spent == budget::OPERATIONS {
             self.overspent.set(true);
         }
@@ -463,24 +466,25 @@ impl Core {
             drop(tasks);
             return self.end(key, task, End::Abort);
         }
-        // Should it have been woken during the poll, its key is in the queue already: this is no
-        // place to look at that, for whoever woke it has pushed the key.
+        // Whether it was woken meanwhile is not asked here: whoever woke it has pushed its key.
         slot.body = Body::Waiting(task);
         // One reference is the slot's, the other that of the waker in the task. Whoever could wake
         // it has a third; and if a key of it is out, that is a wake that is still to come.
         let lost = Header::is_lost(&slot.header, 2).then(|| slot.header.clone());
+        // Told with nothing borrowed, and so of a reference of its own: a logger is foreign code.
         drop(tasks);
         if let Some(header) = lost {
             report_lost(&header);
         }
     }
 
-    /// Every end of a task goes through here. The order matters: the future is dropped, then the
-    /// handle learns of it, and last the slot is given up. Whoever awaits the handle may rely on
-    /// it that the task's sockets are closed; and a wake on the way finds a slot that is its own.
+    /// Every end of a spawned task goes through here. The order matters: the future is dropped,
+    /// then the handle learns of it, and last the slot is given up. Whoever awaits the handle may
+    /// rely on it that the task's sockets are closed; and a wake on the way finds a slot that is
+    /// its own.
     fn end(&self, key: usize, task: Pin<Box<dyn AnyTask>>, end: End) {
         let number = self.tasks.borrow_mut()[key].end();
-        // Before the act: its destructor has things to tell, and they come after.
+        // Before the future is dropped: its destructor has things to tell, and they come after.
         match end {
             End::Ready => debug!(task = number; "done"),
             End::Abort => debug!(task = number; "abort"),
@@ -495,6 +499,7 @@ impl Core {
         self.counters.unfinished.subtract(1);
         let mut tasks = self.tasks.borrow_mut();
         let slot = &mut tasks[key];
+        // Said of a spawned task already; of the future of `block_on` only here.
         slot.body = Body::Done;
         // With its key still out, the slot would be somebody else's when the key is popped, and
         // that task would be polled in its place.
@@ -536,7 +541,8 @@ impl Core {
         if let Err(error) = self.reactor.turn(timeout) {
             panic!("the system cannot wait for events: {error}");
         }
-        // After the turn, which may have been ended by them; but not because of it: see `block_on`.
+        // After the turn, which they may have ended. But only the flag tells whether there are any:
+        // see `block_on`.
         let keys = self.queue.take_messages(|make| contain("a function from another thread", make));
         if let Some(keys) = keys {
             self.counters.notifications.add(1);

@@ -196,6 +196,7 @@ impl<T> Join<T> {
 #[must_use = "dropping the handle detaches the task: say so with `drop`, or await it"]
 pub struct JoinHandle<T> {
     join: Rc<Join<T>>,
+    /// Weak: a handle may lie in a task of this executor, or outlive it, and shall not keep it.
     core: Weak<Core>,
     key: usize,
 }
@@ -282,8 +283,7 @@ pub struct JoinError {
 
 enum Cause {
     Cancelled,
-    /// In a mutex, which nobody locks, only so that the error is `Sync` and goes into a `Box` of
-    /// any error type.
+    /// In a mutex only so that the error is `Sync`, and goes into a `Box` of any error type.
     Panic(Mutex<Box<dyn Any + Send>>),
 }
 
@@ -473,6 +473,7 @@ impl<T> JoinSet<T> {
         if self.handles.is_empty() {
             return Poll::Ready(None);
         }
+        // Anew at each poll: the set may have moved to another task since the last one.
         let waiter = Some(cx.waker().clone());
         drop(self.finished.waiter.replace(waiter));
         Poll::Pending

@@ -41,7 +41,8 @@ pub(crate) enum Message {
     Spawn(Box<dyn FnOnce() + Send>),
 }
 
-/// The entrance for other threads. All that wakers can reach is in here, and it is `Send`.
+/// The entrance for other threads. All of an executor that its wakers can reach is in here, and it
+/// is `Send`.
 pub(crate) struct Inbox {
     /// Without a limit: a wake must never wait for room, least of all on the executor's thread.
     sender: Sender<Message>,
@@ -98,6 +99,7 @@ impl Queue {
     pub(crate) fn pop(&self) -> Option<usize> {
         let mut keys = self.keys.borrow_mut();
         let key = keys.pop_front();
+        // Only when it is empty, and so nothing has to be moved.
         if key.is_none() && keys.capacity() > BURST {
             keys.shrink_to_fit();
         }
@@ -119,8 +121,9 @@ impl Queue {
         self.inbox.notified.load(Ordering::Acquire)
     }
 
-    /// Moves keys from the inbox into the queue, and hands the rest to `spawn`. Returns how many
-    /// keys there were; `None`, if nobody had notified.
+    /// Moves keys from the inbox into the queue, and hands the rest to `spawn`: the executor calls
+    /// them, or drops them at its end. Returns how many keys there were; `None`, if nobody had
+    /// notified.
     ///
     /// First the flag, then the messages: a message that this misses finds the flag clear, so its
     /// sender notifies again. The other way round it would lie in the inbox, with the flag set,
@@ -129,17 +132,19 @@ impl Queue {
         &self,
         mut spawn: impl FnMut(Box<dyn FnOnce() + Send>),
     ) -> Option<u64> {
+        // Nearly always so, and asked in every round: to look costs less than to swap.
         if !self.is_notified() {
             return None;
         }
         // A swap: it also reads what was written before each of the skipped notifications.
         self.inbox.notified.swap(false, Ordering::AcqRel);
         let mut keys = 0;
-        // No more than there are now: other threads may send faster than this takes, and each of
-        // what they send later has set the flag again, and notified.
+        // No more than there are now: other threads may send faster than this takes. For what they
+        // send later the flag is set again, and a notification is on its way.
         for _ in 0..self.messages.len() {
             match self.messages.try_recv() {
                 Ok(Message::Key(key)) => {
+                    // Not by `push`: that was called by whoever woke, and has told of it.
                     keys += 1;
                     self.keys.borrow_mut().push_back(key);
                 }

@@ -14,8 +14,9 @@
 //! executor has ended; the executor calls the rest.
 //!
 //! Invariant: each change of `scheduled` from false to true owes exactly one push of the key, by
-//! the thread that made the change. So a task is in the queue at most once, however often it is
-//! woken, and a wake that finds the flag set may rely on a poll that is still to come.
+//! the thread that made the change; but for the last, made by the task's end, after which nothing
+//! is pushed. So a task is in the queue at most once, however often it is woken, and a wake that
+//! finds the flag set may rely on a poll that is still to come, unless the task has ended.
 
 use std::panic::Location;
 use std::sync::Arc;

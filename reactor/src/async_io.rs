@@ -1,6 +1,6 @@
 //! [`Async`]: any object that mio can watch, with operations that wait instead of blocking.
 //!
-//! Sockets, pipes and signals are thin modules over this one type: each names the system call,
+//! Sockets and signals are thin modules over this one type: each names the system call,
 //! and [`poll_io`](crate::source::Source::poll_io) does the waiting.
 
 use std::any::type_name;
@@ -21,7 +21,7 @@ use crate::source::{Registration, Source};
 /// [`mio::unix::SourceFd`] of your own descriptor.
 ///
 /// It is neither `Send` nor `Sync`: events are delivered on the thread of its reactor, and that
-/// no other thread can come in between is what makes one flag for each direction enough.
+/// no other thread can come in between is what makes plain flags, without a lock, enough.
 ///
 /// The idea is async-io's `Async`. But there is no `readable()` here: readiness is cleared by an
 /// operation that was tried in vain, and who only asks tries none.
@@ -243,7 +243,7 @@ impl<S: event::Source> Async<S> {
     }
 }
 
-/// Deregisters first; then the fields are dropped, and the object closes itself.
+/// Deregisters first; then the object closes itself, and the source gives up its key.
 impl<S: event::Source> Drop for Async<S> {
     fn drop(&mut self) {
         let Some(mut io) = self.io.take() else { return };

@@ -17,8 +17,8 @@ use log::trace;
 
 /// Operations that one poll of one task may complete.
 ///
-/// Small enough that a hundred busy tasks stay within a millisecond of each other, large enough
-/// that the yield costs nothing noticeable.
+/// Small enough that a poll full of small ones ends within a millisecond, large enough that the
+/// yield costs nothing noticeable.
 pub const OPERATIONS: u32 = 128;
 
 thread_local! {

@@ -10,8 +10,8 @@
 //! Invariant: `turn` delivers all that it fetched before any task runs, and it wakes with nothing
 //! borrowed. The reactor does not know what a task is.
 //!
-//! Each field of [`Reactor`] is a cell of its own, and is borrowed for one statement: so code that
-//! is called from here, a waker's or a logger's, may call the reactor again.
+//! What changes in a [`Reactor`] is in many small cells, and none of them is borrowed while foreign
+//! code runs: so what is called from here, a waker or a logger, may call the reactor again.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -41,14 +41,15 @@ const NOTIFY: Token = Token(usize::MAX);
 /// one `epoll_wait`. 48 KiB of address space, touched only as far as it is used.
 const EVENTS: usize = 4096;
 
-/// Room that grew beyond this with a burst is given back after it, in tables as soon as no more
-/// than the [`SURVIVORS`] are left.
+/// Room that grew beyond this with a burst is given back after it; that of the sources not before
+/// fewer than [`SURVIVORS`] are left: to cut a long table with each removal costs its square.
 const BURST: usize = 1024;
 const SURVIVORS: usize = 64;
 
-/// What every source is watched for: all, once, for its whole life. To change it with each wait
-/// would cost a system call (`epoll_ctl`) each time. Mio asks for *edges*: the kernel reports a
-/// change once, and `ready` remembers it. Priority is for the urgent bytes of TCP.
+/// What a source is watched for, unless it can do less: all, once, for its whole life. To change
+/// it with each wait would cost a system call (`epoll_ctl`) each time. Mio asks for *edges*: the
+/// kernel reports a change once, and `ready` remembers it. Priority is for the urgent bytes of TCP,
+/// of which mio tells on Linux only.
 #[cfg(target_os = "linux")]
 pub(crate) const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
 #[cfg(not(target_os = "linux"))]
@@ -84,8 +85,9 @@ pub(crate) const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE);
 pub struct Reactor {
     /// The `epoll` instance. Borrowed only while the thread waits in it.
     poll: RefCell<mio::Poll>,
-    /// The same `epoll`, for registering: also while somebody turns. A second descriptor of it, so
-    /// that `poll` may be borrowed meanwhile.
+    /// The same `epoll` by a second descriptor, which needs no cell. So `poll` is not borrowed
+    /// while an object registers itself, which may be foreign code, nor as long as the descriptor
+    /// is lent to a foreign event loop.
     registry: Registry,
     /// Where the kernel writes its events. Empty only while a turn reads it.
     events: Cell<Option<Events>>,
@@ -103,14 +105,16 @@ pub struct Reactor {
     /// always empty: it is also the list that a turn fills, kept for its room.
     pub(crate) woken: RefCell<Vec<Waker>>,
     /// The keys of the jobs that the blocking pool has finished. A channel, for its threads are the
-    /// only ones that reach into here; and keys, for a waker need not travel to be called.
+    /// only ones that reach into here, and without a limit, for none of them shall wait for this
+    /// thread. Keys, not wakers: those stay with the source of the job, as with that of a socket.
     finished: Receiver<usize>,
     /// The other end of it, for the pool: it sends the key, then ends the wait.
     finisher: Finisher,
-    /// When the last wait ended: one reading of the clock serves all timers, sleeps and time-outs
-    /// of a turn.
+    /// When the last wait ended: this one reading of the clock decides which timers are due.
     now: Cell<Instant>,
-    /// For those who measure, and for the executor, which tells a spurious poll by it.
+    /// For those who measure. But `turns` also numbers the turns for the waiters, by `waits` the
+    /// executor tells a spurious poll, and by `deregistrations` a listener that pauses learns that
+    /// there is a descriptor to spare.
     pub(crate) counters: Counters,
 }
 
@@ -177,7 +181,7 @@ impl Reactor {
         // Who is on the list already must not wait for the kernel; but it is asked all the same,
         // or those who wake each other could keep everybody else's events out.
         let timeout = if woken.is_empty() { timeout } else { Some(Duration::ZERO) };
-        // A turn within a turn, from a waker's own code, finds none and brings its own.
+        // A turn within this one, from the code of a logger, finds none and brings its own.
         let mut events = self.events.take().unwrap_or_else(|| Events::with_capacity(EVENTS));
         let waited = self.wait(&mut events, timeout);
 
@@ -209,7 +213,8 @@ impl Reactor {
         for waker in woken.drain(..) {
             wake(waker);
         }
-        // The buffer is kept, unless a burst made it large, or foreign code has put in another.
+        // The list is kept for its room, unless a burst made it large. And unless foreign code has
+        // put somebody into the next one meanwhile: to put this in its place would lose that wake.
         if woken.capacity() <= BURST && self.woken.borrow().is_empty() {
             self.woken.replace(woken);
         }
@@ -219,6 +224,8 @@ impl Reactor {
     /// False, if the source is gone: then the event is of a time when it was not. And if its key
     /// has a new owner by now, that one tries once in vain.
     fn deliver(&self, event: &Event, turn: u64, woken: &mut Vec<Waker>) -> bool {
+        // Borrowed for the whole of it, and no reference counted for each event: wakers are only
+        // moved here, and that runs no code of theirs.
         let sources = self.sources.borrow();
         let source = sources.get(event.token().0);
         source.inspect(|source| source.deliver(event, turn, woken)).is_some()
@@ -260,7 +267,7 @@ impl Reactor {
     }
 
     /// Delivers the finished jobs, as events. That there are none is no surprise: the notification
-    /// may have been for the executor alone, or one for several jobs.
+    /// may have been for the executor, or for a job that an earlier turn has found already.
     fn take_finished(&self, turn: u64, woken: &mut Vec<Waker>) {
         for key in self.finished.try_iter() {
             if let Some(source) = self.source(key) {
@@ -281,7 +288,7 @@ impl Reactor {
         }
     }
 
-    /// When the last turn ended: the clock of all timers.
+    /// When the last wait ended: the clock of all timers.
     ///
     /// For those who can do with a turn's precision and want no clock reading for each message.
     pub fn now(&self) -> Instant {
@@ -343,7 +350,8 @@ impl Reactor {
     }
 
     /// A source that the kernel does not know yet; or never will, if a job of the pool reports to
-    /// it. The slab gives the lowest free key: tokens stay small, and the table dense.
+    /// it. The slab gives free keys again before it grows: the table is no longer than the most
+    /// sources that there were at once.
     pub(crate) fn add_source(self: &Rc<Self>, kind: &'static str) -> Registration {
         let mut sources = self.sources.borrow_mut();
         // Weak, or reactor and sources would keep each other alive.
@@ -356,7 +364,7 @@ impl Reactor {
     /// borrowed: that runs foreign code.
     pub(crate) fn remove_source(&self, key: usize) -> Option<Rc<Source>> {
         let mut sources = self.sources.borrow_mut();
-        // Tried, for a reactor that is being dropped has given them all up already.
+        // Tried, although it is always there: this runs in destructors, which must not panic.
         let removed = sources.try_remove(key);
         if sources.capacity() > BURST && sources.len() < SURVIVORS {
             sources.shrink_to_fit();
@@ -387,6 +395,7 @@ impl Reactor {
     /// Wakes `waker` when the next source is deregistered. All who wait are woken then, though
     /// there is one descriptor to spare: the others fail once more, and wait again.
     pub(crate) fn wake_on_deregistration(&self, waker: &Waker) {
+        // Once for each: a task that waits is polled for other reasons too, and comes by each time.
         if !self.short_of_descriptors.borrow().iter().any(|kept| kept.will_wake(waker)) {
             let kept = waker.clone();
             self.short_of_descriptors.borrow_mut().push(kept);
@@ -433,8 +442,8 @@ impl Drop for Reactor {
     }
 }
 
-/// The descriptor of `epoll`: it is readable when a turn would find something to do. So a
-/// reactor can be watched by another event loop.
+/// The descriptor of `epoll`: it is readable when a turn would find events. So another event loop
+/// can watch a reactor; of all else [`next_deadline`](Reactor::next_deadline) tells it.
 impl AsFd for Reactor {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.registry.as_fd()

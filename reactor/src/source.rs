@@ -1,8 +1,8 @@
 //! One source of events, and the one place where `WouldBlock` becomes a promise to wake.
 //!
-//! A *source* is what the kernel watches for us: a socket, a pipe, a signal's pipe. For each of
-//! its two directions it caches what the kernel last said (`ready`) and keeps the wakers of the
-//! tasks that wait.
+//! A *source* is what the kernel watches for us: a socket, a pipe, a signal's pipe; and a job of
+//! the blocking pool, which reports as if it were one. For each of its two directions it caches
+//! what the kernel last said (`ready`) and keeps the wakers of the tasks that wait.
 //!
 //! Called by: every operation of every socket, through [`Source::poll_io`]; and by
 //! [`Reactor::turn`](crate::Reactor::turn), through [`Source::deliver`].
@@ -62,8 +62,8 @@ impl Deref for Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         let removed = self.reactor().and_then(|reactor| reactor.remove_source(self.key));
-        // Out of the slab first, and only then dropped: with its last reference go the wakers of
-        // dropped operations, and the destructor of a waker is foreign code.
+        // The last reference is our own, which goes after this, with nothing borrowed: with it go
+        // the wakers of dropped operations, and the destructor of a waker is foreign code.
         drop(removed);
     }
 }
@@ -212,8 +212,8 @@ impl Source {
         Poll::Ready(Ok(bytes))
     }
 
-    /// Counted here, by hand, because the attempts that fail are what a reader of metrics looks
-    /// for first: each is a system call that brought nothing.
+    /// Counted, because the attempts that fail are what a reader of metrics looks for first: each
+    /// is a call that brought nothing.
     fn count_would_block(&self) {
         if let Some(reactor) = self.reactor() {
             reactor.counters.would_blocks.add(1);
@@ -228,6 +228,8 @@ impl Source {
         let Some(reactor) = self.reactor() else {
             return Poll::Ready(Err(io::Error::other("the reactor of this source is gone")));
         };
+        // Before the look at who is here: a task that is polled in vain finds its waker there, and
+        // by this count the executor knows such a poll.
         reactor.counters.waits.add(1);
         // The same task, polled in vain: its waker lies here already, and one is enough.
         if direction.waiters.borrow().contains(waker) {
@@ -301,7 +303,8 @@ impl Direction {
         self.ready.set(true);
         self.drain.set(self.drain.get() || drain);
         let mut waiters = self.waiters.borrow_mut();
-        // Nearly always nobody waits to write: each event asks that, so it costs no call.
+        // Asked before the call, for mostly the answer is no: an event often tells of both
+        // directions, and nearly always nobody waits to write.
         if waiters.first.is_some() {
             waiters.take(turn, woken);
         }
@@ -338,8 +341,8 @@ impl Waiters {
         crowded
     }
 
-    /// Moves all of them into `woken`, the first that came first: else the last to come would be
-    /// served first for ever.
+    /// Moves all of them into `woken`, first in first out: else the last to come would be served
+    /// first, come back as the last, and be served first again.
     fn take(&mut self, turn: u64, woken: &mut Vec<Waker>) {
         let Some(first) = self.first.take() else { return };
         woken.push(first);

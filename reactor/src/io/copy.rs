@@ -228,6 +228,8 @@ impl Flow {
         result
     }
 
+    /// Reads into the scratch buffer and writes from it at once. A function of its own, so that the
+    /// buffer is given back whichever way this ends.
     fn poll_through<R, W>(
         &mut self,
         cx: &mut Context<'_>,

@@ -24,8 +24,8 @@ use crate::{Async, Reactor};
 /// Connections that the kernel completes before we accept them; the kernel may allow less.
 const BACKLOG: u32 = 1024;
 
-/// Buffers that one `readv` or `writev` takes, `IOV_MAX`: std does not offer the kernel those beyond
-/// it, and a transfer that leaves only them untouched is not short.
+/// Buffers that one `readv` or `writev` takes, `IOV_MAX`: std does not offer the kernel those
+/// beyond it, and a transfer that leaves only them untouched is not short.
 const VECTORS: usize = 1024;
 
 /// The first pause after the system ran out of descriptors or memory. It doubles up to
@@ -247,6 +247,7 @@ impl AcceptError {
             Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC) => {
                 AcceptError::Shortage
             }
+            // None: not the system's, but ours, when the reactor is gone.
             Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::OPNOTSUPP) | None => {
                 AcceptError::Listener
             }
