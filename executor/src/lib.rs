@@ -31,6 +31,7 @@ use std::panic::Location;
 use std::task::Poll;
 
 use executor::Core;
+use reactor::budget;
 
 pub use executor::Executor;
 pub use join::{JoinError, JoinHandle, JoinSet};
@@ -126,7 +127,9 @@ pub async fn yield_now() {
             return Poll::Ready(());
         }
         yielded = true;
-        cx.waker().wake_by_ref();
+        // As one whose budget is spent: then the round ends with those that are queued now, and
+        // events and timers get their turn too, not only the neighbours.
+        budget::yield_to_neighbours(cx);
         Poll::Pending
     })
     .await;

@@ -89,8 +89,31 @@ pub(crate) fn refund() {
 }
 
 /// Queues the task again behind those that wait for the thread, and leaves nothing of its budget.
-/// The caller returns `Pending`.
-pub(crate) fn yield_to_neighbours(cx: &mut Context<'_>) {
+///
+/// The caller returns `Pending`. The executor sees a budget that is spent, and so asks for events
+/// before it polls the task again, even if nobody else is queued.
+///
+/// # Examples
+///
+/// A loop that computes, and gives the thread away after each part:
+///
+/// ```
+/// use std::future::poll_fn;
+/// use std::task::Poll;
+///
+/// executor::block_on(async {
+///     let mut parts = 0..10;
+///     poll_fn(|cx| match parts.next() {
+///         Some(_part) => {
+///             reactor::budget::yield_to_neighbours(cx);
+///             Poll::Pending
+///         }
+///         None => Poll::Ready(()),
+///     })
+///     .await;
+/// });
+/// ```
+pub fn yield_to_neighbours(cx: &mut Context<'_>) {
     LEFT.set(LEFT.get().map(|_| 0));
     trace!(waker:? = cx.waker().data(); "budget spent");
     cx.waker().wake_by_ref();

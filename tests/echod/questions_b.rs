@@ -91,7 +91,7 @@ fn each_call_that_blocks_stops_all_and_its_cure_does_not() {
         ("the same in unblock ", "all goes on"),
         ("read of a socket of reactor ", "all goes on"),
         ("a computation ", "all stops"),
-        ("the same, yields each 100 us ", "all goes on"),
+        ("the same, yields each ms ", "all goes on"),
     ];
     for (call, others) in calls {
         let line = answer.lines().find_map(|line| line.trim().strip_prefix(call));

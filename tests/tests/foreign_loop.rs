@@ -135,12 +135,11 @@ fn tick_tells_whether_tasks_are_queued_and_polls_no_more_than_a_round() {
         assert!(!executor.tick());
         let polls = Rc::new(Cell::new(0));
         let counted = polls.clone();
-        let task = executor.spawn(async move {
-            loop {
-                counted.set(counted.get() + 1);
-                yield_now().await;
-            }
-        });
+        let task = executor.spawn(poll_fn(move |cx| {
+            counted.set(counted.get() + 1);
+            cx.waker().wake_by_ref();
+            Poll::<()>::Pending
+        }));
         assert!(executor.tick(), "what was spawned from outside has been taken in");
         assert_eq!(polls.get(), 0);
         assert!(executor.tick());
@@ -148,6 +147,27 @@ fn tick_tells_whether_tasks_are_queued_and_polls_no_more_than_a_round() {
         task.abort();
         executor.tick();
         assert!(!executor.tick());
+    });
+}
+
+#[test]
+fn a_task_that_yields_lets_events_be_fetched_before_it_is_polled_again() {
+    within_deadline(|| {
+        let executor = Executor::new().unwrap();
+        let polls = Rc::new(Cell::new(0));
+        let counted = polls.clone();
+        let task = executor.spawn(async move {
+            loop {
+                counted.set(counted.get() + 1);
+                yield_now().await;
+            }
+        });
+        assert!(executor.tick(), "what was spawned from outside has been taken in");
+        for ticks in 1..=10 {
+            assert!(executor.tick());
+            assert_eq!(polls.get(), ticks);
+        }
+        drop(task);
     });
 }
 

@@ -2,8 +2,8 @@
 //! task is polled, no event is fetched, no timer fires, until it returns.
 //!
 //! There is a cure for each: the async version of the call; without one, a thread of the blocking
-//! pool (`unblock`, `spawn_blocking`); and a computation goes there too, or yields often: a
-//! round has up to 64 polls, so a timer or a socket may have to wait for 64 of its parts.
+//! pool (`unblock`, `spawn_blocking`); and a computation goes there too, or yields often, for
+//! after each yield events are fetched, and a timer or a socket waits for one part at most.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -40,7 +40,7 @@ fn run() -> io::Result<()> {
         let mut stream = TcpStream::from_std(slow_peer()?)?;
         beside("read of a socket of reactor", stream.read(&mut [0])).await?;
         beside("a computation", compute(Duration::MAX)).await?;
-        beside("the same, yields each 100 us", compute(Duration::from_micros(100))).await
+        beside("the same, yields each ms", compute(Duration::from_millis(1))).await
     })
 }
 

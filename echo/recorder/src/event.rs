@@ -184,7 +184,7 @@ pub enum Kind {
     JobDone,
     /// The reactor learned of it.
     JobFinished,
-    /// The task did as much as one poll may, and yields.
+    /// The task did as much as one poll may, or as it wanted, and yields.
     BudgetSpent,
     /// A task has ended, with this many bytes written.
     Done {

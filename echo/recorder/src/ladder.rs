@@ -196,7 +196,7 @@ impl Ladder {
             Kind::JobSubmitted => by("reactor", "a job goes to the pool".to_owned()),
             Kind::JobDone => by(&event.thread, "the job is done".to_owned()),
             Kind::JobFinished => by("reactor", "the job of the pool has finished".to_owned()),
-            Kind::BudgetSpent => by_task("did enough for one poll: yields".to_owned()),
+            Kind::BudgetSpent => by_task("yields to its neighbours".to_owned()),
             Kind::Done { written: 0 } => by_task("Ready".to_owned()),
             Kind::Done { written } => by_task(format!("Ready: {} echoed", count(*written))),
             Kind::Abort => by_task("aborted: its future is dropped".to_owned()),

@@ -100,7 +100,7 @@ impl Teller {
                     .to_owned()
             }
             Kind::BudgetSpent => format!(
-                "{} did as much as one poll may. It **yields**, so that its neighbours run.",
+                "{} **yields**: it has had its share, and lets its neighbours run before it goes on.",
                 capital(&task)
             ),
             Kind::Done { written } => done(&task, *written),
