@@ -1,10 +1,14 @@
-//! What the tests share: a deadline on all that can hang, sockets on the loopback, wakers that
-//! count, the records that the runtime emits, and a browser.
+#![doc = include_str!("../README.md")]
 
+// What the tests share: a deadline on all that can hang, sockets on the loopback, wakers that
+// count, the records that the runtime emits, a browser, and what the READMEs and the sources say.
 pub mod browser;
 pub mod child;
+pub mod guide;
+pub mod items;
 pub mod not_send;
 pub mod records;
+pub mod sizes;
 pub mod wakers;
 
 use std::any::Any;
