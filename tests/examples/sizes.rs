@@ -4,8 +4,8 @@
 //! cargo run -q -p tests --example sizes
 //! ```
 //!
-//! Lines, but for the functions that are counted in the middle of the table. Unit tests and empty
-//! lines do not count. The median and the longest of the functions are in lines of code.
+//! Code and comment are counted in lines, and so are the median and the longest function. Empty
+//! lines and unit tests do not count.
 
 use tests::guide::{read, rings};
 use tests::sizes::Size;
@@ -17,7 +17,7 @@ fn main() {
         for (path, _) in files {
             let size = Size::of(&read(&path));
             println!("{path:25}{}", row(&size));
-            all.extend([size]);
+            all.add(size);
         }
         println!("{:25}{}\n", "together", row(&all));
     }

@@ -106,9 +106,22 @@ impl Items {
         }
     }
 
+    /// Those of `proptest!`, whose parameters are no Rust: all of them are tests.
+    fn add_functions_of_macro(&mut self, tokens: TokenStream) {
+        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+        for pair in tokens.windows(2) {
+            if let [TokenTree::Ident(function), TokenTree::Ident(name)] = pair
+                && function == "fn"
+            {
+                self.add(name);
+                self.tests.insert(name.to_string());
+            }
+        }
+    }
+
     fn add_word(&mut self, literal: &Lit) {
         if let (Lit::Str(text), false) = (literal, self.in_tests) {
-            self.words.insert(text.value());
+            self.words.insert(text.value().trim().to_owned());
         }
     }
 
@@ -237,8 +250,9 @@ impl<'ast> Visit<'ast> for Items {
             self.add_record(name, &call.tokens);
         }
         self.add_words(call.tokens.clone());
-        if let Ok(inside) = syn::parse2::<syn::File>(call.tokens.clone()) {
-            self.visit_file(&inside);
+        match syn::parse2::<syn::File>(call.tokens.clone()) {
+            Ok(inside) => self.visit_file(&inside),
+            Err(_) => self.add_functions_of_macro(call.tokens.clone()),
         }
     }
 }

@@ -30,6 +30,14 @@ impl Size {
         Size { code: lines_of_code(&lines), comment, functions: functions.found }
     }
 
+    /// Adds the size of another source.
+    pub fn add(&mut self, other: Size) {
+        self.code += other.code;
+        self.comment += other.comment;
+        self.functions.extend(other.functions);
+        self.functions.sort();
+    }
+
     /// Comment for each line of code.
     pub fn ratio(&self) -> f64 {
         self.comment as f64 / self.code as f64
@@ -43,17 +51,6 @@ impl Size {
     /// The longest function, with its lines of code.
     pub fn longest(&self) -> (usize, &str) {
         self.functions.last().map_or((0, ""), |(lines, name)| (*lines, name))
-    }
-}
-
-impl Extend<Size> for Size {
-    fn extend<T: IntoIterator<Item = Size>>(&mut self, sizes: T) {
-        for size in sizes {
-            self.code += size.code;
-            self.comment += size.comment;
-            self.functions.extend(size.functions);
-        }
-        self.functions.sort();
     }
 }
 
