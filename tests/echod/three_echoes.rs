@@ -6,12 +6,17 @@ use std::process::Command;
 use crate::bytes::{CHUNK, assert_echoes_to};
 use crate::server::{ECHOD, Server, eventually};
 
+/// The program of an example of `echo`.
+pub(crate) fn example(name: &str) -> PathBuf {
+    example_of("echo", name)
+}
+
 /// The program of an example, beside `echod`. `cargo test` builds it too, but not when it is asked
 /// for these tests alone; and what lies there then may be old.
-pub(crate) fn example(name: &str) -> PathBuf {
+pub(crate) fn example_of(package: &str, name: &str) -> PathBuf {
     let folder = Path::new(ECHOD).parent().expect("a program is in a folder");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "-q", "-p", "echo", "--example", name]);
+    cargo.args(["build", "-q", "-p", package, "--example", name]);
     cargo.args(folder.ends_with("release").then_some("--release"));
     assert!(cargo.status().is_ok_and(|status| status.success()), "{name} cannot be built");
     folder.join("examples").join(name)
