@@ -122,7 +122,7 @@ fn renewed(told: &[String], printed: &[String]) -> Option<Vec<String>> {
 }
 
 fn lines(text: &str) -> Vec<String> {
-    text.lines().map(|line| line.trim_end().to_owned()).collect()
+    text.trim_end().lines().map(|line| line.trim_end().to_owned()).collect()
 }
 
 #[test]

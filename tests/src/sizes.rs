@@ -1,5 +1,6 @@
 //! How long sources are, and how much they say about themselves. Unit tests do not count.
 
+use crate::guide::{read, rings};
 use syn::visit::{self, Visit};
 use syn::{Block, Signature};
 
@@ -30,6 +31,12 @@ impl Size {
         Size { code: lines_of_code(&lines), comment, functions: functions.found }
     }
 
+    /// The files of each ring of reading, with their sizes.
+    pub fn of_rings() -> Vec<Vec<(String, Size)>> {
+        let size = |(path, _): (String, usize)| (path.clone(), Size::of(&read(path)));
+        rings().into_iter().map(|ring| ring.into_iter().map(size).collect()).collect()
+    }
+
     /// Adds the size of another source.
     pub fn add(&mut self, other: Size) {
         self.code += other.code;
@@ -52,6 +59,24 @@ impl Size {
     pub fn longest(&self) -> (usize, &str) {
         self.functions.last().map_or((0, ""), |(lines, name)| (*lines, name))
     }
+}
+
+/// A table of files and their sizes, with their sum.
+pub fn table(title: &str, files: &[(String, Size)]) -> String {
+    let mut all = Size::default();
+    let mut table = format!("{title:24} code comment ratio functions median  longest\n");
+    for (path, size) in files {
+        table += &row(path, size);
+        all.add(size.clone());
+    }
+    table + &row("together", &all)
+}
+
+fn row(path: &str, size: &Size) -> String {
+    let (code, comment, ratio, functions) =
+        (size.code, size.comment, size.ratio(), size.functions.len());
+    let (median, (longest, name)) = (size.median(), size.longest());
+    format!("{path:24}{code:5}{comment:8}{ratio:6.2}{functions:10}{median:7}  {longest} {name}\n")
 }
 
 fn lines_of_code(lines: &[&str]) -> usize {
@@ -106,5 +131,8 @@ mod tests {
         assert_eq!(size.functions, [(1, "two".to_owned()), (4, "one".to_owned())]);
         assert_eq!((size.median(), size.longest()), (4, (4, "one")));
         assert_eq!(size.ratio(), 0.75);
+        let table = table("ring", &[("a.rs".to_owned(), size)]);
+        let last = table.lines().last().map(|row| row.split_whitespace().collect::<Vec<_>>());
+        assert_eq!(last.unwrap(), ["together", "4", "3", "0.75", "2", "4", "4", "one"]);
     }
 }

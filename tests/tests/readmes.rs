@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use reactor::io;
 use tests::guide::{read, rings, rust_files};
 use tests::records::{Record, capture};
-use tests::sizes::Size;
+use tests::sizes::{Size, table};
 use tests::{tcp_pair_with_std, within_deadline};
 
 /// Lines of code of a file: no comments, no blank lines, no unit tests.
@@ -29,18 +29,16 @@ fn the_first_ring_has_fewer_than_a_thousand_lines_of_code() {
     assert!(lines < 1000, "{lines} lines");
 }
 
-/// The sizes of the files of the first ring, and of all of them together.
-fn first_ring() -> (Vec<(String, Size)>, Size) {
-    let files = rings().swap_remove(0).into_iter();
-    let sizes: Vec<_> = files.map(|(path, _)| (path.clone(), Size::of(&read(path)))).collect();
+fn together(files: &[(String, Size)]) -> Size {
     let mut all = Size::default();
-    sizes.iter().for_each(|(_, size)| all.add(size.clone()));
-    (sizes, all)
+    files.iter().for_each(|(_, size)| all.add(size.clone()));
+    all
 }
 
 #[test]
 fn the_first_ring_has_two_lines_of_comment_for_three_of_code_and_most_where_it_is_hard() {
-    let (mut sizes, all) = first_ring();
+    let mut sizes = Size::of_rings().swap_remove(0);
+    let all = together(&sizes);
     assert!((0.6..=0.9).contains(&all.ratio()), "{:.2} together", all.ratio());
     sizes.sort_by(|(_, a), (_, b)| b.ratio().total_cmp(&a.ratio()));
     let order: Vec<_> = sizes.iter().map(|(path, size)| (path.as_str(), size.ratio())).collect();
@@ -50,8 +48,16 @@ fn the_first_ring_has_two_lines_of_comment_for_three_of_code_and_most_where_it_i
 
 #[test]
 fn no_function_of_the_first_ring_has_more_than_forty_lines_of_code() {
-    let (_, all) = first_ring();
+    let all = together(&Size::of_rings()[0]);
     assert!(all.longest().0 <= 40, "{:?}", all.longest());
+}
+
+#[test]
+fn the_table_of_sizes_has_at_most_eighty_columns() {
+    for ring in Size::of_rings() {
+        let table = table("ring", &ring);
+        assert!(table.is_ascii() && table.lines().all(|line| line.len() <= 80), "{table}");
+    }
 }
 
 #[test]
