@@ -1,6 +1,17 @@
-//! `echod`: an echo server on the reactor and the executor.
+// Where the chapter's links lead in this documentation: the first definition of a link counts, and
+// those at the end of the README are for who reads it as a file.
+//! [executor]: ../executor/index.html
+//! [questions]: ../tests/index.html
+//! [recorder]: ../recorder/index.html
+//! [faults]: ../../../echo/learn/faults
+//! [`serve.rs`]: ../src/echod/serve.rs.html
+//! [`connection.rs`]: ../src/echod/connection.rs.html
+//! [`copy.rs`]: ../src/reactor/io/copy.rs.html
+//! [`echo_threads.rs`]: ../../../echo/examples/echo_threads.rs
+//! [`echo_mio.rs`]: ../../../echo/examples/echo_mio.rs
+//! [`echo.rs`]: ../../../echo/examples/echo.rs
 //!
-//! The server itself is `serve.rs`; around it are the command line, the limits, and a clean end.
+#![doc = include_str!("../README.md")]
 
 mod arguments;
 mod connection;

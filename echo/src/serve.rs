@@ -1,4 +1,7 @@
 //! The server: accept connections, and send back what each one says.
+//!
+//! Nothing here speaks of events, readiness or wakers. Each `await` below is a place where a task
+//! may wait and the thread serves others; how that works is what the next files tell.
 
 use std::rc::Rc;
 
@@ -16,6 +19,8 @@ pub(crate) async fn accept(listener: TcpListener, server: Rc<Server>) -> io::Res
     let mut incoming = listener.incoming();
     while let Some(stream) = server.next_connection(&mut incoming).await {
         let connection = Connection::new(stream?, server.clone());
+        // A task of its own: were the echo awaited here, the next client would wait until this one
+        // has gone. Nobody needs its handle, and to drop that lets the task run on.
         drop(spawn_named("echo", async move { echo(&connection).await }));
     }
     Ok(())
@@ -23,7 +28,9 @@ pub(crate) async fn accept(listener: TcpListener, server: Rc<Server>) -> io::Res
 
 /// Echoes one connection until its end-of-file, or until it has to end for another reason.
 async fn echo(connection: &Connection) {
+    // Reader and writer are the same socket: its two directions share nothing, not even a waker.
     let mut copy = io::copy(connection, connection);
+    // By reference, so that the bytes can be counted below, also if the copy is given up.
     let ended = async { Ended::Copied((&mut copy).await) };
     let ended = future::or(ended, connection.must_end()).await;
     debug!("{}: {} bytes echoed, {ended}", connection.peer(), copy.copied());

@@ -6,6 +6,10 @@
 //!
 //! Invariant: a future is polled, dropped or ended with nothing borrowed, and never after its end.
 //! The executor does not know what a socket is.
+//!
+//! A task has three parts, in three places: its *slot* here, which says where its future is; its
+//! *header* in `task.rs`, to which wakers point; and its future, on the heap, in `join.rs`. In the
+//! queue, its key stands for all three.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -64,31 +68,40 @@ pub struct Executor {
 
 /// What the executor shares with `spawn` and with the handles of its tasks.
 pub(crate) struct Core {
+    /// Where the thread sleeps, and where the tasks' sockets and timers are.
     reactor: Rc<Reactor>,
+    /// Shared with nobody but the thread-local through which wakers find it.
     queue: Rc<Queue>,
+    /// All tasks that have not ended, by key; and the tombstones of some that have.
     pub(crate) tasks: RefCell<Slab<Slot>>,
     /// The number of the future of `block_on`, while it is not polled: its slot does not tell.
     pub(crate) main: Cell<Option<u64>>,
-    /// Set when the executor is dropped: nothing is spawned any more.
+    /// Set when the executor is dropped: nothing is spawned any more, or a destructor that spawns
+    /// its own kind would keep it from its end.
     closed: Cell<bool>,
     /// A task of this round had more to do than one poll may.
     overspent: Cell<bool>,
+    /// How long to look for events before the thread sleeps.
     spin: Cell<Duration>,
     /// Since when there has been nothing to do, if the thread spins.
     idle_since: Cell<Option<Instant>>,
+    /// Tasks so far, and so the number of the next one.
     spawned: Cell<u64>,
     counters: Counters,
 }
 
+/// One task, as the executor has it.
 pub(crate) struct Slot {
+    /// The executor's own reference: with the count of the others it knows who could still wake.
     pub(crate) header: Arc<Header>,
+    /// How often it was polled.
     pub(crate) polls: u64,
     /// The turn's time at the last of them, or at the spawn.
     pub(crate) since: Instant,
     pub(crate) body: Body,
 }
 
-/// Which poll it is that follows.
+/// Which poll it is that follows: taken out of the slot, which is not borrowed during it.
 struct PollOf {
     task: u64,
     /// Not the task's first.
@@ -97,6 +110,7 @@ struct PollOf {
 
 impl Slot {
     /// The key was popped: clears the flag, for a poll.
+    /// In one function, so that nobody polls without it.
     fn begin(&mut self, now: Instant) -> PollOf {
         self.header.begin();
         self.polls += 1;
@@ -104,7 +118,8 @@ impl Slot {
         PollOf { task: self.header.number, again: self.polls > 1 }
     }
 
-    /// The task will never be polled again.
+    /// The task will never be polled again. Said before its future is dropped: what that wakes, or
+    /// aborts, finds a task that is done.
     fn end(&mut self) -> u64 {
         self.body = Body::Done;
         self.header.number
@@ -116,7 +131,7 @@ pub(crate) enum Body {
     /// Here: it waits, or its key is in the queue.
     Waiting(Pin<Box<dyn AnyTask>>),
     /// Not here: in the loop that polls it, or on its way in from `spawn`. That of `block_on` never
-    /// leaves its stack.
+    /// leaves its stack. Whoever wants to abort it now leaves a word, which the loop reads.
     Running { aborted: bool },
     /// Dropped. A slot in this state is a tombstone: it waits for its key to be popped.
     Done,
@@ -179,13 +194,18 @@ impl Executor {
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let _inside = Inside::enter(Location::caller());
+        // From here on `spawn`, sockets and timers of this thread find this executor. Dropped after
+        // the two below, for what their destructors do may still ask for it.
         let _entered = self.core.enter();
         let main = Main::new(&self.core, Location::caller());
         // Dropped before `main` ends its slot.
         let mut future = pin!(future);
+        // The first poll comes as every other one: by way of the queue.
         main.header.schedule();
         loop {
             for key in self.core.round() {
+                // The one future that is not in its slot, and the one whose panic is not caught:
+                // it belongs to the caller, on whose stack it lies.
                 if key != main.header.key {
                     self.core.run(key);
                 } else if let Poll::Ready(output) = main.poll(future.as_mut()) {
@@ -209,6 +229,7 @@ impl Executor {
     pub fn tick(&self) -> bool {
         let _inside = Inside::enter(Location::caller());
         let _entered = self.core.enter();
+        // The round of `block_on`, without a main future and without a sleep.
         for key in self.core.round() {
             self.core.run(key);
         }
@@ -243,6 +264,7 @@ impl Drop for Executor {
     fn drop(&mut self) {
         let _entered = self.core.enter();
         self.core.closed.set(true);
+        // The keys first: what a destructor does may end other tasks, and borrows the slab.
         let keys: Vec<usize> = self.core.tasks.borrow().iter().map(|(key, _)| key).collect();
         for key in keys {
             self.core.abort(key);
@@ -271,6 +293,8 @@ impl Core {
         Remote::new(self.queue.inbox())
     }
 
+    /// Makes a task of the future, and queues it for its first poll: it is not polled here. So
+    /// `spawn` returns at once, also in the middle of a poll, and no task runs inside another.
     pub(crate) fn spawn<F>(
         self: &Rc<Self>,
         name: &'static str,
@@ -286,6 +310,7 @@ impl Core {
             drop(future);
             return JoinHandle::cancelled(self.next_number(), name, place, set);
         }
+        // The slot comes first: the waker needs its key, and the task needs the waker.
         let header = self.add_slot(name, place);
         let waker = Waker::from(header.clone());
         let (task, handle) = Task::with_handle(future, waker, set, &header, Rc::downgrade(self));
@@ -295,6 +320,7 @@ impl Core {
         handle
     }
 
+    /// Numbers name tasks in records, and are never used twice, as keys are.
     fn next_number(&self) -> u64 {
         self.spawned.replace(self.spawned.get() + 1)
     }
@@ -314,6 +340,9 @@ impl Core {
     /// The keys to poll in one round: what is queued now, and what that brings forth, up to
     /// [`ROUND`]. But once a task had more to do than a poll may, only the former: it would else
     /// have its share many times before the kernel is asked what the others have received.
+    ///
+    /// An iterator, so that each key is popped when its turn has come: the loop may return in the
+    /// middle, and what is left stays queued.
     fn round(&self) -> impl Iterator<Item = usize> {
         let queued = self.queue.len();
         self.overspent.set(false);
@@ -325,7 +354,8 @@ impl Core {
     /// Polls the task whose key was popped.
     fn run(&self, key: usize) {
         let Some((mut task, of)) = self.take_body(key) else { return };
-        // A panic ends this task, and nothing else.
+        // A panic ends this task, and nothing else. That it may leave broken values behind concerns
+        // only who shares them with the task, and they learn of it from its handle.
         let polled = catch_unwind(AssertUnwindSafe(|| self.poll(of, || task.as_mut().poll())));
         match polled {
             Ok(Poll::Ready(())) => self.end(key, task, End::Ready),
@@ -334,8 +364,9 @@ impl Core {
         }
     }
 
-    /// Takes the task out of its slot, for a poll. If the key was that of a task that has ended
-    /// meanwhile, its slot is free now.
+    /// Takes the task out of its slot, for a poll: the poll may spawn and abort, and for that the
+    /// slab must not be borrowed. If the key was that of a task that has ended meanwhile, its slot
+    /// is free now.
     fn take_body(&self, key: usize) -> Option<(Pin<Box<dyn AnyTask>>, PollOf)> {
         let mut tasks = self.tasks.borrow_mut();
         let slot = &mut tasks[key];
@@ -350,6 +381,10 @@ impl Core {
     }
 
     /// One poll, of a task or of the future of `block_on`: with a budget, and counted.
+    ///
+    /// A *spurious* poll is one that could be spared: not the first, without an operation that
+    /// succeeded, and at its end the task waits for a source again. That is an estimate, for the
+    /// executor cannot see what else a future does.
     fn poll<T>(&self, of: PollOf, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
         self.counters.polls.add(1);
         let waits = self.reactor.metrics().waits;
@@ -357,6 +392,7 @@ impl Core {
         trace!(task = of.task; "poll");
         let polled = poll();
         let spent = budget.spent();
+        // It would go on at once, and its key is in the queue again: see `round`.
         if spent == budget::OPERATIONS {
             self.overspent.set(true);
         }
@@ -374,12 +410,16 @@ impl Core {
     fn suspend(&self, key: usize, task: Pin<Box<dyn AnyTask>>) {
         let mut tasks = self.tasks.borrow_mut();
         let slot = &mut tasks[key];
+        // Aborted in the middle of its own poll: it ends here, after it.
         if matches!(slot.body, Body::Running { aborted: true }) {
             drop(tasks);
             return self.end(key, task, End::Abort);
         }
+        // Should it have been woken during the poll, its key is in the queue already: this is no
+        // place to look at that, for whoever woke it has pushed the key.
         slot.body = Body::Waiting(task);
-        // One reference is the slot's, the other that of the waker in the task.
+        // One reference is the slot's, the other that of the waker in the task. Whoever could wake
+        // it has a third; and if a key of it is out, that is a wake that is still to come.
         let lost = Header::is_lost(&slot.header, 2).then(|| slot.header.clone());
         drop(tasks);
         if let Some(header) = lost {
@@ -388,9 +428,11 @@ impl Core {
     }
 
     /// Every end of a task goes through here. The order matters: the future is dropped, then the
-    /// handle learns of it, and last the slot is given up.
+    /// handle learns of it, and last the slot is given up. Whoever awaits the handle may rely on
+    /// it that the task's sockets are closed; and a wake on the way finds a slot that is its own.
     fn end(&self, key: usize, task: Pin<Box<dyn AnyTask>>, end: End) {
         let number = self.tasks.borrow_mut()[key].end();
+        // Before the act: its destructor has things to tell, and they come after.
         match end {
             End::Ready => debug!(task = number; "done"),
             End::Abort => debug!(task = number; "abort"),
@@ -406,6 +448,8 @@ impl Core {
         let mut tasks = self.tasks.borrow_mut();
         let slot = &mut tasks[key];
         slot.body = Body::Done;
+        // With its key still out, the slot would be somebody else's when the key is popped, and
+        // that task would be polled in its place.
         if !slot.header.end() {
             tasks.remove(key);
         }
@@ -420,11 +464,13 @@ impl Core {
         let Some(slot) = tasks.get_mut(key) else { return };
         match mem::replace(&mut slot.body, Body::Done) {
             Body::Waiting(task) => {
+                // What follows is foreign code: the destructor of the future.
                 drop(tasks);
                 // What its destructor spawns, it spawns here.
                 let _entered = self.enter();
                 self.end(key, task, End::Abort);
             }
+            // Its future is on the stack below us, in the middle of a poll: it ends after that.
             Body::Running { .. } => slot.body = Body::Running { aborted: true },
             Body::Done => {}
         }
@@ -432,12 +478,17 @@ impl Core {
 
     /// The second and third step of a round: events, then the inbox.
     fn park(&self, may_sleep: bool) {
+        // Between this look at `notified` and the sleep another thread may push: then it finds the
+        // flag clear and notifies, and `epoll_wait` returns at once. No wake falls in between.
         let idle = self.queue.len() == 0 && !self.queue.is_notified();
         let sleep = idle && may_sleep && !self.spins();
         let timeout = if sleep { None } else { Some(Duration::ZERO) };
+        // Without events there is nothing to wait for, and nobody to tell it to: the only error
+        // that ends the loop.
         if let Err(error) = self.reactor.turn(timeout) {
             panic!("the system cannot wait for events: {error}");
         }
+        // After the turn, which may have been ended by them; but not because of it: see `block_on`.
         let keys = self.queue.take_messages(|make| contain("a function from another thread", make));
         if let Some(keys) = keys {
             self.counters.notifications.add(1);
@@ -455,6 +506,7 @@ impl Core {
             return false;
         }
         let now = self.reactor.now();
+        // By the clock of the turns: the loop that spins reads it each time anyway.
         let since = self.idle_since.get().unwrap_or(now);
         self.idle_since.set(Some(since));
         now.duration_since(since) < spin
@@ -466,17 +518,21 @@ impl Core {
 struct Main<'a> {
     core: &'a Core,
     header: Arc<Header>,
+    /// One for all polls, as each task has.
     waker: Waker,
 }
 
 impl<'a> Main<'a> {
     fn new(core: &'a Core, place: &'static Location<'static>) -> Main<'a> {
+        // It borrows what its caller has, and so cannot be `'static` as a spawned future: it stays
+        // with `block_on`, and its slot remains in the state of one that runs.
         let header = core.add_slot("main", place);
         debug!(task = header.number, name = "main", at:% = place, waker:? = Arc::as_ptr(&header); "spawn");
         core.main.set(Some(header.number));
         Main { core, waker: Waker::from(header.clone()), header }
     }
 
+    /// As [`Core::run`] does it for the others, but for its end, which is that of `block_on`.
     fn poll<F: Future>(&self, future: Pin<&mut F>) -> Poll<F::Output> {
         let of = self.core.tasks.borrow_mut()[self.header.key].begin(self.core.reactor.now());
         self.core.main.set(None);
@@ -492,7 +548,8 @@ impl<'a> Main<'a> {
     }
 }
 
-/// Also when the future panics.
+/// Also when the future panics: else its slot, and the count of tasks, would be left behind in an
+/// executor that may be used again.
 impl Drop for Main<'_> {
     fn drop(&mut self) {
         let panics = thread::panicking();

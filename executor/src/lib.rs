@@ -1,3 +1,17 @@
+// Where the chapter's links lead in this documentation: the first definition of a link counts, and
+// those at the end of the README are for who reads it as a file.
+//! [reactor]: ../reactor/index.html
+//! [echo]: ../echod/index.html
+//! [`task.rs`]: ../src/executor/task.rs.html
+//! [`queue.rs`]: ../src/executor/queue.rs.html
+//! [`executor.rs`]: ../src/executor/executor.rs.html
+//! [`join.rs`]: ../src/executor/join.rs.html
+//! [`budget.rs`]: ../src/reactor/budget.rs.html
+//! [`JoinHandle`]: JoinHandle
+//! [`JoinError`]: JoinError
+//! [`tasks()`]: tasks
+//! [`Executor::tasks`]: Executor::tasks
+//!
 #![doc = include_str!("../README.md")]
 
 // To be read: task, queue, executor, join.

@@ -4,6 +4,10 @@
 //! its own thread that is a push to a queue without locks; from any other thread the key goes
 //! through the *inbox*, a channel, and a notification ends the wait of the reactor.
 //!
+//! Why two ways? A task wakes its neighbours far more often than another thread does, and then a
+//! channel's atomics, and above all a system call for the notification, would be paid for nothing:
+//! the thread is awake, for it is the one that wakes.
+//!
 //! Called by: wakers, through [`Header::schedule`], and by the executor's loop, which pops.
 //!
 //! Invariant: a key that was pushed is popped. For the inbox this rests on `notified`: whoever
@@ -19,11 +23,13 @@ use log::trace;
 use super::sync::{AtomicBool, Notifier, Ordering, Receiver, Sender, thread_local, unbounded};
 use super::task::Header;
 
-/// A queue that grew beyond this with a burst of wakes is shrunk after it.
+/// A queue that grew beyond this with a burst of wakes is shrunk after it. Below, to keep the room
+/// costs less than to ask for it again.
 const BURST: usize = 1024;
 
 thread_local! {
-    /// The queue of the executor that runs on this thread.
+    /// The queue of the executor that runs on this thread. A waker finds it here, and has no
+    /// pointer to it: a waker may be on any thread, and the queue must not.
     static CURRENT: RefCell<Option<Rc<Queue>>> = const { RefCell::new(None) };
 }
 
@@ -37,21 +43,27 @@ pub(crate) enum Message {
 
 /// The entrance for other threads. All that wakers can reach is in here, and it is `Send`.
 pub(crate) struct Inbox {
+    /// Without a limit: a wake must never wait for room, least of all on the executor's thread.
     sender: Sender<Message>,
     /// A notification is on its way, or the executor is about to look into the inbox.
     ///
     /// Set by the first sender, which notifies. Cleared by the executor, before it takes the
     /// messages out; never by anybody else.
     notified: AtomicBool,
+    /// Ends the wait of the reactor.
     notifier: Notifier,
 }
 
 /// The run queue of one executor.
 pub(crate) struct Queue {
+    /// Keys, and not references: a push counts nothing and keeps nothing alive. First in, first
+    /// out, so that nobody is overtaken twice by the same neighbour.
     keys: RefCell<VecDeque<usize>>,
     /// Wakes on the own thread.
     pushed: Cell<u64>,
+    /// By its address this queue is known again among those of other executors.
     inbox: Arc<Inbox>,
+    /// Where the messages of the inbox come out.
     messages: Receiver<Message>,
 }
 
@@ -70,16 +82,19 @@ impl Queue {
         trace!(task = header.number; "queue");
     }
 
-    /// Makes this the queue of the thread, until the guard is dropped.
+    /// Makes this the queue of the thread, until the guard is dropped. What was there before comes
+    /// back then: a task of one executor may abort, or drop, what belongs to another.
     pub(crate) fn enter(self: &Rc<Self>) -> Enter {
         let before = CURRENT.try_with(|current| current.replace(Some(self.clone())));
         Enter { before: before.ok().flatten() }
     }
 
+    /// What a new task's header needs for wakes from other threads.
     pub(crate) fn inbox(&self) -> &Arc<Inbox> {
         &self.inbox
     }
 
+    /// The next key. That its task still lives is not promised: it may have ended meanwhile.
     pub(crate) fn pop(&self) -> Option<usize> {
         let mut keys = self.keys.borrow_mut();
         let key = keys.pop_front();
@@ -89,6 +104,7 @@ impl Queue {
         key
     }
 
+    /// Keys in the queue; those in the inbox are not among them.
     pub(crate) fn len(&self) -> usize {
         self.keys.borrow().len()
     }
@@ -116,9 +132,11 @@ impl Queue {
         if !self.is_notified() {
             return None;
         }
+        // A swap: it also reads what was written before each of the skipped notifications.
         self.inbox.notified.swap(false, Ordering::AcqRel);
         let mut keys = 0;
-        // No more than there are now: other threads may send faster than this takes.
+        // No more than there are now: other threads may send faster than this takes, and each of
+        // what they send later has set the flag again, and notified.
         for _ in 0..self.messages.len() {
             match self.messages.try_recv() {
                 Ok(Message::Key(key)) => {
@@ -132,7 +150,9 @@ impl Queue {
         Some(keys)
     }
 
-    /// Pushes onto the queue of this thread, if it is the one that belongs to `inbox`.
+    /// Pushes onto the queue of this thread, if it is the one that belongs to `inbox`. If not, the
+    /// thread is another one; or it is the right one outside of `block_on`, which is as good as
+    /// another, for whoever enters next looks into the inbox.
     fn push_here(inbox: &Arc<Inbox>, key: usize) -> bool {
         let pushed = CURRENT.try_with(|current| {
             let current = current.borrow();
@@ -165,6 +185,8 @@ impl Inbox {
     /// Sends, and ends the wait of the executor, unless somebody else has just done so. False, if
     /// the executor is gone.
     pub(crate) fn send(&self, message: Message) -> bool {
+        // First the message, then the flag. The other way round the executor could find the flag,
+        // clear it, find no message yet, and sleep.
         let sent = self.sender.send(message).is_ok();
         if sent && !self.notified.swap(true, Ordering::AcqRel) {
             self.notifier.notify();

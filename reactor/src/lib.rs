@@ -1,3 +1,27 @@
+// Where the chapter's links lead in this documentation. The first definition of a link counts: those
+// at the end of the README are for who reads it as a file.
+//! [front door]: ../../../README.md
+//! [executor]: ../executor/index.html
+//! [`source.rs`]: ../src/reactor/source.rs.html
+//! [`reactor.rs`]: ../src/reactor/reactor.rs.html
+//! [`async_io.rs`]: ../src/reactor/async_io.rs.html
+//! [`timer.rs`]: ../src/reactor/timer.rs.html
+//! [`tcp.rs`]: ../src/reactor/net/tcp.rs.html
+//! [`notifier.rs`]: ../src/reactor/notifier.rs.html
+//! [`net`]: net
+//! [`Async`]: Async
+//! [`time`]: time
+//! [`signal`]: signal
+//! [`blocking`]: blocking
+//! [`blocking::unblock`]: blocking::unblock
+//! [`io`]: io
+//! [`Reactor::waits`]: Reactor::waits
+//! [`Reactor::new`]: Reactor::new
+//! [`Reactor::enter`]: Reactor::enter
+//! [`Reactor::turn`]: Reactor::turn
+//! [`Reactor::notifier`]: Reactor::notifier
+//! [`Reactor::next_deadline`]: Reactor::next_deadline
+//!
 #![doc = include_str!("../README.md")]
 
 // To be read: source, reactor, async_io, timer, budget.

@@ -9,6 +9,9 @@
 //!
 //! Invariant: `turn` delivers all that it fetched before any task runs, and it wakes with nothing
 //! borrowed. The reactor does not know what a task is.
+//!
+//! Each field of [`Reactor`] is a cell of its own, and is borrowed for one statement: so code that
+//! is called from here, a waker's or a logger's, may call the reactor again.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -31,7 +34,7 @@ use crate::notifier::{Finisher, Notifier};
 use crate::source::{Registration, Source};
 use crate::timer::Timers;
 
-/// The token of the notifier; a slab never grows so far.
+/// The token of the notifier, which is no source and has no slot; a slab never grows so far.
 const NOTIFY: Token = Token(usize::MAX);
 
 /// Events that one turn can fetch: as many connections can become ready at once and be served by
@@ -43,7 +46,9 @@ const EVENTS: usize = 4096;
 const BURST: usize = 1024;
 const SURVIVORS: usize = 64;
 
-/// What every source is watched for: all, once, for its whole life.
+/// What every source is watched for: all, once, for its whole life. To change it with each wait
+/// would cost a system call (`epoll_ctl`) each time. Mio asks for *edges*: the kernel reports a
+/// change once, and `ready` remembers it. Priority is for the urgent bytes of TCP.
 #[cfg(target_os = "linux")]
 pub(crate) const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
 #[cfg(not(target_os = "linux"))]
@@ -52,7 +57,8 @@ pub(crate) const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE);
 /// Waits for events, timers and finished jobs, and wakes the tasks that wait for them.
 ///
 /// A reactor belongs to one thread. An executor owns one and turns it; it also works alone, under
-/// any executor that can be stepped.
+/// any executor that can be stepped. That the sleep is its own, and no part of an executor, is
+/// what lets both be read, and replaced, one without the other.
 ///
 /// # Examples
 ///
@@ -69,26 +75,35 @@ pub(crate) const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE);
 /// # }
 /// ```
 pub struct Reactor {
-    /// Borrowed only while the thread waits in it.
+    /// The `epoll` instance. Borrowed only while the thread waits in it.
     poll: RefCell<mio::Poll>,
-    /// The same `epoll`, for registering: also while somebody turns.
+    /// The same `epoll`, for registering: also while somebody turns. A second descriptor of it, so
+    /// that `poll` may be borrowed meanwhile.
     registry: Registry,
-    /// Empty only while a turn reads it.
+    /// Where the kernel writes its events. Empty only while a turn reads it.
     events: Cell<Option<Events>>,
     /// All sources, by key. A key is reused as soon as its source is deregistered: an event of
     /// the old owner in the hands of the new one would be a false hint, and harmless.
     pub(crate) sources: RefCell<Slab<Rc<Source>>>,
+    /// When to wake whom, though nothing happens.
     timers: RefCell<Timers>,
     /// Sources whose waiters the next turn wakes, to see who is still there: those of operations
     /// that were dropped will not come back.
     crowded: RefCell<Vec<usize>>,
     /// Tasks that wait until a source is deregistered, for then there is a descriptor to spare.
     pub(crate) short_of_descriptors: RefCell<Vec<Waker>>,
-    /// Those whom the next turn wakes, whatever the kernel says; then it does not wait.
+    /// Those whom the next turn wakes, whatever the kernel says; then it does not wait. Nearly
+    /// always empty: it is also the list that a turn fills, kept for its room.
     pub(crate) woken: RefCell<Vec<Waker>>,
+    /// The keys of the jobs that the blocking pool has finished. A channel, for its threads are the
+    /// only ones that reach into here; and keys, for a waker need not travel to be called.
     finished: Receiver<usize>,
+    /// The other end of it, for the pool: it sends the key, then ends the wait.
     finisher: Finisher,
+    /// When the last wait ended: one reading of the clock serves all timers, sleeps and time-outs
+    /// of a turn.
     now: Cell<Instant>,
+    /// For those who measure, and for the executor, which tells a spurious poll by it.
     pub(crate) counters: Counters,
 }
 
@@ -101,6 +116,8 @@ impl Reactor {
     pub fn new() -> io::Result<Rc<Reactor>> {
         let poll = mio::Poll::new()?;
         let registry = poll.registry().try_clone()?;
+        // One more thing that `epoll` watches (on Linux an eventfd): to write to it, from any
+        // thread, is what ends a wait.
         let notifier = Notifier::new(&registry, NOTIFY)?;
         let (sender, finished) = unbounded();
         Ok(Rc::new(Reactor {
@@ -140,21 +157,27 @@ impl Reactor {
     pub fn turn(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.counters.turns.add(1);
         let turn = self.counters.turns.get();
+        // Taken, not borrowed: a waker at the end of this turn may put somebody into the next.
         let mut woken = self.woken.take();
         for key in self.crowded.take() {
+            // It may have been deregistered since it asked.
             if let Some(source) = self.source(key) {
                 source.sweep(turn, &mut woken);
             }
         }
 
+        // Who is on the list already must not wait for the kernel; but it is asked all the same,
+        // or those who wake each other could keep everybody else's events out.
         let timeout = if woken.is_empty() { timeout } else { Some(Duration::ZERO) };
         // A turn within a turn, from a waker's own code, finds none and brings its own.
         let mut events = self.events.take().unwrap_or_else(|| Events::with_capacity(EVENTS));
         let waited = self.wait(&mut events, timeout);
 
+        // Should the wait have failed, there are no events, and the timers still get their due.
         for event in &events {
             self.counters.events.add(1);
             if event.token() == NOTIFY {
+                // The executor's own news, its inbox, is for the executor: here are only the jobs.
                 trace!("notified");
                 self.take_finished(turn, &mut woken);
             } else if self.deliver(event, turn, &mut woken) {
@@ -170,6 +193,7 @@ impl Reactor {
             }
         }
         self.events.set(Some(events));
+        // Timers after events: of one turn, those for whom something has come are polled first.
         self.take_due(&mut woken);
 
         // All that was fetched is delivered, and nothing is borrowed any more: a waker runs
@@ -184,7 +208,8 @@ impl Reactor {
         waited
     }
 
-    /// False, if the source is gone: then the event is of a time when it was not.
+    /// False, if the source is gone: then the event is of a time when it was not. And if its key
+    /// has a new owner by now, that one tries once in vain.
     fn deliver(&self, event: &Event, turn: u64, woken: &mut Vec<Waker>) -> bool {
         let sources = self.sources.borrow();
         let source = sources.get(event.token().0);
@@ -192,14 +217,19 @@ impl Reactor {
     }
 
     /// The only place where the thread sleeps.
+    ///
+    /// `epoll_wait` counts in milliseconds, and mio rounds up: to round down would end a wait
+    /// before the deadline, and the rest of it would be a loop of waits of zero.
     fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         let deadline = self.deadline(timeout);
         loop {
             // With neither a deadline nor a zero, `None`: until the kernel has something to say.
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let left = left.or(timeout.filter(Duration::is_zero));
+            // Above its act: after the sleep the record would come when it no longer is so.
             trace!(timeout:? = left; "sleep");
             let waited = self.poll.borrow_mut().poll(events, left);
+            // Also after an error, for timers: the clock goes on, whatever the kernel says.
             self.now.set(Instant::now());
             match waited {
                 // A signal's handler has run. The wait goes on for the time that remains.
@@ -215,11 +245,14 @@ impl Reactor {
         if timeout == Some(Duration::ZERO) {
             return None;
         }
+        // A limit beyond the end of the clock is none.
         let limit = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let first = self.timers.borrow().next_deadline();
         limit.into_iter().chain(first).min()
     }
 
+    /// Delivers the finished jobs, as events. That there are none is no surprise: the notification
+    /// may have been for the executor alone, or one for several jobs.
     fn take_finished(&self, turn: u64, woken: &mut Vec<Waker>) {
         for key in self.finished.try_iter() {
             if let Some(source) = self.source(key) {
@@ -229,6 +262,8 @@ impl Reactor {
         }
     }
 
+    /// Moves the timers whose time has come, the nearest first. One by one, because of the record
+    /// between: a logger is foreign code, and may set a timer itself.
     fn take_due(&self, woken: &mut Vec<Waker>) {
         let now = self.now.get();
         loop {
@@ -247,14 +282,15 @@ impl Reactor {
     /// The nearest deadline of a timer: a foreign event loop must call [`turn`](Reactor::turn)
     /// then, even if the descriptor stays silent.
     pub fn next_deadline(&self) -> Option<Instant> {
-        // What waits for nothing but the next turn.
+        // What waits for nothing but the next turn: a foreign loop must not sleep before it.
         if !self.crowded.borrow().is_empty() || !self.woken.borrow().is_empty() {
             return Some(self.now());
         }
         self.timers.borrow().next_deadline()
     }
 
-    /// A handle with which other threads end a wait.
+    /// A handle with which other threads end a wait. Without it, a waker that only queues would
+    /// leave the thread asleep until something else happens.
     pub fn notifier(&self) -> Notifier {
         self.finisher.notifier().clone()
     }
@@ -265,6 +301,9 @@ impl Reactor {
     }
 
     /// Registers with the kernel, once for the whole life of the source.
+    ///
+    /// An object's own `register` may be the user's code: so nothing is borrowed around it. When
+    /// the kernel refuses, `source` is dropped on the way out, and its key is free again.
     pub(crate) fn register(
         self: &Rc<Self>,
         io: &mut dyn event::Source,
@@ -283,15 +322,18 @@ impl Reactor {
         let deregistered = self.registry.deregister(io);
         debug!(source = key; "deregister");
         self.counters.deregistrations.add(1);
+        // The caller closes its descriptor next, and who could get none may try again. Not woken
+        // here, where a socket is being dropped in the middle of anybody's code.
         let hopeful = self.short_of_descriptors.take();
         self.woken.borrow_mut().extend(hopeful);
         deregistered
     }
 
     /// A source that the kernel does not know yet; or never will, if a job of the pool reports to
-    /// it.
+    /// it. The slab gives the lowest free key: tokens stay small, and the table dense.
     pub(crate) fn add_source(self: &Rc<Self>, kind: &'static str) -> Registration {
         let mut sources = self.sources.borrow_mut();
+        // Weak, or reactor and sources would keep each other alive.
         let source = Rc::new(Source::new(sources.vacant_key(), kind, Rc::downgrade(self)));
         sources.insert(source.clone());
         Registration(source)
@@ -301,6 +343,7 @@ impl Reactor {
     /// borrowed: that runs foreign code.
     pub(crate) fn remove_source(&self, key: usize) -> Option<Rc<Source>> {
         let mut sources = self.sources.borrow_mut();
+        // Tried, for a reactor that is being dropped has given them all up already.
         let removed = sources.try_remove(key);
         if sources.capacity() > BURST && sources.len() < SURVIVORS {
             sources.shrink_to_fit();
@@ -308,24 +351,28 @@ impl Reactor {
         removed
     }
 
+    /// A reference of its own, so that the slab is not borrowed while the source is used.
     fn source(&self, key: usize) -> Option<Rc<Source>> {
         self.sources.borrow().get(key).cloned()
     }
 
+    /// For a job of the blocking pool: its way to say that it has finished.
     pub(crate) fn finisher(&self) -> Finisher {
         self.finisher.clone()
     }
 
+    /// For the future that sleeps: it sets its timer, and drops it with itself.
     pub(crate) fn timers(&self) -> &RefCell<Timers> {
         &self.timers
     }
 
-    /// Asks the next turn to wake all waiters of a source.
+    /// Asks the next turn to wake all waiters of a source: see `Waiters::push`, which counts them.
     pub(crate) fn sweep_next_turn(&self, key: usize) {
         self.crowded.borrow_mut().push(key);
     }
 
-    /// Wakes `waker` when the next source is deregistered.
+    /// Wakes `waker` when the next source is deregistered. All who wait are woken then, though
+    /// there is one descriptor to spare: the others fail once more, and wait again.
     pub(crate) fn wake_on_deregistration(&self, waker: &Waker) {
         if !self.short_of_descriptors.borrow().iter().any(|kept| kept.will_wake(waker)) {
             let kept = waker.clone();
@@ -334,8 +381,10 @@ impl Reactor {
     }
 }
 
-/// Tells one task that it is worth trying again. Neither a waker that panics nor a logger may cost
-/// anybody a wake.
+/// Tells one task that it is worth trying again: the second of the single places ends here.
+///
+/// Neither a waker that panics nor a logger may cost anybody a wake: under an executor of
+/// somebody else's, `wake` is somebody else's code.
 fn wake(waker: Waker) {
     let woken = catch_unwind(AssertUnwindSafe(|| {
         let waking = Waking(waker);
@@ -361,6 +410,8 @@ impl Drop for Waking {
 /// Sockets may outlive their reactor: whoever waits for one learns that no event will come.
 impl Drop for Reactor {
     fn drop(&mut self) {
+        // Woken, not merely dropped: under a foreign executor their tasks live on, and the next
+        // operation of each finds no reactor and says so.
         let mut woken = self.woken.take();
         for (_, source) in self.sources.take() {
             source.sweep(0, &mut woken);

@@ -9,6 +9,14 @@
 //!
 //! Invariant: a task that waits has its waker here, and the event that ends its wait has not been
 //! delivered yet. (One whose budget is spent does not wait: it has been woken instead.)
+//!
+//! ```text
+//!   ready   waiters
+//!   yes     none      the kernel may have something: the next operation tries
+//!   no      none      it had nothing, and nobody waits for more
+//!   no      some      tasks wait: the next event makes it ready and takes all of them
+//!   yes     some      never: the event that sets the flag takes the waiters in the same breath
+//! ```
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind};
@@ -29,13 +37,18 @@ pub(crate) struct Source {
     pub(crate) key: usize,
     /// The full name of the object's type, for those who ask what a task waits for.
     pub(crate) kind: &'static str,
+    /// What comes in: bytes, connections to accept, and the results of the blocking pool.
     pub(crate) read: Direction,
+    /// What goes out; and whether a connection has come about.
     pub(crate) write: Direction,
     /// Weak: the executor owns the reactor. A socket that outlives it gets an error, not a hang.
     reactor: Weak<Reactor>,
 }
 
 /// A source and its place among those of the reactor, which it gives up when it is dropped.
+///
+/// The reactor has a reference too, to find the source of an event by its key. Each socket has one
+/// of its own, in here, so that no operation has to look anything up.
 pub(crate) struct Registration(pub(crate) Rc<Source>);
 
 impl Deref for Registration {
@@ -49,12 +62,19 @@ impl Deref for Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         let removed = self.reactor().and_then(|reactor| reactor.remove_source(self.key));
+        // Out of the slab first, and only then dropped: with its last reference go the wakers of
+        // dropped operations, and the destructor of a waker is foreign code.
         drop(removed);
     }
 }
 
 /// One direction of a source: reading and writing never share a flag or a waker.
+///
+/// With one flag for both, a read that would block would also stop the writer, whom no event will
+/// come to help: the socket was writable all the time. With one slot for a waker, a reader and a
+/// writer in two tasks would push each other out.
 pub(crate) struct Direction {
+    /// As records tell it: `read` or `write`.
     pub(crate) name: &'static str,
 
     /// The kernel may have something for us: try before waiting.
@@ -78,6 +98,9 @@ pub(crate) struct Direction {
 }
 
 /// The wakers of the tasks that wait for one direction, in the order of their coming.
+///
+/// Several tasks may wait for the same: a hundred that accept from one listener, two that receive
+/// from one socket. A single slot would strand all but the last of them.
 pub(crate) struct Waiters {
     /// Nearly always there is but one, and it costs no allocation.
     pub(crate) first: Option<Waker>,
@@ -89,10 +112,11 @@ pub(crate) struct Waiters {
     emptied_in: u64,
 }
 
-/// The smallest [`Waiters::limit`].
+/// The smallest [`Waiters::limit`]. So many that honest programs seldom reach it, so few that as
+/// many leftovers weigh nothing.
 const LIMIT: usize = 32;
 
-/// The number of no turn.
+/// The number of no turn: so the first crowd of a source is always asked who is still there.
 const NEVER: u64 = u64::MAX;
 
 impl Source {
@@ -120,6 +144,9 @@ impl Source {
     ///
     /// The task is polled again when somebody calls that waker, and comes by here again, from 1.
     /// It may find that another one took what there was; then it waits anew.
+    ///
+    /// `operation` is the name of the system call, for those who read the records. `attempt` makes
+    /// it, perhaps several times: it must be one that answers at once.
     pub(crate) fn poll_io<T>(
         &self,
         direction: &Direction,
@@ -128,6 +155,8 @@ impl Source {
         mut attempt: impl FnMut() -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
         while direction.ready.get() {
+            // Before the attempt, not after it: whoever is told `Pending` for want of budget must
+            // not have taken bytes already. `ready` stays, for nothing was learned of the source.
             ready!(budget::spend(cx));
             match attempt() {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -136,9 +165,11 @@ impl Source {
                     // and the thread is here. An edge that the kernel saw since waits in epoll.
                     direction.ready.set(false);
                     trace!(source = self.key, direction = direction.name, operation; "would block");
+                    // To wait is free: the budget limits what a task gets done, not what it asks.
                     budget::refund();
                     self.count_would_block();
                 }
+                // A signal's handler ran before anything was moved: the same call once more.
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 result => {
                     trace!(
@@ -150,6 +181,8 @@ impl Source {
                 }
             }
         }
+        // No second look at the socket after this, as threads would need: between the failed call
+        // and here nobody else can have taken the event away.
         self.store(direction, cx.waker())
     }
 
@@ -157,6 +190,9 @@ impl Source {
     ///
     /// The kernel gave less than was asked for, so its buffer is empty (or full, when writing):
     /// the next call would block. Not making it saves one system call in every message.
+    ///
+    /// Of TCP alone. A pipe or a Unix socket may stop short at the edge of a packet although the
+    /// next one is there, and a terminal at the end of a line; a datagram is always short.
     pub(crate) fn poll_transfer(
         &self,
         direction: &Direction,
@@ -176,6 +212,8 @@ impl Source {
         Poll::Ready(Ok(bytes))
     }
 
+    /// Counted here, by hand, because the attempts that fail are what a reader of metrics looks
+    /// for first: each is a system call that brought nothing.
     fn count_would_block(&self) {
         if let Some(reactor) = self.reactor() {
             reactor.counters.would_blocks.add(1);
@@ -183,11 +221,15 @@ impl Source {
     }
 
     /// Leaves the waker with this source: from now on an event can bring the task back.
+    ///
+    /// At each poll anew, for the future may have moved to another task since the last one, and
+    /// only the waker of the latest poll is sure to reach whoever has it now.
     fn store<T>(&self, direction: &Direction, waker: &Waker) -> Poll<io::Result<T>> {
         let Some(reactor) = self.reactor() else {
             return Poll::Ready(Err(io::Error::other("the reactor of this source is gone")));
         };
         reactor.counters.waits.add(1);
+        // The same task, polled in vain: its waker lies here already, and one is enough.
         if direction.waiters.borrow().contains(waker) {
             return Poll::Pending;
         }
@@ -200,6 +242,7 @@ impl Source {
         }
         let crowded = direction.waiters.borrow_mut().push(kept, reactor.counters.turns.get());
         trace!(source = self.key, direction = direction.name, waker:? = waker.data(); "store");
+        // Not at once: this is the middle of somebody's poll, and to wake runs foreign code.
         if crowded {
             reactor.sweep_next_turn(self.key);
         }
@@ -225,12 +268,15 @@ impl Source {
         }
     }
 
-    /// Notes that a job of the blocking pool has finished: its result can be read.
+    /// Notes that a job of the blocking pool has finished: its result can be read. So who waits
+    /// for a job waits as for a socket, and the pool needs no second way to wake.
     pub(crate) fn deliver_finished(&self, turn: u64, woken: &mut Vec<Waker>) {
         self.read.wake(false, turn, woken);
     }
 
-    /// Moves all waiters into `woken`: those that still wait will come back.
+    /// Moves all waiters into `woken`: those that still wait will come back. `ready` stays as it
+    /// is, for the kernel has said nothing: who comes back leaves its waker, and makes no system
+    /// call for it.
     pub(crate) fn sweep(&self, turn: u64, woken: &mut Vec<Waker>) {
         self.read.waiters.borrow_mut().take(turn, woken);
         self.write.waiters.borrow_mut().take(turn, woken);
@@ -238,6 +284,7 @@ impl Source {
 }
 
 impl Direction {
+    /// Ready at once: nobody has asked the kernel yet, and the first operation is the question.
     fn new(name: &'static str) -> Direction {
         let waiters = Waiters { first: None, rest: Vec::new(), limit: LIMIT, emptied_in: NEVER };
         Direction {
@@ -248,6 +295,8 @@ impl Direction {
         }
     }
 
+    /// Makes the direction ready, and moves its waiters out. It calls none of them: that is done at
+    /// the end of the turn, when all events are delivered and nothing is borrowed.
     fn wake(&self, drain: bool, turn: u64, woken: &mut Vec<Waker>) {
         self.ready.set(true);
         self.drain.set(self.drain.get() || drain);
@@ -260,9 +309,9 @@ impl Direction {
 }
 
 impl Waiters {
-    /// Whether this waker is here: exact, while there is no crowd. In one only the latest are looked
-    /// at, for to look at all would cost the square of their number; a waker that is here twice
-    /// does no harm, and counts as the leftover that it is.
+    /// Whether this waker is here: exact, while there is no crowd. In one only the latest are
+    /// looked at, for to look at all would cost the square of their number; a waker that is here
+    /// twice does no harm, and counts as the leftover that it is.
     fn contains(&self, waker: &Waker) -> bool {
         let Some(first) = &self.first else { return false };
         let latest = self.rest.iter().rev().take(LIMIT);
@@ -289,6 +338,8 @@ impl Waiters {
         crowded
     }
 
+    /// Moves all of them into `woken`, the first that came first: else the last to come would be
+    /// served first for ever.
     fn take(&mut self, turn: u64, woken: &mut Vec<Waker>) {
         let Some(first) = self.first.take() else { return };
         woken.push(first);
