@@ -218,7 +218,7 @@ impl Cargo {
         let mut cargo = Cargo { verb, arguments, ..Cargo::default() };
         while let Some(word) = words.next() {
             match word.as_str() {
-                "-q" | "--release" => {}
+                "-q" | "--release" | "--open" => {}
                 "-p" => cargo.package = words.next(),
                 "--example" | "--test" => {
                     cargo.target = words.next().map(|name| (word[2..].to_owned(), name));
@@ -254,7 +254,7 @@ impl Cargo {
         match (self.verb.as_str(), &self.target) {
             ("run" | "test", Some((kind, name))) => has(kind, Some(name))?,
             ("run", None) => has("bin", None)?,
-            ("test" | "build", _) => has("lib", None).or_else(|_| has("bin", None))?,
+            ("test" | "build" | "doc", _) => has("lib", None).or_else(|_| has("bin", None))?,
             (verb, _) => return Err(format!("cargo {verb} is no command of a reader")),
         }
         let is_test =
@@ -285,7 +285,8 @@ impl World {
     fn new() -> World {
         let mut metadata = Command::new(env!("CARGO"));
         metadata.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(root());
-        let metadata: Value = serde_json::from_str(&printed(metadata)).expect("it is JSON");
+        let metadata: Value =
+            serde_json::from_str(&printed(metadata).unwrap()).expect("it is JSON");
         let mut targets = Vec::new();
         for package in metadata["packages"].as_array().expect("a list") {
             for target in package["targets"].as_array().expect("a list") {
@@ -295,7 +296,7 @@ impl World {
                 targets.push((package, kind, name));
             }
         }
-        let list = |name| printed(Command::new(example_of("echo", name)));
+        let list = |name| printed(Command::new(example_of("echo", name))).unwrap();
         let (faults, questions) = (list("fault"), list("question"));
         World {
             targets,
@@ -349,15 +350,15 @@ static WORLD: LazyLock<World> = LazyLock::new(World::new);
 
 /// What a command prints.
 #[track_caller]
-fn printed(mut command: Command) -> String {
+fn printed(mut command: Command) -> Result<String, String> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.env_remove("RUST_LOG").spawn().expect("it starts");
     let stdout = child.stdout.take().expect("piped");
     let text = thread::spawn(|| io::read_to_string(stdout));
     eventually(&format!("{command:?} ends"), || matches!(child.try_wait(), Ok(Some(_))));
     let status = child.wait().expect("it is our child");
-    assert!(status.success(), "{command:?}: {status}");
-    text.join().expect("reading does not panic").expect("it prints text")
+    let text = text.join().expect("reading does not panic").expect("it prints text");
+    status.success().then_some(text).ok_or(format!("{status}"))
 }
 
 /// A command without the comment beside it.
@@ -377,18 +378,35 @@ fn commands(block: &Block) -> Vec<&str> {
     block.lines.iter().filter(is_command).map(|line| without_comment(line)).collect()
 }
 
+/// The commands in the prose: `cargo …` and `echod …`; `question -- 1`, which goes on as `-- 3`.
+fn commands_of_prose(readme: &'static str) -> Vec<String> {
+    let (mut program, mut commands) = ("", Vec::new());
+    let spans = spans(readme);
+    for span in spans.iter().map(|(_, span)| span.as_str()) {
+        let (first, rest) = span.split_once("-- ").unwrap_or((span, ""));
+        if ["question ", "fault "].contains(&first) {
+            program = first;
+        }
+        if span.starts_with("-- ") || first == program {
+            commands.push(format!("cargo run --example {program}-- {rest}"));
+        } else if span.split(' ').any(|word| word == "cargo") {
+            commands.push(span.to_owned());
+        } else if span.starts_with("echod ") {
+            commands.push(format!("target/debug/{span}"));
+        }
+    }
+    commands
+}
+
 #[test]
 fn every_command_of_the_readmes_exists() {
     let mut wrong = Vec::new();
     for readme in READMES {
         let blocks = blocks(readme);
-        let mut lines: Vec<&str> = blocks.iter().flat_map(commands).collect();
-        let spans = spans(readme);
-        lines.extend(
-            spans.iter().map(|(_, span)| span.as_str()).filter(|it| it.starts_with("cargo ")),
-        );
+        let mut lines: Vec<String> = blocks.iter().flat_map(commands).map(str::to_owned).collect();
+        lines.extend(commands_of_prose(readme));
         for line in lines {
-            wrong.extend(WORLD.check(line).err().map(|why| format!("{readme}: {line}: {why}")));
+            wrong.extend(WORLD.check(&line).err().map(|why| format!("{readme}: {line}: {why}")));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
@@ -428,13 +446,15 @@ fn a_command_that_does_not_exist_is_noticed() {
 fn check_transcript(block: &Block) -> Result<(), (String, Option<Vec<String>>)> {
     let told = &block.lines[1..];
     let words: Vec<&str> = without_comment(&block.lines[0]).split_whitespace().collect();
-    let cargo = Cargo::parse(&words[1..]).map_err(|why| (why, None))?;
-    let mut command = Command::new(cargo.program());
-    command.args(&cargo.arguments).current_dir(root());
-    let printed = lines(&printed(command));
-    let differs =
-        |why| (format!("{}: {}\n{why}", block.readme, block.lines[0]), renewed(told, &printed));
-    places(told, &printed).map(drop).map_err(differs)
+    let fails = |why| format!("{}: {}\n{why}", block.readme, block.lines[0]);
+    let run = || {
+        let cargo = Cargo::parse(&words[1..])?;
+        let mut command = Command::new(cargo.program());
+        command.args(&cargo.arguments).current_dir(root());
+        printed(command)
+    };
+    let printed = lines(&run().map_err(|why| (fails(why), None))?);
+    places(told, &printed).map(drop).map_err(|why| (fails(why), renewed(told, &printed)))
 }
 
 /// Writes lines into a README, in place of those of a block below its first.

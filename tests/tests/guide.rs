@@ -13,13 +13,32 @@ use tests::items::Items;
 const FOREIGN: [(&str, &[&str]); 5] = [
     (
         "std's",
-        &["AsFd", "Duration::ZERO", "Pending", "Send", "Some", "WouldBlock", "std::task::Waker"],
+        &[
+            "AsFd",
+            "Context",
+            "cx",
+            "Duration::ZERO",
+            "Future::poll",
+            "Pending",
+            "read_exact",
+            "Send",
+            "Some",
+            "std::task::Waker",
+            "unsafe",
+            "WouldBlock",
+        ],
     ),
-    ("Rust's", &["unsafe"]),
-    ("the system's", &["epoll_wait", "kv", "log", "read", "write"]),
-    ("keys of the page, and the end of its address", &["#s=27"]),
-    ("examples of what is typed", &["file:line:column"]),
+    (
+        "the system's",
+        &["EAGAIN", "EPERM", "epoll", "epoll_ctl", "epoll_wait", "kv", "log", "read", "write"],
+    ),
+    ("its commands", &["nc -N", "printf … | nc -N"]),
+    ("Go's", &["src/os/file_unix.go", "newFile"]),
+    ("the page's, and examples", &["#s=27", "file:line:column"]),
 ];
+
+/// These sections are about other projects, and name what is in those.
+const OF_OTHERS: [&str; 2] = ["### In the real world", "## How it compares"];
 
 static ITEMS: LazyLock<Items> = LazyLock::new(Items::new);
 static FILES: LazyLock<Vec<PathBuf>> = LazyLock::new(files);
@@ -35,6 +54,20 @@ fn assert_nothing_wrong(wrong: Vec<String>) {
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
 
+/// What stands as code in the sections that are about this project.
+fn spans_of_ours(readme: &'static str) -> Vec<(usize, String)> {
+    let mut heading = "";
+    let prose = prose(readme);
+    let of_others = prose.lines().map(|line| {
+        if line.starts_with('#') {
+            heading = line;
+        }
+        OF_OTHERS.contains(&heading)
+    });
+    let of_others: Vec<bool> = of_others.collect();
+    spans(readme).into_iter().filter(|(line, _)| !of_others[line - 1]).collect()
+}
+
 /// Looks up what the READMEs name, and remembers what was not ours.
 #[derive(Default)]
 struct Names {
@@ -44,7 +77,8 @@ struct Names {
 impl Names {
     fn exists(&self, readme: &str, span: &str) -> bool {
         // One character is a key on the keyboard. Commands are tested in `tests/echod/guide.rs`.
-        if span.chars().count() == 1 || span.starts_with("cargo ") || self.is_foreign(span) {
+        let is_command = span.split(' ').any(|word| ["cargo", "--"].contains(&word));
+        if is_command || span.chars().count() == 1 || self.is_foreign(span) {
             return true;
         }
         let flags = span.split([' ', '=']).filter(|word| word.starts_with('-'));
@@ -119,7 +153,8 @@ fn is_file(readme: &str, path: &str) -> bool {
 fn whatever_the_prose_names_as_code_exists() {
     let (names, mut wrong) = (Names::default(), Vec::new());
     for readme in READMES {
-        let missing = spans(readme).into_iter().filter(|(_, span)| !names.exists(readme, span));
+        let missing =
+            spans_of_ours(readme).into_iter().filter(|(_, span)| !names.exists(readme, span));
         wrong.extend(missing.map(|(line, span)| format!("{readme}:{line}: there is no `{span}`")));
     }
     let named = names.foreign.into_inner();
@@ -178,12 +213,49 @@ fn no_readme_tells_the_number_of_a_line() {
 /// The targets of links and pictures.
 fn links(readme: &'static str) -> Vec<String> {
     let prose = prose(readme);
-    let mut links = Vec::new();
+    let definitions = prose.lines().filter(|line| line.starts_with('['));
+    let targets = definitions.filter_map(|line| Some(line.split_once("]: ")?.1.to_owned()));
+    let mut links: Vec<String> = targets.collect();
     for (begin, end) in [("](", ')'), ("src=\"", '"'), ("srcset=\"", '"')] {
         let rest = prose.split(begin).skip(1);
         links.extend(rest.filter_map(|rest| Some(rest.split_once(end)?.0.to_owned())));
     }
     links
+}
+
+/// The labels of links whose targets stand elsewhere: `[a]`, `[text][a]`, but not `[a](target)`.
+fn labels(text: &str) -> Vec<&str> {
+    let (mut labels, mut begins, mut is_code) = (Vec::new(), None, false);
+    for (at, character) in text.char_indices() {
+        match character {
+            '`' => is_code = !is_code,
+            '[' if !is_code => begins = Some(at + 1),
+            ']' if !is_code => {
+                let has_target = text[at + 1..].starts_with(['(', '[', ':']);
+                labels
+                    .extend(begins.take().filter(|_| !has_target).map(|begins| &text[begins..at]));
+            }
+            _ => {}
+        }
+    }
+    labels
+}
+
+#[test]
+fn every_label_of_a_link_is_defined_or_an_item() {
+    assert_eq!(labels("[a], [b][c], [d](e), `[f]` and [`g`]\n[h]: i"), ["a", "c", "`g`"]);
+    let mut wrong = Vec::new();
+    for readme in READMES {
+        let prose = prose(readme);
+        let is_defined = |label: &str| {
+            let label = label.replace('\n', " ");
+            let name = label.trim_matches(['`', '(', ')']);
+            prose.contains(&format!("\n[{label}]: ")) || is_item(readme, name)
+        };
+        let undefined = labels(&prose).into_iter().filter(|label| !is_defined(label));
+        wrong.extend(undefined.map(|label| format!("{readme}: [{label}] leads nowhere")));
+    }
+    assert_nothing_wrong(wrong);
 }
 
 /// The anchors of the headings, as GitHub makes them.
@@ -234,10 +306,11 @@ fn every_link_leads_to_a_file_and_a_heading() {
 #[test]
 fn a_link_that_leads_nowhere_is_noticed() {
     assert_eq!(anchor("Why is *`turn`* stuck?"), "why-is-turn-stuck");
-    for right in ["echo/README.md", "reactor/README.md#files", "#how-fast", "echo/src"] {
+    assert!(anchors("# One\n## A b\n## A b").contains("a-b-1"));
+    for right in ["echo/README.md", "executor/README.md#records", "#contributing", "echo/src"] {
         assert!(leads_somewhere("README.md", right), "{right}");
     }
-    for wrong in ["eco/README.md", "reactor/README.md#flies", "#how-slow", "echo/README.md#-"] {
+    for wrong in ["eco/README.md", "executor/README.md#record", "#contribute", "echo/src/a"] {
         assert!(!leads_somewhere("README.md", wrong), "{wrong}");
     }
 }
@@ -279,8 +352,8 @@ fn whatever_rust_stands_in_a_readme_is_compiled() {
         if blocks(readme).iter().any(|block| is_rust(&block.language)) {
             let library = folder(readme).join("src/lib.rs");
             assert!(root().join(&library).exists(), "{readme} has Rust that nobody compiles");
-            let text = read(&library);
-            assert!(text.starts_with("#![doc = include_str!(\"../README.md\")]"), "{readme}");
+            let is_included = read(&library).contains("#![doc = include_str!(\"../README.md\")]");
+            assert!(is_included, "{readme} is not in {}", library.display());
         }
     }
 }
