@@ -34,7 +34,9 @@ fn masked(line: &str) -> String {
     let bare = |at: usize| words.get(at).map_or("", |word| word.trim_matches(is_punctuation));
     let is_time = |at: usize| {
         let is_in_ladder = at == 1 && is_step(words[0]) && bare(at).contains('.');
-        is_number(bare(at)) && (is_unit(bare(at + 1)) || is_in_ladder)
+        // That there was not one tick is no measurement.
+        let is_none = bare(at) == "0" && bare(at + 1) == "ticks";
+        is_number(bare(at)) && (is_unit(bare(at + 1)) || is_in_ladder) && !is_none
     };
     let masked = (0..words.len()).map(|at| {
         let mask = match bare(at) {
@@ -141,6 +143,7 @@ fn times_ports_and_addresses_may_differ_and_words_may_not() {
     for (one, other) in [
         ("a tick after 12 ms", "a tock after 12 ms"),
         ("reads 1 byte", "reads 2 bytes"),
+        ("0 ticks in 300 ms", "29 ticks in 300 ms"),
         ("   27  238.57  client  sends 1 byte", "   28  238.57  client  sends 1 byte"),
         ("version 1.5", "version 1.6"),
         ("accept -> 127.0.0.1:4711;", "accept -> 127.0.0.2:4711;"),
