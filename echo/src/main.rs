@@ -1,5 +1,18 @@
-// Where the chapter's links lead in this documentation: the first definition of a link counts, and
-// those at the end of the README are for who reads it as a file.
+// `cargo doc --open` opens this page: so it begins with the story, and leads on to the chapters.
+//
+// Then the links of the README of this crate, for this page: the first definition of a link counts.
+//! The *reactor* turns the outside world into wakes. The *executor* turns wakes into polls. A
+//! [`Waker`](std::task::Waker) is the whole seam between them: the reactor knows no task, the
+//! executor knows no socket.
+//!
+//! ```text
+//! poll(task) → read → WouldBlock → store the waker → Pending → … epoll_wait … → ready → wake() → run queue → poll(task)
+//! ```
+//!
+//! The guide: the [front door](../../../README.md) · chapter 1, the [reactor](../reactor/index.html) ·
+//! chapter 2, the [executor] · chapter 3, this page · [fifteen questions][questions], each answered
+//! by a program that runs.
+//!
 //! [executor]: ../executor/index.html
 //! [questions]: ../tests/index.html
 //! [recorder]: ../recorder/index.html

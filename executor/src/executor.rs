@@ -59,6 +59,7 @@ const SLOTS: usize = 1024;
 /// let task = executor.spawn(async { "done" });
 /// assert_eq!(executor.block_on(task).unwrap(), "done");
 /// assert_eq!(executor.metrics().tasks, 0);
+/// assert!(executor.tasks().is_empty());
 /// # Ok(())
 /// # }
 /// ```
@@ -162,8 +163,9 @@ impl Executor {
         })
     }
 
-    /// Spawns a task on this executor; it first runs in the next [`block_on`](Executor::block_on)
-    /// or [`tick`](Executor::tick).
+    /// Spawns a task on this executor.
+    ///
+    /// It first runs in the next [`block_on`](Executor::block_on) or [`tick`](Executor::tick).
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
@@ -190,7 +192,7 @@ impl Executor {
     /// # Panics
     ///
     /// Inside another `block_on` on the same thread, and with the panic of `future`. The executor
-    /// can be used again after that.
+    /// can be used again after that. Also if the system refuses to wait for events.
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let _inside = Inside::enter(Location::caller());
@@ -216,15 +218,37 @@ impl Executor {
         }
     }
 
-    /// Runs one round without sleeping, for a foreign event loop, and tells whether tasks are
-    /// queued for another one at once.
+    /// Runs one round without sleeping, and tells whether tasks are queued for another one at once.
     ///
-    /// When none are, the foreign loop waits until the descriptor of [`reactor`](Executor::reactor)
-    /// is readable, or its [`next_deadline`](Reactor::next_deadline) comes, and ticks again.
+    /// This is for a foreign event loop. When no tasks are queued, it waits until the descriptor of
+    /// [`reactor`](Executor::reactor) is readable, or its [`next_deadline`](Reactor::next_deadline)
+    /// comes, and ticks again.
     ///
     /// # Panics
     ///
-    /// Inside `block_on` or another `tick` on the same thread.
+    /// Inside `block_on` or another `tick` on the same thread, and if the system refuses to tell
+    /// events.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let executor = executor::Executor::new()?;
+    /// let task = executor.spawn(reactor::time::sleep(Duration::from_millis(2)));
+    /// while !task.is_finished() {
+    ///     if executor.tick() {
+    ///         continue;
+    ///     }
+    ///     // A loop that waits for a deadline alone; others watch the descriptor too.
+    ///     let deadline = executor.reactor().next_deadline();
+    ///     let left = deadline.map(|deadline| deadline - Instant::now());
+    ///     std::thread::sleep(left.unwrap_or_default());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     #[track_caller]
     pub fn tick(&self) -> bool {
         let _inside = Inside::enter(Location::caller());
@@ -243,6 +267,19 @@ impl Executor {
     }
 
     /// The way in for other threads.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let executor = executor::Executor::new()?;
+    /// let remote = executor.remote();
+    /// let other = std::thread::spawn(move || remote.spawn(async || println!("from afar")));
+    /// assert!(other.join().unwrap().is_ok());
+    /// while executor.tick() {}
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn remote(&self) -> Remote {
         self.core.remote()
     }
@@ -252,9 +289,20 @@ impl Executor {
         self.core.counters.metrics(&self.core.queue, &self.core.reactor)
     }
 
-    /// How long the thread looks for events, when it has nothing to do, before it sleeps: zero at
-    /// first. Spinning spends a core to spare each message the way into the kernel's sleep and
-    /// out of it.
+    /// Sets how long the thread, with nothing to do, looks for events before it sleeps.
+    ///
+    /// Zero at first. Spinning spends a core to spare each message the way into the kernel's sleep
+    /// and out of it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let executor = executor::Executor::new()?;
+    /// executor.set_spin(std::time::Duration::from_micros(50));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn set_spin(&self, spin: Duration) {
         self.core.spin.set(spin);
     }

@@ -167,16 +167,30 @@ impl<T> Join<T> {
 
 /// Awaits a task; or aborts it. Dropping the handle lets the task run on.
 ///
+/// So it is with tokio's, and with that of a thread in std; to drop smol's `Task` would cancel it.
+///
 /// # Panics
 ///
 /// When it is polled after it gave its result.
 ///
+/// # Cancel safety
+///
+/// Whoever awaits `&mut handle` can give up and await it again. The output of a task whose handle
+/// was dropped is dropped at its end.
+///
 /// # Examples
 ///
 /// ```
+/// use reactor::time::timeout;
+/// use std::future::pending;
+/// use std::time::Duration;
+///
 /// executor::block_on(async {
-///     let task = executor::spawn(async { panic!("mine alone") });
-///     assert!(task.await.unwrap_err().is_panic());
+///     let mut task = executor::spawn(pending::<()>());
+///     assert!(timeout(Duration::from_millis(1), &mut task).await.is_err());
+///     task.abort();
+///     assert!(task.is_finished());
+///     assert!(task.await.unwrap_err().is_cancelled());
 /// });
 /// ```
 #[must_use = "dropping the handle detaches the task: say so with `drop`, or await it"]
@@ -248,6 +262,17 @@ impl<T> fmt::Debug for JoinHandle<T> {
 }
 
 /// Why a task has no output: it was aborted, or it panicked.
+///
+/// # Examples
+///
+/// ```
+/// executor::block_on(async {
+///     let task = executor::spawn(async { panic!("mine alone") });
+///     let error = task.await.unwrap_err();
+///     assert!(error.is_panic() && !error.is_cancelled());
+///     assert_eq!(error.into_panic().downcast_ref(), Some(&"mine alone"));
+/// });
+/// ```
 pub struct JoinError {
     cause: Cause,
     number: u64,
@@ -332,6 +357,8 @@ impl From<JoinError> for io::Error {
 }
 
 /// A set of tasks, awaited in the order in which they finish. Dropping it aborts them all.
+///
+/// The idea is tokio's `JoinSet`.
 ///
 /// # Examples
 ///
@@ -424,6 +451,19 @@ impl<T> JoinSet<T> {
     /// # Errors
     ///
     /// As [`join_next`](JoinSet::join_next).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::future::poll_fn;
+    ///
+    /// executor::block_on(async {
+    ///     let mut tasks = executor::JoinSet::new();
+    ///     tasks.spawn(async { 1 });
+    ///     let joined = poll_fn(|cx| tasks.poll_join_next(cx)).await;
+    ///     assert_eq!(joined.unwrap().unwrap(), 1);
+    /// });
+    /// ```
     pub fn poll_join_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, JoinError>>> {
         let key = self.finished.keys.borrow_mut().pop_front();
         if let Some(key) = key {
@@ -439,6 +479,19 @@ impl<T> JoinSet<T> {
     }
 
     /// Aborts all tasks. They are still to be joined, as cancelled.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// executor::block_on(async {
+    ///     let mut tasks = executor::JoinSet::new();
+    ///     tasks.spawn_named("patient", std::future::pending::<()>());
+    ///     tasks.abort_all();
+    ///     assert_eq!(tasks.len(), 1);
+    ///     assert!(tasks.join_next().await.unwrap().unwrap_err().is_cancelled());
+    ///     assert!(tasks.is_empty());
+    /// });
+    /// ```
     pub fn abort_all(&self) {
         for (_, handle) in &self.handles {
             handle.abort();

@@ -84,6 +84,16 @@ where
 /// # Panics
 ///
 /// Outside of `block_on`.
+///
+/// # Examples
+///
+/// ```
+/// executor::block_on(async {
+///     let answer = executor::spawn_named("answer", async { panic!("unknown") });
+///     let error = answer.await.unwrap_err();
+///     assert!(error.to_string().starts_with("task 1 \"answer\", spawned at "));
+/// });
+/// ```
 #[track_caller]
 pub fn spawn_named<F>(name: &'static str, future: F) -> JoinHandle<F::Output>
 where
@@ -94,6 +104,10 @@ where
 }
 
 /// Lets all other tasks that are queued run first.
+///
+/// # Cancel safety
+///
+/// The task is queued by the first poll, and polled once more in any case.
 ///
 /// # Examples
 ///

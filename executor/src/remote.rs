@@ -27,8 +27,10 @@ impl Remote {
         Core::current().remote()
     }
 
-    /// Spawns a task there. `make` is sent, and makes the future on the executor's thread; so the
-    /// future itself need not be `Send`. For a result, let it send one through a channel.
+    /// Spawns a task there.
+    ///
+    /// `make` is sent, and makes the future on the executor's thread; so the future itself need not
+    /// be `Send`. For a result, let it send one through a channel.
     ///
     /// # Errors
     ///

@@ -65,8 +65,9 @@ pub fn tasks() -> Vec<TaskInfo> {
 }
 
 impl Executor {
-    /// All tasks that have not finished, the future given to `block_on` included, in the order of
-    /// their numbers: what each does, and what it waits for.
+    /// All tasks that have not finished: what each does, and what it waits for.
+    ///
+    /// The future given to `block_on` is included. They come in the order of their numbers.
     ///
     /// Lost is exact, as far as the executor can know: nothing but itself leads to the task. It
     /// looks at each task and at each waker of the reactor: for a person who asks, not for each

@@ -23,6 +23,9 @@ use crate::source::{Registration, Source};
 /// It is neither `Send` nor `Sync`: events are delivered on the thread of its reactor, and that
 /// no other thread can come in between is what makes one flag for each direction enough.
 ///
+/// The idea is async-io's `Async`. But there is no `readable()` here: readiness is cleared by an
+/// operation that was tried in vain, and who only asks tries none.
+///
 /// # Examples
 ///
 /// ```
@@ -75,6 +78,24 @@ impl<S: event::Source> Async<S> {
     /// # Panics
     ///
     /// Outside of `block_on`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mio::{Interest, net::UnixStream};
+    /// use reactor::Async;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # executor::block_on(async {
+    /// let (stream, _peer) = UnixStream::pair()?;
+    /// let reader = Async::with_interest(stream, Interest::READABLE)?;
+    /// assert!(reader.get_ref().take_error()?.is_none());
+    /// let stream = reader.into_inner()?; // The reactor no longer watches it.
+    /// # drop(stream);
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn with_interest(mut io: S, interest: Interest) -> io::Result<Async<S>> {
         let source = Reactor::current().register(&mut io, interest, type_name::<S>())?;
@@ -104,7 +125,8 @@ impl<S: event::Source> Async<S> {
     ///
     /// # Errors
     ///
-    /// Those of `operation`, other than `WouldBlock` and `Interrupted`.
+    /// Those of `operation`, other than `WouldBlock` and `Interrupted`; and `Other`, if it would
+    /// have to wait for a reactor that is gone.
     ///
     /// # Cancel safety
     ///
@@ -120,7 +142,7 @@ impl<S: event::Source> Async<S> {
     ///
     /// # Errors
     ///
-    /// Those of `operation`, other than `WouldBlock` and `Interrupted`.
+    /// As [`read_with`](Async::read_with).
     ///
     /// # Cancel safety
     ///
@@ -136,7 +158,36 @@ impl<S: event::Source> Async<S> {
     ///
     /// # Errors
     ///
-    /// Those of `operation`, other than `WouldBlock` and `Interrupted`.
+    /// As [`read_with`](Async::read_with).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mio::net::UnixStream;
+    /// use reactor::{Async, io};
+    /// use std::io::{Read, Write};
+    /// use std::task::{Context, Poll};
+    ///
+    /// fn poll_read(io: &Async<UnixStream>, cx: &mut Context<'_>) -> Poll<io::Result<u8>> {
+    ///     let mut byte = [0];
+    ///     let read = io.poll_read_with(cx, |mut stream| stream.read_exact(&mut byte));
+    ///     read.map_ok(|()| byte[0])
+    /// }
+    ///
+    /// fn poll_write(io: &Async<UnixStream>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    ///     io.poll_write_with(cx, |mut stream| stream.write(b"x"))
+    /// }
+    /// # use std::future::poll_fn;
+    /// # fn main() -> io::Result<()> {
+    /// # executor::block_on(async {
+    /// # let (writer, reader) = UnixStream::pair()?;
+    /// # let (writer, reader) = (Async::new(writer)?, Async::new(reader)?);
+    /// # assert_eq!(poll_fn(|cx| poll_write(&writer, cx)).await?, 1);
+    /// # assert_eq!(poll_fn(|cx| poll_read(&reader, cx)).await?, b'x');
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     pub fn poll_read_with<T>(
         &self,
         cx: &mut Context<'_>,
@@ -149,7 +200,7 @@ impl<S: event::Source> Async<S> {
     ///
     /// # Errors
     ///
-    /// Those of `operation`, other than `WouldBlock` and `Interrupted`.
+    /// As [`read_with`](Async::read_with).
     pub fn poll_write_with<T>(
         &self,
         cx: &mut Context<'_>,

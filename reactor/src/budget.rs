@@ -6,7 +6,8 @@
 //!
 //! The budget lives in a thread-local, because it belongs to the poll in progress and not to any
 //! socket. It is unlimited until somebody sets it, so that a foreign executor, which would not
-//! refill it, can use the same sockets. The idea is tokio's `coop`.
+//! refill it, can use the same sockets. The idea, and the number, are those of tokio's cooperative
+//! scheduling, `tokio::task::coop`.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -14,8 +15,10 @@ use std::task::{Context, Poll};
 
 use log::trace;
 
-/// Operations that one poll of one task may complete. Small enough that a hundred busy tasks stay
-/// within a millisecond of each other, large enough that the yield costs nothing noticeable.
+/// Operations that one poll of one task may complete.
+///
+/// Small enough that a hundred busy tasks stay within a millisecond of each other, large enough
+/// that the yield costs nothing noticeable.
 pub const OPERATIONS: u32 = 128;
 
 thread_local! {
@@ -27,6 +30,17 @@ thread_local! {
 ///
 /// The guard restores what was there before, also while unwinding: a task that panics leaves no
 /// half-spent budget to the code around it.
+///
+/// # Examples
+///
+/// ```
+/// use reactor::budget;
+///
+/// let limit = budget::enter();
+/// // … poll one task …
+/// let has_yielded = limit.spent() == budget::OPERATIONS;
+/// # assert!(!has_yielded);
+/// ```
 #[must_use = "the budget ends when the guard is dropped"]
 #[derive(Debug)]
 pub struct Budget {
@@ -36,14 +50,6 @@ pub struct Budget {
 }
 
 /// Sets the budget for one poll. An executor calls this around each poll of a task.
-///
-/// # Examples
-///
-/// ```
-/// let budget = reactor::budget::enter();
-/// // … poll one task …
-/// drop(budget);
-/// ```
 pub fn enter() -> Budget {
     Budget { before: LEFT.replace(Some(OPERATIONS)), _not_send: PhantomData }
 }

@@ -22,6 +22,9 @@ impl Reactor {
     }
 
     /// Makes this the current reactor of the thread until the guard is dropped.
+    ///
+    /// Guards nest, and are dropped in the reverse order: each puts back the reactor that was
+    /// current before it.
     pub fn enter(self: &Rc<Self>) -> Enter {
         let before = CURRENT.try_with(|current| current.replace(Some(self.clone())));
         Enter { before: before.ok().flatten() }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-/// What the reactor has counted since it was made.
+/// What the reactor has counted since it was made. All numbers only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {

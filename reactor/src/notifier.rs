@@ -21,6 +21,18 @@ impl Notifier {
     }
 
     /// Ends the wait. One system call; after the reactor's end it has no effect.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let reactor = reactor::Reactor::new()?;
+    /// let notifier = reactor.notifier();
+    /// std::thread::spawn(move || notifier.notify());
+    /// reactor.turn(None)?; // Nothing else would end this wait.
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn notify(&self) {
         if let Err(error) = self.0.wake() {
             error!("cannot end the wait of the reactor: {error}");

@@ -64,13 +64,20 @@ pub(crate) const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE);
 ///
 /// ```
 /// use reactor::Reactor;
-/// use std::time::Duration;
+/// use std::time::{Duration, Instant};
 ///
 /// # fn main() -> std::io::Result<()> {
 /// let reactor = Reactor::new()?;
 /// let _entered = reactor.enter();
 /// // Sockets and timers that are made here belong to this reactor.
 /// reactor.turn(Some(Duration::ZERO))?;
+/// assert_eq!(reactor.metrics().turns, 1);
+/// assert_eq!(reactor.next_deadline(), None); // There is no timer.
+/// assert!(reactor.now() <= Instant::now());
+///
+/// let notifier = reactor.notifier();
+/// notifier.notify();
+/// reactor.turn(None)?; // Returns at once.
 /// # Ok(())
 /// # }
 /// ```
@@ -139,7 +146,8 @@ impl Reactor {
     /// Waits for the outside world, and wakes those that waited for what it says.
     ///
     /// Returns after the first events, timers, finished jobs or notification, or when `timeout`
-    /// has passed: `None` waits without limit, zero only looks. A signal does not end the wait.
+    /// has passed, rounded up to the millisecond: `None` waits without limit, zero only looks. A
+    /// signal does not end the wait.
     ///
     /// One turn:
     ///
@@ -273,14 +281,17 @@ impl Reactor {
         }
     }
 
-    /// When the last turn ended: the clock of all timers, for those who can do with a turn's
-    /// precision and want no clock reading for each message.
+    /// When the last turn ended: the clock of all timers.
+    ///
+    /// For those who can do with a turn's precision and want no clock reading for each message.
     pub fn now(&self) -> Instant {
         self.now.get()
     }
 
-    /// The nearest deadline of a timer: a foreign event loop must call [`turn`](Reactor::turn)
-    /// then, even if the descriptor stays silent.
+    /// When the reactor must be turned, even if no event comes: the nearest deadline of a timer.
+    ///
+    /// A foreign event loop must call [`turn`](Reactor::turn) then, even if the descriptor stays
+    /// silent. A moment that is past means: now.
     pub fn next_deadline(&self) -> Option<Instant> {
         // What waits for nothing but the next turn: a foreign loop must not sleep before it.
         if !self.crowded.borrow().is_empty() || !self.woken.borrow().is_empty() {
@@ -289,8 +300,10 @@ impl Reactor {
         self.timers.borrow().next_deadline()
     }
 
-    /// A handle with which other threads end a wait. Without it, a waker that only queues would
-    /// leave the thread asleep until something else happens.
+    /// A handle with which other threads end a wait.
+    ///
+    /// Without it, a waker that only queues would leave the thread asleep until something else
+    /// happens.
     pub fn notifier(&self) -> Notifier {
         self.finisher.notifier().clone()
     }

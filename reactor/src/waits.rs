@@ -47,7 +47,7 @@ impl Reactor {
     /// until the source has something to say. Whoever waits through a combinator that brings wakers
     /// of its own, such as `FuturesUnordered`, is here under those.
     ///
-    /// It calls no waker and clones none, so no foreign code. It looks at everything: for a
+    /// It calls no waker and clones none, so no foreign code runs. It looks at everything: for a
     /// person who asks, not for each message.
     ///
     /// # Examples

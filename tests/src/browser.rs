@@ -172,8 +172,10 @@ impl Page<'_> {
         reply["result"]["value"].take()
     }
 
-    /// Presses a key and lets it go: a character, or the key's name, with modifiers before it, as
-    /// in `"n"`, `"?"`, `"ArrowRight"`, `"Shift+ArrowRight"` and `"Control+f"`.
+    /// Presses a key and lets it go.
+    ///
+    /// It is a character, or the key's name, with modifiers before it, as in `"n"`, `"?"`,
+    /// `"ArrowRight"`, `"Shift+ArrowRight"` and `"Control+f"`.
     ///
     /// # Panics
     ///
@@ -185,7 +187,7 @@ impl Page<'_> {
         }
     }
 
-    /// Clicks at a point of the window.
+    /// Clicks at a point of the window, in CSS pixels.
     #[track_caller]
     pub fn click(&self, x: f64, y: f64) {
         self.drag((x, y), (x, y));
@@ -210,8 +212,9 @@ impl Page<'_> {
         self.call("Input.dispatchMouseEvent", event);
     }
 
-    /// The middle of the element that a selector finds, scrolled into view: where to
-    /// [`click`](Page::click).
+    /// The middle of the element that a selector finds, scrolled into view.
+    ///
+    /// That is where to [`click`](Page::click), in CSS pixels.
     ///
     /// # Panics
     ///
@@ -295,15 +298,18 @@ impl Page<'_> {
         fs::write(file, picture).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
     }
 
-    /// What went wrong since the file was opened: errors and warnings on the console, exceptions
-    /// that nobody caught, and what the browser itself complains of, such as a missing file.
+    /// What went wrong since the file was opened.
+    ///
+    /// Errors and warnings on the console, exceptions that nobody caught, and what the browser
+    /// itself complains of, such as a missing file.
     #[track_caller]
     pub fn complaints(&self) -> Vec<String> {
         self.events().iter().filter_map(complaint).collect()
     }
 
-    /// The addresses of all that was asked for since the file was opened, but the file itself and
-    /// `data:`, for which nobody is asked.
+    /// The addresses of all that was asked for since the file was opened.
+    ///
+    /// But not the file itself and `data:`, for which nobody is asked.
     #[track_caller]
     pub fn requests(&self) -> Vec<String> {
         let address = self.address.borrow();

@@ -1,7 +1,9 @@
-#![doc = include_str!("../README.md")]
+//! What the tests share: a deadline on all that can hang, sockets on the loopback, wakers that
+//! count, the records that the runtime emits, a browser, and what the READMEs and the sources say.
+//!
+//! The fifteen questions, and all promises with their tests, are in [the last
+//! chapter](../../../tests/README.md) of the guide.
 
-// What the tests share: a deadline on all that can hang, sockets on the loopback, wakers that
-// count, the records that the runtime emits, a browser, and what the READMEs and the sources say.
 pub mod browser;
 pub mod child;
 pub mod guide;
@@ -22,8 +24,9 @@ use std::time::{Duration, Instant};
 use reactor::Reactor;
 use reactor::net::{TcpListener, TcpStream};
 
-/// How long a test may take before it counts as hanging. Far beyond what any of them needs, also
-/// on a busy machine.
+/// How long a test may take before it counts as hanging.
+///
+/// Far beyond what any of them needs, also on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Runs a test on a thread of its own, and fails it if it hangs.
@@ -73,8 +76,7 @@ pub async fn tcp_pair() -> io::Result<(TcpStream, TcpStream)> {
     Ok((client, server))
 }
 
-/// One end for the runtime, and the other as std's blocking socket, for a peer that acts from
-/// outside.
+/// One end for the runtime, and the other as std's blocking socket, for a peer from outside.
 ///
 /// # Errors
 ///

@@ -30,8 +30,9 @@ pub struct Explain {
 }
 
 impl Explain {
-    /// Tells about the tasks named `accepts`, and about one task named `serves` after the other; or
-    /// about `every` one.
+    /// Tells about the tasks named `accepts`, and about those named `serves`.
+    ///
+    /// Of the latter, about one after the other, or about `every` one.
     pub fn new(
         out: Box<dyn Write + Send>,
         accepts: &'static str,

@@ -84,8 +84,9 @@ impl Page {
         Page { title: title.to_owned(), runs: vec![run], compare: None }
     }
 
-    /// A page about two runs of one program, which part somewhere. The verdict is marked up as
-    /// sentences are: `**` and `` ` ``.
+    /// A page about two runs of one program, which part somewhere.
+    ///
+    /// The verdict is marked up as sentences are: `**` and `` ` ``.
     pub fn compare(title: &str, runs: [Run; 2], verdict: &str) -> Page {
         let parts = part(&runs[0].recording.events, &runs[1].recording.events);
         Page {

@@ -37,7 +37,7 @@ struct Told {
 /// What a recorder does beside passing records on.
 #[derive(Default)]
 pub struct Options {
-    /// Keep so many of the last events; 0 records nothing.
+    /// How many of the last events to keep; 0 records nothing.
     pub events: usize,
     /// Report polls that held the thread for longer than this.
     pub slow_polls: Option<SlowPolls>,
@@ -119,8 +119,9 @@ impl Recorder {
         Recording::of(tape)
     }
 
-    /// Blocks until the thread of the executor waits in `epoll_wait`, so far as it has told; or for
-    /// `limit`. For clients that act only when everything before has been done and told.
+    /// Blocks until the thread of the executor sleeps, so far as it has told; or for `limit`.
+    ///
+    /// For clients that act only when everything before has been done and told.
     pub fn wait_for_rest(&self, limit: Duration) {
         let began = Instant::now();
         while !self.told().tape.rests() && began.elapsed() < limit {

@@ -50,8 +50,9 @@ impl Recording {
         Recording { events, dropped: tape.dropped(), before }
     }
 
-    /// Only what concerns these tasks, numbered anew from the start. What the thread does for
-    /// them is part of it: its sleeps, and what happened outside.
+    /// Only what concerns these tasks, numbered anew from the start.
+    ///
+    /// What the thread does for them is part of it: its sleeps, and what happened outside.
     pub fn following(mut self, tasks: &[u64]) -> Recording {
         let kept = Follow::new(tasks).of(&self.events);
         let mut numbers: HashMap<u64, u64> = HashMap::from([(0, 0)]);

@@ -59,7 +59,7 @@ thread_local! {
 /// # Examples
 ///
 /// ```
-/// use reactor::io::{self, Cursor};
+/// use reactor::io;
 ///
 /// # fn main() -> io::Result<()> {
 /// let mut target = Vec::new();
@@ -87,6 +87,17 @@ pub struct Copy<R, W> {
 
 impl<R, W> Copy<R, W> {
     /// Bytes written so far: also after an error, or before the copy is given up.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::io::{Cursor, ErrorKind, copy};
+    ///
+    /// let mut room = [0; 3];
+    /// let mut copy = copy(&b"hello"[..], Cursor::new(&mut room[..]));
+    /// let error = executor::block_on(&mut copy).unwrap_err();
+    /// assert_eq!((error.kind(), copy.copied()), (ErrorKind::WriteZero, 3));
+    /// ```
     pub fn copied(&self) -> u64 {
         self.flow.copied
     }
@@ -103,19 +114,49 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Future for Copy<R, W> {
     }
 }
 
-/// Copies in both directions until both have ended, and returns the bytes from `a` to `b` and
-/// from `b` to `a`.
+/// Copies in both directions until both have ended, and returns how many bytes there were.
 ///
-/// Each writer is closed at its reader's end-of-file, after all bytes: an end-of-file travels
-/// through, and the other direction goes on.
+/// The first number is that of the bytes from `a` to `b`, the second from `b` to `a`. Each writer
+/// is closed at its reader's end-of-file, after all bytes: an end-of-file travels through, and the
+/// other direction goes on. So does tokio's function of this name.
 ///
 /// # Errors
 ///
-/// The first error of either side.
+/// As [`copy`].
 ///
 /// # Cancel safety
 ///
 /// Not cancel safe, as [`copy`].
+///
+/// # Examples
+///
+/// ```
+/// use reactor::io::{self, AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+/// # use reactor::net::{TcpListener, TcpStream};
+/// # async fn connection() -> io::Result<(TcpStream, TcpStream)> {
+/// #     let listener = TcpListener::bind("127.0.0.1:0").await?;
+/// #     let stream = TcpStream::connect(listener.local_addr()?).await?;
+/// #     Ok((stream, listener.accept().await?.0))
+/// # }
+///
+/// # fn main() -> io::Result<()> {
+/// # executor::block_on(async {
+/// let (mut client, mut front) = connection().await?;
+/// let (mut back, mut server) = connection().await?;
+/// let proxy = async move { copy_bidirectional(&mut front, &mut back).await };
+/// let proxy = executor::spawn(proxy);
+///
+/// client.write_all(b"ping").await?;
+/// client.close().await?;
+/// let mut request = String::new();
+/// server.read_to_string(&mut request).await?; // It ends, for the end-of-file came through.
+/// server.write_all(b"pong!").await?;
+/// server.close().await?;
+/// assert_eq!(proxy.await??, (4, 5));
+/// # Ok(())
+/// # })
+/// # }
+/// ```
 pub async fn copy_bidirectional<A, B>(a: &mut A, b: &mut B) -> io::Result<(u64, u64)>
 where
     A: AsyncRead + AsyncWrite + Unpin + ?Sized,

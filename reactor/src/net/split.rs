@@ -62,6 +62,22 @@ impl<S: Shut> OwnedReadHalf<S> {
     /// # Errors
     ///
     /// Gives both back, if they are halves of two connections.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use reactor::net::{TcpListener, TcpStream};
+    /// # fn main() -> std::io::Result<()> {
+    /// # executor::block_on(async {
+    /// # let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// let stream = TcpStream::connect(listener.local_addr()?).await?;
+    /// let (reader, writer) = stream.into_split();
+    /// let stream = reader.reunite(writer).expect("the halves of one connection");
+    /// # drop(stream);
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     pub fn reunite(self, writer: OwnedWriteHalf<S>) -> Result<S, ReuniteError<S>> {
         if !Rc::ptr_eq(&self.0, &writer.connection) {
             return Err(ReuniteError(self, writer));

@@ -72,6 +72,10 @@ impl TcpListener {
     /// # Panics
     ///
     /// Outside of `block_on`.
+    ///
+    /// # Cancel safety
+    ///
+    /// It waits only while a name is looked up, and nothing listens yet.
     pub async fn bind(addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
         first_that_works(addr, async |addr| {
             let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
@@ -92,6 +96,24 @@ impl TcpListener {
     /// # Panics
     ///
     /// Outside of `block_on`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::net::TcpListener;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # executor::block_on(async {
+    /// let listener = TcpListener::from_std(std::net::TcpListener::bind("127.0.0.1:0")?)?;
+    /// listener.set_backlog(16)?;
+    /// listener.set_ttl(5)?;
+    /// assert_eq!(listener.ttl()?, 5);
+    /// let listener = listener.into_std()?;
+    /// listener.set_nonblocking(false)?;
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn from_std(listener: net::TcpListener) -> io::Result<TcpListener> {
         listener.set_nonblocking(true)?;
@@ -113,6 +135,10 @@ impl TcpListener {
     ///
     /// What the system says. Many of these errors say nothing about the listener;
     /// [`incoming`](TcpListener::incoming) knows which.
+    ///
+    /// # Panics
+    ///
+    /// Outside of `block_on`.
     ///
     /// # Cancel safety
     ///
@@ -136,16 +162,18 @@ impl TcpListener {
     ///
     /// # Examples
     ///
-    /// ```no_run
+    /// ```
     /// use futures_lite::StreamExt;
     /// use reactor::net::TcpListener;
     ///
     /// # fn main() -> std::io::Result<()> {
     /// executor::block_on(async {
-    ///     let listener = TcpListener::bind("127.0.0.1:7777").await?;
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// #   let _client = std::net::TcpStream::connect(listener.local_addr()?)?;
     ///     let mut incoming = listener.incoming();
     ///     while let Some(stream) = incoming.next().await {
     ///         println!("{} connects", stream?.peer_addr()?);
+    /// #       break;
     ///     }
     ///     Ok(())
     /// })
@@ -166,6 +194,8 @@ impl TcpListener {
     }
 
     /// Changes how many connections the kernel completes before they are accepted, 1024 at first.
+    ///
+    /// The kernel may allow less: on Linux `net.core.somaxconn`.
     ///
     /// # Errors
     ///
@@ -227,6 +257,14 @@ impl AcceptError {
 }
 
 /// The stream of [`TcpListener::incoming`].
+///
+/// # Panics
+///
+/// When it is polled outside of `block_on`.
+///
+/// # Cancel safety
+///
+/// A connection that was accepted has also been yielded: none is lost.
 #[derive(Debug)]
 #[must_use = "streams do nothing unless they are polled"]
 pub struct Incoming<'a> {
@@ -308,6 +346,38 @@ impl Pause {
 ///
 /// Reading and writing need only `&TcpStream`, so that two tasks, or the two halves of
 /// [`split`](TcpStream::split), may use one connection.
+///
+/// # Cancel safety
+///
+/// One `read` or `write` that moved bytes has also returned: none are lost. Futures that repeat
+/// them, such as `read_exact`, `read_to_end` and `write_all`, do not tell how far they came.
+///
+/// # Examples
+///
+/// ```
+/// use reactor::io::{self, AsyncReadExt, AsyncWriteExt};
+/// use reactor::net::{TcpListener, TcpStream};
+/// use std::net::Shutdown;
+///
+/// # fn main() -> io::Result<()> {
+/// # executor::block_on(async {
+/// # let listener = TcpListener::bind("127.0.0.1:0").await?;
+/// # let addr = listener.local_addr()?;
+/// let mut stream = TcpStream::connect(addr).await?; // The peer echoes.
+/// # let (mut peer, _) = listener.accept().await?;
+/// # drop(executor::spawn(async move {
+/// #     let (reader, writer) = peer.split();
+/// #     io::copy(reader, writer).await
+/// # }));
+/// stream.write_all(b"hello").await?;
+/// stream.shutdown(Shutdown::Write)?;
+/// let mut answer = String::new();
+/// stream.read_to_string(&mut answer).await?;
+/// assert_eq!(answer, "hello");
+/// # Ok(())
+/// # })
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct TcpStream(Async<mio::net::TcpStream>);
 
@@ -324,7 +394,7 @@ impl TcpStream {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future closes the socket.
+    /// Dropping the future closes the socket, and tries no further address.
     pub async fn connect(addr: impl ToSocketAddrs) -> io::Result<TcpStream> {
         first_that_works(addr, async |addr| {
             let stream = TcpStream(Async::new(mio::net::TcpStream::connect(addr)?)?);
@@ -360,6 +430,23 @@ impl TcpStream {
     /// # Panics
     ///
     /// Outside of `block_on`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::net::TcpStream;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # executor::block_on(async {
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = std::net::TcpStream::connect(listener.local_addr()?)?;
+    /// let stream = TcpStream::from_std(stream)?;
+    /// let stream = stream.into_std()?;
+    /// stream.set_nonblocking(false)?;
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn from_std(stream: net::TcpStream) -> io::Result<TcpStream> {
         stream.set_nonblocking(true)?;
@@ -376,17 +463,62 @@ impl TcpStream {
     }
 
     /// Splits it into a half to read and a half to write, which borrow it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use reactor::{io, net::{TcpListener, TcpStream}};
+    /// # fn main() -> io::Result<()> {
+    /// # executor::block_on(async {
+    /// # let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// # drop(TcpStream::connect(listener.local_addr()?).await?);
+    /// let (mut stream, _peer) = listener.accept().await?;
+    /// let (reader, writer) = stream.split();
+    /// io::copy(reader, writer).await?; // An echo.
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     pub fn split(&mut self) -> (ReadHalf<'_, TcpStream>, WriteHalf<'_, TcpStream>) {
         split::borrowed(self)
     }
 
-    /// Splits it into two halves that may live in two tasks. Dropping the write half shuts down
-    /// writing, so the peer sees an end-of-file.
+    /// Splits it into two halves that may live in two tasks.
+    ///
+    /// Dropping the write half shuts down writing, so the peer sees an end-of-file. So it is with
+    /// tokio's, whose names these are.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::io::{self, AsyncReadExt, AsyncWriteExt};
+    /// # use reactor::net::{TcpListener, TcpStream};
+    ///
+    /// # fn main() -> io::Result<()> {
+    /// # executor::block_on(async {
+    /// # let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// # let stream = TcpStream::connect(listener.local_addr()?).await?;
+    /// # let (mut peer, _) = listener.accept().await?;
+    /// # drop(executor::spawn(async move {
+    /// #     let (reader, writer) = peer.split();
+    /// #     io::copy(reader, writer).await
+    /// # }));
+    /// let (mut reader, mut writer) = stream.into_split(); // The peer echoes.
+    /// drop(executor::spawn(async move { writer.write_all(b"hello").await }));
+    /// let mut answer = String::new();
+    /// reader.read_to_string(&mut answer).await?; // It ends, for the writer was dropped.
+    /// assert_eq!(answer, "hello");
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     pub fn into_split(self) -> (OwnedReadHalf<TcpStream>, OwnedWriteHalf<TcpStream>) {
         split::owned(self)
     }
 
-    /// Reads without taking: the next read gives the same bytes again.
+    /// Reads without taking, and returns how many bytes there were: the next read gives them again.
+    ///
+    /// Zero means end-of-file, or an empty `buf`.
     ///
     /// # Errors
     ///
@@ -395,6 +527,27 @@ impl TcpStream {
     /// # Cancel safety
     ///
     /// Nothing is moved, so nothing can be lost.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::io::AsyncReadExt;
+    /// # use reactor::{io::AsyncWriteExt, net::{TcpListener, TcpStream}};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # executor::block_on(async {
+    /// # let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// # let mut peer = TcpStream::connect(listener.local_addr()?).await?;
+    /// # let (mut stream, _) = listener.accept().await?;
+    /// # peer.write_all(b"hello").await?;
+    /// let (mut peeked, mut read) = ([0; 5], [0; 5]);
+    /// stream.peek(&mut peeked).await?;
+    /// stream.read(&mut read).await?;
+    /// assert_eq!(peeked, read);
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         poll_fn(|cx| self.0.poll_read_as("peek", cx, || self.0.get_ref().peek(buf))).await
     }
@@ -440,6 +593,27 @@ impl TcpStream {
     /// # Errors
     ///
     /// What the system says.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use reactor::net::{TcpListener, TcpStream};
+    /// # fn main() -> std::io::Result<()> {
+    /// # executor::block_on(async {
+    /// let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// let stream = TcpStream::connect(listener.local_addr()?).await?;
+    /// assert_eq!(stream.peer_addr()?, listener.local_addr()?);
+    /// assert_ne!(stream.local_addr()?, stream.peer_addr()?);
+    ///
+    /// stream.set_nodelay(true)?;
+    /// assert!(stream.nodelay()?);
+    /// stream.set_ttl(5)?;
+    /// assert_eq!(stream.ttl()?, 5);
+    /// assert!(stream.take_error()?.is_none());
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         self.0.get_ref().set_nodelay(nodelay)
     }

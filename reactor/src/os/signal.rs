@@ -1,7 +1,8 @@
 //! Signals, as a stream: [`Signal`] and [`ctrl_c`].
 //!
 //! A signal handler may do next to nothing, and wakers are far beyond that. So the handler, which
-//! is signal-hook's, writes one byte into a pipe; the other end is a source like any other.
+//! is signal-hook's, writes one byte into a pipe; the other end is a source like any other. This is
+//! known as the *self-pipe* pattern.
 
 use std::future::poll_fn;
 use std::io::{self, Read};
@@ -49,7 +50,7 @@ pub struct Signal {
 }
 
 impl Signal {
-    /// Begins to watch a signal, by its number.
+    /// Begins to watch a signal, by its number: the constants of signal-hook, for instance.
     ///
     /// # Errors
     ///
@@ -123,9 +124,27 @@ impl Drop for Signal {
 ///
 /// As [`Signal::new`].
 ///
+/// # Panics
+///
+/// Outside of `block_on`.
+///
 /// # Cancel safety
 ///
 /// A signal that arrives after the future was dropped is lost; [`Signal`] keeps them.
+///
+/// # Examples
+///
+/// ```
+/// # use signal_hook::{consts::SIGINT, low_level::raise};
+/// # fn main() -> std::io::Result<()> {
+/// executor::block_on(async {
+///     let interrupted = executor::spawn(reactor::signal::ctrl_c());
+///     executor::yield_now().await; // It is polled, and watches the signal.
+/// #   raise(SIGINT)?;
+///     interrupted.await?
+/// })
+/// # }
+/// ```
 pub async fn ctrl_c() -> io::Result<()> {
     Signal::new(SIGINT)?.recv().await
 }

@@ -23,10 +23,14 @@ use log::{trace, warn};
 
 use crate::Reactor;
 
-/// Threads at most. Many more than cores, because a job may wait for another one.
+/// Threads of the pool at most: tokio's number.
+///
+/// Many more than cores, because a job may wait for another one.
 pub const MAX_THREADS: usize = 512;
 
-/// How long a thread waits for its next job: long enough to span a burst of file reads.
+/// How long a thread waits for its next job, before it ends: tokio's time.
+///
+/// Long enough to span a burst of file reads.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -54,6 +58,8 @@ struct State {
 /// Nothing happens before the first poll. If the system refuses to start the very first thread,
 /// `f` runs on the calling thread: late is better than never.
 ///
+/// The name is that of the crate blocking, which smol uses.
+///
 /// # Panics
 ///
 /// With the panic of `f`, if it panics; outside of `block_on`; and when it still waits after the
@@ -61,7 +67,8 @@ struct State {
 ///
 /// # Cancel safety
 ///
-/// Dropping the future does not stop `f`; its result is dropped on the pool's thread.
+/// Once polled, dropping the future does not stop `f`, nor take it out of the pool's queue; its
+/// result is dropped on the pool's thread.
 ///
 /// # Examples
 ///
