@@ -64,7 +64,7 @@ impl Size {
 /// A table of files and their sizes, with their sum.
 pub fn table(title: &str, files: &[(String, Size)]) -> String {
     let mut all = Size::default();
-    let mut table = format!("{title:24} code comment ratio functions median  longest\n");
+    let mut table = format!("{title:24} code comment ratio functions median longest\n");
     for (path, size) in files {
         table += &row(path, size);
         all.add(size.clone());
@@ -76,7 +76,7 @@ fn row(path: &str, size: &Size) -> String {
     let (code, comment, ratio, functions) =
         (size.code, size.comment, size.ratio(), size.functions.len());
     let (median, (longest, name)) = (size.median(), size.longest());
-    format!("{path:24}{code:5}{comment:8}{ratio:6.2}{functions:10}{median:7}  {longest} {name}\n")
+    format!("{path:24}{code:5}{comment:8}{ratio:6.2}{functions:10}{median:7} {longest} {name}\n")
 }
 
 fn lines_of_code(lines: &[&str]) -> usize {
