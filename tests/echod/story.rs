@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use tests::page_data;
 
 use crate::bytes::{assert_echoes, read_to_end};
+use crate::guide::without_times_and_ports;
 use crate::output::{assert_serves_and_ends, find};
 use crate::process::is_installed;
 use crate::server::{ECHOD, Server, eventually};
@@ -23,27 +24,6 @@ fn demo(arguments: &[&str]) -> String {
     let ended = Server::run(&[&["--demo"], arguments].concat());
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
     ended.stdout
-}
-
-/// What is the same in each run: times and ports have one name each, and columns one space between.
-fn without_times_and_ports(text: &str) -> String {
-    let lines = text.lines().map(|line| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let same = words.iter().enumerate().map(|(at, word)| {
-            let unit = words.get(at + 1).map(|unit| unit.trim_end_matches('.'));
-            let has_unit = unit.is_some_and(|unit| ["us", "ms", "s", "%"].contains(&unit));
-            let is_unit = ["us", "ms", "s"].contains(&word.trim_end_matches('.'));
-            let is_number = word.parse::<f64>().is_ok();
-            match word.strip_prefix("127.0.0.1:") {
-                Some(_) => "127.0.0.1:PORT",
-                None if is_number && (has_unit || word.contains('.')) => "TIME",
-                None if is_unit => "UNIT",
-                None => word,
-            }
-        });
-        same.collect::<Vec<_>>().join(" ")
-    });
-    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// One line of a ladder.

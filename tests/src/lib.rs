@@ -1,13 +1,16 @@
 //! What the tests share: a deadline on all that can hang, sockets on the loopback, wakers that
-//! count, the records that the runtime emits, and a browser.
+//! count, the records that the runtime emits, a browser, and what the READMEs and the sources say.
 //!
 //! The fifteen questions, and all promises with their tests, are in [the last
 //! chapter](../../../tests/README.md) of the guide.
 
 pub mod browser;
 pub mod child;
+pub mod guide;
+pub mod items;
 pub mod not_send;
 pub mod records;
+pub mod sizes;
 pub mod wakers;
 
 use std::any::Any;

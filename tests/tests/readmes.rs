@@ -1,43 +1,17 @@
 //! What the READMEs say is so: line counts, transcripts, and the pitfalls that have tests.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
 
 use reactor::io;
+use tests::guide::{read, rings, rust_files};
 use tests::records::{Record, capture};
+use tests::sizes::{Size, table};
 use tests::{tcp_pair_with_std, within_deadline};
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace").to_owned()
-}
-
-fn read(path: impl AsRef<Path>) -> String {
-    let path = root().join(path);
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
 
 /// Lines of code of a file: no comments, no blank lines, no unit tests.
 fn lines_of_code(path: &str) -> usize {
-    let text = read(path);
-    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-    let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
-    code.lines().filter(is_code).count()
-}
-
-/// The rows `[path](…) | lines |` of the front door: one table for each ring of reading.
-fn rings() -> Vec<Vec<(String, usize)>> {
-    let readme = read("README.md");
-    let section = readme.split("## Three rings of reading").nth(1).expect("the section");
-    let section = section.split("\n## ").next().unwrap_or_default();
-    let row = |line: &str| {
-        let mut cells = line.strip_prefix("| [`")?.split('|');
-        let path = cells.next()?.split('`').next()?.to_owned();
-        Some((path, cells.next()?.trim().parse().ok()?))
-    };
-    let tables = section.split("\n\n").map(|part| part.lines().filter_map(row).collect());
-    tables.filter(|table: &Vec<_>| !table.is_empty()).collect()
+    Size::of(&read(path)).code
 }
 
 #[test]
@@ -53,6 +27,37 @@ fn the_rings_of_reading_name_their_files_and_lines() {
 fn the_first_ring_has_fewer_than_a_thousand_lines_of_code() {
     let lines: usize = rings()[0].iter().map(|(path, _)| lines_of_code(path)).sum();
     assert!(lines < 1000, "{lines} lines");
+}
+
+fn together(files: &[(String, Size)]) -> Size {
+    let mut all = Size::default();
+    files.iter().for_each(|(_, size)| all.add(size.clone()));
+    all
+}
+
+#[test]
+fn the_first_ring_has_two_lines_of_comment_for_three_of_code_and_most_where_it_is_hard() {
+    let mut sizes = Size::of_rings().swap_remove(0);
+    let all = together(&sizes);
+    assert!((0.6..=0.9).contains(&all.ratio()), "{:.2} together", all.ratio());
+    sizes.sort_by(|(_, a), (_, b)| b.ratio().total_cmp(&a.ratio()));
+    let order: Vec<_> = sizes.iter().map(|(path, size)| (path.as_str(), size.ratio())).collect();
+    let hardest = ["executor/src/task.rs", "reactor/src/reactor.rs", "reactor/src/source.rs"];
+    assert!(order[..3].iter().all(|(path, _)| hardest.contains(path)), "{order:#.2?}");
+}
+
+#[test]
+fn no_function_of_the_first_ring_has_more_than_forty_lines_of_code() {
+    let all = together(&Size::of_rings()[0]);
+    assert!(all.longest().0 <= 40, "{:?}", all.longest());
+}
+
+#[test]
+fn the_table_of_sizes_has_at_most_eighty_columns() {
+    for ring in Size::of_rings() {
+        let table = table("ring", &ring);
+        assert!(table.is_ascii() && table.lines().all(|line| line.len() <= 80), "{table}");
+    }
 }
 
 #[test]
@@ -138,26 +143,10 @@ fn the_transcript_of_one_byte_is_true() {
     assert_eq!(told, true_lines.join("\n"), "told and true");
 }
 
-/// All Rust files below a folder.
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() && !path.ends_with("target") {
-            files.extend(rust_files(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-    files
-}
-
 /// Which tests cover which pitfall: a line `// Pitfall: W1, W2` stands before each of them.
 fn tests_of_pitfalls() -> BTreeMap<String, BTreeSet<String>> {
-    let folders = ["reactor", "executor", "echo", "tests"];
-    let files = folders.into_iter().flat_map(|folder| rust_files(&root().join(folder)));
     let mut tests: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for file in files {
+    for file in rust_files() {
         let text = read(&file);
         let mut ids = Vec::new();
         for line in text.lines().map(str::trim) {

@@ -1,0 +1,489 @@
+//! What the READMEs show of our programs is what they print, and the commands that they tell exist.
+//!
+//! A transcript is a block of text that begins with `$ cargo run `. Its other lines are what that
+//! command prints, but for times, ports and addresses; and `...` stands for any lines. With
+//! `UPDATE_GUIDE=1` in the environment those that differ are written anew.
+
+use std::env;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+use std::thread;
+
+use serde_json::Value;
+use tests::guide::{Block, READMES, blocks, read, root, spans};
+use tests::items::Items;
+
+use crate::server::{ECHOD, Server, eventually};
+use crate::three_echoes::example_of;
+
+/// Stands for lines that are left out.
+const LEFT_OUT: &str = "...";
+
+// What changes from run to run.
+
+/// A text with one name for all times, ports and addresses, and one space between columns.
+pub(crate) fn without_times_and_ports(text: &str) -> String {
+    text.lines().map(masked).collect::<Vec<_>>().join("\n")
+}
+
+fn masked(line: &str) -> String {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let bare = |at: usize| words.get(at).map_or("", |word| word.trim_matches(is_punctuation));
+    let is_time = |at: usize| {
+        let is_in_ladder = at == 1 && is_step(words[0]) && bare(at).contains('.');
+        // That there was not one tick is no measurement.
+        let is_none = bare(at) == "0" && bare(at + 1) == "ticks";
+        is_number(bare(at)) && (is_unit(bare(at + 1)) || is_in_ladder) && !is_none
+    };
+    let masked = (0..words.len()).map(|at| {
+        let mask = match bare(at) {
+            _ if is_time(at) => "TIME",
+            unit if at > 0 && is_time(at - 1) && is_unit(unit) => "UNIT",
+            word if is_address(word) => "ADDRESS",
+            word => word,
+        };
+        words[at].replace(bare(at), mask)
+    });
+    masked.collect::<Vec<_>>().join(" ")
+}
+
+fn is_punctuation(c: char) -> bool {
+    "(),;:.".contains(c)
+}
+
+/// `27` or `34-35`.
+fn is_step(word: &str) -> bool {
+    word.split('-').all(|number| number.parse::<u64>().is_ok())
+}
+
+fn is_number(word: &str) -> bool {
+    word.replace(',', "").parse::<f64>().is_ok()
+}
+
+fn is_unit(word: &str) -> bool {
+    ["us", "ms", "s", "ticks", "%"].contains(&word)
+}
+
+/// A port of the loopback, or where something is in memory.
+fn is_address(word: &str) -> bool {
+    let is_port = |rest: &str| rest.parse::<u16>().is_ok();
+    word.strip_prefix("127.0.0.1:").is_some_and(is_port)
+        || word.strip_prefix("0x").is_some_and(|rest| u64::from_str_radix(rest, 16).is_ok())
+}
+
+// What is told, and what is printed.
+
+/// Where the parts of a transcript, which stand between the lines left out, are in what was
+/// printed. The error is the first line that differs.
+fn places(told: &[String], printed: &[String]) -> Result<Vec<usize>, String> {
+    let parts: Vec<&[String]> = told.split(|line| line == LEFT_OUT).collect();
+    let (mut places, mut next) = (Vec::new(), 0);
+    for (at, part) in parts.iter().enumerate() {
+        let last = printed.len().saturating_sub(part.len()).max(next);
+        let from = if at + 1 == parts.len() && at > 0 { last } else { next };
+        let place = place(part, printed, from, if at == 0 { next } else { last })?;
+        next = place + part.len();
+        places.push(place);
+    }
+    match printed.get(next) {
+        Some(line) => Err(format!("told:    nothing more\nprinted: {line}")),
+        None => Ok(places),
+    }
+}
+
+/// The first place from `from` to `to` where these lines stand.
+fn place(lines: &[String], printed: &[String], from: usize, to: usize) -> Result<usize, String> {
+    let agree = |place: usize| {
+        let pairs = lines.iter().zip(printed.iter().skip(place));
+        pairs.take_while(|(told, printed)| masked(told) == masked(printed)).count()
+    };
+    let place = (from..=to).rev().max_by_key(|&place| agree(place)).unwrap_or(from);
+    let Some(told) = lines.get(agree(place)) else { return Ok(place) };
+    let printed = printed.get(place + agree(place)).map_or("nothing more", String::as_str);
+    Err(format!("told:    {told}\nprinted: {printed}"))
+}
+
+/// A transcript as it has to be. Of one with lines left out, each part begins where its first line
+/// was printed, and is as long as before; if that was not printed, nobody knows.
+fn renewed(told: &[String], printed: &[String]) -> Option<Vec<String>> {
+    let parts: Vec<&[String]> = told.split(|line| line == LEFT_OUT).collect();
+    if let [_] = parts[..] {
+        return Some(printed.to_owned());
+    }
+    let (mut lines, mut next) = (Vec::new(), 0);
+    for (at, part) in parts.iter().enumerate() {
+        let first = place(&part[..part.len().min(1)], printed, next, printed.len()).ok()?;
+        next = first + part.len();
+        lines.extend((at > 0).then(|| LEFT_OUT.to_owned()));
+        lines.extend_from_slice(printed.get(first..next)?);
+    }
+    Some(lines)
+}
+
+fn lines(text: &str) -> Vec<String> {
+    text.trim_end().lines().map(|line| line.trim_end().to_owned()).collect()
+}
+
+#[test]
+fn times_ports_and_addresses_may_differ_and_words_may_not() {
+    for (one, other) in [
+        ("a tick after 12 ms, and 0.1 us.", "a tick after 7 us, and 1 s."),
+        ("   27  238.57  client  sends 1 byte", "   27    9.01  client  sends 1 byte"),
+        ("34-35  238.87  task 2    Pending", "34-35  1.00   task 2  Pending"),
+        ("asleep 99.7 % (of 339 ms)", "asleep 3 % (of 1,001 ms)"),
+        ("accept -> 127.0.0.1:4711;", "accept -> 127.0.0.1:815;"),
+        ("waker=0x5581a", "waker=0x5581a"),
+        ("waker 0x5581a", "waker 0x77"),
+    ] {
+        assert_eq!(masked(one), masked(other));
+    }
+    for (one, other) in [
+        ("a tick after 12 ms", "a tock after 12 ms"),
+        ("reads 1 byte", "reads 2 bytes"),
+        ("0 ticks in 300 ms", "29 ticks in 300 ms"),
+        ("   27  238.57  client  sends 1 byte", "   28  238.57  client  sends 1 byte"),
+        ("version 1.5", "version 1.6"),
+        ("accept -> 127.0.0.1:4711;", "accept -> 127.0.0.2:4711;"),
+    ] {
+        assert_ne!(masked(one), masked(other));
+    }
+}
+
+#[test]
+fn a_transcript_tells_all_lines_but_those_that_it_leaves_out() {
+    let printed = lines("one\ntwo 1 ms\nthree\nfour\nthree\nfive");
+    let matches = |told: &str| places(&lines(told), &printed).is_ok();
+    for right in [
+        "one\ntwo 2 ms\nthree\nfour\nthree\nfive",
+        "...",
+        "one\n...",
+        "...\nfive",
+        "...\nfour\n...",
+        "one\n...\nthree\nfive",
+        "one\n...\nthree\n...\nthree\n...",
+        "one\ntwo 1 ms\nthree\n...\nfour\nthree\nfive",
+    ] {
+        assert!(matches(right), "{right}");
+    }
+    for wrong in [
+        "",
+        "one",
+        "one\ntwo 2 ms\nthree\nfour\nthree\nsix",
+        "one\ntwo 2 ms\nthree\nfour\nthree\nfive\nsix",
+        "two 1 ms\n...",
+        "...\nthree",
+        "...\nsix\n...",
+        "...\nfour\n...\ntwo 1 ms\n...",
+        "one\n...\nthree\n...\nthree\n...\nthree\n...",
+        "one\n...\nthree\nfour\nthree\nfive\n...\nfive",
+    ] {
+        assert!(!matches(wrong), "{wrong}");
+    }
+    let differs = places(&lines("one\n...\nfour\nthreee\n..."), &printed);
+    assert_eq!(differs, Err("told:    threee\nprinted: three".to_owned()));
+}
+
+#[test]
+fn a_transcript_that_differs_is_written_anew_with_the_same_parts() {
+    let printed = lines("one\ntwo 1 ms\nthree\nfour");
+    let renewed = |told: &str| renewed(&lines(told), &printed).map(|lines| lines.join("\n"));
+    assert_eq!(renewed("old").unwrap(), "one\ntwo 1 ms\nthree\nfour");
+    assert_eq!(renewed("...\ntwo 9 ms\nold\n...").unwrap(), "...\ntwo 1 ms\nthree\n...");
+    assert_eq!(renewed("one\n...\nfour").unwrap(), "one\n...\nfour");
+    assert_eq!(renewed("old\n...\nfour"), None);
+}
+
+// Commands.
+
+/// A command of cargo, as a README tells it.
+#[derive(Debug, Default)]
+struct Cargo {
+    verb: String,
+    package: Option<String>,
+    /// `example` or `test`, and its name.
+    target: Option<(String, String)>,
+    /// Of tests: what their names contain.
+    filter: Option<String>,
+    arguments: Vec<String>,
+}
+
+impl Cargo {
+    /// Takes the words after `cargo`.
+    fn parse(words: &[&str]) -> Result<Cargo, String> {
+        let ours = words.iter().position(|word| *word == "--").unwrap_or(words.len());
+        let (words, arguments) = words.split_at(ours);
+        let arguments = arguments.iter().skip(1).map(|&word| word.to_owned()).collect();
+        let mut words = words.iter().map(|&word| word.to_owned());
+        let verb = words.next().unwrap_or_default();
+        let mut cargo = Cargo { verb, arguments, ..Cargo::default() };
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "-q" | "--release" | "--open" => {}
+                "-p" => cargo.package = words.next(),
+                "--example" | "--test" => {
+                    cargo.target = words.next().map(|name| (word[2..].to_owned(), name));
+                }
+                _ if word.starts_with('-') || cargo.verb != "test" => {
+                    return Err(format!("what is {word}?"));
+                }
+                _ => cargo.filter = Some(word),
+            }
+        }
+        Ok(cargo)
+    }
+
+    /// The program that it runs, and which was built.
+    fn program(&self) -> PathBuf {
+        let package = self.package.as_deref().unwrap_or("echo");
+        match &self.target {
+            Some((_, name)) => example_of(package, name),
+            None => ECHOD.into(),
+        }
+    }
+
+    /// What is wrong with it, if anything is.
+    fn check(&self, world: &World) -> Result<(), String> {
+        let package = self.package.as_deref();
+        let has = |kind: &str, name: Option<&str>| {
+            let is_it = |(of, is, called): &(String, String, String)| {
+                package.is_none_or(|package| of == package)
+                    && (is == kind && name.is_none_or(|name| called == name))
+            };
+            world.targets.iter().any(is_it).then_some(()).ok_or(format!("no {kind} {name:?}"))
+        };
+        match (self.verb.as_str(), &self.target) {
+            ("run" | "test", Some((kind, name))) => has(kind, Some(name))?,
+            ("run", None) => has("bin", None)?,
+            ("test" | "build" | "doc", _) => has("lib", None).or_else(|_| has("bin", None))?,
+            (verb, _) => return Err(format!("cargo {verb} is no command of a reader")),
+        }
+        let is_test =
+            |filter: &&String| world.items.tests.iter().any(|test| test.contains(*filter));
+        match &self.filter {
+            Some(filter) if !is_test(&filter) => return Err(format!("no test {filter}")),
+            _ => {}
+        }
+        match (package, &self.target) {
+            (_, Some((_, name))) => world.check_arguments(name, &self.arguments),
+            (None | Some("echo"), None) => world.check_arguments("echod", &self.arguments),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What commands can name.
+struct World {
+    /// Package, kind and name.
+    targets: Vec<(String, String, String)>,
+    items: Items,
+    help: String,
+    faults: String,
+    questions: String,
+}
+
+impl World {
+    fn new() -> World {
+        let mut metadata = Command::new(env!("CARGO"));
+        metadata.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(root());
+        let metadata: Value =
+            serde_json::from_str(&printed(metadata).unwrap()).expect("it is JSON");
+        let mut targets = Vec::new();
+        for package in metadata["packages"].as_array().expect("a list") {
+            for target in package["targets"].as_array().expect("a list") {
+                let names = [&package["name"], &target["kind"][0], &target["name"]];
+                let [package, kind, name] =
+                    names.map(|name| name.as_str().expect("a text").to_owned());
+                targets.push((package, kind, name));
+            }
+        }
+        let list = |name| printed(Command::new(example_of("echo", name))).unwrap();
+        let (faults, questions) = (list("fault"), list("question"));
+        World {
+            targets,
+            items: Items::new(),
+            help: Server::run(&["--help"]).stdout,
+            faults,
+            questions,
+        }
+    }
+
+    /// What is wrong with the arguments of one of our programs, if anything is.
+    fn check_arguments(&self, program: &str, arguments: &[String]) -> Result<(), String> {
+        let begins_line = |text: &str, word: &str| {
+            text.lines().any(|line| line.split_whitespace().next() == Some(word))
+        };
+        let wrong = arguments.iter().enumerate().find(|(at, word)| match program {
+            "echod" => word.starts_with('-') && !self.has_flag(word),
+            "fault" => *at == 0 && !begins_line(&self.faults, word),
+            "question" => *at == 0 && !begins_line(&self.questions, word),
+            _ => false,
+        });
+        wrong.map_or(Ok(()), |(_, word)| Err(format!("{program} does not know {word}")))
+    }
+
+    /// Whether the help has it; of `-vv`, its letter.
+    fn has_flag(&self, word: &str) -> bool {
+        let flag = word.split('=').next().unwrap_or(word);
+        let flag = if flag.starts_with("--") { flag } else { &flag[..2] };
+        self.help.split([' ', ',', '[', '=', '\n']).any(|known| known == flag)
+    }
+
+    /// Checks each command of a line: of cargo, or of `echod` by its path.
+    fn check(&self, line: &str) -> Result<(), String> {
+        line.split("&&").try_for_each(|command| {
+            let words: Vec<&str> = command.split_whitespace().collect();
+            let is_program = |word: &&str| {
+                ["cargo", "target/debug/echod", "target/release/echod"].contains(word)
+            };
+            let Some(at) = words.iter().position(is_program) else { return Ok(()) };
+            let rest = &words[at + 1..];
+            if words[at] == "cargo" {
+                return Cargo::parse(rest)?.check(self);
+            }
+            let rest: Vec<String> = rest.iter().map(|&word| word.to_owned()).collect();
+            self.check_arguments("echod", &rest)
+        })
+    }
+}
+
+static WORLD: LazyLock<World> = LazyLock::new(World::new);
+
+/// What a command prints.
+#[track_caller]
+fn printed(mut command: Command) -> Result<String, String> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.env_remove("RUST_LOG").spawn().expect("it starts");
+    let stdout = child.stdout.take().expect("piped");
+    let text = thread::spawn(|| io::read_to_string(stdout));
+    eventually(&format!("{command:?} ends"), || matches!(child.try_wait(), Ok(Some(_))));
+    let status = child.wait().expect("it is our child");
+    let text = text.join().expect("reading does not panic").expect("it prints text");
+    status.success().then_some(text).ok_or(format!("{status}"))
+}
+
+/// A command without the comment beside it.
+fn without_comment(line: &str) -> &str {
+    let line = line.strip_prefix("$ ").unwrap_or(line);
+    let line = line.split("  ").next().unwrap_or(line);
+    line.split(" #").next().unwrap_or(line).trim()
+}
+
+/// The commands of a block: those behind a prompt; or if it has none, those that begin a line.
+fn commands(block: &Block) -> Vec<&str> {
+    let has_prompt = block.lines.iter().any(|line| line.starts_with("$ "));
+    let is_command = |line: &&String| match has_prompt {
+        true => line.starts_with("$ "),
+        false => line.starts_with("cargo ") || line.starts_with("target/"),
+    };
+    block.lines.iter().filter(is_command).map(|line| without_comment(line)).collect()
+}
+
+/// The commands in the prose: `cargo …` and `echod …`; `question -- 1`, which goes on as `-- 3`.
+fn commands_of_prose(readme: &'static str) -> Vec<String> {
+    let (mut program, mut commands) = ("", Vec::new());
+    let spans = spans(readme);
+    for span in spans.iter().map(|(_, span)| span.as_str()) {
+        let (first, rest) = span.split_once("-- ").unwrap_or((span, ""));
+        if ["question ", "fault "].contains(&first) {
+            program = first;
+        }
+        if span.starts_with("-- ") || first == program {
+            commands.push(format!("cargo run --example {program}-- {rest}"));
+        } else if span.split(' ').any(|word| word == "cargo") {
+            commands.push(span.to_owned());
+        } else if span.starts_with("echod ") {
+            commands.push(format!("target/debug/{span}"));
+        }
+    }
+    commands
+}
+
+#[test]
+fn every_command_of_the_readmes_exists() {
+    let mut wrong = Vec::new();
+    for readme in READMES {
+        let blocks = blocks(readme);
+        let mut lines: Vec<String> = blocks.iter().flat_map(commands).map(str::to_owned).collect();
+        lines.extend(commands_of_prose(readme));
+        for line in lines {
+            wrong.extend(WORLD.check(&line).err().map(|why| format!("{readme}: {line}: {why}")));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_command_that_does_not_exist_is_noticed() {
+    for right in [
+        "cargo run -- --demo --trace run.html",
+        "cargo run --release -p peers -- instructions",
+        "cargo build --release -p echo && cargo run --release -p tests --example recorded",
+        "cargo test -p echo --test echod",
+        "cargo run -q --example question -- 1",
+        "strace -qq -e %net target/debug/echod -vv --explain=all",
+    ] {
+        assert_eq!(WORLD.check(right), Ok(()), "{right}");
+    }
+    for wrong in [
+        "cargo run -- --demo --trice run.html",
+        "cargo run --release -p pears",
+        "cargo build --release -p echo && cargo run --release -p tests --example recoded",
+        "cargo test -p tests --test echod",
+        "cargo test -p tests no_such_promise",
+        "cargo run -q --example question -- 16",
+        "cargo run --example fault -- forget-walker",
+        "cargo run --relaese",
+        "strace -qq -e %net target/debug/echod -x",
+    ] {
+        assert!(WORLD.check(wrong).is_err(), "{wrong}");
+    }
+}
+
+// Transcripts.
+
+/// Compares what a transcript tells with what is printed. The error names what differs, and has
+/// the lines that would be right, if they are known.
+fn check_transcript(block: &Block) -> Result<(), (String, Option<Vec<String>>)> {
+    let told = &block.lines[1..];
+    let words: Vec<&str> = without_comment(&block.lines[0]).split_whitespace().collect();
+    let fails = |why| format!("{}: {}\n{why}", block.readme, block.lines[0]);
+    let run = || {
+        let cargo = Cargo::parse(&words[1..])?;
+        let mut command = Command::new(cargo.program());
+        command.args(&cargo.arguments).current_dir(root());
+        printed(command)
+    };
+    let printed = lines(&run().map_err(|why| (fails(why), None))?);
+    places(told, &printed).map(drop).map_err(|why| (fails(why), renewed(told, &printed)))
+}
+
+/// Writes lines into a README, in place of those of a block below its first.
+fn rewrite(block: &Block, renewed: Vec<String>) {
+    let text = read(block.readme);
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines.splice(block.at.start + 1..block.at.end, renewed);
+    let text = lines.join("\n") + "\n";
+    fs::write(root().join(block.readme), text).expect("a README can be written");
+}
+
+#[test]
+fn every_transcript_of_the_readmes_is_what_its_command_prints() {
+    let update = env::var_os("UPDATE_GUIDE").is_some();
+    let mut wrong = Vec::new();
+    // From the end on: the lines of blocks above stay where they are.
+    for block in READMES.into_iter().flat_map(|readme| blocks(readme).into_iter().rev()) {
+        let is_transcript = |line: &String| line.starts_with("$ cargo run ");
+        if block.language != "text" || !block.lines.first().is_some_and(is_transcript) {
+            continue;
+        }
+        match check_transcript(&block) {
+            Ok(()) => {}
+            Err((_, Some(renewed))) if update => rewrite(&block, renewed),
+            Err((why, _)) => wrong.push(why),
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}\n\nUPDATE_GUIDE=1 writes them anew\n", wrong.join("\n\n"));
+}

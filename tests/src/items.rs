@@ -1,0 +1,258 @@
+//! What our crates consist of: the names of all items, the words that they say, and the records.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use proc_macro2::{TokenStream, TokenTree};
+use syn::visit::{self, Visit};
+use syn::{Attribute, Expr, Ident, ImplItem, Lit, Meta, TraitItem, Type, UseTree, Visibility};
+
+use crate::guide::{read, rust_files};
+
+/// The macros that make records.
+const LEVELS: [&str; 4] = ["trace", "debug", "info", "warn"];
+
+/// An index of all our sources.
+#[derive(Debug, Default)]
+pub struct Items {
+    /// Functions, types, fields, variants, constants and modules, each with what it is in: `Queue`
+    /// and `push`.
+    pub members: BTreeSet<(String, String)>,
+    /// The functions that are tests.
+    pub tests: BTreeSet<String>,
+    /// The literals of text in our programs, but not in the tests.
+    pub words: BTreeSet<String>,
+    /// The level and the message of each record of the reactor and the executor; and whether it
+    /// has keys.
+    pub records: BTreeSet<(String, String, bool)>,
+    scopes: Vec<String>,
+    in_tests: bool,
+    in_core: bool,
+    /// Modules whose files have other names.
+    renamed: BTreeMap<String, String>,
+}
+
+impl Items {
+    /// The index of the workspace.
+    ///
+    /// # Panics
+    ///
+    /// If a source is not Rust.
+    pub fn new() -> Items {
+        let mut items = Items::default();
+        for path in rust_files() {
+            let file = syn::parse_file(&read(&path)).expect("it has been compiled");
+            items.in_tests = path.starts_with("tests");
+            items.in_core = path.starts_with("reactor") || path.starts_with("executor");
+            items.scopes = vec![module(&path)];
+            items.visit_file(&file);
+        }
+        for (name, file) in std::mem::take(&mut items.renamed) {
+            let inside = items.members.iter().filter(|(parent, _)| *parent == file);
+            let inside: Vec<_> = inside.map(|(_, item)| (name.clone(), item.clone())).collect();
+            items.members.extend(inside);
+        }
+        items
+    }
+
+    /// Whether there is an item of this name anywhere; of a path, in what stands before it.
+    pub fn has(&self, path: &[&str]) -> bool {
+        match path {
+            [name] => self.members.iter().any(|(parent, item)| parent == name || item == name),
+            _ => path
+                .windows(2)
+                .all(|pair| self.members.contains(&(pair[0].to_owned(), pair[1].to_owned()))),
+        }
+    }
+
+    fn add(&mut self, name: &Ident) {
+        self.members.insert((self.scope().to_owned(), name.to_string()));
+    }
+
+    fn scope(&self) -> &str {
+        self.scopes.last().map_or("", String::as_str)
+    }
+
+    fn within(&mut self, scope: &Ident, visit: impl FnOnce(&mut Items)) {
+        self.scopes.push(scope.to_string());
+        visit(self);
+        self.scopes.pop();
+    }
+
+    fn add_function(&mut self, name: &Ident, attributes: &[Attribute]) {
+        self.add(name);
+        if attributes.iter().any(|attribute| attribute.path().is_ident("test")) {
+            self.tests.insert(name.to_string());
+        }
+    }
+
+    fn add_uses(&mut self, tree: &UseTree) {
+        match tree {
+            UseTree::Path(path) => self.add_uses(&path.tree),
+            UseTree::Name(name) => self.add(&name.ident),
+            UseTree::Rename(rename) => self.add(&rename.rename),
+            UseTree::Group(group) => group.items.iter().for_each(|tree| self.add_uses(tree)),
+            UseTree::Glob(_) => {}
+        }
+    }
+
+    fn add_words(&mut self, tokens: TokenStream) {
+        for token in tokens {
+            match token {
+                TokenTree::Group(group) => self.add_words(group.stream()),
+                TokenTree::Literal(literal) => self.add_word(&Lit::new(literal)),
+                TokenTree::Ident(_) | TokenTree::Punct(_) => {}
+            }
+        }
+    }
+
+    /// Those of `proptest!`, whose parameters are no Rust: all of them are tests.
+    fn add_functions_of_macro(&mut self, tokens: TokenStream) {
+        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+        for pair in tokens.windows(2) {
+            if let [TokenTree::Ident(function), TokenTree::Ident(name)] = pair
+                && function == "fn"
+            {
+                self.add(name);
+                self.tests.insert(name.to_string());
+            }
+        }
+    }
+
+    fn add_word(&mut self, literal: &Lit) {
+        if let (Lit::Str(text), false) = (literal, self.in_tests) {
+            self.words.insert(text.value().trim().to_owned());
+        }
+    }
+
+    /// The message is the text after the keys.
+    fn add_record(&mut self, level: &Ident, tokens: &TokenStream) {
+        let is_semicolon =
+            |token: &TokenTree| matches!(token, TokenTree::Punct(it) if it.as_char() == ';');
+        let tokens: Vec<TokenTree> = tokens.clone().into_iter().collect();
+        let keys = tokens.iter().position(is_semicolon);
+        let Some(TokenTree::Literal(message)) = tokens.get(keys.map_or(0, |at| at + 1)) else {
+            return;
+        };
+        if let Lit::Str(text) = Lit::new(message.clone()) {
+            self.records.insert((level.to_string(), text.value(), keys.is_some()));
+        }
+    }
+}
+
+/// The name of the module in a file.
+fn module(path: &Path) -> String {
+    let is_root = ["mod.rs", "lib.rs", "main.rs"].iter().any(|name| path.ends_with(name));
+    let folder = path.parent().unwrap_or(path);
+    let folder = if folder.ends_with("src") { folder.parent().unwrap_or(path) } else { folder };
+    let name = if is_root { folder.file_name() } else { path.file_stem() };
+    name.unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The `pool` of `#[path = "pool/mod.rs"]`.
+fn renamed(attributes: &[Attribute]) -> Option<String> {
+    let attribute = attributes.iter().find(|attribute| attribute.path().is_ident("path"))?;
+    let Meta::NameValue(pair) = &attribute.meta else { return None };
+    let Expr::Lit(syn::ExprLit { lit: Lit::Str(path), .. }) = &pair.value else { return None };
+    Some(module(Path::new(&path.value())))
+}
+
+impl<'ast> Visit<'ast> for Items {
+    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        self.add(&item.ident);
+        if let Some(file) = renamed(&item.attrs) {
+            self.renamed.insert(item.ident.to_string(), file);
+        }
+        self.within(&item.ident, |items| visit::visit_item_mod(items, item));
+    }
+
+    fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
+        self.add_function(&item.sig.ident, &item.attrs);
+        visit::visit_item_fn(self, item);
+    }
+
+    fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
+        let Type::Path(of) = &*item.self_ty else { return visit::visit_item_impl(self, item) };
+        let of = &of.path.segments.last().expect("a path has a name").ident;
+        self.within(of, |items| visit::visit_item_impl(items, item));
+    }
+
+    fn visit_impl_item(&mut self, item: &'ast ImplItem) {
+        match item {
+            ImplItem::Fn(item) => self.add(&item.sig.ident),
+            ImplItem::Const(item) => self.add(&item.ident),
+            ImplItem::Type(item) => self.add(&item.ident),
+            _ => {}
+        }
+        visit::visit_impl_item(self, item);
+    }
+
+    fn visit_item_trait(&mut self, item: &'ast syn::ItemTrait) {
+        self.add(&item.ident);
+        self.within(&item.ident, |items| visit::visit_item_trait(items, item));
+    }
+
+    fn visit_trait_item(&mut self, item: &'ast TraitItem) {
+        if let TraitItem::Fn(item) = item {
+            self.add(&item.sig.ident);
+        }
+        visit::visit_trait_item(self, item);
+    }
+
+    fn visit_item_struct(&mut self, item: &'ast syn::ItemStruct) {
+        self.add(&item.ident);
+        self.within(&item.ident, |items| visit::visit_item_struct(items, item));
+    }
+
+    fn visit_item_enum(&mut self, item: &'ast syn::ItemEnum) {
+        self.add(&item.ident);
+        self.within(&item.ident, |items| visit::visit_item_enum(items, item));
+    }
+
+    fn visit_variant(&mut self, variant: &'ast syn::Variant) {
+        self.add(&variant.ident);
+        self.within(&variant.ident, |items| visit::visit_variant(items, variant));
+    }
+
+    fn visit_field(&mut self, field: &'ast syn::Field) {
+        field.ident.iter().for_each(|name| self.add(name));
+        visit::visit_field(self, field);
+    }
+
+    fn visit_item_const(&mut self, item: &'ast syn::ItemConst) {
+        self.add(&item.ident);
+        visit::visit_item_const(self, item);
+    }
+
+    fn visit_item_static(&mut self, item: &'ast syn::ItemStatic) {
+        self.add(&item.ident);
+        visit::visit_item_static(self, item);
+    }
+
+    fn visit_item_type(&mut self, item: &'ast syn::ItemType) {
+        self.add(&item.ident);
+    }
+
+    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        if !matches!(item.vis, Visibility::Inherited) {
+            self.add_uses(&item.tree);
+        }
+    }
+
+    fn visit_lit(&mut self, literal: &'ast Lit) {
+        self.add_word(literal);
+    }
+
+    /// What a macro gets is no Rust to `syn`; but often it is items, and always it has words.
+    fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        let name = &call.path.segments.last().expect("a path has a name").ident;
+        if self.in_core && LEVELS.iter().any(|level| name == level) {
+            self.add_record(name, &call.tokens);
+        }
+        self.add_words(call.tokens.clone());
+        match syn::parse2::<syn::File>(call.tokens.clone()) {
+            Ok(inside) => self.visit_file(&inside),
+            Err(_) => self.add_functions_of_macro(call.tokens.clone()),
+        }
+    }
+}
