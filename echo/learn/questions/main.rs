@@ -8,14 +8,31 @@
 //! Each program uses the public interface, as a user would, and prints what it saw: no answer is
 //! written down in advance. The guide in `tests/README.md` shows what they print.
 
+mod connection;
+mod context;
+mod edge;
+mod holder;
 mod ladder;
 mod lazy;
+mod moved;
+mod stuck;
+mod wait;
+mod wake;
 
 use std::env;
 use std::io::{self, ErrorKind, Write, stdout};
 use std::process::ExitCode;
 
-const QUESTIONS: [Question; 1] = [lazy::QUESTION];
+const QUESTIONS: [Question; 8] = [
+    lazy::QUESTION,
+    wait::QUESTION,
+    context::QUESTION,
+    holder::QUESTION,
+    wake::QUESTION,
+    stuck::QUESTION,
+    moved::QUESTION,
+    edge::QUESTION,
+];
 
 /// One question, and the program that answers it.
 struct Question {

@@ -1,0 +1,1 @@
+pub(crate) const QUESTION: crate::Question = crate::Question { text: "", run: || Ok(()) };
