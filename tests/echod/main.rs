@@ -10,6 +10,7 @@ mod limits;
 mod memory;
 mod output;
 mod process;
+mod questions;
 mod server;
 mod signals;
 mod story;

@@ -65,7 +65,8 @@ fn hear(record: &Record<'_>) {
 fn tell(stack: &Backtrace) -> io::Result<()> {
     let stack = stack.to_string();
     let places = stack.lines().filter_map(|line| line.trim().strip_prefix("at "));
-    let frames = places.filter_map(Frame::at).skip_while(|frame| !frame.file.ends_with("source.rs"));
+    let frames =
+        places.filter_map(Frame::at).skip_while(|frame| !frame.file.ends_with("source.rs"));
     let mut frames: Vec<Frame> = frames.collect();
     frames.reverse();
     let mut told = Vec::new();

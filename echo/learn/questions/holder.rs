@@ -42,10 +42,10 @@ async fn three_wait(executor: &Executor) -> io::Result<()> {
     // One of each is for this sleep itself.
     let (polls, wakes) = (after.polls - before.polls - 1, after.wakes - before.wakes - 1);
     let ms = A_WHILE.as_millis();
-    say(format_args!("within {ms} ms: {wakes} went into the run queue, {polls} polls of the three"))?;
+    say(format_args!("within {ms} ms: {wakes} times in the run queue, {polls} times polled"))?;
     let client = send(client, 1);
     let bytes = joiner.await??;
-    say(format_args!("the client sent {bytes} byte, and two of them have ended:"))?;
+    say(format_args!("the client sent {bytes} byte; who waits after that:"))?;
     tell()?;
     sleeper.abort();
     client.join().expect("the client does not panic").map(drop)
@@ -72,10 +72,10 @@ fn tell() -> io::Result<()> {
 fn holder(task: &TaskInfo) -> String {
     match &task.awaits[..] {
         [Awaited::Source { key, kind, direction }] => {
-            format!("the reactor, in source {key} ({kind}), to {direction}")
+            format!("the reactor, in source {key} ({kind}), for {direction}")
         }
         [Awaited::Deadline(_)] => "the reactor, in a timer".to_owned(),
-        [] => format!("{} outside of the reactor: here a handle", task.elsewhere),
+        [] => format!("{} elsewhere: a handle, a channel or a thread", task.elsewhere),
         others => format!("{others:?}"),
     }
 }

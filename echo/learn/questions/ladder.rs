@@ -46,7 +46,10 @@ pub(crate) fn listen(listener: fn(&Record<'_>)) {
 
 /// Runs the program, and tells those of its steps that concern these tasks. A program may `start`
 /// the recorder once more, when what it had to prepare is done.
-pub(crate) fn told_of(tasks: &[u64], program: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+pub(crate) fn told_following(
+    tasks: &[u64],
+    program: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
     RECORDER.start();
     program()?;
     print(&RECORDER.recording().following(tasks))

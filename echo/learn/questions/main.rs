@@ -34,6 +34,9 @@ const QUESTIONS: [Question; 8] = [
     edge::QUESTION,
 ];
 
+/// Columns for the text of a question in the list.
+const ROOM: usize = 76;
+
 /// One question, and the program that answers it.
 struct Question {
     text: &'static str,
@@ -64,9 +67,17 @@ fn question(number: usize) -> Option<&'static Question> {
 
 fn list() -> io::Result<()> {
     for (number, question) in (1..).zip(&QUESTIONS) {
-        say(format_args!("{number:2}  {}", question.text))?;
+        say(format_args!("{number:2}  {}", wrap(question.text)))?;
     }
     say("\nthe answer to one of them: cargo run --example question -- N")
+}
+
+/// In two lines, if one has no room for it.
+fn wrap(text: &str) -> String {
+    match text.get(..ROOM).and_then(|line| line.rfind(' ')) {
+        Some(end) if text.len() > ROOM => format!("{}\n    {}", &text[..end], &text[end + 1..]),
+        _ => text.to_owned(),
+    }
 }
 
 fn refuse(why: &str) -> ExitCode {

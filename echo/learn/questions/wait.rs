@@ -13,14 +13,14 @@ use reactor::net::TcpStream;
 
 use crate::Question;
 use crate::connection::{connected, send};
-use crate::ladder::{RECORDER, told_of};
+use crate::ladder::{RECORDER, told_following};
 
 pub(crate) const QUESTION: Question =
     Question { text: "What happens between WouldBlock and the next poll?", run };
 
 fn run() -> io::Result<()> {
     // The first task that is spawned; 0 is the main future.
-    told_of(&[1], || block_on(main()))
+    told_following(&[1], || block_on(main()))
 }
 
 async fn main() -> io::Result<()> {
