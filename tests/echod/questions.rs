@@ -39,12 +39,12 @@ fn assert_tells(lines: &[String], what: &str) {
     assert_tells_in_this_order(lines, &[what]);
 }
 
-/// The words of the line that has this one.
+/// What the table of tasks says of the one with this name.
 #[track_caller]
-fn words<'a>(lines: &'a [String], word: &str) -> Vec<&'a str> {
-    let words = lines.iter().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let mut found = words.filter(|words| words.contains(&word));
-    found.next().unwrap_or_else(|| panic!("{word}: {lines:#?}"))
+fn row(lines: &[String], name: &str) -> String {
+    let rows = lines.iter().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut found = rows.filter(|words| words.get(1) == Some(&name));
+    found.next().unwrap_or_else(|| panic!("{name}: {lines:#?}"))[2..].join(" ")
 }
 
 #[test]
@@ -97,10 +97,9 @@ fn the_waker_that_the_executor_makes_reaches_the_source_in_cx() {
 #[test]
 fn of_tasks_that_wait_others_hold_the_waker_and_nobody_polls_them() {
     let lines = answer(4);
-    let row = |name| words(&lines, name)[2..].join(" ");
-    assert_eq!(row("reader"), "Waiting 1 the reactor, in source 0 (TcpStream), for read");
-    assert_eq!(row("joiner"), "Waiting 1 1 elsewhere: a handle, a channel or a thread");
-    assert_eq!(row("sleeper"), "Waiting 1 the reactor, in a timer");
+    assert_eq!(row(&lines, "reader"), "Waiting 1 the reactor, in source 0 (TcpStream), for read");
+    assert_eq!(row(&lines, "joiner"), "Waiting 1 1 elsewhere: a handle, a channel or a thread");
+    assert_eq!(row(&lines, "sleeper"), "Waiting 1 the reactor, in a timer");
     assert_tells(&lines, ": 0 times in the run queue, 0 times polled");
     let after = lines.iter().skip_while(|line| !line.contains("sent 1 byte"));
     let after: Vec<_> = after.skip(1).collect();
@@ -129,11 +128,10 @@ fn wake_queues_a_task_on_the_thread_of_its_caller_and_the_executor_polls_it() {
 #[test]
 fn three_ways_to_wait_for_ever_can_be_told_apart() {
     let lines = answer(6);
-    let row = |name| words(&lines, name)[2..].join(" ");
-    assert_eq!(row("forgetful"), "Lost 1 nobody");
-    assert_eq!(row("reader"), "Waiting 1 source 0 (TcpStream), for read");
+    assert_eq!(row(&lines, "forgetful"), "Lost 1 nobody");
+    assert_eq!(row(&lines, "reader"), "Waiting 1 source 0 (TcpStream), for read");
     for name in ["chicken", "egg"] {
-        assert_eq!(row(name), "Waiting 1 1 elsewhere: a handle, a channel or a thread");
+        assert_eq!(row(&lines, name), "Waiting 1 1 elsewhere: a handle, a channel or a thread");
     }
     let reports = lines.iter().filter(|line| line.starts_with("lost: "));
     assert_eq!(reports.count(), 1, "{lines:#?}");

@@ -55,9 +55,11 @@ pub(crate) fn at_rest<T: Send + 'static>(
     name: &str,
     act: impl FnOnce() -> T + Send + 'static,
 ) -> JoinHandle<T> {
+    // Listens from now on, or it would not hear of the sleep that comes.
+    let recorder = *RECORDER;
     let act = move || {
         thread::sleep(PAUSE);
-        RECORDER.wait_for_rest(PATIENCE);
+        recorder.wait_for_rest(PATIENCE);
         act()
     };
     let started = thread::Builder::new().name(name.to_owned()).spawn(act);

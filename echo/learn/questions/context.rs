@@ -93,7 +93,10 @@ impl Frame {
     fn at(place: &str) -> Option<Frame> {
         let mut parts = place.rsplitn(3, ':').skip(1);
         let (line, path) = (parts.next()?.parse().ok()?, parts.next()?);
-        let (file, text) = FILES.into_iter().find(|(file, _)| path.ends_with(file))?;
+        // From the root of the system, or from the folder in which the program runs.
+        let path = path.trim_start_matches("./");
+        let is_here = |file: &str| path.ends_with(file) || file.ends_with(path);
+        let (file, text) = FILES.into_iter().find(|(file, _)| is_here(file))?;
         let lines: Vec<&str> = text.lines().take(line).collect();
         let is_head = |line: &&str| line.contains("fn ") && !line.trim().starts_with("//");
         let head = lines.iter().rposition(is_head)?;
