@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use executor::yield_now;
 use log::trace;
+use reactor::Reactor;
 use reactor::net::TcpStream;
-use reactor::{Metrics, Reactor};
 use recorder::OUTSIDE;
 
 use crate::ladder::RECORDER;
@@ -26,17 +26,13 @@ pub(crate) async fn connected() -> io::Result<(TcpStream, net::TcpStream)> {
     let listener = net::TcpListener::bind("127.0.0.1:0")?;
     let client = net::TcpStream::connect(listener.local_addr()?)?;
     let (server, _) = listener.accept()?;
-    let before = Reactor::current().metrics();
+    let reactor = Reactor::current();
+    let before = reactor.metrics().events;
     let server = TcpStream::from_std(server)?;
-    reported(before).await;
-    Ok((server, client))
-}
-
-/// Waits for the next event that the kernel reports.
-pub(crate) async fn reported(before: Metrics) {
-    while Reactor::current().metrics().events == before.events {
+    while reactor.metrics().events == before {
         yield_now().await;
     }
+    Ok((server, client))
 }
 
 /// Sends so many bytes, from a thread of its own, as soon as the thread of the executor waits in

@@ -40,8 +40,8 @@ async fn main() -> io::Result<()> {
     let (first, second) = (Slot::default(), Slot::default());
     drop(spawn_named("forgetful", forget()));
     let reader = spawn_named("reader", read(stream));
-    *first.borrow_mut() = Some(spawn_named("chicken", join(second.clone())));
-    *second.borrow_mut() = Some(spawn_named("egg", join(first.clone())));
+    *first.borrow_mut() = Some(spawn_named("first", join(second.clone())));
+    *second.borrow_mut() = Some(spawn_named("second", join(first.clone())));
     let began = Instant::now();
     // Instead of waiting for ever.
     let ended = timeout(Duration::from_millis(100), reader).await.is_ok();
