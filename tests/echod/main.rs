@@ -11,6 +11,7 @@ mod limits;
 mod memory;
 mod output;
 mod process;
+mod questions;
 mod questions_b;
 mod server;
 mod signals;

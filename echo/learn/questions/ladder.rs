@@ -1,7 +1,7 @@
 //! Answers that are told as the demo is: step by step.
 
 use std::io;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use log::{LevelFilter, Log, Metadata, Record};
 use recorder::{HEAD, Kind, Ladder, Options, Recorder, Recording};
@@ -11,15 +11,21 @@ use crate::say;
 /// More than any of the programs has.
 const STEPS: usize = 10_000;
 
-/// A log that nobody reads: the recorder listens before it.
-struct Nobody;
+/// A log that nobody reads, unless the program listens itself: the recorder does so before it.
+struct Listener;
 
-impl Log for Nobody {
+static LISTENER: OnceLock<fn(&Record<'_>)> = OnceLock::new();
+
+impl Log for Listener {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
-        false
+        LISTENER.get().is_some()
     }
 
-    fn log(&self, _: &Record<'_>) {}
+    fn log(&self, record: &Record<'_>) {
+        if let Some(listener) = LISTENER.get() {
+            listener(record);
+        }
+    }
 
     fn flush(&self) {}
 }
@@ -28,9 +34,26 @@ impl Log for Nobody {
 /// without.
 pub(crate) static RECORDER: LazyLock<&'static Recorder> = LazyLock::new(|| {
     let options = Options { events: STEPS, ..Options::default() };
-    let installed = Recorder::install(Box::new(Nobody), LevelFilter::Off, options);
+    let installed = Recorder::install(Box::new(Listener), LevelFilter::Off, options);
     installed.expect("this process has no other logger")
 });
+
+/// From now on, the program hears each record of the runtime.
+pub(crate) fn listen(listener: fn(&Record<'_>)) {
+    LISTENER.set(listener).expect("a program has one listener");
+    LazyLock::force(&RECORDER);
+}
+
+/// Runs the program, and tells those of its steps that concern these tasks. A program may `start`
+/// the recorder once more, when what it had to prepare is done.
+pub(crate) fn told_following(
+    tasks: &[u64],
+    program: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
+    RECORDER.start();
+    program()?;
+    print(&RECORDER.recording().following(tasks))
+}
 
 /// Runs the program, and tells its steps.
 pub(crate) fn told(program: impl FnOnce() -> io::Result<()>) -> io::Result<()> {

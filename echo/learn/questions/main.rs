@@ -9,22 +9,37 @@
 //! written down in advance. The guide in `tests/README.md` shows what they print.
 
 mod blocking;
+mod connection;
+mod context;
 mod drops;
+mod edge;
 mod fairness;
 mod halves;
+mod holder;
 mod ladder;
 mod lazy;
+mod moved;
 mod notification;
 mod peer;
 mod polls;
+mod stuck;
 mod timers;
+mod wait;
+mod wake;
 
 use std::env;
 use std::io::{self, ErrorKind, Write, stdout};
 use std::process::ExitCode;
 
-const QUESTIONS: [Question; 8] = [
+const QUESTIONS: [Question; 15] = [
     lazy::QUESTION,
+    wait::QUESTION,
+    context::QUESTION,
+    holder::QUESTION,
+    wake::QUESTION,
+    stuck::QUESTION,
+    moved::QUESTION,
+    edge::QUESTION,
     notification::QUESTION,
     polls::QUESTION,
     halves::QUESTION,
@@ -33,6 +48,9 @@ const QUESTIONS: [Question; 8] = [
     drops::QUESTION,
     fairness::QUESTION,
 ];
+
+/// Columns for the text of a question in the list.
+const ROOM: usize = 76;
 
 /// One question, and the program that answers it.
 struct Question {
@@ -64,9 +82,17 @@ fn question(number: usize) -> Option<&'static Question> {
 
 fn list() -> io::Result<()> {
     for (number, question) in (1..).zip(&QUESTIONS) {
-        say(format_args!("{number:2}  {}", question.text))?;
+        say(format_args!("{number:2}  {}", wrap(question.text)))?;
     }
     say("\nthe answer to one of them: cargo run --example question -- N")
+}
+
+/// In two lines, if one has no room for it.
+fn wrap(text: &str) -> String {
+    match text.get(..ROOM).and_then(|line| line.rfind(' ')) {
+        Some(end) if text.len() > ROOM => format!("{}\n    {}", &text[..end], &text[end + 1..]),
+        _ => text.to_owned(),
+    }
 }
 
 fn refuse(why: &str) -> ExitCode {

@@ -1,0 +1,205 @@
+//! The programs that answer questions 1 to 8: each prints what it saw, and that is so.
+
+use std::io::pipe;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+
+use crate::server::{Ended, Server};
+use crate::three_echoes::example;
+
+static QUESTION: LazyLock<PathBuf> = LazyLock::new(|| example("question"));
+
+fn question(arguments: &[&str]) -> Ended {
+    let mut command = Command::new(&*QUESTION);
+    command.args(arguments);
+    Server::spawn(command).wait()
+}
+
+/// What the program prints, in lines of the form that the guide can show.
+#[track_caller]
+fn answer(number: u32) -> Vec<String> {
+    let Ended { status, stdout, stderr } = question(&[&number.to_string()]);
+    assert!(status.success() && stderr.is_empty(), "{status}: {stderr}");
+    assert!(stdout.is_ascii() && stdout.lines().all(|line| line.len() <= 80), "{stdout}");
+    assert!((2..=20).contains(&stdout.lines().count()), "{stdout}");
+    stdout.lines().map(str::to_owned).collect()
+}
+
+#[track_caller]
+fn assert_tells_in_this_order(lines: &[String], acts: &[&str]) {
+    let mut rest = lines.iter();
+    for act in acts {
+        assert!(rest.any(|line| line.contains(act)), "{act}: {lines:#?}");
+    }
+}
+
+#[track_caller]
+fn assert_tells(lines: &[String], what: &str) {
+    assert_tells_in_this_order(lines, &[what]);
+}
+
+/// What the table of tasks says of the one with this name.
+#[track_caller]
+fn row(lines: &[String], name: &str) -> String {
+    let rows = lines.iter().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut found = rows.filter(|words| words.get(1) == Some(&name));
+    found.next().unwrap_or_else(|| panic!("{name}: {lines:#?}"))[2..].join(" ")
+}
+
+#[test]
+fn between_would_block_and_the_next_poll_the_waker_is_kept_and_called() {
+    let lines = answer(2);
+    let way = [
+        "poll it, 1st time",
+        "read -> WouldBlock",
+        "keep the waker of task 1",
+        "Pending",
+        "epoll_wait, as the run queue is empty",
+        "asleep",
+        "client    sends 1 byte",
+        "epoll_wait returns: source 0 is readable",
+        "wake task 1",
+        "task 1 goes into the run queue",
+        "poll task 1, 2nd time",
+        "read -> 1 byte",
+    ];
+    assert_tells_in_this_order(&lines, &way);
+    assert_eq!(lines.iter().filter(|line| line.contains("poll ")).count(), 2, "{lines:#?}");
+}
+
+#[test]
+fn the_waker_that_the_executor_makes_reaches_the_source_in_cx() {
+    let lines = answer(3);
+    let [spawn, functions @ .., store] = &lines[..] else { panic!("{lines:#?}") };
+    let waker = |line: &str| line.split(", 0x").nth(1).map(str::to_owned);
+    assert!(spawn.starts_with("spawn") && store.starts_with("store"), "{lines:#?}");
+    assert!(waker(spawn).is_some() && waker(spawn) == waker(store), "{lines:#?}");
+
+    let made = functions.iter().position(|line| line.contains("makes cx"));
+    let (before, after) = functions.split_at(made.expect("somebody makes it"));
+    assert!(before.iter().all(|line| line.ends_with("knows of no cx")), "{lines:#?}");
+    assert!(after[1..].iter().all(|line| line.contains("given") || line.contains(".await")));
+    assert_tells_in_this_order(
+        &lines,
+        &[
+            "block_on",
+            "executor/src/join.rs",
+            "echo ",
+            "poll_copy",
+            "poll_read",
+            "poll_io",
+            "store ",
+        ],
+    );
+}
+
+#[test]
+fn of_tasks_that_wait_others_hold_the_waker_and_nobody_polls_them() {
+    let lines = answer(4);
+    assert_eq!(row(&lines, "reader"), "Waiting 1 the reactor, in source 0 (TcpStream), for read");
+    assert_eq!(row(&lines, "joiner"), "Waiting 1 1 elsewhere: a handle, a channel or a thread");
+    assert_eq!(row(&lines, "sleeper"), "Waiting 1 the reactor, in a timer");
+    assert_tells(&lines, ": 0 times in the run queue, 0 times polled");
+    let after = lines.iter().skip_while(|line| !line.contains("sent 1 byte"));
+    let after: Vec<_> = after.skip(1).collect();
+    assert!(after.len() == 1 && after[0].contains("sleeper"), "{lines:#?}");
+}
+
+#[test]
+fn wake_queues_a_task_on_the_thread_of_its_caller_and_the_executor_polls_it() {
+    let lines = answer(5);
+    let part = |title: &str| -> Vec<Vec<&str>> {
+        let below = lines.iter().skip_while(|line| *line != title).skip(1);
+        let part = below.take_while(|line| !line.ends_with(':'));
+        part.map(|line| line.split_whitespace().collect()).collect()
+    };
+    let act = |thread, place, act: &[&'static str]| [&[thread, place], act].concat();
+    let queue = |thread, task| act(thread, "executor::queue", &["queue", "task", task]);
+    let poll = |task| act("main", "executor::executor", &["poll", "task", task]);
+    let wake = || act("main", "reactor::reactor", &["wake"]);
+    let notified = act("main", "reactor::reactor", &["notified"]);
+    assert_eq!(part("an event of a socket:"), [wake(), queue("main", "1"), poll("1")]);
+    assert_eq!(part("a timer:"), [wake(), queue("main", "2"), poll("2")]);
+    assert_eq!(part("another task:"), [poll("4"), queue("main", "3"), poll("3")]);
+    assert_eq!(part("another thread:"), [queue("other", "5"), notified, poll("5")]);
+}
+
+#[test]
+fn three_ways_to_wait_for_ever_can_be_told_apart() {
+    let lines = answer(6);
+    assert_eq!(row(&lines, "forgetful"), "Lost 1 nobody");
+    assert_eq!(row(&lines, "reader"), "Waiting 1 source 0 (TcpStream), for read");
+    for name in ["first", "second"] {
+        assert_eq!(row(&lines, name), "Waiting 1 1 elsewhere: a handle, a channel or a thread");
+    }
+    let reports = lines.iter().filter(|line| line.starts_with("lost: "));
+    assert_eq!(reports.count(), 1, "{lines:#?}");
+    assert_tells(&lines, "spawned at echo/learn/questions/stuck.rs:");
+    assert_tells(&lines, "ms the reader has ended: false");
+}
+
+#[test]
+fn what_is_stored_anew_wakes_the_right_task_and_only_threads_need_a_second_look() {
+    let lines = answer(7);
+    assert_tells_in_this_order(
+        &lines,
+        &["the waker of A", "the waker of A and B", "B reads 1 byte"],
+    );
+    let told = |order: &str, ended: bool| {
+        let line = lines.iter().find(|line| line.trim().starts_with(order));
+        let line = line.unwrap_or_else(|| panic!("{order}: {lines:#?}"));
+        assert!(line.contains("set: true;") && line.ends_with(&format!("ms: {ended}")), "{line}");
+    };
+    told("look, store  ", false);
+    told("look, store, look again", true);
+    assert_tells(&lines, "WouldBlock: 1, events: 1, then read: 1");
+}
+
+#[test]
+fn an_edge_is_told_once_so_one_reads_until_nothing_is_left() {
+    let lines = answer(8);
+    let acts = [
+        "events: 1, read: 16, left: 84",
+        "events: 0, read: 0, left: 84",
+        "events: 1, read: [16, 16, 16, 16, 16, 16, 4]",
+        "one more read waits: true, WouldBlocks for that: 0",
+        "events: 1, read: 3, then 5, then one waits: true",
+        "bytes: 1000, registrations with the kernel: 1",
+    ];
+    assert_tells_in_this_order(&lines, &acts);
+}
+
+#[test]
+fn without_a_number_the_questions_are_listed_and_each_of_them_has_an_answer() {
+    let Ended { status, stdout, stderr } = question(&[]);
+    assert!(status.success() && stderr.is_empty(), "{status}: {stderr}");
+    assert!(stdout.is_ascii() && stdout.lines().all(|line| line.len() <= 80), "{stdout}");
+    let first = |line: &str| line.split_whitespace().next()?.parse().ok();
+    let numbers: Vec<usize> = stdout.lines().filter_map(first).collect();
+    assert_eq!(numbers, (1..=numbers.len()).collect::<Vec<_>>());
+    assert_eq!(stdout.matches('?').count(), numbers.len(), "{stdout}");
+    let beyond = (numbers.len() + 1).to_string();
+    assert_eq!(question(&[&beyond]).status.code(), Some(2));
+}
+
+#[test]
+fn what_is_no_number_of_a_question_is_refused_in_one_line() {
+    for arguments in [&["0"][..], &["99"], &["-1"], &["two"], &[""], &["1", "2"]] {
+        let Ended { status, stdout, stderr } = question(arguments);
+        assert_eq!((status.code(), stdout.as_str()), (Some(2), ""), "{arguments:?}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+}
+
+#[test]
+fn an_answer_that_nobody_reads_to_its_end_is_no_failure() {
+    for arguments in [&[][..], &["1"], &["2"], &["3"], &["4"], &["5"], &["6"], &["7"], &["8"]] {
+        let (reader, writer) = pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(&*QUESTION);
+        command.args(arguments).stdout(writer).stderr(Stdio::piped());
+        let Ended { status, stderr, .. } = Server::spawn_unheard(command).wait();
+        assert!(status.success() && stderr.is_empty(), "{arguments:?}: {status}: {stderr}");
+    }
+}
