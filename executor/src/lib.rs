@@ -8,6 +8,7 @@
 //! [`join.rs`]: ../src/executor/join.rs.html
 //! [`budget.rs`]: ../src/reactor/budget.rs.html
 //! [`JoinHandle`]: JoinHandle
+//! [`yield_now`]: yield_now
 //! [`JoinError`]: JoinError
 //! [`tasks()`]: tasks
 //! [`Executor::tasks`]: Executor::tasks
