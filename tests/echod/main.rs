@@ -12,7 +12,6 @@ mod memory;
 mod output;
 mod process;
 mod questions;
-mod questions_b;
 mod server;
 mod signals;
 mod story;

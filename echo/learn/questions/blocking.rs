@@ -19,7 +19,7 @@ use reactor::io::AsyncReadExt;
 use reactor::net::TcpStream;
 use reactor::time::{interval, sleep};
 
-use crate::peer::sockets;
+use crate::connection::sockets;
 use crate::{Question, say};
 
 pub(crate) const QUESTION: Question =

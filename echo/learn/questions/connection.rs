@@ -2,7 +2,7 @@
 //! runtime, and the client's on a plain thread.
 
 use std::io::{self, Write};
-use std::net;
+use std::net::{self, Ipv4Addr};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -17,18 +17,30 @@ use crate::ladder::RECORDER;
 /// Before an act from outside: long enough to see that the thread sleeps.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// How long the client waits for the server to rest: for ever, for a person.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a client waits for the server, at most: for ever, for a person.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The two ends of a connection, as std has them: ours, and the client's.
+pub(crate) fn sockets() -> io::Result<(net::TcpStream, net::TcpStream)> {
+    let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let client = net::TcpStream::connect(listener.local_addr()?)?;
+    client.set_read_timeout(Some(PATIENCE))?;
+    let (ours, _) = listener.accept()?;
+    Ok((ours, client))
+}
+
+/// Our end in this runtime, and the client's.
+pub(crate) fn connection() -> io::Result<(TcpStream, net::TcpStream)> {
+    let (ours, client) = sockets()?;
+    Ok((TcpStream::from_std(ours)?, client))
+}
 
 /// Both ends. The kernel has reported the server's already, as it does with each new source, for
 /// there is room to write to it: so the next report is about what the client does.
 pub(crate) async fn connected() -> io::Result<(TcpStream, net::TcpStream)> {
-    let listener = net::TcpListener::bind("127.0.0.1:0")?;
-    let client = net::TcpStream::connect(listener.local_addr()?)?;
-    let (server, _) = listener.accept()?;
     let reactor = Reactor::current();
     let before = reactor.metrics().events;
-    let server = TcpStream::from_std(server)?;
+    let (server, client) = connection()?;
     while reactor.metrics().events == before {
         yield_now().await;
     }

@@ -18,7 +18,7 @@ use reactor::blocking::unblock;
 use reactor::io::AsyncReadExt;
 use reactor::time::{sleep, timeout};
 
-use crate::peer::{PATIENCE, connection};
+use crate::connection::{PATIENCE, connection};
 use crate::{Question, say};
 
 pub(crate) const QUESTION: Question =

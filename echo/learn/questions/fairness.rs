@@ -1,10 +1,10 @@
 //! A socket that always has more would keep its task in one poll for ever. So a poll may complete
 //! 128 operations and no more: then the task yields, and goes to the end of the run queue. Before
-//! it comes again, the reactor looks for events: a neighbour waits for one such poll, or two.
+//! it comes again, the reactor looks for events: a neighbour waits for one such poll.
 //!
-//! Tasks that only yield are as fair: between two rounds of the run queue the kernel and the timers
-//! have their say. Nothing helps against a task that computes without awaiting anything: the budget
-//! counts operations, not time.
+//! Tasks that only yield are as fair: after each yield the kernel and the timers have their say.
+//! Nothing helps against a task that computes without awaiting anything: the budget counts
+//! operations, not time.
 
 use std::cell::Cell;
 use std::future::Future;

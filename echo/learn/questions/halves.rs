@@ -15,7 +15,7 @@ use reactor::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use reactor::net::{TcpListener, TcpStream};
 use reactor::time::sleep;
 
-use crate::peer::connection;
+use crate::connection::connection;
 use crate::{Question, say};
 
 pub(crate) const QUESTION: Question =

@@ -20,7 +20,6 @@ mod ladder;
 mod lazy;
 mod moved;
 mod notification;
-mod peer;
 mod polls;
 mod stuck;
 mod timers;

@@ -13,8 +13,8 @@ use std::thread;
 
 use executor::{Executor, JoinSet, Metrics, block_on, yield_now};
 
+use crate::connection::PATIENCE;
 use crate::ladder::{RECORDER, told};
-use crate::peer::PATIENCE;
 use crate::{Question, say};
 
 pub(crate) const QUESTION: Question =

@@ -16,7 +16,7 @@ use executor::{Executor, spawn, yield_now};
 use reactor::io::AsyncReadExt;
 use reactor::time::sleep;
 
-use crate::peer::{PATIENCE, connection};
+use crate::connection::{PATIENCE, connection};
 use crate::{Question, say};
 
 pub(crate) const QUESTION: Question = Question {

@@ -17,8 +17,8 @@ use reactor::io::AsyncReadExt;
 use reactor::time::sleep;
 use recorder::{Kind, OUTSIDE};
 
+use crate::connection::{PATIENCE, connection};
 use crate::ladder::{RECORDER, told_of};
-use crate::peer::{PATIENCE, connection};
 use crate::{Question, say};
 
 pub(crate) const QUESTION: Question =
