@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
+use std::path::PathBuf;
 
 use reactor::io;
 use tests::guide::{read, rings, rust_files};
@@ -68,6 +69,32 @@ fn the_server_that_is_to_be_read_has_at_most_forty_lines() {
 #[test]
 fn the_classic_echo_server_has_at_most_twenty_five_lines() {
     assert!(lines_of_code("echo/examples/echo.rs") <= 25);
+}
+
+/// The cells of a row of the front door's tables.
+fn row(begins: &str) -> Vec<String> {
+    let readme = read("README.md");
+    let mut lines = readme.lines().filter(|line| line.starts_with(begins));
+    let row = lines.next().unwrap_or_else(|| panic!("no row begins with {begins}"));
+    row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
+}
+
+#[test]
+fn the_three_echoes_have_as_many_lines_as_is_told() {
+    let files = ["echo_threads", "echo_mio", "echo"];
+    let lines = files.map(|name| lines_of_code(&format!("echo/examples/{name}.rs")).to_string());
+    assert_eq!(row("| lines of code | ")[1..], lines);
+}
+
+#[test]
+fn the_comparison_tells_how_long_both_crates_are() {
+    let crates = ["reactor/src", "executor/src"];
+    let ours = |path: &PathBuf| crates.iter().any(|folder| path.starts_with(folder));
+    let files = rust_files().filter(ours);
+    let all: usize = files.map(|path| lines_of_code(&path.display().to_string())).sum();
+    let first: usize = rings()[0].iter().map(|(_, lines)| lines).sum();
+    let told = format!("{},{:03}, of which {first} to read first", all / 1000, all % 1000);
+    assert_eq!(row("| this one | ")[1], told);
 }
 
 /// A block of text of a README, by the mark before it.
