@@ -6,7 +6,8 @@
 //! executor knows no socket.
 //!
 //! ```text
-//! poll(task) → read → WouldBlock → store the waker → Pending → … epoll_wait … → ready → wake() → run queue → poll(task)
+//! poll(task) → read → WouldBlock → store the waker → Pending → … epoll_wait …
+//!            → ready → wake() → run queue → poll(task)
 //! ```
 //!
 //! The guide: the [front door](../../../README.md) · chapter 1, the [reactor](../reactor/index.html) ·
