@@ -1,3 +1,4 @@
 //! What the operating system offers besides sockets.
 
+pub mod pipe;
 pub mod signal;
