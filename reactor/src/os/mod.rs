@@ -2,3 +2,4 @@
 
 pub mod pipe;
 pub mod signal;
+pub mod stdio;
