@@ -10,11 +10,14 @@ use futures_lite::{AsyncRead, StreamExt};
 use reactor::io::{self, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use reactor::stdio::{Stdin, stderr, stdin, stdout};
 use reactor::time::timeout;
+use rustix::process::{Signal, set_parent_process_death_signal};
 
 /// Long enough for a job to begin.
 const MOMENT: Duration = Duration::from_millis(20);
 
 fn main() -> io::Result<()> {
+    // A test that hangs leaves nothing behind.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
     let program = std::env::args().nth(1).unwrap_or_default();
     block_on(async {
         match program.as_str() {
