@@ -74,8 +74,10 @@ pub fn expect_success(mut child: Child) {
     assert!(status.success() && output.contains("1 passed"), "{status}\n{output}");
 }
 
-/// The program of an example. `cargo test` builds it too, but not when it is asked for some tests
-/// alone; and what lies there then may be old.
+/// The program of an example, built if need be.
+///
+/// `cargo test` builds it too, but not when it is asked for some tests alone; and what lies there
+/// then may be old.
 ///
 /// # Panics
 ///
