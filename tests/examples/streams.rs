@@ -23,6 +23,7 @@ fn main() -> io::Result<()> {
         match program.as_str() {
             "copy" => copy().await,
             "lines" => lines().await,
+            "prompt" => prompt().await,
             "pending" => pending().await,
             "drop" => drop_reads().await,
             "two" => two_readers().await,
@@ -51,6 +52,14 @@ async fn lines() -> io::Result<()> {
         stdout().write_all(format!("[{}]\n", line?).as_bytes()).await?;
     }
     stdout().write_all(b"end\n").await
+}
+
+/// Asks without ending the line, and answers.
+async fn prompt() -> io::Result<()> {
+    stdout().write_all(b"name? ").await?;
+    let mut name = String::new();
+    BufReader::new(stdin()).read_line(&mut name).await?;
+    stdout().write_all(format!("hello, {name}").as_bytes()).await
 }
 
 /// Ends while a read is pending, and nothing that was written is lost.

@@ -135,6 +135,20 @@ fn from_a_terminal_each_line_comes_when_it_is_typed_and_ctrl_d_is_the_end() {
     });
 }
 
+// Std's standard output keeps what ends no line; a write of ours has ended when it is seen.
+#[test]
+fn a_question_is_on_the_terminal_before_the_answer_is_typed() {
+    within_deadline(|| {
+        let (mut person, programs) = terminal();
+        let mut program =
+            Program::start("prompt", clone(&programs), clone(&programs), Stdio::inherit());
+        read_until(&mut person, "name? ");
+        person.write_all(b"world\n").unwrap();
+        read_until(&mut person, "hello, world\r\n");
+        assert!(program.wait().success());
+    });
+}
+
 #[test]
 fn a_file_as_input_and_as_output_is_read_and_written_whole() {
     within_deadline(|| {
