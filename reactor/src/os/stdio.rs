@@ -6,7 +6,9 @@
 //! flag no readiness is sure: between the event and the read another process may take the bytes,
 //! and then the read holds the thread with all its tasks.
 //!
-//! So a thread of the pool makes std's own calls, and blocks in them. At most one job at a time
+//! So a thread of the pool makes std's own calls, and blocks in them. That costs a change of threads
+//! for each: a line in and a line out again took 0.1 ms where `cat` took 0.01 ms, and a gigabyte
+//! about as long. At most one job at a time
 //! works on each stream, whoever asks, for a thread that blocks in a read or a write can neither be
 //! stopped nor spared: a stopped terminal (Ctrl-S) shall not use up the pool.
 //!
