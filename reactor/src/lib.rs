@@ -48,6 +48,6 @@ pub use async_io::Async;
 pub use current::Enter;
 pub use metrics::Metrics;
 pub use notifier::Notifier;
-pub use os::signal;
+pub use os::{pipe, signal, stdio};
 pub use reactor::Reactor;
 pub use waits::{Awaited, Wait};

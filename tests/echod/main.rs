@@ -5,6 +5,7 @@ mod arguments;
 mod bytes;
 mod calls;
 mod clients;
+mod descriptors;
 mod faults;
 mod guide;
 mod limits;

@@ -1,34 +1,19 @@
 //! The same server three times, as examples: threads, bare mio, and ours.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 
 use crate::bytes::{CHUNK, assert_echoes_to};
-use crate::server::{ECHOD, Server, eventually};
+use crate::server::{Server, eventually};
 
 /// The program of an example of `echo`.
 pub(crate) fn example(name: &str) -> PathBuf {
     example_of("echo", name)
 }
 
-/// The program of an example, beside `echod`. `cargo test` builds it too, but not when it is asked
-/// for these tests alone; and what lies there then may be old.
+/// The program of an example.
 pub(crate) fn example_of(package: &str, name: &str) -> PathBuf {
-    static BUILT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    let folder = Path::new(ECHOD).parent().expect("a program is in a folder");
-    let program = folder.join("examples").join(name);
-    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-    if built.contains(name) {
-        return program;
-    }
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "-q", "-p", package, "--example", name]);
-    cargo.args(folder.ends_with("release").then_some("--release"));
-    assert!(cargo.status().is_ok_and(|status| status.success()), "{name} cannot be built");
-    built.insert(name.to_owned());
-    program
+    tests::child::example(package, name)
 }
 
 #[track_caller]

@@ -1,7 +1,11 @@
-//! Tests that need a process of their own: they lower its limits, or stop it.
+//! Tests that need a process of their own: they lower its limits, or stop it; or they run a
+//! program, an example of this package.
 
+use std::collections::BTreeSet;
 use std::env;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -68,4 +72,30 @@ pub fn expect_success(mut child: Child) {
     let status = child.wait().expect("the child's end");
     let output = output.join().expect("the child's output");
     assert!(status.success() && output.contains("1 passed"), "{status}\n{output}");
+}
+
+/// The program of an example, built if need be.
+///
+/// `cargo test` builds it too, but not when it is asked for some tests alone; and what lies there
+/// then may be old.
+///
+/// # Panics
+///
+/// If it cannot be built.
+#[track_caller]
+pub fn example(package: &str, name: &str) -> PathBuf {
+    static BUILT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let itself = env::current_exe().expect("the path of the test binary");
+    let folder = itself.ancestors().nth(2).expect("it is in `deps`, beside `examples`");
+    let program = folder.join("examples").join(name);
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if built.contains(name) {
+        return program;
+    }
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "-q", "-p", package, "--example", name]);
+    cargo.args(folder.ends_with("release").then_some("--release"));
+    assert!(cargo.status().is_ok_and(|status| status.success()), "{name} cannot be built");
+    built.insert(name.to_owned());
+    program
 }

@@ -1,8 +1,12 @@
 //! Signals, as a stream: [`Signal`] and [`ctrl_c`].
 //!
-//! A signal handler may do next to nothing, and wakers are far beyond that. So the handler, which
-//! is signal-hook's, writes one byte into a pipe; the other end is a source like any other. This is
-//! known as the *self-pipe* pattern.
+//! The path is readiness. A signal handler may do next to nothing, and wakers are far beyond that.
+//! So the handler, which is signal-hook's, writes one byte into a pipe; the other end is a source
+//! like any other. This is known as the *self-pipe* pattern.
+//!
+//! A handler, once there, stays until the process ends, for another one may have been put on top of
+//! it. So a signal that was watched once has lost its default effect for good: it no longer kills,
+//! stops or dumps. `signal_hook::low_level::emulate_default_handler` has that effect on demand.
 
 use std::future::poll_fn;
 use std::io::{self, Read};
@@ -15,7 +19,7 @@ use log::debug;
 use mio::Interest;
 use mio::net::UnixStream;
 use signal_hook::SigId;
-use signal_hook::consts::{FORBIDDEN, SIGINT};
+use signal_hook::consts::{FORBIDDEN, SIGBUS, SIGINT};
 use signal_hook::low_level::{pipe, unregister};
 
 use crate::Async;
@@ -54,15 +58,18 @@ impl Signal {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for signals that cannot be caught or must not be, such as SIGKILL or
-    /// SIGSEGV; else what the operating system says.
+    /// `InvalidInput` for what is no signal, and for signals that cannot be caught, SIGKILL and
+    /// SIGSTOP, or must not be: SIGSEGV, SIGBUS, SIGILL and SIGFPE tell a thread of its own fault.
+    /// Else what the operating system says.
     ///
     /// # Panics
     ///
     /// Outside of `block_on`.
     #[track_caller]
     pub fn new(signal: i32) -> io::Result<Signal> {
-        if FORBIDDEN.contains(&signal) {
+        // signal-hook panics at those that it forbids. Of SIGBUS it knows nothing, but std does: its
+        // handler, which finds overflows of the stack, gives the signal back at its first arrival.
+        if FORBIDDEN.contains(&signal) || signal == SIGBUS {
             let text = format!("signal {signal} cannot be caught");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }

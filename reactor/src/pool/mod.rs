@@ -22,6 +22,7 @@ use crossbeam_channel::{TryRecvError, bounded};
 use log::{trace, warn};
 
 use crate::Reactor;
+use crate::notifier::Finisher;
 
 /// Threads of the pool at most: tokio's number.
 ///
@@ -85,15 +86,13 @@ pub async fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) 
     };
     let (sender, result) = bounded(1);
     let key = source.key;
-    trace!(source = key; "job submitted");
-    POOL.submit(Box::new(move || {
+    submit(key, finisher, move || {
         let result = catch_unwind(AssertUnwindSafe(f));
         let ok = result.is_ok();
         // Refused when nobody waits any more.
         let _ = sender.send(result);
-        trace!(source = key, ok; "job done");
-        finisher.finish(key);
-    }));
+        ok
+    });
 
     let result = poll_fn(|cx| {
         source.poll_io(&source.read, "unblock", cx, || match result.try_recv() {
@@ -107,6 +106,18 @@ pub async fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) 
         Ok(Err(panic)) => resume_unwind(panic),
         Err(error) => panic!("cannot wait for a blocking job: {error}"),
     }
+}
+
+/// Gives the pool a job, which tells whether it ended well, and reports its end to a source.
+///
+/// Called by [`unblock`], and by the standard streams, whose jobs outlive those who wait for them.
+pub(crate) fn submit(key: usize, finisher: Finisher, job: impl FnOnce() -> bool + Send + 'static) {
+    trace!(source = key; "job submitted");
+    POOL.submit(Box::new(move || {
+        let ok = job();
+        trace!(source = key, ok; "job done");
+        finisher.finish(key);
+    }));
 }
 
 impl Pool {

@@ -1,0 +1,170 @@
+//! Programs on the standard streams, one for each argument: `tests/tests/stdio.rs` runs them.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use executor::{block_on, spawn, yield_now};
+use futures_lite::{AsyncRead, StreamExt};
+use reactor::io::{self, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use reactor::stdio::{Stdin, stderr, stdin, stdout};
+use reactor::time::timeout;
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+/// Long enough for a job to begin.
+const MOMENT: Duration = Duration::from_millis(20);
+
+fn main() -> io::Result<()> {
+    // A test that hangs leaves nothing behind.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    let program = std::env::args().nth(1).unwrap_or_default();
+    block_on(async {
+        match program.as_str() {
+            "copy" => copy().await,
+            "lines" => lines().await,
+            "prompt" => prompt().await,
+            "pending" => pending().await,
+            "drop" => drop_reads().await,
+            "two" => two_readers().await,
+            "many" => many_writers().await,
+            "std" => with_std().await,
+            "retry" => retry().await,
+            "stalled" => stalled().await,
+            _ => Err(io::Error::other("no such program")),
+        }
+    })
+}
+
+/// All of standard input to standard output; how it ended to standard error.
+async fn copy() -> io::Result<()> {
+    let told = match io::copy(stdin(), stdout()).await {
+        Ok(bytes) => format!("{bytes} bytes\n"),
+        Err(error) => format!("{:?}\n", error.kind()),
+    };
+    stderr().write_all(told.as_bytes()).await
+}
+
+/// Each line as soon as it is there.
+async fn lines() -> io::Result<()> {
+    let mut lines = BufReader::new(stdin()).lines();
+    while let Some(line) = lines.next().await {
+        stdout().write_all(format!("[{}]\n", line?).as_bytes()).await?;
+    }
+    stdout().write_all(b"end\n").await
+}
+
+/// Asks without ending the line, and answers.
+async fn prompt() -> io::Result<()> {
+    stdout().write_all(b"name? ").await?;
+    let mut name = String::new();
+    BufReader::new(stdin()).read_line(&mut name).await?;
+    stdout().write_all(format!("hello, {name}").as_bytes()).await
+}
+
+/// Ends while a read is pending, and nothing that was written is lost.
+async fn pending() -> io::Result<()> {
+    let reader = spawn(async { stdin().read(&mut [0; 100]).await });
+    yield_now().await;
+    assert!(!reader.is_finished());
+    stdout().write_all(b"the last words\n").await
+}
+
+/// A thousand reads that are dropped while they wait, half of them with their handles.
+async fn drop_reads() -> io::Result<()> {
+    let mut input = stdin();
+    for _ in 0..500 {
+        poll_once(&mut input).await;
+        poll_once(&mut stdin()).await;
+    }
+    // The writer at the other end begins when it sees this.
+    stdout().write_all(b"dropped\n").await?;
+    // While bytes come in, some reads are dropped too.
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 7];
+    loop {
+        match timeout(Duration::ZERO, input.read(&mut buffer)).await {
+            Ok(Ok(0)) => break,
+            Ok(count) => bytes.extend_from_slice(&buffer[..count?]),
+            Err(_) => input = stdin(),
+        }
+    }
+    stdout().write_all(&bytes).await
+}
+
+/// One poll of a read, which must not have been in vain for the next one.
+async fn poll_once(input: &mut Stdin) {
+    let mut input = pin!(input);
+    let polled = poll_fn(|cx| Poll::Ready(input.as_mut().poll_read(cx, &mut [0; 100]))).await;
+    assert!(polled.is_pending(), "nothing has been sent");
+}
+
+/// Two tasks that read until the end, each by a handle of its own.
+async fn two_readers() -> io::Result<()> {
+    let readers = [(); 2].map(|()| {
+        spawn(async {
+            let mut bytes = Vec::new();
+            stdin().read_to_end(&mut bytes).await.map(|_| bytes)
+        })
+    });
+    for reader in readers {
+        stdout().write_all(&reader.await??).await?;
+    }
+    Ok(())
+}
+
+/// A hundred tasks that write lines, each by a handle of its own.
+async fn many_writers() -> io::Result<()> {
+    let writers: Vec<_> = (0..100)
+        .map(|number| {
+            spawn(async move {
+                for line in 0..10 {
+                    stdout().write_all(format!("{number} {line}\n").as_bytes()).await?;
+                }
+                io::Result::Ok(())
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await??;
+    }
+    Ok(())
+}
+
+/// Std's streams and ours by turns.
+async fn with_std() -> io::Result<()> {
+    let mut first = String::new();
+    std::io::stdin().read_line(&mut first)?;
+    print!("1 {first}");
+    let mut letters = [0; 2];
+    stdin().read_exact(&mut letters).await?;
+    stdout().write_all(b"2 ").await?;
+    stdout().write_all(&letters).await?;
+    let mut third = String::new();
+    std::io::stdin().read_line(&mut third)?;
+    print!("3 {third}");
+    print!("4 ");
+    stdout().write_all(b"end").await
+}
+
+/// Writes of which each is dropped again and again until one comes through: to a slow reader.
+async fn retry() -> io::Result<()> {
+    let mut output = stdout();
+    for number in 0..5000 {
+        let line = format!("{number:>99}\n");
+        while timeout(Duration::ZERO, output.write_all(line.as_bytes())).await.is_err() {}
+    }
+    output.write_all(b"end\n").await
+}
+
+/// A thousand tasks that write where nobody reads, and a job that needs the pool as well.
+async fn stalled() -> io::Result<()> {
+    let blocks: &[u8] = &[b'x'; 1 << 20];
+    drop(spawn(async move { stdout().write_all(blocks).await }));
+    for _ in 0..1000 {
+        drop(spawn(async { stdout().write_all(b"x").await }));
+    }
+    while timeout(MOMENT, stdout().write_all(b"x")).await.is_ok() {}
+    let told = reactor::blocking::unblock(|| "the pool works\n").await;
+    stderr().write_all(told.as_bytes()).await
+}
