@@ -383,7 +383,7 @@ impl UdpSocket {
         self.0.get_ref().set_multicast_loop_v6(multicast_loop)
     }
 
-    /// Joins a group of IPv4, on the interface of that address; unspecified: on the system's choice.
+    /// Joins a group of IPv4, on the interface of that address; unspecified: on the system's own.
     ///
     /// By value, as tokio's and async-net's; std takes references.
     ///

@@ -265,7 +265,8 @@ impl UnixDatagram {
     /// A datagram is sent whole, or not at all; if it was, this has also returned.
     pub async fn send_to_addr(&self, buf: &[u8], address: &SocketAddr) -> io::Result<usize> {
         let target = named(address)?;
-        let send = || room(Ok(rustix::net::sendto(self, buf, SendFlags::empty(), &target)?));
+        let sendto = || rustix::net::sendto(self, buf, SendFlags::empty(), &target);
+        let send = || room(sendto().map_err(io::Error::from));
         until_room(async || poll_fn(|cx| self.0.poll_write_as("send_to", cx, send)).await).await
     }
 
@@ -298,7 +299,9 @@ impl UnixDatagram {
         poll_fn(|cx| self.0.poll_read_as("recv_from", cx, || self.0.get_ref().recv_from(buf))).await
     }
 
-    /// Shuts down receiving, sending or both.
+    /// Shuts down receiving, sending or both: who then sends is told `BrokenPipe`.
+    ///
+    /// Linux ends no wait by it. A `recv` goes on waiting, for a datagram that can no longer come.
     ///
     /// # Errors
     ///
