@@ -12,6 +12,7 @@ mod output;
 mod process;
 mod server;
 mod signals;
+mod sockets;
 mod story;
 mod table;
 mod three_echoes;

@@ -368,6 +368,8 @@ fn bytes_behind_a_packet_with_a_descriptor_are_read_without_another_event() {
             let text = [IoSlice::new(text)];
             rustix::net::sendmsg(&peer, &text, &mut control, SendFlags::empty()).unwrap();
         }
+        // The event of both is delivered before either is read.
+        Reactor::current().turn(Some(Duration::ZERO)).unwrap();
         let mut bytes = [0; 100];
         assert_eq!(ours.read(&mut bytes).await.unwrap(), 3);
         assert_eq!(ours.read(&mut bytes).await.unwrap(), 3);
@@ -538,6 +540,7 @@ fn datagrams_keep_their_bounds_and_empty_ones_are_no_end() {
         for length in 0..10 {
             ours.send(&vec![1; length]).await.unwrap();
         }
+        Reactor::current().turn(Some(Duration::ZERO)).unwrap();
         for length in 0..10 {
             assert_eq!(theirs.recv_from(&mut buffer).await.unwrap().0, length);
         }
