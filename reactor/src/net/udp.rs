@@ -121,10 +121,9 @@ impl UdpSocket {
         Ok(OwnedFd::from(self.0.into_inner()?).into())
     }
 
-    /// Sets the peer, to the first of the addresses that works: for `send`, and from which alone
-    /// datagrams are received from now on.
+    /// Sets the peer, to the first of the addresses that works.
     ///
-    /// Nothing is sent for it, so it says nothing about whether the peer is there.
+    /// `send` sends to it, and only from it datagrams are received from now on. Nothing is sent for it, so it says nothing about whether the peer is there.
     ///
     /// # Errors
     ///
@@ -355,8 +354,9 @@ impl UdpSocket {
         self.0.get_ref().multicast_ttl_v4()
     }
 
-    /// Sets the time to live of what is sent to groups of IPv4: 1, the default, stays in the local
-    /// network.
+    /// Sets the time to live of what is sent to groups of IPv4, in hops.
+    ///
+    /// With 1, the default, it stays in the local network.
     ///
     /// # Errors
     ///
