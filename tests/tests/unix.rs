@@ -282,7 +282,7 @@ fn a_peer_with_the_longest_path_there_is_does_no_harm() {
         assert_eq!(path.as_os_str().len(), 108);
         let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
         rustix::net::bind(&socket, &SocketAddrUnix::new(&path).unwrap()).unwrap();
-        let server = SocketAddrUnix::new(&directory.socket()).unwrap();
+        let server = SocketAddrUnix::new(directory.socket()).unwrap();
         rustix::net::connect(&socket, &server).unwrap();
         let (_stream, peer) = listener.accept().await.unwrap();
         assert_eq!(peer.as_pathname(), Some(&*path));
