@@ -15,6 +15,7 @@ mod process;
 mod questions;
 mod server;
 mod signals;
+mod sockets;
 mod story;
 mod table;
 mod three_echoes;

@@ -62,6 +62,26 @@
 //!
 //! ```compile_fail,E0277
 //! fn may_be_sent<T: Send>() {}
+//! may_be_sent::<reactor::net::UdpSocket>();
+//! ```
+//!
+//! ```compile_fail,E0277
+//! fn may_be_sent<T: Send>() {}
+//! may_be_sent::<reactor::net::UnixListener>();
+//! ```
+//!
+//! ```compile_fail,E0277
+//! fn may_be_sent<T: Send>() {}
+//! may_be_sent::<reactor::net::UnixStream>();
+//! ```
+//!
+//! ```compile_fail,E0277
+//! fn may_be_sent<T: Send>() {}
+//! may_be_sent::<reactor::net::UnixDatagram>();
+//! ```
+//!
+//! ```compile_fail,E0277
+//! fn may_be_sent<T: Send>() {}
 //! may_be_sent::<reactor::time::Sleep>();
 //! ```
 //!

@@ -25,6 +25,40 @@ pub(crate) trait Resolve {
     fn addresses(&self) -> io::Result<Addresses>;
 }
 
+/// Looks up all addresses of a host, or of whatever else stands for addresses.
+///
+/// Names go to the blocking pool, since the system's look-up can only block: that of
+/// `getaddrinfo`, with all that is configured for it. Literal addresses are parsed in place.
+///
+/// # Errors
+///
+/// When the name is not known, or nobody can be asked; `InvalidInput` for what is no address.
+///
+/// # Panics
+///
+/// For a name, outside of `block_on`.
+///
+/// # Cancel safety
+///
+/// Nothing is lost, but a look-up that has begun is not cancelled: dropping the future leaves its
+/// thread of the pool busy until the system answers or gives up, which may take many seconds.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// executor::block_on(async {
+///     let addresses = reactor::net::lookup_host("localhost:80").await?;
+///     let mut loopback = addresses.filter(|addr| addr.ip().is_loopback());
+///     assert_eq!(loopback.next().map(|addr| addr.port()), Some(80));
+///     Ok(())
+/// })
+/// # }
+/// ```
+pub async fn lookup_host(host: impl ToSocketAddrs) -> io::Result<impl Iterator<Item = SocketAddr>> {
+    Ok(resolve(host).await?.into_iter())
+}
+
 /// All addresses that `addr` stands for.
 pub(crate) async fn resolve(addr: impl ToSocketAddrs) -> io::Result<Vec<SocketAddr>> {
     match addr.addresses()? {

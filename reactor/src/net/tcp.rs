@@ -1,25 +1,22 @@
 //! TCP: [`TcpListener`] and [`TcpStream`].
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::{self, Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
 
 use futures_core::Stream;
 use futures_io::{AsyncRead, AsyncWrite};
-use log::{debug, warn};
-use rustix::io::Errno;
+use log::debug;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
+use crate::Async;
 use crate::net::ToSocketAddrs;
 use crate::net::addr::first_that_works;
+use crate::net::incoming::{Accept, Incoming};
 use crate::net::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, Shut, WriteHalf};
-use crate::time::{Sleep, sleep};
-use crate::{Async, Reactor};
 
 /// Connections that the kernel completes before we accept them; the kernel may allow less.
 const BACKLOG: u32 = 1024;
@@ -27,13 +24,6 @@ const BACKLOG: u32 = 1024;
 /// Buffers that one `readv` or `writev` takes, `IOV_MAX`: std does not offer the kernel those
 /// beyond it, and a transfer that leaves only them untouched is not short.
 const VECTORS: usize = 1024;
-
-/// The first pause after the system ran out of descriptors or memory. It doubles up to
-/// [`LONGEST_PAUSE`]: short enough that a moment's shortage passes unnoticed.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-
-/// The longest such pause, and the shortest time between two warnings about it.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A TCP socket that listens for connections.
 ///
@@ -147,13 +137,6 @@ impl TcpListener {
         poll_fn(|cx| self.poll_accept(cx)).await
     }
 
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        let accepted = self.0.poll_read_as("accept", cx, || self.0.get_ref().accept());
-        let (stream, peer) = ready!(accepted)?;
-        debug!(peer:% = peer; "accepted");
-        Poll::Ready(Async::new(stream).map(|stream| (TcpStream(stream), peer)))
-    }
-
     /// A stream of connections that survives what a server should survive.
     ///
     /// An error of one connection is skipped. When descriptors or memory run out, it pauses until
@@ -180,8 +163,7 @@ impl TcpListener {
     /// # }
     /// ```
     pub fn incoming(&self) -> Incoming<'_> {
-        let next_pause = FIRST_PAUSE;
-        Incoming { listener: self, pause: None, next_pause, warned: None, ended: false }
+        Incoming::new(self)
     }
 
     /// The address that it listens at: with port 0, the one that the system chose.
@@ -229,117 +211,22 @@ impl AsFd for TcpListener {
     }
 }
 
-/// What an error of `accept` says about the listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AcceptError {
-    /// Nothing: it was the error of one connection, which is gone. Go on.
-    Connection,
-    /// The system is short of something, and the connection still waits. Pause.
-    Shortage,
-    /// It is broken, and will be.
-    Listener,
-}
+impl Accept for TcpListener {
+    type Accepted = (TcpStream, SocketAddr);
 
-impl AcceptError {
-    fn of(error: &io::Error) -> AcceptError {
-        match Errno::from_io_error(error) {
-            // The last one is epoll's, which can watch only so many.
-            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC) => {
-                AcceptError::Shortage
-            }
-            // None: not the system's, but ours, when the reactor is gone.
-            Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::OPNOTSUPP) | None => {
-                AcceptError::Listener
-            }
-            // accept(2) passes on whatever befell the connection: a list without an end.
-            Some(_) => AcceptError::Connection,
-        }
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Accepted>> {
+        let accepted = self.0.poll_read_as("accept", cx, || self.0.get_ref().accept());
+        let (stream, peer) = ready!(accepted)?;
+        debug!(peer:% = peer; "accepted");
+        Poll::Ready(Async::new(stream).map(|stream| (TcpStream(stream), peer)))
     }
-}
-
-/// The stream of [`TcpListener::incoming`].
-///
-/// # Panics
-///
-/// When it is polled outside of `block_on`.
-///
-/// # Cancel safety
-///
-/// A connection that was accepted has also been yielded: none is lost.
-#[derive(Debug)]
-#[must_use = "streams do nothing unless they are polled"]
-pub struct Incoming<'a> {
-    listener: &'a TcpListener,
-    pause: Option<Pause>,
-    /// How long the next pause will be.
-    next_pause: Duration,
-    warned: Option<Instant>,
-    ended: bool,
-}
-
-/// Waits until there may be descriptors again.
-#[derive(Debug)]
-struct Pause {
-    sleep: Sleep,
-    reactor: Rc<Reactor>,
-    deregistrations: u64,
 }
 
 impl Stream for Incoming<'_> {
     type Item = io::Result<TcpStream>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        while !this.ended {
-            if let Some(pause) = &mut this.pause {
-                ready!(pause.poll(cx));
-                this.pause = None;
-            }
-            let error = match ready!(this.listener.poll_accept(cx)) {
-                Ok((stream, _peer)) => {
-                    this.next_pause = FIRST_PAUSE;
-                    return Poll::Ready(Some(Ok(stream)));
-                }
-                Err(error) => error,
-            };
-            match AcceptError::of(&error) {
-                AcceptError::Connection => debug!("a connection was lost in the backlog: {error}"),
-                AcceptError::Shortage => this.pause(&error),
-                AcceptError::Listener => {
-                    this.ended = true;
-                    return Poll::Ready(Some(Err(error)));
-                }
-            }
-        }
-        Poll::Ready(None)
-    }
-}
-
-impl Incoming<'_> {
-    fn pause(&mut self, error: &io::Error) {
-        let now = Instant::now();
-        if self.warned.is_none_or(|warned| now.duration_since(warned) >= LONGEST_PAUSE) {
-            self.warned = Some(now);
-            warn!("cannot accept connections for now: {error}");
-        }
-        self.pause = Some(Pause::new(self.next_pause));
-        self.next_pause = LONGEST_PAUSE.min(self.next_pause * 2);
-    }
-}
-
-impl Pause {
-    fn new(duration: Duration) -> Pause {
-        let reactor = Reactor::current();
-        let deregistrations = reactor.counters.deregistrations.get();
-        Pause { sleep: sleep(duration), reactor, deregistrations }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.reactor.counters.deregistrations.get() != self.deregistrations {
-            return Poll::Ready(());
-        }
-        self.reactor.wake_on_deregistration(cx.waker());
-        Pin::new(&mut self.sleep).poll(cx)
+        self.poll_accepted(cx).map(|next| Some(next?.map(|(stream, _peer)| stream)))
     }
 }
 
@@ -752,43 +639,5 @@ impl AsyncWrite for TcpStream {
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut &*self).poll_close(cx)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn class(errno: Errno) -> AcceptError {
-        AcceptError::of(&io::Error::from_raw_os_error(errno.raw_os_error()))
-    }
-
-    // Pitfall: S2
-    #[test]
-    fn an_error_of_one_connection_does_not_end_the_listener() {
-        let errors = [
-            Errno::CONNABORTED,
-            Errno::PROTO,
-            Errno::NETDOWN,
-            Errno::PERM,
-            Errno::HOSTUNREACH,
-            Errno::TIMEDOUT,
-            Errno::CONNRESET,
-        ];
-        assert!(errors.into_iter().all(|errno| class(errno) == AcceptError::Connection));
-    }
-
-    // Pitfall: S1
-    #[test]
-    fn a_shortage_makes_the_listener_pause() {
-        let errors = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::NOSPC];
-        assert!(errors.into_iter().all(|errno| class(errno) == AcceptError::Shortage));
-    }
-
-    // Pitfall: S2
-    #[test]
-    fn a_broken_listener_is_told() {
-        let errors = [Errno::BADF, Errno::INVAL, Errno::NOTSOCK];
-        assert!(errors.into_iter().all(|errno| class(errno) == AcceptError::Listener));
     }
 }

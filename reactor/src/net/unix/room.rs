@@ -1,0 +1,41 @@
+//! Waiting for room at the other end, where no event tells of it.
+//!
+//! On Linux a Unix `connect` that finds the listener's backlog full answers `EAGAIN`, and so does
+//! a datagram for a full queue, if its sender is not connected to it. Neither means "would block"
+//! as elsewhere: what is full belongs to somebody else, and epoll, which watches our own socket,
+//! never reports that it is no longer so. All that helps is to ask again, after a pause.
+
+use std::io;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use crate::time::sleep;
+
+/// The first pause. It doubles up to [`LONGEST_PAUSE`]: a busy server needs no longer to accept.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+
+/// The longest pause: twenty attempts a second cost nothing, and nobody notices the wait.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// Tells "there is no room", which is `None`, from other errors.
+pub(super) fn room<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::AGAIN) => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+/// Makes the attempt again and again until there is room, with growing pauses.
+pub(super) async fn until_room<T>(
+    mut attempt: impl AsyncFnMut() -> io::Result<Option<T>>,
+) -> io::Result<T> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        if let Some(result) = attempt().await? {
+            return Ok(result);
+        }
+        sleep(pause).await;
+        pause = LONGEST_PAUSE.min(pause * 2);
+    }
+}
