@@ -11,6 +11,8 @@
 //! [`net`]: net
 //! [`Async`]: Async
 //! [`time`]: time
+//! [`pipe`]: pipe
+//! [`stdio`]: stdio
 //! [`signal`]: signal
 //! [`blocking`]: blocking
 //! [`blocking::unblock`]: blocking::unblock
