@@ -40,8 +40,7 @@ use hyper::rt::{Executor, Read, ReadBufCursor, Sleep, Timer, Write};
 use reactor::io::{AsyncRead, AsyncWrite};
 use reactor::time;
 
-/// The most bytes that one read takes: half of what hyper reserves for a connection at first is
-/// too little for a body, and much more is too much for a stack.
+/// The most bytes that one read takes: as many as hyper reserves for a connection at first.
 const AT_ONCE: usize = 8 * 1024;
 
 /// A connection for hyper: a socket of ours, or whatever reads and writes as futures-io says.

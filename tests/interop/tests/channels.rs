@@ -50,7 +50,8 @@ fn a_task_that_sends_into_a_full_channel_waits_for_the_thread_that_receives() {
         }
         assert!(!sending.is_finished());
         let thread = thread::spawn(move || {
-            let received: Vec<usize> = std::iter::from_fn(|| receiver.recv_blocking().ok()).collect();
+            let received: Vec<usize> =
+                std::iter::from_fn(|| receiver.recv_blocking().ok()).collect();
             received
         });
         sending.await.unwrap();

@@ -14,7 +14,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::Path;
 use axum::routing::{get, post};
-use executor::{Executor, JoinHandle, block_on, spawn, spawn_blocking, yield_now};
+use executor::{Executor, JoinHandle, spawn, spawn_blocking, yield_now};
 use futures_lite::StreamExt;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Body, Incoming};
@@ -164,7 +164,9 @@ fn hyper_serves_and_asks_over_http_2() {
 #[test]
 fn http_2_serves_a_hundred_requests_of_one_connection_at_once() {
     const MANY: usize = 100;
-    async fn with_all_others(requests: Rc<Cell<usize>>) -> Result<Response<Empty<Bytes>>, Infallible> {
+    async fn with_all_others(
+        requests: Rc<Cell<usize>>,
+    ) -> Result<Response<Empty<Bytes>>, Infallible> {
         requests.set(requests.get() + 1);
         while requests.get() < MANY {
             sleep(Duration::from_millis(1)).await;
@@ -221,32 +223,35 @@ fn a_router_of_axum_answers_over_http_2() {
     run(|| assert_routes(Version::Two));
 }
 
-/// What curl posts comes back; twice on one connection.
-fn assert_echoes_to_curl(version: Version, flag: &'static str) {
-    within_deadline(move || {
-        block_on(async {
-            let url = format!("http://{}/", listen_to_echo(version).await);
-            for size in SIZES {
-                let url = url.clone();
-                let arguments = move || curl(&[flag, "--data-binary", "@-", &url, &url], body(size));
-                let twice = spawn_blocking(arguments).await.unwrap();
-                assert!(twice == body(size).repeat(2), "{} of twice {size} bytes", twice.len());
-            }
-        });
+/// What curl posts comes back, as often as it asks on one connection.
+fn assert_echoes_to_curl(version: Version, flag: &'static str, times: usize) {
+    run(move || async move {
+        let url = format!("http://{}/", listen_to_echo(version).await);
+        for size in SIZES {
+            let url = url.clone();
+            let got = spawn_blocking(move || {
+                let urls = vec![url.as_str(); times];
+                curl(&[&[flag, "--data-binary", "@-"], &urls[..]].concat(), body(size))
+            });
+            let got = got.await.unwrap();
+            assert!(got == body(size).repeat(times), "{} bytes of {size}", got.len());
+        }
     });
 }
 
 #[test]
 fn curl_gets_its_bytes_back_over_http_1() {
     if is_installed("curl") {
-        assert_echoes_to_curl(Version::One, "--http1.1");
+        assert_echoes_to_curl(Version::One, "--http1.1", 2);
     }
 }
 
+// Once: curl 7.88, which Debian 12 has, breaks off when it uses such a connection again, without a
+// byte more.
 #[test]
 fn curl_gets_its_bytes_back_over_http_2() {
     if curl_speaks_http_2() {
-        assert_echoes_to_curl(Version::Two, "--http2-prior-knowledge");
+        assert_echoes_to_curl(Version::Two, "--http2-prior-knowledge", 1);
     }
 }
 
