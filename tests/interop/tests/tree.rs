@@ -31,7 +31,9 @@ fn none_of_the_foreign_crates_is_in_the_server_or_below_it() {
     let foreign = foreign();
     assert!(foreign.contains("hyper") && foreign.contains("async-compression"), "{foreign:?}");
     // And what these bring along, and we would not want.
-    for name in foreign.into_iter().chain(["tokio", "h2", "rustls", "ring", "tungstenite"]) {
+    for name in
+        foreign.into_iter().chain(["async-channel", "tokio", "h2", "rustls", "ring", "tungstenite"])
+    {
         assert!(!ours.contains(name), "{name} is in `echo`");
     }
 }
