@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::env;
 use std::future::Future;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -307,9 +308,13 @@ impl Drop for Running {
     }
 }
 
-/// The example, which `cargo test` has built beside this test.
+/// The program of an example. `cargo test` builds it too, but not when it is asked for these tests
+/// alone; and what lies there then may be old.
 fn example(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--locked", "--package", "interop", "--example", name]);
+    assert!(cargo.status().unwrap().success(), "{name} cannot be built");
+    let test = env::current_exe().unwrap();
     test.parent().and_then(|deps| deps.parent()).unwrap().join("examples").join(name)
 }
 
@@ -318,8 +323,9 @@ fn the_example_web_answers_curl() {
     if !is_installed("curl") {
         return;
     }
+    let web = example("web");
     within_deadline(|| {
-        let mut command = Command::new(example("web"));
+        let mut command = Command::new(web);
         let child = command.arg("127.0.0.1:0").stdout(Stdio::piped()).spawn();
         let mut web = Running(child.unwrap());
         let mut line = String::new();

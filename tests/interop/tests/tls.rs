@@ -127,6 +127,26 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor) {
     }
 }
 
+// Method: without TLS's own closing words, the client would take the end for an attack.
+#[test]
+fn hyper_tells_the_end_of_a_connection_over_tls() {
+    run(|| async {
+        let certificate = Certificate::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(spawn(serve(listener, TlsAcceptor::from(Arc::new(certificate.server)))));
+        let connector = TlsConnector::from(Arc::new(certificate.client));
+        let localhost = ServerName::try_from("localhost").unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let mut stream = connector.connect(localhost, stream).await.unwrap();
+        let request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    });
+}
+
 // Method: curl checks the certificate, prints the version of HTTP behind the body, and so tells
 // what it spoke.
 #[test]
