@@ -1,0 +1,48 @@
+//! An axum `Router`, served by hyper over our sockets: one task for each connection.
+//!
+//! ```text
+//! cargo run -p interop --example web
+//! curl http://127.0.0.1:8080/hello/world
+//! ```
+//!
+//! `axum::serve` wants tokio's listener. What it does for each connection is the part in `spawn`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::routing::get;
+use executor::{block_on, spawn};
+use futures_lite::StreamExt;
+use hyper::server::conn::http1;
+use hyper_util::service::TowerToHyperService;
+use interop::hyper_io::{HyperIo, LocalTimer};
+use reactor::{io, net::TcpListener};
+
+async fn hello(Path(name): Path<String>, State(requests): State<Arc<AtomicUsize>>) -> String {
+    let number = requests.fetch_add(1, Ordering::Relaxed) + 1;
+    format!("Hello, {name}, from request {number}!\n")
+}
+
+fn main() -> io::Result<()> {
+    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".to_owned());
+    // axum asks for state that could be shared between threads, though here there is only one.
+    let router = Router::new().route("/hello/{name}", get(hello)).with_state(Arc::default());
+    block_on(async {
+        let listener = TcpListener::bind(address.as_str()).await?;
+        println!("listening on http://{}", listener.local_addr()?);
+        let mut incoming = listener.incoming();
+        while let Some(stream) = incoming.next().await {
+            let (stream, service) = (stream?, TowerToHyperService::new(router.clone()));
+            drop(spawn(async move {
+                let mut http = http1::Builder::new();
+                http.timer(LocalTimer); // So a client that never ends its head is cut off.
+                if let Err(error) = http.serve_connection(HyperIo(stream), service).await {
+                    println!("connection lost: {error}");
+                }
+            }));
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,339 @@
+//! HTTP: hyper 1 as server and client, with both versions; axum's `Router`; and curl.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::env;
+use std::future::Future;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::Path;
+use axum::routing::{get, post};
+use executor::{Executor, JoinHandle, spawn, spawn_blocking, yield_now};
+use futures_lite::StreamExt;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::{Body, Incoming};
+use hyper::rt::{Sleep, Timer};
+use hyper::server::conn::{http1, http2};
+use hyper::service::{HttpService, service_fn};
+use hyper::{Request, Response, StatusCode, client};
+use hyper_util::service::TowerToHyperService;
+use interop::hyper_io::{HyperIo, LocalExec, LocalTimer};
+use reactor::io::{AsyncReadExt, AsyncWriteExt};
+use reactor::net::{TcpListener, TcpStream};
+use reactor::time::sleep;
+use tests::{run, tcp_pair, within_deadline};
+
+use crate::tools::{curl, curl_speaks_http_2, is_installed};
+
+/// The two versions of HTTP.
+#[derive(Clone, Copy, PartialEq)]
+enum Version {
+    One,
+    Two,
+}
+
+/// Serves one connection.
+async fn serve<S, B>(version: Version, stream: TcpStream, service: S) -> hyper::Result<()>
+where
+    S: HttpService<Incoming, ResBody = B, Error = Infallible, Future: 'static>,
+    B: Body<Data = Bytes, Error: Into<axum::BoxError>> + 'static,
+{
+    match version {
+        Version::One => http1::Builder::new().serve_connection(HyperIo(stream), service).await,
+        Version::Two => {
+            http2::Builder::new(LocalExec).serve_connection(HyperIo(stream), service).await
+        }
+    }
+}
+
+/// Serves whoever connects, a task for each, and tells where.
+async fn listen<F>(serve: impl Fn(TcpStream) -> F + 'static) -> SocketAddr
+where
+    F: Future<Output = hyper::Result<()>> + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(spawn(async move {
+        let mut incoming = listener.incoming();
+        while let Some(stream) = incoming.next().await {
+            drop(spawn(serve(stream.unwrap())));
+        }
+    }));
+    address
+}
+
+type Answer = Result<Response<Incoming>, Infallible>;
+
+/// Sends a body back as it comes in, and says in a header how many requests there have been: in a
+/// cell that no other thread can see.
+async fn echo(requests: Rc<Cell<usize>>, request: Request<Incoming>) -> Answer {
+    requests.set(requests.get() + 1);
+    let mut answer = Response::new(request.into_body());
+    answer.headers_mut().insert("requests", requests.get().into());
+    Ok(answer)
+}
+
+async fn listen_to_echo(version: Version) -> SocketAddr {
+    let requests = Rc::new(Cell::new(0));
+    listen(move |stream| {
+        let requests = requests.clone();
+        serve(version, stream, service_fn(move |request| echo(requests.clone(), request)))
+    })
+    .await
+}
+
+fn request(method: &str, path: &str, body: Vec<u8>) -> Request<Full<Bytes>> {
+    let request = Request::builder().method(method).uri(format!("http://localhost{path}"));
+    request.header("host", "localhost").body(Full::from(body)).unwrap()
+}
+
+/// A client of hyper, with its connection in a task.
+enum Client {
+    One(client::conn::http1::SendRequest<Full<Bytes>>),
+    Two(client::conn::http2::SendRequest<Full<Bytes>>),
+}
+
+impl Client {
+    async fn connect(version: Version, to: SocketAddr) -> Client {
+        let stream = HyperIo(TcpStream::connect(to).await.unwrap());
+        match version {
+            Version::One => {
+                let (client, connection) = client::conn::http1::handshake(stream).await.unwrap();
+                drop(spawn(connection));
+                Client::One(client)
+            }
+            Version::Two => {
+                let handshake = client::conn::http2::handshake(LocalExec, stream);
+                let (client, connection) = handshake.await.unwrap();
+                drop(spawn(connection));
+                Client::Two(client)
+            }
+        }
+    }
+
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> Response<Incoming> {
+        match self {
+            Client::One(client) => {
+                client.ready().await.unwrap();
+                client.send_request(request).await.unwrap()
+            }
+            Client::Two(client) => client.send_request(request).await.unwrap(),
+        }
+    }
+}
+
+async fn bytes(answer: Response<Incoming>) -> Vec<u8> {
+    answer.into_body().collect().await.unwrap().to_bytes().to_vec()
+}
+
+/// Bytes of which no two neighbouring blocks are alike.
+fn body(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at ^ (at >> 8)) as u8).collect()
+}
+
+/// Nothing, one byte, around the length of the adapter's buffer, and more than sockets hold.
+const SIZES: [usize; 6] = [0, 1, 8191, 8192, 8193, 5 << 20];
+
+async fn assert_bodies_come_back_on_one_connection(version: Version) {
+    let mut client = Client::connect(version, listen_to_echo(version).await).await;
+    for (before, size) in SIZES.into_iter().enumerate() {
+        let answer = client.send(request("POST", "/", body(size))).await;
+        assert_eq!(answer.headers()["requests"], (before + 1).to_string());
+        let back = bytes(answer).await;
+        assert!(back == body(size), "{} of {size} bytes came back", back.len());
+    }
+}
+
+#[test]
+fn hyper_serves_and_asks_over_http_1_and_keeps_the_connection() {
+    run(|| assert_bodies_come_back_on_one_connection(Version::One));
+}
+
+#[test]
+fn hyper_serves_and_asks_over_http_2() {
+    run(|| assert_bodies_come_back_on_one_connection(Version::Two));
+}
+
+// Method: each handler waits until all hundred requests are there, so none is served alone.
+#[test]
+fn http_2_serves_a_hundred_requests_of_one_connection_at_once() {
+    const MANY: usize = 100;
+    async fn with_all_others(
+        requests: Rc<Cell<usize>>,
+    ) -> Result<Response<Empty<Bytes>>, Infallible> {
+        requests.set(requests.get() + 1);
+        while requests.get() < MANY {
+            sleep(Duration::from_millis(1)).await;
+        }
+        Ok(Response::new(Empty::new()))
+    }
+    run(|| async {
+        let requests = Rc::new(Cell::new(0));
+        let address = listen(move |stream| {
+            let requests = requests.clone();
+            let service = service_fn(move |_| with_all_others(requests.clone()));
+            serve(Version::Two, stream, service)
+        });
+        let Client::Two(client) = Client::connect(Version::Two, address.await).await else {
+            unreachable!("as asked for");
+        };
+        let answers: Vec<JoinHandle<_>> = (0..MANY)
+            .map(|_| {
+                let mut client = client.clone();
+                spawn(async move { client.send_request(request("GET", "/", Vec::new())).await })
+            })
+            .collect();
+        for answer in answers {
+            assert_eq!(answer.await.unwrap().unwrap().status(), StatusCode::OK);
+        }
+    });
+}
+
+fn router() -> Router {
+    Router::new()
+        .route("/hello/{name}", get(async |Path(name): Path<String>| format!("Hello, {name}!")))
+        .route("/echo", post(async |body: Bytes| body))
+}
+
+async fn assert_routes(version: Version) {
+    let service = TowerToHyperService::new(router());
+    let address = listen(move |stream| serve(version, stream, service.clone())).await;
+    let mut client = Client::connect(version, address).await;
+    let answer = client.send(request("GET", "/hello/world", Vec::new())).await;
+    assert_eq!(bytes(answer).await, b"Hello, world!");
+    let answer = client.send(request("POST", "/echo", body(100_000))).await;
+    assert!(bytes(answer).await == body(100_000));
+    let answer = client.send(request("GET", "/elsewhere", Vec::new())).await;
+    assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+}
+
+#[test]
+fn a_router_of_axum_answers_over_http_1() {
+    run(|| assert_routes(Version::One));
+}
+
+#[test]
+fn a_router_of_axum_answers_over_http_2() {
+    run(|| assert_routes(Version::Two));
+}
+
+/// What curl posts comes back, as often as it asks on one connection.
+fn assert_echoes_to_curl(version: Version, flag: &'static str, times: usize) {
+    run(move || async move {
+        let url = format!("http://{}/", listen_to_echo(version).await);
+        for size in SIZES {
+            let url = url.clone();
+            let got = spawn_blocking(move || {
+                let urls = vec![url.as_str(); times];
+                curl(&[&[flag, "--data-binary", "@-"], &urls[..]].concat(), body(size))
+            });
+            let got = got.await.unwrap();
+            assert!(got == body(size).repeat(times), "{} bytes of {size}", got.len());
+        }
+    });
+}
+
+#[test]
+fn curl_gets_its_bytes_back_over_http_1() {
+    if is_installed("curl") {
+        assert_echoes_to_curl(Version::One, "--http1.1", 2);
+    }
+}
+
+// Once: curl 7.88, which Debian 12 has, breaks off when it uses such a connection again, without a
+// byte more.
+#[test]
+fn curl_gets_its_bytes_back_over_http_2() {
+    if curl_speaks_http_2() {
+        assert_echoes_to_curl(Version::Two, "--http2-prior-knowledge", 1);
+    }
+}
+
+#[test]
+fn a_client_that_never_ends_its_head_is_cut_off_by_hypers_time_out() {
+    run(|| async {
+        let (mut client, stream) = tcp_pair().await.unwrap();
+        let mut http = http1::Builder::new();
+        http.timer(LocalTimer).header_read_timeout(Duration::from_millis(20));
+        let service = service_fn(|request| echo(Rc::default(), request));
+        let served = spawn(http.serve_connection(HyperIo(stream), service));
+        client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        assert!(served.await.unwrap().unwrap_err().is_timeout());
+    });
+}
+
+#[test]
+fn a_sleep_of_hypers_that_was_dropped_leaves_no_task_behind() {
+    within_deadline(|| {
+        let executor = Executor::new().unwrap();
+        executor.block_on(async {
+            LocalTimer.sleep(Duration::from_millis(1)).await;
+            let alarm = LocalTimer.sleep(Duration::from_secs(3600));
+            yield_now().await;
+            drop(alarm);
+            while executor.metrics().tasks > 1 {
+                yield_now().await;
+            }
+        });
+        assert!(executor.reactor().next_deadline().is_none());
+    });
+}
+
+#[test]
+fn a_sleep_of_hypers_may_be_moved_to_another_thread() {
+    fn assert_send_and_sync(_: &(impl Sleep + ?Sized)) {}
+    run(|| async {
+        let alarm = LocalTimer.sleep(Duration::from_millis(1));
+        assert_send_and_sync(&*alarm);
+        spawn_blocking(|| futures_lite::future::block_on(alarm)).await.unwrap();
+    });
+}
+
+/// Ends with the test, also if that fails.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The program of an example. `cargo test` builds it too, but not when it is asked for these tests
+/// alone; and what lies there then may be old.
+fn example(name: &str) -> PathBuf {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--locked", "--package", "interop", "--example", name]);
+    assert!(cargo.status().unwrap().success(), "{name} cannot be built");
+    let test = env::current_exe().unwrap();
+    test.parent().and_then(|deps| deps.parent()).unwrap().join("examples").join(name)
+}
+
+#[test]
+fn the_example_web_answers_curl() {
+    if !is_installed("curl") {
+        return;
+    }
+    let web = example("web");
+    within_deadline(|| {
+        let mut command = Command::new(web);
+        let child = command.arg("127.0.0.1:0").stdout(Stdio::piped()).spawn();
+        let mut web = Running(child.unwrap());
+        let mut line = String::new();
+        BufReader::new(web.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.trim().strip_prefix("listening on ").expect("it says where");
+        let hello = curl(&[&format!("{url}/hello/world")], Vec::new());
+        assert_eq!(String::from_utf8_lossy(&hello), "Hello, world, from request 1!\n");
+        let hello = curl(&[&format!("{url}/hello/world")], Vec::new());
+        assert_eq!(String::from_utf8_lossy(&hello), "Hello, world, from request 2!\n");
+    });
+}

@@ -1,0 +1,39 @@
+//! A stream forwarded into a sink: an echo of lines, by asynchronous-codec.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+
+use asynchronous_codec::{Framed, LinesCodec};
+use executor::{spawn, spawn_blocking};
+use futures_util::{StreamExt, TryStreamExt};
+use tests::{run, tcp_pair_with_std};
+
+// Method: lines that end in the middle of a write, and more of them than sockets hold. The client
+// reads on another thread meanwhile.
+#[test]
+fn lines_forwarded_from_a_stream_into_a_sink_all_come_back() {
+    run(|| async {
+        let (ours, mut client) = tcp_pair_with_std().await.unwrap();
+        let echo = spawn(async move {
+            let (sink, lines) = Framed::new(ours, LinesCodec).split();
+            lines.map_ok(|line| line.to_uppercase()).forward(sink).await
+        });
+        let lines: String = (0..200_000).map(|number| format!("line {number}\n")).collect();
+        let (sent, mut writer) = (lines.clone(), client.try_clone().unwrap());
+        let sending = spawn_blocking(move || {
+            for piece in sent.as_bytes().chunks(4_001) {
+                writer.write_all(piece).unwrap();
+            }
+            writer.shutdown(Shutdown::Write).unwrap();
+        });
+        let receiving = spawn_blocking(move || {
+            let mut back = String::new();
+            client.read_to_string(&mut back).unwrap();
+            back
+        });
+        let back = receiving.await.unwrap();
+        assert!(back == lines.to_uppercase(), "{} of {} bytes", back.len(), lines.len());
+        sending.await.unwrap();
+        echo.await.unwrap().unwrap();
+    });
+}

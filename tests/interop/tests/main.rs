@@ -1,0 +1,10 @@
+//! hyper, axum, WebSockets, TLS, framed lines, compression and channels, each over our sockets.
+
+mod channels;
+mod compression;
+mod http;
+mod lines;
+mod tls;
+mod tools;
+mod tree;
+mod websocket;

@@ -1,0 +1,605 @@
+//! What the usual introductions to async I/O have their readers write, as far as it needs sockets:
+//! the pages of tokio's tutorial, the chat of async-std's book, and the server of the async book.
+//!
+//! The programs have the shape that they have there: the same calls in the same order, with our
+//! imports. What had to be different is said.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use async_channel::{Receiver, Sender, bounded, unbounded};
+use executor::{Executor, JoinHandle, JoinSet, block_on, spawn, spawn_blocking};
+use futures_lite::{StreamExt, future, stream};
+use reactor::io::{
+    self, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter, ErrorKind,
+};
+use reactor::net::{TcpListener, TcpStream, ToSocketAddrs};
+use reactor::time::{interval, sleep, timeout};
+use tests::{run, tcp_pair, within_deadline};
+
+/// A listener at a free port, and where it is.
+async fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+/// What a client gets that says something, and then nothing more.
+async fn answer_to(words: &str, server: SocketAddr) -> io::Result<String> {
+    let mut stream = TcpStream::connect(server).await?;
+    stream.write_all(words.as_bytes()).await?;
+    stream.close().await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
+// Connect, write, read: the first program of most introductions.
+
+#[test]
+fn a_client_connects_writes_and_reads() {
+    run(|| async {
+        let (listener, address) = listener().await;
+        let server = spawn(async move {
+            let (mut stream, _peer) = listener.accept().await?;
+            let mut question = [0; 5];
+            stream.read_exact(&mut question).await?;
+            stream.write_all(b"goodbye").await?;
+            Ok::<_, io::Error>(question)
+        });
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"hello").await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer, b"goodbye");
+        assert_eq!(&server.await.unwrap().unwrap(), b"hello");
+    });
+}
+
+#[test]
+fn byte_slices_and_vectors_are_readers_and_writers_too() {
+    run(|| async {
+        let (ours, mut peer) = tcp_pair().await.unwrap();
+        let mut reader: &[u8] = b"hello";
+        assert_eq!(io::copy(&mut reader, &ours).await.unwrap(), 5);
+        drop(ours);
+        let mut written = Vec::new();
+        assert_eq!(io::copy(&mut peer, &mut written).await.unwrap(), 5);
+        assert_eq!(written, b"hello");
+    });
+}
+
+// The echo server, in each of the ways in which it is introduced.
+
+async fn echo_with_incoming_split_copy_and_spawn(listener: TcpListener) -> io::Result<()> {
+    let mut incoming = listener.incoming();
+    while let Some(stream) = incoming.next().await {
+        let mut stream = stream?;
+        drop(spawn(async move {
+            let (mut reader, mut writer) = stream.split();
+            io::copy(&mut reader, &mut writer).await
+        }));
+    }
+    Ok(())
+}
+
+async fn echo_with_accept_and_owned_halves(listener: TcpListener) -> io::Result<()> {
+    loop {
+        let (stream, _peer) = listener.accept().await?;
+        let (reader, writer) = stream.into_split();
+        drop(spawn(io::copy(reader, writer)));
+    }
+}
+
+async fn echo_by_hand(listener: TcpListener) -> io::Result<()> {
+    loop {
+        let (mut stream, _peer) = listener.accept().await?;
+        drop(spawn(async move {
+            let mut buffer = vec![0; 1024];
+            loop {
+                match stream.read(&mut buffer).await? {
+                    0 => return Ok::<_, io::Error>(()),
+                    read => stream.write_all(&buffer[..read]).await?,
+                }
+            }
+        }));
+    }
+}
+
+/// Two at once, and more than a buffer.
+async fn assert_echoes<F>(server: impl FnOnce(TcpListener) -> F)
+where
+    F: Future<Output = io::Result<()>> + 'static,
+{
+    let (listener, address) = listener().await;
+    let server = spawn(server(listener));
+    let words = "hello\r\nworld\r\n".repeat(1_000);
+    let (first, second) = future::zip(answer_to(&words, address), answer_to("", address)).await;
+    assert!(first.unwrap() == words);
+    assert_eq!(second.unwrap(), "");
+    server.abort();
+}
+
+#[test]
+fn the_echo_server_runs_with_incoming_split_copy_and_spawn() {
+    run(|| assert_echoes(echo_with_incoming_split_copy_and_spawn));
+}
+
+#[test]
+fn the_echo_server_runs_with_accept_and_owned_halves() {
+    run(|| assert_echoes(echo_with_accept_and_owned_halves));
+}
+
+#[test]
+fn the_echo_server_runs_with_a_buffer_and_a_loop() {
+    run(|| assert_echoes(echo_by_hand));
+}
+
+#[test]
+fn a_client_writes_in_the_background_with_the_halves_that_any_reader_and_writer_has() {
+    run(|| async {
+        let (listener, address) = listener().await;
+        drop(spawn(echo_by_hand(listener)));
+        let (mut reader, mut writer) = io::split(TcpStream::connect(address).await.unwrap());
+        drop(spawn(async move {
+            writer.write_all(b"hello\r\n").await?;
+            writer.write_all(b"world\r\n").await?;
+            writer.close().await
+        }));
+        let (mut got, mut buffer) = (Vec::<u8>::new(), vec![0; 128]);
+        loop {
+            let read = reader.read(&mut buffer).await.unwrap();
+            if read == 0 {
+                break;
+            }
+            got.extend(&buffer[..read]);
+        }
+        assert_eq!(got, b"hello\r\nworld\r\n");
+    });
+}
+
+// Shared state, between tasks and between threads.
+
+#[test]
+fn tasks_share_a_map_and_need_no_lock_for_it() {
+    run(|| async {
+        let (listener, address) = listener().await;
+        let seen = Rc::new(RefCell::new(HashMap::new()));
+        let map = seen.clone();
+        let server = spawn(async move {
+            let mut incoming = listener.incoming();
+            while let Some(Ok(stream)) = incoming.next().await {
+                let map = map.clone();
+                drop(spawn(async move {
+                    let mut lines = BufReader::new(stream).lines();
+                    while let Some(line) = lines.try_next().await? {
+                        *map.borrow_mut().entry(line).or_insert(0) += 1;
+                    }
+                    Ok::<_, io::Error>(())
+                }));
+            }
+        });
+        for words in ["one\ntwo\n", "two\n"] {
+            answer_to(words, address).await.unwrap();
+        }
+        server.abort();
+        let expected = HashMap::from([("one".to_owned(), 1), ("two".to_owned(), 2)]);
+        assert_eq!(*seen.borrow(), expected);
+    });
+}
+
+// Channels: a task that owns a connection, and others that ask it.
+
+/// A line to be sent, and where its answer goes.
+type Question = (String, Sender<String>);
+
+async fn manage(stream: TcpStream, questions: Receiver<Question>) -> io::Result<()> {
+    let mut lines = BufReader::new(&stream).lines();
+    while let Ok((question, answer)) = questions.recv().await {
+        (&stream).write_all(format!("{question}\n").as_bytes()).await?;
+        let line = lines.next().await.ok_or(ErrorKind::UnexpectedEof)??;
+        // Whoever asked may have gone.
+        let _ = answer.send(line).await;
+    }
+    Ok(())
+}
+
+#[test]
+fn tasks_ask_the_owner_of_a_connection_over_a_channel_and_get_their_own_answers() {
+    run(|| async {
+        let (listener, address) = listener().await;
+        drop(spawn(echo_by_hand(listener)));
+        let (questions, asked) = bounded(32);
+        let manager = spawn(manage(TcpStream::connect(address).await.unwrap(), asked));
+        let mut tasks = JoinSet::new();
+        for number in 0..50 {
+            let questions = questions.clone();
+            tasks.spawn(async move {
+                let (answer, told) = bounded(1);
+                questions.send((format!("question {number}"), answer)).await.unwrap();
+                assert_eq!(told.recv().await.unwrap(), format!("question {number}"));
+            });
+        }
+        drop(questions);
+        while let Some(task) = tasks.join_next().await {
+            task.unwrap();
+        }
+        manager.await.unwrap().unwrap();
+    });
+}
+
+// Frames: a connection that reads until it has a whole one.
+
+/// The introduction reads into a `BytesMut` with `read_buf`, which futures-io does not have. A
+/// buffered reader does the same.
+struct Frames(BufReader<TcpStream>);
+
+impl Frames {
+    /// The next frame; none at the end between two of them.
+    async fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
+        if self.0.fill_buf().await?.is_empty() {
+            return Ok(None);
+        }
+        let mut length = [0; 4];
+        self.0.read_exact(&mut length).await?;
+        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+        self.0.read_exact(&mut frame).await?;
+        Ok(Some(frame))
+    }
+}
+
+async fn write_frame(writer: &mut BufWriter<TcpStream>, frame: &[u8]) -> io::Result<()> {
+    writer.write_all(&(frame.len() as u32).to_be_bytes()).await?;
+    writer.write_all(frame).await?;
+    writer.flush().await
+}
+
+#[test]
+fn frames_are_read_whole_however_they_arrive_and_half_a_frame_is_an_error() {
+    run(|| async {
+        let (ours, theirs) = tcp_pair().await.unwrap();
+        let writing = spawn(async move {
+            let mut writer = BufWriter::new(theirs);
+            for frame in [&b"one"[..], b"", &[7; 100_000]] {
+                write_frame(&mut writer, frame).await?;
+            }
+            writer.write_all(&[0, 0, 0, 9, b'x']).await?;
+            writer.close().await
+        });
+        let mut frames = Frames(BufReader::new(ours));
+        for expected in [3, 0, 100_000] {
+            assert_eq!(frames.read().await.unwrap().unwrap().len(), expected);
+        }
+        assert_eq!(frames.read().await.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        writing.await.unwrap().unwrap();
+    });
+}
+
+// Select: whichever comes first. The macro is `or` here, of futures or of streams.
+
+#[test]
+fn an_accept_loop_runs_until_it_is_told_to_stop() {
+    run(|| async {
+        let (listener, address) = listener().await;
+        let (stop, stopped) = bounded::<()>(1);
+        let server = spawn(async move {
+            let accepting = async { echo_by_hand(listener).await.map(|()| "ended") };
+            future::or(accepting, async { Ok(stopped.recv().await.map_or("left", |()| "stopped")) })
+                .await
+        });
+        assert_eq!(answer_to("hello", address).await.unwrap(), "hello");
+        stop.send(()).await.unwrap();
+        assert_eq!(server.await.unwrap().unwrap(), "stopped");
+        // The listener was dropped with the loop.
+        let refused = TcpStream::connect(address).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    });
+}
+
+// Time-outs and ticks.
+
+#[test]
+fn a_read_is_given_up_by_its_time_out_and_the_connection_goes_on() {
+    run(|| async {
+        let (mut ours, mut theirs) = tcp_pair().await.unwrap();
+        let mut bytes = [0; 5];
+        let late = timeout(Duration::from_millis(5), ours.read_exact(&mut bytes)).await;
+        assert!(late.is_err());
+        theirs.write_all(b"hello").await.unwrap();
+        timeout(Duration::from_secs(10), ours.read_exact(&mut bytes)).await.unwrap().unwrap();
+        assert_eq!(&bytes, b"hello");
+    });
+}
+
+#[test]
+fn a_server_that_says_nothing_for_long_sends_a_sign_of_life_at_every_tick() {
+    run(|| async {
+        let (mut ours, theirs) = tcp_pair().await.unwrap();
+        drop(spawn(async move {
+            let mut ticks = interval(Duration::from_millis(2)).take(3);
+            let mut stream = theirs;
+            while ticks.next().await.is_some() {
+                stream.write_all(b"tick\n").await?;
+            }
+            Ok::<_, io::Error>(())
+        }));
+        let mut text = String::new();
+        ours.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "tick\n".repeat(3));
+    });
+}
+
+// A future written by hand, which a thread wakes: how wakers are introduced.
+
+struct Delay {
+    until: Instant,
+    waker: Option<Arc<Mutex<Waker>>>,
+}
+
+impl Future for Delay {
+    type Output = &'static str;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<&'static str> {
+        if Instant::now() >= self.until {
+            return Poll::Ready("done");
+        }
+        if let Some(waker) = &self.waker {
+            waker.lock().unwrap().clone_from(cx.waker());
+            return Poll::Pending;
+        }
+        let waker = Arc::new(Mutex::new(cx.waker().clone()));
+        self.waker = Some(waker.clone());
+        let until = self.until;
+        thread::spawn(move || {
+            thread::sleep(until.saturating_duration_since(Instant::now()));
+            waker.lock().unwrap().wake_by_ref();
+        });
+        Poll::Pending
+    }
+}
+
+#[test]
+fn a_delay_that_a_thread_ends_may_be_polled_by_one_task_and_awaited_by_another() {
+    run(|| async {
+        let mut delay = Delay { until: Instant::now() + Duration::from_millis(100), waker: None };
+        assert!(future::poll_once(&mut delay).await.is_none());
+        assert_eq!(spawn(delay).await.unwrap(), "done");
+    });
+}
+
+// Bridging: a program that is not async, with a runtime inside.
+
+/// A client whose methods block.
+struct BlockingClient {
+    executor: Executor,
+    stream: TcpStream,
+}
+
+impl BlockingClient {
+    fn connect(to: SocketAddr) -> io::Result<BlockingClient> {
+        let executor = Executor::new()?;
+        let stream = executor.block_on(TcpStream::connect(to))?;
+        Ok(BlockingClient { executor, stream })
+    }
+
+    fn ask(&mut self, question: &[u8; 5]) -> io::Result<[u8; 5]> {
+        self.executor.block_on(async {
+            let mut answer = [0; 5];
+            self.stream.write_all(question).await?;
+            self.stream.read_exact(&mut answer).await?;
+            Ok(answer)
+        })
+    }
+}
+
+#[test]
+fn a_client_that_blocks_keeps_its_connection_from_one_block_on_to_the_next() {
+    within_deadline(|| {
+        let (sender, address) = std::sync::mpsc::channel();
+        let server = thread::spawn(move || {
+            block_on(async {
+                let (listener, address) = listener().await;
+                sender.send(address).unwrap();
+                let (mut stream, _peer) = listener.accept().await?;
+                let (reader, writer) = stream.split();
+                io::copy(reader, writer).await
+            })
+        });
+        let mut client = BlockingClient::connect(address.recv().unwrap()).unwrap();
+        for question in [b"hello", b"again"] {
+            assert_eq!(&client.ask(question).unwrap(), question);
+        }
+        drop(client);
+        assert_eq!(server.join().unwrap().unwrap(), 10);
+    });
+}
+
+#[test]
+fn a_thread_without_a_runtime_sends_work_to_one_that_has_it() {
+    within_deadline(|| {
+        let (sender, receiver) = unbounded::<u64>();
+        let runtime = thread::spawn(|| {
+            block_on(async move {
+                let jobs = receiver.map(|millis| spawn(sleep(Duration::from_millis(millis))));
+                let jobs: Vec<JoinHandle<()>> = jobs.collect().await;
+                let count = jobs.len();
+                for job in jobs {
+                    job.await.unwrap();
+                }
+                count
+            })
+        });
+        (0..5).for_each(|millis| sender.send_blocking(millis).unwrap());
+        drop(sender);
+        assert_eq!(runtime.join().unwrap(), 5);
+    });
+}
+
+// The server of the async book: a slow request does not hold up a fast one.
+
+async fn answer_page(stream: TcpStream) -> io::Result<()> {
+    let mut request = String::new();
+    BufReader::new(&stream).read_line(&mut request).await?;
+    let status = match request.trim_end() {
+        "GET / HTTP/1.1" => "200 OK",
+        "GET /sleep HTTP/1.1" => {
+            sleep(Duration::from_secs(3600)).await;
+            "200 OK"
+        }
+        _ => "404 NOT FOUND",
+    };
+    (&stream).write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").as_bytes()).await
+}
+
+#[test]
+fn a_slow_page_does_not_hold_up_the_others() {
+    run(|| async {
+        let (listener, address) = listener().await;
+        // `for_each_concurrent` is futures-util's; a task for each does the same.
+        drop(spawn(async move {
+            let mut incoming = listener.incoming();
+            while let Some(stream) = incoming.next().await {
+                drop(spawn(answer_page(stream?)));
+            }
+            Ok::<_, io::Error>(())
+        }));
+        let slow = spawn(answer_to("GET /sleep HTTP/1.1\r\n", address));
+        let page = answer_to("GET / HTTP/1.1\r\n", address).await.unwrap();
+        let none = answer_to("GET /none HTTP/1.1\r\n", address).await.unwrap();
+        assert!(!slow.is_finished());
+        assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
+        assert!(none.starts_with("HTTP/1.1 404 NOT FOUND\r\n"), "{none}");
+    });
+}
+
+// The chat of async-std's book: a broker, a task to read and one to write for each client, and an
+// end that loses nothing. Its `Arc` is an `Rc` here, and its `select!` two streams as one.
+
+enum Event {
+    Arrived { name: String, stream: Rc<TcpStream> },
+    Said { from: String, to: Vec<String>, message: String },
+    Left { name: String },
+}
+
+async fn chat(
+    addr: impl ToSocketAddrs,
+    told: Sender<SocketAddr>,
+    stop: Receiver<()>,
+) -> io::Result<()> {
+    let listener = TcpListener::bind(addr).await?;
+    told.try_send(listener.local_addr()?).map_err(io::Error::other)?;
+    let (events, receiver) = unbounded();
+    let broker = spawn(broker(receiver));
+    // A receiver of async-channel has to be pinned.
+    let mut incoming = pin!(stream::or(listener.incoming().map(Some), stop.map(|()| None)));
+    while let Some(Some(stream)) = incoming.next().await {
+        drop(spawn(read_from_client(events.clone(), stream?)));
+    }
+    drop(events);
+    broker.await.map_err(io::Error::other)
+}
+
+const OUTLIVES: &str = "the broker outlives its clients";
+
+async fn read_from_client(events: Sender<Event>, stream: TcpStream) -> io::Result<()> {
+    let stream = Rc::new(stream);
+    let mut lines = BufReader::new(&*stream).lines();
+    let Some(name) = lines.try_next().await? else { return Ok(()) };
+    let arrived = Event::Arrived { name: name.clone(), stream: stream.clone() };
+    events.send(arrived).await.expect(OUTLIVES);
+    while let Some(line) = lines.try_next().await? {
+        let Some((to, message)) = line.split_once(':') else { continue };
+        let to = to.split(',').map(|name| name.trim().to_owned()).collect();
+        let said = Event::Said { from: name.clone(), to, message: message.trim().to_owned() };
+        events.send(said).await.expect(OUTLIVES);
+    }
+    events.send(Event::Left { name }).await.expect(OUTLIVES);
+    Ok(())
+}
+
+async fn write_to_client(messages: Receiver<String>, stream: Rc<TcpStream>) -> io::Result<()> {
+    let mut stream = &*stream;
+    while let Ok(message) = messages.recv().await {
+        stream.write_all(message.as_bytes()).await?;
+    }
+    stream.close().await
+}
+
+async fn broker(events: Receiver<Event>) {
+    let mut peers: HashMap<String, Sender<String>> = HashMap::new();
+    let mut writers = JoinSet::new();
+    while let Ok(event) = events.recv().await {
+        match event {
+            Event::Arrived { name, stream } => {
+                let (sender, receiver) = unbounded();
+                peers.insert(name, sender);
+                writers.spawn(write_to_client(receiver, stream));
+            }
+            Event::Said { from, to, message } => {
+                for peer in to.iter().filter_map(|name| peers.get(name)) {
+                    let _ = peer.send(format!("from {from}: {message}\n")).await;
+                }
+            }
+            Event::Left { name } => drop(peers.remove(&name)),
+        }
+    }
+    drop(peers);
+    while writers.join_next().await.is_some() {}
+}
+
+#[test]
+fn a_chat_delivers_to_those_that_are_named_and_ends_with_its_last_client() {
+    run(|| async {
+        let ((sender, told), (stop, stopped)) = (bounded(1), bounded(1));
+        let server = spawn(chat("127.0.0.1:0", sender, stopped));
+        let address = told.recv().await.unwrap();
+        let (mut ada, mut bob) = (join("ada", address).await, join("bob", address).await);
+        stop.send(()).await.unwrap();
+        ada.get_mut().write_all(b"no colon\nbob, nobody: hello\nada: bye\n").await.unwrap();
+        assert_eq!(line(&mut bob).await, "from ada: hello\n");
+        drop(bob);
+        assert!(!server.is_finished());
+        ada.get_mut().close().await.unwrap();
+        assert_eq!(line(&mut ada).await, "from ada: bye\n", "what was on its way");
+        assert_eq!(line(&mut ada).await, "", "and then the end");
+        server.await.unwrap().unwrap();
+    });
+}
+
+async fn line(reader: &mut BufReader<TcpStream>) -> String {
+    let mut line = String::new();
+    reader.read_line(&mut line).await.unwrap();
+    line
+}
+
+/// A client that the broker knows, for what it says to itself comes back.
+async fn join(name: &str, chat: SocketAddr) -> BufReader<TcpStream> {
+    let mut client = BufReader::new(TcpStream::connect(chat).await.unwrap());
+    client.get_mut().write_all(format!("{name}\n{name}: here\n").as_bytes()).await.unwrap();
+    assert_eq!(line(&mut client).await, format!("from {name}: here\n"));
+    client
+}
+
+// Blocking work, moved out of the way.
+
+#[test]
+fn blocking_work_runs_beside_the_connections() {
+    run(|| async {
+        let (listener, address) = listener().await;
+        drop(spawn(echo_by_hand(listener)));
+        let (sender, receiver) = std::sync::mpsc::channel::<()>();
+        let blocked = spawn_blocking(move || receiver.recv());
+        assert_eq!(answer_to("hello", address).await.unwrap(), "hello");
+        assert!(!blocked.is_finished());
+        sender.send(()).unwrap();
+        blocked.await.unwrap().unwrap();
+    });
+}
