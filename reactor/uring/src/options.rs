@@ -111,7 +111,7 @@ impl OpenOptions {
             (false, false) => return Err(invalid("neither to read nor to write")),
         };
         let makes = self.truncate || self.create || self.create_new;
-        if makes && !self.write && !(self.append && !self.truncate) {
+        if makes && !self.write && !self.append {
             return Err(invalid("to make or to empty a file, and not to write"));
         }
         if self.append && self.truncate && !self.create_new {
