@@ -205,9 +205,8 @@ impl File {
     ///
     /// What was read is lost; it can be read again.
     pub async fn read_to_end(&self) -> io::Result<Vec<u8>> {
-        let (mut content, mut end, mut part) = (Vec::new(), 0, FIRST);
+        let (mut content, mut end) = (vec![0; FIRST], 0);
         loop {
-            content.resize(end + part, 0);
             let result;
             (result, content) = self.read_part(content, end, end as u64).await;
             match result? {
@@ -215,7 +214,9 @@ impl File {
                 // A short read is not the end: only nothing is.
                 bytes => end += bytes,
             }
-            part = (2 * part).min(LARGEST);
+            if end == content.len() {
+                content.resize(end + end.min(LARGEST), 0);
+            }
         }
         content.truncate(end);
         Ok(content)
