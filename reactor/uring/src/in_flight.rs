@@ -121,9 +121,12 @@ impl InFlight {
         self.slots.len()
     }
 
-    /// Whether the kernel could be told of more at once.
-    pub(crate) fn has_more(&self) -> bool {
-        !self.to_cancel.is_empty() || !self.queued.is_empty() && self.in_kernel < self.entries()
+    /// Whether the kernel could be told of more at once: what it did not take last time included.
+    pub(crate) fn has_more(&mut self) -> bool {
+        let has_room = self.in_kernel < self.entries();
+        !self.ring.submission().is_empty()
+            || !self.to_cancel.is_empty()
+            || has_room && !self.queued.is_empty()
     }
 
     fn entries(&self) -> usize {

@@ -279,7 +279,7 @@ impl Future for Driver {
                 return Poll::Ready(());
             }
             shared.reap();
-            if shared.in_flight().borrow().has_more() {
+            if shared.in_flight().borrow_mut().has_more() {
                 budget::yield_to_neighbours(cx);
                 return Poll::Pending;
             }
