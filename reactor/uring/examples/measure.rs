@@ -25,7 +25,7 @@ mod linux {
     const FILES: usize = 1000;
     const SMALL: usize = 4 << 10;
     const LARGE: usize = 256 << 20;
-    const TIMES: usize = 7;
+    const TIMES: usize = 15;
 
     pub(super) fn main() -> io::Result<()> {
         let parent = env::args_os().nth(1).map_or_else(env::temp_dir, PathBuf::from);
