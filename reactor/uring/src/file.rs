@@ -34,7 +34,7 @@ const LARGEST: usize = crate::operation::IN_PLACE;
 /// # Examples
 ///
 /// ```
-/// use reactor_uring::{File, Ring};
+/// use reactor_uring::{File, OpenOptions, Ring};
 ///
 /// # fn main() -> std::io::Result<()> {
 /// # let path = std::env::temp_dir().join(format!("reactor-uring-file-{}", std::process::id()));
@@ -49,8 +49,11 @@ const LARGEST: usize = crate::operation::IN_PLACE;
 ///     file.sync_all().await?;
 ///     file.close().await?;
 ///
-///     let file = File::open(&ring, &path).await?;
+///     let options = OpenOptions::new().read(true).write(true);
+///     let file = File::open_with(&ring, &path, &options).await?;
 ///     assert_eq!(file.read_to_end().await?, b"hellohello");
+///     let (read, buffer) = File::open(&ring, &path).await?.read_at(vec![0; 7], 5).await;
+///     assert_eq!(&buffer[..read?], b"hello");
 /// #   std::fs::remove_file(&path)?;
 ///     Ok(())
 /// })
@@ -158,8 +161,9 @@ impl File {
         self.read_part(buffer, 0, offset).await
     }
 
-    /// Writes `buffer` at `offset`. Returns how many bytes were written, which may be fewer, and
-    /// the buffer.
+    /// Writes `buffer` at `offset`.
+    ///
+    /// Returns how many bytes were written, which may be fewer than there are, and the buffer.
     ///
     /// # Errors
     ///

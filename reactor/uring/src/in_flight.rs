@@ -27,6 +27,9 @@ use crate::operation::{Answer, IN_PLACE, Operation, Outcome};
 /// comes back at once; what cannot is being read from a disk, which takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Room that grew beyond this with a burst is given back when nothing is in flight.
+const BURST: usize = 1024;
+
 /// Marks the completion of a request to cancel. A slab never grows so far.
 const CANCEL: u64 = 1 << 63;
 
@@ -147,7 +150,7 @@ impl InFlight {
         if !matches!(self.slots[key].state, State::Done(_)) {
             return None;
         }
-        let Slot { operation, state, .. } = self.slots.remove(key);
+        let Slot { operation, state, .. } = self.remove(key);
         let State::Done(answer) = state else { unreachable!("it has just been looked at") };
         Some((operation, answer))
     }
@@ -167,7 +170,7 @@ impl InFlight {
             // It stays in line, without what it owned, and is passed over when its turn comes.
             State::Queued => slot.operation = Operation::Lost,
             State::Done(_) if slot.cancelling => {}
-            State::Done(_) => drop(self.slots.remove(key)),
+            State::Done(_) => drop(self.remove(key)),
         }
         waker
     }
@@ -221,7 +224,7 @@ impl InFlight {
     fn hand_over(&mut self, key: usize) -> usize {
         let slot = &mut self.slots[key];
         if slot.abandoned {
-            self.slots.remove(key);
+            self.remove(key);
             return 0;
         }
         slot.state = State::Kernel;
@@ -291,9 +294,18 @@ impl InFlight {
         if slot.is_settled() {
             self.in_kernel -= 1;
             if slot.abandoned {
-                self.slots.remove(key);
+                self.remove(key);
             }
         }
+    }
+
+    fn remove(&mut self, key: usize) -> Slot {
+        let slot = self.slots.remove(key);
+        // Then no key is in line anywhere: all that are there belong to slots.
+        if self.slots.is_empty() && self.slots.capacity() > BURST {
+            (self.slots, self.queued, self.to_cancel) = Default::default();
+        }
+        slot
     }
 
     /// Gets everything back from the kernel, or forgets it. After this, no slot is in the state
@@ -402,5 +414,36 @@ fn set_up(entries: u32) -> io::Result<IoUring> {
     match IoUring::builder().setup_coop_taskrun().build(entries) {
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => IoUring::new(entries),
         made => made,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Pitfall: T5
+    #[test]
+    fn the_memory_of_a_burst_comes_back() {
+        let Ok(mut in_flight) = InFlight::new(2) else {
+            return println!("skipped: the kernel refuses io_uring");
+        };
+        let close = || Operation::Close { descriptor: None };
+        let keys: Vec<usize> = (0..10_000).map(|_| in_flight.begin(close())).collect();
+        for key in keys {
+            assert!(in_flight.abandon(key).is_none());
+        }
+        assert!(in_flight.slots.capacity() >= 10_000);
+        in_flight.submit().unwrap();
+        assert_eq!((in_flight.len(), in_flight.in_kernel), (0, 0));
+        assert_eq!((in_flight.slots.capacity(), in_flight.queued.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn two_completions_are_owed_at_most_for_each_entry_of_the_ring() {
+        let Ok(in_flight) = InFlight::new(5) else {
+            return println!("skipped: the kernel refuses io_uring");
+        };
+        let params = in_flight.ring.params();
+        assert_eq!(params.cq_entries(), 2 * params.sq_entries());
     }
 }

@@ -13,6 +13,7 @@ use std::os::unix::thread::{JoinHandleExt, RawPthread};
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::process::{self, Command, Stdio};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
@@ -160,7 +161,7 @@ fn a_thousand_operations_at_once_pass_through_a_ring_of_two_entries() {
     run(|| async {
         let ring = ring_or_return!(2);
         let path = Path::new();
-        let file = Arc::new(File::create(&ring, &path).await.unwrap());
+        let file = Rc::new(File::create(&ring, &path).await.unwrap());
         let mut writes = JoinSet::new();
         for n in 0..1000_u64 {
             let file = file.clone();
@@ -667,7 +668,7 @@ fn a_flood_of_reads_lets_its_neighbours_run() {
     run(|| async {
         let ring = ring_or_return!(64);
         let path = Path::with(&[1; 64 << 10]);
-        let file = Arc::new(File::open(&ring, &path).await.unwrap());
+        let file = Rc::new(File::open(&ring, &path).await.unwrap());
         let mut flood = JoinSet::new();
         for _ in 0..100 {
             let file = file.clone();
