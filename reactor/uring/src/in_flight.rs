@@ -1,0 +1,449 @@
+//! What the kernel has in hand: the two queues that are shared with it, and every operation whose
+//! buffer it may still touch. All `unsafe` of this workspace is in this file.
+//!
+//! One rule makes it sound, and all proofs below lean on it: **as long as a slot is in the state
+//! [`State::Kernel`], nobody but the kernel touches what its operation owns, and it is neither
+//! taken out nor dropped.** It leaves that state in two ways only: its completion has arrived, and
+//! then the kernel is done with it; or it is forgotten, and then its memory is nobody else's ever.
+//! That the future which waits for it is dropped changes nothing: the operation is not in there.
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use io_uring::opcode::AsyncCancel;
+use io_uring::types::{SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, squeue};
+use log::warn;
+use rustix::io::Errno;
+use slab::Slab;
+
+use crate::operation::{Answer, IN_PLACE, Operation, Outcome};
+
+/// How long the end of an executor waits for what the kernel still has. Whatever can be cancelled
+/// comes back at once; what cannot is being read from a disk, which takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Room that grew beyond this with a burst is given back when nothing is in flight.
+const BURST: usize = 1024;
+
+/// Marks the completion of a request to cancel. A slab never grows so far.
+const CANCEL: u64 = 1 << 63;
+
+/// The ring, and all operations that were begun on it and not taken back.
+pub(crate) struct InFlight {
+    ring: IoUring,
+    slots: Slab<Slot>,
+    /// Slots that the kernel is to be told of, in the order of their coming. Without a limit of its
+    /// own: each belongs to a future that somebody holds, and that is larger.
+    queued: VecDeque<usize>,
+    /// Slots that the kernel is to be asked to let go. They go first, and past the limit below:
+    /// else operations that never end would keep out the requests to end them.
+    to_cancel: VecDeque<usize>,
+    /// Slots of which the kernel owes a completion: never more than the submission queue has
+    /// entries.
+    ///
+    /// The completion queue has twice as many. A slot is owed two completions at most, its own and
+    /// that of its cancellation: so that queue never overflows.
+    in_kernel: usize,
+    /// Nothing is begun any more, and nobody looks for completions.
+    closed: bool,
+}
+
+/// One operation, from the first poll of its future until its outcome is taken.
+struct Slot {
+    operation: Operation,
+    state: State,
+    /// Whom its completion wakes.
+    waker: Option<Waker>,
+    /// The future is gone: nobody will take the outcome.
+    abandoned: bool,
+    /// The kernel owes the completion of a cancellation, or is yet to be asked for one. The slot
+    /// stays until then: another operation in it would be cancelled in its place.
+    cancelling: bool,
+}
+
+enum State {
+    /// The kernel does not know of it.
+    Queued,
+    /// It is described to the kernel, which may read and write what the operation owns.
+    Kernel,
+    /// Its completion has arrived.
+    Done(io::Result<Answer>),
+}
+
+/// What completions bring. To wake runs foreign code, so whoever gets this does it when nothing is
+/// borrowed.
+#[derive(Default)]
+pub(crate) struct Reaped {
+    pub(crate) completions: usize,
+    pub(crate) woken: Vec<Waker>,
+}
+
+impl Slot {
+    /// The kernel has no more to say of it.
+    fn is_settled(&self) -> bool {
+        matches!(self.state, State::Done(_)) && !self.cancelling
+    }
+}
+
+impl InFlight {
+    /// Sets up a ring of at least so many entries.
+    pub(crate) fn new(entries: u32) -> io::Result<InFlight> {
+        let ring = set_up(entries)?;
+        let params = ring.params();
+        // To wait for a limited time at the end. Linux 5.11; all else that is used here is older.
+        if !params.is_feature_nodrop() || !params.is_feature_ext_arg() {
+            let text = "io_uring of this kernel is too old: it takes Linux 5.11";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
+        Ok(InFlight {
+            ring,
+            slots: Slab::new(),
+            queued: VecDeque::new(),
+            to_cancel: VecDeque::new(),
+            in_kernel: 0,
+            closed: false,
+        })
+    }
+
+    /// The descriptor of the ring: it is readable when there are completions.
+    pub(crate) fn descriptor(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Operations that were begun and not taken back, or whose completion has not arrived.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether the kernel could be told of more at once: what it did not take last time included.
+    pub(crate) fn has_more(&mut self) -> bool {
+        let has_room = self.in_kernel < self.entries();
+        !self.ring.submission().is_empty()
+            || !self.to_cancel.is_empty()
+            || has_room && !self.queued.is_empty()
+    }
+
+    fn entries(&self) -> usize {
+        self.ring.params().sq_entries() as usize
+    }
+
+    /// Puts an operation in line. Its key is that of its completion, too.
+    pub(crate) fn begin(&mut self, operation: Operation) -> usize {
+        let state = State::Queued;
+        let slot = Slot { operation, state, waker: None, abandoned: false, cancelling: false };
+        let key = self.slots.insert(slot);
+        self.queued.push_back(key);
+        key
+    }
+
+    /// Takes the outcome of an operation, if it is done.
+    pub(crate) fn take(&mut self, key: usize) -> Option<Outcome> {
+        if !matches!(self.slots[key].state, State::Done(_)) {
+            return None;
+        }
+        let Slot { operation, state, .. } = self.remove(key);
+        let State::Done(answer) = state else { unreachable!("it has just been looked at") };
+        Some((operation, answer))
+    }
+
+    /// Leaves the waker with the operation. Returns the one that it replaces, to be dropped.
+    pub(crate) fn set_waker(&mut self, key: usize, waker: Waker) -> Option<Waker> {
+        self.slots[key].waker.replace(waker)
+    }
+
+    /// The future of an operation is gone. Returns its waker, to be dropped.
+    pub(crate) fn abandon(&mut self, key: usize) -> Option<Waker> {
+        let slot = &mut self.slots[key];
+        slot.abandoned = true;
+        let waker = slot.waker.take();
+        match slot.state {
+            State::Kernel => self.request_cancel(key),
+            // It stays in line, without what it owned, and is passed over when its turn comes.
+            State::Queued => slot.operation = Operation::Lost,
+            State::Done(_) if slot.cancelling => {}
+            State::Done(_) => drop(self.remove(key)),
+        }
+        waker
+    }
+
+    fn request_cancel(&mut self, key: usize) {
+        let slot = &mut self.slots[key];
+        if slot.operation.may_be_cancelled() && !slot.cancelling {
+            slot.cancelling = true;
+            self.to_cancel.push_back(key);
+        }
+    }
+
+    /// Tells the kernel of as much as it may have at once. What is left over follows when
+    /// completions have made room; and when the neighbours had their turn, if these operations
+    /// copy much.
+    pub(crate) fn submit(&mut self) -> io::Result<()> {
+        let mut in_place = 0;
+        loop {
+            self.fill(&mut in_place);
+            if self.ring.submission().is_empty() {
+                return Ok(());
+            }
+            match self.ring.submit() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // It is short of memory, or wants its completions to be taken first. Whatever it
+                // has not taken stays in the queue, for the next time.
+                Err(error) if is_temporary(&error) => return Ok(()),
+                Err(error) => return Err(error),
+                // It may stop at an entry that it refuses, and has told so in a completion.
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Fills the submission queue.
+    fn fill(&mut self, in_place: &mut usize) {
+        while !self.ring.submission().is_full() {
+            if let Some(key) = self.to_cancel.pop_front() {
+                self.push(&cancellation(key));
+            } else if self.in_kernel == self.entries() || *in_place >= IN_PLACE {
+                return;
+            } else if let Some(key) = self.queued.pop_front() {
+                *in_place += self.hand_over(key);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Gives an operation to the kernel. Returns how many bytes that may copy at once.
+    fn hand_over(&mut self, key: usize) -> usize {
+        let slot = &mut self.slots[key];
+        if slot.abandoned {
+            self.remove(key);
+            return 0;
+        }
+        slot.state = State::Kernel;
+        self.in_kernel += 1;
+        let bytes = slot.operation.bytes();
+        let entry = slot.operation.entry().user_data(key as u64);
+        self.push(&entry);
+        if bytes <= IN_PLACE { bytes } else { 0 }
+    }
+
+    /// Puts an entry where the kernel will find it.
+    fn push(&mut self, entry: &squeue::Entry) {
+        // SAFETY: all that the entry points to must stay valid until the operation is complete.
+        // - A cancellation points to nothing.
+        // - Any other entry is that of an operation in a slot of this slab, made by
+        //   `Operation::entry` just now. Its addresses are those of a buffer or of a path on the
+        //   heap, owned by the operation: they do not change when the slab grows and moves its
+        //   slots. The length is that of the buffer, or less; a path ends with a zero.
+        // - The slot is in the state `Kernel`: by the rule above, the kernel alone touches all
+        //   that until the completion.
+        // - The descriptor is that of a file which the operation keeps open; or, of a close, one
+        //   that has been taken out of its owner, so that nobody else closes it.
+        // - Should this ring end first: `InFlight::drop` forgets what the kernel did not give back.
+        let pushed = unsafe { self.ring.submission().push(entry) };
+        pushed.expect("there is room: it has just been looked at");
+    }
+
+    /// Takes the completions that have arrived.
+    pub(crate) fn reap(&mut self) -> Reaped {
+        let mut reaped = Reaped::default();
+        while let Some(completion) = self.next_completion() {
+            reaped.completions += 1;
+            let key = (completion.user_data() & !CANCEL) as usize;
+            if completion.user_data() & CANCEL == 0 {
+                reaped.woken.extend(self.complete(key, completion.result()));
+            } else {
+                // Whether it was cancelled, or was done already: its own completion tells.
+                self.slots[key].cancelling = false;
+            }
+            self.settle(key);
+        }
+        reaped
+    }
+
+    /// In a function of its own, which ends the borrow: dropping it tells the kernel of the room.
+    fn next_completion(&mut self) -> Option<cqueue::Entry> {
+        self.ring.completion().next()
+    }
+
+    /// The kernel is done with an operation: what it owns is ours again. Returns whom that wakes.
+    fn complete(&mut self, key: usize, result: i32) -> Option<Waker> {
+        let slot = &mut self.slots[key];
+        // A signal came before anything was moved: once more, unless nobody wants it.
+        if result == -Errno::INTR.raw_os_error() && !slot.abandoned && !self.closed {
+            slot.state = State::Queued;
+            self.in_kernel -= 1;
+            self.queued.push_front(key);
+            return None;
+        }
+        slot.state = State::Done(answer(&slot.operation, result));
+        slot.waker.take()
+    }
+
+    /// If the kernel has no more to say of a slot, another one may take its place there.
+    fn settle(&mut self, key: usize) {
+        let slot = &self.slots[key];
+        if slot.is_settled() {
+            self.in_kernel -= 1;
+            if slot.abandoned {
+                self.remove(key);
+            }
+        }
+    }
+
+    fn remove(&mut self, key: usize) -> Slot {
+        let slot = self.slots.remove(key);
+        // Then no key is in line anywhere: all that are there belong to slots.
+        if self.slots.is_empty() && self.slots.capacity() > BURST {
+            (self.slots, self.queued, self.to_cancel) = Default::default();
+        }
+        slot
+    }
+
+    /// Gets everything back from the kernel, or forgets it. After this, no slot is in the state
+    /// `Kernel`, and none gets there.
+    ///
+    /// This blocks the thread: it is for the end of an executor, after which nobody looks for
+    /// completions.
+    pub(crate) fn close(&mut self) -> Reaped {
+        let mut reaped = Reaped::default();
+        if mem::replace(&mut self.closed, true) {
+            return reaped;
+        }
+        self.cancel_all(&mut reaped);
+        let deadline = Instant::now() + PATIENCE;
+        while self.in_kernel > 0 && Instant::now() < deadline {
+            self.fill(&mut 0);
+            self.wait_until(deadline);
+            reaped.append(self.reap());
+        }
+        self.forget_all(&mut reaped);
+        reaped
+    }
+
+    fn keys(&self) -> Vec<usize> {
+        self.slots.iter().map(|(key, _)| key).collect()
+    }
+
+    /// Those that the kernel does not know end here; of the others, it is asked to let go.
+    fn cancel_all(&mut self, reaped: &mut Reaped) {
+        self.queued.clear();
+        for key in self.keys() {
+            match self.slots[key].state {
+                State::Queued => reaped.woken.extend(self.fail(key)),
+                State::Kernel => self.request_cancel(key),
+                State::Done(_) => {}
+            }
+        }
+    }
+
+    fn fail(&mut self, key: usize) -> Option<Waker> {
+        let slot = &mut self.slots[key];
+        slot.state = State::Done(Err(Errno::CANCELED.into()));
+        slot.waker.take()
+    }
+
+    /// Submits, and waits for a completion. An error is no surprise here: a signal, or the time is
+    /// over. Whatever it is, the caller looks for completions and at the clock.
+    fn wait_until(&self, deadline: Instant) {
+        let left = Timespec::from(deadline.saturating_duration_since(Instant::now()));
+        let _ = self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&left));
+    }
+
+    fn forget_all(&mut self, reaped: &mut Reaped) {
+        let mut keys = self.keys();
+        keys.retain(|&key| matches!(self.slots[key].state, State::Kernel));
+        if !keys.is_empty() {
+            warn!("the kernel keeps {} operations: their memory is never freed", keys.len());
+        }
+        for key in keys {
+            self.slots[key].operation.forget();
+            reaped.woken.extend(self.fail(key));
+        }
+    }
+}
+
+/// The last safeguard, should nobody have closed it: a buffer that the kernel may write to must not
+/// be freed. The kernel itself outlives its ring: it goes on with what it has begun.
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        drop(self.close());
+    }
+}
+
+impl Reaped {
+    fn append(&mut self, other: Reaped) {
+        self.completions += other.completions;
+        self.woken.extend(other.woken);
+    }
+}
+
+/// What a completion says. It must be that of this operation, and be asked once.
+fn answer(operation: &Operation, result: i32) -> io::Result<Answer> {
+    let Ok(count) = usize::try_from(result) else {
+        return Err(io::Error::from_raw_os_error(-result));
+    };
+    if !matches!(operation, Operation::Open { .. }) {
+        return Ok(Answer::Count(count));
+    }
+    // SAFETY: the kernel has opened this descriptor for this very completion, and a completion is
+    // taken out of the queue once: so it is open, and nobody else owns it.
+    Ok(Answer::Opened(unsafe { OwnedFd::from_raw_fd(result) }))
+}
+
+fn cancellation(key: usize) -> squeue::Entry {
+    AsyncCancel::new(key as u64).build().user_data(key as u64 | CANCEL)
+}
+
+fn is_temporary(error: &io::Error) -> bool {
+    let temporary = [Errno::AGAIN, Errno::BUSY, Errno::NOMEM].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|code| temporary.contains(&code))
+}
+
+/// Completions need not interrupt this thread, which looks for them when it comes by: that is a
+/// flag since Linux 5.19, and an older kernel does without.
+fn set_up(entries: u32) -> io::Result<IoUring> {
+    match IoUring::builder().setup_coop_taskrun().build(entries) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => IoUring::new(entries),
+        made => made,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Pitfall: T5
+    #[test]
+    fn the_memory_of_a_burst_comes_back() {
+        let Ok(mut in_flight) = InFlight::new(2) else {
+            return println!("skipped: the kernel refuses io_uring");
+        };
+        let close = || Operation::Close { descriptor: None };
+        let keys: Vec<usize> = (0..10_000).map(|_| in_flight.begin(close())).collect();
+        for key in keys {
+            assert!(in_flight.abandon(key).is_none());
+        }
+        assert!(in_flight.slots.capacity() >= 10_000);
+        in_flight.submit().unwrap();
+        assert_eq!((in_flight.len(), in_flight.in_kernel), (0, 0));
+        assert_eq!((in_flight.slots.capacity(), in_flight.queued.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn two_completions_are_owed_at_most_for_each_entry_of_the_ring() {
+        let Ok(in_flight) = InFlight::new(5) else {
+            return println!("skipped: the kernel refuses io_uring");
+        };
+        let params = in_flight.ring.params();
+        assert_eq!(params.cq_entries(), 2 * params.sq_entries());
+    }
+}

@@ -1,0 +1,102 @@
+//! The system calls, as strace sees them: those that the README shows.
+
+#![cfg(target_os = "linux")]
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+
+use executor::JoinSet;
+use reactor_uring::{File, Ring};
+use tests::child::is_child;
+
+/// The name and the result of each call that a program makes, in order. `None`, if strace is not
+/// installed, or may not watch.
+fn calls(program: &PathBuf, arguments: &[&str], child: &str) -> Option<Vec<(String, String)>> {
+    let output = Command::new("strace")
+        .args(["-f", "-qq", "-e", "trace=read,write,epoll_wait,io_uring_enter"])
+        .arg(program)
+        .args(arguments)
+        .env("TESTS_CHILD", child)
+        .output();
+    let Ok(output) = output else {
+        println!("skipped: strace is not installed");
+        return None;
+    };
+    let told = String::from_utf8(output.stderr).unwrap();
+    if told.contains("PTRACE_TRACEME") {
+        println!("skipped: strace may not watch other processes here");
+        return None;
+    }
+    assert!(output.status.success(), "{told}");
+    let call = |line: &str| {
+        let line = line.split("] ").last()?;
+        let (name, rest) = line.split_once('(')?;
+        let result = rest.rsplit_once(" = ")?.1;
+        let result = result.split_whitespace().find(|word| *word != "-1")?;
+        Some((name.to_owned(), result.to_owned()))
+    };
+    Some(told.lines().filter_map(call).collect())
+}
+
+/// The two columns of the README's table of calls.
+fn told() -> [Vec<(String, String)>; 2] {
+    let readme = include_str!("../README.md");
+    let (_, table) = readme.split_once("\nwhen    ").unwrap();
+    let (table, _) = table.split_once("```").unwrap();
+    let column = |part: &str| {
+        let mut words = part.split_whitespace();
+        let (name, result) = (words.next()?, words.nth(1)?);
+        Some((name.to_owned(), result.to_owned()))
+    };
+    let rows = || table.lines().skip(1).map(|row| row.split_at(row.len().min(46)));
+    let when = rows().filter_map(|(when, _)| column(when)).collect();
+    [when, rows().filter_map(|(_, done)| column(done)).collect()]
+}
+
+fn example() -> PathBuf {
+    let test = env::current_exe().unwrap();
+    test.ancestors().nth(2).unwrap().join("examples/when_and_done")
+}
+
+#[test]
+fn the_system_calls_of_both_ways_are_those_of_the_readme() {
+    if executor::block_on(async { Ring::new(8).is_err() }) {
+        return println!("skipped: the kernel refuses io_uring");
+    }
+    for (name, told) in ["when", "done"].into_iter().zip(told()) {
+        let Some(calls) = calls(&example(), &[name], "") else { return };
+        // Between the two that it writes to standard output.
+        let begin = calls.iter().position(|(name, _)| name == "write").unwrap() + 1;
+        assert_eq!(calls[begin..calls.len() - 1], told, "{name}");
+    }
+}
+
+#[test]
+fn a_thousand_reads_at_once_cost_sixteen_system_calls() {
+    const TEST: &str = "a_thousand_reads_at_once_cost_sixteen_system_calls";
+    if is_child() {
+        return executor::block_on(thousand_reads());
+    }
+    let arguments = [TEST, "--exact", "--nocapture", "--test-threads=1"];
+    let Some(calls) = calls(&env::current_exe().unwrap(), &arguments, TEST) else { return };
+    let enters = calls.iter().filter(|(name, _)| name == "io_uring_enter");
+    let taken: Vec<usize> = enters.map(|(_, taken)| taken.parse().unwrap()).collect();
+    if !taken.is_empty() {
+        // To open the file comes before them.
+        assert_eq!((taken[0], &taken[1..16], taken[16]), (1, &[64; 15][..], 1000 - 15 * 64));
+    }
+}
+
+async fn thousand_reads() {
+    let Ok(ring) = Ring::new(64) else { return println!("skipped: the kernel refuses io_uring") };
+    let file = std::rc::Rc::new(File::open(&ring, env::current_exe().unwrap()).await.unwrap());
+    let mut reads = JoinSet::new();
+    for _ in 0..1000 {
+        let file = file.clone();
+        reads.spawn(async move { file.read_at(vec![0; 4096], 0).await.0 });
+    }
+    while let Some(read) = reads.join_next().await {
+        assert_eq!(read.unwrap().unwrap(), 4096);
+    }
+}
