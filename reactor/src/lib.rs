@@ -11,6 +11,7 @@
 //! [`net`]: net
 //! [`Async`]: Async
 //! [`time`]: time
+//! [`reactor-uring`]: ../reactor_uring/index.html
 //! [`pipe`]: pipe
 //! [`stdio`]: stdio
 //! [`signal`]: signal
