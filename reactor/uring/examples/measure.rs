@@ -1,5 +1,5 @@
 //! What completion costs and wins for files in the page cache: the ring beside std, which blocks,
-//! and beside the pool. All in one run, the best of several; on another machine it is another table.
+//! and beside the pool. All in one run, the best of several; another machine has another table.
 //!
 //! `cargo run --release -p reactor-uring --example measure -- FOLDER`
 

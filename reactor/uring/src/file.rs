@@ -3,8 +3,8 @@
 //! Which path: the ring; where the kernel refuses one, the blocking pool. Never readiness, for a
 //! file has none: `epoll` refuses it with `EPERM`.
 //!
-//! Every buffer is given away and comes back with the result, as a `Vec<u8>`. A `&mut [u8]` will not
-//! do: a future can be dropped at any time, and what it borrowed is free then, while the kernel
+//! Every buffer is given away and comes back with the result, as a `Vec<u8>`. A `&mut [u8]` does
+//! not do: a future can be dropped at any time, and what it borrowed is free then, while the kernel
 //! still writes into it.
 
 use std::ffi::CString;

@@ -438,6 +438,20 @@ mod tests {
         assert_eq!((in_flight.slots.capacity(), in_flight.queued.capacity()), (0, 0));
     }
 
+    // Cancelled, it might leave the descriptor open, and nobody would know.
+    #[test]
+    fn a_close_that_is_with_the_kernel_is_not_cancelled() {
+        let Ok(mut in_flight) = InFlight::new(2) else {
+            return println!("skipped: the kernel refuses io_uring");
+        };
+        let descriptor = Some(OwnedFd::from(std::fs::File::open("/").unwrap()));
+        let key = in_flight.begin(Operation::Close { descriptor });
+        in_flight.submit().unwrap();
+        in_flight.abandon(key);
+        assert!(in_flight.to_cancel.is_empty() && !in_flight.slots[key].cancelling);
+        assert_eq!((in_flight.reap().completions, in_flight.len()), (1, 0));
+    }
+
     #[test]
     fn two_completions_are_owed_at_most_for_each_entry_of_the_ring() {
         let Ok(in_flight) = InFlight::new(5) else {

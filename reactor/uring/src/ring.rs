@@ -5,7 +5,7 @@
 //! takes the completions, and wakes whoever waits for each. Nothing here needs more of the reactor
 //! and the executor than every program has: [`Async`] and [`executor::spawn`].
 //!
-//! Invariant: an operation that is queued or with the kernel has a driver that will look for it; and
+//! Invariant: an operation that is queued or with the kernel has a driver that looks for it; and
 //! when the driver is dropped, the kernel has nothing any more.
 
 use std::cell::RefCell;

@@ -5,6 +5,7 @@
 use std::env;
 use std::path::PathBuf;
 use std::process::Command;
+use std::rc::Rc;
 
 use executor::JoinSet;
 use reactor_uring::{File, Ring};
@@ -30,9 +31,10 @@ fn calls(program: &PathBuf, arguments: &[&str], child: &str) -> Option<Vec<(Stri
     }
     assert!(output.status.success(), "{told}");
     let call = |line: &str| {
-        let line = line.split("] ").last()?;
-        let (name, rest) = line.split_once('(')?;
-        let result = rest.rsplit_once(" = ")?.1;
+        // Of a call in the middle of which another thread made one: its end, which has the result.
+        let line = line.split("] ").last()?.trim_start_matches("<... ");
+        let (name, rest) = line.split_once([' ', '('])?;
+        let result = rest.rsplit_once("= ")?.1;
         let result = result.split_whitespace().find(|word| *word != "-1")?;
         Some((name.to_owned(), result.to_owned()))
     };
@@ -72,25 +74,32 @@ fn the_system_calls_of_both_ways_are_those_of_the_readme() {
     }
 }
 
-#[test]
-fn a_thousand_reads_at_once_cost_sixteen_system_calls() {
-    const TEST: &str = "a_thousand_reads_at_once_cost_sixteen_system_calls";
-    if is_child() {
-        return executor::block_on(thousand_reads());
-    }
-    let arguments = [TEST, "--exact", "--nocapture", "--test-threads=1"];
-    let Some(calls) = calls(&env::current_exe().unwrap(), &arguments, TEST) else { return };
-    let enters = calls.iter().filter(|(name, _)| name == "io_uring_enter");
-    let taken: Vec<usize> = enters.map(|(_, taken)| taken.parse().unwrap()).collect();
-    if !taken.is_empty() {
-        // To open the file comes before them.
-        assert_eq!((taken[0], &taken[1..16], taken[16]), (1, &[64; 15][..], 1000 - 15 * 64));
-    }
+/// The calls of one of these tests, in a process of its own.
+fn calls_of(test: &str) -> Option<Vec<(String, String)>> {
+    let arguments = [test, "--exact", "--nocapture", "--test-threads=1"];
+    let calls = calls(&env::current_exe().unwrap(), &arguments, test)?;
+    // There are none, if the kernel refuses io_uring.
+    calls.iter().any(|(name, _)| name == "io_uring_enter").then_some(calls)
 }
 
-async fn thousand_reads() {
-    let Ok(ring) = Ring::new(64) else { return println!("skipped: the kernel refuses io_uring") };
-    let file = std::rc::Rc::new(File::open(&ring, env::current_exe().unwrap()).await.unwrap());
+// The ring has room for more: it is the bytes that are limited.
+#[test]
+fn a_thousand_reads_at_once_cost_sixteen_system_calls() {
+    if is_child() {
+        return executor::block_on(reads_at_once());
+    }
+    let Some(mut calls) = calls_of("a_thousand_reads_at_once_cost_sixteen_system_calls") else {
+        return;
+    };
+    calls.retain(|(name, _)| name == "io_uring_enter");
+    let taken: Vec<usize> = calls.iter().map(|(_, taken)| taken.parse().unwrap()).collect();
+    // The first one opens the file.
+    assert_eq!(taken, [&[1], &[64; 15][..], &[1000 - 15 * 64]].concat());
+}
+
+async fn reads_at_once() {
+    let Ok(ring) = Ring::new(256) else { return println!("skipped: the kernel refuses io_uring") };
+    let file = Rc::new(File::open(&ring, env::current_exe().unwrap()).await.unwrap());
     let mut reads = JoinSet::new();
     for _ in 0..1000 {
         let file = file.clone();
@@ -98,5 +107,25 @@ async fn thousand_reads() {
     }
     while let Some(read) = reads.join_next().await {
         assert_eq!(read.unwrap().unwrap(), 4096);
+    }
+}
+
+#[test]
+fn a_cached_read_costs_one_system_call_and_no_wait() {
+    if is_child() {
+        return executor::block_on(reads_one_by_one());
+    }
+    let Some(calls) = calls_of("a_cached_read_costs_one_system_call_and_no_wait") else { return };
+    let count = |of: &str| calls.iter().filter(|(name, _)| name == of).count();
+    assert_eq!(count("io_uring_enter"), 1 + 200);
+    // The executor looks for events after each round, of many reads.
+    assert!(count("epoll_wait") < 50, "{calls:#?}");
+}
+
+async fn reads_one_by_one() {
+    let Ok(ring) = Ring::new(8) else { return println!("skipped: the kernel refuses io_uring") };
+    let file = File::open(&ring, env::current_exe().unwrap()).await.unwrap();
+    for _ in 0..200 {
+        assert_eq!(file.read_at(vec![0; 4096], 0).await.0.unwrap(), 4096);
     }
 }
