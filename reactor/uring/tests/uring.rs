@@ -1,5 +1,6 @@
 //! io_uring: whatever is begun is done once or given up, and nothing is lost or leaked: when
-//! futures are dropped, when the ring is full, when signals come, and when rings and executors end first.
+//! futures are dropped, when the ring is full, when signals come, and when rings and executors end
+//! first.
 //!
 //! An empty pipe is what keeps an operation in flight here for as long as a test wants it to be.
 
