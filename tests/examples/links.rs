@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace");
-    let pages = ["reactor", "executor", "echod", "recorder", "tests"];
+    let pages = ["reactor", "reactor_uring", "executor", "echod", "recorder", "tests"];
     let pages = pages.map(|name| root.join("target/doc").join(name).join("index.html"));
     let dead: Vec<String> = pages.iter().flat_map(|page| dead_links(page)).collect();
     dead.iter().for_each(|link| println!("{link}"));
