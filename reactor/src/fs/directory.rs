@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 
-use crate::blocking::{Job, unblock};
+use crate::blocking::{JobHandle, unblock};
 
 /// Entries that one job reads: so many that the way to the pool and back is shared by all of them.
 const BATCH: usize = 64;
@@ -38,7 +38,7 @@ pub struct ReadDir {
 
 enum Rest {
     Idle(fs::ReadDir),
-    Reading(Job<Batch>),
+    Reading(JobHandle<Batch>),
     /// Also after the executor in which a job began is gone.
     Ended,
 }
@@ -123,7 +123,7 @@ impl Stream for ReadDir {
             }
             match std::mem::replace(&mut self.rest, Rest::Ended) {
                 Rest::Idle(rest) => {
-                    self.rest = Rest::Reading(Job::begin(move || read_batch(rest)));
+                    self.rest = Rest::Reading(JobHandle::begin(move || read_batch(rest)));
                 }
                 _ => return Poll::Ready(None),
             }

@@ -17,7 +17,7 @@ use std::task::{Context, Poll, ready};
 use futures_io::{AsyncRead, AsyncSeek, AsyncWrite};
 
 use super::{OpenOptions, cached};
-use crate::blocking::Job;
+use crate::blocking::JobHandle;
 
 /// Bytes that one job reads or writes at most: tokio's number.
 const MOST: usize = 2 * 1024 * 1024;
@@ -76,7 +76,7 @@ const MOST: usize = 2 * 1024 * 1024;
 pub struct File {
     file: Arc<fs::File>,
     /// The one operation under way, or done and not looked at yet.
-    job: RefCell<Option<Rc<Job<io::Result<Done>>>>>,
+    job: RefCell<Option<Rc<JobHandle<io::Result<Done>>>>>,
     /// Read by a job and not yet asked for: they lie between the reader and the cursor.
     unread: RefCell<Unread>,
 }
@@ -391,7 +391,7 @@ impl File {
     /// Begins an operation. None is under way.
     fn begin(&self, operation: impl FnOnce(&fs::File) -> io::Result<Done> + Send + 'static) {
         let file = self.file.clone();
-        let job = Job::begin(move || operation(&file));
+        let job = JobHandle::begin(move || operation(&file));
         let before = self.job.replace(Some(Rc::new(job)));
         debug_assert!(before.is_none(), "one operation at a time");
     }

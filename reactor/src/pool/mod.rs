@@ -79,7 +79,7 @@ struct State {
 /// assert_eq!(sum, 5050);
 /// ```
 pub async fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
-    let job = Job::begin(f);
+    let job = JobHandle::begin(f);
     match poll_fn(|cx| job.poll(cx)).await {
         Ok(Ok(value)) => value,
         Ok(Err(panic)) => resume_unwind(panic),
@@ -88,20 +88,20 @@ pub async fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) 
 }
 
 /// A job that is queued or runs, for one who keeps it: the future of [`unblock`], or a file.
-pub(crate) struct Job<T> {
+pub(crate) struct JobHandle<T> {
     /// Without a descriptor, and gone when nobody waits any more. A job that ends later reports a
     /// key that is free, or has a new owner: for that one it is a false hint, and harmless.
     source: Registration,
     result: Receiver<thread::Result<T>>,
 }
 
-impl<T: Send + 'static> Job<T> {
+impl<T: Send + 'static> JobHandle<T> {
     /// Queues `f` at once. Dropping the job does not take it out of the queue.
     ///
     /// # Panics
     ///
     /// Outside of `block_on`.
-    pub(crate) fn begin(f: impl FnOnce() -> T + Send + 'static) -> Job<T> {
+    pub(crate) fn begin(f: impl FnOnce() -> T + Send + 'static) -> JobHandle<T> {
         let (source, finisher) = {
             let reactor = Reactor::current();
             (reactor.add_source("blocking job"), reactor.finisher())
@@ -117,7 +117,7 @@ impl<T: Send + 'static> Job<T> {
             trace!(source = key, ok; "job done");
             finisher.finish(key);
         }));
-        Job { source, result }
+        JobHandle { source, result }
     }
 
     /// Waits for the result, which is given once: what `f` returned, or its panic.
