@@ -27,7 +27,7 @@ use rustix::fs::{fcntl_setfl, fstat, openat2, statx};
 use rustix::io::{ReadWriteFlags, preadv2, retry_on_intr};
 
 use crate::blocking::unblock;
-use crate::budget;
+use crate::{Reactor, budget};
 
 /// Bytes that are read in place before the neighbours get their turn; a larger file goes to the
 /// pool at once. To copy so many takes less than the way to the pool and back.
@@ -48,7 +48,7 @@ thread_local! {
 
 /// Reads a whole file; `None`, if it cannot be opened in place.
 pub(super) async fn read(path: &Path) -> Option<io::Result<Vec<u8>>> {
-    poll_fn(budget::spend).await;
+    poll_fn(poll_spend).await;
     let file = open_cached(path, READ_ONLY)?;
     let mut bytes = Vec::new();
     if let Some(length) = length_in_place(&file) {
@@ -62,7 +62,6 @@ pub(super) async fn read(path: &Path) -> Option<io::Result<Vec<u8>>> {
             return Some(Ok(bytes));
         }
     }
-    budget::refund();
     Some(unblock(move || read_rest(file.into(), bytes)).await)
 }
 
@@ -71,7 +70,7 @@ pub(super) async fn read(path: &Path) -> Option<io::Result<Vec<u8>>> {
 /// It is looked at first, without opening it: to open a named pipe releases a writer who waits for
 /// a reader, and to open a device may do anything. The pool shall be the only one to do that.
 pub(super) async fn open(path: &Path) -> Option<File> {
-    poll_fn(budget::spend).await;
+    poll_fn(poll_spend).await;
     let place = open_cached(path, OFlags::PATH | OFlags::CLOEXEC)?;
     // What is known of it in memory: without a question to the server of a network file system.
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
@@ -87,15 +86,18 @@ pub(super) async fn open(path: &Path) -> Option<File> {
 
 /// Reads at the file's cursor; `None`, if the pool has to.
 pub(super) fn poll_read(file: &File, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Option<usize>> {
-    ready!(budget::spend(cx));
+    ready!(poll_spend(cx));
     // What is left of this turn; if nothing is, a byte that has to wait for the next one.
     let length = buf.len().min((MOST - READ.get()).max(1));
     ready!(poll_turn(cx, length));
-    let read = read_cached(file, &mut buf[..length]);
-    if read.is_none() {
-        budget::refund();
-    }
-    Poll::Ready(read)
+    Poll::Ready(read_cached(file, &mut buf[..length]))
+}
+
+/// Spends one operation; and needs a reactor as the pool does, so that a program that has none is
+/// told so each time, and not only when its files have left the memory.
+fn poll_spend(cx: &mut Context<'_>) -> Poll<()> {
+    drop(Reactor::current());
+    budget::spend(cx)
 }
 
 /// Waits until so many bytes may be read in place: at most [`MOST`].

@@ -117,10 +117,11 @@ fn ours() -> Result<Peer> {
                 }
                 return Ok(bytes);
             }
-            let read = |file: &PathBuf| executor::spawn(reactor::fs::read(file.clone()));
+            let read = async |file: PathBuf| reactor::fs::read(file).await.map(|bytes| bytes.len());
+            let read = |file: &PathBuf| executor::spawn(read(file.clone()));
             let tasks: Vec<_> = files.iter().map(read).collect();
             for task in tasks {
-                bytes += task.await.map_err(Error::other)??.len();
+                bytes += task.await.map_err(Error::other)??;
             }
             Ok(bytes)
         })
@@ -138,10 +139,11 @@ fn tokio() -> Result<Peer> {
                 }
                 return Ok(bytes);
             }
-            let read = |file: &PathBuf| tokio::spawn(tokio::fs::read(file.clone()));
+            let read = async |file: PathBuf| tokio::fs::read(file).await.map(|bytes| bytes.len());
+            let read = |file: &PathBuf| tokio::spawn(read(file.clone()));
             let tasks: Vec<_> = files.iter().map(read).collect();
             for task in tasks {
-                bytes += task.await??.len();
+                bytes += task.await??;
             }
             Ok(bytes)
         })
@@ -159,10 +161,11 @@ fn smol() -> Peer {
                 }
                 return Ok(bytes);
             }
-            let read = |file: &PathBuf| executor.spawn(smol::fs::read(file.clone()));
+            let read = async |file: PathBuf| smol::fs::read(file).await.map(|bytes| bytes.len());
+            let read = |file: &PathBuf| executor.spawn(read(file.clone()));
             let tasks: Vec<_> = files.iter().map(read).collect();
             for task in tasks {
-                bytes += task.await?.len();
+                bytes += task.await?;
             }
             Ok(bytes)
         }))
@@ -180,10 +183,11 @@ fn monoio() -> Result<Peer> {
                 }
                 return Ok(bytes);
             }
-            let read = |file: &PathBuf| monoio::spawn(monoio::fs::read(file.clone()));
+            let read = async |file: PathBuf| monoio::fs::read(file).await.map(|bytes| bytes.len());
+            let read = |file: &PathBuf| monoio::spawn(read(file.clone()));
             let tasks: Vec<_> = files.iter().map(read).collect();
             for task in tasks {
-                bytes += task.await?.len();
+                bytes += task.await?;
             }
             Ok(bytes)
         })
