@@ -14,7 +14,7 @@ use std::pin::{Pin, pin};
 use std::process::{self, Command, Stdio};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -318,7 +318,7 @@ fn no_task_reads_more_in_place_than_its_share_before_its_neighbours_run() {
             before = read.get();
             yield_now().await;
         }
-        assert_eq!(before, 300 * 4000 + 20 * MOST);
+        assert_eq!(read.get(), 300 * 4000 + 20 * MOST);
     });
 }
 
@@ -397,19 +397,29 @@ fn the_cursor_is_the_one_of_the_kernel() {
     .unwrap();
 }
 
-// On a file system where each read is a job: so one poll begins it, and the drop comes before the
-// second one.
+/// Polls a read once, in vain, and drops it.
+async fn give_up_a_read(file: &mut File) {
+    loop {
+        let cx = &mut Context::from_waker(Waker::noop());
+        match Pin::new(&mut *file).poll_read(cx, &mut [0; 100]) {
+            Poll::Pending => return,
+            // The job was that fast: back, and once more.
+            Poll::Ready(read) => {
+                let read = read.unwrap() as i64;
+                file.seek(SeekFrom::Current(-read)).await.unwrap();
+            }
+        }
+    }
+}
+
+// On a file system where each read is a job.
 #[test]
 fn a_read_that_was_dropped_loses_no_byte() {
     let Some(folder) = Folder::that_refuses() else { return };
     run(|| async move {
         let path = folder.file("file", pattern(1000));
         let mut file = File::options().read(true).write(true).open(&path).await.unwrap();
-        let cancel = |file: &mut File| {
-            let cx = &mut Context::from_waker(Waker::noop());
-            assert!(Pin::new(file).poll_read(cx, &mut [0; 100]).is_pending());
-        };
-        cancel(&mut file);
+        give_up_a_read(&mut file).await;
         let mut bytes = [0; 30];
         file.read_exact(&mut bytes).await.unwrap();
         assert_eq!(bytes, pattern(1000)[..30]);
@@ -418,9 +428,9 @@ fn a_read_that_was_dropped_loses_no_byte() {
         file.flush().await.unwrap();
         assert_eq!(fs::read(&path).unwrap()[29..34], [29, b'x', b'y', b'z', 33]);
 
-        cancel(&mut file);
+        give_up_a_read(&mut file).await;
         assert_eq!(file.seek(SeekFrom::Current(0)).await.unwrap(), 33);
-        cancel(&mut file);
+        give_up_a_read(&mut file).await;
         let mut std = file.into_std().await.unwrap();
         std.read_exact(&mut bytes).unwrap();
         assert_eq!(bytes, pattern(1000)[33..63]);
@@ -599,12 +609,12 @@ fn a_file_that_grows_after_its_end_was_read_is_read_on() {
     run(|| async move {
         let path = folder.file("file", "one");
         let mut file = File::open(&path).await.unwrap();
-        let mut text = String::new();
-        file.read_to_string(&mut text).await.unwrap();
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).await.unwrap();
         assert_eq!(file.read(&mut [0; 10]).await.unwrap(), 0);
         fs::File::options().append(true).open(&path).unwrap().write_all(b"two").unwrap();
-        file.read_to_string(&mut text).await.unwrap();
-        assert_eq!(text, "onetwo");
+        file.read_to_end(&mut bytes).await.unwrap();
+        assert_eq!(bytes, b"onetwo");
         fs::write(&path, "").unwrap();
         assert_eq!(file.read(&mut [0; 10]).await.unwrap(), 0, "it has shrunk");
     });
@@ -672,7 +682,7 @@ fn files_need_a_reactor_also_when_they_are_in_memory() {
     let panic = within_deadline(move || {
         thread::spawn(move || futures_lite::future::block_on(ours::read(path))).join().unwrap_err()
     });
-    let text: &&str = panic.downcast_ref().unwrap();
+    let text: &String = panic.downcast_ref().unwrap();
     assert!(text.contains("inside `block_on`"), "{text}");
 }
 
@@ -719,13 +729,11 @@ fn a_file_in_memory_costs_four_calls_and_no_thread() {
         (0..3).map_while(|_| calls("a_file_in_memory_costs_four_calls_and_no_thread", &path));
     let tries: Vec<_> = tries.collect();
     let names = |calls: &Vec<String>| -> Vec<String> {
-        let name =
-            |call: &String| call.split_whitespace().nth(1)?.split('(').next().map(str::to_owned);
-        calls
-            .iter()
-            .filter_map(name)
-            .filter(|name| !name.contains("stat") || name == "fstat")
-            .collect()
+        let names =
+            calls.iter().filter_map(|call| call.split_whitespace().nth(1)?.split('(').next());
+        // The mark itself; and std without optimisation looks whether what it closes is open.
+        let others = names.filter(|name| !["statx", "fcntl"].contains(name));
+        others.map(str::to_owned).collect()
     };
     let expected = ["openat2", "fstat", "preadv2", "close"];
     assert!(
