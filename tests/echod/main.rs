@@ -6,6 +6,7 @@ mod bytes;
 mod calls;
 mod clients;
 mod faults;
+mod files;
 mod guide;
 mod limits;
 mod memory;

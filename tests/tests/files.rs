@@ -185,9 +185,14 @@ fn what_is_not_in_memory_is_read_by_the_pool() {
     within_deadline(move || {
         let contents = pattern(200_000);
         let path = folder.file("file", &contents);
-        evict(&path, 0);
-        let (bytes, jobs) = jobs(ours::read(&path));
-        assert_eq!((bytes.unwrap() == contents, jobs), (true, 1));
+        // A few tries: the kernel does not always forget what it is told to.
+        let is_one_job = (0..5).any(|_| {
+            evict(&path, 0);
+            let (bytes, jobs) = jobs(ours::read(&path));
+            assert!(bytes.unwrap() == contents);
+            jobs == 1
+        });
+        assert!(is_one_job);
     });
 }
 

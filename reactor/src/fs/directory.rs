@@ -47,6 +47,24 @@ enum Rest {
 pub(super) type Batch = (VecDeque<io::Result<DirEntry>>, Option<fs::ReadDir>);
 
 /// One entry of a directory.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// executor::block_on(async {
+///     let mut entries = reactor::fs::read_dir(".").await?;
+///     while let Some(entry) = entries.next_entry().await? {
+///         if entry.file_name() == "Cargo.toml" {
+///             assert!(entry.file_type().await?.is_file());
+///             assert!(entry.metadata().await?.len() > 0);
+///             assert_eq!(entry.path(), std::path::Path::new("./Cargo.toml"));
+///         }
+///     }
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct DirEntry {
     entry: Arc<fs::DirEntry>,

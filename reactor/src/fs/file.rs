@@ -22,8 +22,10 @@ use crate::blocking::JobHandle;
 /// Bytes that one job reads or writes at most: tokio's number.
 const MOST: usize = 2 * 1024 * 1024;
 
-/// An open file, as [`std::fs::File`]; it reads, writes and seeks by [`AsyncReadExt`],
-/// [`AsyncWriteExt`] and [`AsyncSeekExt`].
+/// An open file, as [`std::fs::File`].
+///
+/// It reads, writes and seeks by the methods of [`AsyncReadExt`], [`AsyncWriteExt`] and
+/// [`AsyncSeekExt`].
 ///
 /// What is in the page cache is read in place; all else is done on the blocking pool, one
 /// operation after the other. The cursor is the kernel's: a duplicate of the descriptor shares it.
