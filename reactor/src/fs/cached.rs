@@ -30,7 +30,7 @@ use crate::blocking::unblock;
 use crate::{Reactor, budget};
 
 /// Bytes that are read in place before the neighbours get their turn; a larger file goes to the
-/// pool at once. To copy so many takes less than the way to the pool and back.
+/// pool at once. To copy so many takes about as long as the way to the pool and back.
 const MOST: usize = 256 * 1024;
 
 /// An offset that stands for the file's own, which then moves as with `read`.
@@ -47,6 +47,10 @@ thread_local! {
 }
 
 /// Reads a whole file; `None`, if it cannot be opened in place.
+///
+/// Other than [`open`], this does not look first, which would cost as much again as to open. It need
+/// not, for it goes on with what it has opened, whatever that is: to the writer of a named pipe this
+/// is the one reader, who reads to the end.
 pub(super) async fn read(path: &Path) -> Option<io::Result<Vec<u8>>> {
     poll_fn(poll_spend).await;
     let file = open_cached(path, READ_ONLY)?;

@@ -31,9 +31,9 @@ const MOST: usize = 2 * 1024 * 1024;
 /// operation after the other. The cursor is the kernel's: a duplicate of the descriptor shares it.
 ///
 /// A write is taken when it returns, but only done when the next operation returns: call
-/// [`flush`](AsyncWriteExt::flush) after the last one, or its error is lost. So it is with tokio's
-/// `File`. An error of a write fails the next operation, whichever that is. A dropped file is
-/// closed when its operation has ended.
+/// [`flush`](crate::io::AsyncWriteExt::flush) after the last one, or its error is lost. So it is
+/// with tokio's `File`. An error of a write fails the next operation, whichever that is. A dropped
+/// file is closed when its operation has ended.
 ///
 /// With an operation under way a file belongs to the executor in which that began: when this is
 /// gone, the next operation fails.

@@ -1,4 +1,7 @@
 //! Reads cached files: with std, with ours, and with the others.
+//!
+//! What was read is dropped at once by all of them, also by the tasks that read at the same time:
+//! std, which has no such tasks, never holds more than one file.
 
 use std::env;
 use std::fs;
