@@ -204,14 +204,13 @@ fn the_pool_has_so_many_threads_and_no_more_and_without_work_they_end() {
     }
     run(|| async {
         let before = threads();
-        // Each job waits until this lock is free.
-        let wait = Arc::new(Mutex::new(()));
-        let held = wait.clone();
-        let release = held.lock().unwrap();
+        // Each job waits until the sender is dropped.
+        let (release, wait) = channel::<()>();
+        let wait = Arc::new(Mutex::new(wait));
         let mut jobs = JoinSet::new();
         for _ in 0..MAX_THREADS + 100 {
             let wait = wait.clone();
-            jobs.spawn(unblock(move || drop(wait.lock())));
+            jobs.spawn(unblock(move || wait.lock().unwrap().recv().unwrap_err()));
         }
         // Each task is polled once meanwhile, and has given its job to the pool.
         for _ in 0..MAX_THREADS {

@@ -146,6 +146,8 @@ impl Pool {
         // Every idle thread is already promised to one of the jobs before this one, unless there
         // are more of them than jobs.
         if state.jobs.len() <= state.idle {
+            // Unlocked first, or the thread would wake up only to wait for the lock.
+            drop(state);
             self.work.notify_one();
         } else if state.threads < MAX_THREADS {
             state.threads += 1;
