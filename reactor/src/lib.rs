@@ -42,6 +42,7 @@ mod waits;
 // To be looked up: thin modules over the five above.
 #[path = "pool/mod.rs"]
 pub mod blocking;
+pub mod fs;
 pub mod io;
 pub mod net;
 mod os;

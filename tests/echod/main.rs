@@ -8,6 +8,7 @@ mod clients;
 mod descriptors;
 mod embedding;
 mod faults;
+mod files;
 mod guide;
 mod limits;
 mod memory;

@@ -2,17 +2,19 @@
 
 use std::collections::HashSet;
 use std::pin::pin;
-use std::sync::Arc;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use executor::{Executor, JoinSet, spawn_blocking};
+use executor::{Executor, JoinSet, spawn_blocking, yield_now};
 use reactor::Reactor;
-use reactor::blocking::unblock;
+use reactor::blocking::{KEEP_ALIVE, MAX_THREADS, unblock};
 use reactor::time::sleep;
+use tests::child::is_child;
 use tests::wakers::poll;
 use tests::{run, within_deadline};
 
@@ -183,4 +185,46 @@ fn a_finished_job_ends_the_wait_of_its_reactor_alone() {
 #[should_panic(expected = "call this inside `block_on`")]
 fn a_job_needs_a_reactor() {
     let _ = poll(pin!(unblock(|| ())), Waker::noop());
+}
+
+/// The threads of this process.
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").unwrap().count()
+}
+
+// In a process of its own, where no other test gives the pool work.
+// Pitfall: X12
+#[test]
+fn the_pool_has_so_many_threads_and_no_more_and_without_work_they_end() {
+    if !is_child() {
+        let name = "the_pool_has_so_many_threads_and_no_more_and_without_work_they_end";
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args([name, "--exact"]).env("TESTS_CHILD", name).stdout(Stdio::null());
+        return assert!(child.status().unwrap().success());
+    }
+    run(|| async {
+        let before = threads();
+        // Each job waits until the sender is dropped.
+        let (release, wait) = channel::<()>();
+        let wait = Arc::new(Mutex::new(wait));
+        let mut jobs = JoinSet::new();
+        for _ in 0..MAX_THREADS + 100 {
+            let wait = wait.clone();
+            jobs.spawn(unblock(move || wait.lock().unwrap().recv().unwrap_err()));
+        }
+        // Each task is polled once meanwhile, and has given its job to the pool.
+        for _ in 0..MAX_THREADS {
+            yield_now().await;
+        }
+        assert_eq!(threads() - before, MAX_THREADS);
+        drop(release);
+        while let Some(job) = jobs.join_next().await {
+            job.unwrap();
+        }
+        let start = Instant::now();
+        while threads() > before {
+            sleep(Duration::from_millis(50)).await;
+        }
+        assert!(start.elapsed() > KEEP_ALIVE - Duration::from_secs(2), "they wait for more work");
+    });
 }

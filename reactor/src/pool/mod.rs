@@ -15,14 +15,16 @@ use std::io::{self, ErrorKind};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{TryRecvError, bounded};
+use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use log::{trace, warn};
 
 use crate::Reactor;
 use crate::notifier::Finisher;
+use crate::source::Registration;
 
 /// Threads of the pool at most: tokio's number.
 ///
@@ -78,33 +80,56 @@ struct State {
 /// assert_eq!(sum, 5050);
 /// ```
 pub async fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
-    // A source without a descriptor, and gone when nobody waits any more. A job that ends later
-    // reports a key that is free, or has a new owner: for that one it is a false hint, and harmless.
-    let (source, finisher) = {
-        let reactor = Reactor::current();
-        (reactor.add_source("blocking job"), reactor.finisher())
-    };
-    let (sender, result) = bounded(1);
-    let key = source.key;
-    submit(key, finisher, move || {
-        let result = catch_unwind(AssertUnwindSafe(f));
-        let ok = result.is_ok();
-        // Refused when nobody waits any more.
-        let _ = sender.send(result);
-        ok
-    });
+    let job = JobHandle::begin(f);
+    match poll_fn(|cx| job.poll(cx)).await {
+        Ok(Ok(value)) => value,
+        Ok(Err(panic)) => resume_unwind(panic),
+        Err(error) => panic!("cannot wait for a blocking job: {error}"),
+    }
+}
 
-    let result = poll_fn(|cx| {
-        source.poll_io(&source.read, "unblock", cx, || match result.try_recv() {
+/// A job that is queued or runs, for one who keeps it: the future of [`unblock`], or a file.
+pub(crate) struct JobHandle<T> {
+    /// Without a descriptor, and gone when nobody waits any more. A job that ends later reports a
+    /// key that is free, or has a new owner: for that one it is a false hint, and harmless.
+    source: Registration,
+    result: Receiver<thread::Result<T>>,
+}
+
+impl<T: Send + 'static> JobHandle<T> {
+    /// Queues `f` at once. Dropping the job does not take it out of the queue.
+    ///
+    /// # Panics
+    ///
+    /// Outside of `block_on`.
+    pub(crate) fn begin(f: impl FnOnce() -> T + Send + 'static) -> JobHandle<T> {
+        let (source, finisher) = {
+            let reactor = Reactor::current();
+            (reactor.add_source("blocking job"), reactor.finisher())
+        };
+        let (sender, result) = bounded(1);
+        let key = source.key;
+        submit(key, finisher, move || {
+            let result = catch_unwind(AssertUnwindSafe(f));
+            let ok = result.is_ok();
+            // Refused when nobody waits any more.
+            let _ = sender.send(result);
+            ok
+        });
+        JobHandle { source, result }
+    }
+
+    /// Waits for the result, which is given once: what `f` returned, or its panic.
+    ///
+    /// # Errors
+    ///
+    /// When the executor in which the job began is gone.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<io::Result<thread::Result<T>>> {
+        self.source.poll_io(&self.source.read, "unblock", cx, || match self.result.try_recv() {
             Ok(result) => Ok(result),
             Err(TryRecvError::Empty) => Err(ErrorKind::WouldBlock.into()),
             Err(TryRecvError::Disconnected) => Err(io::Error::other("the job is lost")),
         })
-    });
-    match result.await {
-        Ok(Ok(value)) => value,
-        Ok(Err(panic)) => resume_unwind(panic),
-        Err(error) => panic!("cannot wait for a blocking job: {error}"),
     }
 }
 
@@ -132,6 +157,8 @@ impl Pool {
         // Every idle thread is already promised to one of the jobs before this one, unless there
         // are more of them than jobs.
         if state.jobs.len() <= state.idle {
+            // Unlocked first, or the thread would wake up only to wait for the lock.
+            drop(state);
             self.work.notify_one();
         } else if state.threads < MAX_THREADS {
             state.threads += 1;

@@ -3,11 +3,13 @@
 //! ```text
 //! cargo run --release -p peers                    messages per second, as ratios to ours
 //! cargo run --release -p peers -- instructions    user instructions per message (needs valgrind)
+//! cargo run --release -p peers -- files [FOLDER]  cached files, as ratios to std::fs
 //! ```
 //!
 //! All run in one go, interleaved, the server on one core and the load on another; each figure is
 //! the median of several rounds. Absolute times mean little on a small machine, ratios do.
 
+mod files;
 mod load;
 mod servers;
 
@@ -43,8 +45,9 @@ fn main() -> Result<()> {
     match env::args().nth(1).as_deref() {
         None => throughput(),
         Some("instructions") => instructions(),
+        Some("files") => files::compare(env::args().nth(2)),
         Some(other) => {
-            eprintln!("peers: {other}: no such measurement; there is `instructions`");
+            eprintln!("peers: {other}: no such measurement; there are `instructions` and `files`");
             process::exit(2);
         }
     }

@@ -1,0 +1,157 @@
+//! Files in the page cache, without a thread: on Linux only.
+//!
+//! It is the sockets' idea again: try; if it would block, arrange to be woken. Here a flag of each
+//! call says "answer from memory, or not at all", and whom to ask for the wake is the blocking
+//! pool, which makes the call that has to wait.
+//!
+//! What is tried here may only *succeed*. An error may mean anything: a file that is missing and a
+//! name that is not in memory both give `EAGAIN`, tmpfs does not know the flag, a sandbox may
+//! forbid the call. So on any error the pool goes on from where this stopped, and its error is the
+//! one that counts.
+//!
+//! A read that never waits must not keep the thread either: each spends budget, and after 256 KiB
+//! the neighbours get their turn.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::future::poll_fn;
+use std::io::{self, IoSliceMut, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::task::{Context, Poll, ready};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::fs::{fcntl_setfl, fstat, openat2, statx};
+use rustix::io::{ReadWriteFlags, preadv2, retry_on_intr};
+
+use crate::blocking::unblock;
+use crate::{Reactor, budget};
+
+/// Bytes that are read in place before the neighbours get their turn; a larger file goes to the
+/// pool at once. To copy so many takes about as long as the way to the pool and back.
+const MOST: usize = 256 * 1024;
+
+/// An offset that stands for the file's own, which then moves as with `read`.
+const CURSOR: u64 = u64::MAX;
+
+/// For files that may be named pipes: to open one does not wait for a writer then. A terminal does
+/// not become that of the process.
+const READ_ONLY: OFlags =
+    OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+
+thread_local! {
+    /// Bytes read in place since the neighbours last had their turn: [`MOST`] at most.
+    static READ: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Reads a whole file; `None`, if it cannot be opened in place.
+///
+/// Other than [`open`], this does not look first, which would cost as much again as to open. It need
+/// not, for it goes on with what it has opened, whatever that is: to the writer of a named pipe this
+/// is the one reader, who reads to the end.
+pub(super) async fn read(path: &Path) -> Option<io::Result<Vec<u8>>> {
+    poll_fn(poll_spend).await;
+    let file = open_cached(path, READ_ONLY)?;
+    let mut bytes = Vec::new();
+    if let Some(length) = length_in_place(&file) {
+        poll_fn(|cx| poll_turn(cx, length)).await;
+        // One more than there should be, to see that there is no more.
+        bytes.resize(length, 0);
+        let read = read_cached(&file, &mut bytes);
+        bytes.truncate(read.unwrap_or(0));
+        // Not if nothing was read for an error: the file may be empty, or just say so, as in /proc.
+        if read == Some(length - 1) {
+            return Some(Ok(bytes));
+        }
+    }
+    Some(unblock(move || read_rest(file.into(), bytes)).await)
+}
+
+/// Opens a regular file to read from it; `None`, if the pool has to.
+///
+/// It is looked at first, without opening it: to open a named pipe releases a writer who waits for
+/// a reader, and to open a device may do anything. The pool shall be the only one to do that.
+pub(super) async fn open(path: &Path) -> Option<File> {
+    poll_fn(poll_spend).await;
+    let place = open_cached(path, OFlags::PATH | OFlags::CLOEXEC)?;
+    // What is known of it in memory: without a question to the server of a network file system.
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let stat = statx(&place, c"", flags, StatxFlags::TYPE).ok()?;
+    if !is_regular(stat.stx_mode.into()) {
+        return None;
+    }
+    let file = open_cached(path, READ_ONLY)?;
+    // For regular files it means nothing, but whoever takes the descriptor shall not find it.
+    fcntl_setfl(&file, OFlags::empty()).ok()?;
+    Some(file.into())
+}
+
+/// Reads at the file's cursor; `None`, if the pool has to.
+pub(super) fn poll_read(file: &File, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Option<usize>> {
+    ready!(poll_spend(cx));
+    // What is left of this turn; if nothing is, a byte that has to wait for the next one.
+    let length = buf.len().min((MOST - READ.get()).max(1));
+    ready!(poll_turn(cx, length));
+    Poll::Ready(read_cached(file, &mut buf[..length]))
+}
+
+/// Spends one operation; and needs a reactor as the pool does, so that a program that has none is
+/// told so each time, and not only when its files have left the memory.
+fn poll_spend(cx: &mut Context<'_>) -> Poll<()> {
+    drop(Reactor::current());
+    budget::spend(cx)
+}
+
+/// Waits until so many bytes may be read in place: at most [`MOST`].
+fn poll_turn(cx: &mut Context<'_>, length: usize) -> Poll<()> {
+    if READ.get() + length <= MOST {
+        return Poll::Ready(());
+    }
+    READ.set(0);
+    budget::yield_to_neighbours(cx);
+    Poll::Pending
+}
+
+/// Opens what the names in memory lead to.
+///
+/// io_uring opens in the same way before it asks a thread of its own. It also shares its limit: the
+/// file system itself may take its time, if a file system over the network asks its server.
+fn open_cached(path: &Path, flags: OFlags) -> Option<OwnedFd> {
+    openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED).ok()
+}
+
+/// The bytes to ask for to read all of a regular file; `None`, if they are too many.
+fn length_in_place(file: &OwnedFd) -> Option<usize> {
+    let stat = fstat(file).ok()?;
+    let size = usize::try_from(stat.st_size).ok()?;
+    let fits = is_regular(stat.st_mode) && size < MOST;
+    fits.then_some(size + 1)
+}
+
+/// Reads at the file's cursor what is in memory.
+fn read_cached(file: impl AsFd, buf: &mut [u8]) -> Option<usize> {
+    let bufs = &mut [IoSliceMut::new(buf)];
+    let read = preadv2(file, bufs, CURSOR, ReadWriteFlags::NOWAIT).ok()?;
+    READ.set(READ.get() + read);
+    Some(read)
+}
+
+/// Reads, on the pool, what follows the bytes that were read already.
+///
+/// The file is never opened again: what it leads to may have changed, and a writer of a named pipe
+/// may be there already.
+fn read_rest(mut file: File, mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+    if file.metadata()?.file_type().is_fifo() {
+        // The wait for a writer, which to open would have been.
+        retry_on_intr(|| poll(&mut [PollFd::new(&file, PollFlags::IN)], None))?;
+    }
+    fcntl_setfl(&file, OFlags::empty())?;
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn is_regular(mode: u32) -> bool {
+    FileType::from_raw_mode(mode) == FileType::RegularFile
+}

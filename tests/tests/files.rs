@@ -1,0 +1,763 @@
+//! Files: read in place when they are in memory, and by the pool when not.
+//!
+//! Whether a job was made is told by the records. What is said of files in memory is tried on a
+//! file system that can be asked for it, if there is one.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::fs;
+use std::future::Future;
+use std::io::{ErrorKind, IoSliceMut, Read, SeekFrom, Write};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::pin::{Pin, pin};
+use std::process::{self, Command, Stdio};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+use executor::{Executor, block_on, spawn, yield_now};
+use futures_lite::StreamExt;
+use mio::unix::SourceFd;
+use reactor::Async;
+use reactor::blocking::unblock;
+use reactor::fs::{self as ours, File, OpenOptions};
+use reactor::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use rustix::fs::{Advice, CWD, FileType, Mode, fadvise, mknodat};
+use rustix::io::{ReadWriteFlags, preadv2};
+use tests::child::is_child;
+use tests::records::capture;
+use tests::wakers::poll;
+use tests::{run, until, within_deadline};
+
+/// Bytes that may be read in place before the neighbours get their turn.
+const MOST: usize = 256 * 1024;
+
+/// A folder of one test, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn within(parent: impl AsRef<Path>) -> Folder {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder = parent.as_ref().join(format!("files-{}-{number}", process::id()));
+        fs::create_dir(&folder).unwrap();
+        Folder(folder)
+    }
+
+    fn new() -> Folder {
+        Folder::within(std::env::temp_dir())
+    }
+
+    /// On a file system that tells what it has in memory. Says so, if there is none.
+    fn that_tells() -> Option<Folder> {
+        let places = [std::env::temp_dir(), env!("CARGO_TARGET_TMPDIR").into(), ".".into()];
+        let folder = places.into_iter().map(Folder::within).find(Folder::tells);
+        if folder.is_none() {
+            println!("skipped: no file system here tells what it has in memory");
+        }
+        folder
+    }
+
+    /// On a file system that does not.
+    fn that_refuses() -> Option<Folder> {
+        let folder = Folder::within(Path::new("/dev/shm").is_dir().then_some("/dev/shm")?);
+        (!folder.tells()).then_some(folder)
+    }
+
+    fn tells(&self) -> bool {
+        let file = fs::File::open(self.file("probe", "x")).unwrap();
+        let byte = &mut [0];
+        let bufs = &mut [IoSliceMut::new(byte)];
+        preadv2(&file, bufs, u64::MAX, ReadWriteFlags::NOWAIT).is_ok()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn file(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, contents).unwrap();
+        path
+    }
+
+    fn pipe(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Bytes of which each place has its own.
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at ^ at >> 8 ^ at >> 16) as u8).collect()
+}
+
+/// The result, and how many jobs the pool was given for it.
+fn jobs<F: Future>(future: F) -> (F::Output, usize) {
+    let (output, records) = capture(|| block_on(future));
+    (output, records.iter().filter(|record| record.kind == "job submitted").count())
+}
+
+/// Once in ten thousand times the kernel says "not now" of what it has in memory. So a few tries,
+/// of which one makes no job.
+#[track_caller]
+fn assert_in_place<F: Future>(mut of: impl FnMut() -> F) {
+    assert!((0..5).any(|_| jobs(of()).1 == 0), "the pool was given a job each time");
+}
+
+/// Makes the kernel forget the contents from there on.
+fn evict(path: &Path, from: u64) {
+    let file = fs::File::open(path).unwrap();
+    file.sync_all().unwrap();
+    fadvise(&file, from, None, Advice::DontNeed).unwrap();
+}
+
+#[test]
+fn epoll_refuses_a_file() {
+    let folder = Folder::new();
+    let path = folder.file("file", "hello");
+    run(|| async move {
+        let file = fs::File::open(path).unwrap();
+        let fd = file.as_raw_fd();
+        let error = Async::new(SourceFd(&fd)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "EPERM: so files need the pool");
+    });
+}
+
+#[test]
+fn a_file_in_memory_is_read_without_a_job() {
+    let Some(folder) = Folder::that_tells() else { return };
+    within_deadline(move || {
+        for length in [0, 1, 4096, 100_000, MOST - 1] {
+            let contents = pattern(length);
+            let path = folder.file("file", &contents);
+            assert_in_place(async || assert_eq!(ours::read(&path).await.unwrap(), contents));
+        }
+        let path = folder.file("text", "grüß");
+        assert_in_place(async || assert_eq!(ours::read_to_string(&path).await.unwrap(), "grüß"));
+    });
+}
+
+#[test]
+fn a_file_in_memory_is_opened_and_read_piece_by_piece_without_a_job() {
+    let Some(folder) = Folder::that_tells() else { return };
+    within_deadline(move || {
+        let contents = pattern(3 * MOST);
+        let path = folder.file("file", &contents);
+        assert_in_place(async || {
+            let mut file = File::open(&path).await.unwrap();
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).await.unwrap();
+            assert_eq!(bytes, contents);
+            assert_eq!(file.seek(SeekFrom::Start(1000)).await.unwrap(), 1000);
+            let mut piece = [0; 500];
+            file.read_exact(&mut piece).await.unwrap();
+            assert_eq!(piece, contents[1000..1500]);
+            assert_eq!(file.seek(SeekFrom::Current(-100)).await.unwrap(), 1400);
+        });
+    });
+}
+
+#[test]
+fn a_large_file_is_one_job() {
+    let folder = Folder::new();
+    within_deadline(move || {
+        let contents = pattern(10 * MOST);
+        let path = folder.file("file", &contents);
+        let (bytes, jobs) = jobs(ours::read(&path));
+        assert_eq!((bytes.unwrap() == contents, jobs), (true, 1));
+    });
+}
+
+#[test]
+fn what_is_not_in_memory_is_read_by_the_pool() {
+    let Some(folder) = Folder::that_tells() else { return };
+    within_deadline(move || {
+        let contents = pattern(200_000);
+        let path = folder.file("file", &contents);
+        // A few tries: the kernel does not always forget at once what it is told to.
+        let is_one_job = (0..50).any(|_| {
+            evict(&path, 0);
+            let (bytes, jobs) = jobs(ours::read(&path));
+            assert!(bytes.unwrap() == contents);
+            jobs == 1
+        });
+        assert!(is_one_job);
+    });
+}
+
+// The pages at its end are forgotten. Whatever the kernel has kept of them: no byte is missing and
+// none is there twice.
+#[test]
+fn a_file_half_in_memory_is_read_on_where_the_memory_ends() {
+    let Some(folder) = Folder::that_tells() else { return };
+    within_deadline(move || {
+        let contents = pattern(200_000);
+        let path = folder.file("file", &contents);
+        for from in [0, 4096, 65_536, 131_072, 196_608] {
+            evict(&path, from);
+            let (bytes, jobs) = jobs(ours::read(&path));
+            assert!(bytes.unwrap() == contents && jobs <= 1, "evicted from {from}, {jobs} jobs");
+            evict(&path, from);
+            let bytes = block_on(async {
+                let mut bytes = Vec::new();
+                File::open(&path).await.unwrap().read_to_end(&mut bytes).await.unwrap();
+                bytes
+            });
+            assert!(bytes == contents, "evicted from {from}");
+        }
+    });
+}
+
+#[test]
+fn a_file_system_that_refuses_to_be_asked_is_read_by_the_pool() {
+    let Some(folder) = Folder::that_refuses() else { return };
+    within_deadline(move || {
+        let path = folder.file("file", pattern(10_000));
+        let (bytes, count) = jobs(ours::read(&path));
+        assert_eq!((bytes.unwrap(), count), (pattern(10_000), 1));
+        let (bytes, count) = jobs(async {
+            let mut bytes = vec![0; 10_000];
+            File::open(&path).await?.read_exact(&mut bytes).await?;
+            std::io::Result::Ok(bytes)
+        });
+        assert_eq!((bytes.unwrap(), count), (pattern(10_000), 1));
+    });
+}
+
+#[test]
+fn a_file_that_claims_to_be_empty_and_is_not_is_read_to_its_end() {
+    run(|| async {
+        let path = "/proc/self/status";
+        assert_eq!(fs::metadata(path).unwrap().len(), 0);
+        assert!(ours::read_to_string(path).await.unwrap().contains("Threads:"));
+        let mut text = String::new();
+        File::open(path).await.unwrap().read_to_string(&mut text).await.unwrap();
+        assert!(text.contains("Threads:"));
+    });
+}
+
+// The error of the attempt in place would be another one: `EAGAIN` for a name that is missing.
+#[test]
+fn errors_are_those_of_std() {
+    let folder = Folder::new();
+    run(|| async move {
+        let file = folder.file("file", [0xff]);
+        std::os::unix::fs::symlink("loop", folder.path("loop")).unwrap();
+        let long = folder.path(&"x".repeat(300));
+        let paths = [
+            folder.path("missing"),
+            folder.path("missing/file"),
+            file.join("file"),
+            folder.path("loop"),
+            long,
+            folder.path("nul\0"),
+            folder.0.clone(),
+            PathBuf::new(),
+        ];
+        for path in paths {
+            let (our, std) = (ours::read(&path).await, fs::read(&path));
+            let (our, std) = (our.unwrap_err(), std.unwrap_err());
+            assert_eq!((our.kind(), our.raw_os_error()), (std.kind(), std.raw_os_error()));
+            let (our, std) = (File::open(&path).await.map(drop), fs::File::open(&path).map(drop));
+            assert_eq!(our.map_err(|e| e.kind()), std.map_err(|e| e.kind()), "{path:?}");
+        }
+        assert_eq!(ours::read_to_string(&file).await.unwrap_err().kind(), ErrorKind::InvalidData);
+        let mut directory = File::open(&folder.0).await.unwrap();
+        let error = directory.read(&mut [0]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::IsADirectory);
+    });
+}
+
+// Root may read everything; so the file is opened for writing alone, and to read it is refused.
+#[test]
+fn to_read_what_may_not_be_read_is_an_error() {
+    let folder = Folder::new();
+    run(|| async move {
+        let mut file = File::create(folder.path("file")).await.unwrap();
+        assert!(file.read(&mut [0]).await.is_err());
+        let mut file = File::open(folder.path("file")).await.unwrap();
+        file.write_all(b"x").await.unwrap();
+        assert!(file.flush().await.is_err());
+    });
+}
+
+#[test]
+fn no_task_reads_more_in_place_than_its_share_before_its_neighbours_run() {
+    let Some(folder) = Folder::that_tells() else { return };
+    run(|| async move {
+        let small = folder.file("small", pattern(4000));
+        let large = folder.file("large", pattern(20 * MOST));
+        let read = Rc::new(Cell::new(0));
+        let reader = spawn({
+            let read = read.clone();
+            async move {
+                for _ in 0..300 {
+                    read.set(read.get() + ours::read(&small).await.unwrap().len());
+                }
+                let mut file = File::open(&large).await.unwrap();
+                let mut buffer = vec![0; 60_000];
+                loop {
+                    let bytes = file.read(&mut buffer).await.unwrap();
+                    read.set(read.get() + bytes);
+                    if bytes == 0 {
+                        break;
+                    }
+                }
+            }
+        });
+        let mut before = 0;
+        while !reader.is_finished() {
+            let most = read.get() - before;
+            assert!(most <= MOST, "{most} bytes in one poll");
+            before = read.get();
+            yield_now().await;
+        }
+        assert_eq!(read.get(), 300 * 4000 + 20 * MOST);
+    });
+}
+
+#[test]
+fn a_task_that_only_opens_files_lets_its_neighbours_run() {
+    let folder = Folder::new();
+    run(|| async move {
+        let path = folder.file("file", "");
+        let opener = spawn(async move {
+            for _ in 0..1000 {
+                File::open(&path).await.unwrap();
+            }
+        });
+        let mut turns = 0;
+        while !opener.is_finished() {
+            turns += 1;
+            yield_now().await;
+        }
+        assert!(turns > 1000 / 128, "{turns}");
+    });
+}
+
+#[test]
+fn a_file_is_written_read_and_sought_as_one_of_std() {
+    let folder = Folder::new();
+    run(|| async move {
+        let path = folder.path("file");
+        let mut file = OpenOptions::new().read(true).write(true).create(true).open(&path).await?;
+        for piece in pattern(100_000).chunks(777) {
+            file.write_all(piece).await?;
+        }
+        file.flush().await?;
+        assert_eq!(fs::read(&path)?, pattern(100_000));
+
+        assert_eq!(file.seek(SeekFrom::End(-10)).await?, 99_990);
+        let mut end = Vec::new();
+        assert_eq!(file.read_to_end(&mut end).await?, 10);
+        assert_eq!(end, pattern(100_000)[99_990..]);
+        assert_eq!(file.read(&mut [0; 10]).await?, 0, "at the end");
+        assert_eq!(file.seek(SeekFrom::Current(-5)).await?, 99_995);
+        file.write_all(b"0123456789").await?;
+        assert_eq!(file.metadata().await?.len(), 100_005, "it waits for the write");
+        file.set_len(5).await?;
+        file.sync_all().await?;
+        file.sync_data().await?;
+        assert_eq!(fs::read(&path)?, pattern(5));
+        let error = file.seek(SeekFrom::Start(u64::MAX)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        std::io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn the_cursor_is_the_one_of_the_kernel() {
+    let folder = Folder::new();
+    run(|| async move {
+        let path = folder.file("file", pattern(1000));
+        let mut std = fs::File::open(&path)?;
+        let mut file = File::from(std.try_clone()?);
+        let mut bytes = [0; 100];
+        std.read_exact(&mut bytes)?;
+        file.read_exact(&mut bytes).await?;
+        assert_eq!(bytes, pattern(1000)[100..200]);
+        let mut std = file.into_std().await?;
+        std.read_exact(&mut bytes)?;
+        assert_eq!(bytes, pattern(1000)[200..300]);
+
+        let append = OpenOptions::new().append(true).open(&path).await;
+        let mut append = append?;
+        append.write_all(b"end").await?;
+        append.flush().await?;
+        assert!(fs::read(&path)?.ends_with(b"end"));
+        std::io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// Polls a read once, in vain, and drops it.
+async fn give_up_a_read(file: &mut File) {
+    loop {
+        let cx = &mut Context::from_waker(Waker::noop());
+        match Pin::new(&mut *file).poll_read(cx, &mut [0; 100]) {
+            Poll::Pending => return,
+            // The job was that fast: back, and once more.
+            Poll::Ready(read) => {
+                let read = read.unwrap() as i64;
+                file.seek(SeekFrom::Current(-read)).await.unwrap();
+            }
+        }
+    }
+}
+
+// On a file system where each read is a job.
+#[test]
+fn a_read_that_was_dropped_loses_no_byte() {
+    let Some(folder) = Folder::that_refuses() else { return };
+    run(|| async move {
+        let path = folder.file("file", pattern(1000));
+        let mut file = File::options().read(true).write(true).open(&path).await.unwrap();
+        give_up_a_read(&mut file).await;
+        let mut bytes = [0; 30];
+        file.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(bytes, pattern(1000)[..30]);
+        // Seventy are left of what the job has read; the next one to write begins before them.
+        file.write_all(b"xyz").await.unwrap();
+        file.flush().await.unwrap();
+        assert_eq!(fs::read(&path).unwrap()[29..34], [29, b'x', b'y', b'z', 33]);
+
+        give_up_a_read(&mut file).await;
+        assert_eq!(file.seek(SeekFrom::Current(0)).await.unwrap(), 33);
+        give_up_a_read(&mut file).await;
+        let mut std = file.into_std().await.unwrap();
+        std.read_exact(&mut bytes).unwrap();
+        assert_eq!(bytes, pattern(1000)[33..63]);
+    });
+}
+
+#[test]
+fn an_error_of_a_write_is_told_by_the_next_operation_and_once() {
+    run(|| async {
+        let mut full = OpenOptions::new().read(true).write(true).open("/dev/full").await.unwrap();
+        full.write_all(b"x").await.unwrap();
+        assert_eq!(full.flush().await.unwrap_err().kind(), ErrorKind::StorageFull);
+        full.flush().await.unwrap();
+        full.write_all(b"x").await.unwrap();
+        assert_eq!(full.read(&mut [1]).await.unwrap_err().kind(), ErrorKind::StorageFull);
+        assert_eq!(full.read(&mut [1]).await.unwrap(), 1);
+        full.write_all(b"x").await.unwrap();
+        assert_eq!(full.into_std().await.unwrap_err().kind(), ErrorKind::StorageFull);
+    });
+}
+
+#[test]
+fn what_was_written_is_written_even_if_the_file_is_dropped() {
+    let folder = Folder::new();
+    run(|| async move {
+        let path = folder.path("file");
+        let mut file = File::create(&path).await.unwrap();
+        file.write_all(&pattern(MOST)).await.unwrap();
+        drop(file);
+        until(|| fs::read(&path).unwrap() == pattern(MOST)).await;
+    });
+}
+
+#[test]
+fn operations_of_one_file_are_done_in_their_order_also_when_dropped() {
+    let folder = Folder::new();
+    run(|| async move {
+        let path = folder.path("file");
+        let mut file = File::create(&path).await.unwrap();
+        for _ in 0..200 {
+            file.write_all(&pattern(1000)).await.unwrap();
+            // Its first poll waits for the write, or begins to empty the file. Then it is dropped.
+            let _ = poll(pin!(file.set_len(0)).as_mut(), Waker::noop());
+            file.set_len(0).await.unwrap();
+            assert_eq!(file.metadata().await.unwrap().len(), 0);
+            file.seek(SeekFrom::Start(0)).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn an_operation_that_outlives_its_executor_is_an_error_and_no_panic() {
+    let folder = Folder::new();
+    within_deadline(move || {
+        let pipe = folder.pipe("pipe");
+        let mut writer = fs::File::options().read(true).write(true).open(&pipe).unwrap();
+        let first = Executor::new().unwrap();
+        let mut file = first.block_on(async {
+            let mut file = File::options().read(true).write(true).open(&pipe).await.unwrap();
+            let cx = &mut Context::from_waker(Waker::noop());
+            assert!(Pin::new(&mut file).poll_read(cx, &mut [0; 10]).is_pending());
+            // So that a job waits for it for ever, and not the operation in place.
+            yield_now().await;
+            file
+        });
+        drop(first);
+        let error = block_on(file.flush()).unwrap_err();
+        assert!(error.to_string().contains("gone"), "{error}");
+        writer.write_all(b"the job may end").unwrap();
+        block_on(file.flush()).unwrap();
+    });
+}
+
+#[test]
+fn a_named_pipe_is_read_when_its_writer_comes_and_the_thread_does_not_wait_for_it() {
+    let folder = Folder::new();
+    run(|| async move {
+        let path = folder.pipe("pipe");
+        let reader = spawn(ours::read(path.clone()));
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        assert!(!reader.is_finished());
+        unblock(move || {
+            let mut writer = fs::File::options().write(true).open(path).unwrap();
+            for _ in 0..10 {
+                writer.write_all(b"hello").unwrap();
+                thread::sleep(Duration::from_millis(1));
+            }
+        })
+        .await;
+        assert_eq!(reader.await.unwrap().unwrap(), b"hello".repeat(10));
+    });
+}
+
+// The writer waits for a reader, is released, and may write and go before the pool gets to read.
+#[test]
+fn a_writer_of_a_named_pipe_who_waited_is_not_lost() {
+    let folder = Folder::new();
+    run(|| async move {
+        let path = folder.pipe("pipe");
+        for _ in 0..200 {
+            let writer = spawn(unblock({
+                let path = path.clone();
+                move || fs::write(path, "hello")
+            }));
+            assert_eq!(ours::read(&path).await.unwrap(), b"hello");
+            writer.await.unwrap().unwrap();
+            let writer = spawn(unblock({
+                let path = path.clone();
+                move || fs::write(path, "hello")
+            }));
+            let mut text = String::new();
+            File::open(&path).await.unwrap().read_to_string(&mut text).await.unwrap();
+            assert_eq!(text, "hello");
+            writer.await.unwrap().unwrap();
+        }
+    });
+}
+
+// Who opens the one and then waits for the other must find us at the other.
+#[test]
+fn a_named_pipe_is_open_when_its_writer_has_opened_it_and_not_when_it_writes() {
+    let folder = Folder::new();
+    run(|| async move {
+        let (requests, answers) = (folder.pipe("requests"), folder.pipe("answers"));
+        let client = {
+            let (requests, answers) = (requests.clone(), answers.clone());
+            spawn(unblock(move || {
+                let mut requests = fs::File::options().write(true).open(requests)?;
+                let mut answers = fs::File::open(answers)?;
+                requests.write_all(b"?")?;
+                let mut answer = [0];
+                answers.read_exact(&mut answer)?;
+                std::io::Result::Ok(answer)
+            }))
+        };
+        let mut requests = File::open(&requests).await.unwrap();
+        let mut answers = OpenOptions::new().write(true).open(&answers).await.unwrap();
+        let mut byte = [0];
+        requests.read_exact(&mut byte).await.unwrap();
+        answers.write_all(b"!").await.unwrap();
+        assert_eq!((byte, client.await.unwrap().unwrap()), (*b"?", *b"!"));
+    });
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read_is_read_to_some_end() {
+    let folder = Folder::new();
+    run(|| async move {
+        let path = folder.file("file", "");
+        let stop = std::sync::Arc::new(AtomicBool::new(false));
+        let writer = thread::spawn({
+            let (stop, path) = (stop.clone(), path.clone());
+            move || {
+                for length in (0..).map(|n| n * 7919 % 300_000) {
+                    fs::write(&path, vec![7; length]).unwrap();
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+            }
+        });
+        for _ in 0..300 {
+            let bytes = ours::read(&path).await.unwrap();
+            assert!(bytes.len() < 300_000 && bytes.iter().all(|&byte| byte == 7));
+        }
+        stop.store(true, Ordering::Relaxed);
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn a_file_that_grows_after_its_end_was_read_is_read_on() {
+    let folder = Folder::new();
+    run(|| async move {
+        let path = folder.file("file", "one");
+        let mut file = File::open(&path).await.unwrap();
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).await.unwrap();
+        assert_eq!(file.read(&mut [0; 10]).await.unwrap(), 0);
+        fs::File::options().append(true).open(&path).unwrap().write_all(b"two").unwrap();
+        file.read_to_end(&mut bytes).await.unwrap();
+        assert_eq!(bytes, b"onetwo");
+        fs::write(&path, "").unwrap();
+        assert_eq!(file.read(&mut [0; 10]).await.unwrap(), 0, "it has shrunk");
+    });
+}
+
+#[test]
+fn a_file_opened_in_place_has_no_flag_that_one_of_std_has_not() {
+    let folder = Folder::new();
+    run(|| async move {
+        let path = folder.file("file", "hello");
+        let flags = |file: &fs::File| {
+            let flags = rustix::fs::fcntl_getfl(file).unwrap();
+            (flags, rustix::io::fcntl_getfd(file).unwrap())
+        };
+        let ours = File::open(&path).await.unwrap().into_std().await.unwrap();
+        assert_eq!(flags(&ours), flags(&fs::File::open(&path).unwrap()));
+    });
+}
+
+#[test]
+fn the_entries_of_a_directory_come_each_once_and_in_few_jobs() {
+    let folder = Folder::new();
+    within_deadline(move || {
+        let names: BTreeSet<String> = (0..1000).map(|n| n.to_string()).collect();
+        names.iter().for_each(|name| _ = folder.file(name, ""));
+        let (seen, jobs) = jobs(async {
+            let entries = ours::read_dir(&folder.0).await.unwrap();
+            let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            names.collect::<Vec<_>>().await
+        });
+        assert_eq!(seen.len(), 1000);
+        assert_eq!(BTreeSet::from_iter(seen), names);
+        assert!(jobs <= 1000 / 64 + 2, "{jobs} jobs");
+    });
+}
+
+#[test]
+fn a_directory_read_in_part_or_not_at_all_does_no_harm() {
+    let folder = Folder::new();
+    run(|| async move {
+        (0..200).for_each(|n| _ = folder.file(&n.to_string(), ""));
+        for taken in [0, 1, 64, 65, 128] {
+            let mut entries = ours::read_dir(&folder.0).await.unwrap();
+            for _ in 0..taken {
+                let entry = entries.next_entry().await.unwrap().unwrap();
+                assert!(entry.file_type().await.unwrap().is_file());
+                assert_eq!(entry.metadata().await.unwrap().len(), 0);
+            }
+            // And one wait that is given up: no entry is lost by it.
+            let _ = poll(pin!(entries.next_entry()).as_mut(), Waker::noop());
+        }
+        let empty = folder.path("empty");
+        ours::create_dir(&empty).await.unwrap();
+        let mut entries = ours::read_dir(&empty).await.unwrap();
+        assert!(entries.next().await.is_none() && entries.next().await.is_none());
+        let error = ours::read_dir(folder.path("missing")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    });
+}
+
+#[test]
+fn files_need_a_reactor_also_when_they_are_in_memory() {
+    let Some(folder) = Folder::that_tells() else { return };
+    let path = folder.file("file", "hello");
+    let panic = within_deadline(move || {
+        thread::spawn(move || futures_lite::future::block_on(ours::read(path))).join().unwrap_err()
+    });
+    let text: &String = panic.downcast_ref().unwrap();
+    assert!(text.contains("inside `block_on`"), "{text}");
+}
+
+/// The system calls that the thread of an executor makes between two that mark a part of its life,
+/// and those that begin a thread; or `None`, without strace.
+fn calls(test: &str, path: &Path) -> Option<Vec<String>> {
+    let log = path.with_extension("strace");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-e", "signal=none", "-s", "64", "-o"]).arg(&log);
+    strace.arg(std::env::current_exe().unwrap());
+    strace.args([test, "--exact", "--nocapture", "--test-threads=1"]);
+    strace.env("TESTS_CHILD", test).env("TESTS_FILE", path).stdin(Stdio::null());
+    let output = strace.output().ok()?;
+    let text = fs::read_to_string(&log).unwrap_or_default();
+    let marks: Vec<_> = text.match_indices("/marked").map(|(at, _)| at).collect();
+    let [begin, end] = marks[..] else {
+        println!("skipped: strace may not watch here: {}", String::from_utf8_lossy(&output.stderr));
+        return None;
+    };
+    let thread = text[..begin].lines().next_back()?.split_whitespace().next()?;
+    let marked = text[begin..end].lines().skip(1);
+    Some(marked.filter(|line| line.starts_with(thread)).map(str::to_owned).collect())
+}
+
+/// In the traced process: reads the file, between the marks.
+fn read_between_marks() {
+    let path = std::env::var_os("TESTS_FILE").unwrap();
+    block_on(async {
+        let _ = fs::metadata("/marked");
+        assert_eq!(ours::read(path).await.unwrap(), pattern(4096));
+        let _ = fs::metadata("/marked");
+    });
+}
+
+// A try more, for the kernel may say "not now" of what it has in memory.
+#[test]
+fn a_file_in_memory_costs_four_calls_and_no_thread() {
+    if is_child() {
+        return read_between_marks();
+    }
+    let Some(folder) = Folder::that_tells() else { return };
+    let path = folder.file("file", pattern(4096));
+    let tries =
+        (0..3).map_while(|_| calls("a_file_in_memory_costs_four_calls_and_no_thread", &path));
+    let tries: Vec<_> = tries.collect();
+    let names = |calls: &Vec<String>| -> Vec<String> {
+        let names =
+            calls.iter().filter_map(|call| call.split_whitespace().nth(1)?.split('(').next());
+        // The mark itself; and std without optimisation looks whether what it closes is open.
+        let others = names.filter(|name| !["statx", "fcntl"].contains(name));
+        others.map(str::to_owned).collect()
+    };
+    let expected = ["openat2", "fstat", "preadv2", "close"];
+    let is_cheap = |calls: &Vec<String>| {
+        // Each asks for what is in memory, and for no more.
+        let asks = |at: usize, flag| calls.get(at).is_some_and(|call: &String| call.contains(flag));
+        names(calls)[..] == expected && asks(0, "RESOLVE_CACHED") && asks(2, "RWF_NOWAIT")
+    };
+    assert!(tries.is_empty() || tries.iter().any(is_cheap), "{tries:#?}");
+}
+
+#[test]
+fn a_file_that_the_file_system_refuses_to_be_asked_for_costs_a_thread() {
+    if is_child() {
+        return read_between_marks();
+    }
+    let Some(folder) = Folder::that_refuses() else { return };
+    let path = folder.file("file", pattern(4096));
+    let test = "a_file_that_the_file_system_refuses_to_be_asked_for_costs_a_thread";
+    let Some(calls) = calls(test, &path) else { return };
+    assert!(calls.iter().any(|call| call.contains("clone")), "{calls:#?}");
+    assert!(calls.iter().any(|call| call.contains("EOPNOTSUPP")), "{calls:#?}");
+}
