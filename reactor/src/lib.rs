@@ -12,6 +12,7 @@
 //! [`Async`]: Async
 //! [`time`]: time
 //! [`reactor-uring`]: ../reactor_uring/index.html
+//! [`fs`]: fs
 //! [`pipe`]: pipe
 //! [`stdio`]: stdio
 //! [`signal`]: signal
