@@ -1,5 +1,5 @@
-//! What the usual introductions to async I/O have their readers write, as far as it needs sockets:
-//! the pages of tokio's tutorial, the chat of async-std's book, and the server of the async book.
+//! What the usual introductions to async I/O have their readers write: the pages of tokio's
+//! tutorial, the chat of async-std's book, and the server of the async book.
 //!
 //! The programs have the shape that they have there: the same calls in the same order, with our
 //! imports. What had to be different is said.
@@ -8,7 +8,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
+use std::process;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -18,11 +20,15 @@ use std::time::{Duration, Instant};
 use async_channel::{Receiver, Sender, bounded, unbounded};
 use executor::{Executor, JoinHandle, JoinSet, block_on, spawn, spawn_blocking};
 use futures_lite::{StreamExt, future, stream};
+use reactor::fs::{self, File};
 use reactor::io::{
     self, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter, ErrorKind,
 };
 use reactor::net::{TcpListener, TcpStream, ToSocketAddrs};
+use reactor::pipe::pipe;
+use reactor::stdio::stdout;
 use reactor::time::{interval, sleep, timeout};
+use tests::child::{self, is_child};
 use tests::{run, tcp_pair, within_deadline};
 
 /// A listener at a free port, and where it is.
@@ -602,4 +608,80 @@ fn blocking_work_runs_beside_the_connections() {
         sender.send(()).unwrap();
         blocked.await.unwrap().unwrap();
     });
+}
+
+// Files, pipes and standard output: the same traits, by other ways.
+
+/// A file that nobody else uses, in the folder that Cargo has for it.
+fn place(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("introductions-{name}-{}", process::id()))
+}
+
+#[test]
+fn a_file_is_created_written_read_in_parts_and_read_to_its_end() {
+    run(|| async {
+        let path = place("parts");
+        let mut file = File::create(&path).await.unwrap();
+        file.write_all(b"some bytes").await.unwrap();
+        file.flush().await.unwrap();
+
+        let mut file = File::open(&path).await.unwrap();
+        let mut buffer = [0; 4];
+        let bytes = file.read(&mut buffer[..]).await.unwrap();
+        assert_eq!(&buffer[..bytes], b"some");
+        let mut rest = Vec::new();
+        file.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest, b" bytes");
+        fs::remove_file(&path).await.unwrap();
+    });
+}
+
+#[test]
+fn a_slice_is_copied_into_a_file() {
+    run(|| async {
+        let path = place("slice");
+        let mut reader: &[u8] = b"hello";
+        let mut file = File::create(&path).await.unwrap();
+        assert_eq!(io::copy(&mut reader, &mut file).await.unwrap(), 5);
+        assert_eq!(fs::read_to_string(&path).await.unwrap(), "hello");
+        fs::remove_file(&path).await.unwrap();
+    });
+}
+
+#[test]
+fn a_whole_file_is_read_and_written_under_another_name() {
+    run(|| async {
+        let (from, to) = (place("from"), place("to"));
+        fs::write(&from, b"all of it").await.unwrap();
+        let contents = fs::read(&from).await.unwrap();
+        fs::write(&to, &contents).await.unwrap();
+        assert_eq!(fs::read(&to).await.unwrap(), b"all of it");
+        fs::remove_file(&from).await.unwrap();
+        fs::remove_file(&to).await.unwrap();
+    });
+}
+
+#[test]
+fn a_pipe_joins_two_tasks() {
+    run(|| async {
+        let (mut sender, mut receiver) = pipe().unwrap();
+        let writer = spawn(async move { sender.write_all(b"through the pipe").await });
+        let mut text = String::new();
+        receiver.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "through the pipe");
+        writer.await.unwrap().unwrap();
+    });
+}
+
+// Method: in a process of its own, whose standard output the test reads.
+#[test]
+fn standard_output_is_a_writer() {
+    const TEST: &str = "standard_output_is_a_writer";
+    const WORDS: &str = "hello, standard output";
+    if is_child() {
+        return block_on(async { stdout().write_all(WORDS.as_bytes()).await.unwrap() });
+    }
+    let output = child::start(TEST).wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert!(String::from_utf8(output.stdout).unwrap().contains(WORDS));
 }
