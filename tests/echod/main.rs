@@ -2,6 +2,7 @@
 //! sockets, signals, pipes and `/proc`.
 
 mod arguments;
+mod balancer;
 mod bytes;
 mod calls;
 mod clients;
