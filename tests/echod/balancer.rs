@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{self, Command};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::Signal;
 use tests::DEADLINE;
@@ -28,26 +29,26 @@ struct Balancer {
 
 impl Balancer {
     fn start(servers: &[Server]) -> Balancer {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let folder = temp_dir().join(format!("echod-{}-balancer-{port}", process::id()));
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder = temp_dir().join(format!("echod-{}-balancer-{number}", process::id()));
         fs::create_dir_all(&folder).unwrap();
+        // It gets its listener from us: nobody can take a port away that it has already.
+        let mut text = replace(CONFIGURATION, "bind 127.0.0.1:7777", "bind fd@3");
         let admin = folder.join("admin");
-        let mut text = replace(CONFIGURATION, "127.0.0.1:7777", &format!("127.0.0.1:{port}"));
-        text = text.replace("/run/haproxy-echod.sock", admin.to_str().unwrap());
+        text = replace(&text, "/run/haproxy-echod.sock", admin.to_str().unwrap());
         for (server, told) in servers.iter().zip(7781..) {
             let place = format!(" 127.0.0.1:{told}\n");
             text = replace(&text, &place, &format!(" {}\n", server.addresses[0]));
         }
         let file = folder.join("haproxy.cfg");
         fs::write(&file, text).unwrap();
-        let mut command = Command::new("haproxy");
-        command.args(["-db", "-f"]).arg(file);
-        let balancer = Balancer {
-            process: Server::spawn(command),
-            address: ([127, 0, 0, 1], port).into(),
-            folder,
-        };
-        eventually("HAProxy listens", || TcpStream::connect(balancer.address).is_ok());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec 3<&0 0</dev/null; exec haproxy -db -f \"$0\""]).arg(file);
+        let balancer = Balancer { process: Server::spawn_with(command, listener), address, folder };
+        eventually("HAProxy runs", || UnixStream::connect(&admin).is_ok());
         eventually("it knows that all are healthy", || {
             ["a", "b", "c"].iter().all(|server| balancer.column(server, 17) == "UP")
         });

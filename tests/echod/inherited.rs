@@ -1,7 +1,7 @@
 //! Sockets that the server is started with: by their numbers, and as systemd passes them.
 
 use std::net::{TcpListener, UdpSocket};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::process::Command;
 use std::{env, fs, process};
 
@@ -12,6 +12,7 @@ use crate::arguments::assert_complains;
 use crate::bytes::assert_echoes;
 use crate::process::is_installed;
 use crate::server::{ECHOD, Server, connect, eventually};
+use crate::unix::assert_serves;
 
 /// A command that runs the server with its standard input as the third descriptor.
 fn with_third(script: &str, arguments: &[&str]) -> Command {
@@ -47,10 +48,7 @@ fn the_file_of_an_inherited_unix_socket_stays() {
     let listener = UnixListener::bind(&path).unwrap();
     let server = Server::spawn_with(with_third("", &["fd:3"]), listener).listening(1);
     assert_eq!(server.stdout(), format!("listening unix {}\n", path.display()));
-    let mut client = UnixStream::connect(&path).unwrap();
-    client.set_read_timeout(Some(DEADLINE)).unwrap();
-    std::io::Write::write_all(&mut client, b"x").unwrap();
-    std::io::Read::read_exact(&mut client, &mut [0]).unwrap();
+    assert_serves(&path);
     server.signal(Signal::TERM);
     assert_eq!(server.wait().status.code(), Some(0));
     assert!(path.exists(), "it belongs to whoever made it");
@@ -138,13 +136,13 @@ fn systemd_socket_activate_starts_the_server_at_the_first_connection() {
     if !is_installed("systemd-socket-activate") {
         return;
     }
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let address = format!("127.0.0.1:{port}");
+    let path = env::temp_dir().join(format!("echod-{}-activated", process::id()));
     let mut command = Command::new("systemd-socket-activate");
-    command.args(["--listen", &address, ECHOD]);
+    command.arg("--listen").args([path.to_str().unwrap(), ECHOD]);
     let server = Server::spawn(command);
     eventually("systemd listens", || server.stderr().contains("Listening on"));
-    assert_echoes(&mut connect(address.parse().unwrap()), b"x");
+    assert_serves(&path);
     let server = server.listening(1);
-    assert_eq!(server.place("tcp"), address);
+    assert_eq!(server.place("unix"), path.display().to_string());
+    fs::remove_file(&path).unwrap();
 }

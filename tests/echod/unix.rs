@@ -49,8 +49,9 @@ fn connect(path: &Path) -> UnixStream {
     stream
 }
 
+/// One message over a connection of its own.
 #[track_caller]
-fn assert_serves(path: &Path) {
+pub(crate) fn assert_serves(path: &Path) {
     let mut client = connect(path);
     client.write_all(b"hello").unwrap();
     let mut back = [0; 5];
