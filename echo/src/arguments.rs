@@ -1,23 +1,42 @@
 //! The command line.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use log::LevelFilter;
 use recorder::Format;
 
+use crate::address::Address;
+use crate::inherited;
+
 /// Where the server listens, if it is not told.
 const DEFAULT: &str = "127.0.0.1:7777";
+
+/// In the help, the flags of this kind come after those that a newcomer needs.
+const OPERATING: &str = "Operating";
+
+/// The end of the help: what it writes, how it stops, where else it can listen.
+const AFTER_HELP: &str = "\
+Standard output has one line for each listener, such as `listening tcp 127.0.0.1:7777`, and nothing \
+else but what --explain tells. The log is on standard error; RUST_LOG chooses what it tells, and \
+RUST_LOG=reactor=trace,executor=trace tells the story of every byte.
+
+SIGINT or SIGTERM lets connections finish what they have sent, and exits with 0. A second one exits \
+at once. SIGUSR1 prints what each task waits for to standard error.
+
+ADDR may also be udp:127.0.0.1:7777, unix:/path/of/socket, or fd:3 for a socket that the process was \
+started with. If none is given, and systemd passes sockets (LISTEN_FDS), it serves these.";
 
 /// The longest duration that can be asked for.
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// What the command line asks for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Arguments {
-    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) addresses: Vec<Address>,
     pub(crate) max_connections: Option<usize>,
     pub(crate) idle: Option<Duration>,
     pub(crate) grace: Duration,
@@ -30,6 +49,10 @@ pub(crate) struct Arguments {
     pub(crate) trace: Option<(PathBuf, Format)>,
     pub(crate) trace_events: usize,
     pub(crate) warn_blocking: Option<Duration>,
+    pub(crate) threads: usize,
+    pub(crate) stats: Option<Duration>,
+    /// How long to look for events before the thread sleeps.
+    pub(crate) spin: Duration,
 }
 
 /// Whose story a running server tells.
@@ -45,8 +68,8 @@ impl Arguments {
     /// Parses the command line. The error is also how clap asks to print help or version.
     pub(crate) fn parse() -> Result<Arguments, clap::Error> {
         let mut matches = command().try_get_matches()?;
-        Ok(Arguments {
-            addresses: matches.remove_many("addr").into_iter().flatten().collect(),
+        let arguments = Arguments {
+            addresses: addresses(&mut matches),
             max_connections: matches.remove_one("max-connections").map(|max: u64| max as usize),
             idle: matches.remove_one("idle"),
             grace: matches.remove_one("grace").unwrap_or_default(),
@@ -60,7 +83,33 @@ impl Arguments {
                 .remove_one("trace-events")
                 .map_or(0, |events: u64| events as usize),
             warn_blocking: matches.remove_one("warn-blocking"),
-        })
+            threads: matches.remove_one("threads").map_or(1, |threads: u64| threads as usize),
+            stats: matches.remove_one("stats"),
+            spin: matches.remove_one("spin").unwrap_or_default(),
+        };
+        arguments.checked()
+    }
+
+    /// The recorder ties what it hears into one story, which is that of one executor.
+    fn checked(self) -> Result<Arguments, clap::Error> {
+        let told = [(self.explain.is_some(), "--explain"), (self.trace.is_some(), "--trace")];
+        match told.iter().find(|(told, _)| *told && self.threads > 1) {
+            None => Ok(self),
+            Some((_, flag)) => {
+                let text = format!("{flag} tells of one thread, and cannot be used with --threads");
+                Err(command().error(ErrorKind::ArgumentConflict, text))
+            }
+        }
+    }
+}
+
+/// Those of the command line; or the sockets that systemd passes; or the default.
+fn addresses(matches: &mut ArgMatches) -> Vec<Address> {
+    let is_default = matches.value_source("addr") == Some(ValueSource::DefaultValue);
+    let passed = if is_default { inherited::passed() } else { Vec::new() };
+    match passed.is_empty() {
+        true => matches.remove_many("addr").into_iter().flatten().collect(),
+        false => passed,
     }
 }
 
@@ -77,46 +126,18 @@ fn command() -> Command {
     Command::new("echod")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Sends back what it receives: an echo server to run, to read and to teach from")
-        .after_help(
-            "Standard output has one line for each listener, such as `listening tcp \
-             127.0.0.1:7777`, and nothing else but what --explain tells. The log is on standard error; RUST_LOG chooses \
-             what it tells, and RUST_LOG=reactor=trace,executor=trace tells the story of every \
-             byte.\n\nSIGINT or SIGTERM lets connections finish what they have sent, and exits \
-             with 0. A second one exits at once. SIGUSR1 prints what each task waits for to \
-             standard error.",
-        )
+        .after_help(AFTER_HELP)
         .args([
             Arg::new("addr")
                 .value_name("ADDR")
                 .help("Address and port to listen at; port 0 lets the system choose one")
                 .num_args(0..)
                 .default_value(DEFAULT)
-                .value_parser(address),
-            Arg::new("max-connections")
-                .long("max-connections")
-                .value_name("N")
-                .help("Serve at most N connections at once; others wait in the backlog")
-                .value_parser(value_parser!(u64).range(1..)),
-            Arg::new("idle")
-                .long("idle")
-                .value_name("DURATION")
-                .help("Close connections that have been silent for so long: 500ms, 2s, 5m")
-                .value_parser(duration),
-            Arg::new("grace")
-                .long("grace")
-                .value_name("DURATION")
-                .help("How long connections may go on after the first signal")
-                .default_value("5s")
-                .value_parser(duration),
-            Arg::new("backlog")
-                .long("backlog")
-                .value_name("N")
-                .help("Connections that the system completes ahead; it may allow fewer [default: 1024]")
-                .value_parser(value_parser!(u32).range(1..)),
+                .value_parser(value_parser!(Address)),
             Arg::new("demo")
                 .long("demo")
                 .help("Serve one client for a third of a second, and tell each step of it")
-                .conflicts_with_all(["addr", "max-connections", "idle", "grace", "backlog", "explain"])
+                .conflicts_with_all(["addr", "max-connections", "idle", "grace", "backlog", "explain", "threads", "stats", "spin"])
                 .action(ArgAction::SetTrue),
             Arg::new("all")
                 .long("all")
@@ -143,11 +164,6 @@ fn command() -> Command {
                 .requires("trace")
                 .default_value("10000")
                 .value_parser(value_parser!(u64).range(100..=10_000_000)),
-            Arg::new("warn-blocking")
-                .long("warn-blocking")
-                .value_name("DURATION")
-                .help("Warn of a task that holds the thread for longer: 10ms")
-                .value_parser(duration),
             Arg::new("verbose")
                 .short('v')
                 .long("verbose")
@@ -159,11 +175,56 @@ fn command() -> Command {
                 .help("Log errors only")
                 .conflicts_with("verbose")
                 .action(ArgAction::SetTrue),
+            Arg::new("max-connections")
+                .long("max-connections")
+                .help_heading(OPERATING)
+                .value_name("N")
+                .help("Serve at most N connections at once; others wait in the backlog")
+                .value_parser(value_parser!(u64).range(1..)),
+            Arg::new("idle")
+                .long("idle")
+                .help_heading(OPERATING)
+                .value_name("DURATION")
+                .help("Close connections that have been silent for so long: 500ms, 2s, 5m")
+                .value_parser(duration),
+            Arg::new("grace")
+                .long("grace")
+                .help_heading(OPERATING)
+                .value_name("DURATION")
+                .help("How long connections may go on after the first signal")
+                .default_value("5s")
+                .value_parser(duration),
+            Arg::new("backlog")
+                .long("backlog")
+                .help_heading(OPERATING)
+                .value_name("N")
+                .help("Connections that the system completes ahead; it may allow fewer [default: 1024]")
+                .value_parser(value_parser!(u32).range(1..)),
+            Arg::new("warn-blocking")
+                .long("warn-blocking")
+                .help_heading(OPERATING)
+                .value_name("DURATION")
+                .help("Warn of a task that holds the thread for longer: 10ms")
+                .value_parser(duration),
+            Arg::new("threads")
+                .long("threads")
+                .help_heading(OPERATING)
+                .value_name("N")
+                .help("Serve TCP on N threads; other sockets stay on the first")
+                .value_parser(value_parser!(u64).range(1..=1024)),
+            Arg::new("stats")
+                .long("stats")
+                .help_heading(OPERATING)
+                .value_name("DURATION")
+                .help("Print a line of numbers to standard error, every so often")
+                .value_parser(period),
+            Arg::new("spin")
+                .long("spin")
+                .help_heading(OPERATING)
+                .value_name("DURATION")
+                .help("Look for events so long before sleeping: 50us; less delay, more processor time")
+                .value_parser(duration),
         ])
-}
-
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "write an address and a port: 127.0.0.1:7777 or [::1]:7777".to_owned())
 }
 
 fn explain(text: &str) -> Result<Explain, String> {
@@ -181,7 +242,15 @@ fn trace(text: &str) -> Result<(PathBuf, Format), String> {
     Ok((path, format))
 }
 
-/// A number and its unit: `500ms`, `2s`, `5m`, `1h`. More than a century is a century, which is as
+/// A duration after which something comes again.
+fn period(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("it cannot be zero".to_owned()),
+        period => Ok(period),
+    }
+}
+
+/// A number and its unit: `50us`, `500ms`, `2s`, `5m`, `1h`. More than a century is a century, which is as
 /// good as for ever, and no clock overflows.
 fn duration(text: &str) -> Result<Duration, String> {
     let hint = || "write a number and its unit: 500ms, 2s or 5m".to_owned();
@@ -190,6 +259,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     let number: u64 = number.parse().map_err(|_| hint())?;
     let seconds = |each: u64| Duration::from_secs(number.saturating_mul(each));
     let duration = match unit {
+        "us" => Duration::from_micros(number),
         "ms" => Duration::from_millis(number),
         "s" => seconds(1),
         "m" => seconds(60),
@@ -205,6 +275,7 @@ mod tests {
 
     #[test]
     fn a_duration_is_a_number_and_a_unit() {
+        assert_eq!(duration("50us"), Ok(Duration::from_micros(50)));
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("2s"), Ok(Duration::from_secs(2)));
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future;
 use reactor::io::{self, AsyncRead, AsyncReadExt, AsyncWrite};
-use reactor::net::TcpStream;
 use reactor::time::{sleep_until, timeout};
 
-use crate::server::Server;
+use crate::listener::Socket;
+use crate::server::{Server, add};
 
 /// A connection that was silent for so long while the server stops has nothing more in flight:
 /// long enough for a byte to cross an ocean.
@@ -26,8 +26,8 @@ pub(crate) const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 16 * 1024 * 1024;
 
 /// A connection that knows when it was last active, at the cost of no system call.
-pub(crate) struct Connection {
-    stream: TcpStream,
+pub(crate) struct Connection<S> {
+    stream: S,
     server: Rc<Server>,
     active: Cell<Instant>,
     /// The peer does not read, and the last write waits for it.
@@ -35,7 +35,7 @@ pub(crate) struct Connection {
 }
 
 /// The other end of a connection. To learn it costs a system call, so it is asked when it is written.
-pub(crate) struct Peer<'a>(&'a TcpStream);
+pub(crate) struct Peer<'a, S>(&'a S);
 
 /// Why a connection ended.
 pub(crate) enum Ended {
@@ -44,9 +44,10 @@ pub(crate) enum Ended {
     Stopped,
 }
 
-impl Connection {
-    pub(crate) fn new(stream: TcpStream, server: Rc<Server>) -> Connection {
-        server.open.set(server.open.get() + 1);
+impl<S: Socket> Connection<S> {
+    /// A connection that has its place already: [`Server::next_connection`] took it.
+    pub(crate) fn new(stream: S, server: Rc<Server>) -> Connection<S> {
+        add(&server.counts.connections, 1);
         let active = Cell::new(server.now());
         Connection { stream, server, active, blocked: Cell::new(false) }
     }
@@ -54,13 +55,13 @@ impl Connection {
     /// Waits for a reason to end the connection from this side.
     pub(crate) async fn must_end(&self) -> Ended {
         let idle = async {
-            match self.server.idle {
+            match self.server.shared.idle {
                 Some(idle) => self.silent_for(idle).await,
                 None => pending().await,
             }
             None
         };
-        let Some(stop_by) = future::or(idle, self.server.stops()).await else {
+        let Some(stop_by) = future::or(idle, self.server.shared.stops()).await else {
             return Ended::Idle;
         };
         // Boxed, for a connection that is not yet to end needs no room for this.
@@ -93,63 +94,65 @@ impl Connection {
         if self.stream.shutdown(Shutdown::Write).is_err() {
             return;
         }
-        let drained = io::copy((&self.stream).take(LINGER_BYTES), io::sink());
+        let drained = io::copy(self.take(LINGER_BYTES), io::sink());
         // Time and size are bounded, whoever is at the other end.
         let _ = timeout(LINGER, drained).await;
     }
 
     /// The other end, for the log.
-    pub(crate) fn peer(&self) -> Peer<'_> {
+    pub(crate) fn peer(&self) -> Peer<'_, S> {
         Peer(&self.stream)
     }
 }
 
-impl Drop for Connection {
+impl<S> Drop for Connection<S> {
     fn drop(&mut self) {
-        self.server.open.set(self.server.open.get() - 1);
+        self.server.shared.leave();
     }
 }
 
-impl AsyncRead for &Connection {
+impl<S: Socket> AsyncRead for &Connection<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let read = ready!(Pin::new(&mut &self.stream).poll_read(cx, buf));
+        let read = ready!(self.stream.poll_read(cx, buf));
+        if matches!(read, Ok(bytes) if bytes > 0) {
+            add(&self.server.counts.messages, 1);
+        }
         self.active.set(self.server.now());
         Poll::Ready(read)
     }
 }
 
-impl AsyncWrite for &Connection {
+impl<S: Socket> AsyncWrite for &Connection<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut &self.stream).poll_write(cx, buf);
+        let written = self.stream.poll_write(cx, buf);
         self.blocked.set(written.is_pending());
         let written = ready!(written);
+        add(&self.server.counts.bytes, *written.as_ref().unwrap_or(&0));
         self.active.set(self.server.now());
         Poll::Ready(written)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut &self.stream).poll_flush(cx)
+    // A socket holds nothing back.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut &self.stream).poll_close(cx)
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.stream.shutdown(Shutdown::Write))
     }
 }
 
-impl fmt::Display for Peer<'_> {
+impl<S: Socket> fmt::Display for Peer<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.peer_addr() {
-            Ok(peer) => write!(f, "{peer}"),
-            Err(_) => f.write_str("a peer that is gone"),
-        }
+        f.write_str(self.0.peer().as_deref().unwrap_or("a peer that is gone"))
     }
 }
 

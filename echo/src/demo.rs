@@ -17,6 +17,7 @@ use recorder::{Kind, OUTSIDE, Recorder, Recording};
 
 use crate::serve;
 use crate::server::Server;
+use crate::shared::Shared;
 use crate::telling::ACCEPTS;
 
 /// Between two acts of the client: long enough for the thread to sleep, and to see that it does.
@@ -30,7 +31,7 @@ const TOLD: [u64; 2] = [1, 2];
 
 /// Serves one client, and returns what was recorded meanwhile.
 pub(crate) async fn run(recorder: &'static Recorder) -> io::Result<Recording> {
-    let server = Rc::new(Server::new(None, None));
+    let server = Rc::new(Server::new(Shared::new(None, None)));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     recorder.start();

@@ -27,34 +27,42 @@
 //!
 #![doc = include_str!("../README.md")]
 
+mod address;
 mod arguments;
 mod connection;
 mod demo;
 mod ending;
+mod inherited;
+mod listen;
+mod listener;
 mod output;
 mod serve;
 mod server;
+mod shared;
+mod stats;
 mod table;
 mod telling;
+mod threads;
+mod udp;
 mod watch;
 
-use std::io::{self, ErrorKind, Write};
-use std::net::SocketAddr;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use executor::{Executor, JoinSet};
+use executor::{Executor, spawn_named};
 use futures_lite::future;
-use log::{error, info};
-use reactor::net::TcpListener;
+use log::{info, warn};
 use reactor::signal::Signal;
 use recorder::Recorder;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
 use crate::arguments::Arguments;
-use crate::output::{Lines, complain};
+use crate::listen::Listening;
+use crate::output::complain;
 use crate::server::Server;
+use crate::shared::Shared;
 use crate::telling::{ACCEPTS, Trace};
 
 /// Exit codes, as usual: 1 for what the system refuses, 2 for wrong arguments.
@@ -74,10 +82,13 @@ fn main() -> ExitCode {
         }
     };
     let ended = match Executor::new() {
-        Ok(executor) => match recorder {
-            Some(recorder) => run_recorded(&executor, arguments, recorder),
-            None => executor.block_on(run(arguments, None)),
-        },
+        Ok(executor) => {
+            executor.set_spin(arguments.spin);
+            match recorder {
+                Some(recorder) => run_recorded(&executor, arguments, recorder),
+                None => executor.block_on(run(&executor, arguments, None)),
+            }
+        }
         Err(error) => Err(format!("cannot start: {error}")),
     };
     match ended {
@@ -100,7 +111,7 @@ fn run_recorded(
         return run_demo(executor, &arguments, recorder, trace);
     }
     recorder.start();
-    executor.block_on(run(arguments, trace))
+    executor.block_on(run(executor, arguments, trace))
 }
 
 fn run_demo(
@@ -117,67 +128,76 @@ fn run_demo(
 }
 
 /// Serves until its end, and tells meanwhile what its tasks do when it is asked.
-async fn run(arguments: Arguments, trace: Option<Trace>) -> Result<(), String> {
+async fn run(
+    executor: &Executor,
+    arguments: Arguments,
+    trace: Option<Trace>,
+) -> Result<(), String> {
     let refused = |error| format!("cannot watch signals: {error}");
     let trace = trace.map(Arc::new);
     let ending = watch_signals(trace.clone()).map_err(refused)?;
     // Watched before anybody learns that the server is there: unwatched, it would be its end.
     let asking = Signal::new(SIGUSR1).map_err(refused)?;
-    let serving = serve_until(ending, arguments, trace);
-    future::or(serving, table::print_at_each(asking)).await
+    let table = table::print_at_each(asking, table::title(1, arguments.threads));
+    let serving = serve_until(ending, executor, arguments, trace);
+    future::or(serving, table).await
 }
 
 /// Listens, serves until a signal comes, and ends in an orderly way.
 async fn serve_until(
     ending: (Signal, Signal),
+    executor: &Executor,
     arguments: Arguments,
     trace: Option<Arc<Trace>>,
 ) -> Result<(), String> {
-    let (mut interrupt, mut terminate) = ending;
-    let mut listeners = Vec::new();
-    for &address in &arguments.addresses {
-        let listener = listen(address, arguments.backlog).await;
-        listeners.push(listener.map_err(|error| explain(address, &error))?);
-    }
-    let server = Rc::new(Server::new(arguments.max_connections, arguments.idle));
-    let mut accepting = JoinSet::new();
+    let listeners = listen(&arguments).await?;
+    let shared = Shared::new(arguments.max_connections, arguments.idle);
+    let refused = |error| format!("cannot start the threads: {error}");
+    threads::start(&listeners, &arguments, &shared).map_err(refused)?;
+    let server = Rc::new(Server::new(shared.clone()));
     for listener in listeners {
-        announce(&listener);
-        accepting.spawn_named(ACCEPTS, serve::accept(listener, server.clone()));
+        listener.announce();
+        start(listener, &server);
     }
-
-    let stopped = async {
-        let _ = future::or(interrupt.recv(), terminate.recv()).await;
-        Ok(())
-    };
-    let result = future::or(stopped, all_broken(&mut accepting)).await;
-    server.stop(arguments.grace);
-    // The last connections come from the backlogs, and the listeners are closed.
-    while accepting.join_next().await.is_some() {}
-    server.ended(arguments.grace).await;
+    let stats = stats::tell(&arguments, executor, &server);
+    let result = future::or(stopped(ending, &shared), stats).await;
+    shared.stop(arguments.grace);
+    shared.ended(arguments.grace).await;
     info!("stopped");
     result.and(trace.map_or(Ok(()), |trace| trace.save()))
 }
 
-/// Waits until no listener works any more.
-async fn all_broken(accepting: &mut JoinSet<io::Result<()>>) -> Result<(), String> {
-    while let Some(ended) = accepting.join_next().await {
-        let ended = ended.unwrap_or_else(|panic| Err(io::Error::other(panic)));
-        let Err(error) = ended else { continue };
-        if accepting.is_empty() {
-            return Err(format!("no listener is left: {error}"));
-        }
-        error!("a listener is broken: {error}");
+async fn listen(arguments: &Arguments) -> Result<Vec<Listening>, String> {
+    let mut listeners = Vec::new();
+    for address in &arguments.addresses {
+        let listener = Listening::at(address, arguments.backlog).await;
+        listeners.push(listener.map_err(|error| listen::explain(address, &error))?);
     }
-    Ok(())
+    for passed in inherited::passed() {
+        if !arguments.addresses.contains(&passed) {
+            warn!(
+                "{passed} is passed by LISTEN_FDS, and not served: it is not among the addresses"
+            );
+        }
+    }
+    Ok(listeners)
 }
 
-async fn listen(address: SocketAddr, backlog: Option<u32>) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(address).await?;
-    if let Some(backlog) = backlog {
-        listener.set_backlog(backlog)?;
-    }
-    Ok(listener)
+/// Starts to serve a listener, on this thread.
+fn start(listener: Listening, server: &Rc<Server>) {
+    let listens = server.shared.listen();
+    drop(spawn_named(ACCEPTS, listens.until(listener.serve(server.clone()))));
+}
+
+/// Waits for a signal, or until no listener works any more.
+async fn stopped(ending: (Signal, Signal), shared: &Shared) -> Result<(), String> {
+    let (mut interrupt, mut terminate) = ending;
+    let signal = async {
+        let _ = future::or(interrupt.recv(), terminate.recv()).await;
+        Ok(())
+    };
+    let broken = async { Err(format!("no listener is left: {}", shared.no_listener().await)) };
+    future::or(signal, broken).await
 }
 
 /// Watches the signals that end the server. The second one ends it at once, also when the loop is
@@ -190,27 +210,6 @@ fn watch_signals(trace: Option<Arc<Trace>>) -> io::Result<(Signal, Signal)> {
         Some(trace) => ending::save_at_second(trace)?,
     }
     Ok(signals)
-}
-
-/// One line for each listener goes to standard output, where only `--explain` tells more.
-fn announce(listener: &TcpListener) {
-    if let Ok(address) = listener.local_addr() {
-        let _ = Lines(io::stdout()).write(format!("listening tcp {address}\n").as_bytes());
-        info!("listening tcp {address}");
-    }
-}
-
-/// What is wrong with an address, and the cure.
-fn explain(address: SocketAddr, error: &io::Error) -> String {
-    let cure = match error.kind() {
-        ErrorKind::AddrInUse => {
-            "another program listens there; stop it, or choose another port (0: any free one)"
-        }
-        ErrorKind::PermissionDenied => "ports below 1024 need privileges; choose a higher one",
-        ErrorKind::AddrNotAvailable => "this machine has no such address; try 127.0.0.1",
-        _ => "choose another address",
-    };
-    format!("cannot listen at {address}: {error}: {cure}")
 }
 
 /// What `--help` and `--version` print; or, in one line, what is wrong with the arguments.

@@ -9,13 +9,13 @@ use executor::spawn_named;
 use futures_lite::future;
 use log::debug;
 use reactor::io;
-use reactor::net::TcpListener;
 
 use crate::connection::{Connection, Ended};
+use crate::listener::{Listener, Socket};
 use crate::server::Server;
 
 /// Accepts connections, one task for each, until the server stops or the listener breaks.
-pub(crate) async fn accept(listener: TcpListener, server: Rc<Server>) -> io::Result<()> {
+pub(crate) async fn accept(listener: impl Listener, server: Rc<Server>) -> io::Result<()> {
     let mut incoming = listener.incoming();
     while let Some(stream) = server.next_connection(&mut incoming).await {
         let connection = Connection::new(stream?, server.clone());
@@ -27,7 +27,7 @@ pub(crate) async fn accept(listener: TcpListener, server: Rc<Server>) -> io::Res
 }
 
 /// Echoes one connection until its end-of-file, or until it has to end for another reason.
-async fn echo(connection: &Connection) {
+async fn echo(connection: &Connection<impl Socket>) {
     // Reader and writer are the same socket: to wait for one direction leaves the other alone.
     let mut copy = io::copy(connection, connection);
     // By reference, so that the bytes can be counted below, also if the copy is given up.

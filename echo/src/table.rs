@@ -23,19 +23,27 @@ const WAITS_FOR: usize = 3;
 
 type Row<T> = [T; 7];
 
+/// What stands above the table of one thread: nothing, if there is only one.
+pub(crate) fn title(number: usize, threads: usize) -> String {
+    if threads == 1 { String::new() } else { format!("thread {number} of {threads}\n") }
+}
+
 /// Prints the table at each arrival of the signal; it never ends.
-pub(crate) async fn print_at_each<T>(mut signal: Signal) -> T {
+pub(crate) async fn print_at_each<T>(mut signal: Signal, title: String) -> T {
     while signal.recv().await.is_ok() {
+        let title = title.clone();
         // By a task of its own, so that the one which waits here is shown as waiting.
-        drop(spawn_named("table", async { print() }));
+        drop(spawn_named("table", async move { print(title) }));
     }
     pending().await
 }
 
-/// Prints line by line, for standard error takes a line or drops it.
-fn print() {
-    let mut stderr = Lines(io::stderr());
-    for line in lines(tasks(), Reactor::current().now()) {
+/// Prints line by line, for standard error takes a line or drops it; but no other thread's between
+/// them.
+fn print(title: String) {
+    let mut stderr = Lines(io::stderr().lock());
+    let table = lines(tasks(), Reactor::current().now());
+    for line in iter::once(title).filter(|title| !title.is_empty()).chain(table) {
         let _ = stderr.write(line.as_bytes());
     }
 }

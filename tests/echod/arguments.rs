@@ -9,7 +9,7 @@ use crate::server::{ECHOD, Ended, Server, eventually};
 
 #[test]
 fn wrong_arguments_are_named_in_one_line_with_exit_code_two() {
-    let wrong: [(&[&str], &str); 19] = [
+    let wrong: [(&[&str], &str); 31] = [
         (&["nonsense"], "nonsense"),
         (&["127.0.0.1"], "127.0.0.1"),
         (&["127.0.0.1:0", "::1:0:"], "::1:0:"),
@@ -29,6 +29,18 @@ fn wrong_arguments_are_named_in_one_line_with_exit_code_two() {
         (&["--trace-events", "100"], "--trace"),
         (&["--trace", "run.html", "--trace-events", "99"], "--trace-events"),
         (&["--warn-blocking", "x"], "--warn-blocking"),
+        (&["udp:7777"], "udp:127.0.0.1:7777"),
+        (&["unix:"], "unix:/path"),
+        (&["fd:three"], "fd:3"),
+        (&["--threads", "0"], "--threads"),
+        (&["--threads", "1025"], "--threads"),
+        (&["--threads", "2", "--explain"], "--explain"),
+        (&["--threads", "2", "--trace", "run.html"], "--trace"),
+        (&["--stats", "0s"], "--stats"),
+        (&["--stats"], "--stats"),
+        (&["--spin", "50"], "--spin"),
+        (&["--demo", "--threads", "2"], "--threads"),
+        (&["--demo", "--stats", "1s"], "--stats"),
     ];
     for (arguments, name) in wrong {
         let ended = Server::run(arguments);
@@ -44,6 +56,20 @@ fn help_and_version_are_for_standard_output() {
         let ended = Server::run(&[argument]);
         assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(0), ""));
         assert!(ended.stdout.contains(text), "{}", ended.stdout);
+    }
+}
+
+// What a newcomer needs, and what an operator needs.
+#[test]
+fn the_help_has_what_is_for_operating_after_the_rest() {
+    let help = Server::run(&["--help"]).stdout;
+    let place = |text: &str| help.find(text).unwrap_or_else(|| panic!("no {text} in {help}"));
+    let operating = place("\nOperating:\n");
+    for flag in ["--demo", "--explain", "--trace", "--verbose", "--help"] {
+        assert!(place(flag) < operating, "{flag}: {help}");
+    }
+    for flag in ["--max-connections", "--threads", "--stats", "--spin", "--warn-blocking"] {
+        assert!(place(flag) > operating, "{flag}: {help}");
     }
 }
 

@@ -180,6 +180,8 @@ pub(crate) fn fill(mut client: &TcpStream, mut random: Random) -> usize {
         while !rest.is_empty() {
             match client.write(rest) {
                 Ok(written) => rest = &rest[written..],
+                // With a time-out the kernel does not go on by itself, whatever has stopped us.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     sent += chunk.len() - rest.len();
                     break 'full;

@@ -175,7 +175,7 @@ fn when_the_last_listener_breaks_it_says_so_in_one_line_and_ends_with_one() {
 }
 
 /// Whether its byte has come back.
-fn is_served(client: &mut TcpStream) -> bool {
+pub(crate) fn is_served(client: &mut TcpStream) -> bool {
     client.set_nonblocking(true).unwrap();
     let served = matches!(client.peek(&mut [0]), Ok(1));
     client.set_nonblocking(false).unwrap();

@@ -2,6 +2,7 @@
 //! sockets, signals, pipes and `/proc`.
 
 mod arguments;
+mod balancer;
 mod bytes;
 mod calls;
 mod clients;
@@ -10,6 +11,7 @@ mod embedding;
 mod faults;
 mod files;
 mod guide;
+mod inherited;
 mod limits;
 mod memory;
 mod output;
@@ -18,9 +20,13 @@ mod questions;
 mod server;
 mod signals;
 mod sockets;
+mod stats;
 mod story;
 mod streams;
 mod table;
+mod threads;
 mod three_echoes;
 mod traces;
+mod udp;
+mod unix;
 mod viewer;

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle, sleep};
@@ -39,7 +40,7 @@ impl Server {
     pub(crate) fn start(arguments: &[&str]) -> Server {
         let mut command = Command::new(ECHOD);
         command.args(arguments);
-        if !arguments.iter().any(|argument| argument.parse::<SocketAddr>().is_ok()) {
+        if !arguments.iter().any(|argument| is_address(argument)) {
             command.arg("127.0.0.1:0");
         }
         Server::start_command(command)
@@ -48,20 +49,29 @@ impl Server {
     /// Starts a server by a command that ends in an argument list of `echod`.
     #[track_caller]
     pub(crate) fn start_command(command: Command) -> Server {
-        let is_address = |argument: &&OsStr| {
-            argument.to_str().is_some_and(|argument| argument.parse::<SocketAddr>().is_ok())
-        };
+        let is_address = |argument: &&OsStr| argument.to_str().is_some_and(is_address);
         let listeners = command.get_args().filter(is_address).count();
-        let mut server = Server::spawn(command);
-        eventually("the server listens", || server.stdout.get().lines().count() >= listeners);
-        let parse = |line: &str| line.strip_prefix("listening tcp ")?.parse().ok();
-        let stdout = server.stdout.get();
-        server.addresses = stdout
-            .lines()
-            .take(listeners)
-            .map(|line| parse(line).expect("`listening tcp ADDR`"))
-            .collect();
-        server
+        Server::spawn(command).listening(listeners)
+    }
+
+    /// Waits until it listens at so many addresses.
+    #[track_caller]
+    pub(crate) fn listening(mut self, listeners: usize) -> Server {
+        eventually("the server listens", || self.stdout.get().lines().count() >= listeners);
+        let address = |line: &str| {
+            let address = line.strip_prefix("listening tcp ")?;
+            Some(address.parse().expect("`listening tcp ADDR`"))
+        };
+        self.addresses = self.stdout.get().lines().take(listeners).filter_map(address).collect();
+        self
+    }
+
+    /// What follows `listening KIND` in the first such line.
+    #[track_caller]
+    pub(crate) fn place(&self, kind: &str) -> String {
+        let (stdout, told) = (self.stdout.get(), format!("listening {kind} "));
+        let place = stdout.lines().find_map(|line| line.strip_prefix(&told));
+        place.unwrap_or_else(|| panic!("no {told}in {stdout}")).to_owned()
     }
 
     /// Runs a command whose output is heard, and waits for nothing.
@@ -74,6 +84,19 @@ impl Server {
     /// Runs a command that sends its output where it was told to.
     #[track_caller]
     pub(crate) fn spawn_unheard(mut command: Command) -> Server {
+        command.stdin(Stdio::null());
+        Server::spawn_as_told(command)
+    }
+
+    /// Runs a command that inherits a socket as standard input. Its output is heard.
+    #[track_caller]
+    pub(crate) fn spawn_with(mut command: Command, socket: impl Into<OwnedFd>) -> Server {
+        command.stdin(socket.into()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Server::spawn_as_told(command)
+    }
+
+    #[track_caller]
+    fn spawn_as_told(mut command: Command) -> Server {
         // The clients and the server have thousands of descriptors in some tests.
         let limit = getrlimit(Resource::Nofile);
         let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -81,7 +104,7 @@ impl Server {
         if !command.get_envs().any(|(name, _)| name == "RUST_LOG") {
             command.env_remove("RUST_LOG");
         }
-        let mut child = command.stdin(Stdio::null()).spawn().expect("echod starts");
+        let mut child = command.spawn().expect("echod starts");
         let stdout = child.stdout.take().map(Heard::from).unwrap_or_default();
         let stderr = child.stderr.take().map(Heard::from).unwrap_or_default();
         Server { child, addresses: Vec::new(), stdout, stderr }
@@ -185,6 +208,11 @@ impl Heard {
         }
         self.get()
     }
+}
+
+fn is_address(argument: &str) -> bool {
+    let kinds = ["udp:", "unix:", "fd:"];
+    argument.parse::<SocketAddr>().is_ok() || kinds.iter().any(|kind| argument.starts_with(kind))
 }
 
 /// A connection on which all that can hang has a deadline.

@@ -17,15 +17,23 @@ use tests::run;
 mod connection;
 #[path = "../../echo/src/demo.rs"]
 mod demo;
+#[path = "../../echo/src/listener.rs"]
+mod listener;
 #[path = "../../echo/src/serve.rs"]
 mod serve;
 #[path = "../../echo/src/server.rs"]
-#[expect(dead_code, reason = "the demo does not stop its server")]
 mod server;
+#[path = "../../echo/src/shared.rs"]
+#[expect(dead_code, reason = "the demo does not stop its server")]
+mod shared;
 #[path = "../../echo/src/watch.rs"]
 mod watch;
 
-/// All of that file that the demo needs.
+/// All of these files that the demo needs.
+mod stats {
+    #[derive(Default)]
+    pub(crate) struct Survey;
+}
 mod telling {
     pub(crate) const ACCEPTS: &str = "accept";
 }

@@ -1,0 +1,78 @@
+//! Where the server listens, as the command line says it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// What to write instead of what was written.
+const HINT: &str =
+    "write 127.0.0.1:7777 or [::1]:7777, udp:127.0.0.1:7777, unix:/path/of/socket or fd:3";
+
+/// One address of the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Address {
+    Tcp(SocketAddr),
+    Udp(SocketAddr),
+    Unix(PathBuf),
+    /// A descriptor that the process was started with, whatever socket it is.
+    Inherited(RawFd),
+}
+
+impl FromStr for Address {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Address, &'static str> {
+        let parse = |address: &str| address.parse().ok();
+        // What follows the first colon of an IPv6 address is none of these.
+        let address = match text.split_once(':') {
+            Some(("tcp", address)) => parse(address).map(Address::Tcp),
+            Some(("udp", address)) => parse(address).map(Address::Udp),
+            Some(("unix", path)) if !path.is_empty() => Some(Address::Unix(path.into())),
+            Some(("fd", number)) => descriptor(number).map(Address::Inherited),
+            _ => parse(text).map(Address::Tcp),
+        };
+        address.ok_or(HINT)
+    }
+}
+
+fn descriptor(number: &str) -> Option<RawFd> {
+    number.parse().ok().filter(|&number| number >= 0)
+}
+
+/// As it is written.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(address) => write!(f, "{address}"),
+            Address::Udp(address) => write!(f, "udp:{address}"),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+            Address::Inherited(number) => write!(f, "fd:{number}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_address_is_written_as_it_is_read() {
+        for text in
+            ["127.0.0.1:0", "[::1]:7777", "udp:127.0.0.1:7", "udp:[::]:0", "unix:a:b", "fd:3"]
+        {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        assert_eq!("tcp:127.0.0.1:1".parse(), "127.0.0.1:1".parse::<Address>());
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for text in
+            ["", "unix:", "unix", "fd:", "fd:-1", "fd:x", "fd:99999999999", "udp:7777", "sctp:1:2"]
+        {
+            assert_eq!(text.parse::<Address>(), Err(HINT), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Sockets that the process was started with: `fd:3`, and those that systemd passes.
+
+use std::env;
+use std::io::{self, ErrorKind};
+use std::os::fd::{OwnedFd, RawFd};
+use std::process;
+
+use socket2::{Domain, Socket, Type};
+
+use crate::address::Address;
+
+/// The first descriptor that systemd passes, says `sd_listen_fds(3)`.
+const FIRST: RawFd = 3;
+
+/// A socket, by its kind.
+pub(crate) enum Inherited {
+    Tcp(Socket),
+    Udp(Socket),
+    Unix(Socket),
+}
+
+/// The sockets that systemd, or who speaks like it, passes to this very process.
+pub(crate) fn passed() -> Vec<Address> {
+    let number = |name| env::var(name).ok()?.parse::<u32>().ok();
+    // A parent that was meant may have left both behind for its children.
+    let ours = number("LISTEN_PID") == Some(process::id());
+    let count = number("LISTEN_FDS").filter(|_| ours).unwrap_or(0);
+    let last = FIRST.saturating_add(i32::try_from(count).unwrap_or(i32::MAX));
+    (FIRST..last).map(Address::Inherited).collect()
+}
+
+impl Inherited {
+    /// Takes a duplicate, and sees what it is. The original stays open until the process ends.
+    pub(crate) fn take(number: RawFd) -> io::Result<Inherited> {
+        let socket = Socket::from(duplicate(number)?);
+        let domain = socket.domain()?;
+        let is_internet = matches!(domain, Domain::IPV4 | Domain::IPV6);
+        match socket.r#type()? {
+            Type::STREAM if !socket.is_listener()? => {
+                Err(unsuitable("it is a stream that does not listen (with systemd: Accept=no)"))
+            }
+            Type::STREAM if is_internet => Ok(Inherited::Tcp(socket)),
+            Type::STREAM if domain == Domain::UNIX => Ok(Inherited::Unix(socket)),
+            Type::DGRAM if is_internet => Ok(Inherited::Udp(socket)),
+            _ => Err(unsuitable("it is no TCP, UDP or Unix stream socket")),
+        }
+    }
+}
+
+/// Of a mere number nobody knows who owns the descriptor, and so it cannot be taken over. But the
+/// kernel gives a duplicate of what a process has under a number, and we are a process too.
+#[cfg(target_os = "linux")]
+fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
+    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+    let process = pidfd_open(getpid(), PidfdFlags::empty())?;
+    Ok(pidfd_getfd(&process, number, PidfdGetfdFlags::empty())?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn duplicate(_: RawFd) -> io::Result<OwnedFd> {
+    Err(unsuitable("this system does not hand out descriptors by their numbers"))
+}
+
+fn unsuitable(text: &'static str) -> io::Error {
+    io::Error::new(ErrorKind::Unsupported, text)
+}

@@ -1,0 +1,198 @@
+//! The sockets that the server serves: how each is made, told, served and given up.
+
+use std::fs::{self, Metadata};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net;
+use std::path::{self, Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use log::{info, warn};
+use reactor::net::{TcpListener, UdpSocket, UnixListener, UnixStream};
+use reactor::time::timeout;
+use socket2::SockRef;
+
+use crate::address::Address;
+use crate::inherited::Inherited;
+use crate::output::Lines;
+use crate::serve;
+use crate::server::Server;
+use crate::udp;
+
+/// How long a server that is there may leave a connection in its backlog unanswered: if that is
+/// full, somebody is there all the same.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// A socket that is ready to be served.
+pub(crate) enum Listening {
+    Tcp(TcpListener),
+    Udp(UdpSocket),
+    Unix(UnixListener, Option<SocketFile>),
+}
+
+impl Listening {
+    pub(crate) async fn at(address: &Address, backlog: Option<u32>) -> io::Result<Listening> {
+        let listening = match address {
+            Address::Tcp(address) => Listening::Tcp(TcpListener::bind(address).await?),
+            Address::Udp(address) => Listening::Udp(UdpSocket::bind(address).await?),
+            Address::Unix(path) => bind_unix(path).await?,
+            Address::Inherited(number) => Listening::inherited(Inherited::take(*number)?)?,
+        };
+        if let Some(backlog) = backlog {
+            listening.set_backlog(backlog)?;
+        }
+        Ok(listening)
+    }
+
+    fn inherited(socket: Inherited) -> io::Result<Listening> {
+        Ok(match socket {
+            Inherited::Tcp(socket) => Listening::Tcp(TcpListener::from_std(socket.into())?),
+            Inherited::Udp(socket) => Listening::Udp(UdpSocket::from_std(socket.into())?),
+            Inherited::Unix(socket) => {
+                // Its file belongs to whoever made it.
+                Listening::Unix(UnixListener::from_std(socket.into())?, None)
+            }
+        })
+    }
+
+    fn set_backlog(&self, backlog: u32) -> io::Result<()> {
+        match self {
+            Listening::Tcp(listener) => listener.set_backlog(backlog),
+            Listening::Udp(_) => Ok(()),
+            Listening::Unix(listener, _) => {
+                SockRef::from(listener).listen(i32::try_from(backlog).unwrap_or(i32::MAX))
+            }
+        }
+    }
+
+    /// One line for each goes to standard output, where only `--explain` tells more.
+    pub(crate) fn announce(&self) {
+        if let Ok(place) = self.place() {
+            let _ = Lines(io::stdout()).write(format!("listening {place}\n").as_bytes());
+            info!("listening {place}");
+        }
+    }
+
+    fn place(&self) -> io::Result<String> {
+        Ok(match self {
+            Listening::Tcp(listener) => format!("tcp {}", listener.local_addr()?),
+            Listening::Udp(socket) => format!("udp {}", socket.local_addr()?),
+            Listening::Unix(listener, _) => format!("unix {}", name(&listener.local_addr()?)),
+        })
+    }
+
+    /// Serves until the server stops, or the socket breaks.
+    pub(crate) async fn serve(self, server: Rc<Server>) -> io::Result<()> {
+        match self {
+            Listening::Tcp(listener) => serve::accept(listener, server).await,
+            Listening::Udp(socket) => udp::echo(socket, &server).await,
+            Listening::Unix(listener, file) => {
+                let ended = serve::accept(listener, server).await;
+                // After the listener: until then, whoever connects is served.
+                drop(file);
+                ended
+            }
+        }
+    }
+}
+
+/// The path of a Unix socket.
+fn name(address: &net::SocketAddr) -> String {
+    let path = address.as_pathname().map(|path| path.display().to_string());
+    path.or_else(|| abstract_name(address)).unwrap_or_else(|| "(unnamed)".to_owned())
+}
+
+/// A name that is no file, as other tools write it.
+#[cfg(target_os = "linux")]
+fn abstract_name(address: &net::SocketAddr) -> Option<String> {
+    use std::os::linux::net::SocketAddrExt;
+    address.as_abstract_name().map(|name| format!("@{}", String::from_utf8_lossy(name)))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn abstract_name(_: &net::SocketAddr) -> Option<String> {
+    None
+}
+
+async fn bind_unix(path: &Path) -> io::Result<Listening> {
+    let bound = match UnixListener::bind(path) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            remove_stale(path, error).await?;
+            UnixListener::bind(path)
+        }
+        bound => bound,
+    };
+    Ok(Listening::Unix(bound?, SocketFile::of(path)))
+}
+
+/// Removes the file of a server that is gone; but nothing else.
+async fn remove_stale(path: &Path, in_use: io::Error) -> io::Result<()> {
+    if !fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Err(io::Error::new(ErrorKind::AlreadyExists, "there is a file that is no socket"));
+    }
+    if somebody_answers(path).await {
+        return Err(in_use);
+    }
+    warn!("nobody answers at unix:{}: its file is replaced", path.display());
+    fs::remove_file(path)
+}
+
+/// Only one answer is taken for a no, that of a file which no process has open. Whoever listens for
+/// datagrams, or lets us wait, is there.
+async fn somebody_answers(path: &Path) -> bool {
+    match timeout(PATIENCE, UnixStream::connect(path)).await {
+        Ok(Err(error)) => error.kind() != ErrorKind::ConnectionRefused,
+        Ok(Ok(_)) | Err(_) => true,
+    }
+}
+
+/// The file of a Unix socket of ours. Dropping it removes it, if it is still ours.
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> Option<SocketFile> {
+        let metadata = fs::symlink_metadata(path).ok()?;
+        // As it is now: a server may change its folder.
+        let path = path::absolute(path).ok()?;
+        Some(SocketFile { path, identity: identity(&metadata) })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let is_ours = |found: Metadata| identity(&found) == self.identity;
+        if fs::symlink_metadata(&self.path).is_ok_and(is_ours) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Which file it is, whatever its name.
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+/// What is wrong with an address, and the cure.
+pub(crate) fn explain(address: &Address, error: &io::Error) -> String {
+    let cure = match (address, error.kind()) {
+        (Address::Inherited(_), _) => "pass a TCP, UDP or Unix socket under this number",
+        (Address::Unix(_), ErrorKind::AddrInUse) => {
+            "another program listens there; stop it, or choose another path"
+        }
+        (Address::Unix(_), ErrorKind::AlreadyExists) => "remove it, or choose another path",
+        (Address::Unix(_), ErrorKind::PermissionDenied) => "choose a folder of yours",
+        (Address::Unix(_), ErrorKind::NotFound) => "make its folder first",
+        (Address::Unix(_), _) => "choose another path",
+        (_, ErrorKind::AddrInUse) => {
+            "another program listens there; stop it, or choose another port (0: any free one)"
+        }
+        (_, ErrorKind::PermissionDenied) => "ports below 1024 need privileges; choose a higher one",
+        (_, ErrorKind::AddrNotAvailable) => "this machine has no such address; try 127.0.0.1",
+        _ => "choose another address",
+    };
+    format!("cannot listen at {address}: {error}: {cure}")
+}

@@ -1,0 +1,82 @@
+//! What TCP and Unix sockets have in common: they accept connections, and these are echoed.
+
+use std::io;
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_lite::Stream;
+use reactor::io::{AsyncRead, AsyncWrite};
+use reactor::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+/// A socket that accepts connections.
+pub(crate) trait Listener {
+    type Socket: Socket;
+
+    fn incoming(&self) -> impl Stream<Item = io::Result<Self::Socket>> + Unpin;
+}
+
+/// A connection, which is read and written at once.
+pub(crate) trait Socket: 'static {
+    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
+    fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>>;
+    fn shutdown(&self, how: Shutdown) -> io::Result<()>;
+    /// The other end, for the log. To learn it costs a system call.
+    fn peer(&self) -> Option<String>;
+}
+
+impl Listener for TcpListener {
+    type Socket = TcpStream;
+
+    fn incoming(&self) -> impl Stream<Item = io::Result<TcpStream>> + Unpin {
+        self.incoming()
+    }
+}
+
+impl Listener for UnixListener {
+    type Socket = UnixStream;
+
+    fn incoming(&self) -> impl Stream<Item = io::Result<UnixStream>> + Unpin {
+        self.incoming()
+    }
+}
+
+impl Socket for TcpStream {
+    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_read(cx, buf)
+    }
+
+    fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_write(cx, buf)
+    }
+
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.shutdown(how)
+    }
+
+    fn peer(&self) -> Option<String> {
+        self.peer_addr().ok().map(|peer| peer.to_string())
+    }
+}
+
+impl Socket for UnixStream {
+    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_read(cx, buf)
+    }
+
+    fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_write(cx, buf)
+    }
+
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.shutdown(how)
+    }
+
+    // Clients of Unix sockets have no address, but the kernel knows who they are.
+    fn peer(&self) -> Option<String> {
+        self.peer_cred().ok().map(|peer| match peer.pid {
+            Some(pid) => format!("process {pid} of user {}", peer.uid),
+            None => format!("a process of user {}", peer.uid),
+        })
+    }
+}

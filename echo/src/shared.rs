@@ -1,0 +1,125 @@
+//! What all threads of the server share: the limits, the count of connections, the order to stop.
+
+use std::future::Future;
+use std::io;
+use std::mem;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::{error, info};
+use reactor::time::timeout;
+
+use crate::connection::LINGER;
+use crate::stats::Survey;
+use crate::watch::Watch;
+
+/// What all threads of the server share.
+#[derive(Default)]
+pub(crate) struct Shared {
+    max_connections: Option<usize>,
+    pub(crate) idle: Option<Duration>,
+    /// How many connections are open, and places taken by those who look for one more.
+    open: Watch<usize>,
+    listeners: Watch<Listeners>,
+    /// Set when the server stops: until then connections may finish what they have sent.
+    stop_by: Watch<Option<Instant>>,
+    pub(crate) survey: Survey,
+}
+
+#[derive(Default)]
+struct Listeners {
+    /// Those that work.
+    open: usize,
+    /// Why the last one does not.
+    error: Option<io::Error>,
+}
+
+impl Shared {
+    /// The state of a server without connections.
+    pub(crate) fn new(max_connections: Option<usize>, idle: Option<Duration>) -> Arc<Shared> {
+        Arc::new(Shared { max_connections, idle, ..Shared::default() })
+    }
+
+    /// How many connections are open.
+    pub(crate) fn open(&self) -> usize {
+        self.open.look(|open| *open)
+    }
+
+    /// Waits for room for one more connection, and takes it. One step: two threads that only saw
+    /// the last place would both take it.
+    pub(crate) fn enter(&self) -> impl Future<Output = ()> + Unpin {
+        self.open.until(|open| {
+            let room = self.max_connections.is_none_or(|max| *open < max);
+            *open += usize::from(room);
+            room.then_some(())
+        })
+    }
+
+    /// Gives the place of a connection to whoever waits for it.
+    pub(crate) fn leave(&self) {
+        self.open.update(|open| *open -= 1);
+    }
+
+    /// Counts a listener. When what this returns is dropped, also by a panic, it has ended.
+    pub(crate) fn listen(self: &Arc<Shared>) -> Listens {
+        self.listeners.update(|listeners| listeners.open += 1);
+        Listens { shared: self.clone(), ended: Err(io::Error::other("it panicked")) }
+    }
+
+    /// Waits until no listener works any more, and tells why the last one does not.
+    pub(crate) async fn no_listener(&self) -> io::Error {
+        let last = |listeners: &mut Listeners| listeners.error.take();
+        self.listeners.until(last).await
+    }
+
+    /// Tells everybody to stop: connections finish what they have sent, in at most `grace`.
+    pub(crate) fn stop(&self, grace: Duration) {
+        info!("stopping; {} connections are open", self.open());
+        self.stop_by.update(|stop_by| *stop_by = Some(Instant::now() + grace));
+    }
+
+    /// Waits for the order to stop, and returns when connections must have ended.
+    pub(crate) fn stops(&self) -> impl Future<Output = Option<Instant>> {
+        self.stop_by.until(|stop_by| stop_by.map(Some))
+    }
+
+    /// Waits for the last connections, in at most `grace` and the time to linger.
+    pub(crate) async fn ended(&self, grace: Duration) {
+        // The last ones come from the backlogs; after that the listeners are closed.
+        self.listeners.until(|listeners| (listeners.open == 0).then_some(())).await;
+        let all_ended = self.open.until(|open| (*open == 0).then_some(()));
+        if timeout(grace + LINGER, all_ended).await.is_err() {
+            info!("{} connections did not end in time", self.open());
+        }
+    }
+}
+
+/// A listener that works.
+pub(crate) struct Listens {
+    shared: Arc<Shared>,
+    ended: io::Result<()>,
+}
+
+impl Listens {
+    /// Remembers how it has ended.
+    pub(crate) async fn until(mut self, serving: impl Future<Output = io::Result<()>>) {
+        self.ended = serving.await;
+    }
+}
+
+impl Drop for Listens {
+    fn drop(&mut self) {
+        let ended = mem::replace(&mut self.ended, Ok(()));
+        let broken = self.shared.listeners.update(|listeners| {
+            listeners.open -= 1;
+            if listeners.open > 0 {
+                return ended.err();
+            }
+            listeners.error = ended.err();
+            None
+        });
+        if let Some(error) = broken {
+            error!("a listener is broken: {error}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! `--threads`: more of them, each with an executor and with TCP listeners of its own.
+//!
+//! Nothing moves between them: the kernel chooses the listener for each connection, and so the
+//! thread. They end with the process, when the first one has seen all connections end.
+
+use std::io;
+use std::net::{self, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+
+use executor::Executor;
+use futures_lite::future;
+use reactor::net::TcpListener;
+use reactor::signal::Signal;
+use signal_hook::consts::SIGUSR1;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::address::Address;
+use crate::arguments::Arguments;
+use crate::listen::Listening;
+use crate::server::Server;
+use crate::shared::Shared;
+use crate::table;
+
+/// Connections that the system completes ahead, as those of the first listener.
+const BACKLOG: u32 = 1024;
+
+/// Starts all threads but the first, which has these listeners; each listens when this returns.
+pub(crate) fn start(
+    listeners: &[Listening],
+    arguments: &Arguments,
+    shared: &Arc<Shared>,
+) -> io::Result<()> {
+    let (ready, started) = channel();
+    for number in 2..=arguments.threads {
+        let copies = copies(listeners, arguments)?;
+        let (shared, ready, arguments) = (shared.clone(), ready.clone(), arguments.clone());
+        let serve = move || run(copies, &shared, &arguments, number, &ready);
+        thread::Builder::new().name(format!("echod {number}")).spawn(serve)?;
+    }
+    drop(ready);
+    // One word of each; one that panics leaves the channel, and is told of by its panic.
+    (2..=arguments.threads)
+        .try_for_each(|_| started.recv().unwrap_or_else(|_| Err(io::Error::other("it panicked"))))
+}
+
+fn run(
+    listeners: Vec<net::TcpListener>,
+    shared: &Arc<Shared>,
+    arguments: &Arguments,
+    number: usize,
+    ready: &Sender<io::Result<()>>,
+) {
+    let serving = Executor::new().and_then(|executor| {
+        executor.set_spin(arguments.spin);
+        executor.block_on(serve(&executor, listeners, shared, arguments, number, ready))
+    });
+    // It ends only if it cannot begin. Nobody listens to that if another one could not either.
+    let _ = ready.send(serving);
+}
+
+/// Serves as the first thread does, but for what only one can do.
+async fn serve(
+    executor: &Executor,
+    listeners: Vec<net::TcpListener>,
+    shared: &Arc<Shared>,
+    arguments: &Arguments,
+    number: usize,
+    ready: &Sender<io::Result<()>>,
+) -> io::Result<()> {
+    let asking = Signal::new(SIGUSR1)?;
+    let server = Rc::new(Server::new(shared.clone()));
+    for listener in listeners {
+        crate::start(Listening::Tcp(TcpListener::from_std(listener)?), &server);
+    }
+    let _ = ready.send(Ok(()));
+    let title = table::title(number, arguments.threads);
+    future::or(table::print_at_each(asking, title), shared.survey.answer(executor, &server)).await
+}
+
+/// One more listener at each TCP address of these.
+///
+/// The first was bound without `SO_REUSEPORT`, and so its address was free: with it, another
+/// process of the same user could have been there already. Now that it is ours, it is shared, and
+/// the kernel spreads connections over all who listen there.
+fn copies(listeners: &[Listening], arguments: &Arguments) -> io::Result<Vec<net::TcpListener>> {
+    let mut copies = Vec::new();
+    for (address, listening) in arguments.addresses.iter().zip(listeners) {
+        // An inherited one is somebody else's to share.
+        if let (Address::Tcp(_), Listening::Tcp(listener)) = (address, listening) {
+            SockRef::from(listener).set_reuse_port(true)?;
+            let backlog = arguments.backlog.unwrap_or(BACKLOG);
+            copies.push(copy(listener.local_addr()?, backlog)?);
+        }
+    }
+    Ok(copies)
+}
+
+fn copy(address: SocketAddr, backlog: u32) -> io::Result<net::TcpListener> {
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}

@@ -1,0 +1,74 @@
+//! The echo of datagrams: one task for the whole socket, since each of them stands alone.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use log::{debug, trace};
+use reactor::net::UdpSocket;
+use reactor::time::sleep;
+use rustix::io::Errno;
+
+use crate::server::{Server, add};
+
+/// More than a datagram can hold: 65,507 bytes over IPv4, 20 more over IPv6.
+const LONGEST: usize = 1 << 16;
+
+/// The first port that is answered. Below are services, and some of them answer too: to a
+/// datagram with such a sender, which is easily forged, the two would echo for ever.
+const FIRST_PORT: u16 = 1024;
+
+/// After an error that says nothing about the socket: one that lasts must not spin.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Sends datagrams back, until the server stops or the socket breaks.
+pub(crate) async fn echo(socket: UdpSocket, server: &Server) -> io::Result<()> {
+    let own = socket.local_addr()?.port();
+    let mut buffer = vec![0; LONGEST];
+    while let Some(received) = receive(&socket, server, &mut buffer).await {
+        match received {
+            Ok((bytes, peer)) if is_answered(peer, own) => {
+                add(&server.counts.messages, 1);
+                send(&socket, server, &buffer[..bytes], peer).await;
+            }
+            Ok((_, peer)) => debug!("{peer}: not answered, it may answer too"),
+            Err(error) if is_broken(&error) => return Err(error),
+            Err(error) => {
+                debug!("a datagram was not received: {error}");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn receive(
+    socket: &UdpSocket,
+    server: &Server,
+    buffer: &mut [u8],
+) -> Option<io::Result<(usize, SocketAddr)>> {
+    server.until_stopped(async { Some(socket.recv_from(buffer).await) }).await
+}
+
+/// Sends one back. If it cannot be sent, it is lost, as datagrams may be.
+async fn send(socket: &UdpSocket, server: &Server, datagram: &[u8], peer: SocketAddr) {
+    match socket.send_to(datagram, peer).await {
+        Ok(bytes) => {
+            add(&server.counts.bytes, bytes);
+            trace!("{peer}: {bytes} bytes echoed");
+        }
+        Err(error) => debug!("{peer}: {error}"),
+    }
+}
+
+/// No service, and no other `echod` on the same port, nor this one itself.
+fn is_answered(peer: SocketAddr, own: u16) -> bool {
+    peer.port() >= FIRST_PORT && peer.port() != own
+}
+
+/// Whether it is the socket that is wrong, and not the network or a peer: an ICMP message comes as
+/// an error of the next call.
+fn is_broken(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::OPNOTSUPP) | None)
+}

@@ -1,0 +1,148 @@
+//! Sockets that the server is started with: by their numbers, and as systemd passes them.
+
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::net::UnixListener;
+use std::process::Command;
+use std::{env, fs, process};
+
+use rustix::process::Signal;
+use tests::DEADLINE;
+
+use crate::arguments::assert_complains;
+use crate::bytes::assert_echoes;
+use crate::process::is_installed;
+use crate::server::{ECHOD, Server, connect, eventually};
+use crate::unix::assert_serves;
+
+/// A command that runs the server with its standard input as the third descriptor.
+fn with_third(script: &str, arguments: &[&str]) -> Command {
+    let script = format!("exec 3<&0 0</dev/null; {script} exec \"$0\" \"$@\"");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script, ECHOD]).args(arguments);
+    command
+}
+
+#[test]
+fn an_inherited_socket_is_served_by_its_kind() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Server::spawn_with(with_third("", &["fd:3"]), listener).listening(1);
+    assert_eq!(server.stdout(), format!("listening tcp {address}\n"));
+    assert_echoes(&mut server.connect(), b"x");
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().status.code(), Some(0));
+
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let server = Server::spawn_with(with_third("", &["fd:3"]), socket).listening(1);
+    assert_eq!(server.stdout(), format!("listening udp {address}\n"));
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(DEADLINE)).unwrap();
+    client.send_to(b"datagram", address).unwrap();
+    assert_eq!(client.recv(&mut [0; 10]).unwrap(), 8);
+}
+
+#[test]
+fn the_file_of_an_inherited_unix_socket_stays() {
+    let path = env::temp_dir().join(format!("echod-{}-inherited", process::id()));
+    let listener = UnixListener::bind(&path).unwrap();
+    let server = Server::spawn_with(with_third("", &["fd:3"]), listener).listening(1);
+    assert_eq!(server.stdout(), format!("listening unix {}\n", path.display()));
+    assert_serves(&path);
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().status.code(), Some(0));
+    assert!(path.exists(), "it belongs to whoever made it");
+    fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn without_an_address_what_systemd_passes_is_served() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let script = "export LISTEN_FDS=1 LISTEN_PID=$$;";
+    let server = Server::spawn_with(with_third(script, &[]), listener).listening(1);
+    assert_eq!(server.stdout(), format!("listening tcp {address}\n"));
+    assert_echoes(&mut connect(address), b"x");
+}
+
+#[test]
+fn with_an_address_what_systemd_passes_is_not_served_and_that_is_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let script = "export LISTEN_FDS=1 LISTEN_PID=$$;";
+    let command = with_third(script, &["127.0.0.1:0"]);
+    let server = Server::spawn_with(command, listener).listening(1);
+    assert_echoes(&mut server.connect(), b"x");
+    assert!(server.stderr().contains("fd:3 is passed"), "{}", server.stderr());
+}
+
+// Left behind in the environment by a parent, for which it was meant.
+#[test]
+fn what_was_passed_to_another_process_is_not_served() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let script = "export LISTEN_FDS=1 LISTEN_PID=1;";
+    let command = with_third(script, &["127.0.0.1:0"]);
+    let server = Server::spawn_with(command, listener).listening(1);
+    assert_echoes(&mut server.connect(), b"x");
+    assert!(!server.stderr().contains("fd:3"), "{}", server.stderr());
+}
+
+#[test]
+fn a_descriptor_that_is_no_listener_is_named_with_the_cure() {
+    let cure = "pass a TCP, UDP or Unix socket";
+    assert_complains(&Server::run(&["fd:77"]), 1, &["fd:77", cure]);
+    // Standard input is /dev/null.
+    assert_complains(&Server::run(&["fd:0"]), 1, &["fd:0", cure]);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let connection = connect(listener.local_addr().unwrap());
+    let server = Server::spawn_with(with_third("", &["fd:3"]), connection);
+    assert_complains(&server.wait(), 1, &["fd:3", "does not listen", cure]);
+}
+
+// Three sockets of three kinds, passed as systemd does it.
+#[test]
+fn python_passes_three_sockets_and_all_are_served() {
+    if !is_installed("python3") {
+        return;
+    }
+    const SCRIPT: &str = "\
+import os, socket, sys
+tcp = socket.create_server(('127.0.0.1', 0))
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+udp.bind(('127.0.0.1', 0))
+unix = socket.socket(socket.AF_UNIX)
+unix.bind('\\0' + sys.argv[2])
+unix.listen()
+copies = [os.dup(s.fileno()) for s in (tcp, udp, unix)]
+for number, copy in enumerate(copies, 3):
+    os.dup2(copy, number, inheritable=True)
+os.environ.update(LISTEN_FDS='3', LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[1], [sys.argv[1]])
+";
+    let name = format!("echod-{}", process::id());
+    let mut command = Command::new("python3");
+    command.args(["-c", SCRIPT, ECHOD, &name]);
+    let server = Server::spawn(command).listening(3);
+    assert_echoes(&mut server.connect(), b"x");
+    assert_eq!(server.place("unix"), format!("@{name}"));
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(DEADLINE)).unwrap();
+    client.send_to(b"datagram", server.place("udp")).unwrap();
+    assert_eq!(client.recv(&mut [0; 10]).unwrap(), 8);
+}
+
+// It waits for the first connection, and then becomes the server that finds it in the backlog.
+#[test]
+fn systemd_socket_activate_starts_the_server_at_the_first_connection() {
+    if !is_installed("systemd-socket-activate") {
+        return;
+    }
+    let path = env::temp_dir().join(format!("echod-{}-activated", process::id()));
+    let mut command = Command::new("systemd-socket-activate");
+    command.arg("--listen").args([path.to_str().unwrap(), ECHOD]);
+    let server = Server::spawn(command);
+    eventually("systemd listens", || server.stderr().contains("Listening on"));
+    assert_serves(&path);
+    let server = server.listening(1);
+    assert_eq!(server.place("unix"), path.display().to_string());
+    fs::remove_file(&path).unwrap();
+}

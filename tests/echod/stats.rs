@@ -1,0 +1,84 @@
+//! `--stats` and `--spin`: what the server did, in numbers; and what it does while nothing happens.
+
+use std::collections::HashMap;
+use std::net::{TcpStream, UdpSocket};
+use std::thread::sleep;
+use std::time::Duration;
+
+use tests::DEADLINE;
+
+use crate::bytes::assert_echoes;
+use crate::process::{cpu_time, is_asleep};
+use crate::server::{Server, eventually};
+
+/// The numbers of the last line, by their names.
+fn last(server: &Server) -> HashMap<String, u64> {
+    let stderr = server.stderr();
+    let line = stderr.lines().filter_map(|line| line.strip_prefix("stats: ")).next_back();
+    let number = |pair: &str| {
+        let (name, number) = pair.split_once('=').expect("NAME=NUMBER");
+        (name.to_owned(), number.parse().expect("a number"))
+    };
+    line.unwrap_or_default().split_whitespace().map(number).collect()
+}
+
+#[test]
+fn the_numbers_of_all_threads_are_told_in_one_line() {
+    for threads in ["1", "2"] {
+        let arguments = ["--threads", threads, "--stats", "20ms", "127.0.0.1:0", "udp:127.0.0.1:0"];
+        let server = Server::start(&arguments);
+        let mut clients: Vec<TcpStream> = (0..30).map(|_| server.connect()).collect();
+        for _ in 0..10 {
+            clients.iter_mut().for_each(|client| assert_echoes(client, b"hello"));
+        }
+        clients.truncate(20);
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        udp.set_read_timeout(Some(DEADLINE)).unwrap();
+        udp.send_to(b"datagram", server.place("udp")).unwrap();
+        assert_eq!(udp.recv(&mut [0; 10]).unwrap(), 8);
+
+        let expected =
+            [("open", 20), ("connections", 30), ("messages", 301), ("bytes", 30 * 50 + 8)];
+        eventually("the numbers are right", || {
+            let told = last(&server);
+            expected.iter().all(|(name, number)| told.get(*name) == Some(number))
+        });
+        let told = last(&server);
+        assert_eq!(told.len(), 7, "{told:?}");
+        for name in ["polls", "wakes", "would_blocks"] {
+            assert!(told[name] > 30, "{name}: {told:?}");
+        }
+        assert_eq!(server.stdout().lines().count(), 2, "nothing of it goes to standard output");
+    }
+}
+
+#[test]
+fn without_the_flag_no_numbers_are_told() {
+    let server = Server::start(&[]);
+    assert_echoes(&mut server.connect(), b"x");
+    server.signal(rustix::process::Signal::TERM);
+    assert!(!server.wait().stderr.contains("stats"));
+}
+
+// Spinning for so long, the thread uses about as much time after a message, and then sleeps.
+#[test]
+fn it_looks_for_events_as_long_as_it_is_told_and_then_sleeps() {
+    const SPIN: Duration = Duration::from_millis(300);
+    let used = |arguments: &[&str]| {
+        let server = Server::start(arguments);
+        let mut client = server.connect();
+        let rests = || {
+            let before = cpu_time(server.pid());
+            sleep(Duration::from_millis(20));
+            is_asleep(server.pid()) && cpu_time(server.pid()) == before
+        };
+        eventually("it sleeps before the message", rests);
+        let before = cpu_time(server.pid());
+        assert_echoes(&mut client, b"x");
+        eventually("it sleeps again", rests);
+        cpu_time(server.pid()) - before
+    };
+    let (spinning, sleeping) = (used(&["--spin", "300ms"]), used(&[]));
+    // Others may have had the processor for most of that time.
+    assert!(spinning > 10 * sleeping && spinning < 2 * SPIN, "{spinning:?}, and {sleeping:?}");
+}

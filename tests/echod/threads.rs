@@ -1,0 +1,162 @@
+//! `--threads`: connections are spread over them, and all else is as with one.
+
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+
+use rustix::process::Signal;
+use socket2::{Domain, Socket, Type};
+
+use crate::arguments::assert_complains;
+use crate::bytes::{Random, assert_echoes, assert_silent, fill, read_to_end};
+use crate::limits::is_served;
+use crate::server::{ECHOD, Server, connect, eventually};
+
+/// Asks for the table, and returns how many tasks each of the threads has.
+#[track_caller]
+fn tasks(server: &Server, threads: usize) -> Vec<usize> {
+    let before = server.stderr().len();
+    server.signal(Signal::USR1);
+    let answer = || server.stderr()[before..].to_owned();
+    let ended = |line: &&str| line.contains("  table  ") || line.ends_with("not shown");
+    eventually("all tables are printed", || {
+        answer().lines().filter(ended).count() == threads && answer().ends_with('\n')
+    });
+    let answer = answer();
+    let tables: Vec<&str> = answer.split("thread ").skip(1).collect();
+    assert_eq!(tables.len(), threads, "{answer}");
+    tables.iter().map(|table| count(table)).collect()
+}
+
+fn count(table: &str) -> usize {
+    let is_row = |line: &&str| line.contains(".rs:");
+    let hidden = table.lines().find_map(|line| line.strip_suffix(" more tasks are not shown"));
+    table.lines().filter(is_row).count() + hidden.map_or(0, |hidden| hidden.parse().unwrap())
+}
+
+#[test]
+fn a_thousand_connections_are_spread_over_both_threads() {
+    let server = Server::start(&["--threads", "2"]);
+    let mut clients: Vec<TcpStream> = (0..1000).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| assert_echoes(client, b"x"));
+    let tasks = tasks(&server, 2);
+    // With the ones that accept, wait for signals, and print.
+    assert_eq!(tasks.iter().sum::<usize>(), 1000 + 2 * 3, "{tasks:?}");
+    assert!(tasks.iter().all(|&tasks| tasks > 300), "{tasks:?}");
+    clients.iter_mut().for_each(|client| assert_echoes(client, b"still here"));
+    assert_eq!(server.stdout().lines().count(), 1, "one line for both: {}", server.stdout());
+}
+
+#[test]
+fn each_of_several_addresses_is_served_by_all_threads() {
+    let server = Server::start(&["--threads", "3", "127.0.0.1:0", "127.0.0.2:0"]);
+    for &address in &server.addresses {
+        let mut clients: Vec<TcpStream> = (0..100).map(|_| connect(address)).collect();
+        clients.iter_mut().for_each(|client| assert_echoes(client, b"x"));
+        let tasks = tasks(&server, 3);
+        assert!(tasks.iter().all(|&tasks| tasks > 4 + 10), "{tasks:?}");
+    }
+}
+
+// With the flag that lets threads share an address, processes of one user could share it too.
+#[test]
+fn an_address_in_use_is_told_also_if_its_owner_would_share_it() {
+    let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+    let sharing = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    sharing.set_reuse_port(true).unwrap();
+    sharing.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+    sharing.listen(1).unwrap();
+    let sharing = TcpListener::from(sharing);
+    let server = Server::start(&["--threads", "2"]);
+    let taken = [plain.local_addr().unwrap(), sharing.local_addr().unwrap(), server.addresses[0]];
+    for address in taken {
+        let ended = Server::run(&["--threads", "2", &address.to_string()]);
+        assert_complains(&ended, 1, &[&address.to_string(), "choose another port"]);
+    }
+    assert_complains(&Server::run(&[&taken[2].to_string()]), 1, &["choose another port"]);
+}
+
+// Frozen, both threads find more connections than all of them may have.
+#[test]
+fn the_limit_is_for_all_threads_together() {
+    let server = Server::start(&["--threads", "2", "--max-connections", "3"]);
+    server.freeze();
+    let mut waiting: Vec<TcpStream> = (0..12).map(|_| server.connect()).collect();
+    waiting.iter_mut().for_each(|client| client.write_all(b"x").unwrap());
+    server.signal(Signal::CONT);
+    while !waiting.is_empty() {
+        let mut served = Vec::new();
+        let expected = waiting.len().min(3);
+        eventually("as many as allowed are served", || {
+            served.extend(waiting.extract_if(.., is_served));
+            served.len() >= expected
+        });
+        waiting.iter().for_each(assert_silent);
+        assert_eq!(served.len(), expected);
+    }
+}
+
+#[test]
+fn who_was_in_a_backlog_before_the_signal_is_served_by_its_thread() {
+    let server = Server::start(&["--threads", "2"]);
+    server.freeze();
+    let mut clients: Vec<TcpStream> = (0..600).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| client.write_all(b"hello").unwrap());
+    server.signal(Signal::TERM);
+    server.signal(Signal::CONT);
+    for client in &clients {
+        assert_eq!(read_to_end(client), b"hello");
+    }
+    let ended = server.wait();
+    assert_eq!(ended.status.code(), Some(0));
+    assert_eq!(ended.stderr.matches("stopping;").count(), 1, "{}", ended.stderr);
+}
+
+// The first thread has nothing to do, and must not end the process before another one has looked
+// into its backlog.
+#[test]
+fn the_only_client_in_the_backlog_of_any_thread_is_served() {
+    for _ in 0..20 {
+        let server = Server::start(&["--threads", "2"]);
+        server.freeze();
+        let mut client = server.connect();
+        client.write_all(b"hello").unwrap();
+        server.signal(Signal::TERM);
+        server.signal(Signal::CONT);
+        assert_eq!(read_to_end(&client), b"hello");
+        assert_eq!(server.wait().status.code(), Some(0));
+    }
+}
+
+// On either thread somebody who does not read holds up the end.
+#[test]
+fn a_second_signal_ends_all_threads_at_once() {
+    let server = Server::start(&["--threads", "2", "--grace", "1m"]);
+    let clients: Vec<TcpStream> = (0..8).map(|_| server.connect()).collect();
+    for client in &clients {
+        fill(client, Random::new(1));
+    }
+    server.signal(Signal::INT);
+    eventually("it stops", || server.stderr().contains("stopping"));
+    server.signal(Signal::INT);
+    assert_eq!(server.wait().status.code(), Some(130));
+}
+
+#[test]
+fn silent_connections_of_all_threads_end_with_the_idle_time() {
+    let server = Server::start(&["--threads", "2", "--idle", "100ms"]);
+    let clients: Vec<TcpStream> = (0..20).map(|_| server.connect()).collect();
+    clients.iter().for_each(|client| assert_eq!(read_to_end(client), b""));
+}
+
+#[test]
+fn if_there_is_no_descriptor_for_a_thread_it_says_so_and_ends_with_one() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 20; exec \"$0\" \"$@\"", ECHOD, "--threads", "9"]);
+    command.arg("127.0.0.1:0");
+    let ended = Server::spawn(command).wait();
+    // Those that run already may say that they lack one too.
+    let last = ended.stderr.lines().next_back().unwrap_or_default();
+    assert!(last.starts_with("echod: cannot start the threads: Too many open files"), "{ended:?}");
+    assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(1), ""));
+}

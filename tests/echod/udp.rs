@@ -1,0 +1,169 @@
+//! UDP: each datagram comes back, whole and alone.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, UdpSocket};
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
+use tests::{DEADLINE, within_deadline};
+
+use crate::bytes::assert_echoes;
+use crate::process::is_installed;
+use crate::server::{ECHOD, Server, eventually};
+
+fn start(arguments: &[&str]) -> (Server, SocketAddr) {
+    let server = Server::start(&[&["udp:127.0.0.1:0"], arguments].concat());
+    let address = server.place("udp").parse().unwrap();
+    (server, address)
+}
+
+fn client() -> UdpSocket {
+    bound_to("127.0.0.1:0").unwrap()
+}
+
+fn bound_to(address: &str) -> std::io::Result<UdpSocket> {
+    let client = UdpSocket::bind(address)?;
+    client.set_read_timeout(Some(DEADLINE)).unwrap();
+    Ok(client)
+}
+
+#[track_caller]
+fn assert_comes_back(client: &UdpSocket, server: SocketAddr, datagram: &[u8]) {
+    client.send_to(datagram, server).unwrap();
+    let mut back = vec![0; 70_000];
+    let (length, from) = client.recv_from(&mut back).unwrap();
+    assert_eq!(from, server);
+    assert!(back[..length] == *datagram, "{length} bytes of {} came back", datagram.len());
+}
+
+/// Nothing came to it, while `other`, who sent later, has an answer.
+#[track_caller]
+fn assert_unanswered(client: &UdpSocket, other: &UdpSocket, server: SocketAddr) {
+    client.send_to(b"x", server).unwrap();
+    assert_comes_back(other, server, b"later");
+    client.set_nonblocking(true).unwrap();
+    let received = client.recv(&mut [0; 10]).map_err(|error| error.kind());
+    assert_eq!(received, Err(ErrorKind::WouldBlock));
+}
+
+#[test]
+fn datagrams_of_every_length_come_back_to_each_of_two_clients() {
+    let (server, address) = start(&[]);
+    let clients = [client(), client()];
+    let longest: Vec<u8> = (0..65_507_u32).map(|n| ((n * n) >> 3) as u8).collect();
+    for length in [0, 1, 1472, 1473, 9000, 65_506, 65_507] {
+        for client in &clients {
+            assert_comes_back(client, address, &longest[..length]);
+        }
+    }
+    assert_eq!(server.stdout(), format!("listening udp {address}\n"));
+}
+
+// Two services that answer each other would never stop, and a sender is easily forged.
+#[test]
+fn services_and_the_own_port_are_not_answered() {
+    let (_server, address) = start(&[]);
+    let other = client();
+    // The same port of another address: what a second echod would have, or this one itself.
+    let same_port = bound_to(&format!("127.0.0.2:{}", address.port())).unwrap();
+    assert_unanswered(&same_port, &other, address);
+    match (900..1024).find_map(|port| bound_to(&format!("127.0.0.1:{port}")).ok()) {
+        Some(service) => assert_unanswered(&service, &other, address),
+        None => println!("skipped: only root may send from a port below 1024"),
+    }
+}
+
+// Of sockets without a peer the kernel reports no ICMP messages; of one with a peer it does.
+// Pitfall: S7
+#[test]
+fn a_peer_that_is_gone_does_not_end_the_socket() {
+    let (gone, peer) = (client(), client().local_addr().unwrap());
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(gone.local_addr().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    let mut command = Command::new(ECHOD);
+    command.args(["-v", "fd:0"]);
+    let server = Server::spawn_with(command, socket).listening(1);
+    // Frozen, it answers when nobody is there any more.
+    server.freeze();
+    gone.send_to(b"x", address).unwrap();
+    let own = gone.local_addr().unwrap();
+    drop(gone);
+    server.signal(Signal::CONT);
+    eventually("the refusal is told", || server.stderr().contains("Connection refused"));
+    let again = bound_to(&own.to_string()).unwrap();
+    assert_comes_back(&again, address, b"again");
+
+    let (_server, address) = start(&[]);
+    for _ in 0..100 {
+        UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"x", address).unwrap();
+    }
+    assert_comes_back(&bound_to(&peer.to_string()).unwrap(), address, b"x");
+}
+
+#[test]
+fn tcp_and_udp_are_served_side_by_side_and_end_together() {
+    let (server, address) = start(&["127.0.0.1:0"]);
+    let client = client();
+    assert_comes_back(&client, address, b"udp");
+    assert_echoes(&mut server.connect(), b"tcp");
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().status.code(), Some(0));
+}
+
+// Frozen, the server sees the datagrams and the signal at once.
+#[test]
+fn datagrams_that_came_before_the_signal_are_answered() {
+    let (server, address) = start(&[]);
+    let client = client();
+    server.freeze();
+    for _ in 0..50 {
+        client.send_to(b"before", address).unwrap();
+    }
+    server.signal(Signal::TERM);
+    server.signal(Signal::CONT);
+    for _ in 0..50 {
+        assert_eq!(client.recv(&mut [0; 10]).unwrap(), 6);
+    }
+    assert_eq!(server.wait().status.code(), Some(0));
+}
+
+#[test]
+fn a_udp_address_in_use_is_named_with_the_cure() {
+    let taken = client();
+    let address = format!("udp:{}", taken.local_addr().unwrap());
+    let ended = Server::run(&[&address]);
+    crate::arguments::assert_complains(&ended, 1, &[&address, "choose another port"]);
+}
+
+#[test]
+fn socat_nc_and_python_get_their_datagrams_back() {
+    const SCRIPT: &str = "\
+import socket, sys
+client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+client.sendto(sys.stdin.buffer.read(), ('127.0.0.1', int(sys.argv[1])))
+sys.stdout.buffer.write(client.recv(70000))
+";
+    let (_server, address) = start(&[]);
+    let port = &address.port().to_string();
+    let target = &format!("UDP:{address}");
+    // nc and socat end when nothing has come for a while.
+    let clients: [(&str, &[&str]); 3] = [
+        ("socat", &["-t", "1", "-", target]),
+        ("nc", &["-u", "-w", "1", "127.0.0.1", port]),
+        ("python3", &["-c", SCRIPT, port]),
+    ];
+    for (program, arguments) in clients {
+        if !is_installed(program) {
+            continue;
+        }
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let output = within_deadline(move || {
+            let mut child = command.spawn().unwrap();
+            std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"datagram").unwrap();
+            child.wait_with_output().unwrap()
+        });
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "datagram", "{program}");
+    }
+}

@@ -1,0 +1,220 @@
+//! Unix sockets: what is sent comes back, and the file of the socket comes and goes with it.
+
+use std::env::temp_dir;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{self, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+use rustix::process::Signal;
+use tests::{DEADLINE, within_deadline};
+
+use crate::arguments::assert_complains;
+use crate::bytes::{Random, assert_echoes};
+use crate::process::is_installed;
+use crate::server::{Server, eventually};
+
+/// A path for a socket, in a folder of its own, which ends with it.
+struct Place(PathBuf);
+
+impl Place {
+    fn new() -> Place {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder = temp_dir().join(format!("echod-{}-unix-{number}", process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        Place(folder.join("socket"))
+    }
+
+    fn address(&self) -> String {
+        format!("unix:{}", self.0.display())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(self.0.parent().unwrap());
+    }
+}
+
+#[track_caller]
+fn connect(path: &Path) -> UnixStream {
+    let stream = UnixStream::connect(path).expect("the server listens");
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.set_write_timeout(Some(DEADLINE)).unwrap();
+    stream
+}
+
+/// One message over a connection of its own.
+#[track_caller]
+pub(crate) fn assert_serves(path: &Path) {
+    let mut client = connect(path);
+    client.write_all(b"hello").unwrap();
+    let mut back = [0; 5];
+    client.read_exact(&mut back).unwrap();
+    assert_eq!(&back, b"hello");
+}
+
+#[test]
+fn who_half_closes_gets_every_byte_and_then_the_end() {
+    let place = Place::new();
+    let server = Server::start(&[&place.address(), "-v"]);
+    assert_eq!(server.place("unix"), place.0.display().to_string());
+    let mut sent = vec![0; 8 << 20];
+    Random::new(1).fill(&mut sent);
+    let mut client = connect(&place.0);
+    let (mut sender, bytes) = (client.try_clone().unwrap(), sent.clone());
+    let sending = thread::spawn(move || {
+        sender.write_all(&bytes).unwrap();
+        sender.shutdown(Shutdown::Write).unwrap();
+    });
+    let mut back = Vec::new();
+    client.read_to_end(&mut back).unwrap();
+    assert!(back == sent, "{} bytes came back", back.len());
+    sending.join().unwrap();
+    let told = format!("process {} of user", process::id());
+    eventually("it is told who it was", || server.stderr().contains(&told));
+}
+
+#[test]
+fn the_file_is_removed_at_the_end_also_while_a_client_goes_on() {
+    let place = Place::new();
+    let server = Server::start(&[&place.address(), "127.0.0.1:0", "--grace", "1m"]);
+    let mut talker = server.connect();
+    assert_echoes(&mut talker, b"before");
+    assert_serves(&place.0);
+    server.signal(Signal::TERM);
+    eventually("the file is gone", || {
+        assert_echoes(&mut talker, b"still here");
+        !place.0.exists()
+    });
+    drop(talker);
+    assert_eq!(server.wait().status.code(), Some(0));
+}
+
+#[test]
+fn a_file_that_is_not_ours_any_more_is_left_alone() {
+    let place = Place::new();
+    let server = Server::start(&[&place.address()]);
+    fs::remove_file(&place.0).unwrap();
+    let _other = UnixListener::bind(&place.0).unwrap();
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().status.code(), Some(0));
+    assert!(place.0.exists());
+}
+
+// A second signal removes nothing: it must not wait for a loop that is stuck.
+#[test]
+fn a_second_signal_leaves_the_file_and_the_next_server_replaces_it() {
+    let place = Place::new();
+    let server = Server::start(&[&place.address(), "--grace", "1m"]);
+    server.freeze();
+    server.signal(Signal::INT);
+    server.signal(Signal::TERM);
+    server.signal(Signal::CONT);
+    assert!(matches!(server.wait().status.code(), Some(130 | 143)));
+    assert!(place.0.exists(), "nobody has removed it");
+
+    let next = Server::start(&[&place.address()]);
+    assert!(next.stderr().contains("nobody answers"), "{}", next.stderr());
+    assert_serves(&place.0);
+}
+
+#[test]
+fn a_path_where_somebody_answers_is_named_with_the_cure() {
+    let place = Place::new();
+    let cure = "stop it, or choose another path";
+    let first = Server::start(&[&place.address()]);
+    assert_complains(&Server::run(&[&place.address()]), 1, &[&place.address(), cure]);
+    assert_serves(&place.0);
+    // Also if it is so busy that nobody else is let in.
+    first.freeze();
+    fs::remove_file(&place.0).unwrap();
+    let full = UnixListener::bind(&place.0).unwrap();
+    rustix::net::listen(&full, 0).unwrap();
+    let _waiting = UnixStream::connect(&place.0).unwrap();
+    assert_complains(&Server::run(&[&place.address()]), 1, &[&place.address(), cure]);
+    drop(full);
+    fs::remove_file(&place.0).unwrap();
+    let _datagrams = UnixDatagram::bind(&place.0).unwrap();
+    assert_complains(&Server::run(&[&place.address()]), 1, &[&place.address(), cure]);
+}
+
+#[test]
+fn a_file_that_is_no_socket_is_never_replaced() {
+    let place = Place::new();
+    fs::write(&place.0, "precious").unwrap();
+    let ended = Server::run(&[&place.address()]);
+    assert_complains(&ended, 1, &[&place.address(), "no socket", "remove it"]);
+    assert_eq!(fs::read_to_string(&place.0).unwrap(), "precious");
+    // Nor a link, though what it leads to is a socket that nobody has open.
+    let (stale, link) = (place.0.with_file_name("stale"), place.0.with_file_name("link"));
+    drop(UnixListener::bind(&stale).unwrap());
+    std::os::unix::fs::symlink(&stale, &link).unwrap();
+    let ended = Server::run(&[&format!("unix:{}", link.display())]);
+    assert_complains(&ended, 1, &["no socket"]);
+    assert!(link.is_symlink() && stale.exists());
+}
+
+#[test]
+fn a_path_where_no_file_can_be_is_named_with_the_cure() {
+    let place = Place::new();
+    let nowhere = format!("{}/nowhere/socket", place.address());
+    assert_complains(&Server::run(&[&nowhere]), 1, &[&nowhere, "make its folder first"]);
+    let long = format!("{}{}", place.address(), "x".repeat(200));
+    assert_complains(&Server::run(&[&long]), 1, &["choose another path"]);
+}
+
+#[test]
+fn unix_and_tcp_connections_count_together() {
+    let place = Place::new();
+    let server = Server::start(&[&place.address(), "127.0.0.1:0", "--max-connections", "1"]);
+    let mut first = server.connect();
+    assert_echoes(&mut first, b"x");
+    let mut second = connect(&place.0);
+    second.write_all(b"x").unwrap();
+    second.set_nonblocking(true).unwrap();
+    assert_echoes(&mut first, b"alone");
+    assert!(second.read(&mut [0]).is_err());
+    drop(first);
+    eventually("the second has its turn", || matches!(second.read(&mut [0]), Ok(1)));
+}
+
+#[test]
+fn socat_nc_and_python_get_their_bytes_back_through_a_unix_socket() {
+    const SCRIPT: &str = "\
+import socket, sys
+client = socket.socket(socket.AF_UNIX)
+client.connect(sys.argv[1])
+client.sendall(sys.stdin.buffer.read())
+client.shutdown(socket.SHUT_WR)
+while data := client.recv(65536):
+    sys.stdout.buffer.write(data)
+";
+    let place = Place::new();
+    let _server = Server::start(&[&place.address()]);
+    let path = place.0.to_str().unwrap();
+    let target = &format!("UNIX-CONNECT:{path}");
+    let clients: [(&str, &[&str]); 3] = [
+        ("socat", &["-t", "20", "-", target]),
+        ("nc", &["-N", "-U", path]),
+        ("python3", &["-c", SCRIPT, path]),
+    ];
+    for (program, arguments) in clients {
+        if !is_installed(program) {
+            continue;
+        }
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let output = within_deadline(move || {
+            let mut child = command.spawn().unwrap();
+            child.stdin.take().unwrap().write_all(b"a few bytes").unwrap();
+            child.wait_with_output().unwrap()
+        });
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "a few bytes", "{program}");
+    }
+}
