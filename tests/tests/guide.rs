@@ -46,7 +46,7 @@ const FOREIGN: [(&str, &[&str]); 5] = [
     ),
     ("its commands", &["nc -N", "printf … | nc -N"]),
     ("Go's", &["src/os/file_unix.go", "newFile"]),
-    ("the page's, and examples", &["#s=27", "file:line:column"]),
+    ("the page's, and examples", &["[::1]:0", "unix:/path", "#s=27", "file:line:column"]),
 ];
 
 /// These sections are about other projects, and name what is in those.
