@@ -74,6 +74,19 @@ fn the_help_has_what_is_for_operating_after_the_rest() {
 }
 
 #[test]
+fn every_flag_of_the_help_is_in_the_readmes_table() {
+    let readme = include_str!("../../echo/README.md");
+    let told: Vec<&str> = readme.lines().filter(|line| line.starts_with("| `-")).collect();
+    let help = Server::run(&["--help"]).stdout;
+    let words = help.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+    let flags: Vec<&str> = words.filter(|word| word.starts_with("--") && word.len() > 2).collect();
+    assert!(flags.len() > 10, "{help}");
+    for flag in flags {
+        assert!(told.iter().any(|row| row.contains(flag)), "no row for {flag}");
+    }
+}
+
+#[test]
 fn an_address_in_use_is_named_with_the_cure() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

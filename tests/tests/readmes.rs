@@ -97,6 +97,22 @@ fn the_comparison_tells_how_long_both_crates_are() {
     assert_eq!(row("| this one | ")[1], told);
 }
 
+// The standard streams are the exception: a thread of the pool, on which no task waits, may find
+// that somebody else has made a descriptor non-blocking.
+#[test]
+fn would_block_is_handled_in_one_place() {
+    let handles = |path: &PathBuf| {
+        let text = read(path);
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        code.filter(|line| line.contains("== ErrorKind::WouldBlock")).count() > 0
+    };
+    let ours =
+        |path: &PathBuf| ["reactor/src", "executor/src"].iter().any(|at| path.starts_with(at));
+    let places: Vec<PathBuf> = rust_files().filter(ours).filter(handles).collect();
+    let told = ["reactor/src/os/stdio.rs", "reactor/src/source.rs"].map(PathBuf::from);
+    assert_eq!(BTreeSet::from_iter(places), BTreeSet::from(told));
+}
+
 /// A block of text of a README, by the mark before it.
 fn block(readme: &str, mark: &str) -> String {
     let begin = format!("<!-- {mark} -->\n```text\n");
