@@ -83,6 +83,11 @@ pub(crate) fn spend(cx: &mut Context<'_>) -> Poll<()> {
     }
 }
 
+/// Spends so many operations at once, or what is left: for one that took as long as they.
+pub(crate) fn charge(operations: u32) {
+    LEFT.set(LEFT.get().map(|left| left.saturating_sub(operations)));
+}
+
 /// Takes back what was spent on an operation that did not complete.
 pub(crate) fn refund() {
     LEFT.set(LEFT.get().map(|left| left + 1));

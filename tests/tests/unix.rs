@@ -753,3 +753,50 @@ fn a_datagram_socket_that_is_shut_down_gives_what_it_has_and_neither_side_sends_
         assert_eq!(ours.recv(&mut [0; 8]).await.unwrap(), 4);
     });
 }
+
+// Method: the peer of a connected socket does not read, until its queue is full and `send` waits.
+#[test]
+fn a_full_peer_does_not_hold_up_what_is_sent_to_another() {
+    let directory = Directory::new();
+    let (full, other) = (directory.0.join("full"), directory.0.join("other"));
+    run(|| async move {
+        let (_full, receiver) =
+            (UnixDatagram::bind(&full).unwrap(), UnixDatagram::bind(&other).unwrap());
+        let socket = Rc::new(UnixDatagram::unbound().unwrap());
+        socket.connect(&full).unwrap();
+        let sends = Rc::new(Cell::new(0));
+        let (sender, sent) = (socket.clone(), sends.clone());
+        let task = executor::spawn(async move {
+            loop {
+                sender.send(b"x").await.unwrap();
+                sent.set(sent.get() + 1);
+            }
+        });
+        let mut before = None;
+        while before != Some(sends.get()) {
+            before = Some(sends.get());
+            for _ in 0..10 {
+                executor::yield_now().await;
+            }
+        }
+        timeout(tests::DEADLINE / 4, socket.send_to(b"hello", &other)).await.unwrap().unwrap();
+        assert_eq!(receiver.recv(&mut [0; 8]).await.unwrap(), 5);
+        task.abort();
+    });
+}
+
+#[test]
+fn who_connects_again_and_again_lets_its_neighbours_run() {
+    let directory = Directory::new();
+    let path = directory.0.join("socket");
+    run(|| async move {
+        let place = path.clone();
+        let binder = executor::spawn(async move { UnixListener::bind(place).unwrap() });
+        let mut tries = 0;
+        while UnixStream::connect(&path).await.is_err() {
+            tries += 1;
+            assert!(tries < 10_000, "nobody else has the thread");
+        }
+        binder.await.unwrap();
+    });
+}

@@ -9,10 +9,9 @@
 //! forbid the call. So on any error the pool goes on from where this stopped, and its error is the
 //! one that counts.
 //!
-//! A read that never waits must not keep the thread either: each spends budget, and after 256 KiB
-//! the neighbours get their turn.
+//! A read that never waits must not keep the thread either: it spends budget by its bytes, and one
+//! of 256 KiB spends all of it. So each task pays for what it has read itself.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::future::poll_fn;
 use std::io::{self, IoSliceMut, Read};
@@ -22,16 +21,19 @@ use std::path::Path;
 use std::task::{Context, Poll, ready};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, tell};
 use rustix::fs::{fcntl_setfl, fstat, openat2, statx};
 use rustix::io::{ReadWriteFlags, preadv2, retry_on_intr};
 
 use crate::blocking::unblock;
 use crate::{Reactor, budget};
 
-/// Bytes that are read in place before the neighbours get their turn; a larger file goes to the
-/// pool at once. To copy so many takes about as long as the way to the pool and back.
+/// Bytes that one call reads in place at most; a larger file goes to the pool at once. To copy so
+/// many takes about as long as the way to the pool and back.
 const MOST: usize = 256 * 1024;
+
+/// Bytes that are worth one operation of the budget: so [`MOST`] are worth all of it.
+const WORTH: usize = MOST / budget::OPERATIONS as usize;
 
 /// An offset that stands for the file's own, which then moves as with `read`.
 const CURSOR: u64 = u64::MAX;
@@ -40,11 +42,6 @@ const CURSOR: u64 = u64::MAX;
 /// not become that of the process.
 const READ_ONLY: OFlags =
     OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
-
-thread_local! {
-    /// Bytes read in place since the neighbours last had their turn: [`MOST`] at most.
-    static READ: Cell<usize> = const { Cell::new(0) };
-}
 
 /// Reads a whole file; `None`, if it cannot be opened in place.
 ///
@@ -56,7 +53,6 @@ pub(super) async fn read(path: &Path) -> Option<io::Result<Vec<u8>>> {
     let file = open_cached(path, READ_ONLY)?;
     let mut bytes = Vec::new();
     if let Some(length) = length_in_place(&file) {
-        poll_fn(|cx| poll_turn(cx, length)).await;
         // One more than there should be, to see that there is no more.
         bytes.resize(length, 0);
         let read = read_cached(&file, &mut bytes);
@@ -91,10 +87,16 @@ pub(super) async fn open(path: &Path) -> Option<File> {
 /// Reads at the file's cursor; `None`, if the pool has to.
 pub(super) fn poll_read(file: &File, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Option<usize>> {
     ready!(poll_spend(cx));
-    // What is left of this turn; if nothing is, a byte that has to wait for the next one.
-    let length = buf.len().min((MOST - READ.get()).max(1));
-    ready!(poll_turn(cx, length));
-    Poll::Ready(read_cached(file, &mut buf[..length]))
+    let length = buf.len().min(MOST);
+    let read = read_cached(file, &mut buf[..length]);
+    // Linux 5.9 and 5.10 may say so before the end: see the bugs in preadv2(2).
+    Poll::Ready(read.filter(|&read| read > 0 || length == 0 || is_at_end(file)))
+}
+
+/// Whether the cursor is where the file ends, by its size.
+fn is_at_end(file: &File) -> bool {
+    let (stat, cursor) = (fstat(file), tell(file));
+    matches!((stat, cursor), (Ok(stat), Ok(at)) if at >= u64::try_from(stat.st_size).unwrap_or(0))
 }
 
 /// Spends one operation; and needs a reactor as the pool does, so that a program that has none is
@@ -102,16 +104,6 @@ pub(super) fn poll_read(file: &File, cx: &mut Context<'_>, buf: &mut [u8]) -> Po
 fn poll_spend(cx: &mut Context<'_>) -> Poll<()> {
     drop(Reactor::current());
     budget::spend(cx)
-}
-
-/// Waits until so many bytes may be read in place: at most [`MOST`].
-fn poll_turn(cx: &mut Context<'_>, length: usize) -> Poll<()> {
-    if READ.get() + length <= MOST {
-        return Poll::Ready(());
-    }
-    READ.set(0);
-    budget::yield_to_neighbours(cx);
-    Poll::Pending
 }
 
 /// Opens what the names in memory lead to.
@@ -134,7 +126,7 @@ fn length_in_place(file: &OwnedFd) -> Option<usize> {
 fn read_cached(file: impl AsFd, buf: &mut [u8]) -> Option<usize> {
     let bufs = &mut [IoSliceMut::new(buf)];
     let read = preadv2(file, bufs, CURSOR, ReadWriteFlags::NOWAIT).ok()?;
-    READ.set(READ.get() + read);
+    budget::charge((read / WORTH) as u32);
     Some(read)
 }
 

@@ -387,7 +387,8 @@ impl File {
             Ok(Done::Other)
         });
         self.settle().await?;
-        result.recv().map_err(io::Error::other)?
+        // There, if the operation was carried out: never a wait of this thread.
+        result.try_recv().map_err(io::Error::other)?
     }
 
     /// Begins an operation. None is under way.

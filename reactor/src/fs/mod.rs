@@ -7,7 +7,7 @@
 //! A file that *is* in memory should not pay for a thread. On Linux one can try first, without
 //! blocking: [`read`], [`read_to_string`], [`File::open`] and the reads of a [`File`] do, and cost
 //! the system calls of std then. It is the sockets' idea again: try; if it would block, arrange to
-//! be woken, here by the pool. A read moves at most 256 KiB before the neighbours get their turn;
+//! be woken, here by the pool. What is read in place spends budget, 256 KiB all of it;
 //! [`read`] leaves larger files to the pool, where all is one job. Some file systems, such as tmpfs,
 //! overlayfs and those of the network, refuse such a try, and the pool reads theirs.
 //!

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -83,7 +83,8 @@ pub struct Incoming<'a, L = TcpListener> {
 #[derive(Debug)]
 struct Pause {
     sleep: Sleep,
-    reactor: Rc<Reactor>,
+    /// Weak: who pauses must not keep a reactor from its end.
+    reactor: Weak<Reactor>,
     deregistrations: u64,
 }
 
@@ -137,14 +138,16 @@ impl Pause {
     fn new(duration: Duration) -> Pause {
         let reactor = Reactor::current();
         let deregistrations = reactor.counters.deregistrations.get();
-        Pause { sleep: sleep(duration), reactor, deregistrations }
+        Pause { sleep: sleep(duration), reactor: Rc::downgrade(&reactor), deregistrations }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.reactor.counters.deregistrations.get() != self.deregistrations {
+        // The next accept will say that it is gone.
+        let Some(reactor) = self.reactor.upgrade() else { return Poll::Ready(()) };
+        if reactor.counters.deregistrations.get() != self.deregistrations {
             return Poll::Ready(());
         }
-        self.reactor.wake_on_deregistration(cx.waker());
+        reactor.wake_on_deregistration(cx.waker());
         Pin::new(&mut self.sleep).poll(cx)
     }
 }

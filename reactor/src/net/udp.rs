@@ -123,7 +123,9 @@ impl UdpSocket {
 
     /// Sets the peer, to the first of the addresses that works.
     ///
-    /// `send` sends to it, and only from it datagrams are received from now on. Nothing is sent for it, so it says nothing about whether the peer is there.
+    /// `send` sends to it, and of the datagrams that come from now on only its own are received:
+    /// those of others that lie there already still are. Nothing is sent for this, so it says
+    /// nothing about whether the peer is there.
     ///
     /// # Errors
     ///

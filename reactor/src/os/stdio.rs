@@ -305,14 +305,18 @@ impl Writer {
 
 /// On a thread of the pool. One lock for all of it: nobody else's line gets in between.
 fn write_all(mut stream: impl Write + AsFd, mut bytes: &[u8]) -> io::Result<()> {
+    // What others have printed goes first; then ours, past std's buffer: that would keep what an
+    // error has refused, and write it later, perhaps once more.
+    block(&mut stream, PollFlags::OUT, |stream| stream.flush())?;
     while !bytes.is_empty() {
-        let count = block(&mut stream, PollFlags::OUT, |stream| stream.write(bytes))?;
+        let write = |stream: &mut _| Ok(rustix::io::write(stream, bytes)?);
+        let count = block(&mut stream, PollFlags::OUT, write)?;
         if count == 0 {
             return Err(ErrorKind::WriteZero.into());
         }
         bytes = &bytes[count..];
     }
-    block(&mut stream, PollFlags::OUT, |stream| stream.flush())
+    Ok(())
 }
 
 /// The standard output of the process.

@@ -71,7 +71,7 @@ struct State {
 /// # Cancel safety
 ///
 /// Once polled, dropping the future does not stop `f`, nor take it out of the pool's queue; its
-/// result is dropped on the pool's thread.
+/// result is dropped on the pool's thread, or with the future, if it was there already.
 ///
 /// # Examples
 ///
@@ -140,9 +140,18 @@ pub(crate) fn submit(key: usize, finisher: Finisher, job: impl FnOnce() -> bool 
     trace!(source = key; "job submitted");
     POOL.submit(Box::new(move || {
         let ok = job();
+        let _finishing = Finishing(finisher, key);
         trace!(source = key, ok; "job done");
-        finisher.finish(key);
     }));
+}
+
+/// Reports the end of a job when it is dropped: after the record, and also if the logger panics.
+struct Finishing(Finisher, usize);
+
+impl Drop for Finishing {
+    fn drop(&mut self) {
+        self.0.finish(self.1);
+    }
 }
 
 impl Pool {

@@ -9,6 +9,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{self, SocketAddr};
 use std::path::Path;
 
+use rustix::io::retry_on_intr;
 use rustix::net::{SendFlags, SocketAddrUnix};
 
 use crate::Async;
@@ -266,8 +267,9 @@ impl UnixDatagram {
     pub async fn send_to_addr(&self, buf: &[u8], address: &SocketAddr) -> io::Result<usize> {
         let target = named(address)?;
         let sendto = || rustix::net::sendto(self, buf, SendFlags::empty(), &target);
-        let send = || room(sendto().map_err(io::Error::from));
-        until_room(async || poll_fn(|cx| self.0.poll_write_as("send_to", cx, send)).await).await
+        // Not by way of our readiness: a `send` that waits for its peer has cleared it, and that
+        // says nothing about the room of another receiver.
+        until_room(|| room(retry_on_intr(sendto).map_err(io::Error::from))).await
     }
 
     /// Receives one datagram from the peer that `connect` has set, or from anyone.

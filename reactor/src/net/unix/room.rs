@@ -5,11 +5,13 @@
 //! as elsewhere: what is full belongs to somebody else, and epoll, which watches our own socket,
 //! never reports that it is no longer so. All that helps is to ask again, after a pause.
 
+use std::future::poll_fn;
 use std::io;
 use std::time::Duration;
 
 use rustix::io::Errno;
 
+use crate::budget;
 use crate::time::sleep;
 
 /// The first pause. It doubles up to [`LONGEST_PAUSE`]: a busy server needs no longer to accept.
@@ -28,11 +30,13 @@ pub(super) fn room<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 
 /// Makes the attempt again and again until there is room, with growing pauses.
 pub(super) async fn until_room<T>(
-    mut attempt: impl AsyncFnMut() -> io::Result<Option<T>>,
+    mut attempt: impl FnMut() -> io::Result<Option<T>>,
 ) -> io::Result<T> {
     let mut pause = FIRST_PAUSE;
     loop {
-        if let Some(result) = attempt().await? {
+        // Here, for such an attempt does not come by `poll_io`, and may succeed or fail for ever.
+        poll_fn(budget::spend).await;
+        if let Some(result) = attempt()? {
             return Ok(result);
         }
         sleep(pause).await;

@@ -123,7 +123,7 @@ impl UnixStream {
     /// # main().unwrap() }
     /// ```
     pub async fn connect_addr(address: &SocketAddr) -> io::Result<UnixStream> {
-        let connect = async || room(mio::net::UnixStream::connect_addr(address));
+        let connect = || room(mio::net::UnixStream::connect_addr(address));
         Async::new(until_room(connect).await?).map(UnixStream)
     }
 
