@@ -217,7 +217,7 @@ const ACTS: [(&str, &str, &[&str]); 29] = [
     ("timer fired", "timer fired", &[".pop_due("]),
     ("timer dropped", "timer dropped", &[".remove(key)"]),
     ("job submitted", "job submitted", &["POOL.submit("]),
-    ("job done", "job done", &["finisher.finish("]),
+    ("job done", "job done", &["self.0.finish("]),
     ("job finished", "job finished", &[".deliver_finished("]),
     ("budget spent", "budget spent", &["LEFT.set("]),
     ("done", "done", &[".end()", ".end_slot("]),
