@@ -222,7 +222,7 @@ impl Shared {
 
     /// Takes completions, and wakes those who wait for them. Returns how many there were.
     fn reap(&self) -> usize {
-        let Reaped { completions, woken } = self.in_flight().borrow_mut().reap();
+        let Reaped { completions, woken, .. } = self.in_flight().borrow_mut().reap();
         woken.into_iter().for_each(Waker::wake);
         completions
     }
@@ -230,8 +230,11 @@ impl Shared {
     /// Ends all that is in flight; see [`InFlight::close`].
     fn close(&self) {
         self.set_driver(None);
-        let reaped = self.in_flight().borrow_mut().close();
-        reaped.woken.into_iter().for_each(Waker::wake);
+        let Reaped { woken, forgotten, .. } = self.in_flight().borrow_mut().close();
+        woken.into_iter().for_each(Waker::wake);
+        if forgotten > 0 {
+            warn!("the kernel keeps {forgotten} operations: their memory is never freed");
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 #![cfg(target_os = "linux")]
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::future::Future;
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Write};
@@ -21,6 +22,7 @@ use std::task::{Poll, Waker};
 use std::{env, fs, thread};
 
 use executor::{Executor, JoinSet, yield_now};
+use log::{Log, Metadata, Record};
 use reactor_uring::{File, OpenOptions, Ring};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use tests::child::{in_child, is_child};
@@ -589,6 +591,61 @@ fn a_ring_that_takes_nothing_any_more_fails_its_operations() {
             assert_eq!(file.read_at(vec![0; 8], 0).await.0.unwrap(), 4);
             assert!(file.read_at(vec![0; 8], 0).await.0.is_err());
             assert!(file.read_at(vec![0; 8], 0).await.0.is_err());
+        });
+    });
+}
+
+thread_local! {
+    /// What the logger below asks, on the thread of its executor.
+    static ASKED: RefCell<Option<Ring>> = const { RefCell::new(None) };
+    static TOLD: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A logger that calls the ring of which it is told.
+struct Asks;
+
+impl Log for Asks {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        ASKED.with_borrow(|ring| ring.as_ref().map(Ring::in_flight));
+        TOLD.with_borrow_mut(|told| told.push(record.args().to_string()));
+    }
+
+    fn flush(&self) {}
+}
+
+// The kernel takes the read, and nothing after that: so it is forgotten in the end.
+#[test]
+fn a_logger_may_ask_a_ring_that_tells_what_the_kernel_kept() {
+    let inject = "-einject=io_uring_enter:error=EBADFD:when=2+";
+    let strace = ["strace", "-f", "-qq", "-o/dev/null", inject];
+    let test = "a_logger_may_ask_a_ring_that_tells_what_the_kernel_kept";
+    in_child_under(&strace, test, || {
+        log::set_logger(&Asks).unwrap();
+        log::set_max_level(log::LevelFilter::Warn);
+        within_deadline(|| {
+            let executor = Executor::new().unwrap();
+            executor.block_on(async {
+                let ring = ring_or_return!(8);
+                ASKED.set(Some(ring.clone()));
+                let (file, writer) = pipe(&ring);
+                drop(executor::spawn(
+                    async move { (file.read_at(vec![0; 4096], 0).await, writer) },
+                ));
+                yield_now().await;
+                until(|| ring.in_flight() == 1).await;
+                yield_now().await;
+            });
+            drop(executor);
+            if ASKED.take().is_some() {
+                assert_eq!(
+                    TOLD.take(),
+                    ["the kernel keeps 1 operations: their memory is never freed"]
+                );
+            }
         });
     });
 }
