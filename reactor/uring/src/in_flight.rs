@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use io_uring::opcode::AsyncCancel;
 use io_uring::types::{SubmitArgs, Timespec};
-use io_uring::{IoUring, cqueue, squeue};
+use io_uring::{Builder, IoUring, cqueue, squeue};
 use rustix::io::Errno;
 use slab::Slab;
 
@@ -416,9 +416,13 @@ fn is_temporary(error: &io::Error) -> bool {
 
 /// Completions need not interrupt this thread, which looks for them when it comes by: that is a
 /// flag since Linux 5.19, and an older kernel does without.
+///
+/// The queues are not there in a forked child: it would share them with its parent, and take
+/// completions that are the parent's.
 fn set_up(entries: u32) -> io::Result<IoUring> {
-    match IoUring::builder().setup_coop_taskrun().build(entries) {
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => IoUring::new(entries),
+    let build = |builder: &mut Builder| builder.dontfork().build(entries);
+    match build(IoUring::builder().setup_coop_taskrun()) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => build(&mut IoUring::builder()),
         made => made,
     }
 }
@@ -474,6 +478,20 @@ mod tests {
         in_flight.closed = true;
         drop(in_flight);
         assert_eq!(Arc::strong_count(&file), 2);
+    }
+
+    // Else it would take completions that are its parent's.
+    #[test]
+    fn a_forked_child_has_no_ring() {
+        let Ok(_in_flight) = InFlight::new(2) else {
+            return println!("skipped: the kernel refuses io_uring");
+        };
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let rings: Vec<&str> = maps.split("VmFlags:").collect();
+        let flags = rings.windows(2).filter(|pair| pair[0].contains("[io_uring]"));
+        let flags: Vec<&str> = flags.filter_map(|pair| pair[1].lines().next()).collect();
+        assert!(!flags.is_empty());
+        assert!(flags.iter().all(|flags| flags.contains(" dc")), "{flags:?}");
     }
 
     #[test]
