@@ -280,8 +280,10 @@ impl InFlight {
     /// The kernel is done with an operation: what it owns is ours again. Returns whom that wakes.
     fn complete(&mut self, key: usize, result: i32) -> Option<Waker> {
         let slot = &mut self.slots[key];
-        // A signal came before anything was moved: once more, unless nobody wants it.
-        if result == -Errno::INTR.raw_os_error() && !slot.abandoned && !self.closed {
+        // A signal came before anything was moved: once more, unless nobody wants it. But not a
+        // close: its descriptor is gone all the same, as by close(2) of Linux.
+        let again = slot.operation.may_be_repeated() && !slot.abandoned && !self.closed;
+        if result == -Errno::INTR.raw_os_error() && again {
             slot.state = State::Queued;
             self.in_kernel -= 1;
             self.queued.push_front(key);
@@ -478,6 +480,20 @@ mod tests {
         in_flight.closed = true;
         drop(in_flight);
         assert_eq!(Arc::strong_count(&file), 2);
+    }
+
+    // The descriptor is gone: the second time, the kernel would close none.
+    #[test]
+    fn a_close_that_a_signal_interrupts_is_not_made_again() {
+        let Ok(mut in_flight) = InFlight::new(2) else {
+            return println!("skipped: the kernel refuses io_uring");
+        };
+        let key = in_flight.begin(Operation::Close { descriptor: None });
+        in_flight.queued.clear();
+        in_flight.slots[key].state = State::Kernel;
+        in_flight.complete(key, -Errno::INTR.raw_os_error());
+        let (_, answer) = in_flight.take(key).expect("it is done");
+        assert_eq!(answer.unwrap_err().kind(), io::ErrorKind::Interrupted);
     }
 
     // Else it would take completions that are its parent's.
