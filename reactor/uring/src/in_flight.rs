@@ -37,8 +37,11 @@ pub(crate) struct InFlight {
     ring: IoUring,
     slots: Slab<Slot>,
     /// Slots that the kernel is to be told of, in the order of their coming. Without a limit of its
-    /// own: each belongs to a future that somebody holds, and that is larger.
+    /// own: most belong to futures that somebody holds, and those are larger; the abandoned are
+    /// never more than there were of these.
     queued: VecDeque<usize>,
+    /// How many of these are abandoned.
+    abandoned: usize,
     /// Slots that the kernel is to be asked to let go. They go first, and past the limit below:
     /// else operations that never end would keep out the requests to end them.
     to_cancel: VecDeque<usize>,
@@ -105,6 +108,7 @@ impl InFlight {
             ring,
             slots: Slab::new(),
             queued: VecDeque::new(),
+            abandoned: 0,
             to_cancel: VecDeque::new(),
             in_kernel: 0,
             closed: false,
@@ -168,12 +172,28 @@ impl InFlight {
         let waker = slot.waker.take();
         match slot.state {
             State::Kernel => self.request_cancel(key),
-            // It stays in line, without what it owned, and is passed over when its turn comes.
-            State::Queued => slot.operation = Operation::Lost,
+            State::Queued => self.abandon_queued(key),
             State::Done(_) if slot.cancelling => {}
             State::Done(_) => drop(self.remove(key)),
         }
         waker
+    }
+
+    /// It stays in line, without what it owned, and is passed over when its turn comes. But behind
+    /// a full ring that may be never: so when more are abandoned than not, all of these go. That is
+    /// O(1) for each, as it looks at two entries at most for each that goes.
+    fn abandon_queued(&mut self, key: usize) {
+        self.slots[key].operation = Operation::Lost;
+        self.abandoned += 1;
+        if 2 * self.abandoned <= self.queued.len() {
+            return;
+        }
+        let queued = mem::take(&mut self.queued).into_iter();
+        let (gone, kept): (VecDeque<_>, _) = queued.partition(|&key| self.slots[key].abandoned);
+        (self.queued, self.abandoned) = (kept, 0);
+        for key in gone {
+            self.remove(key);
+        }
     }
 
     fn request_cancel(&mut self, key: usize) {
@@ -225,6 +245,7 @@ impl InFlight {
     fn hand_over(&mut self, key: usize) -> usize {
         let slot = &mut self.slots[key];
         if slot.abandoned {
+            self.abandoned -= 1;
             self.remove(key);
             return 0;
         }
@@ -341,6 +362,7 @@ impl InFlight {
     /// Those that the kernel does not know end here; of the others, it is asked to let go.
     fn cancel_all(&mut self, reaped: &mut Reaped) {
         self.queued.clear();
+        self.abandoned = 0;
         for key in self.keys() {
             match self.slots[key].state {
                 State::Queued => reaped.woken.extend(self.fail(key)),
@@ -443,10 +465,10 @@ mod tests {
         };
         let close = || Operation::Close { descriptor: None };
         let keys: Vec<usize> = (0..10_000).map(|_| in_flight.begin(close())).collect();
+        assert!(in_flight.slots.capacity() >= 10_000);
         for key in keys {
             assert!(in_flight.abandon(key).is_none());
         }
-        assert!(in_flight.slots.capacity() >= 10_000);
         in_flight.submit().unwrap();
         assert_eq!((in_flight.len(), in_flight.in_kernel), (0, 0));
         assert_eq!((in_flight.slots.capacity(), in_flight.queued.capacity()), (0, 0));

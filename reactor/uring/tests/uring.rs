@@ -650,6 +650,28 @@ fn a_logger_may_ask_a_ring_that_tells_what_the_kernel_kept() {
     });
 }
 
+#[test]
+fn operations_that_are_dropped_in_line_do_not_pile_up_behind_a_full_ring() {
+    run(|| async {
+        let ring = ring_or_return!(8);
+        let (file, _writer) = pipe(&ring);
+        let _full = in_flight(&ring, &file, 8).await;
+        // One after the other; then each when the next one is in line, behind one that stays.
+        for staying in [0, 1] {
+            let _stay = in_flight(&ring, &file, staying).await;
+            let mut before = None;
+            for _ in 0..1000 {
+                let mut read = Box::pin(file.read_at(vec![0; 4096], 0));
+                assert!(poll(read.as_mut(), Waker::noop()).is_pending());
+                before = Some(read).filter(|_| staying > 0);
+                // As many again that are dropped as are not.
+                assert!(ring.in_flight() <= 8 + 2 * (staying + 1), "{}", ring.in_flight());
+            }
+            drop(before);
+        }
+    });
+}
+
 // SAFETY: it is POSIX's function, with its types.
 unsafe extern "C" {
     fn pthread_kill(thread: RawPthread, signal: i32) -> i32;
