@@ -12,12 +12,14 @@ use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 use std::io::{self, ErrorKind};
+use std::mem;
 use std::os::fd::RawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use log::warn;
+use log::{error, warn};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token, event};
 use reactor::blocking::unblock;
@@ -223,7 +225,7 @@ impl Shared {
     /// Takes completions, and wakes those who wait for them. Returns how many there were.
     fn reap(&self) -> usize {
         let Reaped { completions, woken, .. } = self.in_flight().borrow_mut().reap();
-        woken.into_iter().for_each(Waker::wake);
+        wake(woken);
         completions
     }
 
@@ -231,10 +233,21 @@ impl Shared {
     fn close(&self) {
         self.set_driver(None);
         let Reaped { woken, forgotten, .. } = self.in_flight().borrow_mut().close();
-        woken.into_iter().for_each(Waker::wake);
+        wake(woken);
         if forgotten > 0 {
             warn!("the kernel keeps {forgotten} operations: their memory is never freed");
         }
+    }
+}
+
+/// Wakes each of them. One that panics costs nobody else the wake: under an executor of somebody
+/// else's, it is somebody else's code. The logger is too, so it comes last.
+fn wake(woken: Vec<Waker>) {
+    let wakes = woken.into_iter().map(|waker| catch_unwind(AssertUnwindSafe(|| waker.wake())));
+    // Not dropped: the destructor of the panic's value might panic again.
+    let panics = wakes.filter_map(Result::err).map(mem::forget).count();
+    if panics > 0 {
+        error!("{panics} wakers panicked");
     }
 }
 

@@ -26,7 +26,7 @@ use log::{Log, Metadata, Record};
 use reactor_uring::{File, OpenOptions, Ring};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use tests::child::{in_child, is_child};
-use tests::wakers::{Counter, poll};
+use tests::wakers::{Counter, poll, waker_fn};
 use tests::{run, until, within_deadline};
 
 /// Ends every test where the kernel has no io_uring for us: all that remains is the fallback.
@@ -669,6 +669,28 @@ fn operations_that_are_dropped_in_line_do_not_pile_up_behind_a_full_ring() {
             }
             drop(before);
         }
+    });
+}
+
+// Both are complete when the ring is looked at.
+#[test]
+fn a_waker_that_panics_costs_nobody_else_the_wake() {
+    run(|| async {
+        let ring = ring_or_return!(8);
+        let ((first, mut to_first), (second, mut to_second)) = (pipe(&ring), pipe(&ring));
+        let mut panics = in_flight(&ring, &first, 1).await;
+        let mut counts = in_flight(&ring, &second, 1).await;
+        let waker = waker_fn(|| panic!("a waker of somebody else's"));
+        assert!(poll(pin!(&mut panics[0]), &waker).is_pending());
+        let (counter, waker) = Counter::with_waker();
+        assert!(poll(pin!(&mut counts[0]), &waker).is_pending());
+        to_first.write_all(b"x").unwrap();
+        to_second.write_all(b"x").unwrap();
+        until(|| counter.wakes() == 1).await;
+        // And the ring goes on.
+        assert_eq!(counts.remove(0).await.0.unwrap(), 1);
+        to_second.write_all(b"x").unwrap();
+        assert_eq!(second.read_at(vec![0; 8], 0).await.0.unwrap(), 1);
     });
 }
 
