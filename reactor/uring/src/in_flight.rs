@@ -12,6 +12,7 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::task::Waker;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use io_uring::opcode::AsyncCancel;
@@ -25,6 +26,13 @@ use crate::operation::{Answer, IN_PLACE, Operation, Outcome};
 /// How long the end of an executor waits for what the kernel still has. Whatever can be cancelled
 /// comes back at once; what cannot is being read from a disk, which takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a kernel that is short of memory is left alone: short to whoever waits for it, long
+/// enough that to ask again and again costs nothing.
+pub(crate) const PAUSE: Duration = Duration::from_millis(10);
+
+/// What it says then.
+const SHORT: &[Errno] = &[Errno::AGAIN, Errno::NOMEM];
 
 /// Room that grew beyond this with a burst is given back when nothing is in flight.
 const BURST: usize = 1024;
@@ -206,19 +214,21 @@ impl InFlight {
 
     /// Tells the kernel of as much as it may have at once. What is left over follows when
     /// completions have made room; and when the neighbours had their turn, if these operations
-    /// copy much.
-    pub(crate) fn submit(&mut self) -> io::Result<()> {
+    /// copy much. Returns false if the kernel is short of memory: then it is to be left alone for
+    /// [`PAUSE`].
+    pub(crate) fn submit(&mut self) -> io::Result<bool> {
         let mut in_place = 0;
         loop {
             self.fill(&mut in_place);
             if self.ring.submission().is_empty() {
-                return Ok(());
+                return Ok(true);
             }
             match self.ring.submit() {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // It is short of memory, or wants its completions to be taken first. Whatever it
-                // has not taken stays in the queue, for the next time.
-                Err(error) if is_temporary(&error) => return Ok(()),
+                // It wants its completions to be taken first. Whatever it has not taken stays in
+                // the queue, for the next time.
+                Err(error) if is(&error, &[Errno::BUSY]) => return Ok(true),
+                Err(error) if is(&error, SHORT) => return Ok(false),
                 Err(error) => return Err(error),
                 // It may stop at an entry that it refuses, and has told so in a completion.
                 Ok(_) => {}
@@ -346,9 +356,10 @@ impl InFlight {
         }
         self.cancel_all(&mut reaped);
         let deadline = Instant::now() + PATIENCE;
-        while self.in_kernel > 0 && Instant::now() < deadline {
+        let mut goes_on = true;
+        while goes_on && self.in_kernel > 0 && Instant::now() < deadline {
             self.fill(&mut 0);
-            self.wait_until(deadline);
+            goes_on = self.wait_until(deadline);
             reaped.append(self.reap());
         }
         self.forget_all(&mut reaped);
@@ -378,11 +389,16 @@ impl InFlight {
         slot.waker.take()
     }
 
-    /// Submits, and waits for a completion. An error is no surprise here: a signal, or the time is
-    /// over. Whatever it is, the caller looks for completions and at the clock.
-    fn wait_until(&self, deadline: Instant) {
+    /// Submits, and waits for a completion. Returns whether it is worth doing again: it is after a
+    /// signal, and when the time is over the caller sees it by the clock.
+    fn wait_until(&self, deadline: Instant) -> bool {
         let left = Timespec::from(deadline.saturating_duration_since(Instant::now()));
-        let _ = self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&left));
+        match self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&left)) {
+            Err(error) if is(&error, SHORT) => thread::sleep(PAUSE),
+            Err(error) => return is(&error, &[Errno::INTR, Errno::TIME, Errno::BUSY]),
+            Ok(_) => {}
+        }
+        true
     }
 
     fn forget_all(&mut self, reaped: &mut Reaped) {
@@ -433,9 +449,8 @@ fn cancellation(key: usize) -> squeue::Entry {
     AsyncCancel::new(key as u64).build().user_data(key as u64 | CANCEL)
 }
 
-fn is_temporary(error: &io::Error) -> bool {
-    let temporary = [Errno::AGAIN, Errno::BUSY, Errno::NOMEM].map(Errno::raw_os_error);
-    error.raw_os_error().is_some_and(|code| temporary.contains(&code))
+fn is(error: &io::Error, among: &[Errno]) -> bool {
+    among.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Completions need not interrupt this thread, which looks for them when it comes by: that is a
