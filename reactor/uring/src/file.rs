@@ -259,7 +259,8 @@ impl File {
     ///
     /// # Errors
     ///
-    /// What the kernel says; the file is closed all the same.
+    /// What the kernel says; the file is closed all the same. By the pool nothing is told, as by
+    /// std: whoever must know that all is on the disk calls [`sync_all`](File::sync_all) before.
     ///
     /// # Cancel safety
     ///

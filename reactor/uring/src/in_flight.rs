@@ -12,12 +12,12 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::task::Waker;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use io_uring::opcode::AsyncCancel;
 use io_uring::types::{SubmitArgs, Timespec};
-use io_uring::{IoUring, cqueue, squeue};
-use log::warn;
+use io_uring::{Builder, IoUring, cqueue, squeue};
 use rustix::io::Errno;
 use slab::Slab;
 
@@ -26,6 +26,13 @@ use crate::operation::{Answer, IN_PLACE, Operation, Outcome};
 /// How long the end of an executor waits for what the kernel still has. Whatever can be cancelled
 /// comes back at once; what cannot is being read from a disk, which takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a kernel that is short of memory is left alone: short to whoever waits for it, long
+/// enough that to ask again and again costs nothing.
+pub(crate) const PAUSE: Duration = Duration::from_millis(10);
+
+/// What it says then.
+const SHORT: &[Errno] = &[Errno::AGAIN, Errno::NOMEM];
 
 /// Room that grew beyond this with a burst is given back when nothing is in flight.
 const BURST: usize = 1024;
@@ -38,8 +45,11 @@ pub(crate) struct InFlight {
     ring: IoUring,
     slots: Slab<Slot>,
     /// Slots that the kernel is to be told of, in the order of their coming. Without a limit of its
-    /// own: each belongs to a future that somebody holds, and that is larger.
+    /// own: most belong to futures that somebody holds, and those are larger; the abandoned are
+    /// never more than there were of these.
     queued: VecDeque<usize>,
+    /// How many of these are abandoned.
+    abandoned: usize,
     /// Slots that the kernel is to be asked to let go. They go first, and past the limit below:
     /// else operations that never end would keep out the requests to end them.
     to_cancel: VecDeque<usize>,
@@ -75,12 +85,14 @@ enum State {
     Done(io::Result<Answer>),
 }
 
-/// What completions bring. To wake runs foreign code, so whoever gets this does it when nothing is
-/// borrowed.
+/// What completions bring, and the end. To wake and to log run foreign code, so whoever gets this
+/// does it when nothing is borrowed.
 #[derive(Default)]
 pub(crate) struct Reaped {
     pub(crate) completions: usize,
     pub(crate) woken: Vec<Waker>,
+    /// Operations whose memory is never freed, for the kernel kept them.
+    pub(crate) forgotten: usize,
 }
 
 impl Slot {
@@ -104,6 +116,7 @@ impl InFlight {
             ring,
             slots: Slab::new(),
             queued: VecDeque::new(),
+            abandoned: 0,
             to_cancel: VecDeque::new(),
             in_kernel: 0,
             closed: false,
@@ -167,12 +180,28 @@ impl InFlight {
         let waker = slot.waker.take();
         match slot.state {
             State::Kernel => self.request_cancel(key),
-            // It stays in line, without what it owned, and is passed over when its turn comes.
-            State::Queued => slot.operation = Operation::Lost,
+            State::Queued => self.abandon_queued(key),
             State::Done(_) if slot.cancelling => {}
             State::Done(_) => drop(self.remove(key)),
         }
         waker
+    }
+
+    /// It stays in line, without what it owned, and is passed over when its turn comes. But behind
+    /// a full ring that may be never: so when more are abandoned than not, all of these go. That is
+    /// O(1) for each, as it looks at two entries at most for each that goes.
+    fn abandon_queued(&mut self, key: usize) {
+        self.slots[key].operation = Operation::Lost;
+        self.abandoned += 1;
+        if 2 * self.abandoned <= self.queued.len() {
+            return;
+        }
+        let queued = mem::take(&mut self.queued).into_iter();
+        let (gone, kept): (VecDeque<_>, _) = queued.partition(|&key| self.slots[key].abandoned);
+        (self.queued, self.abandoned) = (kept, 0);
+        for key in gone {
+            self.remove(key);
+        }
     }
 
     fn request_cancel(&mut self, key: usize) {
@@ -185,19 +214,21 @@ impl InFlight {
 
     /// Tells the kernel of as much as it may have at once. What is left over follows when
     /// completions have made room; and when the neighbours had their turn, if these operations
-    /// copy much.
-    pub(crate) fn submit(&mut self) -> io::Result<()> {
+    /// copy much. Returns false if the kernel is short of memory: then it is to be left alone for
+    /// [`PAUSE`].
+    pub(crate) fn submit(&mut self) -> io::Result<bool> {
         let mut in_place = 0;
         loop {
             self.fill(&mut in_place);
             if self.ring.submission().is_empty() {
-                return Ok(());
+                return Ok(true);
             }
             match self.ring.submit() {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // It is short of memory, or wants its completions to be taken first. Whatever it
-                // has not taken stays in the queue, for the next time.
-                Err(error) if is_temporary(&error) => return Ok(()),
+                // It wants its completions to be taken first. Whatever it has not taken stays in
+                // the queue, for the next time.
+                Err(error) if is(&error, &[Errno::BUSY]) => return Ok(true),
+                Err(error) if is(&error, SHORT) => return Ok(false),
                 Err(error) => return Err(error),
                 // It may stop at an entry that it refuses, and has told so in a completion.
                 Ok(_) => {}
@@ -224,6 +255,7 @@ impl InFlight {
     fn hand_over(&mut self, key: usize) -> usize {
         let slot = &mut self.slots[key];
         if slot.abandoned {
+            self.abandoned -= 1;
             self.remove(key);
             return 0;
         }
@@ -247,7 +279,9 @@ impl InFlight {
         //   that until the completion.
         // - The descriptor is that of a file which the operation keeps open; or, of a close, one
         //   that has been taken out of its owner, so that nobody else closes it.
-        // - Should this ring end first: `InFlight::drop` forgets what the kernel did not give back.
+        // - Should this ring end first: `InFlight::drop` forgets what the kernel did not give back,
+        //   also if a close was begun and did not come to its end; and to forget runs no foreign
+        //   code, which might panic in between.
         let pushed = unsafe { self.ring.submission().push(entry) };
         pushed.expect("there is room: it has just been looked at");
     }
@@ -277,8 +311,10 @@ impl InFlight {
     /// The kernel is done with an operation: what it owns is ours again. Returns whom that wakes.
     fn complete(&mut self, key: usize, result: i32) -> Option<Waker> {
         let slot = &mut self.slots[key];
-        // A signal came before anything was moved: once more, unless nobody wants it.
-        if result == -Errno::INTR.raw_os_error() && !slot.abandoned && !self.closed {
+        // A signal came before anything was moved: once more, unless nobody wants it. But not a
+        // close: its descriptor is gone all the same, as by close(2) of Linux.
+        let again = slot.operation.may_be_repeated() && !slot.abandoned && !self.closed;
+        if result == -Errno::INTR.raw_os_error() && again {
             slot.state = State::Queued;
             self.in_kernel -= 1;
             self.queued.push_front(key);
@@ -320,9 +356,10 @@ impl InFlight {
         }
         self.cancel_all(&mut reaped);
         let deadline = Instant::now() + PATIENCE;
-        while self.in_kernel > 0 && Instant::now() < deadline {
+        let mut goes_on = true;
+        while goes_on && self.in_kernel > 0 && Instant::now() < deadline {
             self.fill(&mut 0);
-            self.wait_until(deadline);
+            goes_on = self.wait_until(deadline);
             reaped.append(self.reap());
         }
         self.forget_all(&mut reaped);
@@ -336,6 +373,7 @@ impl InFlight {
     /// Those that the kernel does not know end here; of the others, it is asked to let go.
     fn cancel_all(&mut self, reaped: &mut Reaped) {
         self.queued.clear();
+        self.abandoned = 0;
         for key in self.keys() {
             match self.slots[key].state {
                 State::Queued => reaped.woken.extend(self.fail(key)),
@@ -351,19 +389,22 @@ impl InFlight {
         slot.waker.take()
     }
 
-    /// Submits, and waits for a completion. An error is no surprise here: a signal, or the time is
-    /// over. Whatever it is, the caller looks for completions and at the clock.
-    fn wait_until(&self, deadline: Instant) {
+    /// Submits, and waits for a completion. Returns whether it is worth doing again: it is after a
+    /// signal, and when the time is over the caller sees it by the clock.
+    fn wait_until(&self, deadline: Instant) -> bool {
         let left = Timespec::from(deadline.saturating_duration_since(Instant::now()));
-        let _ = self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&left));
+        match self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&left)) {
+            Err(error) if is(&error, SHORT) => thread::sleep(PAUSE),
+            Err(error) => return is(&error, &[Errno::INTR, Errno::TIME, Errno::BUSY]),
+            Ok(_) => {}
+        }
+        true
     }
 
     fn forget_all(&mut self, reaped: &mut Reaped) {
         let mut keys = self.keys();
         keys.retain(|&key| matches!(self.slots[key].state, State::Kernel));
-        if !keys.is_empty() {
-            warn!("the kernel keeps {} operations: their memory is never freed", keys.len());
-        }
+        reaped.forgotten += keys.len();
         for key in keys {
             self.slots[key].operation.forget();
             reaped.woken.extend(self.fail(key));
@@ -375,7 +416,11 @@ impl InFlight {
 /// be freed. The kernel itself outlives its ring: it goes on with what it has begun.
 impl Drop for InFlight {
     fn drop(&mut self) {
-        drop(self.close());
+        let mut reaped = self.close();
+        // Also if a close was begun and did not come to its end.
+        self.forget_all(&mut reaped);
+        // The wakers go last: to drop one runs foreign code.
+        drop(reaped);
     }
 }
 
@@ -383,6 +428,7 @@ impl Reaped {
     fn append(&mut self, other: Reaped) {
         self.completions += other.completions;
         self.woken.extend(other.woken);
+        self.forgotten += other.forgotten;
     }
 }
 
@@ -403,22 +449,27 @@ fn cancellation(key: usize) -> squeue::Entry {
     AsyncCancel::new(key as u64).build().user_data(key as u64 | CANCEL)
 }
 
-fn is_temporary(error: &io::Error) -> bool {
-    let temporary = [Errno::AGAIN, Errno::BUSY, Errno::NOMEM].map(Errno::raw_os_error);
-    error.raw_os_error().is_some_and(|code| temporary.contains(&code))
+fn is(error: &io::Error, among: &[Errno]) -> bool {
+    among.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Completions need not interrupt this thread, which looks for them when it comes by: that is a
 /// flag since Linux 5.19, and an older kernel does without.
+///
+/// The queues are not there in a forked child: it would share them with its parent, and take
+/// completions that are the parent's.
 fn set_up(entries: u32) -> io::Result<IoUring> {
-    match IoUring::builder().setup_coop_taskrun().build(entries) {
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => IoUring::new(entries),
+    let build = |builder: &mut Builder| builder.dontfork().build(entries);
+    match build(IoUring::builder().setup_coop_taskrun()) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => build(&mut IoUring::builder()),
         made => made,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     // Pitfall: T5
@@ -429,10 +480,10 @@ mod tests {
         };
         let close = || Operation::Close { descriptor: None };
         let keys: Vec<usize> = (0..10_000).map(|_| in_flight.begin(close())).collect();
+        assert!(in_flight.slots.capacity() >= 10_000);
         for key in keys {
             assert!(in_flight.abandon(key).is_none());
         }
-        assert!(in_flight.slots.capacity() >= 10_000);
         in_flight.submit().unwrap();
         assert_eq!((in_flight.len(), in_flight.in_kernel), (0, 0));
         assert_eq!((in_flight.slots.capacity(), in_flight.queued.capacity()), (0, 0));
@@ -450,6 +501,50 @@ mod tests {
         in_flight.abandon(key);
         assert!(in_flight.to_cancel.is_empty() && !in_flight.slots[key].cancelling);
         assert_eq!((in_flight.reap().completions, in_flight.len()), (1, 0));
+    }
+
+    // Whatever kept the close from its end, the kernel may still write there.
+    #[test]
+    fn what_the_kernel_has_is_not_freed_though_a_close_was_begun() {
+        let Ok(mut in_flight) = InFlight::new(2) else {
+            return println!("skipped: the kernel refuses io_uring");
+        };
+        let file = Arc::new(std::fs::File::open("/").unwrap());
+        let (copy, buffer) = (file.clone(), vec![0; 8]);
+        let read = Operation::Read { file: copy, buffer, from: 0, offset: 0 };
+        let key = in_flight.begin(read);
+        in_flight.slots[key].state = State::Kernel;
+        in_flight.closed = true;
+        drop(in_flight);
+        assert_eq!(Arc::strong_count(&file), 2);
+    }
+
+    // The descriptor is gone: the second time, the kernel would close none.
+    #[test]
+    fn a_close_that_a_signal_interrupts_is_not_made_again() {
+        let Ok(mut in_flight) = InFlight::new(2) else {
+            return println!("skipped: the kernel refuses io_uring");
+        };
+        let key = in_flight.begin(Operation::Close { descriptor: None });
+        in_flight.queued.clear();
+        in_flight.slots[key].state = State::Kernel;
+        in_flight.complete(key, -Errno::INTR.raw_os_error());
+        let (_, answer) = in_flight.take(key).expect("it is done");
+        assert_eq!(answer.unwrap_err().kind(), io::ErrorKind::Interrupted);
+    }
+
+    // Else it would take completions that are its parent's.
+    #[test]
+    fn a_forked_child_has_no_ring() {
+        let Ok(_in_flight) = InFlight::new(2) else {
+            return println!("skipped: the kernel refuses io_uring");
+        };
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let rings: Vec<&str> = maps.split("VmFlags:").collect();
+        let flags = rings.windows(2).filter(|pair| pair[0].contains("[io_uring]"));
+        let flags: Vec<&str> = flags.filter_map(|pair| pair[1].lines().next()).collect();
+        assert!(!flags.is_empty());
+        assert!(flags.iter().all(|flags| flags.contains(" dc")), "{flags:?}");
     }
 
     #[test]

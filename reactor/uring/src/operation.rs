@@ -118,6 +118,12 @@ impl Operation {
         !matches!(self, Operation::Close { .. })
     }
 
+    /// Whether it may be made again when a signal has interrupted it. But not a close: its
+    /// descriptor was taken, and may be that of another file by now.
+    pub(crate) fn may_be_repeated(&self) -> bool {
+        !matches!(self, Operation::Close { .. })
+    }
+
     /// Forgets what the kernel may still read or write: it stays where it is, for ever.
     pub(crate) fn forget(&mut self) {
         mem::forget(mem::replace(self, Operation::Lost));

@@ -12,18 +12,21 @@ use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 use std::io::{self, ErrorKind};
+use std::mem;
 use std::os::fd::RawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use log::warn;
+use log::{error, warn};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token, event};
 use reactor::blocking::unblock;
+use reactor::time::{Sleep, sleep};
 use reactor::{Async, budget};
 
-use crate::in_flight::{InFlight, Reaped};
+use crate::in_flight::{InFlight, PAUSE, Reaped};
 use crate::operation::{Operation, Outcome};
 
 /// A ring of io_uring, for files; or, where the kernel refuses one, the blocking pool.
@@ -78,7 +81,8 @@ impl Ring {
             source: Async::with_interest(Uring::new(entries)?, Interest::READABLE)?,
             driver: RefCell::new(None),
         });
-        drop(executor::spawn_named("io_uring", Driver(shared.clone())));
+        let driver = Driver { shared: shared.clone(), pause: None };
+        drop(executor::spawn_named("io_uring", driver));
         Ok(Ring { way: Way::Kernel(Handle(shared)) })
     }
 
@@ -222,16 +226,30 @@ impl Shared {
 
     /// Takes completions, and wakes those who wait for them. Returns how many there were.
     fn reap(&self) -> usize {
-        let Reaped { completions, woken } = self.in_flight().borrow_mut().reap();
-        woken.into_iter().for_each(Waker::wake);
+        let Reaped { completions, woken, .. } = self.in_flight().borrow_mut().reap();
+        wake(woken);
         completions
     }
 
     /// Ends all that is in flight; see [`InFlight::close`].
     fn close(&self) {
         self.set_driver(None);
-        let reaped = self.in_flight().borrow_mut().close();
-        reaped.woken.into_iter().for_each(Waker::wake);
+        let Reaped { woken, forgotten, .. } = self.in_flight().borrow_mut().close();
+        wake(woken);
+        if forgotten > 0 {
+            warn!("the kernel keeps {forgotten} operations: their memory is never freed");
+        }
+    }
+}
+
+/// Wakes each of them. One that panics costs nobody else the wake: under an executor of somebody
+/// else's, it is somebody else's code. The logger is too, so it comes last.
+fn wake(woken: Vec<Waker>) {
+    let wakes = woken.into_iter().map(|waker| catch_unwind(AssertUnwindSafe(|| waker.wake())));
+    // Not dropped: the destructor of the panic's value might panic again.
+    let panics = wakes.filter_map(Result::err).map(mem::forget).count();
+    if panics > 0 {
+        error!("{panics} wakers panicked");
     }
 }
 
@@ -249,12 +267,37 @@ impl Drop for Handle {
 }
 
 /// The task that drives a ring.
-struct Driver(Rc<Shared>);
+struct Driver {
+    shared: Rc<Shared>,
+    /// Set when the kernel was short of memory, and it was not over when last looked at.
+    pause: Option<Sleep>,
+}
 
 impl Driver {
     /// Nobody has a handle, so nothing can be begun; and nothing is left.
     fn is_done(&self) -> bool {
-        Rc::strong_count(&self.0) == 1 && self.0.in_flight().borrow().len() == 0
+        Rc::strong_count(&self.shared) == 1 && self.shared.in_flight().borrow().len() == 0
+    }
+
+    /// Tells the kernel what is in line. Returns whether it would take more at once: not while it
+    /// is short of memory, and then this task is woken when it is time to try again.
+    fn submit(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        if self.is_paused(cx) {
+            return Ok(false);
+        }
+        if self.shared.in_flight().borrow_mut().submit()? {
+            return Ok(true);
+        }
+        self.pause = Some(sleep(PAUSE));
+        Ok(!self.is_paused(cx))
+    }
+
+    fn is_paused(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(pause) = &mut self.pause else { return false };
+        if Pin::new(pause).poll(cx).is_ready() {
+            self.pause = None;
+        }
+        self.pause.is_some()
     }
 }
 
@@ -265,21 +308,24 @@ impl Future for Driver {
     ///
     /// 1. Tell the kernel what is in line, all of it by one system call. What needs no wait is done
     ///    within that call, and its completions are there when it returns: take them.
-    /// 2. If there is more in line, let the neighbours go first.
+    /// 2. If there is more in line, let the neighbours go first; or a while pass, if the kernel was
+    ///    short of memory.
     /// 3. Wait for the ring's descriptor. An event says that completions have arrived: take them,
     ///    and begin anew, for they have made room.
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let shared = &self.0;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         // First, so that whoever is woken below, and begins something, wakes this task again.
-        shared.set_driver(Some(cx.waker().clone()));
+        self.shared.set_driver(Some(cx.waker().clone()));
         loop {
-            let submitted = shared.in_flight().borrow_mut().submit();
-            if let Err(error) = submitted {
-                warn!("io_uring takes no more operations: {error}");
-                return Poll::Ready(());
-            }
+            let takes_more = match self.submit(cx) {
+                Ok(takes_more) => takes_more,
+                Err(error) => {
+                    warn!("io_uring takes no more operations: {error}");
+                    return Poll::Ready(());
+                }
+            };
+            let shared = &self.shared;
             shared.reap();
-            if shared.in_flight().borrow_mut().has_more() {
+            if takes_more && shared.in_flight().borrow_mut().has_more() {
                 budget::yield_to_neighbours(cx);
                 return Poll::Pending;
             }
@@ -304,7 +350,7 @@ impl Future for Driver {
 /// completions, so there must be none to come.
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.0.close();
+        self.shared.close();
     }
 }
 

@@ -6,6 +6,7 @@
 
 #![cfg(target_os = "linux")]
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::future::Future;
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Write};
@@ -18,13 +19,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use executor::{Executor, JoinSet, yield_now};
+use log::{Log, Metadata, Record};
+use reactor::time::sleep;
 use reactor_uring::{File, OpenOptions, Ring};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use tests::child::{in_child, is_child};
-use tests::wakers::{Counter, poll};
+use tests::wakers::{Counter, poll, waker_fn};
 use tests::{run, until, within_deadline};
 
 /// Ends every test where the kernel has no io_uring for us: all that remains is the fallback.
@@ -589,6 +593,128 @@ fn a_ring_that_takes_nothing_any_more_fails_its_operations() {
             assert_eq!(file.read_at(vec![0; 8], 0).await.0.unwrap(), 4);
             assert!(file.read_at(vec![0; 8], 0).await.0.is_err());
             assert!(file.read_at(vec![0; 8], 0).await.0.is_err());
+        });
+    });
+}
+
+thread_local! {
+    /// What the logger below asks, on the thread of its executor.
+    static ASKED: RefCell<Option<Ring>> = const { RefCell::new(None) };
+    static TOLD: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A logger that calls the ring of which it is told.
+struct Asks;
+
+impl Log for Asks {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        ASKED.with_borrow(|ring| ring.as_ref().map(Ring::in_flight));
+        TOLD.with_borrow_mut(|told| told.push(record.args().to_string()));
+    }
+
+    fn flush(&self) {}
+}
+
+// The kernel takes the read, and nothing after that: so it is forgotten in the end.
+#[test]
+fn a_logger_may_ask_a_ring_that_tells_what_the_kernel_kept() {
+    let inject = "-einject=io_uring_enter:error=EBADFD:when=2+";
+    let strace = ["strace", "-f", "-qq", "-o/dev/null", inject];
+    let test = "a_logger_may_ask_a_ring_that_tells_what_the_kernel_kept";
+    in_child_under(&strace, test, || {
+        log::set_logger(&Asks).unwrap();
+        log::set_max_level(log::LevelFilter::Warn);
+        within_deadline(|| {
+            let executor = Executor::new().unwrap();
+            executor.block_on(async {
+                let ring = ring_or_return!(8);
+                ASKED.set(Some(ring.clone()));
+                let (file, writer) = pipe(&ring);
+                drop(executor::spawn(
+                    async move { (file.read_at(vec![0; 4096], 0).await, writer) },
+                ));
+                yield_now().await;
+                until(|| ring.in_flight() == 1).await;
+                yield_now().await;
+            });
+            // To wait for it any longer would be in vain.
+            let begin = Instant::now();
+            drop(executor);
+            assert!(begin.elapsed() < Duration::from_millis(500), "{:?}", begin.elapsed());
+            if ASKED.take().is_some() {
+                assert_eq!(
+                    TOLD.take(),
+                    ["the kernel keeps 1 operations: their memory is never freed"]
+                );
+            }
+        });
+    });
+}
+
+#[test]
+fn operations_that_are_dropped_in_line_do_not_pile_up_behind_a_full_ring() {
+    run(|| async {
+        let ring = ring_or_return!(8);
+        let (file, _writer) = pipe(&ring);
+        let _full = in_flight(&ring, &file, 8).await;
+        // One after the other; then each when the next one is in line, behind one that stays.
+        for staying in [0, 1] {
+            let _stay = in_flight(&ring, &file, staying).await;
+            let mut before = None;
+            for _ in 0..1000 {
+                let mut read = Box::pin(file.read_at(vec![0; 4096], 0));
+                assert!(poll(read.as_mut(), Waker::noop()).is_pending());
+                before = Some(read).filter(|_| staying > 0);
+                // As many again that are dropped as are not.
+                assert!(ring.in_flight() <= 8 + 2 * (staying + 1), "{}", ring.in_flight());
+            }
+            drop(before);
+        }
+    });
+}
+
+// Both are complete when the ring is looked at.
+#[test]
+fn a_waker_that_panics_costs_nobody_else_the_wake() {
+    run(|| async {
+        let ring = ring_or_return!(8);
+        let ((first, mut to_first), (second, mut to_second)) = (pipe(&ring), pipe(&ring));
+        let mut panics = in_flight(&ring, &first, 1).await;
+        let mut counts = in_flight(&ring, &second, 1).await;
+        let waker = waker_fn(|| panic!("a waker of somebody else's"));
+        assert!(poll(pin!(&mut panics[0]), &waker).is_pending());
+        let (counter, waker) = Counter::with_waker();
+        assert!(poll(pin!(&mut counts[0]), &waker).is_pending());
+        to_first.write_all(b"x").unwrap();
+        to_second.write_all(b"x").unwrap();
+        until(|| counter.wakes() == 1).await;
+        // And the ring goes on.
+        assert_eq!(counts.remove(0).await.0.unwrap(), 1);
+        to_second.write_all(b"x").unwrap();
+        assert_eq!(second.read_at(vec![0; 8], 0).await.0.unwrap(), 1);
+    });
+}
+
+#[test]
+fn a_kernel_that_is_short_of_memory_is_not_asked_all_the_time() {
+    let inject = "-einject=io_uring_enter:error=EAGAIN:when=1+";
+    let strace = ["strace", "-f", "-qq", "-o/dev/null", inject];
+    let test = "a_kernel_that_is_short_of_memory_is_not_asked_all_the_time";
+    in_child_under(&strace, test, || {
+        within_deadline(|| {
+            let executor = Executor::new().unwrap();
+            executor.block_on(async {
+                let ring = ring_or_return!(8);
+                let mut open = pin!(File::open(&ring, "/"));
+                assert!(poll(open.as_mut(), Waker::noop()).is_pending());
+                sleep(Duration::from_millis(200)).await;
+            });
+            let polls = executor.metrics().polls;
+            assert!(polls < 50, "{polls}");
         });
     });
 }
