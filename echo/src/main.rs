@@ -165,7 +165,7 @@ async fn serve_until(
     let stats = stats::tell(&arguments, executor, &server);
     let result = future::or(stopped(ending, &shared), stats).await;
     shared.stop(arguments.grace);
-    shared.ended(arguments.grace).await;
+    shared.ended().await;
     info!("stopped");
     result.and(trace.map_or(Ok(()), |trace| trace.save()))
 }
