@@ -10,7 +10,7 @@ use log::Log;
 use recorder::{Format, HEAD, Ladder, Options, Page, Recorder, Recording, Run, SlowPolls, sum};
 
 use crate::arguments::{Arguments, Explain};
-use crate::output::{Lines, Unbroken, complain};
+use crate::output::{StandardError, Unbroken, complain};
 
 /// The titles of recordings.
 pub(crate) const DEMO: &str = "echod --demo";
@@ -52,7 +52,7 @@ pub(crate) fn start(arguments: &Arguments) -> Result<Option<&'static Recorder>, 
 
 fn logger(arguments: &Arguments) -> Result<env_logger::Logger, String> {
     let mut builder = env_logger::Builder::new();
-    builder.target(env_logger::Target::Pipe(Box::new(Lines(io::stderr()))));
+    builder.target(env_logger::Target::Pipe(Box::new(StandardError)));
     match env::var("RUST_LOG") {
         Ok(filters) => {
             let parsed = env_filter::Builder::new().try_parse(&filters).map(drop);
