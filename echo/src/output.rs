@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 /// What a pipe takes in one piece when it says that it takes anything.
 const LINE: usize = 4096;
@@ -98,6 +99,25 @@ fn takes_a_line(stream: &impl AsFd) -> bool {
 /// One line on standard error that names what is wrong.
 pub(crate) fn complain(text: &str) {
     let _ = StandardError.write(format!("echod: {text}\n").as_bytes());
+}
+
+/// What the system refuses to the server, why, and the cure.
+pub(crate) fn cannot(act: &str, error: &io::Error) -> String {
+    let cure = match Errno::from_io_error(error) {
+        _ if is_out_of_descriptors(error) => MORE_DESCRIPTORS,
+        Some(Errno::AGAIN) => "allow more threads (ulimit -u), or choose fewer",
+        Some(Errno::NOMEM) => "make room in the memory",
+        _ => "strace shows which call is refused; allow it",
+    };
+    format!("cannot {act}: {error}: {cure}")
+}
+
+/// The cure, wherever there is no descriptor left.
+pub(crate) const MORE_DESCRIPTORS: &str = "allow more descriptors (ulimit -n)";
+
+/// Whether the process, or the system, has as many descriptors as it may.
+pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use log::Log;
 use recorder::{Format, HEAD, Ladder, Options, Page, Recorder, Recording, Run, SlowPolls, sum};
 
 use crate::arguments::{Arguments, Explain};
-use crate::output::{StandardError, Unbroken, complain};
+use crate::output::{MORE_DESCRIPTORS, StandardError, Unbroken, complain, is_out_of_descriptors};
 
 /// The titles of recordings.
 pub(crate) const DEMO: &str = "echod --demo";
@@ -149,6 +149,7 @@ fn told(path: &Path, recording: &Recording) -> String {
 
 fn unwritable(path: &Path, error: &io::Error) -> String {
     let cure = match error.kind() {
+        _ if is_out_of_descriptors(error) => MORE_DESCRIPTORS,
         ErrorKind::NotFound => "make its folder first",
         ErrorKind::IsADirectory => "that is a folder; name a file",
         ErrorKind::PermissionDenied => "choose a folder of yours",
