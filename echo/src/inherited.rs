@@ -58,9 +58,10 @@ fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
 
 #[cfg(not(target_os = "linux"))]
 fn duplicate(_: RawFd) -> io::Result<OwnedFd> {
-    Err(unsuitable("this system does not hand out descriptors by their numbers"))
+    let text = "this system does not hand out descriptors by their numbers";
+    Err(io::Error::new(ErrorKind::Unsupported, text))
 }
 
 fn unsuitable(text: &'static str) -> io::Error {
-    io::Error::new(ErrorKind::Unsupported, text)
+    io::Error::new(ErrorKind::InvalidInput, text)
 }

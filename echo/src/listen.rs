@@ -15,7 +15,7 @@ use socket2::SockRef;
 
 use crate::address::Address;
 use crate::inherited::Inherited;
-use crate::output::Lines;
+use crate::output::{Lines, MORE_DESCRIPTORS, is_out_of_descriptors};
 use crate::serve;
 use crate::server::Server;
 use crate::udp;
@@ -179,6 +179,9 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
 /// What is wrong with an address, and the cure.
 pub(crate) fn explain(address: &Address, error: &io::Error) -> String {
     let cure = match (address, error.kind()) {
+        _ if is_out_of_descriptors(error) => MORE_DESCRIPTORS,
+        (Address::Inherited(_), ErrorKind::PermissionDenied) => "allow the system call pidfd_getfd",
+        (Address::Inherited(_), ErrorKind::Unsupported) => "this needs Linux 5.6",
         (Address::Inherited(_), _) => "pass a TCP, UDP or Unix socket under this number",
         (Address::Unix(_), ErrorKind::AddrInUse) => {
             "another program listens there; stop it, or choose another path"
@@ -195,4 +198,26 @@ pub(crate) fn explain(address: &Address, error: &io::Error) -> String {
         _ => "choose another address",
     };
     format!("cannot listen at {address}: {error}: {cure}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn what_the_system_refuses_has_a_cure_of_its_own() {
+        let cure = |address: &str, errno: Errno| {
+            let text = explain(&address.parse().unwrap(), &errno.into());
+            text.rsplit(": ").next().unwrap_or_default().to_owned()
+        };
+        assert_eq!(cure("fd:3", Errno::PERM), "allow the system call pidfd_getfd");
+        assert_eq!(cure("fd:3", Errno::NOSYS), "this needs Linux 5.6");
+        assert!(cure("fd:3", Errno::BADF).starts_with("pass a TCP, UDP or Unix socket"));
+        for address in ["fd:3", "127.0.0.1:0", "udp:127.0.0.1:0", "unix:x"] {
+            for errno in [Errno::MFILE, Errno::NFILE] {
+                assert_eq!(cure(address, errno), "allow more descriptors (ulimit -n)");
+            }
+        }
+    }
 }

@@ -63,7 +63,7 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
 use crate::arguments::Arguments;
 use crate::listen::Listening;
-use crate::output::complain;
+use crate::output::{cannot, complain};
 use crate::server::Server;
 use crate::shared::Shared;
 use crate::telling::{ACCEPTS, Trace};
@@ -92,7 +92,7 @@ fn main() -> ExitCode {
                 None => executor.block_on(run(&executor, arguments, None)),
             }
         }
-        Err(error) => Err(format!("cannot start: {error}")),
+        Err(error) => Err(cannot("start", &error)),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -136,7 +136,7 @@ async fn run(
     arguments: Arguments,
     trace: Option<Trace>,
 ) -> Result<(), String> {
-    let refused = |error| format!("cannot watch signals: {error}");
+    let refused = |error: io::Error| cannot("watch signals", &error);
     let trace = trace.map(Arc::new);
     let ending = watch_signals(trace.clone()).map_err(refused)?;
     // Watched before anybody learns that the server is there: unwatched, it would be its end.
@@ -155,7 +155,7 @@ async fn serve_until(
 ) -> Result<(), String> {
     let listeners = listen(&arguments).await?;
     let shared = Shared::new(arguments.max_connections, arguments.idle);
-    let refused = |error| format!("cannot start the threads: {error}");
+    let refused = |error: io::Error| cannot("start the threads", &error);
     threads::start(&listeners, &arguments, &shared).map_err(refused)?;
     let server = Rc::new(Server::new(shared.clone()));
     for listener in listeners {
@@ -165,7 +165,7 @@ async fn serve_until(
     let stats = stats::tell(&arguments, executor, &server);
     let result = future::or(stopped(ending, &shared), stats).await;
     shared.stop(arguments.grace);
-    shared.ended(arguments.grace).await;
+    shared.ended().await;
     info!("stopped");
     result.and(trace.map_or(Ok(()), |trace| trace.save()))
 }

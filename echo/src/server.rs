@@ -62,11 +62,15 @@ impl Server {
         self.until_stopped(next).await
     }
 
-    /// What the future returns; or `None`, if the server stops first.
+    /// What the future returns; or `None`, if the server stops first, or the time of grace is over.
     pub(crate) async fn until_stopped<T>(
         &self,
         future: impl Future<Output = Option<T>>,
     ) -> Option<T> {
+        // A backlog that is never empty must not keep its listener open beyond the time of grace.
+        if self.shared.is_over(self.now()) {
+            return None;
+        }
         let stopped = async {
             self.shared.stops().await;
             // A spent budget looks like an empty backlog: with a fresh one it is asked once more.
@@ -80,4 +84,24 @@ impl Server {
 /// Adds to a count.
 pub(crate) fn add(count: &Cell<u64>, n: usize) {
     count.set(count.get() + n as u64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use executor::block_on;
+    use std::future::ready;
+    use std::time::Duration;
+
+    #[test]
+    fn what_is_always_ready_ends_with_the_time_of_grace() {
+        block_on(async {
+            let server = Server::new(Shared::new(None, None));
+            assert_eq!(server.until_stopped(ready(Some(1))).await, Some(1));
+            server.shared.stop(Duration::ZERO);
+            // The clock stands still until the next turn.
+            yield_now().await;
+            assert_eq!(server.until_stopped(ready(Some(1))).await, None);
+        });
+    }
 }

@@ -6,8 +6,9 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_lite::future;
 use log::{error, info};
-use reactor::time::timeout;
+use reactor::time::sleep_until;
 
 use crate::connection::LINGER;
 use crate::stats::Survey;
@@ -83,12 +84,25 @@ impl Shared {
         self.stop_by.until(|stop_by| stop_by.map(Some))
     }
 
-    /// Waits for the last connections, in at most `grace` and the time to linger.
-    pub(crate) async fn ended(&self, grace: Duration) {
-        // The last ones come from the backlogs; after that the listeners are closed.
-        self.listeners.until(|listeners| (listeners.open == 0).then_some(())).await;
-        let all_ended = self.open.until(|open| (*open == 0).then_some(()));
-        if timeout(grace + LINGER, all_ended).await.is_err() {
+    /// Whether the time of grace is over.
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        self.stop_by.look(|stop_by| stop_by.is_some_and(|stop_by| stop_by <= now))
+    }
+
+    /// Waits for the last connections, until the time of grace and the time to linger are over.
+    pub(crate) async fn ended(&self) {
+        let by = self.stop_by.look(|stop_by| *stop_by).unwrap_or_else(Instant::now) + LINGER;
+        let all_ended = async {
+            // The last ones come from the backlogs; after that the listeners are closed.
+            self.listeners.until(|listeners| (listeners.open == 0).then_some(())).await;
+            self.open.until(|open| (*open == 0).then_some(())).await;
+            true
+        };
+        let too_late = async {
+            sleep_until(by).await;
+            false
+        };
+        if !future::or(all_ended, too_late).await {
             info!("{} connections did not end in time", self.open());
         }
     }

@@ -10,7 +10,7 @@ use log::Log;
 use recorder::{Format, HEAD, Ladder, Options, Page, Recorder, Recording, Run, SlowPolls, sum};
 
 use crate::arguments::{Arguments, Explain};
-use crate::output::{Lines, Unbroken, complain};
+use crate::output::{MORE_DESCRIPTORS, StandardError, Unbroken, complain, is_out_of_descriptors};
 
 /// The titles of recordings.
 pub(crate) const DEMO: &str = "echod --demo";
@@ -52,7 +52,7 @@ pub(crate) fn start(arguments: &Arguments) -> Result<Option<&'static Recorder>, 
 
 fn logger(arguments: &Arguments) -> Result<env_logger::Logger, String> {
     let mut builder = env_logger::Builder::new();
-    builder.target(env_logger::Target::Pipe(Box::new(Lines(io::stderr()))));
+    builder.target(env_logger::Target::Pipe(Box::new(StandardError)));
     match env::var("RUST_LOG") {
         Ok(filters) => {
             let parsed = env_filter::Builder::new().try_parse(&filters).map(drop);
@@ -149,6 +149,7 @@ fn told(path: &Path, recording: &Recording) -> String {
 
 fn unwritable(path: &Path, error: &io::Error) -> String {
     let cure = match error.kind() {
+        _ if is_out_of_descriptors(error) => MORE_DESCRIPTORS,
         ErrorKind::NotFound => "make its folder first",
         ErrorKind::IsADirectory => "that is a folder; name a file",
         ErrorKind::PermissionDenied => "choose a folder of yours",

@@ -7,7 +7,7 @@ use std::io;
 use std::net::{self, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use executor::Executor;
@@ -33,17 +33,22 @@ pub(crate) fn start(
     arguments: &Arguments,
     shared: &Arc<Shared>,
 ) -> io::Result<()> {
-    let (ready, started) = channel();
+    let mut started = Vec::new();
     for number in 2..=arguments.threads {
+        // A channel for each: one that panics leaves its own, whoever else is well.
+        let (ready, word) = channel();
         let copies = copies(listeners, arguments)?;
-        let (shared, ready, arguments) = (shared.clone(), ready.clone(), arguments.clone());
+        let (shared, arguments) = (shared.clone(), arguments.clone());
         let serve = move || run(copies, &shared, &arguments, number, &ready);
         thread::Builder::new().name(format!("echod {number}")).spawn(serve)?;
+        started.push(word);
     }
-    drop(ready);
-    // One word of each; one that panics leaves the channel, and is told of by its panic.
-    (2..=arguments.threads)
-        .try_for_each(|_| started.recv().unwrap_or_else(|_| Err(io::Error::other("it panicked"))))
+    started.iter().try_for_each(first_word)
+}
+
+/// What a thread says of its start. One that panics says nothing, and is told of by its panic.
+fn first_word(started: &Receiver<io::Result<()>>) -> io::Result<()> {
+    started.recv().unwrap_or_else(|_| Err(io::Error::other("it panicked")))
 }
 
 fn run(
@@ -57,7 +62,7 @@ fn run(
         executor.set_spin(arguments.spin);
         executor.block_on(serve(&executor, listeners, shared, arguments, number, ready))
     });
-    // It ends only if it cannot begin. Nobody listens to that if another one could not either.
+    // It ends only if it cannot begin. Nobody listens to that if one before it could not either.
     let _ = ready.send(serving);
 }
 

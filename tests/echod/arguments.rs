@@ -121,6 +121,24 @@ fn an_address_that_is_not_permitted_is_named_with_the_cure() {
 }
 
 #[test]
+fn without_descriptors_the_cure_is_to_allow_more() {
+    // The first number is too few to start at all, the last one for the second listener.
+    for limit in 5..16 {
+        let script = format!("ulimit -n {limit}; exec \"$0\" -q 127.0.0.1:0 127.0.0.1:0");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, ECHOD]);
+        let server = Server::spawn(command);
+        eventually("it listens or complains", || {
+            server.stdout().lines().count() == 2 || !server.stderr().is_empty()
+        });
+        if server.stdout().lines().count() == 2 {
+            return assert!(limit > 6, "a limit of {limit} is enough");
+        }
+        assert_complains(&server.wait(), 1, &["Too many open files", "(ulimit -n)"]);
+    }
+}
+
+#[test]
 fn if_the_second_listener_fails_the_first_is_not_announced() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

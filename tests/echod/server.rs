@@ -233,3 +233,17 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
         sleep(Duration::from_millis(1));
     }
 }
+
+/// Does something without a pause, on several threads, until what this returns is dropped.
+pub(crate) fn flood(act: impl Fn() + Clone + Send + 'static) -> Arc<()> {
+    let wanted = Arc::new(());
+    for _ in 0..8 {
+        let (act, still) = (act.clone(), Arc::downgrade(&wanted));
+        thread::spawn(move || {
+            while still.strong_count() > 0 {
+                act();
+            }
+        });
+    }
+    wanted
+}

@@ -2,13 +2,15 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::thread::sleep;
 use std::time::Duration;
+use std::{env, process};
 
 use rustix::process::Signal;
 
 use crate::bytes::{Random, assert_echoes, assert_receives, fill, read_to_end};
-use crate::server::{Server, eventually};
+use crate::server::{Server, eventually, flood};
 
 #[test]
 fn a_signal_ends_silent_connections_with_a_fin_and_the_process_with_zero() {
@@ -100,6 +102,20 @@ fn a_connection_that_is_cut_off_still_ends_with_a_fin() {
     let received = read_to_end(&client).len();
     assert!(0 < received && received < sent, "{received} of {sent}");
     assert_eq!(server.wait().status.code(), Some(0));
+}
+
+// Over a Unix socket a client waits for its place in the backlog: so that is always full.
+#[test]
+fn a_backlog_that_is_never_empty_does_not_hold_up_the_end() {
+    let path = env::temp_dir().join(format!("echod-{}-flood", process::id()));
+    let server = Server::start(&["--grace", "300ms", &format!("unix:{}", path.display())]);
+    let connect = move || drop(UnixStream::connect(&path));
+    let _flood = flood(connect.clone());
+    connect();
+    server.signal(Signal::TERM);
+    let ended = server.wait();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("did not end in time"), "{}", ended.stderr);
 }
 
 #[test]

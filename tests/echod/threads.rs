@@ -158,5 +158,6 @@ fn if_there_is_no_descriptor_for_a_thread_it_says_so_and_ends_with_one() {
     // Those that run already may say that they lack one too.
     let last = ended.stderr.lines().next_back().unwrap_or_default();
     assert!(last.starts_with("echod: cannot start the threads: Too many open files"), "{ended:?}");
+    assert!(last.ends_with(": allow more descriptors (ulimit -n)"), "{ended:?}");
     assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(1), ""));
 }

@@ -3,13 +3,15 @@
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::Signal;
 use tests::{DEADLINE, within_deadline};
 
 use crate::bytes::assert_echoes;
 use crate::process::is_installed;
-use crate::server::{ECHOD, Server, eventually};
+use crate::server::{ECHOD, Server, eventually, flood};
 
 fn start(arguments: &[&str]) -> (Server, SocketAddr) {
     let server = Server::start(&[&["udp:127.0.0.1:0"], arguments].concat());
@@ -126,6 +128,26 @@ fn datagrams_that_came_before_the_signal_are_answered() {
         assert_eq!(client.recv(&mut [0; 10]).unwrap(), 6);
     }
     assert_eq!(server.wait().status.code(), Some(0));
+}
+
+// There is always one more to receive: all that it tells makes the server slower than the flood.
+#[test]
+fn a_flood_of_datagrams_does_not_hold_up_the_end() {
+    let (server, address) = start(&["--grace", "300ms", "-vv"]);
+    server.freeze();
+    let sent = Arc::new(AtomicUsize::new(0));
+    let (client, count) = (Arc::new(client()), sent.clone());
+    let _flood = flood(move || {
+        // When the server has ended, nobody is there any more.
+        let _ = client.send_to(b"x", address);
+        count.fetch_add(1, Ordering::Relaxed);
+    });
+    eventually("it is under way", || sent.load(Ordering::Relaxed) > 10_000);
+    server.signal(Signal::CONT);
+    server.signal(Signal::TERM);
+    let ended = server.wait();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("did not end in time"), "{}", ended.stderr);
 }
 
 #[test]
