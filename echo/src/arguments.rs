@@ -69,7 +69,7 @@ impl Arguments {
     pub(crate) fn parse() -> Result<Arguments, clap::Error> {
         let mut matches = command().try_get_matches()?;
         let arguments = Arguments {
-            addresses: addresses(&mut matches),
+            addresses: addresses(&mut matches)?,
             max_connections: matches.remove_one("max-connections").map(|max: u64| max as usize),
             idle: matches.remove_one("idle"),
             grace: matches.remove_one("grace").unwrap_or_default(),
@@ -104,13 +104,14 @@ impl Arguments {
 }
 
 /// Those of the command line; or the sockets that systemd passes; or the default.
-fn addresses(matches: &mut ArgMatches) -> Vec<Address> {
+fn addresses(matches: &mut ArgMatches) -> Result<Vec<Address>, clap::Error> {
     let is_default = matches.value_source("addr") == Some(ValueSource::DefaultValue);
-    let passed = if is_default { inherited::passed() } else { Vec::new() };
-    match passed.is_empty() {
+    let passed = if is_default { inherited::passed() } else { Ok(Vec::new()) };
+    let passed = passed.map_err(|text| command().error(ErrorKind::ValueValidation, text))?;
+    Ok(match passed.is_empty() {
         true => matches.remove_many("addr").into_iter().flatten().collect(),
         false => passed,
-    }
+    })
 }
 
 fn level(matches: &ArgMatches) -> LevelFilter {
