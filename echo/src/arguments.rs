@@ -28,7 +28,8 @@ SIGINT or SIGTERM lets connections finish what they have sent, and exits with 0.
 at once. SIGUSR1 prints what each task waits for to standard error.
 
 ADDR may also be udp:127.0.0.1:7777, unix:/path/of/socket, or fd:3 for a socket that the process was \
-started with. If none is given, and systemd passes sockets (LISTEN_FDS), it serves these.";
+started with; tcp:127.0.0.1:7777 is the same as 127.0.0.1:7777. If none is given, and systemd passes \
+sockets (LISTEN_FDS), it serves these.";
 
 /// The longest duration that can be asked for.
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -211,7 +212,7 @@ fn command() -> Command {
                 .long("threads")
                 .help_heading(OPERATING)
                 .value_name("N")
-                .help("Serve TCP on N threads; other sockets stay on the first")
+                .help("Serve TCP on N threads, not with --explain or --trace; other sockets stay on the first")
                 .value_parser(value_parser!(u64).range(1..=1024)),
             Arg::new("stats")
                 .long("stats")
