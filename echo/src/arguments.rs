@@ -28,7 +28,8 @@ SIGINT or SIGTERM lets connections finish what they have sent, and exits with 0.
 at once. SIGUSR1 prints what each task waits for to standard error.
 
 ADDR may also be udp:127.0.0.1:7777, unix:/path/of/socket, or fd:3 for a socket that the process was \
-started with. If none is given, and systemd passes sockets (LISTEN_FDS), it serves these.";
+started with; tcp:127.0.0.1:7777 is the same as 127.0.0.1:7777. If none is given, and systemd passes \
+sockets (LISTEN_FDS), it serves these.";
 
 /// The longest duration that can be asked for.
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -69,7 +70,7 @@ impl Arguments {
     pub(crate) fn parse() -> Result<Arguments, clap::Error> {
         let mut matches = command().try_get_matches()?;
         let arguments = Arguments {
-            addresses: addresses(&mut matches),
+            addresses: addresses(&mut matches)?,
             max_connections: matches.remove_one("max-connections").map(|max: u64| max as usize),
             idle: matches.remove_one("idle"),
             grace: matches.remove_one("grace").unwrap_or_default(),
@@ -104,13 +105,14 @@ impl Arguments {
 }
 
 /// Those of the command line; or the sockets that systemd passes; or the default.
-fn addresses(matches: &mut ArgMatches) -> Vec<Address> {
+fn addresses(matches: &mut ArgMatches) -> Result<Vec<Address>, clap::Error> {
     let is_default = matches.value_source("addr") == Some(ValueSource::DefaultValue);
-    let passed = if is_default { inherited::passed() } else { Vec::new() };
-    match passed.is_empty() {
+    let passed = if is_default { inherited::passed() } else { Ok(Vec::new()) };
+    let passed = passed.map_err(|text| command().error(ErrorKind::ValueValidation, text))?;
+    Ok(match passed.is_empty() {
         true => matches.remove_many("addr").into_iter().flatten().collect(),
         false => passed,
-    }
+    })
 }
 
 fn level(matches: &ArgMatches) -> LevelFilter {
@@ -210,7 +212,7 @@ fn command() -> Command {
                 .long("threads")
                 .help_heading(OPERATING)
                 .value_name("N")
-                .help("Serve TCP on N threads; other sockets stay on the first")
+                .help("Serve TCP on N threads, not with --explain or --trace; other sockets stay on the first")
                 .value_parser(value_parser!(u64).range(1..=1024)),
             Arg::new("stats")
                 .long("stats")

@@ -12,6 +12,9 @@ use crate::address::Address;
 /// The first descriptor that systemd passes, says `sd_listen_fds(3)`.
 const FIRST: RawFd = 3;
 
+/// So many sockets may be passed: more are a mistake, and would only fill the memory with numbers.
+const MOST: RawFd = 1024;
+
 /// A socket, by its kind.
 pub(crate) enum Inherited {
     Tcp(Socket),
@@ -20,13 +23,15 @@ pub(crate) enum Inherited {
 }
 
 /// The sockets that systemd, or who speaks like it, passes to this very process.
-pub(crate) fn passed() -> Vec<Address> {
-    let number = |name| env::var(name).ok()?.parse::<u32>().ok();
+pub(crate) fn passed() -> Result<Vec<Address>, String> {
+    let value = |name| env::var(name).ok();
     // A parent that was meant may have left both behind for its children.
-    let ours = number("LISTEN_PID") == Some(process::id());
-    let count = number("LISTEN_FDS").filter(|_| ours).unwrap_or(0);
-    let last = FIRST.saturating_add(i32::try_from(count).unwrap_or(i32::MAX));
-    (FIRST..last).map(Address::Inherited).collect()
+    let ours = value("LISTEN_PID").is_some_and(|pid| pid.parse() == Ok(process::id()));
+    let Some(count) = value("LISTEN_FDS").filter(|_| ours) else { return Ok(Vec::new()) };
+    match count.parse() {
+        Ok(number @ 0..=MOST) => Ok((FIRST..FIRST + number).map(Address::Inherited).collect()),
+        _ => Err(format!("LISTEN_FDS={count}: pass at most {MOST} sockets")),
+    }
 }
 
 impl Inherited {

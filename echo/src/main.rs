@@ -176,7 +176,7 @@ async fn listen(arguments: &Arguments) -> Result<Vec<Listening>, String> {
         let listener = Listening::at(address, arguments.backlog).await;
         listeners.push(listener.map_err(|error| listen::explain(address, &error))?);
     }
-    for passed in inherited::passed() {
+    for passed in inherited::passed()? {
         if !arguments.addresses.contains(&passed) {
             warn!(
                 "{passed} is passed by LISTEN_FDS, and not served: it is not among the addresses"

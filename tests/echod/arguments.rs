@@ -74,6 +74,14 @@ fn the_help_has_what_is_for_operating_after_the_rest() {
 }
 
 #[test]
+fn the_help_tells_each_kind_of_address_and_what_threads_exclude() {
+    let help = Server::run(&["--help"]).stdout;
+    for text in ["tcp:127.0.0.1:7777", "udp:", "unix:", "fd:", "not with --explain or --trace"] {
+        assert!(help.contains(text), "no {text} in {help}");
+    }
+}
+
+#[test]
 fn every_flag_of_the_help_is_in_the_readmes_table() {
     let readme = include_str!("../../echo/README.md");
     let told: Vec<&str> = readme.lines().filter(|line| line.starts_with("| `-")).collect();

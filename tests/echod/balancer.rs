@@ -176,6 +176,14 @@ fn systemd_finds_nothing_wrong_with_the_units() {
     assert!(ended.status.success() && ours.is_empty(), "{ended:?}");
 }
 
+// Without an address and without the sockets it would serve the default, and take it from them.
+#[test]
+fn the_service_never_starts_without_its_sockets() {
+    for line in ["Requires=echod.socket", "After=network.target echod.socket"] {
+        assert!(SERVICE.lines().any(|found| found == line), "no {line}");
+    }
+}
+
 #[test]
 fn the_flags_of_the_unit_are_flags_of_the_server() {
     let start =

@@ -2,7 +2,7 @@
 
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixListener;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::{env, fs, process};
 
 use rustix::process::Signal;
@@ -73,6 +73,19 @@ fn with_an_address_what_systemd_passes_is_not_served_and_that_is_told() {
     let server = Server::spawn_with(command, listener).listening(1);
     assert_echoes(&mut server.connect(), b"x");
     assert!(server.stderr().contains("fd:3 is passed"), "{}", server.stderr());
+}
+
+#[test]
+fn more_sockets_than_can_be_meant_are_refused_in_one_line() {
+    for (arguments, code) in [(&[] as &[&str], 2), (&["127.0.0.1:0"], 1)] {
+        for count in ["1025", "4294967295", "99999999999999999999"] {
+            let script = format!("export LISTEN_FDS={count} LISTEN_PID=$$;");
+            let mut command = with_third(&script, arguments);
+            command.stdin(Stdio::null());
+            let ended = Server::spawn(command).wait();
+            assert_complains(&ended, code, &[&format!("LISTEN_FDS={count}"), "1024"]);
+        }
+    }
 }
 
 // Left behind in the environment by a parent, for which it was meant.
