@@ -107,6 +107,7 @@ pub(crate) fn cannot(act: &str, error: &io::Error) -> String {
         _ if is_out_of_descriptors(error) => MORE_DESCRIPTORS,
         Some(Errno::AGAIN) => "allow more threads (ulimit -u), or choose fewer",
         Some(Errno::NOMEM) => "make room in the memory",
+        None => "the lines above say more",
         _ => "strace shows which call is refused; allow it",
     };
     format!("cannot {act}: {error}: {cure}")
@@ -123,6 +124,13 @@ pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_no_call_has_refused_is_not_sent_to_strace() {
+        let panicked = cannot("start the threads", &io::Error::other("it panicked"));
+        assert_eq!(panicked, "cannot start the threads: it panicked: the lines above say more");
+        assert!(cannot("start", &Errno::PERM.into()).contains("strace"));
+    }
 
     #[test]
     fn a_line_that_is_too_long_is_cut_and_still_ends_as_a_line() {
