@@ -197,8 +197,19 @@ impl<'run> Replay<'run> {
         {
             rows.extend(self.source_rows(source));
         }
+        if self.paths.contains("timers") {
+            rows.push(json!(["timers", self.timers()]));
+        }
         rows.push(json!(["watches", self.text("kernel")]));
         Value::Array(rows)
+    }
+
+    fn timers(&self) -> String {
+        let timers = self.cells["timers"].as_array().expect("a list").iter();
+        let told: Vec<String> = timers
+            .map(|timer| format!("waker {} {}", timer["task"], string(&timer["text"])))
+            .collect();
+        if told.is_empty() { "none".to_owned() } else { told.join(" ") }
     }
 
     fn task_row(&self, task: &Value) -> Value {
