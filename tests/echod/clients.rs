@@ -77,18 +77,35 @@ fn assert_all_come_back(client: impl Fn() -> Command) {
         let mut bytes = vec![0; size.next_multiple_of(8)];
         Random::new(size as u64).fill(&mut bytes);
         bytes.truncate(size);
-        let (mut command, sent) = (client(), bytes.clone());
-        let back = within_deadline(move || {
-            let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
-            let mut child = piped.spawn().unwrap();
-            let mut input = child.stdin.take().unwrap();
-            let sending = thread::spawn(move || input.write_all(&sent));
-            let mut back = Vec::new();
-            child.stdout.take().unwrap().read_to_end(&mut back).unwrap();
-            sending.join().unwrap().unwrap();
-            assert!(child.wait().unwrap().success());
-            back
-        });
+        let back = what_comes_back(client(), bytes.clone());
         assert!(back == bytes, "{} of {size} bytes came back", back.len());
     }
+}
+
+/// Runs each of these clients that is installed, by its name and its arguments: what goes in comes
+/// out.
+#[track_caller]
+pub(crate) fn assert_clients_get_back(clients: &[(&str, &[&str])], words: &str) {
+    for (program, arguments) in clients.iter().filter(|(program, _)| is_installed(program)) {
+        let mut command = Command::new(program);
+        command.args(*arguments);
+        let back = what_comes_back(command, words.as_bytes().to_vec());
+        assert_eq!(String::from_utf8_lossy(&back), words, "{program}");
+    }
+}
+
+/// What a client writes that reads these bytes. It must end, and well.
+#[track_caller]
+fn what_comes_back(mut command: Command, sent: Vec<u8>) -> Vec<u8> {
+    within_deadline(move || {
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = piped.spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        let sending = thread::spawn(move || input.write_all(&sent));
+        let mut back = Vec::new();
+        child.stdout.take().unwrap().read_to_end(&mut back).unwrap();
+        sending.join().unwrap().unwrap();
+        assert!(child.wait().unwrap().success());
+        back
+    })
 }

@@ -2,15 +2,15 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::Signal;
-use tests::{DEADLINE, within_deadline};
+use tests::DEADLINE;
 
 use crate::bytes::assert_echoes;
-use crate::process::is_installed;
+use crate::clients::assert_clients_get_back;
 use crate::server::{ECHOD, Server, eventually, flood};
 
 fn start(arguments: &[&str]) -> (Server, SocketAddr) {
@@ -175,17 +175,5 @@ sys.stdout.buffer.write(client.recv(70000))
         ("nc", &["-u", "-w", "1", "127.0.0.1", port]),
         ("python3", &["-c", SCRIPT, port]),
     ];
-    for (program, arguments) in clients {
-        if !is_installed(program) {
-            continue;
-        }
-        let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let output = within_deadline(move || {
-            let mut child = command.spawn().unwrap();
-            std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"datagram").unwrap();
-            child.wait_with_output().unwrap()
-        });
-        assert_eq!(String::from_utf8_lossy(&output.stdout), "datagram", "{program}");
-    }
+    assert_clients_get_back(&clients, "datagram");
 }

@@ -6,16 +6,16 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{self, Command, Stdio};
+use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use rustix::process::Signal;
-use tests::{DEADLINE, within_deadline};
+use tests::DEADLINE;
 
 use crate::arguments::assert_complains;
 use crate::bytes::{Random, assert_echoes};
-use crate::process::is_installed;
+use crate::clients::assert_clients_get_back;
 use crate::server::{Server, eventually};
 
 /// A path for a socket, in a folder of its own, which ends with it.
@@ -204,17 +204,5 @@ while data := client.recv(65536):
         ("nc", &["-N", "-U", path]),
         ("python3", &["-c", SCRIPT, path]),
     ];
-    for (program, arguments) in clients {
-        if !is_installed(program) {
-            continue;
-        }
-        let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let output = within_deadline(move || {
-            let mut child = command.spawn().unwrap();
-            child.stdin.take().unwrap().write_all(b"a few bytes").unwrap();
-            child.wait_with_output().unwrap()
-        });
-        assert_eq!(String::from_utf8_lossy(&output.stdout), "a few bytes", "{program}");
-    }
+    assert_clients_get_back(&clients, "a few bytes");
 }
