@@ -282,11 +282,8 @@ impl File {
         from: usize,
         offset: u64,
     ) -> (io::Result<usize>, Vec<u8>) {
-        if let Err(error) = check(offset) {
-            return (Err(error), buffer);
-        }
-        let file = self.file.clone();
-        moved(self.ring.run(Operation::Read { file, buffer, from, offset }).await)
+        let read = |file, buffer| Operation::Read { file, buffer, from, offset };
+        self.transfer(buffer, offset, read).await
     }
 
     async fn write_part(
@@ -295,11 +292,21 @@ impl File {
         from: usize,
         offset: u64,
     ) -> (io::Result<usize>, Vec<u8>) {
+        let write = |file, buffer| Operation::Write { file, buffer, from, offset };
+        self.transfer(buffer, offset, write).await
+    }
+
+    /// Gives the buffer to the operation, if that has an offset, and gets it back with the result.
+    async fn transfer(
+        &self,
+        buffer: Vec<u8>,
+        offset: u64,
+        operation: impl FnOnce(Arc<fs::File>, Vec<u8>) -> Operation,
+    ) -> (io::Result<usize>, Vec<u8>) {
         if let Err(error) = check(offset) {
             return (Err(error), buffer);
         }
-        let file = self.file.clone();
-        moved(self.ring.run(Operation::Write { file, buffer, from, offset }).await)
+        moved(self.ring.run(operation(self.file.clone(), buffer)).await)
     }
 }
 
