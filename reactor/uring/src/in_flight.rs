@@ -533,20 +533,6 @@ mod tests {
         assert_eq!(answer.unwrap_err().kind(), io::ErrorKind::Interrupted);
     }
 
-    // Else it would take completions that are its parent's.
-    #[test]
-    fn a_forked_child_has_no_ring() {
-        let Ok(_in_flight) = InFlight::new(2) else {
-            return println!("skipped: the kernel refuses io_uring");
-        };
-        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
-        let rings: Vec<&str> = maps.split("VmFlags:").collect();
-        let flags = rings.windows(2).filter(|pair| pair[0].contains("[io_uring]"));
-        let flags: Vec<&str> = flags.filter_map(|pair| pair[1].lines().next()).collect();
-        assert!(!flags.is_empty());
-        assert!(flags.iter().all(|flags| flags.contains(" dc")), "{flags:?}");
-    }
-
     #[test]
     fn two_completions_are_owed_at_most_for_each_entry_of_the_ring() {
         let Ok(in_flight) = InFlight::new(5) else {

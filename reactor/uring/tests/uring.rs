@@ -767,6 +767,23 @@ async fn writes_and_reads_little(ring: &Ring) {
     assert_eq!(file.read_to_end().await.unwrap(), b"little");
 }
 
+// Else it would take completions that are its parent's. In a process of its own: a ring is marked a
+// moment after it is mapped, and that of another test may be seen in between.
+#[test]
+fn a_forked_child_has_no_ring() {
+    in_child("a_forked_child_has_no_ring", || {
+        run(|| async {
+            let _ring = ring_or_return!(2);
+            let maps = fs::read_to_string("/proc/self/smaps").unwrap();
+            let maps: Vec<&str> = maps.split("VmFlags:").collect();
+            let rings = maps.windows(2).filter(|pair| pair[0].contains("[io_uring]"));
+            let flags: Vec<&str> = rings.filter_map(|pair| pair[1].lines().next()).collect();
+            assert!(!flags.is_empty());
+            assert!(flags.iter().all(|flags| flags.contains(" dc")), "{flags:?}");
+        });
+    });
+}
+
 #[test]
 fn two_executors_on_two_threads_have_a_ring_each() {
     within_deadline(|| {
