@@ -4,7 +4,7 @@
 globalThis.probe = (() => {
   const byId = (id) => document.getElementById(id);
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
-  const isSeen = (element) => element.checkVisibility({ visibilityProperty: true }) && !element.closest(".unseen, #ladder");
+  const isSeen = (element) => element.checkVisibility({ visibilityProperty: true, contentVisibilityAuto: true }) && !element.closest(".unseen, #ladder");
 
   /** The words of an element, but those that only a screen reader tells. */
   function words(element) {
