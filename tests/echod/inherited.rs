@@ -72,7 +72,7 @@ fn with_an_address_what_systemd_passes_is_not_served_and_that_is_told() {
     let command = with_third(script, &["127.0.0.1:0"]);
     let server = Server::spawn_with(command, listener).listening(1);
     assert_echoes(&mut server.connect(), b"x");
-    assert!(server.stderr().contains("fd:3 is passed"), "{}", server.stderr());
+    eventually("that is told", || server.stderr().contains("fd:3 is passed"));
 }
 
 #[test]
@@ -96,7 +96,9 @@ fn what_was_passed_to_another_process_is_not_served() {
     let command = with_third(script, &["127.0.0.1:0"]);
     let server = Server::spawn_with(command, listener).listening(1);
     assert_echoes(&mut server.connect(), b"x");
-    assert!(!server.stderr().contains("fd:3"), "{}", server.stderr());
+    server.signal(Signal::TERM);
+    let ended = server.wait();
+    assert!(!ended.stderr.contains("fd:3"), "{}", ended.stderr);
 }
 
 #[test]
