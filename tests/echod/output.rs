@@ -114,5 +114,6 @@ pub(crate) fn assert_serves_and_ends(server: Server) {
         assert_echoes(&mut client, b"hello");
     }
     server.signal(Signal::TERM);
+    drop(client);
     assert_eq!(server.wait().status.code(), Some(0));
 }

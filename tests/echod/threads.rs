@@ -124,6 +124,7 @@ fn the_only_client_in_the_backlog_of_any_thread_is_served() {
         server.signal(Signal::TERM);
         server.signal(Signal::CONT);
         assert_eq!(read_to_end(&client), b"hello");
+        drop(client);
         assert_eq!(server.wait().status.code(), Some(0));
     }
 }
