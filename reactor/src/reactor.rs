@@ -429,12 +429,14 @@ impl Drop for Waking {
     }
 }
 
-/// Sockets may outlive their reactor: whoever waits for one learns that no event will come.
+/// Sockets and timers may outlive their reactor: whoever waits for one learns that no turn will
+/// come.
 impl Drop for Reactor {
     fn drop(&mut self) {
-        // Woken, not merely dropped: under a foreign executor their tasks live on, and the next
-        // operation of each finds no reactor and says so.
+        // Woken, not merely dropped: under a foreign executor their tasks live on. The next
+        // operation of a socket finds no reactor, and says so; a timer is set with the next one.
         let mut woken = self.woken.take();
+        woken.extend(mem::take(&mut self.timers.get_mut().waiting).into_values());
         for (_, source) in self.sources.take() {
             source.sweep(0, &mut woken);
         }

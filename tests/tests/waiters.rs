@@ -453,6 +453,32 @@ fn a_waker_may_do_the_same_while_the_reactor_is_dropped() {
     });
 }
 
+#[test]
+fn who_waits_when_the_reactor_ends_is_woken_and_a_timer_goes_on_with_the_next_one() {
+    within_deadline(|| {
+        let (inner, outer) = (Reactor::new().unwrap(), Reactor::new().unwrap());
+        let [(reads, reading), (sleeps, sleeping)] = [Counter::with_waker(), Counter::with_waker()];
+        let mut timer = pin!(sleep(Duration::from_millis(1)));
+        let (ours, _peer) = {
+            let _entered = inner.enter();
+            let (ours, peer) = socket();
+            let cx = &mut Context::from_waker(&reading);
+            assert!(Pin::new(&mut &ours).poll_read(cx, &mut [0]).is_pending());
+            assert!(poll(timer.as_mut(), &sleeping).is_pending());
+            (ours, peer)
+        };
+        drop(inner);
+        assert_eq!((reads.wakes(), sleeps.wakes()), (1, 1));
+
+        let _entered = outer.enter();
+        let cx = &mut Context::from_waker(&reading);
+        assert!(matches!(Pin::new(&mut &ours).poll_read(cx, &mut [0]), Poll::Ready(Err(_))));
+        assert!(poll(timer.as_mut(), &sleeping).is_pending());
+        turn_until(&outer, || sleeps.wakes() == 2);
+        assert!(poll(timer.as_mut(), &sleeping).is_ready());
+    });
+}
+
 // A waker that panics does not cost the ones behind it their wake.
 // Pitfall: X3, X5
 #[test]

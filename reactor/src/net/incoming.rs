@@ -34,7 +34,7 @@ pub(crate) trait Accept {
 enum AcceptError {
     /// Nothing: it was the error of one connection, which is gone. Go on.
     Connection,
-    /// The system is short of something, and the connection still waits. Pause.
+    /// The system is short of something; whoever is in the backlog still waits there. Pause.
     Shortage,
     /// It is broken, and will be.
     Listener,
@@ -43,7 +43,7 @@ enum AcceptError {
 impl AcceptError {
     fn of(error: &io::Error) -> AcceptError {
         match Errno::from_io_error(error) {
-            // The last one is epoll's, which can watch only so many.
+            // The last one is epoll's, which can watch only so many: that connection is closed.
             Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC) => {
                 AcceptError::Shortage
             }
