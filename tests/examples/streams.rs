@@ -31,6 +31,7 @@ fn main() -> io::Result<()> {
             "std" => with_std().await,
             "retry" => retry().await,
             "stalled" => stalled().await,
+            "refused" => refused().await,
             _ => Err(io::Error::other("no such program")),
         }
     })
@@ -43,6 +44,20 @@ async fn copy() -> io::Result<()> {
         Err(error) => format!("{:?}\n", error.kind()),
     };
     stderr().write_all(told.as_bytes()).await
+}
+
+/// A page first, so that of what comes then a page too many is in one write; and what becomes of
+/// each write, to standard error.
+async fn refused() -> io::Result<()> {
+    let (bytes, mut output) = (vec![0; 64 * 1024], stdout());
+    for length in [4096, bytes.len(), bytes.len()] {
+        let told = match output.write(&bytes[..length]).await {
+            Ok(count) => format!("{count}\n"),
+            Err(error) => format!("{:?}\n", error.kind()),
+        };
+        stderr().write_all(told.as_bytes()).await?;
+    }
+    Ok(())
 }
 
 /// Each line as soon as it is there.

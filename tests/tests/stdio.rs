@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
+use rustix::io::ioctl_fionread;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use tests::child::example;
 use tests::{DEADLINE, within_deadline};
@@ -227,6 +228,20 @@ fn that_nobody_reads_any_more_and_that_a_disk_is_full_is_told() {
         assert_eq!(told(writer.into()), "BrokenPipe\n");
         let full = File::options().write(true).open("/dev/full").unwrap();
         assert_eq!(told(full.into()), "StorageFull\n");
+    });
+}
+
+#[test]
+fn a_write_that_is_refused_half_way_tells_how_far_it_came_and_the_next_one_why() {
+    within_deadline(|| {
+        let (reader, writer) = pipe().unwrap();
+        let program = Program::start("refused", Stdio::null(), writer, Stdio::piped());
+        // All that the pipe holds.
+        while ioctl_fionread(&reader).unwrap() < 65_536 {
+            thread::park_timeout(Duration::from_millis(2));
+        }
+        drop(reader);
+        assert_eq!(program.finish().1, "4096\n61440\nBrokenPipe\n");
     });
 }
 

@@ -245,14 +245,17 @@ impl AsyncRead for Stdin {
 /// The part that [`Stdout`] and [`Stderr`] share.
 struct Writer {
     handle: Handle<()>,
-    write: fn(&[u8]) -> io::Result<()>,
+    write: fn(&[u8]) -> Written,
     sent: Option<Sent>,
 }
+
+/// How many bytes were written, and what kept the others back.
+type Written = (usize, io::Result<()>);
 
 /// Bytes that were handed to the pool, and whose writer was told `Pending`.
 struct Sent {
     bytes: Arc<[u8]>,
-    result: Receiver<io::Result<()>>,
+    result: Receiver<Written>,
 }
 
 impl Writer {
@@ -260,8 +263,12 @@ impl Writer {
     fn try_write(&mut self, buf: &[u8]) -> io::Result<usize> {
         // A write that was dropped cannot be called back. If the same bytes come again, they are
         // that write, tried once more: to write them twice would be wrong. Other bytes come after.
-        if let Some(written) = self.try_settle()?.filter(|written| buf.starts_with(written)) {
-            return Ok(written.len());
+        if let Some((bytes, (count, result))) = self.try_settle()? {
+            if count > 0 && buf.starts_with(&bytes) {
+                // As write(2) does: what refused the others refuses them once more.
+                return Ok(count);
+            }
+            result?;
         }
         self.handle.reserve(&mut self.handle.stream.lock())?;
         let bytes: Arc<[u8]> = buf[..buf.len().min(MOST)].into();
@@ -274,15 +281,14 @@ impl Writer {
     }
 
     /// What was handed over, if it is written by now, and if there was something.
-    fn try_settle(&mut self) -> io::Result<Option<Arc<[u8]>>> {
+    fn try_settle(&mut self) -> io::Result<Option<(Arc<[u8]>, Written)>> {
         let Some(sent) = &self.sent else { return Ok(None) };
-        let result = match sent.result.try_recv() {
-            Ok(result) => result,
+        let written = match sent.result.try_recv() {
+            Ok(written) => written,
             Err(TryRecvError::Empty) => return Err(ErrorKind::WouldBlock.into()),
-            Err(TryRecvError::Disconnected) => Err(io::Error::other("the job is lost")),
+            Err(TryRecvError::Disconnected) => (0, Err(io::Error::other("the job is lost"))),
         };
-        let bytes = self.sent.take().map(|sent| sent.bytes);
-        result.map(|()| bytes)
+        Ok(self.sent.take().map(|sent| (sent.bytes, written)))
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
@@ -299,24 +305,26 @@ impl Writer {
             return Poll::Ready(Ok(()));
         }
         let source = self.handle.source.0.clone();
-        source.poll_io(&source.read, "flush", cx, || self.try_settle().map(drop))
+        source.poll_io(&source.read, "flush", cx, || {
+            self.try_settle()?.map_or(Ok(()), |(_, (_, result))| result)
+        })
     }
 }
 
 /// On a thread of the pool. One lock for all of it: nobody else's line gets in between.
-fn write_all(mut stream: impl Write + AsFd, mut bytes: &[u8]) -> io::Result<()> {
+fn write_all(mut stream: impl Write + AsFd, bytes: &[u8]) -> Written {
     // What others have printed goes first; then ours, past std's buffer: that would keep what an
     // error has refused, and write it later, perhaps once more.
-    block(&mut stream, PollFlags::OUT, |stream| stream.flush())?;
-    while !bytes.is_empty() {
-        let write = |stream: &mut _| Ok(rustix::io::write(stream, bytes)?);
-        let count = block(&mut stream, PollFlags::OUT, write)?;
-        if count == 0 {
-            return Err(ErrorKind::WriteZero.into());
+    let (mut count, mut result) = (0, block(&mut stream, PollFlags::OUT, |stream| stream.flush()));
+    while result.is_ok() && count < bytes.len() {
+        let write = |stream: &mut _| Ok(rustix::io::write(stream, &bytes[count..])?);
+        match block(&mut stream, PollFlags::OUT, write) {
+            Ok(0) => result = Err(ErrorKind::WriteZero.into()),
+            Ok(written) => count += written,
+            Err(error) => result = Err(error),
         }
-        bytes = &bytes[count..];
     }
-    Ok(())
+    (count, result)
 }
 
 /// The standard output of the process.
@@ -327,7 +335,8 @@ fn write_all(mut stream: impl Write + AsFd, mut bytes: &[u8]) -> io::Result<()> 
 ///
 /// Bytes of several handles do not mix within a write of up to 64 KiB. Errors are those of std:
 /// `BrokenPipe`, if nobody reads any more; none, if the descriptor was closed when the process
-/// began, for then what is written goes nowhere.
+/// began, for then what is written goes nowhere. A write that came some way before the error tells
+/// how far; the next one meets the error.
 ///
 /// # Cancel safety
 ///
