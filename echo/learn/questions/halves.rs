@@ -45,7 +45,7 @@ async fn two_halves() -> io::Result<()> {
     say(format_args!("    writer: {:?}", writer.awaits))?;
 
     peer.write_all(b"x")?;
-    let [reader_then, writer_then] = at_rest().await;
+    let [reader_then, writer_then] = polled_after(reader.polls).await?;
     let polls = [reader_then.polls - reader.polls, writer_then.polls - writer.polls];
     say(format_args!("the peer sends a byte; polls:  reader {}, writer {}", polls[0], polls[1]))?;
 
@@ -68,13 +68,31 @@ async fn flood(mut writer: impl AsyncWrite + Unpin) -> io::Result<Infallible> {
     }
 }
 
+fn halves() -> [TaskInfo; 2] {
+    let [_main, reader, writer] = <[TaskInfo; 3]>::try_from(tasks()).expect("these three");
+    [reader, writer]
+}
+
+/// The reader and the writer, as soon as the reader has been polled more often. Not later: the
+/// kernel may still have a rest of what was written to move to the peer's side, and then wakes the
+/// writer.
+async fn polled_after(polls: u64) -> io::Result<[TaskInfo; 2]> {
+    for _ in 0..1000 {
+        sleep(Duration::from_millis(1)).await;
+        if halves()[0].polls > polls {
+            return Ok(halves());
+        }
+    }
+    Err(io::Error::other("the byte has woken nobody"))
+}
+
 /// The reader and the writer, when neither has been polled for a while: the kernel takes its time
 /// to move what was written to the peer's side.
 async fn at_rest() -> [TaskInfo; 2] {
     let mut polls = 0;
     loop {
         sleep(PAUSE / 2).await;
-        let [_main, reader, writer] = <[TaskInfo; 3]>::try_from(tasks()).expect("these three");
+        let [reader, writer] = halves();
         if polls == reader.polls + writer.polls {
             return [reader, writer];
         }
