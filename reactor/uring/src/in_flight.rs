@@ -311,10 +311,13 @@ impl InFlight {
     /// The kernel is done with an operation: what it owns is ours again. Returns whom that wakes.
     fn complete(&mut self, key: usize, result: i32) -> Option<Waker> {
         let slot = &mut self.slots[key];
-        // A signal came before anything was moved: once more, unless nobody wants it. But not a
-        // close: its descriptor is gone all the same, as by close(2) of Linux.
+        // A signal came before anything was moved. Or signals kept the kernel from starting the thread
+        // that would have moved it: since Linux 6.11, it gives up after three attempts.
+        let undone = [Errno::INTR, Errno::CANCELED].map(|errno| -errno.raw_os_error());
+        // Once more, unless nobody wants it: then it was we who cancelled it. But not a close: its
+        // descriptor is gone all the same, as by close(2) of Linux.
         let again = slot.operation.may_be_repeated() && !slot.abandoned && !self.closed;
-        if result == -Errno::INTR.raw_os_error() && again {
+        if undone.contains(&result) && again {
             slot.state = State::Queued;
             self.in_kernel -= 1;
             self.queued.push_front(key);
@@ -517,6 +520,24 @@ mod tests {
         in_flight.closed = true;
         drop(in_flight);
         assert_eq!(Arc::strong_count(&file), 2);
+    }
+
+    // As it does if signals keep it from starting a thread for it.
+    #[test]
+    fn what_the_kernel_gives_up_is_made_again_unless_we_have_asked_for_it() {
+        let Ok(mut in_flight) = InFlight::new(2) else {
+            return println!("skipped: the kernel refuses io_uring");
+        };
+        let file = Arc::new(std::fs::File::open("/").unwrap());
+        let key = in_flight.begin(Operation::Sync { file, data_only: true });
+        for (abandoned, left) in [(false, 1), (true, 0)] {
+            assert_eq!(in_flight.queued.pop_front(), Some(key));
+            (in_flight.slots[key].state, in_flight.in_kernel) = (State::Kernel, 1);
+            in_flight.slots[key].abandoned = abandoned;
+            in_flight.complete(key, -Errno::CANCELED.raw_os_error());
+            in_flight.settle(key);
+            assert_eq!((in_flight.len(), in_flight.in_kernel), (left, 0));
+        }
     }
 
     // The descriptor is gone: the second time, the kernel would close none.
