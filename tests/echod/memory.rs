@@ -59,10 +59,14 @@ fn a_thousand_who_do_not_read_cost_at_most_64_kib_each_and_no_time_and_it_all_co
     drop(clients);
 
     // What was freed serves the next ones. That the allocator gives it back to the system cannot
-    // be promised: whatever lives at the end of its heap holds on to the rest.
-    let _clients = stalled(&server, CLIENTS);
+    // be promised: whatever lives at the end of its heap holds on to the rest. Nor does the kernel
+    // stop each crowd at the same point; but if nothing came back, two more would cost twice as
+    // much again.
+    for _ in 0..2 {
+        drop(stalled(&server, CLIENTS));
+    }
     let again = memory(server.pid());
-    assert!(again < peak + peak / 4, "{again} bytes after {peak}");
+    assert!(again < 2 * peak, "{again} bytes after {peak}");
 }
 
 /// Clients that send without reading, until the kernel takes nothing more from anybody, and the
