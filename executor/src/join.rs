@@ -218,7 +218,7 @@ impl<T> JoinHandle<T> {
     ///
     /// A task that waits or is queued ends before this returns. The one that calls this for
     /// itself ends after its poll, unless that returns `Ready`. For one that is done it does
-    /// nothing.
+    /// nothing. If the drop panics, the handle gives that panic.
     pub fn abort(&self) {
         // Not done: so the slot is still this task's.
         if !self.is_finished()
@@ -295,6 +295,8 @@ impl From<Box<dyn Any + Send>> for Cause {
 
 impl JoinError {
     /// Whether the task was aborted, or dropped with its executor.
+    ///
+    /// Not, if the destructor of its future panicked then: the error is that panic.
     pub fn is_cancelled(&self) -> bool {
         matches!(self.cause, Cause::Cancelled)
     }

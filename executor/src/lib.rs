@@ -138,7 +138,8 @@ pub async fn yield_now() {
 
 /// Runs `f` on a thread of the blocking pool; the handle gives its result.
 ///
-/// It is `spawn(unblock(f))`: aborting the task, or dropping the executor, does not stop `f`.
+/// It is `spawn(unblock(f))`, so `f` begins with the first poll of that task. If the task is aborted
+/// before, or the executor dropped, `f` never runs; after it, neither stops `f`.
 ///
 /// # Panics
 ///

@@ -131,8 +131,9 @@ impl Source {
 
     /// Tries the operation; when it would block, keeps the waker and returns `Pending`.
     ///
-    /// This is the only place of the runtime that handles `WouldBlock`, and the only one that
-    /// retries what a signal interrupted. Every read, write, accept and connect comes by here:
+    /// This is the only place where a task that would block begins to wait for an event. Every
+    /// read, write, accept and connect comes by here, but for the two of a Unix socket that wait
+    /// for room, of which no event tells:
     ///
     /// 1. As long as the direction is ready, try. There is no waiting first and no question to the
     ///    kernel: nearly always the bytes are there, or there is room for them.

@@ -27,7 +27,8 @@ pub enum Awaited {
     Source {
         /// The number under which records tell of it.
         key: usize,
-        /// The type of what was registered: `TcpListener`, `TcpStream`, …; or `blocking job`.
+        /// The type of what was registered: `TcpListener`, `TcpStream`, …; or `blocking job`, `stdin`, `stdout`,
+        /// `stderr`.
         kind: &'static str,
         /// `read` or `write`.
         direction: &'static str,

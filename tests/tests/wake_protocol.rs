@@ -1,4 +1,5 @@
-//! The wake protocol under every order of its steps: the very files that ship, with loom's atomics
+//! The wake protocol under every order of its steps in which a thread is interrupted twice at most,
+//! beside its waits: the very files that ship, with loom's atomics
 //! in place of std's.
 //!
 //! `task.rs` and `queue.rs` take all they need from `super::sync`; here that is the module below.

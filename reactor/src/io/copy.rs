@@ -22,7 +22,8 @@ use futures_io::{AsyncRead, AsyncWrite};
 
 use crate::budget;
 
-/// Bytes of the scratch buffer, and the most that one copy moves in one poll.
+/// Bytes of the scratch buffer, and the most that one copy reads in one poll. What was left from
+/// before may be written in the same one.
 const SCRATCH: usize = 256 * 1024;
 
 /// What a copy reads at once while the copies of its thread keep more than [`MANY`].

@@ -58,8 +58,8 @@ struct State {
 
 /// Runs `f` on a thread of the blocking pool, and waits for its result.
 ///
-/// Nothing happens before the first poll. If the system refuses to start the very first thread,
-/// `f` runs on the calling thread: late is better than never.
+/// Nothing happens before the first poll. If the system refuses to start a thread while the pool
+/// has none, `f` runs on the calling thread: late is better than never.
 ///
 /// The name is that of the crate blocking, which smol uses.
 ///

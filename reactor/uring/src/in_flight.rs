@@ -1,5 +1,5 @@
 //! What the kernel has in hand: the two queues that are shared with it, and every operation whose
-//! buffer it may still touch. All `unsafe` of this workspace is in this file.
+//! buffer it may still touch. All `unsafe` of this workspace, but that of tests, is in this file.
 //!
 //! One rule makes it sound, and all proofs below lean on it: **as long as a slot is in the state
 //! [`State::Kernel`], nobody but the kernel touches what its operation owns, and it is neither
