@@ -74,6 +74,14 @@ impl Listening {
         }
     }
 
+    /// The port of a socket for datagrams.
+    pub(crate) fn udp_port(&self) -> Option<u16> {
+        match self {
+            Listening::Udp(socket) => socket.local_addr().ok().map(|address| address.port()),
+            Listening::Tcp(_) | Listening::Unix(..) => None,
+        }
+    }
+
     fn place(&self) -> io::Result<String> {
         Ok(match self {
             Listening::Tcp(listener) => format!("tcp {}", listener.local_addr()?),

@@ -188,6 +188,8 @@ async fn listen(arguments: &Arguments) -> Result<Vec<Listening>, String> {
 
 /// Starts to serve a listener, on this thread.
 fn start(listener: Listening, server: &Rc<Server>) {
+    // Before any task is polled: the first datagram may be from another socket of ours.
+    server.udp_ports.borrow_mut().extend(listener.udp_port());
     let listens = server.shared.listen();
     drop(spawn_named(ACCEPTS, listens.until(listener.serve(server.clone()))));
 }
