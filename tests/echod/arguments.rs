@@ -1,6 +1,8 @@
 //! The command line: what it accepts, and how it says no.
 
+use std::ffi::OsStr;
 use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
 use crate::bytes::assert_echoes;
@@ -46,6 +48,14 @@ fn wrong_arguments_are_named_in_one_line_with_exit_code_two() {
         let ended = Server::run(arguments);
         assert_complains(&ended, 2, &[name]);
     }
+}
+
+#[test]
+fn an_argument_that_is_not_utf_8_is_named() {
+    let unreadable = OsStr::from_bytes(b"unix:/tmp/\xff");
+    let mut command = Command::new(ECHOD);
+    command.args(["127.0.0.1:0".as_ref(), unreadable]);
+    assert_complains(&Server::spawn(command).wait(), 2, &[r"unix:/tmp/\xFF", "not UTF-8"]);
 }
 
 #[test]
