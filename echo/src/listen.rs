@@ -24,6 +24,9 @@ use crate::udp;
 /// full, somebody is there all the same.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// Connections that the system completes ahead, if it is not told, at each kind of socket.
+pub(crate) const BACKLOG: u32 = 1024;
+
 /// A socket that is ready to be served.
 pub(crate) enum Listening {
     Tcp(TcpListener),
@@ -39,7 +42,9 @@ impl Listening {
             Address::Unix(path) => bind_unix(path).await?,
             Address::Inherited(number) => Listening::inherited(Inherited::take(*number)?)?,
         };
-        if let Some(backlog) = backlog {
+        // That of a TCP listener is so long already; that of an inherited socket is its maker's.
+        let is_unix = matches!(address, Address::Unix(_));
+        if let Some(backlog) = backlog.or_else(|| is_unix.then_some(BACKLOG)) {
             listening.set_backlog(backlog)?;
         }
         Ok(listening)
