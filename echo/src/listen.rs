@@ -189,8 +189,14 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-/// What is wrong with an address, and the cure.
-pub(crate) fn explain(address: &Address, error: &io::Error) -> String {
+/// What is wrong with an address, and the cure. We may listen there ourselves, at an `earlier` one.
+pub(crate) fn explain(address: &Address, earlier: &[Address], error: &io::Error) -> String {
+    let ours = earlier.iter().find(|earlier| earlier.overlaps(address));
+    if let (Some(ours), ErrorKind::AddrInUse) = (ours, error.kind()) {
+        return format!(
+            "cannot listen at {address}: {ours} stands before it, and has it already: leave one out"
+        );
+    }
     let cure = match (address, error.kind()) {
         _ if is_out_of_descriptors(error) => MORE_DESCRIPTORS,
         (Address::Inherited(_), ErrorKind::PermissionDenied) => "allow the system call pidfd_getfd",
@@ -221,7 +227,7 @@ mod tests {
     #[test]
     fn what_the_system_refuses_has_a_cure_of_its_own() {
         let cure = |address: &str, errno: Errno| {
-            let text = explain(&address.parse().unwrap(), &errno.into());
+            let text = explain(&address.parse().unwrap(), &[], &errno.into());
             text.rsplit(": ").next().unwrap_or_default().to_owned()
         };
         assert_eq!(cure("fd:3", Errno::PERM), "allow the system call pidfd_getfd");

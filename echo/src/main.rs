@@ -172,9 +172,10 @@ async fn serve_until(
 
 async fn listen(arguments: &Arguments) -> Result<Vec<Listening>, String> {
     let mut listeners = Vec::new();
-    for address in &arguments.addresses {
+    for (index, address) in arguments.addresses.iter().enumerate() {
+        let earlier = &arguments.addresses[..index];
         let listener = Listening::at(address, arguments.backlog).await;
-        listeners.push(listener.map_err(|error| listen::explain(address, &error))?);
+        listeners.push(listener.map_err(|error| listen::explain(address, earlier, &error))?);
     }
     for passed in inherited::passed()? {
         if !arguments.addresses.contains(&passed) {

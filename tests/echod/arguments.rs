@@ -111,6 +111,20 @@ fn an_address_in_use_is_named_with_the_cure() {
     assert_complains(&Server::run(&[&address]), 1, &[&address, "choose another port"]);
 }
 
+#[test]
+fn an_address_that_another_one_of_the_same_command_has_is_named_with_it() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    for (first, second) in [
+        (format!("127.0.0.1:{port}"), format!("127.0.0.1:{port}")),
+        (format!("0.0.0.0:{port}"), format!("127.0.0.1:{port}")),
+        (format!("[::]:{port}"), format!("0.0.0.0:{port}")),
+        (format!("udp:127.0.0.1:{port}"), format!("udp:0.0.0.0:{port}")),
+    ] {
+        let told = format!("{second}: {first} stands before it");
+        assert_complains(&Server::run(&[&first, &second]), 1, &[&told, "leave one out"]);
+    }
+}
+
 // 192.0.2.1 is for documentation, so no machine has it.
 #[test]
 fn an_address_of_another_machine_is_named_with_the_cure() {
