@@ -37,6 +37,25 @@ impl FromStr for Address {
     }
 }
 
+impl Address {
+    /// Whether one socket at each of them would be one too many.
+    pub(crate) fn overlaps(&self, other: &Address) -> bool {
+        match (self, other) {
+            (Address::Tcp(one), Address::Tcp(other)) | (Address::Udp(one), Address::Udp(other)) => {
+                one.port() == other.port()
+                    && (one.ip() == other.ip() || covers(one, other) || covers(other, one))
+            }
+            (Address::Unix(one), Address::Unix(other)) => one == other,
+            _ => false,
+        }
+    }
+}
+
+/// Whether the first is that of all interfaces: `[::]` is so for IPv4, too.
+fn covers(all: &SocketAddr, one: &SocketAddr) -> bool {
+    all.ip().is_unspecified() && (all.is_ipv6() || one.is_ipv4())
+}
+
 fn descriptor(number: &str) -> Option<RawFd> {
     number.parse().ok().filter(|&number| number >= 0)
 }

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -68,7 +69,7 @@ pub(crate) enum Explain {
 impl Arguments {
     /// Parses the command line. The error is also how clap asks to print help or version.
     pub(crate) fn parse() -> Result<Arguments, clap::Error> {
-        let mut matches = command().try_get_matches()?;
+        let mut matches = command().try_get_matches().map_err(name_unreadable)?;
         let arguments = Arguments {
             addresses: addresses(&mut matches)?,
             max_connections: matches.remove_one("max-connections").map(|max: u64| max as usize),
@@ -101,6 +102,18 @@ impl Arguments {
                 Err(command().error(ErrorKind::ArgumentConflict, text))
             }
         }
+    }
+}
+
+/// clap does not say which argument it cannot read.
+fn name_unreadable(error: clap::Error) -> clap::Error {
+    let unreadable = env::args_os().skip(1).find(|argument| argument.to_str().is_none());
+    match unreadable.filter(|_| error.kind() == ErrorKind::InvalidUtf8) {
+        Some(argument) => {
+            let text = format!("{argument:?} is not UTF-8: choose another name");
+            command().error(ErrorKind::InvalidUtf8, text)
+        }
+        None => error,
     }
 }
 

@@ -24,6 +24,9 @@ use crate::udp;
 /// full, somebody is there all the same.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// Connections that the system completes ahead, if it is not told, at each kind of socket.
+pub(crate) const BACKLOG: u32 = 1024;
+
 /// A socket that is ready to be served.
 pub(crate) enum Listening {
     Tcp(TcpListener),
@@ -39,7 +42,9 @@ impl Listening {
             Address::Unix(path) => bind_unix(path).await?,
             Address::Inherited(number) => Listening::inherited(Inherited::take(*number)?)?,
         };
-        if let Some(backlog) = backlog {
+        // That of a TCP listener is so long already; that of an inherited socket is its maker's.
+        let is_unix = matches!(address, Address::Unix(_));
+        if let Some(backlog) = backlog.or_else(|| is_unix.then_some(BACKLOG)) {
             listening.set_backlog(backlog)?;
         }
         Ok(listening)
@@ -71,6 +76,14 @@ impl Listening {
         if let Ok(place) = self.place() {
             let _ = Lines(io::stdout()).write(format!("listening {place}\n").as_bytes());
             info!("listening {place}");
+        }
+    }
+
+    /// The port of a socket for datagrams.
+    pub(crate) fn udp_port(&self) -> Option<u16> {
+        match self {
+            Listening::Udp(socket) => socket.local_addr().ok().map(|address| address.port()),
+            Listening::Tcp(_) | Listening::Unix(..) => None,
         }
     }
 
@@ -176,8 +189,14 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-/// What is wrong with an address, and the cure.
-pub(crate) fn explain(address: &Address, error: &io::Error) -> String {
+/// What is wrong with an address, and the cure. We may listen there ourselves, at an `earlier` one.
+pub(crate) fn explain(address: &Address, earlier: &[Address], error: &io::Error) -> String {
+    let ours = earlier.iter().find(|earlier| earlier.overlaps(address));
+    if let (Some(ours), ErrorKind::AddrInUse) = (ours, error.kind()) {
+        return format!(
+            "cannot listen at {address}: {ours} stands before it, and has it already: leave one out"
+        );
+    }
     let cure = match (address, error.kind()) {
         _ if is_out_of_descriptors(error) => MORE_DESCRIPTORS,
         (Address::Inherited(_), ErrorKind::PermissionDenied) => "allow the system call pidfd_getfd",
@@ -208,7 +227,7 @@ mod tests {
     #[test]
     fn what_the_system_refuses_has_a_cure_of_its_own() {
         let cure = |address: &str, errno: Errno| {
-            let text = explain(&address.parse().unwrap(), &errno.into());
+            let text = explain(&address.parse().unwrap(), &[], &errno.into());
             text.rsplit(": ").next().unwrap_or_default().to_owned()
         };
         assert_eq!(cure("fd:3", Errno::PERM), "allow the system call pidfd_getfd");

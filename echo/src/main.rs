@@ -172,9 +172,10 @@ async fn serve_until(
 
 async fn listen(arguments: &Arguments) -> Result<Vec<Listening>, String> {
     let mut listeners = Vec::new();
-    for address in &arguments.addresses {
+    for (index, address) in arguments.addresses.iter().enumerate() {
+        let earlier = &arguments.addresses[..index];
         let listener = Listening::at(address, arguments.backlog).await;
-        listeners.push(listener.map_err(|error| listen::explain(address, &error))?);
+        listeners.push(listener.map_err(|error| listen::explain(address, earlier, &error))?);
     }
     for passed in inherited::passed()? {
         if !arguments.addresses.contains(&passed) {
@@ -188,6 +189,8 @@ async fn listen(arguments: &Arguments) -> Result<Vec<Listening>, String> {
 
 /// Starts to serve a listener, on this thread.
 fn start(listener: Listening, server: &Rc<Server>) {
+    // Before any task is polled: the first datagram may be from another socket of ours.
+    server.udp_ports.borrow_mut().extend(listener.udp_port());
     let listens = server.shared.listen();
     drop(spawn_named(ACCEPTS, listens.until(listener.serve(server.clone()))));
 }

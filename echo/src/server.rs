@@ -1,6 +1,7 @@
 //! What all connections of one thread share: the clock, and what is counted.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -19,6 +20,8 @@ use crate::shared::Shared;
 pub(crate) struct Server {
     pub(crate) shared: Arc<Shared>,
     pub(crate) counts: Counts,
+    /// Those of our own sockets for datagrams: two that answered each other would never end.
+    pub(crate) udp_ports: RefCell<BTreeSet<u16>>,
     reactor: Rc<Reactor>,
 }
 
@@ -35,7 +38,8 @@ pub(crate) struct Counts {
 impl Server {
     /// The part of this thread.
     pub(crate) fn new(shared: Arc<Shared>) -> Server {
-        Server { shared, counts: Counts::default(), reactor: Reactor::current() }
+        let (counts, udp_ports) = (Counts::default(), RefCell::default());
+        Server { shared, counts, udp_ports, reactor: Reactor::current() }
     }
 
     /// The time of the last turn, which costs no system call.

@@ -112,8 +112,6 @@ pub(crate) async fn tell<T>(arguments: &Arguments, executor: &Executor, server: 
 
 async fn print_each<T>(every: Duration, shared: &Shared, threads: usize) -> T {
     let mut ticks = interval(every);
-    // The first one comes at once.
-    ticks.tick().await;
     loop {
         ticks.tick().await;
         let (answered, sum) = shared.survey.ask(threads).await;

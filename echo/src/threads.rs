@@ -19,13 +19,10 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::address::Address;
 use crate::arguments::Arguments;
-use crate::listen::Listening;
+use crate::listen::{BACKLOG, Listening};
 use crate::server::Server;
 use crate::shared::Shared;
 use crate::table;
-
-/// Connections that the system completes ahead, as those of the first listener.
-const BACKLOG: u32 = 1024;
 
 /// Starts all threads but the first, which has these listeners; each listens when this returns.
 pub(crate) fn start(

@@ -23,11 +23,10 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// Sends datagrams back, until the server stops or the socket breaks.
 pub(crate) async fn echo(socket: UdpSocket, server: &Server) -> io::Result<()> {
-    let own = socket.local_addr()?.port();
     let mut buffer = vec![0; LONGEST];
     while let Some(received) = receive(&socket, server, &mut buffer).await {
         match received {
-            Ok((bytes, peer)) if is_answered(peer, own) => {
+            Ok((bytes, peer)) if is_answered(peer, server) => {
                 add(&server.counts.messages, 1);
                 send(&socket, server, &buffer[..bytes], peer).await;
             }
@@ -61,9 +60,9 @@ async fn send(socket: &UdpSocket, server: &Server, datagram: &[u8], peer: Socket
     }
 }
 
-/// No service, and no other `echod` on the same port, nor this one itself.
-fn is_answered(peer: SocketAddr, own: u16) -> bool {
-    peer.port() >= FIRST_PORT && peer.port() != own
+/// No service, and no other `echod` on the same port, nor this one itself, on whichever socket.
+fn is_answered(peer: SocketAddr, server: &Server) -> bool {
+    peer.port() >= FIRST_PORT && !server.udp_ports.borrow().contains(&peer.port())
 }
 
 /// Whether it is the socket that is wrong, and not the network or a peer: an ICMP message comes as

@@ -1,6 +1,8 @@
 //! The command line: what it accepts, and how it says no.
 
+use std::ffi::OsStr;
 use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
 use crate::bytes::assert_echoes;
@@ -46,6 +48,14 @@ fn wrong_arguments_are_named_in_one_line_with_exit_code_two() {
         let ended = Server::run(arguments);
         assert_complains(&ended, 2, &[name]);
     }
+}
+
+#[test]
+fn an_argument_that_is_not_utf_8_is_named() {
+    let unreadable = OsStr::from_bytes(b"unix:/tmp/\xff");
+    let mut command = Command::new(ECHOD);
+    command.args(["127.0.0.1:0".as_ref(), unreadable]);
+    assert_complains(&Server::spawn(command).wait(), 2, &[r"unix:/tmp/\xFF", "not UTF-8"]);
 }
 
 #[test]
@@ -99,6 +109,20 @@ fn an_address_in_use_is_named_with_the_cure() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     assert_complains(&Server::run(&[&address]), 1, &[&address, "choose another port"]);
+}
+
+#[test]
+fn an_address_that_another_one_of_the_same_command_has_is_named_with_it() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    for (first, second) in [
+        (format!("127.0.0.1:{port}"), format!("127.0.0.1:{port}")),
+        (format!("0.0.0.0:{port}"), format!("127.0.0.1:{port}")),
+        (format!("[::]:{port}"), format!("0.0.0.0:{port}")),
+        (format!("udp:127.0.0.1:{port}"), format!("udp:0.0.0.0:{port}")),
+    ] {
+        let told = format!("{second}: {first} stands before it");
+        assert_complains(&Server::run(&[&first, &second]), 1, &[&told, "leave one out"]);
+    }
 }
 
 // 192.0.2.1 is for documentation, so no machine has it.

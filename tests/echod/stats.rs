@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{TcpStream, UdpSocket};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tests::DEADLINE;
 
@@ -50,6 +50,15 @@ fn the_numbers_of_all_threads_are_told_in_one_line() {
         }
         assert_eq!(server.stdout().lines().count(), 2, "nothing of it goes to standard output");
     }
+}
+
+#[test]
+fn the_first_line_comes_after_one_period() {
+    let (period, since) = (Duration::from_secs(2), Instant::now());
+    let server = Server::start(&["--stats", "2s", "127.0.0.1:0"]);
+    eventually("the numbers are told", || !last(&server).is_empty());
+    let elapsed = since.elapsed();
+    assert!(elapsed >= period && elapsed < period * 7 / 4, "{elapsed:?}");
 }
 
 #[test]

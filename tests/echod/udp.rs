@@ -75,6 +75,22 @@ fn services_and_the_own_port_are_not_answered() {
     }
 }
 
+// A datagram whose sender is forged needs a raw socket; but the socket that is inherited is ours, too.
+#[test]
+fn two_sockets_of_one_server_do_not_echo_to_each_other() {
+    let first = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let forger = first.try_clone().unwrap();
+    let mut command = Command::new(ECHOD);
+    command.args(["-vv", "udp:127.0.0.1:0", "fd:0"]);
+    let server = Server::spawn_with(command, first).listening(2);
+    let own = forger.local_addr().unwrap().to_string();
+    let second = server.place("udp").parse().unwrap();
+    forger.send_to(b"round and round", second).unwrap();
+    eventually("it is not answered", || server.stderr().contains(&format!("{own}: not answered")));
+    assert!(!server.stderr().contains("15 bytes echoed"));
+    assert_comes_back(&client(), second, b"others are");
+}
+
 // Of sockets without a peer the kernel reports no ICMP messages; of one with a peer it does.
 // Pitfall: S7
 #[test]

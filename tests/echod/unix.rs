@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process;
+use std::process::{self, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
@@ -16,6 +16,7 @@ use tests::DEADLINE;
 use crate::arguments::assert_complains;
 use crate::bytes::{Random, assert_echoes};
 use crate::clients::assert_clients_get_back;
+use crate::process::is_installed;
 use crate::server::{Server, eventually};
 
 /// A path for a socket, in a folder of its own, which ends with it.
@@ -122,6 +123,19 @@ fn a_second_signal_leaves_the_file_and_the_next_server_replaces_it() {
     let next = Server::start(&[&place.address()]);
     eventually("it says so", || next.stderr().contains("nobody answers"));
     assert_serves(&place.0);
+}
+
+// What the kernel completes ahead, and says: `listen` tells nobody else.
+#[test]
+fn its_backlog_is_as_long_as_the_help_says() {
+    if !is_installed("ss") {
+        return;
+    }
+    let place = Place::new();
+    let _server = Server::start(&[&place.address()]);
+    let told = Command::new("ss").args(["-Hlx", "src"]).arg(&place.0).output().unwrap();
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert_eq!(told.split_whitespace().nth(3), Some("1024"), "{told}");
 }
 
 #[test]
