@@ -201,7 +201,7 @@ fn command() -> Command {
                 .help_heading(OPERATING)
                 .value_name("DURATION")
                 .help("Close connections that have been silent for so long: 500ms, 2s, 5m")
-                .value_parser(duration),
+                .value_parser(period),
             Arg::new("grace")
                 .long("grace")
                 .help_heading(OPERATING)
@@ -257,7 +257,7 @@ fn trace(text: &str) -> Result<(PathBuf, Format), String> {
     Ok((path, format))
 }
 
-/// A duration after which something comes again.
+/// A duration after which something happens: at once would be always.
 fn period(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("it cannot be zero".to_owned()),

@@ -2,7 +2,7 @@
 //! step.
 
 use std::future::poll_fn;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::mpsc::{TryRecvError, channel};
@@ -92,7 +92,10 @@ fn client(address: SocketAddr, recorder: &Recorder) -> io::Result<()> {
     pause(recorder, 2);
     trace!(target: OUTSIDE, peer:% = own; "sends 1 byte");
     stream.write_all(b"x")?;
-    stream.read_exact(&mut [0])?;
+    stream.read_exact(&mut [0]).map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock => io::Error::other(format!("no answer within {PATIENCE:?}")),
+        _ => error,
+    })?;
     pause(recorder, 3);
     trace!(target: OUTSIDE, peer:% = own; "closes");
     drop(stream);

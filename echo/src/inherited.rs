@@ -46,10 +46,17 @@ impl Inherited {
             }
             Type::STREAM if is_internet => Ok(Inherited::Tcp(socket)),
             Type::STREAM if domain == Domain::UNIX => Ok(Inherited::Unix(socket)),
+            Type::DGRAM if is_internet && is_unbound(&socket)? => {
+                Err(unsuitable("it is bound to no port, so nobody can send to it"))
+            }
             Type::DGRAM if is_internet => Ok(Inherited::Udp(socket)),
             _ => Err(unsuitable("it is no TCP, UDP or Unix stream socket")),
         }
     }
+}
+
+fn is_unbound(socket: &Socket) -> io::Result<bool> {
+    Ok(socket.local_addr()?.as_socket().is_some_and(|address| address.port() == 0))
 }
 
 /// Of a mere number nobody knows who owns the descriptor, and so it cannot be taken over. But the

@@ -97,7 +97,8 @@ impl Listening {
 
     /// Serves until the server stops, or the socket breaks.
     pub(crate) async fn serve(self, server: Rc<Server>) -> io::Result<()> {
-        match self {
+        let place = self.place()?;
+        let ended = match self {
             Listening::Tcp(listener) => serve::accept(listener, server).await,
             Listening::Udp(socket) => udp::echo(socket, &server).await,
             Listening::Unix(listener, file) => {
@@ -106,7 +107,9 @@ impl Listening {
                 drop(file);
                 ended
             }
-        }
+        };
+        // Whoever passed a socket has shut it down, say.
+        ended.map_err(|error| io::Error::other(format!("{place}: {error}: start the server again")))
     }
 }
 
@@ -144,7 +147,7 @@ async fn remove_stale(path: &Path, in_use: io::Error) -> io::Result<()> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(io::Error::new(ErrorKind::AlreadyExists, "there is a file that is no socket"));
     }
-    if somebody_answers(path).await {
+    if somebody_answers(path).await? {
         return Err(in_use);
     }
     warn!("nobody answers at unix:{}: its file is replaced", path.display());
@@ -152,11 +155,12 @@ async fn remove_stale(path: &Path, in_use: io::Error) -> io::Result<()> {
 }
 
 /// Only one answer is taken for a no, that of a file which no process has open. Whoever listens for
-/// datagrams, or lets us wait, is there.
-async fn somebody_answers(path: &Path) -> bool {
+/// datagrams, or lets us wait, is there; and at the file of another user we may not ask.
+async fn somebody_answers(path: &Path) -> io::Result<bool> {
     match timeout(PATIENCE, UnixStream::connect(path)).await {
-        Ok(Err(error)) => error.kind() != ErrorKind::ConnectionRefused,
-        Ok(Ok(_)) | Err(_) => true,
+        Ok(Err(error)) if error.kind() == ErrorKind::PermissionDenied => Err(error),
+        Ok(Err(error)) => Ok(error.kind() != ErrorKind::ConnectionRefused),
+        Ok(Ok(_)) | Err(_) => Ok(true),
     }
 }
 
@@ -206,7 +210,7 @@ pub(crate) fn explain(address: &Address, earlier: &[Address], error: &io::Error)
             "another program listens there; stop it, or choose another path"
         }
         (Address::Unix(_), ErrorKind::AlreadyExists) => "remove it, or choose another path",
-        (Address::Unix(_), ErrorKind::PermissionDenied) => "choose a folder of yours",
+        (Address::Unix(_), ErrorKind::PermissionDenied) => "choose a path that is yours",
         (Address::Unix(_), ErrorKind::NotFound) => "make its folder first",
         (Address::Unix(_), _) => "choose another path",
         (_, ErrorKind::AddrInUse) => {

@@ -49,7 +49,7 @@ mod threads;
 mod udp;
 mod watch;
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -124,7 +124,7 @@ fn run_demo(
     trace: Option<Trace>,
 ) -> Result<(), String> {
     let recording = executor.block_on(demo::run(recorder));
-    let recording = recording.map_err(|error| format!("the demo failed: {error}"))?;
+    let recording = recording.map_err(|error| cannot("run the demo", &error))?;
     let printed = telling::print_ladder(&recording, arguments.all);
     let saved = trace.map_or(Ok(()), |trace| trace.save_demo(&recording));
     printed.map_err(|error| format!("cannot print: {error}")).and(saved)
@@ -222,8 +222,14 @@ fn watch_signals(trace: Option<Arc<Trace>>) -> io::Result<(Signal, Signal)> {
 fn help_or_complaint(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     if !error.use_stderr() {
-        let _ = io::stdout().write_all(text.as_bytes());
-        return ExitCode::SUCCESS;
+        return match io::stdout().write_all(text.as_bytes()) {
+            // Whoever reads has read enough.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                complain(&format!("cannot print: {error}"));
+                ExitCode::from(REFUSED)
+            }
+            _ => ExitCode::SUCCESS,
+        };
     }
     // What is missing stands in lines of its own, before a blank one.
     let lines: Vec<&str> =

@@ -98,6 +98,8 @@ fn takes_a_line(stream: &impl AsFd) -> bool {
 
 /// One line on standard error that names what is wrong.
 pub(crate) fn complain(text: &str) {
+    // A name may have lines.
+    let text = text.replace('\n', "\\n");
     let _ = StandardError.write(format!("echod: {text}\n").as_bytes());
 }
 

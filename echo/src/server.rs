@@ -13,6 +13,7 @@ use std::time::Instant;
 use executor::yield_now;
 use futures_lite::{Stream, future};
 use reactor::Reactor;
+use reactor::time::sleep_until;
 
 use crate::shared::Shared;
 
@@ -54,8 +55,11 @@ impl Server {
         incoming: &mut (impl Stream<Item = io::Result<S>> + Unpin),
     ) -> Option<io::Result<S>> {
         let mut room = pin!(self.shared.enter());
+        let is_full = Cell::new(false);
         let next = poll_fn(|cx| {
+            is_full.set(true);
             ready!(room.as_mut().poll(cx));
+            is_full.set(false);
             let next = Pin::new(&mut *incoming).poll_next(cx);
             // Who finds nobody keeps no place: another listener may have somebody for it.
             if !matches!(next, Poll::Ready(Some(Ok(_)))) {
@@ -63,23 +67,30 @@ impl Server {
             }
             next
         });
-        self.until_stopped(next).await
+        self.until_stopped(next, || is_full.get()).await
     }
 
     /// What the future returns; or `None`, if the server stops first, or the time of grace is over.
+    /// Stopping waits for who is `held_up`, and only until then.
     pub(crate) async fn until_stopped<T>(
         &self,
         future: impl Future<Output = Option<T>>,
+        held_up: impl Fn() -> bool,
     ) -> Option<T> {
         // A backlog that is never empty must not keep its listener open beyond the time of grace.
         if self.shared.is_over(self.now()) {
             return None;
         }
         let stopped = async {
-            self.shared.stops().await;
+            let by = self.shared.stops().await;
             // A spent budget looks like an empty backlog: with a fresh one it is asked once more.
             yield_now().await;
-            None
+            let mut end = by.map(sleep_until);
+            poll_fn(|cx| match &mut end {
+                Some(end) if held_up() => Pin::new(end).poll(cx).map(|()| None),
+                _ => Poll::Ready(None),
+            })
+            .await
         };
         future::or(future, stopped).await
     }
@@ -101,11 +112,11 @@ mod tests {
     fn what_is_always_ready_ends_with_the_time_of_grace() {
         block_on(async {
             let server = Server::new(Shared::new(None, None));
-            assert_eq!(server.until_stopped(ready(Some(1))).await, Some(1));
+            assert_eq!(server.until_stopped(ready(Some(1)), || false).await, Some(1));
             server.shared.stop(Duration::ZERO);
             // The clock stands still until the next turn.
             yield_now().await;
-            assert_eq!(server.until_stopped(ready(Some(1))).await, None);
+            assert_eq!(server.until_stopped(ready(Some(1)), || false).await, None);
         });
     }
 }

@@ -1,6 +1,6 @@
 //! What the server tells of itself: the log, and the recordings that are made of it.
 
-use std::env;
+use std::env::{self, VarError};
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -59,8 +59,11 @@ fn logger(arguments: &Arguments) -> Result<env_logger::Logger, String> {
             parsed.map_err(|error| format!("RUST_LOG={filters}: {error}"))?;
             builder.parse_filters(&filters);
         }
-        Err(_) => {
+        Err(VarError::NotPresent) => {
             builder.filter_level(arguments.log);
+        }
+        Err(VarError::NotUnicode(filters)) => {
+            return Err(format!("RUST_LOG={}: it is not UTF-8", filters.to_string_lossy()));
         }
     }
     Ok(builder.build())

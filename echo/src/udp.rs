@@ -46,7 +46,7 @@ async fn receive(
     server: &Server,
     buffer: &mut [u8],
 ) -> Option<io::Result<(usize, SocketAddr)>> {
-    server.until_stopped(async { Some(socket.recv_from(buffer).await) }).await
+    server.until_stopped(async { Some(socket.recv_from(buffer).await) }, || false).await
 }
 
 /// Sends one back. If it cannot be sent, it is lost, as datagrams may be.

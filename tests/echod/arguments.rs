@@ -1,9 +1,12 @@
 //! The command line: what it accepts, and how it says no.
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::pipe;
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::bytes::assert_echoes;
 use crate::process::is_installed;
@@ -11,7 +14,7 @@ use crate::server::{ECHOD, Ended, Server, eventually};
 
 #[test]
 fn wrong_arguments_are_named_in_one_line_with_exit_code_two() {
-    let wrong: [(&[&str], &str); 31] = [
+    let wrong: [(&[&str], &str); 32] = [
         (&["nonsense"], "nonsense"),
         (&["127.0.0.1"], "127.0.0.1"),
         (&["127.0.0.1:0", "::1:0:"], "::1:0:"),
@@ -39,6 +42,7 @@ fn wrong_arguments_are_named_in_one_line_with_exit_code_two() {
         (&["--threads", "2", "--explain"], "--explain"),
         (&["--threads", "2", "--trace", "run.html"], "--trace"),
         (&["--stats", "0s"], "--stats"),
+        (&["--idle", "0s"], "--idle"),
         (&["--stats"], "--stats"),
         (&["--spin", "50"], "--spin"),
         (&["--demo", "--threads", "2"], "--threads"),
@@ -213,6 +217,28 @@ fn an_unreadable_rust_log_is_a_wrong_argument() {
     let mut command = Command::new(ECHOD);
     command.arg("127.0.0.1:0").env("RUST_LOG", "reactor=loud");
     assert_complains(&Server::spawn(command).wait(), 2, &["RUST_LOG", "loud"]);
+    let mut command = Command::new(ECHOD);
+    command.arg("127.0.0.1:0").env("RUST_LOG", OsStr::from_bytes(b"re\xffactor"));
+    assert_complains(&Server::spawn(command).wait(), 2, &["RUST_LOG=re", "UTF-8"]);
+}
+
+#[test]
+fn a_name_of_several_lines_is_told_in_one() {
+    let folder = "unix:/nowhere\nat all/socket";
+    assert_complains(&Server::run(&[folder]), 1, &["/nowhere\\nat all", "make its folder first"]);
+}
+
+#[test]
+fn a_help_that_cannot_be_printed_is_an_error_but_not_for_who_has_read_enough() {
+    let full = || File::options().write(true).open("/dev/full").unwrap().into();
+    let (reader, unread) = pipe().unwrap();
+    drop(reader);
+    for (stdout, code) in [(full(), 1), (OwnedFd::from(unread), 0)] {
+        let mut command = Command::new(ECHOD);
+        let ended = command.arg("--help").stdout(stdout).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!(ended.status.code(), Some(code), "{ended:?}");
+        assert_eq!(ended.stderr.is_empty(), code == 0, "{ended:?}");
+    }
 }
 
 /// It ended with this code, said nothing on standard output, and one line on standard error with

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 use std::{env, fs, process};
 
+use rustix::net::{AddressFamily, SocketType};
 use rustix::process::Signal;
 use tests::DEADLINE;
 
@@ -109,6 +110,9 @@ fn a_descriptor_that_is_no_listener_is_named_with_the_cure() {
     assert_complains(&Server::run(&["fd:0"]), 1, &["fd:0", cure]);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let connection = connect(listener.local_addr().unwrap());
+    let unbound = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None).unwrap();
+    let server = Server::spawn_with(with_third("", &["fd:3"]), unbound);
+    assert_complains(&server.wait(), 1, &["fd:3", "bound to no port", cure]);
     let server = Server::spawn_with(with_third("", &["fd:3"]), connection);
     assert_complains(&server.wait(), 1, &["fd:3", "does not listen", cure]);
 }

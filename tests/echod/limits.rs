@@ -141,6 +141,7 @@ fn running_out_of_descriptors_neither_spins_nor_kills_and_is_told_once_a_second(
 fn when_the_last_listener_breaks_it_says_so_in_one_line_and_ends_with_one() {
     let server = Server::start(&["-q", "127.0.0.1:0", "127.0.0.1:0"]);
     let mut client = server.connect();
+    let last_address = server.addresses[1];
     assert_echoes(&mut client, b"before");
     let process = Pid::from_raw(server.pid().cast_signed()).unwrap();
     let process = pidfd_open(process, PidfdFlags::empty()).unwrap();
@@ -171,7 +172,8 @@ fn when_the_last_listener_breaks_it_says_so_in_one_line_and_ends_with_one() {
     assert_eq!(ended.status.code(), Some(1));
     let last: Vec<&str> = ended.stderr.lines().skip(1).collect();
     assert_eq!(last.len(), 1, "{last:?}");
-    assert!(last[0].starts_with("echod: no listener is left: "), "{last:?}");
+    let told = format!("echod: no listener is left: tcp {last_address}: ");
+    assert!(last[0].starts_with(&told), "{last:?}");
 }
 
 /// Whether its byte has come back.

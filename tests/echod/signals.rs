@@ -41,6 +41,34 @@ fn what_was_sent_before_the_signal_comes_back_after_it() {
     assert_eq!(server.wait().status.code(), Some(0));
 }
 
+// The limit keeps them there; each that ends lets the next one in.
+#[test]
+fn who_waits_in_the_backlog_for_room_is_served_within_the_grace() {
+    let server = Server::start(&["--max-connections", "1", "--grace", "1m"]);
+    let mut first = server.connect();
+    assert_echoes(&mut first, b"x");
+    let waiting: Vec<TcpStream> = (0..3).map(|_| server.connect()).collect();
+    waiting.iter().for_each(|mut client| client.write_all(b"hello").unwrap());
+    server.signal(Signal::TERM);
+    assert_eq!(read_to_end(&first), b"");
+    drop(first);
+    for client in waiting {
+        assert_eq!(read_to_end(&client), b"hello");
+    }
+    assert_eq!(server.wait().status.code(), Some(0));
+}
+
+#[test]
+fn who_waits_in_the_backlog_does_not_hold_up_the_end_beyond_the_grace() {
+    let server = Server::start(&["--max-connections", "1", "--grace", "300ms"]);
+    let talker = server.connect();
+    fill(&talker, Random::new(1));
+    let mut waiting = server.connect();
+    waiting.write_all(b"hello").unwrap();
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().status.code(), Some(0));
+}
+
 // Frozen, the server sees the connections, their bytes and the signal at once; and there are more
 // of them than it accepts in one poll.
 #[test]
