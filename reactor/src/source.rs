@@ -200,14 +200,19 @@ impl Source {
         operation: &'static str,
         length: usize,
         cx: &mut Context<'_>,
-        attempt: impl FnMut() -> io::Result<usize>,
+        mut attempt: impl FnMut() -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        let bytes = ready!(self.poll_io(direction, operation, cx, attempt))?;
+        let (bytes, short) = ready!(self.poll_io(direction, operation, cx, || {
+            let bytes = attempt()?;
+            // Bytes that arrive after this transfer, or an end-of-file, are a new edge: the next
+            // turn delivers it. What came *with* these bytes is no new edge, and for that there is
+            // `drain`. Cleared before the records: a logger may turn, and that event must stay.
+            let short = 0 < bytes && bytes < length && !direction.drain.get();
+            direction.ready.set(!short);
+            Ok((bytes, short))
+        }))?;
         trace!(source = self.key, direction = direction.name, operation, bytes, length; "moved");
-        // Bytes that arrive after this transfer, or an end-of-file, are a new edge: the next turn
-        // delivers it. What came *with* these bytes is no new edge, and for that there is `drain`.
-        if 0 < bytes && bytes < length && !direction.drain.get() {
-            direction.ready.set(false);
+        if short {
             trace!(source = self.key, direction = direction.name; "short");
         }
         Poll::Ready(Ok(bytes))

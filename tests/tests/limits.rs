@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::future::Future;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::net::TcpStream as StdStream;
 use std::pin::pin;
 use std::sync::{Arc, Barrier};
@@ -24,7 +24,7 @@ use reactor::{Async, Reactor};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tests::child::in_child;
 use tests::records::{Record, capture};
-use tests::tcp_pair;
+use tests::{tcp_pair, tcp_pair_with_std};
 
 fn set_limit(resource: Resource, limit: u64) {
     let maximum = getrlimit(resource).maximum;
@@ -327,5 +327,54 @@ fn a_logger_may_register_set_timers_spawn_and_wake_at_every_record() {
             HOSTILE.set(false);
         });
         assert!(RECORDS.get() > 500, "{} records", RECORDS.get());
+    });
+}
+
+thread_local! {
+    /// What the next record of a read's bytes makes happen.
+    static AFTER_A_READ: Cell<Option<StdStream>> = const { Cell::new(None) };
+}
+
+/// A logger that turns the reactor between the call that read and the poll's answer.
+struct Turning;
+
+impl log::Log for Turning {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if record.args().as_str() != Some("moved") {
+            return;
+        }
+        if let Some(mut peer) = AFTER_A_READ.take() {
+            peer.write_all(b"second").unwrap();
+            Reactor::current().turn(Some(Duration::from_secs(10))).unwrap();
+            AFTER_A_READ.set(Some(peer));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+// A short read says that the socket is empty; the event that a logger fetches after it says that it
+// is not any more, and is the later of the two.
+#[test]
+fn a_short_read_does_not_erase_the_event_that_a_logger_fetches_after_it() {
+    in_child("a_short_read_does_not_erase_the_event_that_a_logger_fetches_after_it", || {
+        log::set_logger(&Turning).unwrap();
+        log::set_max_level(log::LevelFilter::Trace);
+        executor::block_on(async {
+            let (mut ours, mut peer) = tcp_pair_with_std().await.unwrap();
+            Reactor::current().turn(Some(Duration::ZERO)).unwrap();
+            peer.write_all(b"first").unwrap();
+            Reactor::current().turn(Some(Duration::from_secs(10))).unwrap();
+            AFTER_A_READ.set(Some(peer));
+            let mut bytes = [0; 64];
+            assert_eq!(ours.read(&mut bytes).await.unwrap(), 5);
+            let _peer = AFTER_A_READ.take();
+            let second = timeout(Duration::from_secs(2), ours.read(&mut bytes)).await;
+            assert_eq!(second.expect("an event tells of them").unwrap(), 6);
+        });
     });
 }

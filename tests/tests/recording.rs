@@ -203,7 +203,7 @@ const ACTS: [(&str, &str, &[&str]); 29] = [
     ("end of file", "tried", &["match attempt()"]),
     ("fails", "tried", &["match attempt()"]),
     ("would block", "would block", &["ready.set(false)"]),
-    ("short", "short", &["ready.set(false)"]),
+    ("short", "short", &["if short"]),
     ("store", "store", &[".push(kept"]),
     ("pending", "pending", &["polled.is_pending()"]),
     ("sleep", "sleep", &[".poll(events"]),
