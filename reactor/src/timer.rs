@@ -30,10 +30,13 @@ impl Timers {
         key
     }
 
-    /// Puts another waker into a timer that has not fired. The old one comes back, so that the
-    /// caller drops it when nothing is borrowed.
-    pub(crate) fn replace(&mut self, key: TimerKey, waker: Waker) -> Option<Waker> {
-        self.waiting.get_mut(&key).map(|kept| std::mem::replace(kept, waker))
+    /// Puts another waker into a timer. The old one comes back, so that the caller drops it when
+    /// nothing is borrowed; or else the new one, if the timer has fired: nobody would wake it.
+    pub(crate) fn replace(&mut self, key: TimerKey, waker: Waker) -> Result<Waker, Waker> {
+        match self.waiting.get_mut(&key) {
+            Some(kept) => Ok(std::mem::replace(kept, waker)),
+            None => Err(waker),
+        }
     }
 
     /// Whether the timer would wake this very waker.

@@ -76,11 +76,15 @@ proptest! {
                     let timer = &mut model[index];
                     let (counter, waker) = Counter::with_waker();
                     let old = timers.replace(timer.key, waker.clone());
-                    prop_assert_eq!(old.is_some(), timer.live);
-                    if let Some(old) = old {
-                        prop_assert!(old.will_wake(&timer.waker));
-                        prop_assert!(timers.will_wake(timer.key, &waker));
-                        (timer.counter, timer.waker) = (counter, waker);
+                    prop_assert_eq!(old.is_ok(), timer.live);
+                    match old {
+                        Ok(old) => {
+                            prop_assert!(old.will_wake(&timer.waker));
+                            prop_assert!(timers.will_wake(timer.key, &waker));
+                            (timer.counter, timer.waker) = (counter, waker);
+                        }
+                        // It has fired: whoever sets it learns that this one would never be woken.
+                        Err(new) => prop_assert!(new.will_wake(&waker)),
                     }
                 }
                 Step::Remove(index) if !model.is_empty() => {

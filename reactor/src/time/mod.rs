@@ -88,8 +88,12 @@ impl Sleep {
             Some((_, key)) if reactor.timers().borrow().will_wake(key, waker) => {}
             Some((_, key)) => {
                 let kept = waker.clone();
-                let old = reactor.timers().borrow_mut().replace(key, kept);
-                drop(old);
+                let replaced = reactor.timers().borrow_mut().replace(key, kept);
+                match replaced {
+                    Ok(old) => drop(old),
+                    // To clone it is foreign code, which has turned the reactor.
+                    Err(kept) => kept.wake(),
+                }
             }
             None => {
                 let kept = waker.clone();
