@@ -85,6 +85,13 @@
 //! may_be_sent::<reactor::time::Sleep>();
 //! ```
 //!
+//! Nor may a copy, for what its writer did not take is counted on its thread:
+//!
+//! ```compile_fail,E0277
+//! fn may_be_sent<T: Send>(_: T) {}
+//! may_be_sent(reactor::io::copy(reactor::io::empty(), reactor::io::sink()));
+//! ```
+//!
 //! Nor may a future that holds one of them, or what another thread spawns:
 //!
 //! ```compile_fail,E0277

@@ -13,6 +13,7 @@
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::marker::PhantomData;
 use std::mem;
 use std::ops::Range;
 use std::pin::Pin;
@@ -317,17 +318,20 @@ struct Remainder {
     bytes: Box<[u8]>,
     /// Those of the bytes that are still to be written.
     rest: Range<usize>,
+    /// It is counted on the thread that made it, and must go there.
+    _not_send: PhantomData<*const ()>,
 }
 
 impl Remainder {
     /// Keeps a part of the scratch buffer: a copy, exactly as large; or if that is much, the
     /// scratch buffer itself, and an empty one is left.
     fn keep(scratch: &mut Box<[u8]>, rest: Range<usize>) -> Remainder {
-        let remainder = if rest.len() > LITTLE {
-            Remainder { bytes: mem::take(scratch), rest }
+        let (bytes, rest) = if rest.len() > LITTLE {
+            (mem::take(scratch), rest)
         } else {
-            Remainder { bytes: scratch[rest.clone()].into(), rest: 0..rest.len() }
+            (scratch[rest.clone()].into(), 0..rest.len())
         };
+        let remainder = Remainder { bytes, rest, _not_send: PhantomData };
         KEPT.set(KEPT.get() + remainder.bytes.len());
         remainder
     }
