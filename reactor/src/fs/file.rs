@@ -53,6 +53,9 @@ const MOST: usize = 2 * 1024 * 1024;
 /// end, or to write all is not, as always. Every other operation, once polled, is done even if its
 /// future is dropped, before the next one begins.
 ///
+/// But a seek takes the place of the very same one, if that was dropped just before: of one from
+/// the end, the answer is where the end was then.
+///
 /// # Examples
 ///
 /// ```
