@@ -46,13 +46,15 @@ fn count(records: &[Record], matches: impl Fn(&Record) -> bool) -> usize {
 fn without_descriptors_incoming_pauses_and_goes_on_when_a_connection_closes() {
     let name = "without_descriptors_incoming_pauses_and_goes_on_when_a_connection_closes";
     in_child(name, || {
+        let start = Instant::now();
         let (_, records) = capture(|| executor::block_on(accept_without_descriptors()));
         let tried = |record: &Record| record.kind == "tried" && record.get("error") != "None";
         let attempts = count(&records, tried);
         // 10 ms, doubling to a second: in 1.3 seconds that is eight times, and twice for the rest.
         assert!((5..=12).contains(&attempts), "{attempts} attempts");
         let warned = count(&records, |record| record.kind.starts_with("cannot accept"));
-        assert!((1..=2).contains(&warned), "{warned} warnings");
+        let most = start.elapsed().as_secs() as usize + 1;
+        assert!((1..=most).contains(&warned), "{warned} warnings");
     });
 }
 
@@ -73,11 +75,15 @@ async fn accept_without_descriptors() {
     }
     assert!(timeout(Duration::from_millis(1200), incoming.next()).await.is_err());
 
-    // By now it pauses for about a second at a time.
+    // Soon it pauses for about a second at a time: how soon, depends on how busy the machine is.
     let closing = async {
-        sleep(Duration::from_millis(150)).await;
-        let pause_ends = Reactor::current().next_deadline().unwrap();
-        assert!(pause_ends > Instant::now() + Duration::from_millis(300));
+        let pause_ends = loop {
+            sleep(Duration::from_millis(20)).await;
+            let pause_ends = Reactor::current().next_deadline().unwrap();
+            if pause_ends > Instant::now() + Duration::from_millis(300) {
+                break pause_ends;
+            }
+        };
         drop(connections.pop());
         pause_ends
     };
