@@ -6,6 +6,8 @@ use std::fs::File;
 use std::future::Future;
 use std::io::ErrorKind;
 use std::net::TcpStream as StdStream;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream as StdUnixStream};
 use std::pin::pin;
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Waker};
@@ -17,7 +19,7 @@ use futures_lite::StreamExt;
 use futures_lite::future::zip;
 use reactor::blocking::unblock;
 use reactor::io::{AsyncReadExt, AsyncWriteExt};
-use reactor::net::{TcpListener, TcpStream};
+use reactor::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use reactor::signal::Signal;
 use reactor::time::{sleep, timeout};
 use reactor::{Async, Reactor};
@@ -96,6 +98,33 @@ async fn accept_without_descriptors() {
     for _ in 0..6 {
         connections.push(incoming.next().await.unwrap().unwrap());
     }
+}
+
+// Pitfall: S1
+#[test]
+fn without_descriptors_incoming_of_a_unix_listener_pauses_and_goes_on_when_there_are_some() {
+    let name =
+        "without_descriptors_incoming_of_a_unix_listener_pauses_and_goes_on_when_there_are_some";
+    in_child(name, || {
+        executor::block_on(async {
+            let name = format!("limits-{}", std::process::id());
+            let address = SocketAddr::from_abstract_name(name).unwrap();
+            let listener = UnixListener::bind_addr(&address).unwrap();
+            let (spare, _peer) = UnixStream::pair().unwrap();
+            let _client = StdUnixStream::connect_addr(&address).unwrap();
+            set_limit(Resource::Nofile, 64);
+            let files = take_all_descriptors();
+            assert!(!files.is_empty());
+
+            let turns = || Reactor::current().metrics().turns;
+            let before = turns();
+            let mut incoming = listener.incoming();
+            assert!(timeout(Duration::from_millis(300), incoming.next()).await.is_err());
+            assert!(turns() - before < 20, "{} turns", turns() - before);
+            drop(spare);
+            incoming.next().await.unwrap().unwrap();
+        });
+    });
 }
 
 // Pitfall: S1
