@@ -79,12 +79,9 @@ async fn beside<T>(what: &str, slow: impl Future<Output = T>) -> io::Result<()> 
     ticks.push(Instant::now());
     let gaps = ticks.windows(2).map(|pair| (pair[1] - pair[0]).as_millis());
     let longest = gaps.max().unwrap_or_default();
-    let others = match longest {
-        0..100 => "all goes on",
-        100..250 => "all falters",
-        _ => "all stops",
-    };
+    // Not told by the gap: a busy machine makes one too.
     let ticks = ticks.len() - 2;
+    let others = if ticks == 0 { "all stops" } else { "all goes on" };
     say(format_args!("    {what:28} {others:11}  {ticks} ticks, longest gap {longest} ms"))
 }
 
