@@ -61,9 +61,9 @@ fn no_more_connections_are_served_than_allowed_though_two_listeners_have_more() 
 #[test]
 fn silent_connections_are_closed_with_a_fin_and_active_ones_are_kept() {
     let server = Server::start(&["--idle", "1s"]);
+    let before = Instant::now();
     let mut active = server.connect();
     let silent = server.connect();
-    let before = Instant::now();
     silent.set_nonblocking(true).unwrap();
     eventually("the silent one is closed", || {
         assert_echoes(&mut active, b"still here");
@@ -114,11 +114,11 @@ fn running_out_of_descriptors_neither_spins_nor_kills_and_is_told_once_a_second(
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\"", ECHOD, "127.0.0.1:0"]);
     let server = Server::start_command(command);
+    let (told, since) = ("cannot accept connections for now", Instant::now());
     let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
     for client in &mut clients {
         client.write_all(b"hello").unwrap();
     }
-    let (told, since) = ("cannot accept connections for now", Instant::now());
     eventually("it is told", || server.stderr().contains(told));
     let before = cpu_time(server.pid());
     sleep(Duration::from_millis(1200));

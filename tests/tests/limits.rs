@@ -6,6 +6,8 @@ use std::fs::File;
 use std::future::Future;
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream as StdStream;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream as StdUnixStream};
 use std::pin::pin;
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Waker};
@@ -17,7 +19,7 @@ use futures_lite::StreamExt;
 use futures_lite::future::zip;
 use reactor::blocking::unblock;
 use reactor::io::{AsyncReadExt, AsyncWriteExt};
-use reactor::net::{TcpListener, TcpStream};
+use reactor::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use reactor::signal::Signal;
 use reactor::time::{sleep, timeout};
 use reactor::{Async, Reactor};
@@ -46,13 +48,15 @@ fn count(records: &[Record], matches: impl Fn(&Record) -> bool) -> usize {
 fn without_descriptors_incoming_pauses_and_goes_on_when_a_connection_closes() {
     let name = "without_descriptors_incoming_pauses_and_goes_on_when_a_connection_closes";
     in_child(name, || {
+        let start = Instant::now();
         let (_, records) = capture(|| executor::block_on(accept_without_descriptors()));
         let tried = |record: &Record| record.kind == "tried" && record.get("error") != "None";
         let attempts = count(&records, tried);
         // 10 ms, doubling to a second: in 1.3 seconds that is eight times, and twice for the rest.
         assert!((5..=12).contains(&attempts), "{attempts} attempts");
         let warned = count(&records, |record| record.kind.starts_with("cannot accept"));
-        assert!((1..=2).contains(&warned), "{warned} warnings");
+        let most = start.elapsed().as_secs() as usize + 1;
+        assert!((1..=most).contains(&warned), "{warned} warnings");
     });
 }
 
@@ -73,11 +77,15 @@ async fn accept_without_descriptors() {
     }
     assert!(timeout(Duration::from_millis(1200), incoming.next()).await.is_err());
 
-    // By now it pauses for about a second at a time.
+    // Soon it pauses for about a second at a time: how soon, depends on how busy the machine is.
     let closing = async {
-        sleep(Duration::from_millis(150)).await;
-        let pause_ends = Reactor::current().next_deadline().unwrap();
-        assert!(pause_ends > Instant::now() + Duration::from_millis(300));
+        let pause_ends = loop {
+            sleep(Duration::from_millis(20)).await;
+            let pause_ends = Reactor::current().next_deadline().unwrap();
+            if pause_ends > Instant::now() + Duration::from_millis(300) {
+                break pause_ends;
+            }
+        };
         drop(connections.pop());
         pause_ends
     };
@@ -90,6 +98,33 @@ async fn accept_without_descriptors() {
     for _ in 0..6 {
         connections.push(incoming.next().await.unwrap().unwrap());
     }
+}
+
+// Pitfall: S1
+#[test]
+fn without_descriptors_incoming_of_a_unix_listener_pauses_and_goes_on_when_there_are_some() {
+    let name =
+        "without_descriptors_incoming_of_a_unix_listener_pauses_and_goes_on_when_there_are_some";
+    in_child(name, || {
+        executor::block_on(async {
+            let name = format!("limits-{}", std::process::id());
+            let address = SocketAddr::from_abstract_name(name).unwrap();
+            let listener = UnixListener::bind_addr(&address).unwrap();
+            let (spare, _peer) = UnixStream::pair().unwrap();
+            let _client = StdUnixStream::connect_addr(&address).unwrap();
+            set_limit(Resource::Nofile, 64);
+            let files = take_all_descriptors();
+            assert!(!files.is_empty());
+
+            let turns = || Reactor::current().metrics().turns;
+            let before = turns();
+            let mut incoming = listener.incoming();
+            assert!(timeout(Duration::from_millis(300), incoming.next()).await.is_err());
+            assert!(turns() - before < 20, "{} turns", turns() - before);
+            drop(spare);
+            incoming.next().await.unwrap().unwrap();
+        });
+    });
 }
 
 // Pitfall: S1

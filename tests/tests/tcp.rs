@@ -13,13 +13,16 @@ use reactor::io::{AsyncReadExt, AsyncWriteExt};
 use reactor::net::{TcpListener, TcpStream, ToSocketAddrs};
 use reactor::time::timeout;
 use reactor::{Async, Reactor};
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use tests::records::capture;
 use tests::{run, tcp_pair, tcp_pair_with_std, within_deadline};
 
-/// An address of the loopback at which nobody listens.
-fn closed_port() -> SocketAddr {
-    StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// An address of the loopback at which nobody listens, nor can as long as its owner lives.
+fn closed_port() -> (Socket, SocketAddr) {
+    let owner = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    owner.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    let addr = owner.local_addr().unwrap().as_socket().unwrap();
+    (owner, addr)
 }
 
 /// Makes the peer reset the connection, and waits until this end knows.
@@ -34,7 +37,8 @@ async fn reset(ours: &TcpStream, peer: StdStream) {
 fn a_closed_port_refuses_the_connection() {
     run(|| async {
         for _ in 0..20 {
-            let error = TcpStream::connect(closed_port()).await.unwrap_err();
+            let (_owner, closed) = closed_port();
+            let error = TcpStream::connect(closed).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         }
     });
@@ -70,7 +74,8 @@ fn connect_tries_all_addresses_in_turn() {
     run(|| async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let open = listener.local_addr().unwrap();
-        let addresses = [closed_port(), closed_port(), open, closed_port()];
+        let (_owner, closed) = closed_port();
+        let addresses = [closed, closed, open, closed];
         let stream = TcpStream::connect(&addresses[..]).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), open);
     });
@@ -81,9 +86,10 @@ fn connect_returns_the_error_of_the_last_address() {
     run(|| async {
         // An address of no network is refused otherwise than a closed port.
         let elsewhere = SocketAddr::from((Ipv4Addr::BROADCAST, 1));
-        let last = TcpStream::connect(&[elsewhere, closed_port()][..]).await.unwrap_err();
+        let (_owner, closed) = closed_port();
+        let last = TcpStream::connect(&[elsewhere, closed][..]).await.unwrap_err();
         assert_eq!(last.kind(), ErrorKind::ConnectionRefused);
-        let last = TcpStream::connect(&[closed_port(), elsewhere][..]).await.unwrap_err();
+        let last = TcpStream::connect(&[closed, elsewhere][..]).await.unwrap_err();
         assert_ne!(last.kind(), ErrorKind::ConnectionRefused);
         let none = TcpStream::connect(&[][..]).await.unwrap_err();
         assert_eq!(none.kind(), ErrorKind::InvalidInput);

@@ -34,9 +34,13 @@ async fn pair() -> (UdpSocket, UdpSocket) {
     (one, other)
 }
 
-/// An address at which nobody receives.
-fn closed_port() -> SocketAddr {
-    StdSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// An address at which nobody receives, nor can as long as its owner lives: that one hears nobody
+/// but itself.
+fn closed_port() -> (StdSocket, SocketAddr) {
+    let owner = StdSocket::bind("127.0.0.1:0").unwrap();
+    let addr = owner.local_addr().unwrap();
+    owner.connect(addr).unwrap();
+    (owner, addr)
 }
 
 /// Bytes that tell where they belong.
@@ -126,7 +130,7 @@ fn a_datagram_longer_than_the_buffer_fills_it_and_the_next_one_is_whole() {
 #[test]
 fn a_connected_socket_is_told_once_that_nobody_is_there_and_goes_on() {
     run(|| async {
-        let vacant = closed_port();
+        let (peer, vacant) = closed_port();
         let (socket, addr) = bound().await;
         socket.connect(vacant).await.unwrap();
         for _ in 0..3 {
@@ -144,7 +148,7 @@ fn a_connected_socket_is_told_once_that_nobody_is_there_and_goes_on() {
         };
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
 
-        let peer = StdSocket::bind(vacant).unwrap();
+        peer.connect(addr).unwrap();
         socket.send(b"you?").await.unwrap();
         let mut buffer = [0; 8];
         assert_eq!(peer.recv_from(&mut buffer).unwrap(), (4, addr));
@@ -158,7 +162,8 @@ fn a_connected_socket_is_told_once_that_nobody_is_there_and_goes_on() {
 fn a_refusal_wakes_the_task_that_waits_to_receive() {
     run(|| async {
         let (socket, _) = bound().await;
-        socket.connect(closed_port()).await.unwrap();
+        let (_owner, vacant) = closed_port();
+        socket.connect(vacant).await.unwrap();
         let socket = Rc::new(socket);
         let waiting = socket.clone();
         let receiver = executor::spawn(async move { waiting.recv(&mut [0; 8]).await });
