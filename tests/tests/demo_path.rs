@@ -22,6 +22,7 @@ mod listener;
 #[path = "../../echo/src/serve.rs"]
 mod serve;
 #[path = "../../echo/src/server.rs"]
+#[expect(dead_code, reason = "the demo has no socket for datagrams")]
 mod server;
 #[path = "../../echo/src/shared.rs"]
 #[expect(dead_code, reason = "the demo does not stop its server")]
