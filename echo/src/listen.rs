@@ -99,7 +99,12 @@ impl Listening {
     pub(crate) async fn serve(self, server: Rc<Server>) -> io::Result<()> {
         let place = self.place()?;
         let ended = match self {
-            Listening::Tcp(listener) => serve::accept(listener, server).await,
+            Listening::Tcp(listener) => {
+                // Its connections inherit it: an echo is sent at once, also while the one before it
+                // is not acknowledged, for which a client that sends nothing more takes its time.
+                SockRef::from(&listener).set_tcp_nodelay(true)?;
+                serve::accept(listener, server).await
+            }
             Listening::Udp(socket) => udp::echo(socket, &server).await,
             Listening::Unix(listener, file) => {
                 let ended = serve::accept(listener, server).await;

@@ -2,11 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::OwnedFd;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::net::Shutdown as How;
+use rustix::net::sockopt::{socket_acceptconn, tcp_nodelay};
+use rustix::net::{Shutdown as How, getpeername};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open};
 
 use crate::bytes::{
@@ -136,6 +138,20 @@ fn running_out_of_descriptors_neither_spins_nor_kills_and_is_told_once_a_second(
     assert_echoes(&mut server.connect(), b"after");
 }
 
+// Else the second of two short echoes waits until the client acknowledges the first.
+#[test]
+fn what_is_echoed_is_sent_at_once() {
+    for threads in ["1", "2"] {
+        let server = Server::start(&["--threads", threads]);
+        let mut clients: Vec<TcpStream> = (0..8).map(|_| server.connect()).collect();
+        clients.iter_mut().for_each(|client| assert_echoes(client, b"x"));
+        let Some(sockets) = sockets(&server) else { return };
+        let connections = sockets.iter().filter(|socket| getpeername(socket).is_ok());
+        let at_once = connections.filter(|socket| tcp_nodelay(socket) == Ok(true)).count();
+        assert_eq!(at_once, 8);
+    }
+}
+
 // Shut down from outside, a listening socket answers EINVAL for ever.
 #[test]
 fn when_the_last_listener_breaks_it_says_so_in_one_line_and_ends_with_one() {
@@ -143,30 +159,13 @@ fn when_the_last_listener_breaks_it_says_so_in_one_line_and_ends_with_one() {
     let mut client = server.connect();
     let last_address = server.addresses[1];
     assert_echoes(&mut client, b"before");
-    let process = Pid::from_raw(server.pid().cast_signed()).unwrap();
-    let process = pidfd_open(process, PidfdFlags::empty()).unwrap();
-    let mut broken = 0;
-    for (descriptor, target) in descriptors(server.pid()) {
-        if !target.starts_with("socket:") {
-            continue;
-        }
-        match pidfd_getfd(&process, descriptor, PidfdGetfdFlags::empty()) {
-            Ok(socket) if rustix::net::sockopt::socket_acceptconn(&socket) == Ok(true) => {
-                if broken == 1 {
-                    eventually("one is told", || server.stderr().contains("listener is broken"));
-                    assert_echoes(&mut client, b"one is left");
-                }
-                rustix::net::shutdown(&socket, How::Both).unwrap();
-                broken += 1;
-            }
-            Ok(_) => {}
-            Err(error) => {
-                println!("skipped: the system does not give its descriptors: {error}");
-                return;
-            }
-        }
-    }
-    assert_eq!(broken, 2);
+    let Some(mut listeners) = sockets(&server) else { return };
+    listeners.retain(|socket| socket_acceptconn(socket) == Ok(true));
+    let [first, last] = <[OwnedFd; 2]>::try_from(listeners).unwrap();
+    rustix::net::shutdown(&first, How::Both).unwrap();
+    eventually("one is told", || server.stderr().contains("listener is broken"));
+    assert_echoes(&mut client, b"one is left");
+    rustix::net::shutdown(&last, How::Both).unwrap();
     assert_eq!(read_to_end(&client), b"");
     let ended = server.wait();
     assert_eq!(ended.status.code(), Some(1));
@@ -174,6 +173,21 @@ fn when_the_last_listener_breaks_it_says_so_in_one_line_and_ends_with_one() {
     assert_eq!(last.len(), 1, "{last:?}");
     let told = format!("echod: no listener is left: tcp {last_address}: ");
     assert!(last[0].starts_with(&told), "{last:?}");
+}
+
+/// Duplicates of the server's sockets, in the order of their descriptors; or `None`, if the system
+/// gives none.
+fn sockets(server: &Server) -> Option<Vec<OwnedFd>> {
+    let process = Pid::from_raw(server.pid().cast_signed()).unwrap();
+    let process = pidfd_open(process, PidfdFlags::empty()).unwrap();
+    let mut descriptors = descriptors(server.pid());
+    descriptors.retain(|(_, target)| target.starts_with("socket:"));
+    descriptors.sort();
+    let socket = |(number, _)| pidfd_getfd(&process, number, PidfdGetfdFlags::empty());
+    let sockets: Result<Vec<OwnedFd>, _> = descriptors.into_iter().map(socket).collect();
+    sockets
+        .inspect_err(|error| println!("skipped: the system does not give its descriptors: {error}"))
+        .ok()
 }
 
 /// Whether its byte has come back.
