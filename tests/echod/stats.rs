@@ -45,8 +45,9 @@ fn the_numbers_of_all_threads_are_told_in_one_line() {
         });
         let told = last(&server);
         assert_eq!(told.len(), 7, "{told:?}");
-        for name in ["polls", "wakes", "would_blocks"] {
-            assert!(told[name] > 30, "{name}: {told:?}");
+        // How many would have blocked is a matter of who comes first.
+        for (name, least) in [("polls", 30), ("wakes", 30), ("would_blocks", 1)] {
+            assert!(told[name] >= least, "{name}: {told:?}");
         }
         assert_eq!(server.stdout().lines().count(), 2, "nothing of it goes to standard output");
     }
