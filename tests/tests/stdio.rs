@@ -13,8 +13,15 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
 use rustix::io::ioctl_fionread;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use tests::DEADLINE;
 use tests::child::example;
-use tests::{DEADLINE, within_deadline};
+
+/// As that of `tests`, but the time to build the programs is not the test's.
+#[track_caller]
+fn within_deadline(test: impl FnOnce() + Send + 'static) {
+    example("tests", "streams");
+    tests::within_deadline(test);
+}
 
 /// One of the programs, with its three streams. It is killed with this.
 struct Program(Child);
