@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use executor::JoinSet;
 use reactor_uring::{File, Ring};
-use tests::child::is_child;
+use tests::child::{example, is_child};
 
 /// The name and the result of each call that a program makes, in order. `None`, if strace is not
 /// installed, or may not watch.
@@ -56,18 +56,13 @@ fn told() -> [Vec<(String, String)>; 2] {
     [when, rows().filter_map(|(_, done)| column(done)).collect()]
 }
 
-fn example() -> PathBuf {
-    let test = env::current_exe().unwrap();
-    test.ancestors().nth(2).unwrap().join("examples/when_and_done")
-}
-
 #[test]
 fn the_system_calls_of_both_ways_are_those_of_the_readme() {
     if executor::block_on(async { Ring::new(8).is_err() }) {
         return println!("skipped: the kernel refuses io_uring");
     }
     for (name, told) in ["when", "done"].into_iter().zip(told()) {
-        let Some(calls) = calls(&example(), &[name], "") else { return };
+        let Some(calls) = calls(&example("reactor-uring", "when_and_done"), &[name], "") else { return };
         // Between the two that it writes to standard output.
         let begin = calls.iter().position(|(name, _)| name == "write").unwrap() + 1;
         assert_eq!(calls[begin..calls.len() - 1], told, "{name}");
