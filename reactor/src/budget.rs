@@ -83,6 +83,11 @@ pub(crate) fn spend(cx: &mut Context<'_>) -> Poll<()> {
     }
 }
 
+/// Operations that the task may still complete in this poll.
+pub(crate) fn left() -> u32 {
+    LEFT.get().unwrap_or(OPERATIONS)
+}
+
 /// Spends so many operations at once, or what is left: for one that took as long as they.
 pub(crate) fn charge(operations: u32) {
     LEFT.set(LEFT.get().map(|left| left.saturating_sub(operations)));

@@ -53,6 +53,7 @@ pub(super) async fn read(path: &Path) -> Option<io::Result<Vec<u8>>> {
     let file = open_cached(path, READ_ONLY)?;
     let mut bytes = Vec::new();
     if let Some(length) = length_in_place(&file) {
+        poll_fn(poll_room(length)).await;
         // One more than there should be, to see that there is no more.
         bytes.resize(length, 0);
         let read = read_cached(&file, &mut bytes);
@@ -87,7 +88,7 @@ pub(super) async fn open(path: &Path) -> Option<File> {
 /// Reads at the file's cursor; `None`, if the pool has to.
 pub(super) fn poll_read(file: &File, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Option<usize>> {
     ready!(poll_spend(cx));
-    let length = buf.len().min(MOST);
+    let length = buf.len().min(room());
     let read = read_cached(file, &mut buf[..length]);
     // Linux 5.9 and 5.10 may say so before the end: see the bugs in preadv2(2).
     Poll::Ready(read.filter(|&read| read > 0 || length == 0 || is_at_end(file)))
@@ -104,6 +105,25 @@ fn is_at_end(file: &File) -> bool {
 fn poll_spend(cx: &mut Context<'_>) -> Poll<()> {
     drop(Reactor::current());
     budget::spend(cx)
+}
+
+/// Bytes that the task may still read in this poll, after it has spent one operation.
+fn room() -> usize {
+    MOST.min((budget::left() as usize + 1) * WORTH)
+}
+
+/// Lets the neighbours go first if there is not room for so many. Once: a poll in which others of
+/// the same task came first may never have it.
+fn poll_room(length: usize) -> impl FnMut(&mut Context<'_>) -> Poll<()> {
+    let mut yielded = false;
+    move |cx| {
+        if yielded || length <= room() {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        budget::yield_to_neighbours(cx);
+        Poll::Pending
+    }
 }
 
 /// Opens what the names in memory lead to.
