@@ -42,9 +42,10 @@ fn main() -> io::Result<()> {
     let task = executor.spawn(work());
     let (mut pipe, mut far_end) = io::pipe()?;
     let thread = thread::spawn(move || far_end.write_all(b"hello").map(|()| far_end));
+    let mut heard = false;
     loop {
         let queued = executor.tick();
-        if task.is_finished() {
+        if task.is_finished() && heard {
             break;
         }
         let [_, own] = wait(executor.reactor(), &pipe, time_out(&executor, queued))?;
@@ -52,6 +53,7 @@ fn main() -> io::Result<()> {
             let mut bytes = [0; 5];
             pipe.read_exact(&mut bytes)?;
             println!("the loop: its own pipe has said {}", String::from_utf8_lossy(&bytes));
+            heard = true;
         }
     }
     println!("{}", executor.block_on(task).map_err(io::Error::other)?);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use log::{info, warn};
 use reactor::net::{TcpListener, UdpSocket, UnixListener, UnixStream};
 use reactor::time::timeout;
-use socket2::SockRef;
+use socket2::{SockRef, Socket};
 
 use crate::address::Address;
 use crate::inherited::Inherited;
@@ -42,6 +42,9 @@ impl Listening {
             Address::Unix(path) => bind_unix(path).await?,
             Address::Inherited(number) => Listening::inherited(Inherited::take(*number)?)?,
         };
+        if let Listening::Tcp(listener) = &listening {
+            send_at_once(&SockRef::from(listener))?;
+        }
         // That of a TCP listener is so long already; that of an inherited socket is its maker's.
         let is_unix = matches!(address, Address::Unix(_));
         if let Some(backlog) = backlog.or_else(|| is_unix.then_some(BACKLOG)) {
@@ -99,12 +102,7 @@ impl Listening {
     pub(crate) async fn serve(self, server: Rc<Server>) -> io::Result<()> {
         let place = self.place()?;
         let ended = match self {
-            Listening::Tcp(listener) => {
-                // Its connections inherit it: an echo is sent at once, also while the one before it
-                // is not acknowledged, for which a client that sends nothing more takes its time.
-                SockRef::from(&listener).set_tcp_nodelay(true)?;
-                serve::accept(listener, server).await
-            }
+            Listening::Tcp(listener) => serve::accept(listener, server).await,
             Listening::Udp(socket) => udp::echo(socket, &server).await,
             Listening::Unix(listener, file) => {
                 let ended = serve::accept(listener, server).await;
@@ -116,6 +114,12 @@ impl Listening {
         // Whoever passed a socket has shut it down, say.
         ended.map_err(|error| io::Error::other(format!("{place}: {error}: start the server again")))
     }
+}
+
+/// The connections of a listener inherit it: an echo is sent also while the one before it is not
+/// acknowledged, for which a client that sends nothing more takes its time.
+pub(crate) fn send_at_once(listener: &Socket) -> io::Result<()> {
+    listener.set_tcp_nodelay(true)
 }
 
 /// The path of a Unix socket.

@@ -19,7 +19,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::address::Address;
 use crate::arguments::Arguments;
-use crate::listen::{BACKLOG, Listening};
+use crate::listen::{BACKLOG, Listening, send_at_once};
 use crate::server::Server;
 use crate::shared::Shared;
 use crate::table;
@@ -105,6 +105,7 @@ fn copy(address: SocketAddr, backlog: u32) -> io::Result<net::TcpListener> {
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
+    send_at_once(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok(socket.into())

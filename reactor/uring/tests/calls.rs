@@ -62,7 +62,9 @@ fn the_system_calls_of_both_ways_are_those_of_the_readme() {
         return println!("skipped: the kernel refuses io_uring");
     }
     for (name, told) in ["when", "done"].into_iter().zip(told()) {
-        let Some(calls) = calls(&example("reactor-uring", "when_and_done"), &[name], "") else { return };
+        let Some(calls) = calls(&example("reactor-uring", "when_and_done"), &[name], "") else {
+            return;
+        };
         // Between the two that it writes to standard output.
         let begin = calls.iter().position(|(name, _)| name == "write").unwrap() + 1;
         assert_eq!(calls[begin..calls.len() - 1], told, "{name}");
