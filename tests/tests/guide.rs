@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use tests::guide::{READMES, blocks, files, prose, read, root, section, spans};
+use tests::guide::{Block, READMES, blocks, files, prose, read, root, section, spans};
 use tests::items::Items;
 
 /// What the READMEs name and is not ours. Whatever none of them names any more must go.
@@ -357,11 +357,47 @@ fn the_table_of_records_has_those_that_the_core_emits() {
     assert_eq!(untold, [&("debug".to_owned(), "panic".to_owned())], "told below another level");
 }
 
+/// The rows of the glossary: word, meaning, name in the code, record.
+#[test]
+fn each_word_of_the_glossary_is_tied_to_a_name_and_to_a_record_of_the_table() {
+    let index = read("tests/README.md");
+    let rows = section(&index, "The words").lines().filter(|line| line.starts_with("| *"));
+    let records: BTreeSet<_> = told_records().into_iter().map(|(_, message)| message).collect();
+    let is_tied = |row: &&str| {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [_, _, name, record] = cells[..] else { return false };
+        name.starts_with('`') && records.contains(record.trim_matches('`'))
+    };
+    let (tied, loose): (Vec<_>, Vec<_>) = rows.partition(is_tied);
+    assert!(tied.len() >= 25 && loose.is_empty(), "{} words; not tied: {loose:#?}", tied.len());
+}
+
+#[test]
+fn each_of_the_fifteen_questions_has_a_command_with_its_output_and_a_test() {
+    let index = read("tests/README.md");
+    let questions: Vec<_> = section(&index, "Fifteen questions").split("\n### ").skip(1).collect();
+    assert_eq!(questions.len(), 15);
+    for (at, question) in questions.into_iter().enumerate() {
+        let number = at + 1;
+        assert!(question.starts_with(&format!("{number}. ")), "{question}");
+        let command = format!("```text\n$ cargo run -q --example question -- {number}\n");
+        let output = question.split(&command).nth(1).and_then(|rest| rest.lines().next());
+        assert!(output.is_some_and(|line| line != "```"), "{number} shows no output");
+        let (_, tests) = question.split_once("Tests: `").expect("it names its tests");
+        let named = tests.split('`').next().unwrap_or_default();
+        assert!(ITEMS.tests.contains(named), "{number}: {named}");
+    }
+}
+
 #[test]
 fn whatever_rust_stands_in_a_readme_is_compiled() {
     for readme in READMES {
-        let is_rust = |language: &str| language.is_empty() || language.starts_with("rust");
-        if blocks(readme).iter().any(|block| is_rust(&block.language)) {
+        // Without a word behind the fence it is Rust that runs; `ignore` and its like would not.
+        let is_rust = |block: &Block| block.language.is_empty();
+        let blocks = blocks(readme);
+        let other = blocks.iter().find(|block| !is_rust(block) && block.language != "text");
+        assert!(other.is_none(), "{readme}: neither text nor Rust that runs: {other:?}");
+        if blocks.iter().any(is_rust) {
             let library = folder(readme).join("src/lib.rs");
             assert!(root().join(&library).exists(), "{readme} has Rust that nobody compiles");
             let is_included = read(&library).contains("#![doc = include_str!(\"../README.md\")]");
