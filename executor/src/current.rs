@@ -26,9 +26,16 @@ impl Core {
     /// Makes this the current executor, with its queue and its reactor, until the guards are
     /// dropped.
     pub(crate) fn enter(self: &Rc<Self>) -> (Enter, queue::Enter, reactor::Enter) {
+        let (enter, reactor) = self.enter_from_outside();
+        (enter, self.queue().enter(), reactor)
+    }
+
+    /// [`enter`](Core::enter), but for the queue: perhaps nobody pops from it now, and whoever
+    /// waits for the descriptor must learn of a wake. So it goes by the inbox, which notifies.
+    pub(crate) fn enter_from_outside(self: &Rc<Self>) -> (Enter, reactor::Enter) {
         let before = CURRENT.try_with(|current| current.replace(Some(self.clone())));
         let enter = Enter { before: before.ok().flatten() };
-        (enter, self.queue().enter(), self.reactor().enter())
+        (enter, self.reactor().enter())
     }
 }
 

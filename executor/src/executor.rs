@@ -520,7 +520,7 @@ impl Core {
                 // What follows is foreign code: the destructor of the future.
                 drop(tasks);
                 // What its destructor spawns, it spawns here.
-                let _entered = self.enter();
+                let _entered = self.enter_from_outside();
                 self.end(key, task, End::Abort);
             }
             // Its future is on the stack below us, in the middle of a poll: it ends after that.

@@ -24,6 +24,8 @@ pub const OPERATIONS: u32 = 128;
 thread_local! {
     /// What is left for the poll in progress; `None`, when no executor has set a limit.
     static LEFT: Cell<Option<u32>> = const { Cell::new(None) };
+    /// Whether something in it has yielded.
+    static YIELDED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Limits the poll that follows to [`OPERATIONS`] operations, until the guard is dropped.
@@ -44,26 +46,28 @@ thread_local! {
 #[must_use = "the budget ends when the guard is dropped"]
 #[derive(Debug)]
 pub struct Budget {
-    before: Option<u32>,
+    before: (Option<u32>, bool),
     /// It belongs to the thread that made it.
     _not_send: PhantomData<*const ()>,
 }
 
 /// Sets the budget for one poll. An executor calls this around each poll of a task.
 pub fn enter() -> Budget {
-    Budget { before: LEFT.replace(Some(OPERATIONS)), _not_send: PhantomData }
+    let before = (LEFT.replace(Some(OPERATIONS)), YIELDED.replace(false));
+    Budget { before, _not_send: PhantomData }
 }
 
 impl Drop for Budget {
     fn drop(&mut self) {
-        LEFT.set(self.before);
+        LEFT.set(self.before.0);
+        YIELDED.set(self.before.1);
     }
 }
 
 impl Budget {
     /// Operations completed since the guard was made; [`OPERATIONS`], if the task has yielded.
     pub fn spent(&self) -> u32 {
-        OPERATIONS - LEFT.get().unwrap_or(OPERATIONS)
+        if YIELDED.get() { OPERATIONS } else { OPERATIONS - LEFT.get().unwrap_or(OPERATIONS) }
     }
 }
 
@@ -98,10 +102,12 @@ pub(crate) fn refund() {
     LEFT.set(LEFT.get().map(|left| left + 1));
 }
 
-/// Queues the task again behind those that wait for the thread, and leaves nothing of its budget.
+/// Queues the task again behind those that wait for the thread.
 ///
 /// The caller returns `Pending`. The executor sees a budget that is spent, and so asks for events
-/// before it polls the task again, even if nobody else is queued.
+/// before it polls the task again, even if nobody else is queued. What is really left of it stays,
+/// for the other futures that are awaited in the same task, beside the caller: they would else get
+/// nothing done as long as the caller yields in each poll.
 ///
 /// # Examples
 ///
@@ -124,7 +130,7 @@ pub(crate) fn refund() {
 /// });
 /// ```
 pub fn yield_to_neighbours(cx: &mut Context<'_>) {
-    LEFT.set(LEFT.get().map(|_| 0));
+    YIELDED.set(true);
     trace!(waker:? = cx.waker().data(); "budget spent");
     cx.waker().wake_by_ref();
 }

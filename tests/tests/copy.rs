@@ -10,13 +10,13 @@ use std::task::{Context, Poll, Waker};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use reactor::Reactor;
 use reactor::budget::OPERATIONS;
 use reactor::io::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, copy, copy_bidirectional,
     repeat, sink,
 };
 use reactor::net::TcpStream;
+use reactor::{Async, Reactor};
 use tests::wakers::{Counter, poll};
 use tests::{run, tcp_pair, tcp_pair_with_std, within_deadline};
 
@@ -480,6 +480,69 @@ fn a_bidirectional_copy_closes_a_writer_once_and_after_the_remainder() {
     assert_eq!(copied.unwrap(), (3, 2));
     assert_eq!((there.borrow().closes, &there.borrow().taken[..]), (1, &b"abc"[..]));
     assert_eq!((back.borrow().closes, &back.borrow().taken[..]), (1, &b"de"[..]));
+}
+
+/// Reads single bytes for ever, each of them an operation of the task's budget.
+struct Flood(Async<mio::net::UnixStream>);
+
+impl AsyncRead for Flood {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        _: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0.poll_read_with(cx, |_| Ok(1))
+    }
+}
+
+/// One end of a connection: what it sends, and where what it is sent goes.
+struct End<R, W>(R, W);
+
+impl<R: AsyncRead + Unpin, W: Unpin> AsyncRead for End<R, W> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl<R: Unpin, W: AsyncWrite + Unpin> AsyncWrite for End<R, W> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.1).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.1).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.1).poll_close(cx)
+    }
+}
+
+// Pitfall: E5
+#[test]
+fn a_flood_in_one_direction_of_a_bidirectional_copy_does_not_starve_the_other() {
+    async fn answered(flood: impl AsyncRead + Unpin + 'static) {
+        let (server, mut answer) = tcp_pair_with_std().await.unwrap();
+        let (client, mut back) = tcp_pair().await.unwrap();
+        answer.write_all(b"x").unwrap();
+        let (mut a, mut b) = (End(flood, client), End(server, sink()));
+        let proxy = executor::spawn(async move { copy_bidirectional(&mut a, &mut b).await });
+        assert_eq!(back.read(&mut [0; 8]).await.unwrap(), 1);
+        proxy.abort();
+    }
+    run(|| async {
+        answered(repeat(7)).await;
+        let (socket, _peer) = mio::net::UnixStream::pair().unwrap();
+        answered(Flood(Async::new(socket).unwrap())).await;
+    });
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The executor within a foreign event loop, and the reactor under foreign executors.
 
-use std::cell::Cell;
-use std::future::{Future, poll_fn};
+use std::cell::{Cell, RefCell};
+use std::future::{Future, pending, poll_fn};
 use std::io::{self, Write};
 use std::pin::pin;
 use std::rc::Rc;
@@ -125,6 +125,23 @@ fn a_wake_from_another_thread_makes_the_descriptor_readable() {
         thread.join().unwrap();
         assert!(sleeps <= 2, "{sleeps} sleeps");
         assert_eq!(executor.metrics().remote_wakes - before.remote_wakes, 1);
+    });
+}
+
+// Of an abort that the loop makes between two ticks, the descriptor tells as well: whoever awaits
+// the task, or whatever its destructor wakes, must be polled.
+#[test]
+fn an_abort_from_outside_of_a_tick_makes_the_descriptor_readable() {
+    within_deadline(|| {
+        let executor = Executor::new().unwrap();
+        let task = Rc::new(RefCell::new(executor.spawn(pending::<()>())));
+        let awaited = task.clone();
+        let joiner = executor.spawn(poll_fn(move |cx| pin!(&mut *awaited.borrow_mut()).poll(cx)));
+        while executor.tick() {}
+        task.borrow().abort();
+        // As the loop does that was told by the last tick that nothing is queued.
+        wait_for(executor.reactor(), &Cell::new(0));
+        drive(&executor, || joiner.is_finished());
     });
 }
 

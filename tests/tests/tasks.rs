@@ -493,6 +493,22 @@ fn a_task_that_has_spent_its_budget_is_polled_once_before_the_next_turn() {
     });
 }
 
+// Two futures of one task: to yield is not to take from the other what it needs for its reads.
+#[test]
+fn what_yields_in_each_poll_does_not_starve_what_is_awaited_beside_it() {
+    run(|| async {
+        let (mut ours, mut peer) = tcp_pair_with_std().await.unwrap();
+        peer.write_all(b"x").unwrap();
+        let computes = async {
+            loop {
+                yield_now().await;
+            }
+        };
+        let reads = async { ours.read(&mut [0; 8]).await };
+        assert_eq!(futures_lite::future::or(computes, reads).await.unwrap(), 1);
+    });
+}
+
 // Pitfall: E5
 #[test]
 fn a_source_that_is_always_ready_gives_its_neighbours_a_turn_every_128_operations() {

@@ -165,11 +165,20 @@ where
     B: AsyncRead + AsyncWrite + Unpin + ?Sized,
 {
     let (mut there, mut back) = (Flow::default(), Flow::default());
+    let mut back_first = true;
     poll_fn(|cx| {
+        // By turns, for they share the budget of the task: a flood in the direction that is polled
+        // first may spend all of it, and in each poll.
+        back_first = !back_first;
+        let mut ended = true;
         // Both are polled each time, so that each leaves its waker.
-        let there = there.poll_copy_and_close(cx, &mut *a, &mut *b)?;
-        let back = back.poll_copy_and_close(cx, &mut *b, &mut *a)?;
-        let ended = there.is_ready() && back.is_ready();
+        for is_back in [back_first, !back_first] {
+            let polled = match is_back {
+                false => there.poll_copy_and_close(cx, &mut *a, &mut *b)?,
+                true => back.poll_copy_and_close(cx, &mut *b, &mut *a)?,
+            };
+            ended &= polled.is_ready();
+        }
         if ended { Poll::Ready(io::Result::Ok(())) } else { Poll::Pending }
     })
     .await?;
