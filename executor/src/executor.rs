@@ -223,7 +223,7 @@ impl Executor {
     ///
     /// This is for a foreign event loop. When no tasks are queued, it waits until the descriptor of
     /// [`reactor`](Executor::reactor) is readable, or its [`next_deadline`](Reactor::next_deadline)
-    /// comes, and ticks again.
+    /// comes, and ticks again. After `block_on` it ticks before it waits: that may leave tasks queued.
     ///
     /// # Panics
     ///

@@ -14,7 +14,8 @@ impl Reactor {
     ///
     /// # Panics
     ///
-    /// Outside of [`Reactor::enter`], which `block_on` calls.
+    /// Outside of [`Reactor::enter`], which `block_on` calls. All that ask for it are
+    /// `track_caller`, so that the panic names the line of the program, and not one of ours.
     #[track_caller]
     pub fn current() -> Rc<Reactor> {
         let current = CURRENT.try_with(|current| current.borrow().clone()).ok().flatten();

@@ -193,6 +193,8 @@ struct Flow {
     remainder: Remainder,
     /// Something was written since the last flush.
     dirty: bool,
+    /// Kept, for a copy is polled again while its flush or the other direction waits: a reader that
+    /// has ended is not asked once more.
     end_of_file: bool,
     closed: bool,
 }

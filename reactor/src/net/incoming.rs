@@ -106,6 +106,7 @@ impl<L: Accept> Incoming<'_, L> {
             }
             let error = match ready!(self.listener.poll_accept(cx)) {
                 Ok(accepted) => {
+                    // The shortage is over: the next one begins with a short pause again.
                     self.next_pause = FIRST_PAUSE;
                     return Poll::Ready(Some(Ok(accepted)));
                 }
