@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 
 use reactor::io;
-use tests::guide::{read, rings, rust_files};
+use tests::guide::{Block, blocks, read, rings, rust_files, section};
 use tests::records::{Record, capture};
 use tests::sizes::{Size, table};
 use tests::{tcp_pair_with_std, within_deadline};
@@ -21,6 +21,19 @@ fn the_rings_of_reading_name_their_files_and_lines() {
     assert_eq!(rings.len(), 2, "the first ring and the second");
     for (path, told) in rings.iter().flatten() {
         assert_eq!(*told, lines_of_code(path), "lines of code in {path}, told and true");
+    }
+}
+
+#[test]
+fn each_ring_takes_as_long_as_its_files_together() {
+    let readme = read("README.md");
+    let parts: Vec<&str> = section(&readme, "Three rings of reading").split("\n\n").collect();
+    let minutes = |row: &str| -> Option<u32> { row.split('|').nth(3)?.trim().parse().ok() };
+    let all = |table: &str| table.lines().filter_map(minutes).sum::<u32>();
+    for (told, sum) in [("(three hours)", 180), ("(an hour and a half)", 90)] {
+        let titled = parts.windows(2).find(|pair| pair[0].contains(told));
+        let table = titled.unwrap_or_else(|| panic!("no ring is told to take {told}"))[1];
+        assert_eq!(all(table), sum, "the minutes of the files of the ring {told}");
     }
 }
 
@@ -84,6 +97,25 @@ fn the_three_echoes_have_as_many_lines_as_is_told() {
     let files = ["echo_threads", "echo_mio", "echo"];
     let lines = files.map(|name| lines_of_code(&format!("echo/examples/{name}.rs")).to_string());
     assert_eq!(row("| lines of code | ")[1..], lines);
+}
+
+/// The columns of the front door are the rows of the chapter, in the same order.
+#[test]
+fn a_thousand_clients_cost_the_same_on_the_front_door_and_in_the_chapter() {
+    let is_table = |block: &Block| block.lines[0].starts_with("server    memory/connection");
+    let table = blocks("echo/README.md").into_iter().find(is_table).expect("what compare prints");
+    let cost = |server: &str| {
+        let row = table.lines[1..].iter().find(|row| row.split_whitespace().next() == Some(server));
+        let words: Vec<&str> = row.expect("its row").split_whitespace().collect();
+        let [_, memory, unit, threads, ..] = words[..] else { panic!("too short: {row:?}") };
+        let threads = match threads.parse().expect("a number") {
+            1 => "1 thread".to_owned(),
+            many if many < 1000 => format!("{many} threads"),
+            many => format!("{},{:03} threads", many / 1000, many % 1000),
+        };
+        format!("{threads}, {memory} {unit} each")
+    };
+    assert_eq!(row("| 1,000 clients cost | ")[1..], ["threads", "mio", "ours"].map(cost));
 }
 
 #[test]
