@@ -28,6 +28,8 @@ enum Demand {
     CancelSafety,
     /// What can panic says when.
     Panics,
+    /// What returns a `Result` says what it fails with.
+    Errors,
     /// A function is called in an example, its own or one of its neighbours.
     Example,
 }
@@ -190,6 +192,7 @@ impl Read {
             let says_what_is_lost = self.says_what_is_lost(item, function);
             demand(says_what_is_lost, Demand::CancelSafety);
             demand(!function.can_panic || item.has_section("# Panics"), Demand::Panics);
+            demand(function.returns != "Result" || item.has_section("# Errors"), Demand::Errors);
             demand(item.is_called_in(&self.examples_around(item)), Demand::Example);
         }
         missing
