@@ -22,9 +22,8 @@ pub struct Items {
     pub tests: BTreeSet<String>,
     /// The literals of text in our programs, but not in the tests.
     pub words: BTreeSet<String>,
-    /// The level and the message of each record of the reactor and the executor; and whether it
-    /// has keys.
-    pub records: BTreeSet<(String, String, bool)>,
+    /// The level, the message and the keys of each record of the reactor and the executor.
+    pub records: BTreeSet<(String, String, Vec<String>)>,
     scopes: Vec<String>,
     in_tests: bool,
     in_core: bool,
@@ -127,15 +126,18 @@ impl Items {
 
     /// The message is the text after the keys.
     fn add_record(&mut self, level: &Ident, tokens: &TokenStream) {
-        let is_semicolon =
-            |token: &TokenTree| matches!(token, TokenTree::Punct(it) if it.as_char() == ';');
+        let is =
+            |token: &TokenTree, sign| matches!(token, TokenTree::Punct(it) if it.as_char() == sign);
         let tokens: Vec<TokenTree> = tokens.clone().into_iter().collect();
-        let keys = tokens.iter().position(is_semicolon);
+        let keys = tokens.iter().position(|token| is(token, ';'));
         let Some(TokenTree::Literal(message)) = tokens.get(keys.map_or(0, |at| at + 1)) else {
             return;
         };
+        // Each begins a piece: `source = self.key`, `operation`, `error:? = …`.
+        let keys = tokens[..keys.unwrap_or(0)].split(|token| is(token, ','));
+        let keys = keys.filter_map(|piece| piece.first()).map(TokenTree::to_string).collect();
         if let Lit::Str(text) = Lit::new(message.clone()) {
-            self.records.insert((level.to_string(), text.value(), keys.is_some()));
+            self.records.insert((level.to_string(), text.value(), keys));
         }
     }
 }
