@@ -16,6 +16,7 @@ use serde_json::Value;
 use tests::guide::{Block, READMES, blocks, read, root, spans};
 use tests::items::Items;
 
+use crate::clients::has_nc_that_half_closes;
 use crate::server::{ECHOD, Server, eventually};
 use crate::three_echoes::example_of;
 
@@ -269,7 +270,7 @@ impl Cargo {
         match (package, &self.target) {
             (_, Some((_, name))) => world.check_arguments(name, &self.arguments),
             (None | Some("echo"), None) => world.check_arguments("echod", &self.arguments),
-            _ => Ok(()),
+            (Some(package), None) => world.check_arguments(package, &self.arguments),
         }
     }
 }
@@ -282,6 +283,8 @@ struct World {
     help: String,
     faults: String,
     questions: String,
+    /// The source of the measurements beside others: it is built with their crates, so not here.
+    peers: String,
 }
 
 impl World {
@@ -307,6 +310,7 @@ impl World {
             help: Server::run(&["--help"]).stdout,
             faults,
             questions,
+            peers: read("tests/peers/src/main.rs"),
         }
     }
 
@@ -319,6 +323,7 @@ impl World {
             "echod" => word.starts_with('-') && !self.has_flag(word),
             "fault" => *at == 0 && !begins_line(&self.faults, word),
             "question" => *at == 0 && !begins_line(&self.questions, word),
+            "peers" => *at == 0 && !self.peers.contains(&format!("Some(\"{word}\") => ")),
             _ => false,
         });
         wrong.map_or(Ok(()), |(_, word)| Err(format!("{program} does not know {word}")))
@@ -331,12 +336,12 @@ impl World {
         self.help.split([' ', ',', '[', '=', '\n']).any(|known| known == flag)
     }
 
-    /// Checks each command of a line: of cargo, or of `echod` by its path.
+    /// Checks each command of a line, also those within a loop: of cargo, or of `echod`.
     fn check(&self, line: &str) -> Result<(), String> {
-        line.split("&&").try_for_each(|command| {
+        line.split("&&").flat_map(|part| part.split(';')).try_for_each(|command| {
             let words: Vec<&str> = command.split_whitespace().collect();
             let is_program = |word: &&str| {
-                ["cargo", "target/debug/echod", "target/release/echod"].contains(word)
+                ["cargo", "echod", "target/debug/echod", "target/release/echod"].contains(word)
             };
             let Some(at) = words.iter().position(is_program) else { return Ok(()) };
             let rest = &words[at + 1..];
@@ -374,9 +379,10 @@ fn without_comment(line: &str) -> &str {
 /// The commands of a block: those behind a prompt; or if it has none, those that begin a line.
 fn commands(block: &Block) -> Vec<&str> {
     let has_prompt = block.lines.iter().any(|line| line.starts_with("$ "));
+    let begins = ["cargo ", "target/", "echod ", "for "];
     let is_command = |line: &&String| match has_prompt {
         true => line.starts_with("$ "),
-        false => line.starts_with("cargo ") || line.starts_with("target/"),
+        false => begins.iter().any(|begin| line.starts_with(begin)),
     };
     block.lines.iter().filter(is_command).map(|line| without_comment(line)).collect()
 }
@@ -402,6 +408,13 @@ fn commands_of_prose(readme: &'static str) -> Vec<String> {
 }
 
 #[test]
+fn a_loop_that_starts_servers_is_a_command() {
+    let blocks = blocks("echo/README.md");
+    let mut commands = blocks.iter().flat_map(commands);
+    assert!(commands.any(|line| line.starts_with("for port in ")), "that before haproxy");
+}
+
+#[test]
 fn every_command_of_the_readmes_exists() {
     let mut wrong = Vec::new();
     for readme in READMES {
@@ -424,6 +437,7 @@ fn a_command_that_does_not_exist_is_noticed() {
         "cargo test -p echo --test echod",
         "cargo run -q --example question -- 1",
         "strace -qq -e %net target/debug/echod -vv --explain=all",
+        "for port in 7781 7782; do echod --idle 5m 127.0.0.1:$port & done",
     ] {
         assert_eq!(WORLD.check(right), Ok(()), "{right}");
     }
@@ -437,9 +451,29 @@ fn a_command_that_does_not_exist_is_noticed() {
         "cargo run --example fault -- forget-walker",
         "cargo run --relaese",
         "strace -qq -e %net target/debug/echod -x",
+        "for port in 7781 7782; do echod --idel 5m 127.0.0.1:$port & done",
+        "cargo run --release -p peers -- instruction",
     ] {
         assert!(WORLD.check(wrong).is_err(), "{wrong}");
     }
+}
+
+/// What the chapter on echo shows first: its port is that of the server, which here is a free one.
+#[test]
+fn the_first_transcript_of_echo_is_what_nc_prints() {
+    if !has_nc_that_half_closes() {
+        return;
+    }
+    let readme = read("echo/README.md");
+    let shown = readme.split("<!-- nc -->\n```text\n$ ").nth(1).expect("the mark");
+    let shown = shown.split("```").next().and_then(|block| block.split_once('\n'));
+    let (line, told) = shown.expect("a command, and what it prints");
+    assert!(line.ends_with(" nc -N 127.0.0.1 7777"), "{line}");
+    let server = Server::start(&[]);
+    let mut command = Command::new("sh");
+    let line = line.replace("7777", &server.addresses[0].port().to_string());
+    command.args(["-c", &line]);
+    assert_eq!(printed(command).as_deref(), Ok(told));
 }
 
 // Transcripts.
