@@ -219,7 +219,7 @@ const ACTS: [(&str, &str, &[&str]); 29] = [
     ("job submitted", "job submitted", &["POOL.submit("]),
     ("job done", "job done", &["self.0.finish("]),
     ("job finished", "job finished", &[".deliver_finished("]),
-    ("budget spent", "budget spent", &["LEFT.set("]),
+    ("budget spent", "budget spent", &["YIELDED.set(true)"]),
     ("done", "done", &[".end()", ".end_slot("]),
     ("abort", "abort", &[".end()"]),
     ("panic", "panic", &[".end()", ".end_slot("]),
