@@ -15,7 +15,18 @@ pub(crate) fn peak(pid: u32) -> u64 {
     field(&read(pid, "status"), "VmHWM:") * 1024
 }
 
-/// The processor time that its main thread has used.
+/// The id of its thread of that name. The system tells of a thread what it tells of a process.
+pub(crate) fn thread(pid: u32, name: &str) -> u32 {
+    let mut threads = fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
+    let id = threads.find_map(|entry| {
+        let path = entry.ok()?.path();
+        let is_it = fs::read_to_string(path.join("comm")).ok()?.trim_end() == name;
+        if is_it { path.file_name()?.to_str()?.parse().ok() } else { None }
+    });
+    id.expect("there is a thread of that name")
+}
+
+/// The processor time that its main thread, or the thread of this id, has used.
 pub(crate) fn cpu_time(pid: u32) -> Duration {
     let schedstat = read(pid, "schedstat");
     let nanoseconds = schedstat.split_whitespace().next().and_then(|first| first.parse().ok());

@@ -1,14 +1,15 @@
 //! `--stats` and `--spin`: what the server did, in numbers; and what it does while nothing happens.
 
 use std::collections::HashMap;
+use std::iter;
+use std::mem;
 use std::net::{TcpStream, UdpSocket};
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use tests::DEADLINE;
 
 use crate::bytes::assert_echoes;
-use crate::process::{cpu_time, is_asleep};
+use crate::process::{cpu_time, is_asleep, thread};
 use crate::server::{Server, eventually};
 
 /// The numbers of the last line, by their names.
@@ -70,25 +71,46 @@ fn without_the_flag_no_numbers_are_told() {
     assert!(!server.wait().stderr.contains("stats"));
 }
 
-// Spinning for so long, the thread uses about as much time after a message, and then sleeps.
+// Spinning for so long, a thread uses about as much time after a message, and then sleeps.
 #[test]
-fn it_looks_for_events_as_long_as_it_is_told_and_then_sleeps() {
+fn each_thread_looks_for_events_as_long_as_it_is_told_and_then_sleeps() {
     const SPIN: Duration = Duration::from_millis(300);
-    let used = |arguments: &[&str]| {
-        let server = Server::start(arguments);
-        let mut client = server.connect();
-        let rests = || {
-            let before = cpu_time(server.pid());
-            sleep(Duration::from_millis(20));
-            is_asleep(server.pid()) && cpu_time(server.pid()) == before
-        };
-        eventually("it sleeps before the message", rests);
-        let before = cpu_time(server.pid());
-        assert_echoes(&mut client, b"x");
-        eventually("it sleeps again", rests);
-        cpu_time(server.pid()) - before
-    };
-    let (spinning, sleeping) = (used(&["--spin", "300ms"]), used(&[]));
-    // Others may have had the processor for most of that time.
-    assert!(spinning > 10 * sleeping && spinning < 2 * SPIN, "{spinning:?}, and {sleeping:?}");
+    for threads in [1, 2] {
+        let spinning = used_for_a_message(threads, &["--spin", "300ms"]);
+        let sleeping = used_for_a_message(threads, &[]);
+        for (&spinning, &sleeping) in spinning.iter().zip(&sleeping) {
+            // Others may have had the processor for most of that time.
+            let is_right = spinning > 10 * sleeping && spinning < 2 * SPIN;
+            assert!(is_right, "{threads} threads: {spinning:?}, and {sleeping:?}");
+        }
+    }
+}
+
+/// The processor time that each of the threads uses when all their clients say something.
+fn used_for_a_message(threads: usize, arguments: &[&str]) -> Vec<Duration> {
+    let number = threads.to_string();
+    let server = Server::start(&[&["--threads", &number], arguments].concat());
+    let other = |number| thread(server.pid(), &format!("echod {number}"));
+    let ids: Vec<u32> = iter::once(server.pid()).chain((2..=threads).map(other)).collect();
+    let unused = used_at_rest(&ids);
+    let mut clients = Vec::new();
+    // The kernel chooses the thread.
+    eventually("each thread has a client", || {
+        clients.push(server.connect());
+        used_at_rest(&ids).iter().zip(&unused).all(|(used, unused)| used > unused)
+    });
+    let before = used_at_rest(&ids);
+    clients.iter_mut().for_each(|client| assert_echoes(client, b"x"));
+    let after = used_at_rest(&ids);
+    after.iter().zip(before).map(|(after, before)| *after - before).collect()
+}
+
+/// The processor time that each of the threads has used, as soon as all of them sleep.
+fn used_at_rest(ids: &[u32]) -> Vec<Duration> {
+    let mut used = Vec::new();
+    eventually("all threads sleep", || {
+        let before = mem::replace(&mut used, ids.iter().map(|&id| cpu_time(id)).collect());
+        ids.iter().all(|&id| is_asleep(id)) && used == before
+    });
+    used
 }

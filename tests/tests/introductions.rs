@@ -1,13 +1,15 @@
 //! What the usual introductions to async I/O have their readers write: the pages of tokio's
-//! tutorial, the chat of async-std's book, and the server of the async book.
+//! tutorial and its examples of UDP, async-net's of Unix sockets, the chat of async-std's book, and
+//! the server of the async book.
 //!
 //! The programs have the shape that they have there: the same calls in the same order, with our
 //! imports. What had to be different is said.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::env;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
 use std::process;
@@ -24,7 +26,7 @@ use reactor::fs::{self, File};
 use reactor::io::{
     self, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter, ErrorKind,
 };
-use reactor::net::{TcpListener, TcpStream, ToSocketAddrs};
+use reactor::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket, UnixListener, UnixStream};
 use reactor::pipe::pipe;
 use reactor::stdio::stdout;
 use reactor::time::{interval, sleep, timeout};
@@ -169,6 +171,92 @@ fn a_client_writes_in_the_background_with_the_halves_that_any_reader_and_writer_
             got.extend(&buffer[..read]);
         }
         assert_eq!(got, b"hello\r\nworld\r\n");
+    });
+}
+
+// Datagrams: the server and the client of tokio's examples.
+
+struct UdpServer {
+    socket: UdpSocket,
+    buf: Vec<u8>,
+    to_send: Option<(usize, SocketAddr)>,
+}
+
+impl UdpServer {
+    async fn run(self) -> Result<(), io::Error> {
+        let UdpServer { socket, mut buf, mut to_send } = self;
+        loop {
+            // First, whatever is to be sent back; then the next one to send.
+            if let Some((size, peer)) = to_send {
+                let sent = socket.send_to(&buf[..size], &peer).await?;
+                assert_eq!(sent, size);
+            }
+            to_send = Some(socket.recv_from(&mut buf).await?);
+        }
+    }
+}
+
+async fn ask_over_udp(data: &[u8], remote_addr: SocketAddr) -> io::Result<Vec<u8>> {
+    let local_addr: SocketAddr =
+        if remote_addr.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }.parse().unwrap();
+    let socket = UdpSocket::bind(local_addr).await?;
+    const MAX_DATAGRAM_SIZE: usize = 65_507;
+    socket.connect(&remote_addr).await?;
+    socket.send(data).await?;
+    let mut data = vec![0u8; MAX_DATAGRAM_SIZE];
+    let len = socket.recv(&mut data).await?;
+    data.truncate(len);
+    Ok(data)
+}
+
+#[test]
+fn a_server_of_datagrams_sends_each_back_to_whom_it_came_from() {
+    run(|| async {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let server = UdpServer { socket, buf: vec![0; 1024], to_send: None };
+        drop(spawn(server.run()));
+        let asking = future::zip(ask_over_udp(b"ping", address), ask_over_udp(b"", address));
+        let (ping, empty) = asking.await;
+        assert_eq!(ping.unwrap(), b"ping");
+        assert_eq!(empty.unwrap(), b"");
+    });
+}
+
+// Unix sockets: the listener and the stream as async-net shows them.
+
+/// The lines that come, each with its number.
+async fn number_lines(stream: UnixStream) -> io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut lines = BufReader::new(reader).lines().enumerate();
+    while let Some((number, line)) = lines.next().await {
+        writer.write_all(format!("{number}: {}\n", line?).as_bytes()).await?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_server_at_a_path_numbers_the_lines_of_each_client() {
+    run(|| async {
+        // Not in Cargo's folder: the path of a socket has at most a hundred bytes or so.
+        let path = env::temp_dir().join(format!("introductions-{}", process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        drop(spawn(async move {
+            let mut incoming = listener.incoming();
+            while let Some(stream) = incoming.next().await {
+                drop(spawn(number_lines(stream?)));
+            }
+            Ok::<_, io::Error>(())
+        }));
+        for (words, numbered) in [("a\nb\n", "0: a\n1: b\n"), ("c", "0: c\n")] {
+            let mut stream = UnixStream::connect(&path).await.unwrap();
+            stream.write_all(words.as_bytes()).await.unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert_eq!(answer, numbered);
+        }
+        fs::remove_file(&path).await.unwrap();
     });
 }
 

@@ -3,6 +3,19 @@
 //! Each is a thin module: it names the system call, and [`Async`](crate::Async) does the waiting,
 //! by way of readiness: a socket can be told not to block, and the kernel reports when it is worth
 //! trying again. Host names alone take the way of the pool, for looking one up can only block.
+//!
+//! # What does not port by changing imports
+//!
+//! - Sockets are not `Clone`, as async-net's are. Put one in an [`Rc`](std::rc::Rc): sending and
+//!   receiving need only a reference, and `&TcpStream` is a reader and a writer too. Or split a
+//!   stream in two, with [`split`](TcpStream::split) or [`into_split`](TcpStream::into_split).
+//! - There is no `readable` and no `try_read`, as tokio has them, nor any of their kin. Only an
+//!   operation learns whether a socket is ready: if it is tried in vain, it clears readiness
+//!   itself, and so nobody can forget to. On TCP, [`peek`](TcpStream::peek) waits for bytes and
+//!   leaves them there. For an operation of your own, give mio's socket to
+//!   [`Async`](crate::Async), and the operation to [`read_with`](crate::Async::read_with) or
+//!   [`write_with`](crate::Async::write_with).
+//! - [`UCred`] has fields, as std's, and not tokio's methods: `peer.uid`, not `peer.uid()`.
 
 mod addr;
 mod incoming;

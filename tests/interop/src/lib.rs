@@ -5,7 +5,8 @@
 //! [`hyper_io`] is the adapter: one file, to be taken along. With it runs whatever stands on hyper's
 //! services, axum's `Router` among it.
 //!
-//! The example `web` is a server made of these parts, and `tests/` has a test for each of them.
+//! The examples `web` and `lines` are servers made of these parts, and `tests/` has a test for each
+//! of them.
 //!
 //! What stays outside is what insists on `Send`, for sockets and timers stay on their thread:
 //!

@@ -2,12 +2,8 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::env;
 use std::future::Future;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -30,7 +26,7 @@ use reactor::net::{TcpListener, TcpStream};
 use reactor::time::sleep;
 use tests::{run, tcp_pair, within_deadline};
 
-use crate::tools::{curl, curl_speaks_http_2, is_installed};
+use crate::tools::{Running, curl, curl_speaks_http_2, example, is_installed};
 
 /// The two versions of HTTP.
 #[derive(Clone, Copy, PartialEq)]
@@ -298,32 +294,6 @@ fn a_sleep_of_hypers_may_be_moved_to_another_thread() {
     });
 }
 
-/// Ends with the test, also if that fails.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// The program of an example. `cargo test` builds it too, but not when it is asked for these tests
-/// alone; and what lies there then may be old.
-fn example(name: &str) -> PathBuf {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--locked", "--package", "interop", "--example", name]);
-    // What is set for this test. The build script of ring looks at it, and would run anew.
-    let is_ours =
-        |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
-    for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_ours)) {
-        cargo.env_remove(name);
-    }
-    assert!(cargo.status().unwrap().success(), "{name} cannot be built");
-    let test = env::current_exe().unwrap();
-    test.parent().and_then(|deps| deps.parent()).unwrap().join("examples").join(name)
-}
-
 #[test]
 fn the_example_web_answers_curl() {
     if !is_installed("curl") {
@@ -331,12 +301,8 @@ fn the_example_web_answers_curl() {
     }
     let web = example("web");
     within_deadline(|| {
-        let mut command = Command::new(web);
-        let child = command.arg("127.0.0.1:0").stdout(Stdio::piped()).spawn();
-        let mut web = Running(child.unwrap());
-        let mut line = String::new();
-        BufReader::new(web.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url = line.trim().strip_prefix("listening on ").expect("it says where");
+        let web = Running::start(web);
+        let url = web.place.as_str();
         let hello = curl(&[&format!("{url}/hello/world")], Vec::new());
         assert_eq!(String::from_utf8_lossy(&hello), "Hello, world, from request 1!\n");
         let hello = curl(&[&format!("{url}/hello/world")], Vec::new());

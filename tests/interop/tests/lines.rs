@@ -1,12 +1,14 @@
 //! A stream forwarded into a sink: an echo of lines, by asynchronous-codec.
 
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 
 use asynchronous_codec::{Framed, LinesCodec};
 use executor::{spawn, spawn_blocking};
 use futures_util::{StreamExt, TryStreamExt};
-use tests::{run, tcp_pair_with_std};
+use tests::{run, tcp_pair_with_std, within_deadline};
+
+use crate::tools::{Running, example};
 
 // Method: lines that end in the middle of a write, and more of them than sockets hold. The client
 // reads on another thread meanwhile.
@@ -36,4 +38,33 @@ fn lines_forwarded_from_a_stream_into_a_sink_all_come_back() {
         sending.await.unwrap();
         echo.await.unwrap().unwrap();
     });
+}
+
+// Method: the end of a line comes in another write, when another client has come and gone.
+#[test]
+fn the_example_lines_sends_back_each_line_to_its_client() {
+    let lines = example("lines");
+    within_deadline(|| {
+        let lines = Running::start(lines);
+        let mut client = TcpStream::connect(&lines.place).unwrap();
+        client.write_all(b"one\ntw").unwrap();
+        let mut line = [0; 4];
+        client.read_exact(&mut line).unwrap();
+        assert_eq!(&line, b"one\n");
+
+        let mut other = TcpStream::connect(&lines.place).unwrap();
+        other.write_all(b"hello\n").unwrap();
+        assert_eq!(rest(&mut other), "hello\n");
+
+        client.write_all(b"o\nthree\n").unwrap();
+        assert_eq!(rest(&mut client), "two\nthree\n");
+    });
+}
+
+/// What comes back when nothing more is sent.
+fn rest(client: &mut TcpStream) -> String {
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut rest = String::new();
+    client.read_to_string(&mut rest).unwrap();
+    rest
 }

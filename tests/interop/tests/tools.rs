@@ -1,7 +1,9 @@
-//! Programs of this machine, as clients.
+//! Programs of this machine, as clients; and our examples, as servers.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::env;
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 
 /// Whether a program is installed; else says that the test is skipped.
@@ -49,4 +51,48 @@ pub(crate) fn curl_speaks_http_2() -> bool {
         println!("skipped: this curl does not speak HTTP/2");
     }
     speaks
+}
+
+/// The program of an example. `cargo test` builds it too, but not when it is asked for these tests
+/// alone; and what lies there then may be old.
+pub(crate) fn example(name: &str) -> PathBuf {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--locked", "--package", "interop", "--example", name]);
+    // What is set for this test. The build script of ring looks at it, and would run anew.
+    let is_ours =
+        |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_ours)) {
+        cargo.env_remove(name);
+    }
+    assert!(cargo.status().unwrap().success(), "{name} cannot be built");
+    let test = env::current_exe().unwrap();
+    test.parent().and_then(|deps| deps.parent()).unwrap().join("examples").join(name)
+}
+
+/// A server that ends with the test, also if that fails.
+pub(crate) struct Running {
+    child: Child,
+    /// Where it listens, as it says itself.
+    pub(crate) place: String,
+}
+
+impl Running {
+    /// Starts an example, at a port that is free.
+    pub(crate) fn start(program: PathBuf) -> Running {
+        let mut command = Command::new(program);
+        let child = command.arg("127.0.0.1:0").stdout(Stdio::piped()).spawn();
+        let mut running = Running { child: child.unwrap(), place: String::new() };
+        let mut line = String::new();
+        BufReader::new(running.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let place = line.trim().strip_prefix("listening on ").expect("it says where");
+        running.place.push_str(place);
+        running
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
