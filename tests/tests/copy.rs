@@ -435,66 +435,6 @@ fn a_bidirectional_copy_passes_each_end_of_file_on_and_lets_the_other_side_finis
     });
 }
 
-/// Both ends in one: what is read, and what is written.
-struct Duplex(Script, Script);
-
-impl AsyncRead for Duplex {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Duplex {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.1).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.1).poll_flush(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.1).poll_close(cx)
-    }
-}
-
-#[test]
-fn a_bidirectional_copy_closes_a_writer_once_and_after_the_remainder() {
-    let (there, back): (Rc<RefCell<Log>>, Rc<RefCell<Log>>) = Default::default();
-    let slow = [Answer::Bytes(1), Answer::Pending, Answer::Pending];
-    let reads = [Answer::Pending; 10];
-    let mut a = Duplex(Script::new(&[], b"abc", &there), Script::new(&[], &[], &back));
-    let mut b = Duplex(Script::new(&reads, b"de", &back), Script::new(&slow, &[], &there));
-    let mut copy = pin!(copy_bidirectional(&mut a, &mut b));
-    assert!(poll(copy.as_mut(), Waker::noop()).is_pending());
-    assert_eq!((there.borrow().closes, &there.borrow().taken[..]), (0, &b"a"[..]));
-    let (copied, _) = drive(copy);
-    assert_eq!(copied.unwrap(), (3, 2));
-    assert_eq!((there.borrow().closes, &there.borrow().taken[..]), (1, &b"abc"[..]));
-    assert_eq!((back.borrow().closes, &back.borrow().taken[..]), (1, &b"de"[..]));
-}
-
-/// Reads single bytes for ever, each of them an operation of the task's budget.
-struct Flood(Async<mio::net::UnixStream>);
-
-impl AsyncRead for Flood {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        _: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        self.0.poll_read_with(cx, |_| Ok(1))
-    }
-}
-
 /// One end of a connection: what it sends, and where what it is sent goes.
 struct End<R, W>(R, W);
 
@@ -523,6 +463,35 @@ impl<R: Unpin, W: AsyncWrite + Unpin> AsyncWrite for End<R, W> {
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.1).poll_close(cx)
+    }
+}
+
+#[test]
+fn a_bidirectional_copy_closes_a_writer_once_and_after_the_remainder() {
+    let (there, back): (Rc<RefCell<Log>>, Rc<RefCell<Log>>) = Default::default();
+    let slow = [Answer::Bytes(1), Answer::Pending, Answer::Pending];
+    let reads = [Answer::Pending; 10];
+    let mut a = End(Script::new(&[], b"abc", &there), Script::new(&[], &[], &back));
+    let mut b = End(Script::new(&reads, b"de", &back), Script::new(&slow, &[], &there));
+    let mut copy = pin!(copy_bidirectional(&mut a, &mut b));
+    assert!(poll(copy.as_mut(), Waker::noop()).is_pending());
+    assert_eq!((there.borrow().closes, &there.borrow().taken[..]), (0, &b"a"[..]));
+    let (copied, _) = drive(copy);
+    assert_eq!(copied.unwrap(), (3, 2));
+    assert_eq!((there.borrow().closes, &there.borrow().taken[..]), (1, &b"abc"[..]));
+    assert_eq!((back.borrow().closes, &back.borrow().taken[..]), (1, &b"de"[..]));
+}
+
+/// Reads single bytes for ever, each of them an operation of the task's budget.
+struct Flood(Async<mio::net::UnixStream>);
+
+impl AsyncRead for Flood {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        _: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0.poll_read_with(cx, |_| Ok(1))
     }
 }
 
