@@ -35,6 +35,7 @@ fn what_was_sent_before_the_signal_comes_back_after_it() {
     let sent = fill(&client, Random::new(1));
     server.signal(Signal::TERM);
     eventually("it stops", || server.stderr().contains("stopping; 1 connections are open"));
+    // Longer than silence lasts before a connection is ended: this one is owed bytes.
     sleep(Duration::from_millis(500));
     assert_receives(&client, &mut Random::new(1), sent);
     assert_eq!(read_to_end(&client), b"");

@@ -24,9 +24,10 @@ use interop::hyper_io::{HyperIo, LocalExec, LocalTimer};
 use reactor::io::{AsyncReadExt, AsyncWriteExt};
 use reactor::net::{TcpListener, TcpStream};
 use reactor::time::sleep;
+use tests::child::example;
 use tests::{run, tcp_pair, within_deadline};
 
-use crate::tools::{Running, curl, curl_speaks_http_2, example, is_installed};
+use crate::tools::{Running, curl, curl_speaks_http_2, is_installed};
 
 /// The two versions of HTTP.
 #[derive(Clone, Copy, PartialEq)]
@@ -299,7 +300,7 @@ fn the_example_web_answers_curl() {
     if !is_installed("curl") {
         return;
     }
-    let web = example("web");
+    let web = example("interop", "web");
     within_deadline(|| {
         let web = Running::start(web);
         let url = web.place.as_str();

@@ -6,9 +6,10 @@ use std::net::{Shutdown, TcpStream};
 use asynchronous_codec::{Framed, LinesCodec};
 use executor::{spawn, spawn_blocking};
 use futures_util::{StreamExt, TryStreamExt};
+use tests::child::example;
 use tests::{run, tcp_pair_with_std, within_deadline};
 
-use crate::tools::{Running, example};
+use crate::tools::Running;
 
 // Method: lines that end in the middle of a write, and more of them than sockets hold. The client
 // reads on another thread meanwhile.
@@ -43,7 +44,7 @@ fn lines_forwarded_from_a_stream_into_a_sink_all_come_back() {
 // Method: the end of a line comes in another write, when another client has come and gone.
 #[test]
 fn the_example_lines_sends_back_each_line_to_its_client() {
-    let lines = example("lines");
+    let lines = example("interop", "lines");
     within_deadline(|| {
         let lines = Running::start(lines);
         let mut client = TcpStream::connect(&lines.place).unwrap();

@@ -1,6 +1,5 @@
 //! Programs of this machine, as clients; and our examples, as servers.
 
-use std::env;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -51,22 +50,6 @@ pub(crate) fn curl_speaks_http_2() -> bool {
         println!("skipped: this curl does not speak HTTP/2");
     }
     speaks
-}
-
-/// The program of an example. `cargo test` builds it too, but not when it is asked for these tests
-/// alone; and what lies there then may be old.
-pub(crate) fn example(name: &str) -> PathBuf {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--locked", "--package", "interop", "--example", name]);
-    // What is set for this test. The build script of ring looks at it, and would run anew.
-    let is_ours =
-        |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
-    for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_ours)) {
-        cargo.env_remove(name);
-    }
-    assert!(cargo.status().unwrap().success(), "{name} cannot be built");
-    let test = env::current_exe().unwrap();
-    test.parent().and_then(|deps| deps.parent()).unwrap().join("examples").join(name)
 }
 
 /// A server that ends with the test, also if that fails.
