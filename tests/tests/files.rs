@@ -520,6 +520,48 @@ fn operations_of_one_file_are_done_in_their_order_also_when_dropped() {
     });
 }
 
+// On a file system where each read is a job.
+#[test]
+fn what_a_dropped_read_has_read_is_not_told_once_it_is_cut_off() {
+    let Some(folder) = Folder::that_refuses() else { return };
+    run(|| async move {
+        let path = folder.file("file", pattern(1000));
+        let mut file = File::options().read(true).write(true).open(&path).await.unwrap();
+        give_up_a_read(&mut file).await;
+        file.set_len(40).await.unwrap();
+        file.set_len(50).await.unwrap();
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).await.unwrap();
+        assert_eq!(bytes, [&pattern(40)[..], &[0; 10]].concat());
+    });
+}
+
+// The pool makes no call before it is known that the one before it has ended.
+#[test]
+fn an_operation_that_is_dropped_while_another_one_is_under_way_is_not_begun() {
+    let folder = Folder::new();
+    let pipe = folder.pipe("pipe");
+    run(|| async move {
+        let options = fs::File::options().read(true).write(true).clone();
+        let (file, writer) = (options.open(&pipe).unwrap(), options.open(&pipe).unwrap());
+        let mut file = File::from_std(file);
+        let cx = &mut Context::from_waker(Waker::noop());
+        // Under way until there is a byte.
+        assert!(Pin::new(&mut file).poll_read(cx, &mut [0; 10]).is_pending());
+        let mode = || writer.metadata().unwrap().permissions();
+        let (before, mut after) = (mode(), mode());
+        after.set_readonly(true);
+        assert!(
+            poll(pin!(file.set_permissions(after.clone())).as_mut(), Waker::noop()).is_pending()
+        );
+        (&writer).write_all(b"x").unwrap();
+        file.flush().await.unwrap();
+        assert_eq!(mode(), before);
+        file.set_permissions(after.clone()).await.unwrap();
+        assert_eq!(mode(), after);
+    });
+}
+
 #[test]
 fn an_operation_that_outlives_its_executor_is_an_error_and_no_panic() {
     let folder = Folder::new();
