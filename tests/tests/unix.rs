@@ -244,6 +244,27 @@ fn abstract_addresses_are_those_of_std_on_both_ends() {
     });
 }
 
+// They are bytes: none is special, and none ends them.
+#[test]
+fn an_abstract_name_may_begin_and_end_with_a_zero() {
+    run(|| async {
+        let process = std::process::id().to_ne_bytes();
+        for name in [[&[0], &process[..]].concat(), [&process[..], &[0]].concat()] {
+            let address = SocketAddr::from_abstract_name(&name).unwrap();
+            let listener = UnixListener::bind_addr(&address).unwrap();
+            assert_eq!(listener.local_addr().unwrap().as_abstract_name(), Some(&name[..]));
+            std::os::unix::net::UnixStream::connect_addr(&address).unwrap();
+            let stream = UnixStream::connect_addr(&address).await.unwrap();
+            assert_eq!(stream.peer_addr().unwrap().as_abstract_name(), Some(&name[..]));
+            drop(listener);
+            let receiver = UnixDatagram::bind_addr(&address).unwrap();
+            let sender = UnixDatagram::unbound().unwrap();
+            sender.send_to_addr(b"x", &address).await.unwrap();
+            assert_eq!(receiver.recv(&mut [0; 9]).await.unwrap(), 1);
+        }
+    });
+}
+
 // All of `sun_path`, without a zero at its end: longer than what std makes, and allowed.
 #[test]
 fn a_peer_with_the_longest_path_there_is_does_no_harm() {
