@@ -438,6 +438,23 @@ fn who_waits_to_read_or_to_write_learns_that_the_peer_has_gone() {
 }
 
 #[test]
+fn a_write_that_waits_is_ended_by_a_shutdown_of_both_directions_at_either_end() {
+    run(|| async {
+        for peer_shuts in [false, true] {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let ours = Rc::new(ours);
+            let writer = ours.clone();
+            let before = Reactor::current().metrics().waits;
+            let write = executor::spawn(async move { (&*writer).write_all(&[0; 16 << 20]).await });
+            until_waits(before + 1).await;
+            let shuts = if peer_shuts { &theirs } else { &*ours };
+            shuts.shutdown(Shutdown::Both).unwrap();
+            assert_eq!(kind(write.await.unwrap()), ErrorKind::BrokenPipe);
+        }
+    });
+}
+
+#[test]
 fn halves_live_in_two_tasks_and_come_together_again() {
     run(|| async {
         let (ours, mut theirs) = UnixStream::pair().unwrap();

@@ -238,6 +238,10 @@ impl UnixStream {
 
     /// Shuts down reading, writing or both.
     ///
+    /// A `write` that waits for room is ended by it, with `BrokenPipe`, only if both are shut. Of
+    /// its own direction alone Linux tells nobody who waits: neither when we shut down writing, nor
+    /// when the peer shuts down reading.
+    ///
     /// # Errors
     ///
     /// What the system says.
