@@ -20,11 +20,14 @@ const FOREIGN: [(&str, &[&str]); 4] = [
             "Duration::ZERO",
             "Future::poll",
             "Pending",
+            "PermissionDenied",
             "read_exact",
             "Send",
             "Some",
             "std::task::Waker",
             "unsafe",
+            "Unsupported",
+            "Vec<u8>",
             "WouldBlock",
         ],
     ),
@@ -32,11 +35,14 @@ const FOREIGN: [(&str, &[&str]); 4] = [
         "the system's",
         &[
             "/dev/shm",
+            "COOP_TASKRUN",
+            "DEFER_TASKRUN",
             "EAGAIN",
             "EOPNOTSUPP",
             "EPERM",
             "RESOLVE_CACHED",
             "RWF_NOWAIT",
+            "SIGSEGV",
             "epoll",
             "epoll_ctl",
             "epoll_wait",
@@ -175,6 +181,13 @@ fn whatever_the_prose_names_as_code_exists() {
     let unused = foreign.filter(|name| !named.contains(**name));
     wrong.extend(unused.map(|name| format!("FOREIGN: no README names `{name}` any more")));
     assert_nothing_wrong(wrong);
+}
+
+#[test]
+fn every_markdown_file_is_one_of_the_readmes_that_are_checked() {
+    let files = FILES.iter().map(|file| file.to_str().expect("a name in UTF-8"));
+    let readmes: BTreeSet<&str> = files.filter(|file| file.ends_with(".md")).collect();
+    assert_eq!(readmes, BTreeSet::from(READMES));
 }
 
 #[test]
@@ -441,7 +454,7 @@ fn words(readme: &'static str) -> usize {
 
 #[test]
 fn the_guide_has_at_most_ten_thousand_words() {
-    let (guide, _recorder) = READMES.split_at(5);
+    let (guide, _beside) = READMES.split_at(5);
     let counts: Vec<_> = guide.iter().map(|&readme| (readme, words(readme))).collect();
     let all: usize = counts.iter().map(|(_, words)| words).sum();
     assert!(all <= 10_000, "{all} words: {counts:#?}");
