@@ -152,6 +152,175 @@ fn would_block_is_handled_in_one_place() {
     assert_eq!(BTreeSet::from_iter(places), BTreeSet::from(told));
 }
 
+/// What the sources say, and a README or documentation says again. A text that is gone is to be
+/// changed in all places of its row.
+const SAID_AGAIN: [&[(&str, &str)]; 29] = [
+    &[("Cargo.toml", "rust-version = \"1.88\""), ("README.md", "Rust 1.88 or newer")],
+    &[
+        ("reactor/src/budget.rs", "OPERATIONS: u32 = 128;"),
+        ("README.md", "yields after 128 operations"),
+        ("executor/README.md", "may complete at most 128 operations in one poll"),
+        ("tests/README.md", "completes at most 128 operations in one poll"),
+    ],
+    &[
+        ("executor/src/executor.rs", "const ROUND: usize = 64;"),
+        ("executor/src/executor.rs", "or 64 if there were fewer"),
+        ("executor/README.md", "what that queues, up to 64 polls;"),
+        ("executor/README.md", "or after 64 polls if those were fewer"),
+    ],
+    &[
+        ("reactor/src/io/copy.rs", "const SCRATCH: usize = 256 * 1024;"),
+        ("echo/README.md", "the copy keeps the scratch buffer itself, 256 KiB."),
+    ],
+    &[
+        ("reactor/src/io/copy.rs", "const LITTLE: usize = 32 * 1024;"),
+        ("echo/README.md", "until it is written: up to 32 KiB in a buffer"),
+        ("echo/README.md", "all read no more than 32 KiB at once"),
+    ],
+    &[
+        ("reactor/src/io/copy.rs", "const MANY: usize = 4 * SCRATCH;"),
+        ("echo/README.md", "When the copies of a thread keep 1 MiB"),
+    ],
+    &[
+        ("reactor/src/fs/cached.rs", "const MOST: usize = 256 * 1024;"),
+        ("reactor/src/fs/cached.rs", "one of 256 KiB spends all of it"),
+        ("reactor/src/fs/mod.rs", "spends budget, 256 KiB all of it"),
+        ("reactor/src/fs/mod.rs", "it is smaller than 256 KiB"),
+        ("reactor/README.md", "the budget of its task, 256 KiB all of it"),
+    ],
+    &[
+        ("reactor/src/os/stdio.rs", "const MOST: usize = 64 * 1024;"),
+        ("reactor/src/os/stdio.rs", "a write of up to 64 KiB"),
+        ("reactor/src/os/stdio.rs", "cannot be stopped, up to 64 KiB;"),
+    ],
+    &[
+        ("reactor/src/net/tcp.rs", "const BACKLOG: u32 = 1024;"),
+        ("reactor/src/net/tcp.rs", "before they are accepted, 1024 at first"),
+    ],
+    &[
+        ("echo/src/listen.rs", "const BACKLOG: u32 = 1024;"),
+        ("echo/src/arguments.rs", "[default: 1024]"),
+    ],
+    &[
+        ("reactor/src/net/incoming.rs", "FIRST_PAUSE: Duration = Duration::from_millis(10);"),
+        ("reactor/src/net/tcp.rs", "or for 10 ms, doubling up to"),
+    ],
+    &[
+        ("reactor/src/net/incoming.rs", "LONGEST_PAUSE: Duration = Duration::from_secs(1);"),
+        ("reactor/src/net/tcp.rs", "up to a second, and warns at most once a second"),
+        ("echo/README.md", "warns at most once a second"),
+    ],
+    &[
+        ("reactor/src/net/unix/room.rs", "FIRST_PAUSE: Duration = Duration::from_millis(1);"),
+        ("reactor/src/net/unix/datagram.rs", "after 1 ms"),
+        ("reactor/src/net/unix/stream.rs", "after 1 ms"),
+    ],
+    &[
+        ("reactor/src/net/unix/room.rs", "LONGEST_PAUSE: Duration = Duration::from_millis(50);"),
+        ("reactor/src/net/unix/datagram.rs", "double up to 50 ms"),
+        ("reactor/src/net/unix/stream.rs", "double up to 50 ms"),
+    ],
+    &[
+        ("reactor/uring/src/operation.rs", "IN_PLACE: usize = 256 << 10;"),
+        (
+            "reactor/uring/README.md",
+            "1,000 reads of 4 KiB at once cost 16, for no more than 256 KiB",
+        ),
+    ],
+    &[
+        ("reactor/uring/src/in_flight.rs", "PATIENCE: Duration = Duration::from_secs(1);"),
+        ("reactor/uring/README.md", "waits for a second at most"),
+    ],
+    &[
+        ("reactor/uring/src/in_flight.rs", "setup_coop_taskrun()"),
+        ("reactor/uring/README.md", "Flags: `COOP_TASKRUN`"),
+    ],
+    &[
+        ("tests/tests/udp.rs", "const LONGEST: usize = 65_507;"),
+        ("reactor/src/net/udp.rs", "longer than 65,507 bytes"),
+        ("echo/src/udp.rs", "65,507 bytes over IPv4"),
+        ("echo/README.md", "datagrams of 0 to 65,507 bytes"),
+    ],
+    &[("echo/src/udp.rs", "const FIRST_PORT: u16 = 1024;"), ("echo/README.md", "Ports below 1024")],
+    &[
+        ("echo/src/table.rs", "const ROWS: usize = 100;"),
+        ("echo/README.md", "of more than 100 tasks"),
+    ],
+    &[
+        ("echo/src/arguments.rs", "const DEFAULT: &str = \"127.0.0.1:7777\";"),
+        ("README.md", "starts the server at 127.0.0.1:7777"),
+        ("echo/README.md", "listen there; 127.0.0.1:7777 if nothing is said"),
+    ],
+    &[
+        ("echo/src/demo.rs", "const PAUSE: Duration = Duration::from_millis(100);"),
+        ("echo/src/demo.rs", "for a third of a second"),
+        ("echo/src/arguments.rs", "for a third of a second"),
+        ("echo/README.md", "for a third of a second"),
+    ],
+    &[("echo/src/main.rs", "REFUSED: u8 = 1;"), ("echo/README.md", "| 1 | the system refuses")],
+    &[
+        ("echo/src/main.rs", "WRONG_ARGUMENTS: u8 = 2;"),
+        ("echo/README.md", "| 2 | wrong arguments"),
+        ("echo/dist/echod.service", "RestartPreventExitStatus=2"),
+    ],
+    &[
+        (
+            "echo/dist/haproxy.cfg",
+            "server a 127.0.0.1:7781 server b 127.0.0.1:7782 server c 127.0.0.1:7783",
+        ),
+        ("echo/README.md", "for port in 7781 7782 7783;"),
+    ],
+    &[
+        ("echo/dist/haproxy.cfg", "stats socket /run/haproxy-echod.sock"),
+        ("echo/README.md", "UNIX-CONNECT:/run/haproxy-echod.sock"),
+    ],
+    &[
+        ("echo/learn/faults/main.rs", "const FAULTS: [Fault; 6]"),
+        ("echo/README.md", "Six faults on a switch"),
+        ("echo/README.md", "lists the six"),
+        ("tests/README.md", "six faults"),
+    ],
+    &[
+        ("echo/recorder/src/ladder.rs", "const END: usize = 80;"),
+        ("echo/recorder/src/ladder.rs", "at most 80 columns"),
+        ("echo/recorder/README.md", "in 80 columns"),
+    ],
+    &[
+        ("echo/recorder/src/lines.rs", "VERSION: u32 = 1;"),
+        ("echo/recorder/README.md", "`version`, which is 1"),
+    ],
+];
+
+#[test]
+fn a_number_of_the_sources_that_is_said_again_is_the_same_everywhere() {
+    let is_word = |word: &&str| !["///", "//!", "//"].contains(word);
+    let words = |text: &str| text.split_whitespace().filter(is_word).collect::<Vec<_>>().join(" ");
+    for row in SAID_AGAIN {
+        let gone = row.iter().find(|(file, text)| !words(&read(file)).contains(text));
+        assert!(gone.is_none(), "{gone:?} is gone, so change all of these: {row:#?}");
+    }
+}
+
+/// The files in a folder, but no tests, with so many lines of code that contain a text.
+fn lines_with(folder: &str, text: &str) -> Vec<(String, usize)> {
+    let ours = |path: &PathBuf| path.starts_with(folder) && path.iter().all(|it| it != "tests");
+    let is_code = |line: &&str| !line.trim_start().starts_with("//") && line.contains(text);
+    let count = |path: PathBuf| {
+        let lines = read(&path).lines().filter(is_code).count();
+        (lines > 0).then(|| (path.display().to_string(), lines))
+    };
+    let mut files: Vec<_> = rust_files().filter(ours).filter_map(count).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn two_lines_poll_a_future_and_two_blocks_are_unsafe_as_is_told() {
+    let polls = ["executor/src/executor.rs", "executor/src/join.rs"];
+    assert_eq!(lines_with("executor/src", "future.poll("), polls.map(|file| (file.to_owned(), 1)));
+    assert_eq!(lines_with("", "unsafe {"), [("reactor/uring/src/in_flight.rs".to_owned(), 2)]);
+}
+
 /// A block of text of a README, by the mark before it.
 fn block(readme: &str, mark: &str) -> String {
     let begin = format!("<!-- {mark} -->\n```text\n");
