@@ -25,15 +25,26 @@ fn the_rings_of_reading_name_their_files_and_lines() {
 }
 
 #[test]
-fn each_ring_takes_as_long_as_its_files_together() {
+fn each_ring_takes_as_long_as_its_files_together_and_none_is_read_too_fast() {
     let readme = read("README.md");
     let parts: Vec<&str> = section(&readme, "Three rings of reading").split("\n\n").collect();
-    let minutes = |row: &str| -> Option<u32> { row.split('|').nth(3)?.trim().parse().ok() };
-    let all = |table: &str| table.lines().filter_map(minutes).sum::<u32>();
-    for (told, sum) in [("(three hours)", 180), ("(an hour and a half)", 90)] {
-        let titled = parts.windows(2).find(|pair| pair[0].contains(told));
-        let table = titled.unwrap_or_else(|| panic!("no ring is told to take {told}"))[1];
-        assert_eq!(all(table), sum, "the minutes of the files of the ring {told}");
+    let number = |cell: Option<&str>| -> Option<u32> { cell?.trim().parse().ok() };
+    let sizes = |row: &str| {
+        let mut cells = row.split('|').skip(2);
+        Some((number(cells.next())?, number(cells.next())?))
+    };
+    for (told, pace, sum, fastest) in [
+        ("(three hours)", "at most eight a minute", 180, 8),
+        ("(an hour and a half)", "at most a line a second", 90, 60),
+    ] {
+        let mut titled = parts.windows(2).filter(|pair| pair[0].contains(told));
+        let pair = titled.next().unwrap_or_else(|| panic!("no ring is told to take {told}"));
+        assert!(pair[0].contains(pace), "{told} is not told to be {pace}");
+        let rows: Vec<(u32, u32)> = pair[1].lines().filter_map(sizes).collect();
+        let minutes: u32 = rows.iter().map(|(_, minutes)| minutes).sum();
+        assert_eq!(minutes, sum, "the minutes of the files of the ring {told}");
+        let too_fast = rows.iter().find(|(lines, minutes)| *lines > fastest * minutes);
+        assert_eq!(too_fast, None, "lines and minutes; {pace}, in {told}");
     }
 }
 
