@@ -218,6 +218,43 @@ fn every_test_that_the_index_names_is_one() {
     assert_nothing_wrong(named.iter().map(|(line, name)| format!("{line}: {name}")).collect());
 }
 
+/// Its blocks of text with arrows, but no transcripts: what is drawn.
+fn diagrams(readme: &'static str) -> Vec<Block> {
+    let has = |block: &Block, sign| block.lines.iter().any(|line| line.contains(sign));
+    let mut blocks = blocks(readme);
+    blocks.retain(|block| has(block, ['→', '►', '▼']) && !block.lines[0].starts_with('$'));
+    blocks
+}
+
+/// The words of a text, without what is no letter.
+fn letters(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+    words.filter(|word| word.contains(char::is_alphabetic)).map(str::to_lowercase).collect()
+}
+
+#[test]
+fn the_words_in_diagrams_are_those_of_the_glossary_and_of_the_code() {
+    // And a few of English, of Rust and of the system.
+    let plain = "but else epoll false good if owns queues somebody true up";
+    let index = read("tests/README.md");
+    let mut glossary = letters(section(&index, "The words"));
+    glossary.append(&mut letters(plain));
+    let named = ITEMS.members.iter().flat_map(|(parent, name)| [parent, name]);
+    let named: BTreeSet<String> = named.map(|name| name.to_lowercase()).collect();
+    let (mut drawn, mut wrong) = (0, Vec::new());
+    for readme in READMES {
+        for diagram in diagrams(readme) {
+            drawn += 1;
+            let is_known = |word: &String| glossary.contains(word) || named.contains(word);
+            let mut words = letters(&diagram.lines.join(" "));
+            words.retain(|word| !is_known(word));
+            wrong.extend(words.iter().map(|word| format!("{readme}: a diagram has {word}")));
+        }
+    }
+    assert_eq!(drawn, 5, "diagrams");
+    assert_nothing_wrong(wrong);
+}
+
 /// Where a text has `name.rs:12`.
 fn line_numbers(text: &str) -> impl Iterator<Item = &str> {
     let is_place = |word: &&str| {

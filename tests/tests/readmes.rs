@@ -165,13 +165,19 @@ fn would_block_is_handled_in_one_place() {
 
 /// What the sources say, and a README or documentation says again. A text that is gone is to be
 /// changed in all places of its row.
-const SAID_AGAIN: [&[(&str, &str)]; 29] = [
+const SAID_AGAIN: [&[(&str, &str)]; 30] = [
     &[("Cargo.toml", "rust-version = \"1.88\""), ("README.md", "Rust 1.88 or newer")],
     &[
         ("reactor/src/budget.rs", "OPERATIONS: u32 = 128;"),
         ("README.md", "yields after 128 operations"),
         ("executor/README.md", "may complete at most 128 operations in one poll"),
         ("tests/README.md", "completes at most 128 operations in one poll"),
+    ],
+    &[
+        ("executor/src/tasks.rs", "in the inbox. Queued,"),
+        ("executor/src/tasks.rs", "is part of it. Running,"),
+        ("executor/src/tasks.rs", "a waker of it. Waiting,"),
+        ("executor/README.md", "queued ──► running ─────────────────────► waiting"),
     ],
     &[
         ("executor/src/executor.rs", "const ROUND: usize = 64;"),
