@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use tests::guide::{Block, READMES, blocks, files, prose, read, root, section, spans};
+use tests::guide::{Block, READMES, blocks, files, prose, read, root, rust_files, section, spans};
 use tests::items::Items;
 
 /// What the READMEs name and is not ours. Whatever none of them names any more must go.
@@ -180,6 +180,32 @@ fn whatever_the_prose_names_as_code_exists() {
     let foreign = FOREIGN.iter().flat_map(|(_, names)| names.iter());
     let unused = foreign.filter(|name| !named.contains(**name));
     wrong.extend(unused.map(|name| format!("FOREIGN: no README names `{name}` any more")));
+    assert_nothing_wrong(wrong);
+}
+
+/// What comments name of ours: files, and paths that begin with an item.
+#[test]
+fn the_files_and_the_paths_that_comments_name_exist() {
+    let names = Names::default();
+    let is_ours = |span: &str| {
+        let first = span.split_once("::").map(|(first, _)| first);
+        let is_item = first.is_some_and(|first| ITEMS.members.iter().any(|(of, _)| of == first));
+        is_item || span.ends_with(".rs") && !span.contains(' ')
+    };
+    let (mut checked, mut wrong) = (0, Vec::new());
+    for file in rust_files() {
+        let (text, file) = (read(&file), file.display().to_string());
+        for line in text.lines().filter(|line| line.trim_start().starts_with("//")) {
+            let spans = line.split('`').skip(1).step_by(2).filter(|span| is_ours(span));
+            for span in spans {
+                checked += 1;
+                if !names.exists(&file, span) {
+                    wrong.push(format!("{file}: there is no `{span}`"));
+                }
+            }
+        }
+    }
+    assert!(checked > 80, "{checked}");
     assert_nothing_wrong(wrong);
 }
 
