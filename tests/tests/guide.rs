@@ -209,6 +209,20 @@ fn the_files_and_the_paths_that_comments_name_exist() {
     assert_nothing_wrong(wrong);
 }
 
+/// Those of one character, which are in backticks here and between spaces there.
+#[test]
+fn the_keys_of_the_page_are_those_that_the_chapter_on_echo_lists() {
+    let (readme, page) = (read("echo/README.md"), read("echo/recorder/src/page/page.js"));
+    let rows = readme.split("| key | |\n").nth(1).and_then(|rest| rest.split("\n\n").next());
+    let cells = rows.expect("the table").lines().filter_map(|row| row.split(" | ").next());
+    let told = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let list = page.split("const KEYS = [").nth(1).and_then(|rest| rest.split("\n];").next());
+    let rows = list.expect("the list").lines().filter_map(|line| line.strip_prefix("  [\""));
+    let keys = rows.filter_map(|row| row.split('"').next()).flat_map(|keys| keys.split(' '));
+    let keys = keys.filter(|key| key.chars().count() == 1 && !["+", "–"].contains(key));
+    assert_eq!(told.collect::<BTreeSet<_>>(), keys.collect());
+}
+
 #[test]
 fn every_markdown_file_is_one_of_the_readmes_that_are_checked() {
     let files = FILES.iter().map(|file| file.to_str().expect("a name in UTF-8"));
