@@ -418,43 +418,52 @@ fn a_link_that_leads_nowhere_is_noticed() {
     }
 }
 
-/// Level and message of each record, and its keys.
-type Records = BTreeMap<(String, String), BTreeSet<String>>;
+/// Level and message of each record, with the last names of its modules and its keys.
+type Records = BTreeMap<(String, String), (BTreeSet<String>, BTreeSet<String>)>;
 
 /// Those in the table of the executor's chapter.
 fn told_records() -> Records {
     let readme = read("executor/README.md");
-    let rows = section(&readme, "Records").lines().filter(|line| line.starts_with("| "));
-    let rows = rows.filter_map(|row| {
+    let rows = section(&readme, "Records").lines().filter_map(|line| line.strip_prefix("| "));
+    let (mut told, mut modules) = (Records::new(), BTreeSet::new());
+    for row in rows.skip(1) {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-        let [_, _, messages, level, keys, ..] = cells[..] else { return None };
+        let [of, messages, level, keys, ..] = cells[..] else { continue };
+        // An empty cell stands for the one above it.
+        if !of.is_empty() {
+            let last = |path: &str| path.trim_matches('`').rsplit(':').next().map(str::to_owned);
+            modules = of.split(", ").filter_map(last).collect();
+        }
         // A sentence has commas of its own.
         let messages =
             if messages.contains(": ") { vec![messages] } else { messages.split(", ").collect() };
         let keys: BTreeSet<_> =
             keys.split(", ").filter(|key| !key.is_empty()).map(str::to_owned).collect();
-        let record = move |message: &str| ((level.to_owned(), message.to_owned()), keys.clone());
-        Some(messages.into_iter().map(record))
-    });
-    rows.flatten().filter(|((level, _), _)| !["level", "---"].contains(&level.as_str())).collect()
+        for message in messages {
+            let record = (level.to_owned(), message.to_owned());
+            told.insert(record, (modules.clone(), keys.clone()));
+        }
+    }
+    told
 }
 
 /// Those in the sources. Where two tell of the same, these are the keys of both: the future of
 /// `block_on` is spawned without a `key`.
 fn emitted_records() -> Records {
     let mut emitted = Records::new();
-    for (level, message, keys) in &ITEMS.records {
+    for (module, level, message, keys) in &ITEMS.records {
         // What is for people alone has no keys, or a text of its own.
         if !keys.is_empty() && !message.contains('{') {
-            let record = emitted.entry((level.clone(), message.clone())).or_default();
-            record.extend(keys.iter().cloned());
+            let (modules, of_all) = emitted.entry((level.clone(), message.clone())).or_default();
+            modules.insert(module.clone());
+            of_all.extend(keys.iter().cloned());
         }
     }
     emitted
 }
 
 #[test]
-fn the_table_of_records_has_those_that_the_core_emits_with_their_keys() {
+fn the_table_of_records_has_those_that_the_core_emits_with_their_modules_and_keys() {
     let emitted = emitted_records();
     let told = told_records();
     let without: Vec<_> = told.keys().filter(|record| !emitted.contains_key(record)).collect();
@@ -462,9 +471,8 @@ fn the_table_of_records_has_those_that_the_core_emits_with_their_keys() {
     assert_eq!(without, [&notified], "told, and not emitted with keys");
     let untold: Vec<_> = emitted.keys().filter(|record| !told.contains_key(record)).collect();
     assert_eq!(untold, [&("debug".to_owned(), "panic".to_owned())], "told below another level");
-    for (record, keys) in told {
-        let of_source = emitted.get(&record).cloned().unwrap_or_default();
-        assert_eq!(keys, of_source, "the keys of {record:?}, told and true");
+    for (record, told) in told.into_iter().filter(|(record, _)| *record != notified) {
+        assert_eq!(Some(&told), emitted.get(&record), "modules and keys of {record:?}");
     }
 }
 
