@@ -295,6 +295,22 @@ fn the_words_in_diagrams_are_those_of_the_glossary_and_of_the_code() {
     assert_nothing_wrong(wrong);
 }
 
+#[test]
+fn the_table_of_files_with_tests_has_each_of_them() {
+    let index = read("tests/README.md");
+    let rows = index.split("| file | promises about |\n").nth(1);
+    let rows = rows.and_then(|rest| rest.split("\n\n").next()).expect("the table");
+    let cells = rows.lines().filter_map(|row| row.split(" | ").next());
+    let told: BTreeSet<_> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    let of_tests = FILES.iter().filter(|file| file.parent() == Some(Path::new("tests/tests")));
+    let files = of_tests.filter_map(|file| file.file_name()?.to_str()).collect();
+    let untold: Vec<_> = BTreeSet::difference(&files, &told).collect();
+    let elsewhere =
+        |name: &&&str| FILES.iter().any(|file| file.starts_with(Path::new("tests").join(name)));
+    let gone: Vec<_> = told.difference(&files).filter(|name| !elsewhere(name)).collect();
+    assert!(untold.is_empty() && gone.is_empty(), "not in the table: {untold:?}; gone: {gone:?}");
+}
+
 /// Where a text has `name.rs:12`.
 fn line_numbers(text: &str) -> impl Iterator<Item = &str> {
     let is_place = |word: &&str| {

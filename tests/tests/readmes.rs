@@ -295,6 +295,13 @@ const SAID_AGAIN: &[&[(&str, &str)]] = &[
         ("echo/README.md", "UNIX-CONNECT:/run/haproxy-echod.sock"),
     ],
     &[
+        (
+            "echo/dist/haproxy.cfg",
+            "echo \"set server echod/a state drain\" | socat - UNIX-CONNECT:",
+        ),
+        ("echo/README.md", "echo \"set server echod/a state drain\" | socat - UNIX-CONNECT:"),
+    ],
+    &[
         ("echo/learn/faults/main.rs", "const FAULTS: [Fault; 6]"),
         ("echo/README.md", "Six faults on a switch"),
         ("echo/README.md", "lists the six"),
@@ -322,6 +329,10 @@ const SAID_AGAIN: &[&[(&str, &str)]] = &[
     &[
         ("tests/tests/files.rs", "[\"openat2\", \"fstat\", \"preadv2\", \"close\"]"),
         ("reactor/README.md", "`fs::read` makes four calls"),
+    ],
+    &[
+        ("tests/echod/calls.rs", "fn a_message_costs_three_system_calls_and_no_attempt_in_vain"),
+        ("README.md", "Three system calls: `epoll_wait`, `read`, `write`."),
     ],
     &[
         ("tests/tests/wake_protocol.rs", "preemption_bound = Some(2)"),
