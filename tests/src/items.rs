@@ -22,8 +22,8 @@ pub struct Items {
     pub tests: BTreeSet<String>,
     /// The literals of text in our programs, but not in the tests.
     pub words: BTreeSet<String>,
-    /// The level, the message and the keys of each record of the reactor and the executor.
-    pub records: BTreeSet<(String, String, Vec<String>)>,
+    /// The module, the level, the message and the keys of each record of the reactor and the executor.
+    pub records: Vec<(String, String, String, Vec<String>)>,
     scopes: Vec<String>,
     in_tests: bool,
     in_core: bool,
@@ -50,6 +50,8 @@ impl Items {
             let inside = items.members.iter().filter(|(parent, _)| *parent == file);
             let inside: Vec<_> = inside.map(|(_, item)| (name.clone(), item.clone())).collect();
             items.members.extend(inside);
+            let records = items.records.iter_mut().filter(|(module, ..)| *module == file);
+            records.for_each(|(module, ..)| module.clone_from(&name));
         }
         items
     }
@@ -137,7 +139,8 @@ impl Items {
         let keys = tokens[..keys.unwrap_or(0)].split(|token| is(token, ','));
         let keys = keys.filter_map(|piece| piece.first()).map(TokenTree::to_string).collect();
         if let Lit::Str(text) = Lit::new(message.clone()) {
-            self.records.insert((level.to_string(), text.value(), keys));
+            let module = self.scopes[0].clone();
+            self.records.push((module, level.to_string(), text.value(), keys));
         }
     }
 }
