@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use tests::guide::{Block, READMES, blocks, files, prose, read, root, section, spans};
-use tests::items::Items;
+use tests::items::{Items, Record};
 
 /// What the READMEs name and is not ours. Whatever none of them names any more must go.
 const FOREIGN: [(&str, &[&str]); 4] = [
@@ -328,22 +328,29 @@ fn a_link_that_leads_nowhere_is_noticed() {
     }
 }
 
-/// Level and message of each record, and its keys.
-type Records = BTreeMap<(String, String), BTreeSet<String>>;
+/// Level and message of each record; its modules, and its keys.
+type Records = BTreeMap<(String, String), (BTreeSet<String>, BTreeSet<String>)>;
 
 /// Those in the table of the executor's chapter.
 fn told_records() -> Records {
     let readme = read("executor/README.md");
     let rows = section(&readme, "Records").lines().filter(|line| line.starts_with("| "));
+    let mut modules = BTreeSet::new();
     let rows = rows.filter_map(|row| {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-        let [_, _, messages, level, keys, ..] = cells[..] else { return None };
+        let [_, of, messages, level, keys, ..] = cells[..] else { return None };
+        // An empty cell means: that of the row above.
+        if !of.is_empty() {
+            modules = of.split(", ").map(|module| module.trim_matches('`').to_owned()).collect();
+        }
+        let modules = modules.clone();
         // A sentence has commas of its own.
         let messages =
             if messages.contains(": ") { vec![messages] } else { messages.split(", ").collect() };
         let keys: BTreeSet<_> =
             keys.split(", ").filter(|key| !key.is_empty()).map(str::to_owned).collect();
-        let record = move |message: &str| ((level.to_owned(), message.to_owned()), keys.clone());
+        let told = (modules, keys);
+        let record = move |message: &str| ((level.to_owned(), message.to_owned()), told.clone());
         Some(messages.into_iter().map(record))
     });
     rows.flatten().filter(|((level, _), _)| !["level", "---"].contains(&level.as_str())).collect()
@@ -353,18 +360,19 @@ fn told_records() -> Records {
 /// `block_on` is spawned without a `key`.
 fn emitted_records() -> Records {
     let mut emitted = Records::new();
-    for (level, message, keys) in &ITEMS.records {
+    for Record { target, level, message, keys } in &ITEMS.records {
         // What is for people alone has no keys, or a text of its own.
         if !keys.is_empty() && !message.contains('{') {
             let record = emitted.entry((level.clone(), message.clone())).or_default();
-            record.extend(keys.iter().cloned());
+            record.0.insert(target.clone());
+            record.1.extend(keys.iter().cloned());
         }
     }
     emitted
 }
 
 #[test]
-fn the_table_of_records_has_those_that_the_core_emits_with_their_keys() {
+fn the_table_of_records_has_those_that_the_core_emits_with_their_modules_and_keys() {
     let emitted = emitted_records();
     let told = told_records();
     let without: Vec<_> = told.keys().filter(|record| !emitted.contains_key(record)).collect();
@@ -372,9 +380,9 @@ fn the_table_of_records_has_those_that_the_core_emits_with_their_keys() {
     assert_eq!(without, [&notified], "told, and not emitted with keys");
     let untold: Vec<_> = emitted.keys().filter(|record| !told.contains_key(record)).collect();
     assert_eq!(untold, [&("debug".to_owned(), "panic".to_owned())], "told below another level");
-    for (record, keys) in told {
-        let of_source = emitted.get(&record).cloned().unwrap_or_default();
-        assert_eq!(keys, of_source, "the keys of {record:?}, told and true");
+    for (record, told) in told.iter().filter(|(record, _)| **record != notified) {
+        let emitted = emitted.get(record);
+        assert_eq!(Some(told), emitted, "modules and keys of {record:?}, told and true");
     }
 }
 
