@@ -367,10 +367,13 @@ mod tests {
     use std::sync::Arc;
     use std::task::Wake;
 
+    /// Wakes nobody. Not `Waker::noop`: that would be the same one each time.
     struct Silent;
 
     impl Wake for Silent {
-        fn wake(self: Arc<Self>) {}
+        fn wake(self: Arc<Self>) {
+            drop(self);
+        }
     }
 
     fn waker() -> Waker {

@@ -205,7 +205,7 @@ impl Random {
 
     /// Fills a chunk whose length is a multiple of eight.
     pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
-        for eight in bytes.chunks_exact_mut(8) {
+        for eight in bytes.as_chunks_mut::<8>().0 {
             self.0 ^= self.0 << 13;
             self.0 ^= self.0 >> 7;
             self.0 ^= self.0 << 17;
