@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use tests::guide::{Block, READMES, blocks, files, prose, read, root, rust_files, section, spans};
-use tests::items::Items;
+use tests::items::{Items, Record};
 
 /// What the READMEs name and is not ours. Whatever none of them names any more must go.
 const FOREIGN: [(&str, &[&str]); 4] = [
@@ -434,45 +434,44 @@ fn a_link_that_leads_nowhere_is_noticed() {
     }
 }
 
-/// Level and message of each record, with the last names of its modules and its keys.
+/// Level and message of each record; its modules, and its keys.
 type Records = BTreeMap<(String, String), (BTreeSet<String>, BTreeSet<String>)>;
 
 /// Those in the table of the executor's chapter.
 fn told_records() -> Records {
     let readme = read("executor/README.md");
-    let rows = section(&readme, "Records").lines().filter_map(|line| line.strip_prefix("| "));
-    let (mut told, mut modules) = (Records::new(), BTreeSet::new());
-    for row in rows.skip(1) {
+    let rows = section(&readme, "Records").lines().filter(|line| line.starts_with("| "));
+    let mut modules = BTreeSet::new();
+    let rows = rows.filter_map(|row| {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-        let [of, messages, level, keys, ..] = cells[..] else { continue };
-        // An empty cell stands for the one above it.
+        let [_, of, messages, level, keys, ..] = cells[..] else { return None };
+        // An empty cell means: that of the row above.
         if !of.is_empty() {
-            let last = |path: &str| path.trim_matches('`').rsplit(':').next().map(str::to_owned);
-            modules = of.split(", ").filter_map(last).collect();
+            modules = of.split(", ").map(|module| module.trim_matches('`').to_owned()).collect();
         }
+        let modules = modules.clone();
         // A sentence has commas of its own.
         let messages =
             if messages.contains(": ") { vec![messages] } else { messages.split(", ").collect() };
         let keys: BTreeSet<_> =
             keys.split(", ").filter(|key| !key.is_empty()).map(str::to_owned).collect();
-        for message in messages {
-            let record = (level.to_owned(), message.to_owned());
-            told.insert(record, (modules.clone(), keys.clone()));
-        }
-    }
-    told
+        let told = (modules, keys);
+        let record = move |message: &str| ((level.to_owned(), message.to_owned()), told.clone());
+        Some(messages.into_iter().map(record))
+    });
+    rows.flatten().filter(|((level, _), _)| !["level", "---"].contains(&level.as_str())).collect()
 }
 
 /// Those in the sources. Where two tell of the same, these are the keys of both: the future of
 /// `block_on` is spawned without a `key`.
 fn emitted_records() -> Records {
     let mut emitted = Records::new();
-    for (module, level, message, keys) in &ITEMS.records {
+    for Record { target, level, message, keys } in &ITEMS.records {
         // What is for people alone has no keys, or a text of its own.
         if !keys.is_empty() && !message.contains('{') {
-            let (modules, of_all) = emitted.entry((level.clone(), message.clone())).or_default();
-            modules.insert(module.clone());
-            of_all.extend(keys.iter().cloned());
+            let record = emitted.entry((level.clone(), message.clone())).or_default();
+            record.0.insert(target.clone());
+            record.1.extend(keys.iter().cloned());
         }
     }
     emitted
@@ -487,8 +486,9 @@ fn the_table_of_records_has_those_that_the_core_emits_with_their_modules_and_key
     assert_eq!(without, [&notified], "told, and not emitted with keys");
     let untold: Vec<_> = emitted.keys().filter(|record| !told.contains_key(record)).collect();
     assert_eq!(untold, [&("debug".to_owned(), "panic".to_owned())], "told below another level");
-    for (record, told) in told.into_iter().filter(|(record, _)| *record != notified) {
-        assert_eq!(Some(&told), emitted.get(&record), "modules and keys of {record:?}");
+    for (record, told) in told.iter().filter(|(record, _)| **record != notified) {
+        let emitted = emitted.get(record);
+        assert_eq!(Some(told), emitted, "modules and keys of {record:?}, told and true");
     }
 }
 

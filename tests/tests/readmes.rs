@@ -332,7 +332,7 @@ const SAID_AGAIN: &[&[(&str, &str)]] = &[
     ],
     &[
         ("tests/echod/calls.rs", "fn a_message_costs_three_system_calls_and_no_attempt_in_vain"),
-        ("README.md", "Three system calls: `epoll_wait`, `read`, `write`."),
+        ("README.md", "Three system calls: `epoll_wait`, `read`, `write`"),
     ],
     &[
         ("tests/tests/wake_protocol.rs", "preemption_bound = Some(2)"),

@@ -435,7 +435,8 @@ fn outside_of_block_on_it_panics_and_names_the_cure() {
     ];
     for panic in panics {
         let panic = std::panic::catch_unwind(panic).unwrap_err();
-        assert!(panic.downcast_ref::<String>().unwrap().contains("call this inside `block_on`"));
+        let text: &String = panic.downcast_ref().unwrap();
+        assert!(text.contains("call this inside `executor::block_on`"), "{text}");
     }
 }
 
