@@ -58,7 +58,8 @@ async fn attend(guest: Rc<UnixStream>, room: Room) -> io::Result<()> {
 }
 
 async fn tell(room: &Room, line: String) {
-    // A copy of the list: guests come and go while one of them is slow to take the line.
+    // A copy of the list: guests come and go while one of them is slow to take the line. That holds
+    // up who speaks: a larger room has a queue for each guest, and a task that empties it.
     let guests = room.borrow().clone();
     for guest in guests {
         // Who has gone is taken off the list by the task that reads from them.

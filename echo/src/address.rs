@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 /// What to write instead of what was written.
-const HINT: &str =
-    "write 127.0.0.1:7777 or [::1]:7777, udp:127.0.0.1:7777, unix:/path/of/socket or fd:3";
+const HINT: &str = "write an IP address and a port up to 65535, as 127.0.0.1:7777, [::1]:7777 or \
+    udp:127.0.0.1:7777; or unix:/path/of/socket, or fd:3";
 
 /// One address of the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -22,8 +22,8 @@ const OPERATING: &str = "Operating";
 /// The end of the help: what it writes, how it stops, where else it can listen.
 const AFTER_HELP: &str = "\
 Standard output has one line for each listener, such as `listening tcp 127.0.0.1:7777`, and nothing \
-else but what --explain tells. The log is on standard error; RUST_LOG chooses what it tells, and \
-RUST_LOG=reactor=trace,executor=trace tells the story of every byte.
+else but what --demo and --explain tell. The log is on standard error; RUST_LOG chooses what it \
+tells, and RUST_LOG=reactor=trace,executor=trace tells the story of every byte.
 
 SIGINT or SIGTERM lets connections finish what they have sent, and exits with 0. A second one exits \
 at once. SIGUSR1 prints what each task waits for to standard error.

@@ -75,7 +75,7 @@ impl Shared {
 
     /// Tells everybody to stop: connections finish what they have sent, in at most `grace`.
     pub(crate) fn stop(&self, grace: Duration) {
-        info!("stopping; {} connections are open", self.open());
+        info!("stopping; connections open: {}", self.open());
         self.stop_by.update(|stop_by| *stop_by = Some(Instant::now() + grace));
     }
 
@@ -103,7 +103,7 @@ impl Shared {
             false
         };
         if !future::or(all_ended, too_late).await {
-            info!("{} connections did not end in time", self.open());
+            info!("connections that did not end in time: {}", self.open());
         }
     }
 }

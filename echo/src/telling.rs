@@ -56,7 +56,7 @@ fn logger(arguments: &Arguments) -> Result<env_logger::Logger, String> {
     match env::var("RUST_LOG") {
         Ok(filters) => {
             let parsed = env_filter::Builder::new().try_parse(&filters).map(drop);
-            parsed.map_err(|error| format!("RUST_LOG={filters}: {error}"))?;
+            parsed.map_err(|error| format!("RUST_LOG={filters}: {error}: write reactor=trace"))?;
             builder.parse_filters(&filters);
         }
         Err(VarError::NotPresent) => {

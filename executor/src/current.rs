@@ -23,7 +23,7 @@ impl Core {
     #[track_caller]
     pub(crate) fn current() -> Rc<Core> {
         let current = CURRENT.with(|current| current.borrow().clone());
-        current.expect("no executor on this thread: call this inside `block_on`")
+        current.expect("no executor on this thread: call this inside `executor::block_on`")
     }
 
     /// Makes this the current executor, with its queue and its reactor, until the guards are

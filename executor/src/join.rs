@@ -367,6 +367,9 @@ impl From<JoinError> for io::Error {
 
 /// A set of tasks, awaited in the order in which they finish. Dropping it aborts them all.
 ///
+/// A task that has finished stays in the set until `join_next` takes its result: a server that only
+/// spawns into one grows. If nobody wants the results, [`spawn`](crate::spawn) and drop the handle.
+///
 /// The idea is tokio's `JoinSet`.
 ///
 /// # Examples

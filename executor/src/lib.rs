@@ -69,9 +69,30 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 ///
 /// The task runs whether its handle is awaited or dropped. Its panic stays in the handle.
 ///
+/// Tasks may share an `Rc` and a `RefCell`, as one thread polls them all. To wait for each other's
+/// messages they need a channel of a crate that asks for no runtime: async-channel, for instance.
+///
 /// # Panics
 ///
 /// Outside of `block_on`.
+///
+/// # Examples
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc};
+///
+/// executor::block_on(async {
+///     let sum = Rc::new(Cell::new(0));
+///     let tasks = [1, 2, 3].map(|number| {
+///         let sum = sum.clone();
+///         executor::spawn(async move { sum.set(sum.get() + number) })
+///     });
+///     for task in tasks {
+///         task.await.unwrap();
+///     }
+///     assert_eq!(sum.get(), 6);
+/// });
+/// ```
 #[track_caller]
 pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
 where

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::panic::Location;
 use std::sync::Arc;
 
@@ -40,6 +41,7 @@ impl Remote {
     ///
     /// ```
     /// use executor::{Remote, block_on};
+    /// use reactor::blocking::unblock;
     /// use std::cell::Cell;
     /// use std::rc::Rc;
     ///
@@ -52,9 +54,8 @@ impl Remote {
     ///             async move { sender.send(not_send.get()).unwrap() }
     ///         })
     ///     });
-    ///     while receiver.try_recv().is_err() {
-    ///         executor::yield_now().await;
-    ///     }
+    ///     // This channel blocks, so not on this thread, which has the task to run.
+    ///     assert_eq!(unblock(move || receiver.recv()).await, Ok(42));
     /// });
     /// ```
     #[track_caller]
@@ -86,3 +87,9 @@ impl fmt::Display for Closed {
 }
 
 impl std::error::Error for Closed {}
+
+impl From<Closed> for io::Error {
+    fn from(closed: Closed) -> io::Error {
+        io::Error::other(closed)
+    }
+}

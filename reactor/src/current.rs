@@ -18,12 +18,14 @@ impl Reactor {
     ///
     /// # Panics
     ///
-    /// Outside of [`Reactor::enter`], which `block_on` calls. All that ask for it are
-    /// `track_caller`, so that the panic names the line of the program, and not one of ours.
+    /// Outside of [`Reactor::enter`], which `block_on` calls. All functions that ask for it are
+    /// `track_caller`, so that the panic names the line of the program, and not one of ours; but an
+    /// `async fn` cannot be.
     #[track_caller]
     pub fn current() -> Rc<Reactor> {
         let current = CURRENT.with(|current| current.borrow().clone());
-        current.expect("no reactor on this thread: call this inside `block_on`")
+        // With its crate: who forgets it is often inside the `block_on` of another one.
+        current.expect("no reactor on this thread: call this inside `executor::block_on`")
     }
 
     /// Makes this the current reactor of the thread until the guard is dropped.

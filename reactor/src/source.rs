@@ -367,14 +367,17 @@ mod tests {
     use std::sync::Arc;
     use std::task::Wake;
 
-    struct Silent;
+    /// Each is another waker than all others.
+    struct Distinct;
 
-    impl Wake for Silent {
-        fn wake(self: Arc<Self>) {}
+    impl Wake for Distinct {
+        fn wake(self: Arc<Self>) {
+            unreachable!("here wakers are handed over: the reactor wakes them");
+        }
     }
 
     fn waker() -> Waker {
-        Waker::from(Arc::new(Silent))
+        Waker::from(Arc::new(Distinct))
     }
 
     fn same(one: &[Waker], other: &[Waker]) -> bool {

@@ -96,19 +96,42 @@ fn the_help_tells_each_kind_of_address_and_what_threads_exclude() {
     }
 }
 
+/// The rows of the README's table of flags: the flags, and what is said of them.
+fn told_flags() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let readme = include_str!("../../echo/README.md");
+    let rows = readme.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    rows.filter(|row| row.starts_with("`-")).filter_map(|row| row.split_once(" | "))
+}
+
 #[test]
 fn every_flag_of_the_help_is_in_the_readmes_table() {
-    let readme = include_str!("../../echo/README.md");
-    // The first cell of each row: in the second, other flags are named.
-    let rows = readme.lines().filter(|line| line.starts_with("| `-"));
-    let cells = rows.filter_map(|row| row.split(" | ").next());
-    let told: BTreeSet<&str> = cells.flat_map(|cell| cell.split(['|', '`', ' ', ','])).collect();
+    let told: BTreeSet<&str> =
+        told_flags().flat_map(|(flags, _)| flags.split(['|', '`', ' ', ','])).collect();
     let help = Server::run(&["--help"]).stdout;
     let words = help.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
     let flags: Vec<&str> = words.filter(|word| word.starts_with("--") && word.len() > 2).collect();
     assert!(flags.len() > 10, "{help}");
     for flag in flags {
         assert!(told.contains(flag), "no row for {flag}");
+    }
+}
+
+// The default of a flag is the last that its row says of it: `; 5 s`.
+#[test]
+fn the_flags_of_the_readmes_table_have_the_values_and_the_defaults_of_the_help() {
+    let help = Server::run(&["--help"]).stdout.replace(['<', '>'], "");
+    for (flags, said) in told_flags() {
+        // Those without a value have no default.
+        let flag = flags.trim_matches('`');
+        if flag.contains('`') {
+            continue;
+        }
+        let line = help.lines().find(|line| line.contains(&format!("{flag}  ")));
+        let line = line.unwrap_or_else(|| panic!("no {flag} in {help}"));
+        let default = line.split("[default: ").nth(1).map(|rest| rest.trim_end_matches(']'));
+        let last = said.rsplit("; ").next().unwrap_or_default().replace([' ', ','], "");
+        let told = last.starts_with(|c: char| c.is_ascii_digit()).then_some(last);
+        assert_eq!(told.as_deref(), default, "the default of {flag}, told and true");
     }
 }
 
@@ -220,7 +243,7 @@ fn rust_log_chooses_what_is_told_and_tells_the_story_of_a_byte() {
 fn an_unreadable_rust_log_is_a_wrong_argument() {
     let mut command = Command::new(ECHOD);
     command.arg("127.0.0.1:0").env("RUST_LOG", "reactor=loud");
-    assert_complains(&Server::spawn(command).wait(), 2, &["RUST_LOG", "loud"]);
+    assert_complains(&Server::spawn(command).wait(), 2, &["RUST_LOG", "loud", "reactor=trace"]);
     let mut command = Command::new(ECHOD);
     command.arg("127.0.0.1:0").env("RUST_LOG", OsStr::from_bytes(b"re\xffactor"));
     assert_complains(&Server::spawn(command).wait(), 2, &["RUST_LOG=re", "UTF-8"]);

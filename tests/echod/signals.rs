@@ -34,7 +34,7 @@ fn what_was_sent_before_the_signal_comes_back_after_it() {
     let client = server.connect();
     let sent = fill(&client, Random::new(1));
     server.signal(Signal::TERM);
-    eventually("it stops", || server.stderr().contains("stopping; 1 connections are open"));
+    eventually("it stops", || server.stderr().contains("stopping; connections open: 1"));
     // Longer than silence lasts before a connection is ended: this one is owed bytes.
     sleep(Duration::from_millis(500));
     assert_receives(&client, &mut Random::new(1), sent);

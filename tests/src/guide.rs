@@ -4,14 +4,15 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// The front door, the chapters, the index of tests, and the README of the recorder.
-pub const READMES: [&str; 6] = [
+/// The front door, the chapters, the index of tests; and beside the path, the recorder and the ring.
+pub const READMES: [&str; 7] = [
     "README.md",
     "reactor/README.md",
     "executor/README.md",
     "echo/README.md",
     "tests/README.md",
     "echo/recorder/README.md",
+    "reactor/uring/README.md",
 ];
 
 /// The folder of the workspace.

@@ -22,13 +22,28 @@ pub struct Items {
     pub tests: BTreeSet<String>,
     /// The literals of text in our programs, but not in the tests.
     pub words: BTreeSet<String>,
-    /// The level, the message and the keys of each record of the reactor and the executor.
-    pub records: BTreeSet<(String, String, Vec<String>)>,
+    /// The records of the reactor and the executor.
+    pub records: BTreeSet<Record>,
+    /// The path of the module that is being read: the target of its records.
+    module: String,
     scopes: Vec<String>,
     in_tests: bool,
     in_core: bool,
     /// Modules whose files have other names.
     renamed: BTreeMap<String, String>,
+}
+
+/// A record, as it stands in a source.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Record {
+    /// The path of its module.
+    pub target: String,
+    /// `trace` to `warn`.
+    pub level: String,
+    /// What it says.
+    pub message: String,
+    /// What it tells besides.
+    pub keys: Vec<String>,
 }
 
 impl Items {
@@ -44,12 +59,21 @@ impl Items {
             items.in_tests = path.starts_with("tests");
             items.in_core = path.starts_with("reactor") || path.starts_with("executor");
             items.scopes = vec![module(&path)];
+            items.module = module_path(&path);
             items.visit_file(&file);
         }
         for (name, file) in std::mem::take(&mut items.renamed) {
             let inside = items.members.iter().filter(|(parent, _)| *parent == file);
             let inside: Vec<_> = inside.map(|(_, item)| (name.clone(), item.clone())).collect();
             items.members.extend(inside);
+            let (file, name) = (format!("::{file}"), format!("::{name}"));
+            let rename = |record| match record {
+                Record { target, .. } if target.ends_with(&file) => {
+                    Record { target: target.replace(&file, &name), ..record }
+                }
+                _ => record,
+            };
+            items.records = std::mem::take(&mut items.records).into_iter().map(rename).collect();
         }
         items
     }
@@ -137,7 +161,8 @@ impl Items {
         let keys = tokens[..keys.unwrap_or(0)].split(|token| is(token, ','));
         let keys = keys.filter_map(|piece| piece.first()).map(TokenTree::to_string).collect();
         if let Lit::Str(text) = Lit::new(message.clone()) {
-            self.records.insert((level.to_string(), text.value(), keys));
+            let (target, level, message) = (self.module.clone(), level.to_string(), text.value());
+            self.records.insert(Record { target, level, message, keys });
         }
     }
 }
@@ -149,6 +174,14 @@ fn module(path: &Path) -> String {
     let folder = if folder.ends_with("src") { folder.parent().unwrap_or(path) } else { folder };
     let name = if is_root { folder.file_name() } else { path.file_stem() };
     name.unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The `reactor::os::signal` of `reactor/src/os/signal.rs`.
+fn module_path(path: &Path) -> String {
+    let path = path.with_extension("");
+    let names = path.iter().map(|name| name.to_string_lossy());
+    let names = names.filter(|name| !["src", "mod", "lib", "main"].contains(&name.as_ref()));
+    names.collect::<Vec<_>>().join("::")
 }
 
 /// The `pool` of `#[path = "pool/mod.rs"]`.

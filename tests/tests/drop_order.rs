@@ -610,7 +610,8 @@ fn a_remote_spawn_after_the_executors_end_says_closed() {
         assert_eq!(dropped.load(Ordering::Relaxed), 1, "the executor ended before it looked");
         let remote = thread::spawn(move || (remote.spawn(pending::<()>), remote)).join();
         let (result, remote) = remote.unwrap();
-        assert_eq!(result.unwrap_err().to_string(), "the executor is gone");
+        let error = std::io::Error::from(result.unwrap_err());
+        assert_eq!(error.to_string(), "the executor is gone");
         assert!(remote.spawn(make()).is_err());
         assert_eq!(dropped.load(Ordering::Relaxed), 2);
     });

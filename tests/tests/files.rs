@@ -880,7 +880,7 @@ fn files_need_a_reactor_also_when_they_are_in_memory() {
         thread::spawn(move || futures_lite::future::block_on(ours::read(path))).join().unwrap_err()
     });
     let text: &String = panic.downcast_ref().unwrap();
-    assert!(text.contains("inside `block_on`"), "{text}");
+    assert!(text.contains("inside `executor::block_on`"), "{text}");
 }
 
 /// The system calls that the thread of an executor makes between two that mark a part of its life,

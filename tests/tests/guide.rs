@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use tests::guide::{Block, READMES, blocks, files, prose, read, root, section, spans};
-use tests::items::Items;
+use tests::guide::{Block, READMES, blocks, files, prose, read, root, rust_files, section, spans};
+use tests::items::{Items, Record};
 
 /// What the READMEs name and is not ours. Whatever none of them names any more must go.
 const FOREIGN: [(&str, &[&str]); 4] = [
@@ -20,11 +20,14 @@ const FOREIGN: [(&str, &[&str]); 4] = [
             "Duration::ZERO",
             "Future::poll",
             "Pending",
+            "PermissionDenied",
             "read_exact",
             "Send",
             "Some",
             "std::task::Waker",
             "unsafe",
+            "Unsupported",
+            "Vec<u8>",
             "WouldBlock",
         ],
     ),
@@ -32,11 +35,14 @@ const FOREIGN: [(&str, &[&str]); 4] = [
         "the system's",
         &[
             "/dev/shm",
+            "COOP_TASKRUN",
+            "DEFER_TASKRUN",
             "EAGAIN",
             "EOPNOTSUPP",
             "EPERM",
             "RESOLVE_CACHED",
             "RWF_NOWAIT",
+            "SIGSEGV",
             "epoll",
             "epoll_ctl",
             "epoll_wait",
@@ -177,6 +183,53 @@ fn whatever_the_prose_names_as_code_exists() {
     assert_nothing_wrong(wrong);
 }
 
+/// What comments name of ours: files, and paths that begin with an item.
+#[test]
+fn the_files_and_the_paths_that_comments_name_exist() {
+    let names = Names::default();
+    let is_ours = |span: &str| {
+        let first = span.split_once("::").map(|(first, _)| first);
+        let is_item = first.is_some_and(|first| ITEMS.members.iter().any(|(of, _)| of == first));
+        is_item || span.ends_with(".rs") && !span.contains(' ')
+    };
+    let (mut checked, mut wrong) = (0, Vec::new());
+    for file in rust_files() {
+        let (text, file) = (read(&file), file.display().to_string());
+        for line in text.lines().filter(|line| line.trim_start().starts_with("//")) {
+            let spans = line.split('`').skip(1).step_by(2).filter(|span| is_ours(span));
+            for span in spans {
+                checked += 1;
+                if !names.exists(&file, span) {
+                    wrong.push(format!("{file}: there is no `{span}`"));
+                }
+            }
+        }
+    }
+    assert!(checked > 80, "{checked}");
+    assert_nothing_wrong(wrong);
+}
+
+/// Those of one character, which are in backticks here and between spaces there.
+#[test]
+fn the_keys_of_the_page_are_those_that_the_chapter_on_echo_lists() {
+    let (readme, page) = (read("echo/README.md"), read("echo/recorder/src/page/page.js"));
+    let rows = readme.split("| key | |\n").nth(1).and_then(|rest| rest.split("\n\n").next());
+    let cells = rows.expect("the table").lines().filter_map(|row| row.split(" | ").next());
+    let told = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let list = page.split("const KEYS = [").nth(1).and_then(|rest| rest.split("\n];").next());
+    let rows = list.expect("the list").lines().filter_map(|line| line.strip_prefix("  [\""));
+    let keys = rows.filter_map(|row| row.split('"').next()).flat_map(|keys| keys.split(' '));
+    let keys = keys.filter(|key| key.chars().count() == 1 && !["+", "–"].contains(key));
+    assert_eq!(told.collect::<BTreeSet<_>>(), keys.collect());
+}
+
+#[test]
+fn every_markdown_file_is_one_of_the_readmes_that_are_checked() {
+    let files = FILES.iter().map(|file| file.to_str().expect("a name in UTF-8"));
+    let readmes: BTreeSet<&str> = files.filter(|file| file.ends_with(".md")).collect();
+    assert_eq!(readmes, BTreeSet::from(READMES));
+}
+
 #[test]
 fn a_name_that_does_not_exist_is_noticed() {
     let names = Names::default();
@@ -203,6 +256,59 @@ fn every_test_that_the_index_names_is_one() {
     assert!(named.len() > 100, "{}", named.len());
     named.retain(|(_, name)| !ITEMS.tests.contains(name));
     assert_nothing_wrong(named.iter().map(|(line, name)| format!("{line}: {name}")).collect());
+}
+
+/// Its blocks of text with arrows, but no transcripts: what is drawn.
+fn diagrams(readme: &'static str) -> Vec<Block> {
+    let has = |block: &Block, sign| block.lines.iter().any(|line| line.contains(sign));
+    let mut blocks = blocks(readme);
+    blocks.retain(|block| has(block, ['→', '►', '▼']) && !block.lines[0].starts_with('$'));
+    blocks
+}
+
+/// The words of a text, without what is no letter.
+fn letters(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+    words.filter(|word| word.contains(char::is_alphabetic)).map(str::to_lowercase).collect()
+}
+
+#[test]
+fn the_words_in_diagrams_are_those_of_the_glossary_and_of_the_code() {
+    // And a few of English, of Rust and of the system.
+    let plain = "but else epoll false good if owns queues somebody true up";
+    let index = read("tests/README.md");
+    let mut glossary = letters(section(&index, "The words"));
+    glossary.append(&mut letters(plain));
+    let named = ITEMS.members.iter().flat_map(|(parent, name)| [parent, name]);
+    let named: BTreeSet<String> = named.map(|name| name.to_lowercase()).collect();
+    let (mut drawn, mut wrong) = (0, Vec::new());
+    for readme in READMES {
+        for diagram in diagrams(readme) {
+            drawn += 1;
+            let is_known = |word: &String| glossary.contains(word) || named.contains(word);
+            let mut words = letters(&diagram.lines.join(" "));
+            words.retain(|word| !is_known(word));
+            wrong.extend(words.iter().map(|word| format!("{readme}: a diagram has {word}")));
+        }
+    }
+    assert_eq!(drawn, 5, "diagrams");
+    assert_nothing_wrong(wrong);
+}
+
+#[test]
+fn the_table_of_files_with_tests_has_each_of_them() {
+    let index = read("tests/README.md");
+    let rows = index.split("| file | promises about |\n").nth(1);
+    let rows = rows.and_then(|rest| rest.split("\n\n").next()).expect("the table");
+    let cells = rows.lines().filter_map(|row| row.split(" | ").next());
+    let told: BTreeSet<_> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    let of_tests = FILES.iter().filter(|file| file.parent() == Some(Path::new("tests/tests")));
+    let files = of_tests.filter_map(|file| file.file_name()?.to_str()).collect();
+    let untold: Vec<_> = BTreeSet::difference(&files, &told).collect();
+    let elsewhere =
+        |name: &&&str| FILES.iter().any(|file| file.starts_with(Path::new("tests").join(name)));
+    let gone: Vec<_> = told.difference(&files).filter(|name| !elsewhere(name)).collect();
+    assert!(untold.is_empty() && gone.is_empty(), "not in the table: {untold:?}; gone: {gone:?}");
 }
 
 /// Where a text has `name.rs:12`.
@@ -328,22 +434,29 @@ fn a_link_that_leads_nowhere_is_noticed() {
     }
 }
 
-/// Level and message of each record, and its keys.
-type Records = BTreeMap<(String, String), BTreeSet<String>>;
+/// Level and message of each record; its modules, and its keys.
+type Records = BTreeMap<(String, String), (BTreeSet<String>, BTreeSet<String>)>;
 
 /// Those in the table of the executor's chapter.
 fn told_records() -> Records {
     let readme = read("executor/README.md");
     let rows = section(&readme, "Records").lines().filter(|line| line.starts_with("| "));
+    let mut modules = BTreeSet::new();
     let rows = rows.filter_map(|row| {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-        let [_, _, messages, level, keys, ..] = cells[..] else { return None };
+        let [_, of, messages, level, keys, ..] = cells[..] else { return None };
+        // An empty cell means: that of the row above.
+        if !of.is_empty() {
+            modules = of.split(", ").map(|module| module.trim_matches('`').to_owned()).collect();
+        }
+        let modules = modules.clone();
         // A sentence has commas of its own.
         let messages =
             if messages.contains(": ") { vec![messages] } else { messages.split(", ").collect() };
         let keys: BTreeSet<_> =
             keys.split(", ").filter(|key| !key.is_empty()).map(str::to_owned).collect();
-        let record = move |message: &str| ((level.to_owned(), message.to_owned()), keys.clone());
+        let told = (modules, keys);
+        let record = move |message: &str| ((level.to_owned(), message.to_owned()), told.clone());
         Some(messages.into_iter().map(record))
     });
     rows.flatten().filter(|((level, _), _)| !["level", "---"].contains(&level.as_str())).collect()
@@ -353,18 +466,19 @@ fn told_records() -> Records {
 /// `block_on` is spawned without a `key`.
 fn emitted_records() -> Records {
     let mut emitted = Records::new();
-    for (level, message, keys) in &ITEMS.records {
+    for Record { target, level, message, keys } in &ITEMS.records {
         // What is for people alone has no keys, or a text of its own.
         if !keys.is_empty() && !message.contains('{') {
             let record = emitted.entry((level.clone(), message.clone())).or_default();
-            record.extend(keys.iter().cloned());
+            record.0.insert(target.clone());
+            record.1.extend(keys.iter().cloned());
         }
     }
     emitted
 }
 
 #[test]
-fn the_table_of_records_has_those_that_the_core_emits_with_their_keys() {
+fn the_table_of_records_has_those_that_the_core_emits_with_their_modules_and_keys() {
     let emitted = emitted_records();
     let told = told_records();
     let without: Vec<_> = told.keys().filter(|record| !emitted.contains_key(record)).collect();
@@ -372,9 +486,9 @@ fn the_table_of_records_has_those_that_the_core_emits_with_their_keys() {
     assert_eq!(without, [&notified], "told, and not emitted with keys");
     let untold: Vec<_> = emitted.keys().filter(|record| !told.contains_key(record)).collect();
     assert_eq!(untold, [&("debug".to_owned(), "panic".to_owned())], "told below another level");
-    for (record, keys) in told {
-        let of_source = emitted.get(&record).cloned().unwrap_or_default();
-        assert_eq!(keys, of_source, "the keys of {record:?}, told and true");
+    for (record, told) in told.iter().filter(|(record, _)| **record != notified) {
+        let emitted = emitted.get(record);
+        assert_eq!(Some(told), emitted, "modules and keys of {record:?}, told and true");
     }
 }
 
@@ -441,7 +555,7 @@ fn words(readme: &'static str) -> usize {
 
 #[test]
 fn the_guide_has_at_most_ten_thousand_words() {
-    let (guide, _recorder) = READMES.split_at(5);
+    let (guide, _beside) = READMES.split_at(5);
     let counts: Vec<_> = guide.iter().map(|&readme| (readme, words(readme))).collect();
     let all: usize = counts.iter().map(|(_, words)| words).sum();
     assert!(all <= 10_000, "{all} words: {counts:#?}");

@@ -14,6 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use executor::{Executor, Remote, block_on, spawn, spawn_blocking, yield_now};
+use reactor::net::TcpListener;
 use reactor::time::sleep;
 use tests::wakers::waker_fn;
 use tests::{run, within_deadline};
@@ -285,7 +286,11 @@ fn after_a_block_on_that_panicked_the_same_executor_and_the_same_thread_run_agai
 
 // Pitfall: X11
 #[test]
-fn outside_of_block_on_spawn_says_what_to_do() {
+fn outside_of_block_on_spawn_and_sockets_say_what_to_do() {
     let panic = catch_unwind(|| drop(spawn(async {}))).unwrap_err();
-    assert_eq!(text(panic), "no executor on this thread: call this inside `block_on`");
+    assert_eq!(text(panic), "no executor on this thread: call this inside `executor::block_on`");
+    // The `block_on` of another crate polls it, but has no reactor.
+    let bind = || futures_lite::future::block_on(TcpListener::bind("127.0.0.1:0"));
+    let panic = catch_unwind(bind).unwrap_err();
+    assert_eq!(text(panic), "no reactor on this thread: call this inside `executor::block_on`");
 }

@@ -182,7 +182,7 @@ fn a_finished_job_ends_the_wait_of_its_reactor_alone() {
 }
 
 #[test]
-#[should_panic(expected = "call this inside `block_on`")]
+#[should_panic(expected = "call this inside `executor::block_on`")]
 fn a_job_needs_a_reactor() {
     let _ = poll(pin!(unblock(|| ())), Waker::noop());
 }

@@ -128,7 +128,7 @@ impl<L: Accept> Incoming<'_, L> {
         let now = Instant::now();
         if self.warned.is_none_or(|warned| now.duration_since(warned) >= LONGEST_PAUSE) {
             self.warned = Some(now);
-            warn!("cannot accept connections for now: {error}");
+            warn!("cannot accept until connections close or limits are raised: {error}");
         }
         self.pause = Some(Pause::new(self.next_pause));
         self.next_pause = LONGEST_PAUSE.min(self.next_pause * 2);

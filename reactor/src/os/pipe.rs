@@ -6,6 +6,10 @@
 //!
 //! The two ends of a pipe are two open files. That ours does not block changes nothing for a child
 //! that has the other one.
+//!
+//! A child that is given more than a pipe holds must be read from meanwhile: write in a task of its
+//! own, or both wait for ever. And std's `Child::wait` blocks the thread: the example `child` waits
+//! by a descriptor of the process, and [`unblock`](crate::blocking::unblock) does it anywhere.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
