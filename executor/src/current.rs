@@ -1,6 +1,7 @@
 //! Which executor runs on this thread: so that `spawn` needs no argument.
 
 use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::rc::Rc;
 
@@ -8,7 +9,9 @@ use crate::executor::Core;
 use crate::queue;
 
 thread_local! {
-    static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
+    /// Never dropped: see the one of the reactor.
+    static CURRENT: ManuallyDrop<RefCell<Option<Rc<Core>>>> =
+        const { ManuallyDrop::new(RefCell::new(None)) };
     /// Where the `block_on` or `tick` was called in which this thread is.
     static INSIDE: Cell<Option<&'static Location<'static>>> = const { Cell::new(None) };
 }
@@ -19,7 +22,7 @@ impl Core {
     /// Outside of `block_on`.
     #[track_caller]
     pub(crate) fn current() -> Rc<Core> {
-        let current = CURRENT.try_with(|current| current.borrow().clone()).ok().flatten();
+        let current = CURRENT.with(|current| current.borrow().clone());
         current.expect("no executor on this thread: call this inside `executor::block_on`")
     }
 
@@ -33,9 +36,8 @@ impl Core {
     /// [`enter`](Core::enter), but for the queue: perhaps nobody pops from it now, and whoever
     /// waits for the descriptor must learn of a wake. So it goes by the inbox, which notifies.
     pub(crate) fn enter_from_outside(self: &Rc<Self>) -> (Enter, reactor::Enter) {
-        let before = CURRENT.try_with(|current| current.replace(Some(self.clone())));
-        let enter = Enter { before: before.ok().flatten() };
-        (enter, self.reactor().enter())
+        let before = CURRENT.with(|current| current.replace(Some(self.clone())));
+        (Enter { before }, self.reactor().enter())
     }
 }
 
@@ -47,8 +49,7 @@ pub(crate) struct Enter {
 impl Drop for Enter {
     fn drop(&mut self) {
         let before = self.before.take();
-        // In a thread's last moments the thread-local may be gone, and nobody left to miss it.
-        let _ = CURRENT.try_with(|current| current.replace(before));
+        CURRENT.with(|current| current.replace(before));
     }
 }
 

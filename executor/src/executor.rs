@@ -190,6 +190,10 @@ impl Executor {
     /// That the inbox is empty is never concluded from a turn of the reactor: a task may turn it
     /// too, and swallow the notification. Only the flag tells.
     ///
+    /// So a `future` that is ready at its first poll lets no task run, and no event come in, however
+    /// often this is called. Who only looks now and then what there is calls
+    /// [`tick`](Executor::tick) in between.
+    ///
     /// # Panics
     ///
     /// Inside another `block_on` on the same thread, and with the panic of `future`. The executor

@@ -251,6 +251,13 @@ impl<T> Future for JoinHandle<T> {
     }
 }
 
+/// The task runs on, and nobody awaits it any more: at its end nobody is woken.
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        drop(self.join.waiter.take());
+    }
+}
+
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Join { number, name, .. } = &*self.join;

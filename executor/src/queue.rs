@@ -15,6 +15,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -30,7 +31,10 @@ const BURST: usize = 1024;
 thread_local! {
     /// The queue of the executor that runs on this thread. A waker finds it here, and has no
     /// pointer to it: a waker may be on any thread, and the queue must not.
-    static CURRENT: RefCell<Option<Rc<Queue>>> = const { RefCell::new(None) };
+    ///
+    /// Never dropped, so that it is there also for the destructors of other thread-locals.
+    static CURRENT: ManuallyDrop<RefCell<Option<Rc<Queue>>>> =
+        const { ManuallyDrop::new(RefCell::new(None)) };
 }
 
 /// What comes from other threads.
@@ -86,8 +90,7 @@ impl Queue {
     /// Makes this the queue of the thread, until the guard is dropped. What was there before comes
     /// back then: a task of one executor may abort, or drop, what belongs to another.
     pub(crate) fn enter(self: &Rc<Self>) -> Enter {
-        let before = CURRENT.try_with(|current| current.replace(Some(self.clone())));
-        Enter { before: before.ok().flatten() }
+        Enter { before: CURRENT.with(|current| current.replace(Some(self.clone()))) }
     }
 
     /// What a new task's header needs for wakes from other threads.
@@ -159,7 +162,7 @@ impl Queue {
     /// thread is another one; or it is the right one outside of `block_on`, which is as good as
     /// another, for whoever enters next looks into the inbox.
     fn push_here(inbox: &Arc<Inbox>, key: usize) -> bool {
-        let pushed = CURRENT.try_with(|current| {
+        CURRENT.with(|current| {
             let current = current.borrow();
             let Some(queue) = current.as_ref().filter(|queue| Arc::ptr_eq(&queue.inbox, inbox))
             else {
@@ -168,9 +171,7 @@ impl Queue {
             queue.keys.borrow_mut().push_back(key);
             queue.pushed.set(queue.pushed.get() + 1);
             true
-        });
-        // Without a thread-local, in the last moments of a thread, it is as any other thread.
-        pushed.unwrap_or(false)
+        })
     }
 }
 
@@ -208,7 +209,6 @@ pub(crate) struct Enter {
 impl Drop for Enter {
     fn drop(&mut self) {
         let before = self.before.take();
-        // In a thread's last moments the thread-local may be gone, and nobody left to miss it.
-        let _ = CURRENT.try_with(|current| current.replace(before));
+        CURRENT.with(|current| current.replace(before));
     }
 }

@@ -1,12 +1,16 @@
 //! Which reactor runs on this thread: so that `TcpListener::bind(addr)` reads like std's.
 
 use std::cell::RefCell;
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
 use crate::Reactor;
 
 thread_local! {
-    static CURRENT: RefCell<Option<Rc<Reactor>>> = const { RefCell::new(None) };
+    /// Never dropped, so that it is there also for the destructors of other thread-locals. It has
+    /// nothing to drop: the guards leave it empty.
+    static CURRENT: ManuallyDrop<RefCell<Option<Rc<Reactor>>>> =
+        const { ManuallyDrop::new(RefCell::new(None)) };
 }
 
 impl Reactor {
@@ -19,7 +23,7 @@ impl Reactor {
     /// `async fn` cannot be.
     #[track_caller]
     pub fn current() -> Rc<Reactor> {
-        let current = CURRENT.try_with(|current| current.borrow().clone()).ok().flatten();
+        let current = CURRENT.with(|current| current.borrow().clone());
         // With its crate: who forgets it is often inside the `block_on` of another one.
         current.expect("no reactor on this thread: call this inside `executor::block_on`")
     }
@@ -29,8 +33,7 @@ impl Reactor {
     /// Guards nest, and are dropped in the reverse order: each puts back the reactor that was
     /// current before it.
     pub fn enter(self: &Rc<Self>) -> Enter {
-        let before = CURRENT.try_with(|current| current.replace(Some(self.clone())));
-        Enter { before: before.ok().flatten() }
+        Enter { before: CURRENT.with(|current| current.replace(Some(self.clone()))) }
     }
 }
 
@@ -44,7 +47,7 @@ pub struct Enter {
 impl Drop for Enter {
     fn drop(&mut self) {
         let before = self.before.take();
-        // In a thread's last moments the thread-local may be gone, and nobody left to miss it.
-        let _ = CURRENT.try_with(|current| current.replace(before));
+        // What was there is dropped by this function, with nothing borrowed.
+        CURRENT.with(|current| current.replace(before));
     }
 }

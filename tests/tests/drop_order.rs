@@ -9,14 +9,14 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use executor::{Executor, JoinHandle, Remote, block_on, spawn, spawn_blocking, yield_now};
 use reactor::Async;
-use reactor::io::AsyncReadExt;
+use reactor::io::{AsyncReadExt, AsyncWriteExt};
 use reactor::net::TcpListener;
 use reactor::signal::Signal;
 use reactor::time::sleep;
@@ -501,6 +501,46 @@ fn an_executor_may_end_in_the_destructor_of_a_thread_local() {
     });
     thread.join().unwrap();
     assert_eq!(receiver.recv(), Ok("dropped"));
+}
+
+// As the last words of what a thread keeps for itself: a flush, or a goodbye to a server.
+#[test]
+fn block_on_works_in_the_destructor_of_a_thread_local() {
+    struct Last(Sender<&'static str>);
+
+    impl Drop for Last {
+        fn drop(&mut self) {
+            let told = self.0.clone();
+            block_on(async move {
+                let remote = Remote::current();
+                let (mut ours, mut theirs) = tcp_pair().await.unwrap();
+                let other = thread::spawn(move || {
+                    remote.spawn(move || async move { told.send("from another thread").unwrap() })
+                });
+                sleep(Duration::from_millis(1)).await;
+                drop(spawn(async move { theirs.write_all(b"x").await }));
+                ours.read_exact(&mut [0]).await.unwrap();
+                other.join().unwrap().unwrap();
+                yield_now().await;
+            });
+            self.0.send("done").unwrap();
+        }
+    }
+
+    std::thread_local! {
+        static LAST: RefCell<Option<Last>> = const { RefCell::new(None) };
+    }
+
+    within_deadline(|| {
+        let (sender, receiver) = channel();
+        let thread = thread::spawn(move || {
+            // First, and so destroyed after whatever the runtime keeps for the thread.
+            LAST.set(Some(Last(sender)));
+            block_on(yield_now());
+        });
+        thread.join().unwrap();
+        assert_eq!(receiver.iter().collect::<Vec<_>>(), ["from another thread", "done"]);
+    });
 }
 
 // Pitfall: X9

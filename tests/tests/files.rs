@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::future::Future;
-use std::io::{ErrorKind, IoSliceMut, Read, SeekFrom, Write};
+use std::io::{self, ErrorKind, IoSliceMut, Read, SeekFrom, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
@@ -21,6 +21,8 @@ use std::time::Duration;
 use executor::{Executor, block_on, spawn, yield_now};
 use futures_lite::StreamExt;
 use mio::unix::SourceFd;
+use proptest::collection::vec;
+use proptest::prelude::*;
 use reactor::Async;
 use reactor::blocking::unblock;
 use reactor::fs::{self as ours, File, OpenOptions};
@@ -517,6 +519,162 @@ fn operations_of_one_file_are_done_in_their_order_also_when_dropped() {
             assert_eq!(file.metadata().await.unwrap().len(), 0);
             file.seek(SeekFrom::Start(0)).await.unwrap();
         }
+    });
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Read(usize),
+    Write(usize),
+    SeekTo(usize),
+    /// So far before the end, or at the begin.
+    SeekFromEnd(usize),
+    SetLength(usize),
+    /// The job under way may end.
+    Pause,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    // Most are inside of the file, where there is something to read, to write over and to cut off.
+    prop_oneof![
+        3 => (0..1000_usize).prop_map(Step::Read),
+        1 => (0..2000_usize).prop_map(Step::Write),
+        1 => (0..500_usize).prop_map(Step::SeekTo),
+        1 => (0..1000_usize).prop_map(Step::SeekFromEnd),
+        2 => (0..1000_usize).prop_map(Step::SetLength),
+        1 => Just(Step::Pause),
+    ]
+}
+
+/// What a file should be: its bytes, and the place of the next one to read or write.
+#[derive(Default)]
+struct Model {
+    bytes: Vec<u8>,
+    cursor: usize,
+}
+
+impl Model {
+    /// Takes a step with the file, or gives it up if its first poll is in vain; compares results.
+    async fn take(&mut self, file: &mut File, step: &Step, give_up: bool) {
+        match *step {
+            Step::Read(length) => {
+                let mut bytes = vec![0; length];
+                let Some(read) = once(file.read(&mut bytes), give_up).await else { return };
+                let rest = self.bytes.get(self.cursor..).unwrap_or_default();
+                // It may be short: that is what a job had read for one that was given up.
+                assert!(read.min(1) == rest.len().min(length).min(1), "{read} of {}", rest.len());
+                assert_eq!(bytes[..read], rest[..read]);
+                self.cursor += read;
+            }
+            Step::Write(length) => {
+                let bytes = pattern(length);
+                let Some(written) = once(file.write(&bytes), give_up).await else { return };
+                let end = self.cursor + written;
+                // To write nothing beyond the end makes the file no longer.
+                if written > 0 {
+                    self.bytes.resize(self.bytes.len().max(end), 0);
+                    self.bytes[self.cursor..end].copy_from_slice(&bytes[..written]);
+                }
+                self.cursor = end;
+            }
+            Step::SeekTo(place) => {
+                let to = SeekFrom::Start(place as u64);
+                let Some(place) = once(file.seek(to), give_up).await else { return };
+                self.cursor = place as usize;
+            }
+            Step::SeekFromEnd(back) => {
+                let back = back.min(self.bytes.len());
+                let place = self.bytes.len() - back;
+                let told = once(file.seek(SeekFrom::End(-(back as i64))), give_up).await;
+                assert!(told.is_none_or(|told| told == place as u64));
+                let now = file.seek(SeekFrom::Current(0)).await.unwrap() as usize;
+                assert!(now == place || told.is_none() && now == self.cursor);
+                self.cursor = now;
+            }
+            Step::SetLength(length) => {
+                let told = once(file.set_len(length as u64), give_up).await;
+                let now = file.metadata().await.unwrap().len() as usize;
+                assert!(now == length || told.is_none() && now == self.bytes.len());
+                self.bytes.resize(now, 0);
+            }
+            Step::Pause => for_a_job().await,
+        }
+    }
+}
+
+async fn once<T>(operation: impl Future<Output = io::Result<T>>, give_up: bool) -> Option<T> {
+    let mut operation = pin!(operation);
+    match poll(operation.as_mut(), Waker::noop()) {
+        Poll::Ready(result) => Some(result.unwrap()),
+        Poll::Pending if give_up => None,
+        Poll::Pending => Some(operation.await.unwrap()),
+    }
+}
+
+/// The pool may do what was begun before this.
+async fn for_a_job() {
+    unblock(|| thread::sleep(Duration::from_micros(100))).await;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_file_is_its_bytes_and_a_cursor_whatever_is_given_up(steps in vec((step(), any::<bool>()), 1..100)) {
+        for folder in [Some(Folder::new()), Folder::that_refuses()].into_iter().flatten() {
+            let (path, steps) = (folder.path("file"), steps.clone());
+            run(|| async move {
+                let mut file = File::create_new(&path).await.unwrap();
+                let mut model = Model::default();
+                for (step, give_up) in &steps {
+                    model.take(&mut file, step, *give_up).await;
+                }
+                file.flush().await.unwrap();
+                assert_eq!(fs::read(&path).unwrap(), model.bytes);
+            });
+        }
+    }
+}
+
+// On a file system where each read is a job.
+#[test]
+fn what_a_dropped_read_has_read_is_not_told_once_it_is_cut_off() {
+    let Some(folder) = Folder::that_refuses() else { return };
+    run(|| async move {
+        let path = folder.file("file", pattern(1000));
+        let mut file = File::options().read(true).write(true).open(&path).await.unwrap();
+        give_up_a_read(&mut file).await;
+        file.set_len(40).await.unwrap();
+        file.set_len(50).await.unwrap();
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).await.unwrap();
+        assert_eq!(bytes, [&pattern(40)[..], &[0; 10]].concat());
+    });
+}
+
+// The pool makes no call before it is known that the one before it has ended.
+#[test]
+fn an_operation_that_is_dropped_while_another_one_is_under_way_is_not_begun() {
+    let folder = Folder::new();
+    let pipe = folder.pipe("pipe");
+    run(|| async move {
+        let options = fs::File::options().read(true).write(true).clone();
+        let (file, writer) = (options.open(&pipe).unwrap(), options.open(&pipe).unwrap());
+        let mut file = File::from_std(file);
+        let cx = &mut Context::from_waker(Waker::noop());
+        // Under way until there is a byte.
+        assert!(Pin::new(&mut file).poll_read(cx, &mut [0; 10]).is_pending());
+        let mode = || writer.metadata().unwrap().permissions();
+        let (before, mut after) = (mode(), mode());
+        after.set_readonly(true);
+        assert!(
+            poll(pin!(file.set_permissions(after.clone())).as_mut(), Waker::noop()).is_pending()
+        );
+        (&writer).write_all(b"x").unwrap();
+        file.flush().await.unwrap();
+        assert_eq!(mode(), before);
+        file.set_permissions(after.clone()).await.unwrap();
+        assert_eq!(mode(), after);
     });
 }
 

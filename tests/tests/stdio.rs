@@ -197,6 +197,21 @@ fn a_stream_that_was_closed_is_empty_and_takes_everything() {
     });
 }
 
+// EBADF, which std takes for a stream that nobody has.
+#[test]
+fn a_stream_that_is_open_for_the_other_direction_is_empty_and_takes_everything() {
+    within_deadline(|| {
+        let unwritable = || File::open("/dev/null").unwrap();
+        let unreadable = File::options().write(true).open("/dev/null").unwrap();
+        let empty = Program::start("copy", unreadable, Stdio::piped(), Stdio::piped());
+        assert_eq!(empty.finish(), (String::new(), "0 bytes\n".to_owned()));
+        let mut program = Program::start("copy", Stdio::piped(), unwritable(), Stdio::piped());
+        program.0.stdin.take().unwrap().write_all(&random(100_000)).unwrap();
+        assert_eq!(program.finish().1, "100000 bytes\n");
+        Program::start("copy", Stdio::null(), Stdio::null(), unwritable()).finish();
+    });
+}
+
 // More than a pipe holds: whoever writes has to wait for whoever reads.
 #[test]
 fn a_mebibyte_arrives_whole_and_in_order_at_a_slow_reader() {

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::panic::{Location, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -17,6 +18,7 @@ use reactor::Async;
 use reactor::io::{AsyncReadExt, copy, repeat, sink};
 use reactor::time::{sleep, sleep_until};
 use tests::child::in_child;
+use tests::wakers::{Counter, poll};
 use tests::{run, tcp_pair_with_std, within_deadline};
 
 /// Adds one to a counter when it is dropped.
@@ -153,6 +155,23 @@ fn dropping_the_handle_lets_the_task_run_on() {
         while receiver.try_recv().is_err() {
             yield_now().await;
         }
+    });
+}
+
+// As a time-out does that was given the handle itself. Who is woken in vain is polled in vain; and
+// whoever kept its waker could also hide that nobody else can wake it.
+#[test]
+fn a_handle_that_was_awaited_and_dropped_wakes_nobody_and_keeps_no_waker() {
+    run(|| async {
+        let (counter, waker) = Counter::with_waker();
+        let mut handle = spawn(yield_now());
+        let number_of_wakers = || Arc::strong_count(&counter) - 1;
+        assert!(poll(Pin::new(&mut handle), &waker).is_pending());
+        assert_eq!(number_of_wakers(), 2, "ours and the one in the handle");
+        drop(handle);
+        assert_eq!(number_of_wakers(), 1);
+        tests::until(|| executor::tasks().len() == 1).await;
+        assert_eq!(counter.wakes(), 0);
     });
 }
 

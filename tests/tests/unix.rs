@@ -244,6 +244,27 @@ fn abstract_addresses_are_those_of_std_on_both_ends() {
     });
 }
 
+// They are bytes: none is special, and none ends them.
+#[test]
+fn an_abstract_name_may_begin_and_end_with_a_zero() {
+    run(|| async {
+        let process = std::process::id().to_ne_bytes();
+        for name in [[&[0], &process[..]].concat(), [&process[..], &[0]].concat()] {
+            let address = SocketAddr::from_abstract_name(&name).unwrap();
+            let listener = UnixListener::bind_addr(&address).unwrap();
+            assert_eq!(listener.local_addr().unwrap().as_abstract_name(), Some(&name[..]));
+            std::os::unix::net::UnixStream::connect_addr(&address).unwrap();
+            let stream = UnixStream::connect_addr(&address).await.unwrap();
+            assert_eq!(stream.peer_addr().unwrap().as_abstract_name(), Some(&name[..]));
+            drop(listener);
+            let receiver = UnixDatagram::bind_addr(&address).unwrap();
+            let sender = UnixDatagram::unbound().unwrap();
+            sender.send_to_addr(b"x", &address).await.unwrap();
+            assert_eq!(receiver.recv(&mut [0; 9]).await.unwrap(), 1);
+        }
+    });
+}
+
 // All of `sun_path`, without a zero at its end: longer than what std makes, and allowed.
 #[test]
 fn a_peer_with_the_longest_path_there_is_does_no_harm() {
@@ -413,6 +434,23 @@ fn who_waits_to_read_or_to_write_learns_that_the_peer_has_gone() {
         // Unread bytes were lost with it: that is a reset, as on TCP.
         assert_eq!(kind(read.await.unwrap()), ErrorKind::ConnectionReset);
         assert_eq!(kind(write.await.unwrap()), ErrorKind::BrokenPipe);
+    });
+}
+
+#[test]
+fn a_write_that_waits_is_ended_by_a_shutdown_of_both_directions_at_either_end() {
+    run(|| async {
+        for peer_shuts in [false, true] {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let ours = Rc::new(ours);
+            let writer = ours.clone();
+            let before = Reactor::current().metrics().waits;
+            let write = executor::spawn(async move { (&*writer).write_all(&[0; 16 << 20]).await });
+            until_waits(before + 1).await;
+            let shuts = if peer_shuts { &theirs } else { &*ours };
+            shuts.shutdown(Shutdown::Both).unwrap();
+            assert_eq!(kind(write.await.unwrap()), ErrorKind::BrokenPipe);
+        }
     });
 }
 

@@ -50,8 +50,9 @@ const MOST: usize = 2 * 1024 * 1024;
 ///
 /// To read is cancel safe: what a job has read for a future that was dropped is kept for the next
 /// read. So is to write: as long as it waits, none of its bytes are taken. To read exactly, to the
-/// end, or to write all is not, as always. Every other operation, once polled, is done even if its
-/// future is dropped, before the next one begins.
+/// end, or to write all is not, as always. Every other operation, once begun, is done even if its
+/// future is dropped, before the next one begins. It begins when it is polled and the one before it
+/// has ended: dropped before that, it is not done.
 ///
 /// But a seek takes the place of the very same one, if that was dropped just before: of one from
 /// the end, the answer is where the end was then.
@@ -250,7 +251,7 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// Once polled, it is done all the same.
+    /// Once begun, it is done all the same: it begins when the operation before it has ended.
     ///
     /// # Examples
     ///
@@ -269,6 +270,9 @@ impl File {
     /// # }
     /// ```
     pub async fn set_len(&self, size: u64) -> io::Result<()> {
+        self.settle().await?;
+        // What was read ahead may be cut off.
+        self.rewind()?;
         self.run(move |file| file.set_len(size)).await
     }
 
@@ -280,7 +284,7 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// Once polled, it is done all the same.
+    /// Once begun, it is done all the same: it begins when the operation before it has ended.
     pub async fn sync_all(&self) -> io::Result<()> {
         self.run(fs::File::sync_all).await
     }
@@ -293,7 +297,7 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// Once polled, it is done all the same.
+    /// Once begun, it is done all the same: it begins when the operation before it has ended.
     ///
     /// # Examples
     ///
@@ -336,7 +340,7 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// Once polled, it is done all the same.
+    /// Once begun, it is done all the same: it begins when the operation before it has ended.
     ///
     /// # Examples
     ///

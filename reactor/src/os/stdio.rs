@@ -32,7 +32,7 @@ use std::task::{Context, Poll};
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use futures_io::{AsyncRead, AsyncWrite};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::retry_on_intr;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::notifier::Finisher;
 use crate::source::Registration;
@@ -162,7 +162,8 @@ fn block<S: AsFd, T>(
 /// as much as a large one, a job of the pool: for lines, put a
 /// [`BufReader`](crate::io::BufReader) around it.
 ///
-/// A descriptor that was closed when the process began is empty, as with std.
+/// A descriptor that was closed when the process began, or is not open for reading, is empty, as
+/// with std.
 ///
 /// # Cancel safety
 ///
@@ -317,7 +318,11 @@ fn write_all(mut stream: impl Write + AsFd, bytes: &[u8]) -> Written {
     // error has refused, and write it later, perhaps once more.
     let (mut count, mut result) = (0, block(&mut stream, PollFlags::OUT, |stream| stream.flush()));
     while result.is_ok() && count < bytes.len() {
-        let write = |stream: &mut _| Ok(rustix::io::write(stream, &bytes[count..])?);
+        let write = |stream: &mut _| match rustix::io::write(stream, &bytes[count..]) {
+            // As std does it: what nobody has, or has for reading only, takes everything.
+            Err(Errno::BADF) => Ok(bytes.len() - count),
+            written => Ok(written?),
+        };
         match block(&mut stream, PollFlags::OUT, write) {
             Ok(0) => result = Err(ErrorKind::WriteZero.into()),
             Ok(written) => count += written,
@@ -335,8 +340,8 @@ fn write_all(mut stream: impl Write + AsFd, bytes: &[u8]) -> Written {
 ///
 /// Bytes of several handles do not mix within a write of up to 64 KiB. Errors are those of std:
 /// `BrokenPipe`, if nobody reads any more; none, if the descriptor was closed when the process
-/// began, for then what is written goes nowhere. A write that came some way before the error tells
-/// how far; the next one meets the error.
+/// began, or is not open for writing, for then what is written goes nowhere. A write that came some
+/// way before the error tells how far; the next one meets the error.
 ///
 /// # Cancel safety
 ///

@@ -1,18 +1,17 @@
 //! [`UnixDatagram`].
 
 use std::future::poll_fn;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-#[cfg(target_os = "linux")]
-use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{self, SocketAddr};
 use std::path::Path;
 
 use rustix::io::retry_on_intr;
-use rustix::net::{SendFlags, SocketAddrUnix};
+use rustix::net::SendFlags;
 
 use crate::Async;
+use crate::net::unix::named;
 use crate::net::unix::room::{room, until_room};
 
 /// A Unix socket for datagrams: they keep their bounds and their order, and none is lost.
@@ -114,7 +113,7 @@ impl UnixDatagram {
     /// ```
     #[track_caller]
     pub fn bind_addr(address: &SocketAddr) -> io::Result<UnixDatagram> {
-        Async::new(mio::net::UnixDatagram::bind_addr(address)?).map(UnixDatagram)
+        UnixDatagram::from_std(net::UnixDatagram::bind_addr(address)?)
     }
 
     /// A socket without a name: it can send, and nobody can send to it.
@@ -338,19 +337,6 @@ impl UnixDatagram {
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.0.get_ref().take_error()
     }
-}
-
-/// The same address as rustix takes it: neither std nor mio can send to an abstract one without
-/// blocking.
-fn named(address: &SocketAddr) -> io::Result<SocketAddrUnix> {
-    if let Some(path) = address.as_pathname() {
-        return Ok(SocketAddrUnix::new(path)?);
-    }
-    #[cfg(target_os = "linux")]
-    if let Some(name) = address.as_abstract_name() {
-        return Ok(SocketAddrUnix::new_abstract_name(name)?);
-    }
-    Err(io::Error::new(ErrorKind::InvalidInput, "the address has no name"))
 }
 
 impl AsFd for UnixDatagram {

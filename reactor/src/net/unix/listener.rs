@@ -98,7 +98,7 @@ impl UnixListener {
     /// ```
     #[track_caller]
     pub fn bind_addr(address: &SocketAddr) -> io::Result<UnixListener> {
-        Async::new(mio::net::UnixListener::bind_addr(address)?).map(UnixListener)
+        UnixListener::from_std(net::UnixListener::bind_addr(address)?)
     }
 
     /// Takes over a listener of std, and makes it non-blocking.

@@ -12,8 +12,28 @@ mod listener;
 mod room;
 mod stream;
 
+use std::io::{self, ErrorKind};
+#[cfg(target_os = "linux")]
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::SocketAddr;
+
+use rustix::net::SocketAddrUnix;
+
 pub use datagram::UnixDatagram;
 pub use listener::UnixListener;
 #[cfg(target_os = "linux")]
 pub use stream::UCred;
 pub use stream::UnixStream;
+
+/// The same address as rustix takes it. std cannot connect, nor send to an abstract one, without
+/// blocking; and mio takes the last byte from a name that begins with a zero.
+fn named(address: &SocketAddr) -> io::Result<SocketAddrUnix> {
+    if let Some(path) = address.as_pathname() {
+        return Ok(SocketAddrUnix::new(path)?);
+    }
+    #[cfg(target_os = "linux")]
+    if let Some(name) = address.as_abstract_name() {
+        return Ok(SocketAddrUnix::new_abstract_name(name)?);
+    }
+    Err(io::Error::new(ErrorKind::InvalidInput, "the address has no name"))
+}
