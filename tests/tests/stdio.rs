@@ -1,6 +1,6 @@
 //! The standard streams, whatever they are, and whatever becomes of those who use them.
 //!
-//! The programs are those of `tests/examples/streams.rs`, in processes of their own.
+//! The programs are those of `tests/examples/stdio.rs`, in processes of their own.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, PipeWriter, Read, Write, pipe};
@@ -19,7 +19,7 @@ use tests::child::example;
 /// As that of `tests`, but the time to build the programs is not the test's.
 #[track_caller]
 fn within_deadline(test: impl FnOnce() + Send + 'static) {
-    example("tests", "streams");
+    example("tests", "stdio");
     tests::within_deadline(test);
 }
 
@@ -33,7 +33,7 @@ impl Program {
         stdout: impl Into<Stdio>,
         stderr: impl Into<Stdio>,
     ) -> Program {
-        let mut command = Command::new(example("tests", "streams"));
+        let mut command = Command::new(example("tests", "stdio"));
         let child = command.arg(name).stdin(stdin).stdout(stdout).stderr(stderr).spawn();
         Program(child.expect("it was built"))
     }
@@ -188,7 +188,7 @@ fn a_stream_that_was_closed_is_empty_and_takes_everything() {
     within_deadline(|| {
         let run = |script: &str| {
             let mut shell = Command::new("sh");
-            let shell = shell.args(["-c", script]).arg(example("tests", "streams"));
+            let shell = shell.args(["-c", script]).arg(example("tests", "stdio"));
             String::from_utf8(shell.stderr(Stdio::piped()).output().unwrap().stderr).unwrap()
         };
         assert_eq!(run(r#""$0" copy <&-"#), "0 bytes\n");
