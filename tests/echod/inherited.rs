@@ -3,11 +3,11 @@
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
-use std::{env, fs, process};
+use std::{fs, process};
 
 use rustix::net::{AddressFamily, SocketType};
 use rustix::process::Signal;
-use tests::DEADLINE;
+use tests::{DEADLINE, place_for_sockets};
 
 use crate::arguments::assert_complains;
 use crate::bytes::assert_echoes;
@@ -45,7 +45,7 @@ fn an_inherited_socket_is_served_by_its_kind() {
 
 #[test]
 fn the_file_of_an_inherited_unix_socket_stays() {
-    let path = env::temp_dir().join(format!("echod-{}-inherited", process::id()));
+    let path = place_for_sockets().join(format!("echod-{}-inherited", process::id()));
     let listener = UnixListener::bind(&path).unwrap();
     let server = Server::spawn_with(with_third("", &["fd:3"]), listener).listening(1);
     assert_eq!(server.stdout(), format!("listening unix {}\n", path.display()));
@@ -155,7 +155,7 @@ fn systemd_socket_activate_starts_the_server_at_the_first_connection() {
     if !is_installed("systemd-socket-activate") {
         return;
     }
-    let path = env::temp_dir().join(format!("echod-{}-activated", process::id()));
+    let path = place_for_sockets().join(format!("echod-{}-activated", process::id()));
     let mut command = Command::new("systemd-socket-activate");
     command.arg("--listen").args([path.to_str().unwrap(), ECHOD]);
     let server = Server::spawn(command);

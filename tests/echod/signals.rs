@@ -3,11 +3,12 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::process;
 use std::thread::sleep;
 use std::time::Duration;
-use std::{env, process};
 
 use rustix::process::Signal;
+use tests::place_for_sockets;
 
 use crate::bytes::{Random, assert_echoes, assert_receives, fill, read_to_end};
 use crate::server::{Server, eventually, flood};
@@ -136,7 +137,7 @@ fn a_connection_that_is_cut_off_still_ends_with_a_fin() {
 // Over a Unix socket a client waits for its place in the backlog: so that is always full.
 #[test]
 fn a_backlog_that_is_never_empty_does_not_hold_up_the_end() {
-    let path = env::temp_dir().join(format!("echod-{}-flood", process::id()));
+    let path = place_for_sockets().join(format!("echod-{}-flood", process::id()));
     let server = Server::start(&["--grace", "300ms", &format!("unix:{}", path.display())]);
     let connect = move || drop(UnixStream::connect(&path));
     let _flood = flood(connect.clone());

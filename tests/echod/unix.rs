@@ -1,6 +1,5 @@
 //! Unix sockets: what is sent comes back, and the file of the socket comes and goes with it.
 
-use std::env::temp_dir;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -11,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use rustix::process::Signal;
-use tests::DEADLINE;
+use tests::{DEADLINE, place_for_sockets};
 
 use crate::arguments::assert_complains;
 use crate::bytes::{Random, assert_echoes};
@@ -26,7 +25,7 @@ impl Place {
     fn new() -> Place {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder = temp_dir().join(format!("echod-{}-unix-{number}", process::id()));
+        let folder = place_for_sockets().join(format!("echod-{}-unix-{number}", process::id()));
         fs::create_dir_all(&folder).unwrap();
         Place(folder.join("socket"))
     }

@@ -14,9 +14,11 @@ pub mod sizes;
 pub mod wakers;
 
 use std::any::Any;
+use std::env;
 use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -127,6 +129,16 @@ pub fn std_pair() -> io::Result<(std::net::TcpStream, std::net::TcpStream)> {
     client.set_nonblocking(true)?;
     server.set_nonblocking(true)?;
     Ok((client, server))
+}
+
+/// Where a test may make a folder for sockets.
+///
+/// The place for temporary files, if its own name leaves enough of the hundred bytes or so that the
+/// path of a socket may have.
+pub fn place_for_sockets() -> PathBuf {
+    const LONGEST: usize = 40;
+    let place = env::temp_dir();
+    if place.as_os_str().len() <= LONGEST { place } else { PathBuf::from("/tmp") }
 }
 
 /// The data in a page of the recorder, which has all but words and code.

@@ -38,7 +38,7 @@ impl Directory {
     fn new() -> Directory {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
+        let path = tests::place_for_sockets().join(name);
         fs::create_dir(&path).unwrap();
         Directory(path)
     }
