@@ -104,6 +104,8 @@ impl Server {
         if !command.get_envs().any(|(name, _)| name == "RUST_LOG") {
             command.env_remove("RUST_LOG");
         }
+        // A shell would complain of one that is not there; and what tools say is looked at.
+        command.env("LC_ALL", "C");
         let mut child = command.spawn().expect("echod starts");
         let stdout = child.stdout.take().map(Heard::from).unwrap_or_default();
         let stderr = child.stderr.take().map(Heard::from).unwrap_or_default();
