@@ -98,6 +98,21 @@ pub(crate) fn is_installed(program: &str) -> bool {
     found
 }
 
+/// How many connections the system lets wait for a listener at most, whatever that asks for.
+pub(crate) fn longest_backlog() -> usize {
+    let told = fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
+    told.and_then(|told| told.trim().parse().ok()).unwrap_or(usize::MAX)
+}
+
+/// Whether so many may wait for a listener; else says that the test is skipped.
+pub(crate) fn may_wait_in_a_backlog(connections: usize) -> bool {
+    let may = longest_backlog() >= connections;
+    if !may {
+        println!("skipped: not so many as {connections} connections may wait (somaxconn)");
+    }
+    may
+}
+
 fn read(pid: u32, file: &str) -> String {
     fs::read_to_string(format!("/proc/{pid}/{file}")).expect("the process runs")
 }

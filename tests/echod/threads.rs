@@ -10,6 +10,7 @@ use socket2::{Domain, Socket, Type};
 use crate::arguments::assert_complains;
 use crate::bytes::{Random, assert_echoes, assert_silent, fill, read_to_end};
 use crate::limits::is_served;
+use crate::process::may_wait_in_a_backlog;
 use crate::server::{ECHOD, Server, connect, eventually};
 
 /// Asks for the table, and returns how many tasks each of the threads has.
@@ -98,6 +99,9 @@ fn the_limit_is_for_all_threads_together() {
 
 #[test]
 fn who_was_in_a_backlog_before_the_signal_is_served_by_its_thread() {
+    if !may_wait_in_a_backlog(600) {
+        return;
+    }
     let server = Server::start(&["--threads", "2"]);
     server.freeze();
     let mut clients: Vec<TcpStream> = (0..600).map(|_| server.connect()).collect();
