@@ -7,6 +7,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::net::sockopt::{socket_acceptconn, tcp_nodelay};
 use rustix::net::{Shutdown as How, getpeername};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open};
@@ -113,10 +114,10 @@ fn the_backlog_is_as_long_as_it_is_told_to_be() {
 #[test]
 fn running_out_of_descriptors_neither_spins_nor_kills_and_is_told_once_a_second() {
     const CLIENTS: usize = 200;
-    let mut command = Command::new("sh");
     if !may_wait_in_a_backlog(CLIENTS) {
         return;
     }
+    let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\"", ECHOD, "127.0.0.1:0"]);
     let server = Server::start_command(command);
     let (told, since) = ("cannot accept connections for now", Instant::now());
@@ -182,15 +183,15 @@ fn when_the_last_listener_breaks_it_says_so_in_one_line_and_ends_with_one() {
 /// gives none.
 fn sockets(server: &Server) -> Option<Vec<OwnedFd>> {
     let process = Pid::from_raw(server.pid().cast_signed()).unwrap();
-    let process = pidfd_open(process, PidfdFlags::empty()).unwrap();
+    let refused =
+        |error: &Errno| println!("skipped: the system does not give its descriptors: {error}");
+    let process = pidfd_open(process, PidfdFlags::empty()).inspect_err(refused).ok()?;
     let mut descriptors = descriptors(server.pid());
     descriptors.retain(|(_, target)| target.starts_with("socket:"));
     descriptors.sort();
     let socket = |(number, _)| pidfd_getfd(&process, number, PidfdGetfdFlags::empty());
     let sockets: Result<Vec<OwnedFd>, _> = descriptors.into_iter().map(socket).collect();
-    sockets
-        .inspect_err(|error| println!("skipped: the system does not give its descriptors: {error}"))
-        .ok()
+    sockets.inspect_err(refused).ok()
 }
 
 /// Whether its byte has come back.
