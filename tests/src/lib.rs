@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use reactor::Reactor;
 use reactor::net::{TcpListener, TcpStream};
+use rustix::pipe::fcntl_setpipe_size;
 
 /// How long a test may take before it counts as hanging.
 ///
@@ -139,6 +140,25 @@ pub fn place_for_sockets() -> PathBuf {
     const LONGEST: usize = 40;
     let place = env::temp_dir();
     if place.as_os_str().len() <= LONGEST { place } else { PathBuf::from("/tmp") }
+}
+
+/// A pipe that holds 64 KiB.
+///
+/// The system gives smaller ones to a user who has very many, and larger ones where its pages are
+/// larger; if it gives no other, this says that the test is skipped.
+///
+/// # Panics
+///
+/// If there is none at all.
+pub fn pipe_of_64_kib() -> Option<(io::PipeReader, io::PipeWriter)> {
+    let (reader, writer) = io::pipe().expect("a pipe");
+    match fcntl_setpipe_size(&writer, 1 << 16) {
+        Ok(size) if size == 1 << 16 => Some((reader, writer)),
+        other => {
+            println!("skipped: this user gets no pipe of 64 KiB: {other:?}");
+            None
+        }
+    }
 }
 
 /// The data in a page of the recorder, which has all but words and code.
