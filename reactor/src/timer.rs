@@ -71,7 +71,9 @@ mod tests {
     struct Silent;
 
     impl Wake for Silent {
-        fn wake(self: Arc<Self>) {}
+        fn wake(self: Arc<Self>) {
+            drop(self);
+        }
     }
 
     fn waker() -> Waker {

@@ -205,11 +205,11 @@ impl Random {
 
     /// Fills a chunk whose length is a multiple of eight.
     pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
-        for eight in bytes.chunks_exact_mut(8) {
+        for eight in bytes.as_chunks_mut().0 {
             self.0 ^= self.0 << 13;
             self.0 ^= self.0 >> 7;
             self.0 ^= self.0 << 17;
-            eight.copy_from_slice(&self.0.to_le_bytes());
+            *eight = self.0.to_le_bytes();
         }
     }
 }

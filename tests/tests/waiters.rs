@@ -155,7 +155,9 @@ struct Live {
 }
 
 impl Wake for Live {
-    fn wake(self: Arc<Self>) {}
+    fn wake(self: Arc<Self>) {
+        drop(self);
+    }
 }
 
 // Each operation is polled by a waker of its own and dropped, as after a time-out. What the

@@ -668,7 +668,7 @@ fn operations_that_are_dropped_in_line_do_not_pile_up_behind_a_full_ring() {
             for _ in 0..1000 {
                 let mut read = Box::pin(file.read_at(vec![0; 4096], 0));
                 assert!(poll(read.as_mut(), Waker::noop()).is_pending());
-                before = Some(read).filter(|_| staying > 0);
+                before = (staying > 0).then_some(read);
                 // As many again that are dropped as are not.
                 assert!(ring.in_flight() <= 8 + 2 * (staying + 1), "{}", ring.in_flight());
             }
