@@ -35,6 +35,8 @@ impl Balancer {
         fs::create_dir_all(&folder).unwrap();
         // It gets its listener from us: nobody can take a port away that it has already.
         let mut text = replace(CONFIGURATION, "bind 127.0.0.1:7777", "bind fd@3");
+        // It has to have twice so many descriptors, and will not run without.
+        text = replace(&text, "maxconn 4000", "maxconn 200");
         let admin = folder.join("admin");
         text = replace(&text, "/run/haproxy-echod.sock", admin.to_str().unwrap());
         for (server, told) in servers.iter().zip(7781..) {

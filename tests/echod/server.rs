@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
@@ -215,6 +215,20 @@ impl Heard {
 fn is_address(argument: &str) -> bool {
     let kinds = ["udp:", "unix:", "fd:"];
     argument.parse::<SocketAddr>().is_ok() || kinds.iter().any(|kind| argument.starts_with(kind))
+}
+
+/// Leave to have so many connections at once, which one test has at a time: together they would need
+/// more descriptors than many systems give to a process. Or `None`, if this one does not give so
+/// many, and that is said.
+pub(crate) fn crowd(connections: u64) -> Option<MutexGuard<'static, ()>> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    // Beside those of the other tests.
+    let needed = connections + 500;
+    if getrlimit(Resource::Nofile).maximum.is_some_and(|most| most < needed) {
+        println!("skipped: no process may have {needed} descriptors (ulimit -n)");
+        return None;
+    }
+    Some(ALONE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// A connection on which all that can hang has a deadline.

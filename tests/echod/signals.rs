@@ -12,7 +12,7 @@ use tests::place_for_sockets;
 
 use crate::bytes::{Random, assert_echoes, assert_receives, fill, read_to_end};
 use crate::process::may_wait_in_a_backlog;
-use crate::server::{Server, eventually, flood};
+use crate::server::{Server, crowd, eventually, flood};
 
 #[test]
 fn a_signal_ends_silent_connections_with_a_fin_and_the_process_with_zero() {
@@ -76,6 +76,7 @@ fn who_waits_in_the_backlog_does_not_hold_up_the_end_beyond_the_grace() {
 // of them than it accepts in one poll.
 #[test]
 fn who_was_in_the_backlog_before_the_signal_is_served() {
+    let Some(_crowd) = crowd(600) else { return };
     if !may_wait_in_a_backlog(600) {
         return;
     }
