@@ -88,6 +88,9 @@ fn who_only_reads_is_not_idle() {
     // Eight breaks, together longer than the time that the server allows for one; each so short
     // that the kernel may collect some before it lets the server write again.
     let part = sent / 8 / CHUNK * CHUNK;
+    if part == 0 {
+        return println!("skipped: the kernel keeps no more than {sent} bytes of a connection");
+    }
     for _ in 0..8 {
         assert_receives(&client, &mut random, part);
         sleep(Duration::from_millis(300));
