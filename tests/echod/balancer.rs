@@ -10,7 +10,7 @@ use std::process::{self, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::Signal;
-use tests::DEADLINE;
+use tests::{DEADLINE, place_for_sockets};
 
 use crate::bytes::{assert_echoes, assert_echoes_to};
 use crate::process::is_installed;
@@ -31,10 +31,12 @@ impl Balancer {
     fn start(servers: &[Server]) -> Balancer {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder = temp_dir().join(format!("echod-{}-balancer-{number}", process::id()));
+        let folder = place_for_sockets().join(format!("echod-{}-balancer-{number}", process::id()));
         fs::create_dir_all(&folder).unwrap();
         // It gets its listener from us: nobody can take a port away that it has already.
         let mut text = replace(CONFIGURATION, "bind 127.0.0.1:7777", "bind fd@3");
+        // It has to have twice so many descriptors, and will not run without.
+        text = replace(&text, "maxconn 4000", "maxconn 200");
         let admin = folder.join("admin");
         text = replace(&text, "/run/haproxy-echod.sock", admin.to_str().unwrap());
         for (server, told) in servers.iter().zip(7781..) {

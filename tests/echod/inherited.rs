@@ -3,15 +3,15 @@
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
-use std::{env, fs, process};
+use std::{fs, process};
 
 use rustix::net::{AddressFamily, SocketType};
 use rustix::process::Signal;
-use tests::DEADLINE;
+use tests::{DEADLINE, place_for_sockets};
 
 use crate::arguments::assert_complains;
 use crate::bytes::assert_echoes;
-use crate::process::is_installed;
+use crate::process::{gives_descriptors, is_installed};
 use crate::server::{ECHOD, Server, connect, eventually};
 use crate::unix::assert_serves;
 
@@ -25,6 +25,9 @@ fn with_third(script: &str, arguments: &[&str]) -> Command {
 
 #[test]
 fn an_inherited_socket_is_served_by_its_kind() {
+    if !gives_descriptors() {
+        return;
+    }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let server = Server::spawn_with(with_third("", &["fd:3"]), listener).listening(1);
@@ -45,7 +48,10 @@ fn an_inherited_socket_is_served_by_its_kind() {
 
 #[test]
 fn the_file_of_an_inherited_unix_socket_stays() {
-    let path = env::temp_dir().join(format!("echod-{}-inherited", process::id()));
+    if !gives_descriptors() {
+        return;
+    }
+    let path = place_for_sockets().join(format!("echod-{}-inherited", process::id()));
     let listener = UnixListener::bind(&path).unwrap();
     let server = Server::spawn_with(with_third("", &["fd:3"]), listener).listening(1);
     assert_eq!(server.stdout(), format!("listening unix {}\n", path.display()));
@@ -58,6 +64,9 @@ fn the_file_of_an_inherited_unix_socket_stays() {
 
 #[test]
 fn without_an_address_what_systemd_passes_is_served() {
+    if !gives_descriptors() {
+        return;
+    }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let script = "export LISTEN_FDS=1 LISTEN_PID=$$;";
@@ -104,6 +113,9 @@ fn what_was_passed_to_another_process_is_not_served() {
 
 #[test]
 fn a_descriptor_that_is_no_listener_is_named_with_the_cure() {
+    if !gives_descriptors() {
+        return;
+    }
     let cure = "pass a TCP, UDP or Unix socket";
     assert_complains(&Server::run(&["fd:77"]), 1, &["fd:77", cure]);
     // Standard input is /dev/null.
@@ -120,6 +132,9 @@ fn a_descriptor_that_is_no_listener_is_named_with_the_cure() {
 // Three sockets of three kinds, passed as systemd does it.
 #[test]
 fn python_passes_three_sockets_and_all_are_served() {
+    if !gives_descriptors() {
+        return;
+    }
     if !is_installed("python3") {
         return;
     }
@@ -152,10 +167,13 @@ os.execv(sys.argv[1], [sys.argv[1]])
 // It waits for the first connection, and then becomes the server that finds it in the backlog.
 #[test]
 fn systemd_socket_activate_starts_the_server_at_the_first_connection() {
+    if !gives_descriptors() {
+        return;
+    }
     if !is_installed("systemd-socket-activate") {
         return;
     }
-    let path = env::temp_dir().join(format!("echod-{}-activated", process::id()));
+    let path = place_for_sockets().join(format!("echod-{}-activated", process::id()));
     let mut command = Command::new("systemd-socket-activate");
     command.arg("--listen").args([path.to_str().unwrap(), ECHOD]);
     let server = Server::spawn(command);

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::net::sockopt::{socket_acceptconn, tcp_nodelay};
 use rustix::net::{Shutdown as How, getpeername};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open};
@@ -14,7 +15,7 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pid
 use crate::bytes::{
     CHUNK, Random, assert_echoes, assert_receives, assert_silent, fill, read_to_end,
 };
-use crate::process::{cpu_time, descriptors};
+use crate::process::{cpu_time, descriptors, may_wait_in_a_backlog};
 use crate::server::{ECHOD, Server, connect, eventually};
 
 #[test]
@@ -87,6 +88,9 @@ fn who_only_reads_is_not_idle() {
     // Eight breaks, together longer than the time that the server allows for one; each so short
     // that the kernel may collect some before it lets the server write again.
     let part = sent / 8 / CHUNK * CHUNK;
+    if part == 0 {
+        return println!("skipped: the kernel keeps no more than {sent} bytes of a connection");
+    }
     for _ in 0..8 {
         assert_receives(&client, &mut random, part);
         sleep(Duration::from_millis(300));
@@ -113,6 +117,9 @@ fn the_backlog_is_as_long_as_it_is_told_to_be() {
 #[test]
 fn running_out_of_descriptors_neither_spins_nor_kills_and_is_told_once_a_second() {
     const CLIENTS: usize = 200;
+    if !may_wait_in_a_backlog(CLIENTS) {
+        return;
+    }
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\"", ECHOD, "127.0.0.1:0"]);
     let server = Server::start_command(command);
@@ -180,15 +187,15 @@ fn when_the_last_listener_breaks_it_says_so_in_one_line_and_ends_with_one() {
 /// gives none.
 fn sockets(server: &Server) -> Option<Vec<OwnedFd>> {
     let process = Pid::from_raw(server.pid().cast_signed()).unwrap();
-    let process = pidfd_open(process, PidfdFlags::empty()).unwrap();
+    let refused =
+        |error: &Errno| println!("skipped: the system does not give its descriptors: {error}");
+    let process = pidfd_open(process, PidfdFlags::empty()).inspect_err(refused).ok()?;
     let mut descriptors = descriptors(server.pid());
     descriptors.retain(|(_, target)| target.starts_with("socket:"));
     descriptors.sort();
     let socket = |(number, _)| pidfd_getfd(&process, number, PidfdGetfdFlags::empty());
     let sockets: Result<Vec<OwnedFd>, _> = descriptors.into_iter().map(socket).collect();
-    sockets
-        .inspect_err(|error| println!("skipped: the system does not give its descriptors: {error}"))
-        .ok()
+    sockets.inspect_err(refused).ok()
 }
 
 /// Whether its byte has come back.

@@ -4,6 +4,8 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+
 /// The bytes of user memory that are its own: heap, stacks, and pages that it has written to.
 pub(crate) fn memory(pid: u32) -> u64 {
     let rollup = read(pid, "smaps_rollup");
@@ -96,6 +98,32 @@ pub(crate) fn is_installed(program: &str) -> bool {
         println!("skipped: {program} is not installed");
     }
     found
+}
+
+/// Whether the system gives a process a duplicate of a descriptor, its own or that of a child; else
+/// says that the test is skipped. Many sandboxes do not.
+pub(crate) fn gives_descriptors() -> bool {
+    let given = pidfd_open(getpid(), PidfdFlags::empty())
+        .and_then(|process| pidfd_getfd(&process, 2, PidfdGetfdFlags::empty()));
+    if let Err(error) = &given {
+        println!("skipped: the system gives no descriptors: {error}");
+    }
+    given.is_ok()
+}
+
+/// How many connections the system lets wait for a listener at most, whatever that asks for.
+pub(crate) fn longest_backlog() -> usize {
+    let told = fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
+    told.and_then(|told| told.trim().parse().ok()).unwrap_or(usize::MAX)
+}
+
+/// Whether so many may wait for a listener; else says that the test is skipped.
+pub(crate) fn may_wait_in_a_backlog(connections: usize) -> bool {
+    let may = longest_backlog() >= connections;
+    if !may {
+        println!("skipped: not so many as {connections} connections may wait (somaxconn)");
+    }
+    may
 }
 
 fn read(pid: u32, file: &str) -> String {

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
@@ -104,6 +104,8 @@ impl Server {
         if !command.get_envs().any(|(name, _)| name == "RUST_LOG") {
             command.env_remove("RUST_LOG");
         }
+        // A shell would complain of one that is not there; and what tools say is looked at.
+        command.env("LC_ALL", "C");
         let mut child = command.spawn().expect("echod starts");
         let stdout = child.stdout.take().map(Heard::from).unwrap_or_default();
         let stderr = child.stderr.take().map(Heard::from).unwrap_or_default();
@@ -213,6 +215,20 @@ impl Heard {
 fn is_address(argument: &str) -> bool {
     let kinds = ["udp:", "unix:", "fd:"];
     argument.parse::<SocketAddr>().is_ok() || kinds.iter().any(|kind| argument.starts_with(kind))
+}
+
+/// Leave to have so many connections at once, which one test has at a time: together they would need
+/// more descriptors than many systems give to a process. Or `None`, if this one does not give so
+/// many, and that is said.
+pub(crate) fn crowd(connections: u64) -> Option<MutexGuard<'static, ()>> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    // Beside those of the other tests.
+    let needed = connections + 500;
+    if getrlimit(Resource::Nofile).maximum.is_some_and(|most| most < needed) {
+        println!("skipped: no process may have {needed} descriptors (ulimit -n)");
+        return None;
+    }
+    Some(ALONE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// A connection on which all that can hang has a deadline.

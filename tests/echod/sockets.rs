@@ -2,12 +2,16 @@
 
 use std::process::Command;
 
+use tests::place_for_sockets;
+
 use crate::server::Server;
 use crate::three_echoes::example;
 
 #[track_caller]
 fn assert_tells(name: &str, told: &str) {
-    let ended = Server::spawn(Command::new(example(name))).wait();
+    let mut command = Command::new(example(name));
+    command.env("TMPDIR", place_for_sockets());
+    let ended = Server::spawn(command).wait();
     assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
     assert_eq!(ended.stdout, told);
 }

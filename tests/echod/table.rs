@@ -2,16 +2,17 @@
 
 use std::env::temp_dir;
 use std::fs;
-use std::io::{Read, pipe};
+use std::io::Read;
 use std::net::TcpStream;
 use std::process::{self, Command};
 
 use rustix::process::Signal;
+use tests::pipe_of_64_kib;
 
 use crate::bytes::{Random, assert_echoes, assert_receives, fill};
 use crate::output::find;
 use crate::process::is_installed;
-use crate::server::{ECHOD, Server, eventually};
+use crate::server::{ECHOD, Server, crowd, eventually};
 
 /// Asks, and returns the rows of the answer: from the titles to the task that prints it, which is
 /// the last one; or to the number of those that are not shown.
@@ -115,6 +116,7 @@ fn a_server_that_stops_tells_who_holds_it_up() {
 
 #[test]
 fn of_a_thousand_connections_a_hundred_tasks_are_shown() {
+    let Some(_crowd) = crowd(1000) else { return };
     let server = Server::start(&[]);
     let mut clients: Vec<TcpStream> = (0..1000).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(|client| assert_echoes(client, b"x"));
@@ -128,7 +130,7 @@ fn of_a_thousand_connections_a_hundred_tasks_are_shown() {
 // Each table is some ten thousand bytes, and the pipe holds few of them.
 #[test]
 fn tables_that_nobody_reads_do_not_hold_up_the_server() {
-    let (mut unread, stderr) = pipe().unwrap();
+    let Some((mut unread, stderr)) = pipe_of_64_kib() else { return };
     let mut command = Command::new(ECHOD);
     command.arg("127.0.0.1:0").stdout(stderr.try_clone().unwrap()).stderr(stderr);
     let server = Server::spawn_unheard(command);
@@ -161,7 +163,10 @@ fn who_sees_the_server_listen_can_ask_it() {
     server.signal(Signal::TERM);
     assert_eq!(server.wait().status.code(), Some(0));
     let trace = fs::read_to_string(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    if trace.is_empty() {
+        return println!("skipped: strace may not watch other processes here");
+    }
     let first = |call: &str| trace.find(call).unwrap_or_else(|| panic!("no {call} in {trace}"));
     assert!(first("rt_sigaction(SIGUSR1, {") < first("write(1, \"listening"), "{trace}");
-    fs::remove_file(&path).unwrap();
 }

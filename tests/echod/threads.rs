@@ -10,7 +10,8 @@ use socket2::{Domain, Socket, Type};
 use crate::arguments::assert_complains;
 use crate::bytes::{Random, assert_echoes, assert_silent, fill, read_to_end};
 use crate::limits::is_served;
-use crate::server::{ECHOD, Server, connect, eventually};
+use crate::process::may_wait_in_a_backlog;
+use crate::server::{ECHOD, Server, connect, crowd, eventually};
 
 /// Asks for the table, and returns how many tasks each of the threads has.
 #[track_caller]
@@ -36,6 +37,7 @@ fn count(table: &str) -> usize {
 
 #[test]
 fn a_thousand_connections_are_spread_over_both_threads() {
+    let Some(_crowd) = crowd(1000) else { return };
     let server = Server::start(&["--threads", "2"]);
     let mut clients: Vec<TcpStream> = (0..1000).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(|client| assert_echoes(client, b"x"));
@@ -98,6 +100,10 @@ fn the_limit_is_for_all_threads_together() {
 
 #[test]
 fn who_was_in_a_backlog_before_the_signal_is_served_by_its_thread() {
+    let Some(_crowd) = crowd(600) else { return };
+    if !may_wait_in_a_backlog(600) {
+        return;
+    }
     let server = Server::start(&["--threads", "2"]);
     server.freeze();
     let mut clients: Vec<TcpStream> = (0..600).map(|_| server.connect()).collect();

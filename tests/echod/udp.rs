@@ -11,6 +11,7 @@ use tests::DEADLINE;
 
 use crate::bytes::assert_echoes;
 use crate::clients::assert_clients_get_back;
+use crate::process::gives_descriptors;
 use crate::server::{ECHOD, Server, eventually, flood};
 
 fn start(arguments: &[&str]) -> (Server, SocketAddr) {
@@ -78,6 +79,9 @@ fn services_and_the_own_port_are_not_answered() {
 // A datagram whose sender is forged needs a raw socket; but the socket that is inherited is ours, too.
 #[test]
 fn two_sockets_of_one_server_do_not_echo_to_each_other() {
+    if !gives_descriptors() {
+        return;
+    }
     let first = UdpSocket::bind("127.0.0.1:0").unwrap();
     let forger = first.try_clone().unwrap();
     let mut command = Command::new(ECHOD);
@@ -95,6 +99,9 @@ fn two_sockets_of_one_server_do_not_echo_to_each_other() {
 // Pitfall: S7
 #[test]
 fn a_peer_that_is_gone_does_not_end_the_socket() {
+    if !gives_descriptors() {
+        return;
+    }
     // At an address of which no other test takes a port, so that this one is free again later.
     let gone = bound_to("127.0.0.3:0").unwrap();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -14,15 +14,18 @@ pub mod sizes;
 pub mod wakers;
 
 use std::any::Any;
+use std::env;
 use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use reactor::Reactor;
 use reactor::net::{TcpListener, TcpStream};
+use rustix::pipe::fcntl_setpipe_size;
 
 /// How long a test may take before it counts as hanging.
 ///
@@ -127,6 +130,35 @@ pub fn std_pair() -> io::Result<(std::net::TcpStream, std::net::TcpStream)> {
     client.set_nonblocking(true)?;
     server.set_nonblocking(true)?;
     Ok((client, server))
+}
+
+/// Where a test may make a folder for sockets.
+///
+/// The place for temporary files, if its own name leaves enough of the hundred bytes or so that the
+/// path of a socket may have.
+pub fn place_for_sockets() -> PathBuf {
+    const LONGEST: usize = 40;
+    let place = env::temp_dir();
+    if place.as_os_str().len() <= LONGEST { place } else { PathBuf::from("/tmp") }
+}
+
+/// A pipe that holds 64 KiB.
+///
+/// The system gives smaller ones to a user who has very many, and larger ones where its pages are
+/// larger; if it gives no other, this says that the test is skipped.
+///
+/// # Panics
+///
+/// If there is none at all.
+pub fn pipe_of_64_kib() -> Option<(io::PipeReader, io::PipeWriter)> {
+    let (reader, writer) = io::pipe().expect("a pipe");
+    match fcntl_setpipe_size(&writer, 1 << 16) {
+        Ok(size) if size == 1 << 16 => Some((reader, writer)),
+        other => {
+            println!("skipped: this user gets no pipe of 64 KiB: {other:?}");
+            None
+        }
+    }
 }
 
 /// The data in a page of the recorder, which has all but words and code.

@@ -1,6 +1,5 @@
 //! The browser of the tests: what they tell it arrives, and what goes wrong in it is noticed.
 
-use std::env;
 use std::fs;
 use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tests::browser::Browser;
-use tests::{DEADLINE, child};
+use tests::{DEADLINE, child, place_for_sockets};
 
 /// A file with this page, in a folder of its own.
 fn file(name: &str, page: &str) -> PathBuf {
@@ -302,7 +301,8 @@ fn ours() -> String {
 }
 
 fn has_a_folder() -> bool {
-    let mut names = fs::read_dir(env::temp_dir()).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names =
+        fs::read_dir(place_for_sockets()).unwrap().map(|entry| entry.unwrap().file_name());
     names.any(|name| name.to_string_lossy().starts_with(&ours()))
 }
 

@@ -7,7 +7,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::env;
 use std::future::Future;
 use std::net::{Shutdown, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -31,7 +30,7 @@ use reactor::pipe::pipe;
 use reactor::stdio::stdout;
 use reactor::time::{interval, sleep, timeout};
 use tests::child::{self, is_child};
-use tests::{run, tcp_pair, within_deadline};
+use tests::{place_for_sockets, run, tcp_pair, within_deadline};
 
 /// A listener at a free port, and where it is.
 async fn listener() -> (TcpListener, SocketAddr) {
@@ -239,7 +238,7 @@ async fn number_lines(stream: UnixStream) -> io::Result<()> {
 fn a_server_at_a_path_numbers_the_lines_of_each_client() {
     run(|| async {
         // Not in Cargo's folder: the path of a socket has at most a hundred bytes or so.
-        let path = env::temp_dir().join(format!("introductions-{}", process::id()));
+        let path = place_for_sockets().join(format!("introductions-{}", process::id()));
         let listener = UnixListener::bind(&path).unwrap();
         drop(spawn(async move {
             let mut incoming = listener.incoming();

@@ -64,7 +64,7 @@ fn to_close_the_sender_ends_the_file_and_what_comes_after_is_refused() {
 fn a_writer_who_waits_learns_that_the_reader_has_gone() {
     run(|| async {
         let (mut sender, receiver) = pipe().unwrap();
-        let writer = spawn(async move { sender.write_all(&[0; 1 << 20]).await });
+        let writer = spawn(async move { sender.write_all(&[0; 4 << 20]).await });
         until(|| reactor::Reactor::current().waits().iter().any(is_write)).await;
         drop(receiver);
         assert_eq!(writer.await.unwrap().unwrap_err().kind(), ErrorKind::BrokenPipe);
@@ -83,15 +83,20 @@ fn a_pipe_that_keeps_packets_apart_gives_all_of_them() {
     run(|| async {
         let (mut sender, mut receiver) = pipe().unwrap();
         fcntl_setfl(&sender, fcntl_getfl(&sender).unwrap() | OFlags::DIRECT).unwrap();
-        for packet in ["one", "two", "three"] {
-            sender.write_all(packet.as_bytes()).await.unwrap();
-        }
+        // In a task, for a user who has very many pipes gets some with room for two packets.
+        let writer = spawn(async move {
+            for packet in ["one", "two", "three"] {
+                sender.write_all(packet.as_bytes()).await.unwrap();
+            }
+            sender
+        });
         executor::yield_now().await;
         let mut bytes = [0; 100];
         for packet in ["one", "two", "three"] {
             let count = receiver.read(&mut bytes).await.unwrap();
             assert_eq!(&bytes[..count], packet.as_bytes());
         }
+        writer.await.unwrap();
     });
 }
 

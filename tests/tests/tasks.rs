@@ -589,8 +589,9 @@ fn a_future_of_2_mib_that_its_caller_boxed_is_spawned_on_a_stack_of_256_kib() {
 #[test]
 fn an_unboxed_future_is_stored_once() {
     fn resident() -> usize {
-        let statm = fs::read_to_string("/proc/self/statm").unwrap();
-        statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
     }
 
     in_child("an_unboxed_future_is_stored_once", || {

@@ -38,7 +38,7 @@ impl Directory {
     fn new() -> Directory {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
+        let path = tests::place_for_sockets().join(name);
         fs::create_dir(&path).unwrap();
         Directory(path)
     }
@@ -606,12 +606,16 @@ fn datagrams_tell_where_they_came_from() {
     });
 }
 
-/// Fills the queue of the socket at `path`, by a sender that nobody else waits for.
+/// Fills the queue of the socket at `path`, by senders that nobody else waits for. More than one: how
+/// long a queue may be, and how much one sender may have under way, are settings of the system, and
+/// either may be reached first.
 fn fill(path: &Path) -> usize {
-    let filler = StdDatagram::unbound().unwrap();
-    filler.set_nonblocking(true).unwrap();
-    let sends = std::iter::from_fn(|| filler.send_to(b"filler", path).ok());
-    sends.take(10_000).count()
+    let fillers = std::iter::repeat_with(|| {
+        let filler = StdDatagram::unbound().unwrap();
+        filler.set_nonblocking(true).unwrap();
+        std::iter::from_fn(|| filler.send_to(b"filler", path).ok()).take(10_000).count()
+    });
+    fillers.take_while(|&sent| sent > 0).sum()
 }
 
 #[test]
@@ -765,7 +769,7 @@ fn a_datagram_socket_that_is_shut_down_gives_what_it_has_and_neither_side_sends_
     });
 }
 
-// Method: the peer of a connected socket does not read, until its queue is full and `send` waits.
+// Method: the peer of a connected socket does not read, and its queue is full, so `send` waits.
 #[test]
 fn a_full_peer_does_not_hold_up_what_is_sent_to_another() {
     let directory = Directory::new();
@@ -773,6 +777,7 @@ fn a_full_peer_does_not_hold_up_what_is_sent_to_another() {
     run(|| async move {
         let (_full, receiver) =
             (UnixDatagram::bind(&full).unwrap(), UnixDatagram::bind(&other).unwrap());
+        fill(&full);
         let socket = Rc::new(UnixDatagram::unbound().unwrap());
         socket.connect(&full).unwrap();
         let sends = Rc::new(Cell::new(0));

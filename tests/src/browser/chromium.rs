@@ -6,7 +6,6 @@
 //! make a test hang.
 
 use std::cell::{Cell, RefCell};
-use std::env;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::process::CommandExt;
@@ -20,7 +19,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 
-use crate::DEADLINE;
+use crate::{DEADLINE, place_for_sockets};
 
 /// Moves the two pipes, which std can only give as descriptors 0 and 1, to where Chromium wants
 /// them. With `exec`, so that the process is the browser and not a shell that waits for it.
@@ -154,7 +153,7 @@ fn new_folder() -> PathBuf {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     loop {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder = env::temp_dir().join(format!("browser-{}-{number}", process::id()));
+        let folder = place_for_sockets().join(format!("browser-{}-{number}", process::id()));
         match fs::create_dir(&folder) {
             Ok(()) => return folder,
             // Of a process that had our number and was killed.
