@@ -327,7 +327,7 @@ const SAID_AGAIN: &[&[(&str, &str)]] = &[
         ("tests/README.md", "tells its story in twelve records"),
     ],
     &[
-        ("tests/tests/files.rs", "[\"openat2\", \"fstat\", \"preadv2\", \"close\"]"),
+        ("tests/tests/files.rs", "fn a_file_in_memory_costs_four_calls_and_no_thread"),
         ("reactor/README.md", "`fs::read` makes four calls"),
     ],
     &[
