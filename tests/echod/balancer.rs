@@ -1,16 +1,13 @@
 //! Beyond one machine: several servers behind HAProxy. And the files of `echo/dist`, which run them.
 
-use std::env::temp_dir;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::{self, Command};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::Command;
 
 use rustix::process::Signal;
-use tests::{DEADLINE, place_for_sockets};
+use tests::{DEADLINE, TempDir, folder};
 
 use crate::bytes::{assert_echoes, assert_echoes_to};
 use crate::process::is_installed;
@@ -24,26 +21,23 @@ const SOCKET: &str = include_str!("../../echo/dist/echod.socket");
 struct Balancer {
     process: Server,
     address: SocketAddr,
-    folder: PathBuf,
+    folder: TempDir,
 }
 
 impl Balancer {
     fn start(servers: &[Server]) -> Balancer {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder = place_for_sockets().join(format!("echod-{}-balancer-{number}", process::id()));
-        fs::create_dir_all(&folder).unwrap();
+        let folder = folder();
         // It gets its listener from us: nobody can take a port away that it has already.
         let mut text = replace(CONFIGURATION, "bind 127.0.0.1:7777", "bind fd@3");
         // It has to have twice so many descriptors, and will not run without.
         text = replace(&text, "maxconn 4000", "maxconn 200");
-        let admin = folder.join("admin");
+        let admin = folder.path().join("admin");
         text = replace(&text, "/run/haproxy-echod.sock", admin.to_str().unwrap());
         for (server, told) in servers.iter().zip(7781..) {
             let place = format!(" 127.0.0.1:{told}\n");
             text = replace(&text, &place, &format!(" {}\n", server.addresses[0]));
         }
-        let file = folder.join("haproxy.cfg");
+        let file = folder.path().join("haproxy.cfg");
         fs::write(&file, text).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -65,7 +59,7 @@ impl Balancer {
 
     /// Says something to its admin socket, and returns the answer.
     fn admin(&self, command: &str) -> String {
-        let mut stream = UnixStream::connect(self.folder.join("admin")).unwrap();
+        let mut stream = UnixStream::connect(self.folder.path().join("admin")).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         writeln!(stream, "{command}").unwrap();
         let mut answer = String::new();
@@ -83,12 +77,6 @@ impl Balancer {
     /// How many connections a server has now.
     fn connections(&self, server: &str) -> usize {
         self.column(server, 4).parse().unwrap()
-    }
-}
-
-impl Drop for Balancer {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -170,21 +158,20 @@ fn systemd_finds_nothing_wrong_with_the_units() {
     if !is_installed("systemd-analyze") {
         return;
     }
-    let folder = temp_dir().join(format!("echod-{}-units", process::id()));
-    fs::create_dir_all(&folder).unwrap();
+    let folder = folder();
+    let file = |name: &str| folder.path().join(name);
     let service = replace(SERVICE, "/usr/local/bin/echod", ECHOD);
-    fs::write(folder.join("echod.service"), service).unwrap();
-    fs::write(folder.join("echod.socket"), SOCKET).unwrap();
+    fs::write(file("echod.service"), service).unwrap();
+    fs::write(file("echod.socket"), SOCKET).unwrap();
     let mut command = Command::new("systemd-analyze");
     command.args(["verify", "--man=no"]);
-    command.args([folder.join("echod.service"), folder.join("echod.socket")]);
+    command.args([file("echod.service"), file("echod.socket")]);
     let ended = Server::spawn(command).wait();
     // Without what is taken from it, it would be at 9.6 of 10.
     let mut command = Command::new("systemd-analyze");
     command.args(["security", "--offline=yes", "--threshold=20", "--no-pager"]);
-    command.arg(folder.join("echod.service"));
+    command.arg(file("echod.service"));
     let security = Server::spawn(command).wait();
-    fs::remove_dir_all(&folder).unwrap();
     assert!(security.status.success(), "{security:?}");
     // It also reads the other units of the system, about which we can do nothing.
     let ours: Vec<&str> = ended.stderr.lines().filter(|line| line.contains("echod")).collect();

@@ -3,12 +3,11 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::path::PathBuf;
-use std::process::{self, Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
+use tests::{TempDir, folder};
 
 use crate::bytes::assert_echoes;
 use crate::process::{is_installed, is_traced, may_wait_in_a_backlog};
@@ -133,7 +132,7 @@ fn the_demo_makes_no_call_for_a_line_of_the_log_that_nobody_writes() {
 /// strace, attached to a server.
 struct Trace {
     strace: Child,
-    file: PathBuf,
+    folder: TempDir,
 }
 
 /// What strace wrote, a line for each system call.
@@ -144,15 +143,13 @@ impl Trace {
     /// Begins to watch; or says that there is no strace here that may. The client helps to see
     /// that it does: messages of one byte are none that are counted.
     fn start(server: &Server, client: &mut TcpStream) -> Option<Trace> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
         if !is_installed("strace") {
             return None;
         }
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let file = std::env::temp_dir().join(format!("echod-{}-{number}", process::id()));
+        let folder = folder();
         let mut command = Command::new("strace");
         command.args(["-e", "signal=none", "-s", "0", "-p", &server.pid().to_string(), "-o"]);
-        command.arg(&file).stderr(Stdio::null()).stdin(Stdio::null());
+        command.arg(folder.path().join("trace")).stderr(Stdio::null()).stdin(Stdio::null());
         let mut strace = command.spawn().expect("strace is installed");
         let mut refused = false;
         eventually("strace is attached", || {
@@ -163,7 +160,7 @@ impl Trace {
             println!("skipped: strace may not watch other processes here");
             return None;
         }
-        let trace = Trace { strace, file };
+        let trace = Trace { strace, folder };
         eventually("strace sees what happens", || {
             assert_echoes(client, b"x");
             trace.read().count("sendto(") > 0
@@ -172,7 +169,7 @@ impl Trace {
     }
 
     fn read(&self) -> Calls {
-        let text = fs::read_to_string(&self.file).unwrap_or_default();
+        let text = fs::read_to_string(self.folder.path().join("trace")).unwrap_or_default();
         let is_call = |line: &&str| !line.starts_with("---") && !line.starts_with("strace:");
         Calls(text.lines().filter(is_call).map(str::to_owned).collect())
     }
@@ -197,7 +194,6 @@ impl Drop for Trace {
     fn drop(&mut self) {
         let _ = self.strace.kill();
         let _ = self.strace.wait();
-        let _ = fs::remove_file(&self.file);
     }
 }
 

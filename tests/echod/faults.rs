@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 use serde_json::Value;
-use tests::page_data;
+use tests::{folder, page_data};
 
 use crate::server::{Ended, Server};
 use crate::three_echoes::example;
@@ -143,13 +143,13 @@ fn one_version_can_be_run_alone() {
 
 /// The kinds of the steps of each of the two runs of a fault, and its verdict.
 fn recorded(name: &str) -> ([Vec<String>; 2], Value) {
-    let file = std::env::temp_dir().join(format!("{name}-{}.html", std::process::id()));
+    let folder = folder();
+    let file = folder.path().join("run.html");
     let path = file.to_str().expect("a temporary folder with a plain name");
     let Ended { status, stdout, stderr } = fault(&[name, "--trace", path]);
     assert!(status.success() && stderr.is_empty(), "{status}: {stderr}");
     assert!(stdout.contains(&format!("step through: {path}")), "{stdout}");
     let page = fs::read_to_string(&file).expect("it wrote the page");
-    fs::remove_file(&file).expect("it is there");
     let data = page_data(&page);
     let runs = [&data["runs"][0], &data["runs"][1]].map(|run| {
         let steps = run["steps"].as_array().expect("a list").iter();

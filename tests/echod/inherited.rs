@@ -2,12 +2,12 @@
 
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixListener;
+use std::process;
 use std::process::{Command, Stdio};
-use std::{fs, process};
 
 use rustix::net::{AddressFamily, SocketType};
 use rustix::process::Signal;
-use tests::{DEADLINE, place_for_sockets};
+use tests::{DEADLINE, folder};
 
 use crate::arguments::assert_complains;
 use crate::bytes::assert_echoes;
@@ -51,7 +51,8 @@ fn the_file_of_an_inherited_unix_socket_stays() {
     if !gives_descriptors() {
         return;
     }
-    let path = place_for_sockets().join(format!("echod-{}-inherited", process::id()));
+    let folder = folder();
+    let path = folder.path().join("socket");
     let listener = UnixListener::bind(&path).unwrap();
     let server = Server::spawn_with(with_third("", &["fd:3"]), listener).listening(1);
     assert_eq!(server.stdout(), format!("listening unix {}\n", path.display()));
@@ -59,7 +60,6 @@ fn the_file_of_an_inherited_unix_socket_stays() {
     server.signal(Signal::TERM);
     assert_eq!(server.wait().status.code(), Some(0));
     assert!(path.exists(), "it belongs to whoever made it");
-    fs::remove_file(&path).unwrap();
 }
 
 #[test]
@@ -173,7 +173,8 @@ fn systemd_socket_activate_starts_the_server_at_the_first_connection() {
     if !is_installed("systemd-socket-activate") {
         return;
     }
-    let path = place_for_sockets().join(format!("echod-{}-activated", process::id()));
+    let folder = folder();
+    let path = folder.path().join("socket");
     let mut command = Command::new("systemd-socket-activate");
     command.arg("--listen").args([path.to_str().unwrap(), ECHOD]);
     let server = Server::spawn(command);
@@ -181,5 +182,4 @@ fn systemd_socket_activate_starts_the_server_at_the_first_connection() {
     assert_serves(&path);
     let server = server.listening(1);
     assert_eq!(server.place("unix"), path.display().to_string());
-    fs::remove_file(&path).unwrap();
 }

@@ -3,12 +3,11 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::process;
 use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tests::place_for_sockets;
+use tests::folder;
 
 use crate::bytes::{Random, assert_echoes, assert_receives, fill, read_to_end};
 use crate::process::may_wait_in_a_backlog;
@@ -142,7 +141,8 @@ fn a_connection_that_is_cut_off_still_ends_with_a_fin() {
 // Over a Unix socket a client waits for its place in the backlog: so that is always full.
 #[test]
 fn a_backlog_that_is_never_empty_does_not_hold_up_the_end() {
-    let path = place_for_sockets().join(format!("echod-{}-flood", process::id()));
+    let folder = folder();
+    let path = folder.path().join("socket");
     let server = Server::start(&["--grace", "300ms", &format!("unix:{}", path.display())]);
     let connect = move || drop(UnixStream::connect(&path));
     let _flood = flood(connect.clone());

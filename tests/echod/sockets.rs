@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use tests::place_for_sockets;
+use tests::folder;
 
 use crate::server::Server;
 use crate::three_echoes::example;
@@ -10,7 +10,8 @@ use crate::three_echoes::example;
 #[track_caller]
 fn assert_tells(name: &str, told: &str) {
     let mut command = Command::new(example(name));
-    command.env("TMPDIR", place_for_sockets());
+    let folder = folder();
+    command.env("TMPDIR", folder.path());
     let ended = Server::spawn(command).wait();
     assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
     assert_eq!(ended.stdout, told);

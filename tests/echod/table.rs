@@ -1,13 +1,12 @@
 //! SIGUSR1: the table of all tasks, for those who ask why the server is stuck.
 
-use std::env::temp_dir;
 use std::fs;
 use std::io::Read;
 use std::net::TcpStream;
-use std::process::{self, Command};
+use std::process::Command;
 
 use rustix::process::Signal;
-use tests::pipe_of_64_kib;
+use tests::{folder, pipe_of_64_kib};
 
 use crate::bytes::{Random, assert_echoes, assert_receives, fill};
 use crate::output::find;
@@ -153,7 +152,8 @@ fn who_sees_the_server_listen_can_ask_it() {
     if !is_installed("strace") {
         return;
     }
-    let path = temp_dir().join(format!("echod-{}-table.strace", process::id()));
+    let folder = folder();
+    let path = folder.path().join("trace");
     let mut command = Command::new("strace");
     // As a grandchild of its own, so that the server is our child.
     command.args(["-D", "-qq", "-e", "trace=rt_sigaction,write", "-o"]).arg(&path);
@@ -163,7 +163,6 @@ fn who_sees_the_server_listen_can_ask_it() {
     server.signal(Signal::TERM);
     assert_eq!(server.wait().status.code(), Some(0));
     let trace = fs::read_to_string(&path).unwrap();
-    fs::remove_file(&path).unwrap();
     if trace.is_empty() {
         return println!("skipped: strace may not watch other processes here");
     }

@@ -2,13 +2,10 @@
 
 use std::fs;
 use std::net::{Shutdown, SocketAddr, TcpListener};
-use std::path::PathBuf;
-use std::process;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tests::page_data;
+use tests::{TempDir, folder, page_data};
 
 use crate::arguments::assert_complains;
 use crate::bytes::{CHUNK, Random, assert_echoes, assert_echoes_to, fill, read_to_end};
@@ -16,25 +13,15 @@ use crate::process::peak;
 use crate::server::{Server, eventually};
 
 /// A folder of the test's own, which goes with it.
-pub(crate) struct Folder(PathBuf);
+pub(crate) struct Folder(TempDir);
 
 impl Folder {
     pub(crate) fn new() -> Folder {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("echod-traces-{}-{number}", process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Folder(path)
+        Folder(folder())
     }
 
     pub(crate) fn file(&self, name: &str) -> String {
-        self.0.join(name).to_str().expect("it is ASCII").to_owned()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        self.0.path().join(name).to_str().expect("it is ASCII").to_owned()
     }
 }
 

@@ -6,11 +6,10 @@ use std::net::Shutdown;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use rustix::process::Signal;
-use tests::{DEADLINE, place_for_sockets};
+use tests::{DEADLINE, TempDir, folder};
 
 use crate::arguments::assert_complains;
 use crate::bytes::{Random, assert_echoes};
@@ -19,25 +18,19 @@ use crate::process::{is_installed, longest_backlog};
 use crate::server::{Server, eventually};
 
 /// A path for a socket, in a folder of its own, which ends with it.
-struct Place(PathBuf);
+struct Place {
+    path: PathBuf,
+    _folder: TempDir,
+}
 
 impl Place {
     fn new() -> Place {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder = place_for_sockets().join(format!("echod-{}-unix-{number}", process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        Place(folder.join("socket"))
+        let folder = folder();
+        Place { path: folder.path().join("socket"), _folder: folder }
     }
 
     fn address(&self) -> String {
-        format!("unix:{}", self.0.display())
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(self.0.parent().unwrap());
+        format!("unix:{}", self.path.display())
     }
 }
 
@@ -63,10 +56,10 @@ pub(crate) fn assert_serves(path: &Path) {
 fn who_half_closes_gets_every_byte_and_then_the_end() {
     let place = Place::new();
     let server = Server::start(&[&place.address(), "-v"]);
-    assert_eq!(server.place("unix"), place.0.display().to_string());
+    assert_eq!(server.place("unix"), place.path.display().to_string());
     let mut sent = vec![0; 8 << 20];
     Random::new(1).fill(&mut sent);
-    let mut client = connect(&place.0);
+    let mut client = connect(&place.path);
     let (mut sender, bytes) = (client.try_clone().unwrap(), sent.clone());
     let sending = thread::spawn(move || {
         sender.write_all(&bytes).unwrap();
@@ -86,11 +79,11 @@ fn the_file_is_removed_at_the_end_also_while_a_client_goes_on() {
     let server = Server::start(&[&place.address(), "127.0.0.1:0", "--grace", "1m"]);
     let mut talker = server.connect();
     assert_echoes(&mut talker, b"before");
-    assert_serves(&place.0);
+    assert_serves(&place.path);
     server.signal(Signal::TERM);
     eventually("the file is gone", || {
         assert_echoes(&mut talker, b"still here");
-        !place.0.exists()
+        !place.path.exists()
     });
     drop(talker);
     assert_eq!(server.wait().status.code(), Some(0));
@@ -100,11 +93,11 @@ fn the_file_is_removed_at_the_end_also_while_a_client_goes_on() {
 fn a_file_that_is_not_ours_any_more_is_left_alone() {
     let place = Place::new();
     let server = Server::start(&[&place.address()]);
-    fs::remove_file(&place.0).unwrap();
-    let _other = UnixListener::bind(&place.0).unwrap();
+    fs::remove_file(&place.path).unwrap();
+    let _other = UnixListener::bind(&place.path).unwrap();
     server.signal(Signal::TERM);
     assert_eq!(server.wait().status.code(), Some(0));
-    assert!(place.0.exists());
+    assert!(place.path.exists());
 }
 
 // A second signal removes nothing: it must not wait for a loop that is stuck.
@@ -117,11 +110,11 @@ fn a_second_signal_leaves_the_file_and_the_next_server_replaces_it() {
     server.signal(Signal::TERM);
     server.signal(Signal::CONT);
     assert!(matches!(server.wait().status.code(), Some(130 | 143)));
-    assert!(place.0.exists(), "nobody has removed it");
+    assert!(place.path.exists(), "nobody has removed it");
 
     let next = Server::start(&[&place.address()]);
     eventually("it says so", || next.stderr().contains("nobody answers"));
-    assert_serves(&place.0);
+    assert_serves(&place.path);
 }
 
 // What the kernel completes ahead, and says: `listen` tells nobody else.
@@ -132,7 +125,7 @@ fn its_backlog_is_as_long_as_the_help_says() {
     }
     let place = Place::new();
     let _server = Server::start(&[&place.address()]);
-    let told = Command::new("ss").args(["-Hlx", "src"]).arg(&place.0).output().unwrap();
+    let told = Command::new("ss").args(["-Hlx", "src"]).arg(&place.path).output().unwrap();
     let told = String::from_utf8_lossy(&told.stdout).into_owned();
     let expected = longest_backlog().min(1024).to_string();
     assert_eq!(told.split_whitespace().nth(3), Some(expected.as_str()), "{told}");
@@ -144,29 +137,29 @@ fn a_path_where_somebody_answers_is_named_with_the_cure() {
     let cure = "stop it, or choose another path";
     let first = Server::start(&[&place.address()]);
     assert_complains(&Server::run(&[&place.address()]), 1, &[&place.address(), cure]);
-    assert_serves(&place.0);
+    assert_serves(&place.path);
     // Also if it is so busy that nobody else is let in.
     first.freeze();
-    fs::remove_file(&place.0).unwrap();
-    let full = UnixListener::bind(&place.0).unwrap();
+    fs::remove_file(&place.path).unwrap();
+    let full = UnixListener::bind(&place.path).unwrap();
     rustix::net::listen(&full, 0).unwrap();
-    let _waiting = UnixStream::connect(&place.0).unwrap();
+    let _waiting = UnixStream::connect(&place.path).unwrap();
     assert_complains(&Server::run(&[&place.address()]), 1, &[&place.address(), cure]);
     drop(full);
-    fs::remove_file(&place.0).unwrap();
-    let _datagrams = UnixDatagram::bind(&place.0).unwrap();
+    fs::remove_file(&place.path).unwrap();
+    let _datagrams = UnixDatagram::bind(&place.path).unwrap();
     assert_complains(&Server::run(&[&place.address()]), 1, &[&place.address(), cure]);
 }
 
 #[test]
 fn a_file_that_is_no_socket_is_never_replaced() {
     let place = Place::new();
-    fs::write(&place.0, "precious").unwrap();
+    fs::write(&place.path, "precious").unwrap();
     let ended = Server::run(&[&place.address()]);
     assert_complains(&ended, 1, &[&place.address(), "no socket", "remove it"]);
-    assert_eq!(fs::read_to_string(&place.0).unwrap(), "precious");
+    assert_eq!(fs::read_to_string(&place.path).unwrap(), "precious");
     // Nor a link, though what it leads to is a socket that nobody has open.
-    let (stale, link) = (place.0.with_file_name("stale"), place.0.with_file_name("link"));
+    let (stale, link) = (place.path.with_file_name("stale"), place.path.with_file_name("link"));
     drop(UnixListener::bind(&stale).unwrap());
     std::os::unix::fs::symlink(&stale, &link).unwrap();
     let ended = Server::run(&[&format!("unix:{}", link.display())]);
@@ -189,7 +182,7 @@ fn unix_and_tcp_connections_count_together() {
     let server = Server::start(&[&place.address(), "127.0.0.1:0", "--max-connections", "1"]);
     let mut first = server.connect();
     assert_echoes(&mut first, b"x");
-    let mut second = connect(&place.0);
+    let mut second = connect(&place.path);
     second.write_all(b"x").unwrap();
     second.set_nonblocking(true).unwrap();
     assert_echoes(&mut first, b"alone");
@@ -211,7 +204,7 @@ while data := client.recv(65536):
 ";
     let place = Place::new();
     let _server = Server::start(&[&place.address()]);
-    let path = place.0.to_str().unwrap();
+    let path = place.path.to_str().unwrap();
     let target = &format!("UNIX-CONNECT:{path}");
     let clients: [(&str, &[&str]); 3] = [
         ("socat", &["-t", "20", "-", target]),

@@ -18,7 +18,6 @@ use std::env;
 use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,6 +25,8 @@ use std::time::{Duration, Instant};
 use reactor::Reactor;
 use reactor::net::{TcpListener, TcpStream};
 use rustix::pipe::fcntl_setpipe_size;
+use tempfile::Builder;
+pub use tempfile::TempDir;
 
 /// How long a test may take before it counts as hanging.
 ///
@@ -132,14 +133,24 @@ pub fn std_pair() -> io::Result<(std::net::TcpStream, std::net::TcpStream)> {
     Ok((client, server))
 }
 
-/// Where a test may make a folder for sockets.
+/// A folder of the test's own, removed with all that is in it when this is dropped.
 ///
-/// The place for temporary files, if its own name leaves enough of the hundred bytes or so that the
-/// path of a socket may have.
-pub fn place_for_sockets() -> PathBuf {
+/// It is among the temporary files if the name of their place leaves enough of the hundred bytes or
+/// so that the path of a socket may have.
+///
+/// # Panics
+///
+/// If the system refuses to make it.
+pub fn folder() -> TempDir {
+    named_folder("test-")
+}
+
+/// As [`folder`], with a name that begins so.
+pub(crate) fn named_folder(prefix: &str) -> TempDir {
     const LONGEST: usize = 40;
     let place = env::temp_dir();
-    if place.as_os_str().len() <= LONGEST { place } else { PathBuf::from("/tmp") }
+    let place = if place.as_os_str().len() <= LONGEST { place } else { "/tmp".into() };
+    Builder::new().prefix(prefix).tempdir_in(place).expect("a folder for the test")
 }
 
 /// A pipe that holds 64 KiB.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tests::browser::Browser;
-use tests::{DEADLINE, child, place_for_sockets};
+use tests::{DEADLINE, child, folder};
 
 /// A file with this page, in a folder of its own.
 fn file(name: &str, page: &str) -> PathBuf {
@@ -301,8 +301,10 @@ fn ours() -> String {
 }
 
 fn has_a_folder() -> bool {
-    let mut names =
-        fs::read_dir(place_for_sockets()).unwrap().map(|entry| entry.unwrap().file_name());
+    // They are made in one place.
+    let folder = folder();
+    let beside = folder.path().parent().unwrap();
+    let mut names = fs::read_dir(beside).unwrap().map(|entry| entry.unwrap().file_name());
     names.any(|name| name.to_string_lossy().starts_with(&ours()))
 }
 

@@ -11,9 +11,9 @@ use std::io::{self, ErrorKind, IoSliceMut, Read, SeekFrom, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
-use std::process::{self, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
@@ -29,6 +29,7 @@ use reactor::fs::{self as ours, File, OpenOptions};
 use reactor::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use rustix::fs::{Advice, CWD, FileType, Mode, OFlags, ResolveFlags, fadvise, mknodat, openat2};
 use rustix::io::{ReadWriteFlags, preadv2};
+use tests::TempDir;
 use tests::child::is_child;
 use tests::records::capture;
 use tests::wakers::poll;
@@ -38,15 +39,11 @@ use tests::{run, until, within_deadline};
 const MOST: usize = 256 * 1024;
 
 /// A folder of one test, removed at its end.
-struct Folder(PathBuf);
+struct Folder(TempDir);
 
 impl Folder {
     fn within(parent: impl AsRef<Path>) -> Folder {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder = parent.as_ref().join(format!("files-{}-{number}", process::id()));
-        fs::create_dir(&folder).unwrap();
-        Folder(folder)
+        Folder(TempDir::new_in(parent).unwrap())
     }
 
     fn new() -> Folder {
@@ -92,7 +89,7 @@ impl Folder {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.0.path().join(name)
     }
 
     fn file(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
@@ -105,12 +102,6 @@ impl Folder {
         let path = self.path(name);
         mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -262,7 +253,7 @@ fn errors_are_those_of_std() {
             folder.path("loop"),
             long,
             folder.path("nul\0"),
-            folder.0.clone(),
+            folder.path(""),
             PathBuf::new(),
         ];
         for path in paths {

@@ -13,7 +13,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{
     SocketAddr, UnixDatagram as StdDatagram, UnixListener as StdListener, UnixStream as StdStream,
 };
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,30 +29,7 @@ use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketType,
 };
 use tests::wakers::{Counter, poll};
-use tests::{run, turn_until};
-
-/// A directory for socket files, removed with what is in it.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Directory {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = tests::place_for_sockets().join(name);
-        fs::create_dir(&path).unwrap();
-        Directory(path)
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.0.join("socket")
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+use tests::{folder, run, turn_until};
 
 /// A name that no other test has.
 fn abstract_address() -> SocketAddr {
@@ -84,8 +61,8 @@ fn kind<T>(result: std::io::Result<T>) -> ErrorKind {
 #[test]
 fn twenty_connects_to_a_backlog_of_one_all_come_about_when_the_server_accepts_late() {
     run(|| async {
-        let directory = Directory::new();
-        let path = directory.socket();
+        let directory = folder();
+        let path = directory.path().join("socket");
         let listener = UnixListener::bind(&path).unwrap();
         rustix::net::listen(&listener, 1).unwrap();
         let connected = Rc::new(Cell::new(0));
@@ -160,8 +137,8 @@ fn a_connect_that_waits_for_room_is_refused_when_the_listener_ends() {
 #[test]
 fn incoming_gives_every_connection() {
     run(|| async {
-        let directory = Directory::new();
-        let path = directory.socket();
+        let directory = folder();
+        let path = directory.path().join("socket");
         let listener = UnixListener::bind(&path).unwrap();
         let clients = std::thread::spawn(move || {
             (0..200).for_each(|_| drop(StdStream::connect(&path).unwrap()));
@@ -176,10 +153,10 @@ fn incoming_gives_every_connection() {
 #[test]
 fn clients_that_are_gone_before_they_are_accepted_leave_what_they_wrote() {
     run(|| async {
-        let directory = Directory::new();
-        let listener = UnixListener::bind(directory.socket()).unwrap();
+        let directory = folder();
+        let listener = UnixListener::bind(directory.path().join("socket")).unwrap();
         for _ in 0..20 {
-            let mut client = StdStream::connect(directory.socket()).unwrap();
+            let mut client = StdStream::connect(directory.path().join("socket")).unwrap();
             client.write_all(b"bye").unwrap();
         }
         let mut incoming = listener.incoming();
@@ -207,12 +184,15 @@ fn incoming_ends_after_the_error_of_a_socket_that_does_not_listen() {
 #[test]
 fn an_accepted_connection_is_non_blocking_and_closed_by_exec() {
     run(|| async {
-        let directory = Directory::new();
-        let listener = UnixListener::bind(directory.socket()).unwrap();
-        let _client = StdStream::connect(directory.socket()).unwrap();
+        let directory = folder();
+        let listener = UnixListener::bind(directory.path().join("socket")).unwrap();
+        let _client = StdStream::connect(directory.path().join("socket")).unwrap();
         let (mut stream, peer) = listener.accept().await.unwrap();
         assert!(peer.is_unnamed());
-        assert_eq!(stream.local_addr().unwrap().as_pathname(), Some(&*directory.socket()));
+        assert_eq!(
+            stream.local_addr().unwrap().as_pathname(),
+            Some(&*directory.path().join("socket"))
+        );
         assert!(rustix::io::fcntl_getfd(&stream).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
         assert!(timeout(Duration::from_millis(2), stream.read(&mut [0; 8])).await.is_err());
     });
@@ -269,14 +249,14 @@ fn an_abstract_name_may_begin_and_end_with_a_zero() {
 #[test]
 fn a_peer_with_the_longest_path_there_is_does_no_harm() {
     run(|| async {
-        let directory = Directory::new();
-        let listener = UnixListener::bind(directory.socket()).unwrap();
-        let missing = 108 - 1 - directory.0.as_os_str().len();
-        let path = directory.0.join("x".repeat(missing));
+        let directory = folder();
+        let listener = UnixListener::bind(directory.path().join("socket")).unwrap();
+        let missing = 108 - 1 - directory.path().as_os_str().len();
+        let path = directory.path().join("x".repeat(missing));
         assert_eq!(path.as_os_str().len(), 108);
         let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
         rustix::net::bind(&socket, &SocketAddrUnix::new(&path).unwrap()).unwrap();
-        let server = SocketAddrUnix::new(directory.socket()).unwrap();
+        let server = SocketAddrUnix::new(directory.path().join("socket")).unwrap();
         rustix::net::connect(&socket, &server).unwrap();
         let (_stream, peer) = listener.accept().await.unwrap();
         assert_eq!(peer.as_pathname(), Some(&*path));
@@ -286,8 +266,8 @@ fn a_peer_with_the_longest_path_there_is_does_no_harm() {
 #[test]
 fn paths_that_are_too_long_or_taken_or_stale_are_told_as_std_does() {
     run(|| async {
-        let directory = Directory::new();
-        for path in [directory.0.join("x".repeat(108)), directory.0.join("\0")] {
+        let directory = folder();
+        for path in [directory.path().join("x".repeat(108)), directory.path().join("\0")] {
             assert_eq!(kind(UnixListener::bind(&path)), ErrorKind::InvalidInput);
             assert_eq!(kind(UnixStream::connect(&path).await), ErrorKind::InvalidInput);
             assert_eq!(kind(UnixDatagram::bind(&path)), ErrorKind::InvalidInput);
@@ -295,7 +275,7 @@ fn paths_that_are_too_long_or_taken_or_stale_are_told_as_std_does() {
             assert_eq!(kind(socket.connect(&path)), ErrorKind::InvalidInput);
             assert_eq!(kind(socket.send_to(b"x", &path).await), ErrorKind::InvalidInput);
         }
-        let path = directory.socket();
+        let path = directory.path().join("socket");
         assert_eq!(kind(UnixStream::connect(&path).await), ErrorKind::NotFound);
         let listener = UnixListener::bind(&path).unwrap();
         assert_eq!(kind(UnixListener::bind(&path)), ErrorKind::AddrInUse);
@@ -513,7 +493,7 @@ fn vectored_transfers_fill_and_empty_all_buffers() {
 #[test]
 fn sockets_of_std_become_non_blocking_and_go_back() {
     run(|| async {
-        let directory = Directory::new();
+        let directory = folder();
         let short = Duration::from_millis(2);
         let (ours, mut peer) = StdStream::pair().unwrap();
         let mut ours = UnixStream::from_std(ours).unwrap();
@@ -522,11 +502,11 @@ fn sockets_of_std_become_non_blocking_and_go_back() {
         ours.write_all(b"back").await.unwrap();
         assert_eq!(peer.read(&mut [0; 8]).unwrap(), 4);
 
-        let listener = StdListener::bind(directory.socket()).unwrap();
+        let listener = StdListener::bind(directory.path().join("socket")).unwrap();
         let listener = UnixListener::from_std(listener).unwrap();
         assert!(timeout(short, listener.accept()).await.is_err());
         let listener = UnixListener::from_std(listener.into_std().unwrap()).unwrap();
-        let _client = StdStream::connect(directory.socket()).unwrap();
+        let _client = StdStream::connect(directory.path().join("socket")).unwrap();
         listener.accept().await.unwrap();
 
         let (ours, peer) = StdDatagram::pair().unwrap();
@@ -578,11 +558,11 @@ fn a_datagram_longer_than_the_buffer_fills_it_and_the_next_one_is_whole() {
 #[test]
 fn datagrams_tell_where_they_came_from() {
     run(|| async {
-        let directory = Directory::new();
-        let server = UnixDatagram::bind(directory.socket()).unwrap();
-        let path = directory.0.join("client");
+        let directory = folder();
+        let server = UnixDatagram::bind(directory.path().join("socket")).unwrap();
+        let path = directory.path().join("client");
         let client = UnixDatagram::bind(&path).unwrap();
-        client.send_to(b"path", directory.socket()).await.unwrap();
+        client.send_to(b"path", directory.path().join("socket")).await.unwrap();
         let mut buffer = [0; 8];
         let (_, from) = server.recv_from(&mut buffer).await.unwrap();
         assert_eq!(from.as_pathname(), Some(&*path));
@@ -621,8 +601,8 @@ fn fill(path: &Path) -> usize {
 #[test]
 fn a_connected_sender_waits_for_room_in_the_queue_and_is_woken_for_it() {
     run(|| async {
-        let directory = Directory::new();
-        let path = directory.socket();
+        let directory = folder();
+        let path = directory.path().join("socket");
         let server = UnixDatagram::bind(&path).unwrap();
         let filled = fill(&path);
         let client = UnixDatagram::unbound().unwrap();
@@ -645,8 +625,8 @@ fn a_connected_sender_waits_for_room_in_the_queue_and_is_woken_for_it() {
 #[test]
 fn a_sender_that_is_not_connected_waits_for_room_in_the_queue_and_asks_again() {
     run(|| async {
-        let directory = Directory::new();
-        let path = directory.socket();
+        let directory = folder();
+        let path = directory.path().join("socket");
         let server = UnixDatagram::bind(&path).unwrap();
         let filled = fill(&path);
         let client = UnixDatagram::unbound().unwrap();
@@ -687,8 +667,8 @@ fn a_pair_of_datagram_sockets_passes_many_more_than_its_queue_holds() {
 #[test]
 fn senders_that_wait_for_room_learn_that_the_receiver_has_gone() {
     run(|| async {
-        let directory = Directory::new();
-        let path = directory.socket();
+        let directory = folder();
+        let path = directory.path().join("socket");
         let server = UnixDatagram::bind(&path).unwrap();
         fill(&path);
         let client = UnixDatagram::unbound().unwrap();
@@ -772,8 +752,8 @@ fn a_datagram_socket_that_is_shut_down_gives_what_it_has_and_neither_side_sends_
 // Method: the peer of a connected socket does not read, and its queue is full, so `send` waits.
 #[test]
 fn a_full_peer_does_not_hold_up_what_is_sent_to_another() {
-    let directory = Directory::new();
-    let (full, other) = (directory.0.join("full"), directory.0.join("other"));
+    let directory = folder();
+    let (full, other) = (directory.path().join("full"), directory.path().join("other"));
     run(|| async move {
         let (_full, receiver) =
             (UnixDatagram::bind(&full).unwrap(), UnixDatagram::bind(&other).unwrap());
@@ -803,8 +783,8 @@ fn a_full_peer_does_not_hold_up_what_is_sent_to_another() {
 
 #[test]
 fn who_connects_again_and_again_lets_its_neighbours_run() {
-    let directory = Directory::new();
-    let path = directory.0.join("socket");
+    let directory = folder();
+    let path = directory.path().join("socket");
     run(|| async move {
         let place = path.clone();
         let binder = executor::spawn(async move { UnixListener::bind(place).unwrap() });

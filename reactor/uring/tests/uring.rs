@@ -14,10 +14,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::thread::{JoinHandleExt, RawPthread};
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
-use std::process::{self, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
@@ -29,7 +29,7 @@ use reactor_uring::{File, OpenOptions, Ring};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use tests::child::{in_child, is_child};
 use tests::wakers::{Counter, poll, waker_fn};
-use tests::{run, until, within_deadline};
+use tests::{TempDir, folder, run, until, within_deadline};
 
 /// Ends every test where the kernel has no io_uring for us: all that remains is the fallback.
 macro_rules! ring_or_return {
@@ -42,31 +42,27 @@ macro_rules! ring_or_return {
 }
 
 /// A path that no other test uses; whatever is there goes in the end.
-struct Path(PathBuf);
+struct Path {
+    path: PathBuf,
+    _folder: TempDir,
+}
 
 impl Path {
     fn new() -> Path {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        Path(env::temp_dir().join(format!("uring-test-{}-{number}", process::id())))
+        let folder = folder();
+        Path { path: folder.path().join("file"), _folder: folder }
     }
 
     fn with(content: &[u8]) -> Path {
         let path = Path::new();
-        fs::write(&path.0, content).unwrap();
+        fs::write(&path, content).unwrap();
         path
     }
 }
 
 impl AsRef<std::path::Path> for Path {
     fn as_ref(&self) -> &std::path::Path {
-        &self.0
-    }
-}
-
-impl Drop for Path {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
+        &self.path
     }
 }
 
@@ -354,7 +350,7 @@ fn an_open_that_waits_is_given_up() {
     run(|| async {
         let ring = ring_or_return!(8);
         let path = Path::new();
-        mkfifoat(CWD, &path.0, Mode::RWXU).unwrap();
+        mkfifoat(CWD, &path.path, Mode::RWXU).unwrap();
         let mut open = Box::pin(File::open(&ring, &path));
         assert!(poll(open.as_mut(), Waker::noop()).is_pending());
         yield_now().await;

@@ -11,7 +11,6 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,7 +18,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 
-use crate::{DEADLINE, place_for_sockets};
+use crate::{DEADLINE, named_folder};
 
 /// Moves the two pipes, which std can only give as descriptors 0 and 1, to where Chromium wants
 /// them. With `exec`, so that the process is the browser and not a shell that waits for it.
@@ -56,7 +55,7 @@ pub(super) struct Chromium {
 
 impl Chromium {
     pub(super) fn start(program: &Path) -> Chromium {
-        let folder = new_folder();
+        let folder = named_folder(&format!("browser-{}-", process::id())).keep();
         let errors = File::create(folder.join("stderr")).expect("a file in our own folder");
         let mut child = Command::new("sh")
             .args(["-c", MOVE_PIPES])
@@ -144,21 +143,6 @@ impl Drop for Chromium {
                 break;
             }
             thread::park_timeout(Duration::from_millis(5));
-        }
-    }
-}
-
-/// A new folder among the temporary files, for this process alone.
-fn new_folder() -> PathBuf {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder = place_for_sockets().join(format!("browser-{}-{number}", process::id()));
-        match fs::create_dir(&folder) {
-            Ok(()) => return folder,
-            // Of a process that had our number and was killed.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => panic!("{}: {error}", folder.display()),
         }
     }
 }
