@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::env;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -75,7 +76,7 @@ impl Arguments {
             max_connections: matches.remove_one("max-connections").map(|max: u64| max as usize),
             idle: matches.remove_one("idle"),
             grace: matches.remove_one("grace").unwrap_or_default(),
-            backlog: matches.remove_one("backlog"),
+            backlog: matches.remove_one("backlog").map(|backlog: u64| backlog as u32),
             log: level(&matches),
             demo: matches.get_flag("demo"),
             all: matches.get_flag("all"),
@@ -172,13 +173,11 @@ fn command() -> Command {
                 .value_name("FILE")
                 .help("Record the run: FILE.html to step through, .json for Perfetto, .jsonl for programs")
                 .value_parser(trace),
-            Arg::new("trace-events")
-                .long("trace-events")
-                .value_name("N")
+            valued("trace-events", "N")
                 .help("With --trace: keep the last N steps")
                 .requires("trace")
                 .default_value("10000")
-                .value_parser(value_parser!(u64).range(100..=10_000_000)),
+                .value_parser(number(100..=10_000_000)),
             Arg::new("verbose")
                 .short('v')
                 .long("verbose")
@@ -190,56 +189,55 @@ fn command() -> Command {
                 .help("Log errors only")
                 .conflicts_with("verbose")
                 .action(ArgAction::SetTrue),
-            Arg::new("max-connections")
-                .long("max-connections")
+            valued("max-connections", "N")
                 .help_heading(OPERATING)
-                .value_name("N")
                 .help("Serve at most N connections at once; others wait in the backlog")
-                .value_parser(value_parser!(u64).range(1..)),
-            Arg::new("idle")
-                .long("idle")
+                .value_parser(number(1..=u32::MAX.into())),
+            valued("idle", "DURATION")
                 .help_heading(OPERATING)
-                .value_name("DURATION")
                 .help("Close connections that have been silent for so long: 500ms, 2s, 5m")
                 .value_parser(period),
-            Arg::new("grace")
-                .long("grace")
+            valued("grace", "DURATION")
                 .help_heading(OPERATING)
-                .value_name("DURATION")
                 .help("How long connections may go on after the first signal")
                 .default_value("5s")
                 .value_parser(duration),
-            Arg::new("backlog")
-                .long("backlog")
+            valued("backlog", "N")
                 .help_heading(OPERATING)
-                .value_name("N")
                 .help("Connections that the system completes ahead; it may allow fewer [default: 1024]")
-                .value_parser(value_parser!(u32).range(1..)),
-            Arg::new("warn-blocking")
-                .long("warn-blocking")
+                .value_parser(number(1..=u32::MAX.into())),
+            valued("warn-blocking", "DURATION")
                 .help_heading(OPERATING)
-                .value_name("DURATION")
                 .help("Warn of a task that holds the thread for longer: 10ms")
                 .value_parser(duration),
-            Arg::new("threads")
-                .long("threads")
+            valued("threads", "N")
                 .help_heading(OPERATING)
-                .value_name("N")
                 .help("Serve TCP on N threads, not with --explain or --trace; other sockets stay on the first")
-                .value_parser(value_parser!(u64).range(1..=1024)),
-            Arg::new("stats")
-                .long("stats")
+                .value_parser(number(1..=1024)),
+            valued("stats", "DURATION")
                 .help_heading(OPERATING)
-                .value_name("DURATION")
                 .help("Print a line of numbers to standard error, every so often")
                 .value_parser(period),
-            Arg::new("spin")
-                .long("spin")
+            valued("spin", "DURATION")
                 .help_heading(OPERATING)
-                .value_name("DURATION")
                 .help("Look for events so long before sleeping: 50us; less delay, more processor time")
                 .value_parser(duration),
         ])
+}
+
+/// A flag with a value, which may begin with a hyphen: so that `--grace -1s` is a wrong value of
+/// `--grace`, and not an unknown flag `-1`.
+fn valued(name: &'static str, value: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).allow_hyphen_values(true)
+}
+
+/// A whole number out of that range.
+fn number(range: RangeInclusive<u64>) -> impl Fn(&str) -> Result<u64, String> + Clone {
+    move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        let hint = || format!("write a number from {} to {}", range.start(), range.end());
+        number.ok_or_else(hint)
+    }
 }
 
 fn explain(text: &str) -> Result<Explain, String> {

@@ -15,17 +15,18 @@ use crate::server::{ECHOD, Ended, Server, eventually};
 
 #[test]
 fn wrong_arguments_are_named_in_one_line_with_exit_code_two() {
-    let wrong: [(&[&str], &str); 32] = [
+    let wrong: [(&[&str], &str); 33] = [
         (&["nonsense"], "nonsense"),
         (&["127.0.0.1"], "127.0.0.1"),
         (&["127.0.0.1:0", "::1:0:"], "::1:0:"),
         (&["127.0.0.1:65536"], "65536"),
         (&["--frobnicate"], "--frobnicate"),
         (&["--idle", "5"], "--idle"),
-        (&["--grace", "-1s"], "-1"),
+        (&["--grace", "-1s"], "--grace <DURATION>': write a number and its unit"),
         (&["--grace"], "--grace"),
+        (&["--max-connections", "-3"], "--max-connections"),
         (&["--max-connections", "0"], "--max-connections"),
-        (&["--max-connections=many"], "--max-connections"),
+        (&["--max-connections=many"], "--max-connections <N>': write a number from 1 to"),
         (&["--backlog", "4294967296"], "--backlog"),
         (&["-v", "-q"], "--quiet"),
         (&["--all"], "--demo"),

@@ -142,9 +142,12 @@ fn is_flag(flag: &str) -> bool {
     static ECHOD: LazyLock<String> = LazyLock::new(|| read("echo/src/arguments.rs"));
     let is_short =
         |letter: char| "hV".contains(letter) || ECHOD.contains(&format!("short('{letter}')"));
+    let is_long = |name: &str| {
+        ["long", "valued"].iter().any(|call| ECHOD.contains(&format!("{call}(\"{name}\"")))
+    };
     match flag.strip_prefix("--") {
         Some("help" | "version") => true,
-        Some(name) => ECHOD.contains(&format!("long(\"{name}\")")) || ITEMS.words.contains(flag),
+        Some(name) => is_long(name) || ITEMS.words.contains(flag),
         None => flag.chars().skip(1).all(is_short),
     }
 }
