@@ -20,7 +20,7 @@ use reactor::io::{AsyncReadExt, AsyncWriteExt};
 use reactor::net::TcpListener;
 use reactor::signal::Signal;
 use reactor::time::sleep;
-use tests::{run, tcp_pair, within_deadline};
+use tests::{run, tcp_pair, until, within_deadline};
 
 /// Does something when it is dropped.
 struct OnDrop<F: FnOnce()>(Option<F>);
@@ -514,14 +514,19 @@ fn block_on_works_in_the_destructor_of_a_thread_local() {
             block_on(async move {
                 let remote = Remote::current();
                 let (mut ours, mut theirs) = tcp_pair().await.unwrap();
+                let has_run = Arc::new(AtomicBool::new(false));
+                let runs = has_run.clone();
                 let other = thread::spawn(move || {
-                    remote.spawn(move || async move { told.send("from another thread").unwrap() })
+                    remote.spawn(move || async move {
+                        told.send("from another thread").unwrap();
+                        runs.store(true, Ordering::Relaxed);
+                    })
                 });
                 sleep(Duration::from_millis(1)).await;
                 drop(spawn(async move { theirs.write_all(b"x").await }));
                 ours.read_exact(&mut [0]).await.unwrap();
                 other.join().unwrap().unwrap();
-                yield_now().await;
+                until(|| has_run.load(Ordering::Relaxed)).await;
             });
             self.0.send("done").unwrap();
         }
