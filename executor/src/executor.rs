@@ -190,9 +190,9 @@ impl Executor {
     /// That the inbox is empty is never concluded from a turn of the reactor: a task may turn it
     /// too, and swallow the notification. Only the flag tells.
     ///
-    /// So a `future` that is ready at its first poll lets no task run, and no event come in, however
-    /// often this is called. Who only looks now and then what there is calls
-    /// [`tick`](Executor::tick) in between.
+    /// So with a `future` that is ready at its first poll only the first step happens: tasks that are
+    /// queued already are polled, but no event and no wake of another thread comes in, however often
+    /// this is called. To look now and then what there is, call [`tick`](Executor::tick).
     ///
     /// # Panics
     ///

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use crate::Reactor;
 
 thread_local! {
-    /// Never dropped, so that it is there also for the destructors of other thread-locals. It has
-    /// nothing to drop: the guards leave it empty.
+    /// Never dropped, so that it is there also for the destructors of other thread-locals. The
+    /// guards leave it empty; only one that is forgotten leaves a reactor here, for ever.
     static CURRENT: ManuallyDrop<RefCell<Option<Rc<Reactor>>>> =
         const { ManuallyDrop::new(RefCell::new(None)) };
 }
@@ -25,13 +25,14 @@ impl Reactor {
     pub fn current() -> Rc<Reactor> {
         let current = CURRENT.with(|current| current.borrow().clone());
         // With its crate: who forgets it is often inside the `block_on` of another one.
-        current.expect("no reactor on this thread: call this inside `executor::block_on`")
+        current.expect("no reactor on this thread: call this inside `executor::block_on`, or after `Reactor::enter`")
     }
 
     /// Makes this the current reactor of the thread until the guard is dropped.
     ///
     /// Guards nest, and are dropped in the reverse order: each puts back the reactor that was
-    /// current before it.
+    /// current before it. One that is forgotten, or dropped in another order, may keep a reactor and
+    /// its descriptors until the process ends.
     pub fn enter(self: &Rc<Self>) -> Enter {
         Enter { before: CURRENT.with(|current| current.replace(Some(self.clone()))) }
     }

@@ -176,6 +176,7 @@ const SAID_AGAIN: &[&[(&str, &str)]] = &[
         ("executor/README.md", "may complete at most 128 operations in one poll"),
         ("tests/README.md", "completes at most 128 operations in one poll"),
     ],
+    // The states of a task, by their names and in their order.
     &[
         ("executor/src/tasks.rs", "in the inbox. Queued,"),
         ("executor/src/tasks.rs", "is part of it. Running,"),
@@ -276,6 +277,11 @@ const SAID_AGAIN: &[&[(&str, &str)]] = &[
         ("echo/src/demo.rs", "for a third of a second"),
         ("echo/src/arguments.rs", "for a third of a second"),
         ("echo/README.md", "for a third of a second"),
+    ],
+    &[
+        ("echo/src/connection.rs", "LINGER: Duration = Duration::from_secs(1);"),
+        ("echo/README.md", "for at most a second more"),
+        ("echo/dist/echod.service", "the time of grace and a second more"),
     ],
     &[("echo/src/main.rs", "REFUSED: u8 = 1;"), ("echo/README.md", "| 1 | the system refuses")],
     &[

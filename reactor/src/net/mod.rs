@@ -16,7 +16,7 @@
 //!   [`Async`](crate::Async), and the operation to [`read_with`](crate::Async::read_with) or
 //!   [`write_with`](crate::Async::write_with).
 //! - An option that has no method here, such as `SO_LINGER` or `SO_KEEPALIVE`, is set through
-//!   socket2: `SockRef::from(&stream).set_linger(None)`. And to set one before a socket listens or
+//!   socket2: `SockRef::from(&stream).set_keepalive(true)`. And to set one before a socket listens or
 //!   connects, make it with socket2 or std, and give it to `from_std`.
 //! - [`UCred`] has fields, as std's, and not tokio's methods: `peer.uid`, not `peer.uid()`.
 

@@ -11,7 +11,7 @@
 //! What stays outside is what insists on `Send`, for sockets and timers stay on their thread:
 //!
 //! - hyper's upgrades box the connection as `Send`. A WebSocket that does not share its port with
-//!   HTTP needs none: see `websocket.rs`.
+//!   HTTP needs none: see `tests/interop/tests/websocket.rs`.
 //! - The futures of axum's handlers must be `Send`, so they cannot await a socket or a sleep of ours.
 //!   They may send to a task that does, over a channel.
 

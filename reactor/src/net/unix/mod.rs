@@ -25,8 +25,8 @@ pub use listener::UnixListener;
 pub use stream::UCred;
 pub use stream::UnixStream;
 
-/// The same address as rustix takes it. std cannot connect, nor send to an abstract one, without
-/// blocking; and mio takes the last byte from a name that begins with a zero.
+/// The same address as rustix takes it. std's `connect` blocks. mio's socket cannot send to an
+/// abstract name, and mio takes the last byte from one that begins with a zero.
 fn named(address: &SocketAddr) -> io::Result<SocketAddrUnix> {
     if let Some(path) = address.as_pathname() {
         return Ok(SocketAddrUnix::new(path)?);
