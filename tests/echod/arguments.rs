@@ -122,7 +122,7 @@ fn every_flag_of_the_help_is_in_the_readmes_table() {
 fn the_flags_of_the_readmes_table_have_the_values_and_the_defaults_of_the_help() {
     let help = Server::run(&["--help"]).stdout.replace(['<', '>'], "");
     for (flags, said) in told_flags() {
-        // Those without a value have no default.
+        // A row of several flags: none of these has a default.
         let flag = flags.trim_matches('`');
         if flag.contains('`') {
             continue;

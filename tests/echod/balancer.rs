@@ -29,7 +29,7 @@ impl Balancer {
         let folder = folder();
         // It gets its listener from us: nobody can take a port away that it has already.
         let mut text = replace(CONFIGURATION, "bind 127.0.0.1:7777", "bind fd@3");
-        // It has to have twice so many descriptors, and will not run without.
+        // HAProxy needs twice as many descriptors, and does not start without them.
         text = replace(&text, "maxconn 4000", "maxconn 200");
         let admin = folder.path().join("admin");
         text = replace(&text, "/run/haproxy-echod.sock", admin.to_str().unwrap());

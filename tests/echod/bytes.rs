@@ -56,9 +56,9 @@ fn who_half_closes_while_the_way_back_is_full_gets_every_byte_and_then_the_end()
 
 #[test]
 fn two_thousand_clients_at_once_get_each_its_own_bytes_back() {
-    let Some(_crowd) = crowd(2000) else { return };
     const CLIENTS: u64 = 2000;
     const BYTES: usize = 10_000;
+    let Some(_crowd) = crowd(CLIENTS) else { return };
     let server = Server::start(&[]);
     let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
     for (seed, client) in (1..).zip(&clients) {

@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use rustix::process::{PidfdFlags, Signal, getpid, pidfd_open};
+use rustix::process::Signal;
 
-use crate::process::is_installed;
+use crate::process::{has_pidfds, is_installed};
 use crate::server::{Ended, Server, eventually};
 use crate::three_echoes::example;
 
@@ -13,15 +13,6 @@ fn run(command: Command) -> Ended {
     let ended = Server::spawn(command).wait();
     assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
     ended
-}
-
-/// Whether the system gives a descriptor for a process; else says that the test is skipped.
-fn has_pidfds() -> bool {
-    let given = pidfd_open(getpid(), PidfdFlags::empty());
-    if let Err(error) = &given {
-        println!("skipped: the system gives no descriptor for a process: {error}");
-    }
-    given.is_ok()
 }
 
 #[test]

@@ -2,8 +2,7 @@
 
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixListener;
-use std::process;
-use std::process::{Command, Stdio};
+use std::process::{self, Command, Stdio};
 
 use rustix::net::{AddressFamily, SocketType};
 use rustix::process::Signal;
@@ -132,10 +131,7 @@ fn a_descriptor_that_is_no_listener_is_named_with_the_cure() {
 // Three sockets of three kinds, passed as systemd does it.
 #[test]
 fn python_passes_three_sockets_and_all_are_served() {
-    if !gives_descriptors() {
-        return;
-    }
-    if !is_installed("python3") {
+    if !gives_descriptors() || !is_installed("python3") {
         return;
     }
     const SCRIPT: &str = "\
@@ -167,10 +163,7 @@ os.execv(sys.argv[1], [sys.argv[1]])
 // It waits for the first connection, and then becomes the server that finds it in the backlog.
 #[test]
 fn systemd_socket_activate_starts_the_server_at_the_first_connection() {
-    if !gives_descriptors() {
-        return;
-    }
-    if !is_installed("systemd-socket-activate") {
+    if !gives_descriptors() || !is_installed("systemd-socket-activate") {
         return;
     }
     let folder = folder();

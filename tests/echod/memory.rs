@@ -38,8 +38,8 @@ fn who_sends_without_reading_costs_at_most_320_kib_and_loses_no_byte() {
 // Pitfall: T5, E2
 #[test]
 fn a_thousand_who_do_not_read_cost_at_most_64_kib_each_and_no_time_and_it_all_comes_back() {
-    let Some(_crowd) = crowd(1000) else { return };
     const CLIENTS: usize = 1000;
+    let Some(_crowd) = crowd(CLIENTS as u64) else { return };
     let server = Server::start(&[]);
     assert_echoes(&mut server.connect(), b"x");
     let empty = memory(server.pid());
@@ -94,8 +94,8 @@ fn stalled(server: &Server, clients: usize) -> Vec<TcpStream> {
 
 #[test]
 fn five_hundred_idle_connections_cost_no_time_and_at_most_one_kib_each() {
-    let Some(_crowd) = crowd(500) else { return };
     const CLIENTS: usize = 500;
+    let Some(_crowd) = crowd(CLIENTS as u64) else { return };
     let server = Server::start(&[]);
     let mut first = server.connect();
     assert_echoes(&mut first, b"x");

@@ -100,6 +100,15 @@ pub(crate) fn is_installed(program: &str) -> bool {
     found
 }
 
+/// Whether the system gives a descriptor for a process; else says that the test is skipped.
+pub(crate) fn has_pidfds() -> bool {
+    let given = pidfd_open(getpid(), PidfdFlags::empty());
+    if let Err(error) = &given {
+        println!("skipped: the system gives no descriptor for a process: {error}");
+    }
+    given.is_ok()
+}
+
 /// Whether the system gives a process a duplicate of a descriptor, its own or that of a child; else
 /// says that the test is skipped. Many sandboxes do not.
 pub(crate) fn gives_descriptors() -> bool {
@@ -121,7 +130,7 @@ pub(crate) fn longest_backlog() -> usize {
 pub(crate) fn may_wait_in_a_backlog(connections: usize) -> bool {
     let may = longest_backlog() >= connections;
     if !may {
-        println!("skipped: not so many as {connections} connections may wait (somaxconn)");
+        println!("skipped: fewer than {connections} connections may wait (somaxconn)");
     }
     may
 }

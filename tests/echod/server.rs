@@ -104,7 +104,7 @@ impl Server {
         if !command.get_envs().any(|(name, _)| name == "RUST_LOG") {
             command.env_remove("RUST_LOG");
         }
-        // A shell would complain of one that is not there; and what tools say is looked at.
+        // No locale: a shell complains of one that is not installed, and tests read what tools say.
         command.env("LC_ALL", "C");
         let mut child = command.spawn().expect("echod starts");
         let stdout = child.stdout.take().map(Heard::from).unwrap_or_default();
@@ -217,7 +217,7 @@ fn is_address(argument: &str) -> bool {
     argument.parse::<SocketAddr>().is_ok() || kinds.iter().any(|kind| argument.starts_with(kind))
 }
 
-/// Leave to have so many connections at once, which one test has at a time: together they would need
+/// Permission to have so many connections at once, which one test has at a time: together they would need
 /// more descriptors than many systems give to a process. Or `None`, if this one does not give so
 /// many, and that is said.
 pub(crate) fn crowd(connections: u64) -> Option<MutexGuard<'static, ()>> {

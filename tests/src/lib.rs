@@ -135,8 +135,8 @@ pub fn std_pair() -> io::Result<(std::net::TcpStream, std::net::TcpStream)> {
 
 /// A folder of the test's own, removed with all that is in it when this is dropped.
 ///
-/// It is among the temporary files if the name of their place leaves enough of the hundred bytes or
-/// so that the path of a socket may have.
+/// It is among the temporary files; or in `/tmp`, if the name of their place is too long for the
+/// path of a socket, which may have a hundred bytes or so.
 ///
 /// # Panics
 ///

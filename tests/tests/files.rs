@@ -533,7 +533,7 @@ enum Step {
     Read(usize),
     Write(usize),
     SeekTo(usize),
-    /// So far before the end, or at the begin.
+    /// So far before the end, or at the beginning.
     SeekFromEnd(usize),
     SetLength(usize),
     /// The job under way may end.

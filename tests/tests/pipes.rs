@@ -64,7 +64,7 @@ fn to_close_the_sender_ends_the_file_and_what_comes_after_is_refused() {
 fn a_writer_who_waits_learns_that_the_reader_has_gone() {
     run(|| async {
         let (mut sender, receiver) = pipe().unwrap();
-        let writer = spawn(async move { sender.write_all(&[0; 4 << 20]).await });
+        let writer = spawn(async move { sender.write_all(&vec![0; 4 << 20]).await });
         until(|| reactor::Reactor::current().waits().iter().any(is_write)).await;
         drop(receiver);
         assert_eq!(writer.await.unwrap().unwrap_err().kind(), ErrorKind::BrokenPipe);
