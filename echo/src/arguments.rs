@@ -225,8 +225,8 @@ fn command() -> Command {
         ])
 }
 
-/// A flag with a number or a duration, which may begin with a hyphen: so that `--grace -1s` is a wrong value of
-/// `--grace`, and not an unknown flag `-1`.
+/// A flag with a number or a duration, which may begin with a hyphen: so that `--grace -1s` is a
+/// wrong value of `--grace`, and not an unknown flag `-1`.
 fn valued(name: &'static str, value: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value).allow_hyphen_values(true)
 }

@@ -217,9 +217,9 @@ fn is_address(argument: &str) -> bool {
     argument.parse::<SocketAddr>().is_ok() || kinds.iter().any(|kind| argument.starts_with(kind))
 }
 
-/// Permission to have so many connections at once, which one test has at a time: together they would need
-/// more descriptors than many systems give to a process. Or `None`, if this one does not give so
-/// many, and that is said.
+/// Permission to have so many connections at once, which one test has at a time: together they
+/// would need more descriptors than many systems give to a process. Or `None`, if this one does not
+/// give so many, and that is said.
 pub(crate) fn crowd(connections: u64) -> Option<MutexGuard<'static, ()>> {
     static ALONE: Mutex<()> = Mutex::new(());
     // Beside those of the other tests.
