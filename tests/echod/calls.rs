@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
-use tests::{TempDir, folder};
+use tests::{Place, place};
 
 use crate::bytes::assert_echoes;
 use crate::process::{is_installed, is_traced, may_wait_in_a_backlog};
@@ -132,7 +132,7 @@ fn the_demo_makes_no_call_for_a_line_of_the_log_that_nobody_writes() {
 /// strace, attached to a server.
 struct Trace {
     strace: Child,
-    folder: TempDir,
+    file: Place,
 }
 
 /// What strace wrote, a line for each system call.
@@ -146,10 +146,10 @@ impl Trace {
         if !is_installed("strace") {
             return None;
         }
-        let folder = folder();
+        let file = place();
         let mut command = Command::new("strace");
         command.args(["-e", "signal=none", "-s", "0", "-p", &server.pid().to_string(), "-o"]);
-        command.arg(folder.path().join("trace")).stderr(Stdio::null()).stdin(Stdio::null());
+        command.arg(&*file).stderr(Stdio::null()).stdin(Stdio::null());
         let mut strace = command.spawn().expect("strace is installed");
         let mut refused = false;
         eventually("strace is attached", || {
@@ -160,7 +160,7 @@ impl Trace {
             println!("skipped: strace may not watch other processes here");
             return None;
         }
-        let trace = Trace { strace, folder };
+        let trace = Trace { strace, file };
         eventually("strace sees what happens", || {
             assert_echoes(client, b"x");
             trace.read().count("sendto(") > 0
@@ -169,7 +169,7 @@ impl Trace {
     }
 
     fn read(&self) -> Calls {
-        let text = fs::read_to_string(self.folder.path().join("trace")).unwrap_or_default();
+        let text = fs::read_to_string(&self.file).unwrap_or_default();
         let is_call = |line: &&str| !line.starts_with("---") && !line.starts_with("strace:");
         Calls(text.lines().filter(is_call).map(str::to_owned).collect())
     }

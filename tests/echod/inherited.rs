@@ -6,7 +6,7 @@ use std::process::{self, Command, Stdio};
 
 use rustix::net::{AddressFamily, SocketType};
 use rustix::process::Signal;
-use tests::{DEADLINE, folder};
+use tests::{DEADLINE, place};
 
 use crate::arguments::assert_complains;
 use crate::bytes::assert_echoes;
@@ -50,8 +50,7 @@ fn the_file_of_an_inherited_unix_socket_stays() {
     if !gives_descriptors() {
         return;
     }
-    let folder = folder();
-    let path = folder.path().join("socket");
+    let path = place();
     let listener = UnixListener::bind(&path).unwrap();
     let server = Server::spawn_with(with_third("", &["fd:3"]), listener).listening(1);
     assert_eq!(server.stdout(), format!("listening unix {}\n", path.display()));
@@ -166,8 +165,7 @@ fn systemd_socket_activate_starts_the_server_at_the_first_connection() {
     if !gives_descriptors() || !is_installed("systemd-socket-activate") {
         return;
     }
-    let folder = folder();
-    let path = folder.path().join("socket");
+    let path = place();
     let mut command = Command::new("systemd-socket-activate");
     command.arg("--listen").args([path.to_str().unwrap(), ECHOD]);
     let server = Server::spawn(command);

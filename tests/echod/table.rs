@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::process::Command;
 
 use rustix::process::Signal;
-use tests::{folder, pipe_of_64_kib};
+use tests::{pipe_of_64_kib, place};
 
 use crate::bytes::{Random, assert_echoes, assert_receives, fill};
 use crate::output::find;
@@ -152,11 +152,10 @@ fn who_sees_the_server_listen_can_ask_it() {
     if !is_installed("strace") {
         return;
     }
-    let folder = folder();
-    let path = folder.path().join("trace");
+    let path = place();
     let mut command = Command::new("strace");
     // As a grandchild of its own, so that the server is our child.
-    command.args(["-D", "-qq", "-e", "trace=rt_sigaction,write", "-o"]).arg(&path);
+    command.args(["-D", "-qq", "-e", "trace=rt_sigaction,write", "-o"]).arg(&*path);
     command.args([ECHOD, "127.0.0.1:0"]);
     let server = Server::start_command(command);
     assert_eq!(states(&ask(&server), "table"), ["running: . s"]);

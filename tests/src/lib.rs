@@ -17,7 +17,9 @@ use std::any::Any;
 use std::env;
 use std::future::Future;
 use std::io;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -143,6 +145,38 @@ pub fn std_pair() -> io::Result<(std::net::TcpStream, std::net::TcpStream)> {
 /// If the system refuses to make it.
 pub fn folder() -> TempDir {
     named_folder("test-")
+}
+
+/// A path that nobody else uses, in a [`folder`] of its own, which goes with it.
+///
+/// Nothing is there yet.
+///
+/// # Panics
+///
+/// As [`folder`].
+pub fn place() -> Place {
+    let folder = folder();
+    Place { path: folder.path().join("place"), _folder: folder }
+}
+
+/// A path of a test's own, made by [`place`].
+pub struct Place {
+    path: PathBuf,
+    _folder: TempDir,
+}
+
+impl Deref for Place {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl AsRef<Path> for Place {
+    fn as_ref(&self) -> &Path {
+        self
+    }
 }
 
 /// As [`folder`], with a name that begins so.

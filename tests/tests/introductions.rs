@@ -30,7 +30,7 @@ use reactor::pipe::pipe;
 use reactor::stdio::stdout;
 use reactor::time::{interval, sleep, timeout};
 use tests::child::{self, is_child};
-use tests::{folder, run, tcp_pair, within_deadline};
+use tests::{run, tcp_pair, within_deadline};
 
 /// A listener at a free port, and where it is.
 async fn listener() -> (TcpListener, SocketAddr) {
@@ -238,8 +238,7 @@ async fn number_lines(stream: UnixStream) -> io::Result<()> {
 fn a_server_at_a_path_numbers_the_lines_of_each_client() {
     run(|| async {
         // Not in Cargo's folder: the path of a socket has at most a hundred bytes or so.
-        let folder = folder();
-        let path = folder.path().join("socket");
+        let path = tests::place();
         let listener = UnixListener::bind(&path).unwrap();
         drop(spawn(async move {
             let mut incoming = listener.incoming();

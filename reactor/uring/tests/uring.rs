@@ -12,7 +12,6 @@ use std::future::Future;
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::thread::{JoinHandleExt, RawPthread};
-use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
@@ -29,7 +28,7 @@ use reactor_uring::{File, OpenOptions, Ring};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use tests::child::{in_child, is_child};
 use tests::wakers::{Counter, poll, waker_fn};
-use tests::{TempDir, folder, run, until, within_deadline};
+use tests::{Place, place, run, until, within_deadline};
 
 /// Ends every test where the kernel has no io_uring for us: all that remains is the fallback.
 macro_rules! ring_or_return {
@@ -41,29 +40,11 @@ macro_rules! ring_or_return {
     };
 }
 
-/// A path that no other test uses; whatever is there goes in the end.
-struct Path {
-    path: PathBuf,
-    _folder: TempDir,
-}
-
-impl Path {
-    fn new() -> Path {
-        let folder = folder();
-        Path { path: folder.path().join("file"), _folder: folder }
-    }
-
-    fn with(content: &[u8]) -> Path {
-        let path = Path::new();
-        fs::write(&path, content).unwrap();
-        path
-    }
-}
-
-impl AsRef<std::path::Path> for Path {
-    fn as_ref(&self) -> &std::path::Path {
-        &self.path
-    }
+/// A file with that content, which goes in the end.
+fn file_with(content: &[u8]) -> Place {
+    let path = place();
+    fs::write(&path, content).unwrap();
+    path
 }
 
 /// The end of a pipe that a ring reads, and the other one.
@@ -126,7 +107,7 @@ fn in_child_under(tool: &[&str], test: &str, body: impl FnOnce()) {
 }
 
 async fn writes_and_reads(ring: Ring) {
-    let path = Path::new();
+    let path = place();
     let content: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_le_bytes).collect();
     let file = File::create(&ring, &path).await.unwrap();
     let (written, buffer) = file.write_all_at(content, 0).await;
@@ -161,7 +142,7 @@ fn what_is_written_by_the_pool_is_read_by_it_and_by_std() {
 fn a_thousand_operations_at_once_pass_through_a_ring_of_two_entries() {
     run(|| async {
         let ring = ring_or_return!(2);
-        let path = Path::new();
+        let path = place();
         let file = Rc::new(File::create(&ring, &path).await.unwrap());
         let mut writes = JoinSet::new();
         for n in 0..1000_u64 {
@@ -184,7 +165,7 @@ fn operations_that_wait_for_their_turn_get_it_when_others_let_go() {
         let (file, _writer) = pipe(&ring);
         // More than the ring has entries: some of them are in line.
         let reads = in_flight(&ring, &file, 10).await;
-        let path = Path::with(b"here");
+        let path = file_with(b"here");
         let mut open = pin!(File::open(&ring, &path));
         assert!(poll(open.as_mut(), Waker::noop()).is_pending());
         drop(reads);
@@ -199,7 +180,7 @@ fn operations_that_wait_for_their_turn_get_it_when_others_let_go() {
 fn outcomes_that_nobody_takes_hold_up_no_other_operation() {
     run(|| async {
         let ring = ring_or_return!(2);
-        let path = Path::with(b"here");
+        let path = file_with(b"here");
         let file = File::open(&ring, &path).await.unwrap();
         let mut untaken: Vec<_> = (0..100).map(|_| Box::pin(file.read_to_end())).collect();
         for read in &mut untaken {
@@ -325,7 +306,7 @@ fn a_file_that_is_opened_for_nobody_is_closed() {
     in_child("a_file_that_is_opened_for_nobody_is_closed", || {
         run(|| async {
             let ring = ring_or_return!(8);
-            let path = Path::with(b"");
+            let path = file_with(b"");
             let before = descriptors();
             for rounds in 0..3 {
                 let mut opens: Vec<_> =
@@ -349,8 +330,8 @@ fn a_file_that_is_opened_for_nobody_is_closed() {
 fn an_open_that_waits_is_given_up() {
     run(|| async {
         let ring = ring_or_return!(8);
-        let path = Path::new();
-        mkfifoat(CWD, &path.path, Mode::RWXU).unwrap();
+        let path = place();
+        mkfifoat(CWD, &*path, Mode::RWXU).unwrap();
         let mut open = Box::pin(File::open(&ring, &path));
         assert!(poll(open.as_mut(), Waker::noop()).is_pending());
         yield_now().await;
@@ -365,7 +346,7 @@ fn a_close_whose_future_is_dropped_closes_all_the_same() {
     in_child("a_close_whose_future_is_dropped_closes_all_the_same", || {
         run(|| async {
             let ring = ring_or_return!(8);
-            let path = Path::with(b"");
+            let path = file_with(b"");
             let before = descriptors();
             for begun in [false, true] {
                 let file = File::open(&ring, &path).await.unwrap();
@@ -477,8 +458,8 @@ fn a_read_that_outlives_its_executor_gets_its_buffer_back() {
 
 async fn errors_are_those_of_std(ring: Ring) {
     let error = |result: io::Result<File>| result.unwrap_err();
-    let path = Path::with(b"content");
-    let missing = Path::new();
+    let path = file_with(b"content");
+    let missing = place();
     assert_eq!(error(File::open(&ring, &missing).await).kind(), ErrorKind::NotFound);
     assert_eq!(error(File::open(&ring, "a\0b").await).kind(), ErrorKind::InvalidInput);
     let nothing = OpenOptions::new();
@@ -584,7 +565,7 @@ fn a_ring_that_takes_nothing_any_more_fails_its_operations() {
     in_child_under(&strace, test, || {
         run(|| async {
             let ring = ring_or_return!(8);
-            let path = Path::with(b"here");
+            let path = file_with(b"here");
             let file = File::open(&ring, &path).await.unwrap();
             assert_eq!(file.read_at(vec![0; 8], 0).await.0.unwrap(), 4);
             assert!(file.read_at(vec![0; 8], 0).await.0.is_err());
@@ -754,7 +735,7 @@ async fn works_in_a_storm() {
 }
 
 async fn writes_and_reads_little(ring: &Ring) {
-    let path = Path::new();
+    let path = place();
     let file = File::create(ring, &path).await.unwrap();
     file.write_all_at(b"little".to_vec(), 0).await.0.unwrap();
     file.sync_data().await.unwrap();
@@ -807,7 +788,7 @@ fn two_executors_on_two_threads_have_a_ring_each() {
 fn a_flood_of_reads_lets_its_neighbours_run() {
     run(|| async {
         let ring = ring_or_return!(64);
-        let path = Path::with(&[1; 64 << 10]);
+        let path = file_with(&[1; 64 << 10]);
         let file = Rc::new(File::open(&ring, &path).await.unwrap());
         let mut flood = JoinSet::new();
         for _ in 0..100 {
