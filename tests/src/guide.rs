@@ -120,16 +120,3 @@ pub fn section<'a>(text: &'a str, heading: &str) -> &'a str {
     let part = text.split(&begin).nth(1).unwrap_or_else(|| panic!("no section {heading:?}"));
     part.split("\n## ").next().unwrap_or_default()
 }
-
-/// The rows `[path](…) | lines |` of the front door: one table for each ring of reading.
-pub fn rings() -> Vec<Vec<(String, usize)>> {
-    let readme = read("README.md");
-    let row = |line: &str| {
-        let mut cells = line.strip_prefix("| [`")?.split('|');
-        let path = cells.next()?.split('`').next()?.to_owned();
-        Some((path, cells.next()?.trim().parse().ok()?))
-    };
-    let parts = section(&readme, "Three rings of reading").split("\n\n");
-    let tables = parts.map(|part| part.lines().filter_map(row).collect());
-    tables.filter(|table: &Vec<_>| !table.is_empty()).collect()
-}

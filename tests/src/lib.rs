@@ -10,7 +10,6 @@ pub mod guide;
 pub mod items;
 pub mod not_send;
 pub mod records;
-pub mod sizes;
 pub mod wakers;
 
 use std::any::Any;

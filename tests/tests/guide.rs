@@ -1,60 +1,12 @@
-//! What the READMEs name exists: files, headings, functions, flags, records, tests; and they are
-//! short enough to be read.
+//! Checks of text that protect readers: links lead somewhere, names that READMEs and comments
+//! mention exist, and the table of log records matches the code.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use tests::guide::{Block, READMES, blocks, files, prose, read, root, rust_files, section, spans};
 use tests::items::{Items, Record};
-
-/// What the READMEs name and is not ours. Whatever none of them names any more must go.
-const FOREIGN: [(&str, &[&str]); 4] = [
-    (
-        "std's",
-        &[
-            "AsFd",
-            "Context",
-            "cx",
-            "Duration::ZERO",
-            "Future::poll",
-            "Pending",
-            "PermissionDenied",
-            "read_exact",
-            "Send",
-            "Some",
-            "std::task::Waker",
-            "unsafe",
-            "Unsupported",
-            "Vec<u8>",
-            "WouldBlock",
-        ],
-    ),
-    (
-        "the system's",
-        &[
-            "/dev/shm",
-            "COOP_TASKRUN",
-            "DEFER_TASKRUN",
-            "EAGAIN",
-            "EOPNOTSUPP",
-            "EPERM",
-            "RESOLVE_CACHED",
-            "RWF_NOWAIT",
-            "SIGSEGV",
-            "epoll",
-            "epoll_ctl",
-            "epoll_wait",
-            "kv",
-            "log",
-            "read",
-            "write",
-        ],
-    ),
-    ("its commands", &["nc -N", "printf … | nc -N"]),
-    ("the page's, and examples", &["[::1]:0", "unix:/path", "#s=27", "file:line:column"]),
-];
 
 /// These sections are about other projects, and name what is in those.
 const OF_OTHERS: [&str; 2] = ["### In the real world", "## How it compares"];
@@ -87,76 +39,25 @@ fn spans_of_ours(readme: &'static str) -> Vec<(usize, String)> {
     spans(readme).into_iter().filter(|(line, _)| !of_others[line - 1]).collect()
 }
 
-/// Looks up what the READMEs name, and remembers what was not ours.
-#[derive(Default)]
-struct Names {
-    foreign: RefCell<BTreeSet<String>>,
+/// Whether a code span names something of this workspace: a source file, or a path that begins with
+/// one of our items.
+fn is_ours(span: &str) -> bool {
+    let first = span.split_once("::").map(|(first, _)| first);
+    let is_item = first.is_some_and(|first| ITEMS.members.iter().any(|(of, _)| of == first));
+    is_item || span.ends_with(".rs") && !span.contains(' ')
 }
 
-impl Names {
-    fn exists(&self, readme: &str, span: &str) -> bool {
-        // One character is a key on the keyboard. Commands are tested in `tests/echod/guide.rs`.
-        let is_command = span.split(' ').any(|word| ["cargo", "--"].contains(&word));
-        if is_command || span.chars().count() == 1 || self.is_foreign(span) {
-            return true;
-        }
-        let flags = span.split([' ', '=']).filter(|word| word.starts_with('-'));
-        if span.contains("--") || span.starts_with('-') {
-            return flags.into_iter().all(|flag| self.is_foreign(flag) || is_flag(flag));
-        }
-        if is_path(span) {
-            return is_file(readme, span);
-        }
-        ITEMS.words.contains(span) || is_file(readme, span) || self.is_code(span)
+/// Whether each name in the span exists. `from` is the file that mentions it.
+fn exists(from: &str, span: &str) -> bool {
+    if span.ends_with(".rs") {
+        return is_file(from, span);
     }
-
-    fn is_foreign(&self, name: &str) -> bool {
-        let is_foreign = FOREIGN.iter().any(|(_, names)| names.contains(&name));
-        if is_foreign {
-            self.foreign.borrow_mut().insert(name.to_owned());
-        }
-        is_foreign
-    }
-
-    /// Each name in it exists: `turn(Some(Duration::ZERO))` has three.
-    fn is_code(&self, span: &str) -> bool {
-        let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
-        let names = span.split(|c| !is_name(c)).map(|name| name.trim_matches(':'));
-        let mut names = names.filter(|name| name.len() > 1).peekable();
-        names.peek().is_some() && names.all(|name| self.is_name(name))
-    }
-
-    fn is_name(&self, name: &str) -> bool {
-        let path: Vec<&str> = name.split("::").collect();
-        let is_other = |name| syn::parse_str::<syn::Ident>(name).is_err();
-        // Keywords and numbers are Rust's.
-        path.iter().all(|name| is_other(name))
-            || self.is_foreign(name)
-            || ITEMS.has(&path)
-            || ITEMS.words.contains(name)
-    }
-}
-
-/// Whether `echod` or one of the examples knows it.
-fn is_flag(flag: &str) -> bool {
-    static ECHOD: LazyLock<String> = LazyLock::new(|| read("echo/src/arguments.rs"));
-    let is_short =
-        |letter: char| "hV".contains(letter) || ECHOD.contains(&format!("short('{letter}')"));
-    let is_long = |name: &str| {
-        ["long", "valued"].iter().any(|call| ECHOD.contains(&format!("{call}(\"{name}\"")))
-    };
-    match flag.strip_prefix("--") {
-        Some("help" | "version") => true,
-        Some(name) => is_long(name) || ITEMS.words.contains(flag),
-        None => flag.chars().skip(1).all(is_short),
-    }
-}
-
-fn is_path(span: &str) -> bool {
-    const ENDINGS: [&str; 9] = ["rs", "md", "html", "js", "css", "json", "toml", "txt", "png"];
-    let ending = Path::new(span).extension().and_then(|ending| ending.to_str());
-    !span.contains(' ')
-        && (span.contains('/') || ending.is_some_and(|ending| ENDINGS.contains(&ending)))
+    let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    let paths = span.split(|c| !is_name(c)).filter(|name| name.contains("::"));
+    paths.map(|path| path.trim_matches(':').split("::").collect::<Vec<_>>()).all(|path| {
+        let is_foreign = !ITEMS.members.iter().any(|(of, _)| of == path[0]);
+        is_foreign || ITEMS.has(&path)
+    })
 }
 
 /// A file, or a folder, by its path from the root, from the README or from its sources; or by the
@@ -172,43 +73,27 @@ fn is_file(readme: &str, path: &str) -> bool {
 }
 
 #[test]
-fn whatever_the_prose_names_as_code_exists() {
-    let (names, mut wrong) = (Names::default(), Vec::new());
+fn files_and_paths_named_in_readmes_exist() {
+    let mut wrong = Vec::new();
     for readme in READMES {
-        let missing =
-            spans_of_ours(readme).into_iter().filter(|(_, span)| !names.exists(readme, span));
+        let spans = spans_of_ours(readme).into_iter().filter(|(_, span)| is_ours(span));
+        let missing = spans.filter(|(_, span)| !exists(readme, span));
         wrong.extend(missing.map(|(line, span)| format!("{readme}:{line}: there is no `{span}`")));
     }
-    let named = names.foreign.into_inner();
-    let foreign = FOREIGN.iter().flat_map(|(_, names)| names.iter());
-    let unused = foreign.filter(|name| !named.contains(**name));
-    wrong.extend(unused.map(|name| format!("FOREIGN: no README names `{name}` any more")));
     assert_nothing_wrong(wrong);
 }
 
-/// What comments name of ours: files, and paths that begin with an item.
 #[test]
-fn the_files_and_the_paths_that_comments_name_exist() {
-    let names = Names::default();
-    let is_ours = |span: &str| {
-        let first = span.split_once("::").map(|(first, _)| first);
-        let is_item = first.is_some_and(|first| ITEMS.members.iter().any(|(of, _)| of == first));
-        is_item || span.ends_with(".rs") && !span.contains(' ')
-    };
-    let (mut checked, mut wrong) = (0, Vec::new());
+fn files_and_paths_named_in_comments_exist() {
+    let mut wrong = Vec::new();
     for file in rust_files() {
         let (text, file) = (read(&file), file.display().to_string());
         for line in text.lines().filter(|line| line.trim_start().starts_with("//")) {
             let spans = line.split('`').skip(1).step_by(2).filter(|span| is_ours(span));
-            for span in spans {
-                checked += 1;
-                if !names.exists(&file, span) {
-                    wrong.push(format!("{file}: there is no `{span}`"));
-                }
-            }
+            let missing = spans.filter(|span| !exists(&file, span));
+            wrong.extend(missing.map(|span| format!("{file}: there is no `{span}`")));
         }
     }
-    assert!(checked > 80, "{checked}");
     assert_nothing_wrong(wrong);
 }
 
@@ -234,21 +119,17 @@ fn every_markdown_file_is_one_of_the_readmes_that_are_checked() {
 }
 
 #[test]
-fn a_name_that_does_not_exist_is_noticed() {
-    let names = Names::default();
-    for right in ["Queue::push", "turn(Some(Duration::ZERO))", "fn unblock", "reactor::net", "lost"]
+fn missing_names_are_reported() {
+    for right in
+        ["Reactor::turn", "Reactor::turn(Some(Duration::ZERO))", "reactor::net", "source.rs"]
     {
-        assert!(names.exists("README.md", right), "{right}");
+        assert!(is_ours(right) && exists("README.md", right), "{right}");
     }
-    for right in ["source.rs", "echo/src/serve.rs", "--trace FILE", "-vv", "would block"] {
-        assert!(names.exists("README.md", right), "{right}");
+    for wrong in ["Reactor::tern", "reactor::nut", "sauce.rs", "src/serve.rs"] {
+        assert!(is_ours(wrong) && !exists("README.md", wrong), "{wrong}");
     }
-    for wrong in ["Queue::pull", "turn(Some(Duration::NONE))", "fn block_off", "reactor::nut"] {
-        assert!(!names.exists("README.md", wrong), "{wrong}");
-    }
-    for wrong in ["sauce.rs", "src/serve.rs", "--trice FILE", "-vx", "would black"] {
-        assert!(!names.exists("README.md", wrong), "{wrong}");
-    }
+    assert!(exists("echo/README.md", "src/serve.rs"));
+    assert!(!is_ours("Duration::ZERO"));
 }
 
 #[test]
@@ -259,77 +140,6 @@ fn every_test_that_the_index_names_is_one() {
     assert!(named.len() > 100, "{}", named.len());
     named.retain(|(_, name)| !ITEMS.tests.contains(name));
     assert_nothing_wrong(named.iter().map(|(line, name)| format!("{line}: {name}")).collect());
-}
-
-/// Its blocks of text with arrows, but no transcripts: what is drawn.
-fn diagrams(readme: &'static str) -> Vec<Block> {
-    let has = |block: &Block, sign| block.lines.iter().any(|line| line.contains(sign));
-    let mut blocks = blocks(readme);
-    blocks.retain(|block| has(block, ['→', '►', '▼']) && !block.lines[0].starts_with('$'));
-    blocks
-}
-
-/// The words of a text, without what is no letter.
-fn letters(text: &str) -> BTreeSet<String> {
-    let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
-    words.filter(|word| word.contains(char::is_alphabetic)).map(str::to_lowercase).collect()
-}
-
-#[test]
-fn the_words_in_diagrams_are_those_of_the_glossary_and_of_the_code() {
-    // And a few of English, of Rust and of the system.
-    let plain = "but else epoll false good if owns queues somebody true up";
-    let index = read("tests/README.md");
-    let mut glossary = letters(section(&index, "The words"));
-    glossary.append(&mut letters(plain));
-    let named = ITEMS.members.iter().flat_map(|(parent, name)| [parent, name]);
-    let named: BTreeSet<String> = named.map(|name| name.to_lowercase()).collect();
-    let (mut drawn, mut wrong) = (0, Vec::new());
-    for readme in READMES {
-        for diagram in diagrams(readme) {
-            drawn += 1;
-            let is_known = |word: &String| glossary.contains(word) || named.contains(word);
-            let mut words = letters(&diagram.lines.join(" "));
-            words.retain(|word| !is_known(word));
-            wrong.extend(words.iter().map(|word| format!("{readme}: a diagram has {word}")));
-        }
-    }
-    assert_eq!(drawn, 5, "diagrams");
-    assert_nothing_wrong(wrong);
-}
-
-#[test]
-fn the_table_of_files_with_tests_has_each_of_them() {
-    let index = read("tests/README.md");
-    let rows = index.split("| file | promises about |\n").nth(1);
-    let rows = rows.and_then(|rest| rest.split("\n\n").next()).expect("the table");
-    let cells = rows.lines().filter_map(|row| row.split(" | ").next());
-    let told: BTreeSet<_> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
-    let of_tests = FILES.iter().filter(|file| file.parent() == Some(Path::new("tests/tests")));
-    let files = of_tests.filter_map(|file| file.file_name()?.to_str()).collect();
-    let untold: Vec<_> = BTreeSet::difference(&files, &told).collect();
-    let elsewhere =
-        |name: &&&str| FILES.iter().any(|file| file.starts_with(Path::new("tests").join(name)));
-    let gone: Vec<_> = told.difference(&files).filter(|name| !elsewhere(name)).collect();
-    assert!(untold.is_empty() && gone.is_empty(), "not in the table: {untold:?}; gone: {gone:?}");
-}
-
-/// Where a text has `name.rs:12`.
-fn line_numbers(text: &str) -> impl Iterator<Item = &str> {
-    let is_place = |word: &&str| {
-        let after = word.split(".rs:").nth(1);
-        after.is_some_and(|after| after.starts_with(|c: char| c.is_ascii_digit()))
-    };
-    text.split_whitespace().filter(is_place)
-}
-
-#[test]
-fn no_readme_tells_the_number_of_a_line() {
-    assert_eq!(line_numbers("see (`queue.rs:12`), `queue.rs`:").count(), 1);
-    for readme in READMES {
-        let prose = prose(readme);
-        assert_eq!(line_numbers(&prose).next(), None, "{readme}: the next change makes it wrong");
-    }
 }
 
 /// The targets of links and pictures.
@@ -495,21 +305,6 @@ fn the_table_of_records_has_those_that_the_core_emits_with_their_modules_and_key
     }
 }
 
-/// The rows of the glossary: word, meaning, name in the code, record.
-#[test]
-fn each_word_of_the_glossary_is_tied_to_a_name_and_to_a_record_of_the_table() {
-    let index = read("tests/README.md");
-    let rows = section(&index, "The words").lines().filter(|line| line.starts_with("| *"));
-    let records: BTreeSet<_> = told_records().into_keys().map(|(_, message)| message).collect();
-    let is_tied = |row: &&str| {
-        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
-        let [_, _, name, record] = cells[..] else { return false };
-        name.starts_with('`') && records.contains(record.trim_matches('`'))
-    };
-    let (tied, loose): (Vec<_>, Vec<_>) = rows.partition(is_tied);
-    assert!(tied.len() >= 25 && loose.is_empty(), "{} words; not tied: {loose:#?}", tied.len());
-}
-
 #[test]
 fn each_of_the_fifteen_questions_has_a_command_with_its_output_and_a_test() {
     let index = read("tests/README.md");
@@ -542,24 +337,4 @@ fn whatever_rust_stands_in_a_readme_is_compiled() {
             assert!(is_included, "{readme} is not in {}", library.display());
         }
     }
-}
-
-/// The words of prose that are to be read, which the two tables that are looked up are not.
-fn words(readme: &'static str) -> usize {
-    const LOOKED_UP: [(&str, &str); 2] =
-        [("tests/README.md", "Bugs that others had"), ("executor/README.md", "Records")];
-    let mut prose = prose(readme);
-    for (_, heading) in LOOKED_UP.iter().filter(|(of, _)| *of == readme) {
-        prose = prose.replace(section(&prose, heading), "");
-    }
-    let is_word = |word: &&str| word.contains(char::is_alphanumeric);
-    prose.split_whitespace().filter(is_word).count()
-}
-
-#[test]
-fn the_guide_has_at_most_ten_thousand_words() {
-    let (guide, _beside) = READMES.split_at(5);
-    let counts: Vec<_> = guide.iter().map(|&readme| (readme, words(readme))).collect();
-    let all: usize = counts.iter().map(|(_, words)| words).sum();
-    assert!(all <= 10_000, "{all} words: {counts:#?}");
 }
