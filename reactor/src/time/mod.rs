@@ -1,8 +1,10 @@
-//! Timers: [`sleep`], [`interval`] and [`timeout`].
+//! Timers: [`sleep`], [`interval`] and [`timeout`]; and [`Backoff`], the pauses between retries.
 //!
 //! A timer is a waker and a deadline. The reactor waits no longer than until the nearest
 //! deadline, and wakes what is due after each wait: the precision is that of `epoll_wait`, a
 //! millisecond, and never too early.
+
+mod backoff;
 
 use std::error::Error;
 use std::fmt;
@@ -19,6 +21,8 @@ use pin_project_lite::pin_project;
 
 use crate::Reactor;
 use crate::timer::TimerKey;
+
+pub use backoff::Backoff;
 
 /// Waits for `duration`: never less, and the reactor's turn longer.
 ///
