@@ -18,10 +18,11 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use log::error;
 use pin_project_lite::pin_project;
+use reactor::budget;
 use slab::Slab;
 
 use crate::executor::Core;
@@ -80,7 +81,7 @@ where
     ) -> (Pin<Box<dyn AnyTask>>, JoinHandle<F::Output>) {
         let join = Join::new(set, header.number, header.name, header.place);
         let task = Box::pin(Task { future, waker, join: join.clone() });
-        (task, JoinHandle { join, core, key: header.key })
+        (task, JoinHandle { join, core, key: header.key, waited: false })
     }
 }
 
@@ -199,6 +200,8 @@ pub struct JoinHandle<T> {
     /// Weak: a handle may lie in a task of this executor, or outlive it, and shall not keep it.
     core: Weak<Core>,
     key: usize,
+    /// Set by a poll that returned `Pending`: from then on the result needs no budget.
+    waited: bool,
 }
 
 impl<T> JoinHandle<T> {
@@ -211,7 +214,7 @@ impl<T> JoinHandle<T> {
     ) -> JoinHandle<T> {
         let join = Join::new(set, number, name, place);
         join.clone().finish(Some(Cause::Cancelled));
-        JoinHandle { join, core: Weak::new(), key: 0 }
+        JoinHandle { join, core: Weak::new(), key: 0, waited: false }
     }
 
     /// Ends the task: its future is dropped, and the handle gives a cancelled [`JoinError`].
@@ -237,7 +240,7 @@ impl<T> JoinHandle<T> {
 impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if !self.is_finished() {
             // Anew at each poll: the handle may have moved to another task since the last one.
             let waiter = Some(cx.waker().clone());
@@ -245,8 +248,10 @@ impl<T> Future for JoinHandle<T> {
         }
         // Asked again: to clone a waker is foreign code, which may have aborted the task.
         if !self.is_finished() {
+            self.waited = true;
             return Poll::Pending;
         }
+        ready!(budget::poll_consume_budget(cx, &mut self.waited));
         Poll::Ready(self.join.result.take().expect("a handle gives its result only once"))
     }
 }
@@ -390,6 +395,8 @@ impl From<JoinError> for io::Error {
 pub struct JoinSet<T> {
     handles: Slab<JoinHandle<T>>,
     finished: Rc<Finished>,
+    /// Set by a poll that returned `Pending`: from then on the next result needs no budget.
+    waited: bool,
 }
 
 /// What the finished tasks of a set leave for it.
@@ -418,7 +425,7 @@ impl Membership {
 impl<T: 'static> JoinSet<T> {
     /// An empty set.
     pub fn new() -> JoinSet<T> {
-        JoinSet { handles: Slab::new(), finished: Rc::default() }
+        JoinSet { handles: Slab::new(), finished: Rc::default(), waited: false }
     }
 
     /// Spawns a task on the current executor and adds it to the set.
@@ -477,6 +484,9 @@ impl<T> JoinSet<T> {
     /// });
     /// ```
     pub fn poll_join_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, JoinError>>> {
+        if self.handles.is_empty() || !self.finished.keys.borrow().is_empty() {
+            ready!(budget::poll_consume_budget(cx, &mut self.waited));
+        }
         let key = self.finished.keys.borrow_mut().pop_front();
         if let Some(key) = key {
             let handle = self.handles.remove(key);
@@ -485,6 +495,7 @@ impl<T> JoinSet<T> {
         if self.handles.is_empty() {
             return Poll::Ready(None);
         }
+        self.waited = true;
         // Anew at each poll: the set may have moved to another task since the last one.
         let waiter = Some(cx.waker().clone());
         drop(self.finished.waiter.replace(waiter));

@@ -1,19 +1,31 @@
-//! How many operations a task may complete before its neighbours get their turn.
+//! How many operations a task may complete in one poll before it must let other tasks run.
 //!
-//! A peer that always has more to say would keep its task inside one `poll` for ever: each read
+//! A peer that always has more data would keep its task inside one `poll` forever: each read
 //! succeeds, so nothing ever returns `Pending`. The executor therefore sets a budget around each
-//! poll, and `poll_io` in `source.rs` spends one unit before each attempt.
+//! poll, and every future of this crate that completes without waiting spends one unit of it:
+//!
+//! - `poll_io` in `source.rs` spends one unit before each attempt;
+//! - futures that may be ready at their first poll, such as a sleep whose deadline has passed,
+//!   yield once when the budget is used up, and spend one unit when they complete.
+//!
+//! Futures of other crates do not know this budget: a channel that always has a message, or a
+//! reader in memory, can keep the thread. Put [`cooperative`] around such a future, or await
+//! [`consume_budget`] once in each pass of the loop.
 //!
 //! The budget lives in a thread-local, because it belongs to the poll in progress and not to any
-//! socket. It is unlimited until somebody sets it, so that a foreign executor, which would not
-//! refill it, can use the same sockets. The idea, and the number, are those of tokio's cooperative
-//! scheduling, `tokio::task::coop`.
+//! socket. It is unlimited until an executor sets it, so that another runtime's executor, which
+//! would not refill it, can use the same sockets. The idea, the number and most names are those of
+//! tokio's cooperative scheduling, `tokio::task::coop`.
 
 use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::io;
 use std::marker::PhantomData;
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use log::trace;
+use pin_project_lite::pin_project;
 
 /// Operations that one poll of one task may complete.
 ///
@@ -100,6 +112,258 @@ pub(crate) fn charge(operations: u32) {
 /// Takes back what was spent on an operation that did not complete.
 pub(crate) fn refund() {
     LEFT.set(LEFT.get().map(|left| left + 1));
+}
+
+/// Spends one operation, and takes it back if the operation turns out to be pending.
+///
+/// For `poll` functions of your own. Call it before the attempt. If the budget is used up, it
+/// returns `Pending` and has woken the task, so the caller returns `Pending` without an attempt. A
+/// caller that completed something calls [`made_progress`](RestoreOnPending::made_progress). A
+/// caller that has to wait drops the guard, because waiting is free.
+///
+/// Without an executor that sets a budget it always proceeds.
+///
+/// # Examples
+///
+/// A queue whose `poll_pop` lets other tasks run even if the queue is never empty:
+///
+/// ```
+/// use reactor::budget;
+/// use std::collections::VecDeque;
+/// use std::future::poll_fn;
+/// use std::task::{Context, Poll, Waker, ready};
+///
+/// struct Queue(VecDeque<u8>, Option<Waker>);
+///
+/// impl Queue {
+///     fn poll_pop(&mut self, cx: &mut Context<'_>) -> Poll<u8> {
+///         let proceed = ready!(budget::poll_proceed(cx));
+///         let Some(item) = self.0.pop_front() else {
+///             self.1 = Some(cx.waker().clone());
+///             return Poll::Pending; // Drops `proceed`, which refunds the operation.
+///         };
+///         proceed.made_progress();
+///         Poll::Ready(item)
+///     }
+/// }
+///
+/// executor::block_on(async {
+///     let mut queue = Queue([1, 2].into(), None);
+///     assert_eq!(poll_fn(|cx| queue.poll_pop(cx)).await, 1);
+/// });
+/// ```
+pub fn poll_proceed(cx: &mut Context<'_>) -> Poll<RestoreOnPending> {
+    ready!(spend(cx));
+    Poll::Ready(RestoreOnPending { _not_send: PhantomData })
+}
+
+/// Returned by [`poll_proceed`]: takes the operation back when it is dropped.
+#[must_use = "dropping the guard takes the operation back: call `made_progress` to keep it spent"]
+#[derive(Debug)]
+pub struct RestoreOnPending {
+    /// The budget belongs to the thread.
+    _not_send: PhantomData<*const ()>,
+}
+
+impl RestoreOnPending {
+    /// Keeps the operation spent, because it has completed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::budget::poll_proceed;
+    /// use std::future::poll_fn;
+    ///
+    /// executor::block_on(async {
+    ///     // An operation that is always ready, as one future.
+    ///     poll_fn(|cx| poll_proceed(cx).map(|proceed| proceed.made_progress())).await;
+    /// });
+    /// ```
+    pub fn made_progress(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for RestoreOnPending {
+    fn drop(&mut self) {
+        // At most the whole budget: a guard that was kept until a later poll refunds a budget that
+        // was refilled since.
+        LEFT.set(LEFT.get().map(|left| OPERATIONS.min(left + 1)));
+    }
+}
+
+/// Spends one operation, and yields first if the task has none left.
+///
+/// For loops that await nothing of this crate, such as one over a channel that always has a
+/// message. It yields at most once, so it ends even if other futures of the same task use up the
+/// budget in each poll.
+///
+/// # Cancel safety
+///
+/// Dropping the future loses nothing.
+///
+/// # Examples
+///
+/// ```
+/// executor::block_on(async {
+///     let mut sum = 0;
+///     for number in 0..1000 {
+///         sum += number; // A short step that never waits.
+///         reactor::budget::consume_budget().await;
+///     }
+///     assert_eq!(sum, 499_500);
+/// });
+/// ```
+pub async fn consume_budget() {
+    let mut waited = false;
+    poll_fn(|cx| poll_consume_budget(cx, &mut waited)).await;
+}
+
+/// [`consume_budget`] for `poll` functions: to be called when a result is there.
+///
+/// `waited` is the future's own note that its last poll returned `Pending`, for this reason or for
+/// another: then it may complete without budget. This function sets it when it returns `Pending`,
+/// and clears it when it returns `Ready`, so it returns `Pending` at most once in a row. Otherwise a future beside it in the same task that uses up the budget in each poll would keep it
+/// from ever completing.
+///
+/// # Examples
+///
+/// ```
+/// use reactor::budget;
+/// use std::pin::Pin;
+/// use std::task::{Context, Poll, ready};
+///
+/// /// A future whose result is there from the start.
+/// struct Ready {
+///     value: u8,
+///     waited: bool,
+/// }
+///
+/// impl Future for Ready {
+///     type Output = u8;
+///
+///     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<u8> {
+///         ready!(budget::poll_consume_budget(cx, &mut self.waited));
+///         Poll::Ready(self.value)
+///     }
+/// }
+///
+/// assert_eq!(executor::block_on(Ready { value: 7, waited: false }), 7);
+/// ```
+pub fn poll_consume_budget(cx: &mut Context<'_>, waited: &mut bool) -> Poll<()> {
+    ready!(poll_first(cx, waited));
+    *waited = false;
+    charge(1);
+    Poll::Ready(())
+}
+
+/// Whether the task may complete another operation in this poll.
+///
+/// Always true without an executor that sets a budget.
+///
+/// # Examples
+///
+/// ```
+/// use reactor::budget;
+///
+/// executor::block_on(async {
+///     let mut steps = 0;
+///     while budget::has_budget_remaining() {
+///         budget::consume_budget().await;
+///         steps += 1;
+///     }
+///     assert_eq!(steps, budget::OPERATIONS);
+/// });
+/// ```
+pub fn has_budget_remaining() -> bool {
+    LEFT.get() != Some(0)
+}
+
+/// Makes a future of another crate take part in the budget.
+///
+/// The future spends one operation when it completes, unless it has spent some itself. If none is
+/// left at its first poll, the task yields once before the future is polled.
+///
+/// # Cancel safety
+///
+/// That of `future`.
+///
+/// # Examples
+///
+/// A future that is always ready, in a loop beside another task:
+///
+/// ```
+/// use reactor::budget::cooperative;
+/// use std::time::Duration;
+///
+/// executor::block_on(async {
+///     let other = executor::spawn(reactor::time::sleep(Duration::from_millis(1)));
+///     while !other.is_finished() {
+///         cooperative(std::future::ready(())).await; // Without it, `other` never runs.
+///     }
+/// });
+/// ```
+pub fn cooperative<F: Future>(future: F) -> Cooperative<F> {
+    Cooperative { future, waited: false }
+}
+
+pin_project! {
+    /// The future of [`cooperative`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless they are awaited"]
+    pub struct Cooperative<F> {
+        #[pin]
+        future: F,
+        waited: bool,
+    }
+}
+
+impl<F: Future> Future for Cooperative<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        ready!(poll_first(cx, this.waited));
+        let before = left();
+        let polled = this.future.poll(cx);
+        *this.waited = polled.is_pending();
+        if polled.is_ready() {
+            charge_if_unspent(before, 1);
+        }
+        polled
+    }
+}
+
+/// Yields, once, if the task has no budget left: the first line of a future that may complete at
+/// its first poll.
+///
+/// `waited` is the future's own note that it has returned `Pending`. From then on it may go on
+/// without budget. Otherwise a future beside it in the same task that uses up the budget in each
+/// poll would keep it from ever completing.
+pub(crate) fn poll_first(cx: &mut Context<'_>, waited: &mut bool) -> Poll<()> {
+    if *waited || has_budget_remaining() {
+        return Poll::Ready(());
+    }
+    *waited = true;
+    yield_to_neighbours(cx);
+    Poll::Pending
+}
+
+/// Spends one operation for an error that is found before the first wait, and returns `result`. If
+/// there is no error, the operation itself spends.
+pub(crate) async fn charge_error<T>(result: io::Result<T>) -> io::Result<T> {
+    if result.is_err() {
+        consume_budget().await;
+    }
+    result
+}
+
+/// Spends so many operations, unless a future that was polled since has spent some itself.
+/// `before` is what [`left`] returned before that poll.
+pub(crate) fn charge_if_unspent(before: u32, operations: u32) {
+    if left() == before {
+        charge(operations);
+    }
 }
 
 /// Queues the task again behind those that wait for the thread.

@@ -116,11 +116,6 @@ pub(crate) struct Waiters {
 /// many leftovers weigh nothing.
 const LIMIT: usize = 32;
 
-/// How often an operation that a signal interrupts is repeated. A non-blocking call is hardly ever
-/// interrupted even once. One that is interrupted each time (by a seccomp filter, for example)
-/// would be a busy loop, so its caller gets the error.
-const INTERRUPTIONS: u32 = 100;
-
 /// The number of no turn: so the first crowd of a source is always asked who is still there.
 const NEVER: u64 = u64::MAX;
 
@@ -160,7 +155,6 @@ impl Source {
         cx: &mut Context<'_>,
         mut attempt: impl FnMut() -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
-        let mut interruptions = 0;
         while direction.ready.get() {
             // Before the attempt, not after it: whoever is told `Pending` for want of budget must
             // not have taken bytes already. `ready` stays, for nothing was learned of the source.
@@ -176,12 +170,8 @@ impl Source {
                     budget::refund();
                     self.count_would_block();
                 }
-                // A signal handler ran before any data moved. Repeat the call.
-                Err(error)
-                    if error.kind() == ErrorKind::Interrupted && interruptions < INTERRUPTIONS =>
-                {
-                    interruptions += 1;
-                }
+                // A signal's handler ran before anything was moved: the same call once more.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 result => {
                     trace!(
                         source = self.key, direction = direction.name, operation,
@@ -194,7 +184,7 @@ impl Source {
         }
         // No second look at the socket after this, as threads would need: between the failed call
         // and here nobody else can have taken the event away.
-        self.store(direction, cx.waker())
+        self.store(direction, cx)
     }
 
     /// [`poll_io`](Source::poll_io) for bytes of a TCP stream, where a short transfer is an answer.
@@ -240,13 +230,15 @@ impl Source {
     ///
     /// At each poll anew, for the future may have moved to another task since the last one, and
     /// only the waker of the latest poll is sure to reach whoever has it now.
-    fn store<T>(&self, direction: &Direction, waker: &Waker) -> Poll<io::Result<T>> {
+    fn store<T>(&self, direction: &Direction, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         let Some(reactor) = self.reactor() else {
+            ready!(budget::spend(cx));
             return Poll::Ready(Err(io::Error::other("the reactor of this source is gone")));
         };
         // Before the look at who is here: a task that is polled in vain finds its waker there, and
         // by this count the executor knows such a poll.
         reactor.counters.waits.add(1);
+        let waker = cx.waker();
         // The same task, polled in vain: its waker lies here already, and one is enough.
         if direction.waiters.borrow().contains(waker) {
             return Poll::Pending;

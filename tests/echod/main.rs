@@ -1,7 +1,6 @@
 //! The promises of `echod` as a process: with real clients, from outside, through nothing but
 //! sockets, signals, pipes and `/proc`.
 
-mod accept;
 mod arguments;
 mod balancer;
 mod bytes;

@@ -110,9 +110,13 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Future for Copy<R, W> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
         let Copy { reader, writer, flow } = &mut *self;
-        ready!(flow.poll_copy(cx, reader, writer))?;
-        ready!(Pin::new(writer).poll_flush(cx))?;
-        Poll::Ready(Ok(flow.copied))
+        let charge = ready!(Charge::begin(cx, &mut flow.waited, flow.copied));
+        let mut polled = flow.poll_copy(cx, reader, writer);
+        if let Poll::Ready(Ok(())) = polled {
+            polled = Pin::new(writer).poll_flush(cx);
+        }
+        charge.end(polled.is_ready(), &mut flow.waited, flow.copied);
+        polled.map_ok(|()| flow.copied)
     }
 }
 
@@ -166,7 +170,7 @@ where
 {
     let (mut there, mut back) = (Flow::default(), Flow::default());
     let mut back_first = true;
-    poll_fn(|cx| {
+    let mut poll_both = |cx: &mut Context<'_>, there: &mut Flow, back: &mut Flow| {
         // By turns, for they share the budget of the task: a flood in the direction that is polled
         // first may spend all of it, and in each poll.
         back_first = !back_first;
@@ -180,6 +184,13 @@ where
             ended &= polled.is_ready();
         }
         if ended { Poll::Ready(io::Result::Ok(())) } else { Poll::Pending }
+    };
+    poll_fn(|cx| {
+        let charge = ready!(Charge::begin(cx, &mut there.waited, there.copied + back.copied));
+        let polled = poll_both(cx, &mut there, &mut back);
+        let copied = there.copied + back.copied;
+        charge.end(polled.is_ready(), &mut there.waited, copied);
+        polled
     })
     .await?;
     Ok((there.copied, back.copied))
@@ -197,6 +208,35 @@ struct Flow {
     /// has ended is not asked once more.
     end_of_file: bool,
     closed: bool,
+    /// Whether the last poll returned `Pending`, for [`Charge`].
+    waited: bool,
+}
+
+/// The budget of a copy whose reader and writer spend none, because both are in memory.
+///
+/// A loop of such copies must not keep the thread, however short or long each one is.
+struct Charge {
+    left: u32,
+    copied: u64,
+}
+
+impl Charge {
+    /// Begins a poll. The first poll of a copy yields if the task has no budget left.
+    fn begin(cx: &mut Context<'_>, waited: &mut bool, copied: u64) -> Poll<Charge> {
+        ready!(budget::poll_first(cx, waited));
+        Poll::Ready(Charge { left: budget::left(), copied })
+    }
+
+    /// Ends a poll. If it completed the copy, and nothing inside has spent budget, the copy spends
+    /// one operation, and more by its bytes: [`SCRATCH`] bytes spend all of a budget.
+    fn end(self, is_ready: bool, waited: &mut bool, copied: u64) {
+        *waited = !is_ready;
+        if is_ready {
+            let operations =
+                (copied - self.copied) / (SCRATCH / budget::OPERATIONS as usize) as u64;
+            budget::charge_if_unspent(self.left, 1 + operations as u32);
+        }
+    }
 }
 
 impl Flow {

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{self, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use crate::blocking::unblock;
+use crate::budget::consume_budget;
 
 /// An address, or what one or more can be made of, as [`std::net::ToSocketAddrs`].
 ///
@@ -61,6 +62,8 @@ pub async fn lookup_host(host: impl ToSocketAddrs) -> io::Result<impl Iterator<I
 
 /// All addresses that `addr` stands for.
 pub(crate) async fn resolve(addr: impl ToSocketAddrs) -> io::Result<Vec<SocketAddr>> {
+    // A literal address, or an invalid one, completes without waiting.
+    consume_budget().await;
     match addr.addresses()? {
         Addresses::Literal(literal) => Ok(literal),
         Addresses::Name(host, port) => {

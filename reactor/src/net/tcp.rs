@@ -13,6 +13,7 @@ use log::debug;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::Async;
+use crate::budget;
 use crate::net::ToSocketAddrs;
 use crate::net::addr::first_that_works;
 use crate::net::incoming::{Accept, Incoming};
@@ -134,16 +135,14 @@ impl TcpListener {
     ///
     /// A connection that was accepted has also been returned: none is lost.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        poll_fn(|cx| self.poll_accept(cx)).await?
+        poll_fn(|cx| self.poll_accept(cx)).await
     }
 
     /// A stream of connections that survives what a server should survive.
     ///
-    /// It skips an error of one connection, and closes a connection that cannot be registered.
-    /// When descriptors or memory run out, or any other error repeats, it pauses until a socket of
-    /// this thread is closed, or for 10 ms, doubling up to a second (see
-    /// [`Backoff`](crate::time::Backoff)), and warns at most once a second. It ends, after the
-    /// error, only when the listener itself is broken.
+    /// An error of one connection is skipped. When descriptors or memory run out, it pauses until
+    /// a socket of this thread is closed, or for 10 ms, doubling up to a second, and warns at
+    /// most once a second. It ends, after the error, only when the listener itself is broken.
     ///
     /// # Examples
     ///
@@ -216,11 +215,11 @@ impl AsFd for TcpListener {
 impl Accept for TcpListener {
     type Accepted = (TcpStream, SocketAddr);
 
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<io::Result<Self::Accepted>>> {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Accepted>> {
         let accepted = self.0.poll_read_as("accept", cx, || self.0.get_ref().accept());
         let (stream, peer) = ready!(accepted)?;
         debug!(peer:% = peer; "accepted");
-        Poll::Ready(Ok(Async::new(stream).map(|stream| (TcpStream(stream), peer))))
+        Poll::Ready(Async::new(stream).map(|stream| (TcpStream(stream), peer)))
     }
 }
 
@@ -590,13 +589,13 @@ impl AsyncWrite for &TcpStream {
     }
 
     /// The kernel sends by itself: there is nothing to flush.
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        budget::spend(cx).map(Ok)
     }
 
     /// Shuts down writing. What the peer has reset is closed already, and that is no error.
-    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(split::shut_write(*self))
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        budget::spend(cx).map(|()| split::shut_write(*self))
     }
 }
 

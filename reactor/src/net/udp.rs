@@ -9,6 +9,7 @@ use std::net::{self, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::Async;
+use crate::budget;
 use crate::net::ToSocketAddrs;
 use crate::net::addr::{first_that_works, resolve};
 
@@ -173,6 +174,8 @@ impl UdpSocket {
         let Some(target) = resolve(target).await?.into_iter().next() else {
             return Err(io::Error::new(ErrorKind::InvalidInput, "no addresses to send data to"));
         };
+        // One datagram is one operation: the attempt below spends the unit.
+        budget::refund();
         let attempt = || self.0.get_ref().send_to(buf, target);
         poll_fn(|cx| self.0.poll_write_as("send_to", cx, attempt)).await
     }

@@ -18,14 +18,14 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::pin::Pin;
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_io::{AsyncRead, AsyncWrite};
 use mio::Interest;
 use mio::unix::pipe as mio_pipe;
 use rustix::fs::{Mode, OFlags, fcntl_getfl, open};
 
-use crate::Async;
+use crate::{Async, budget};
 
 /// Makes a pipe: what is written into the first is read from the second.
 ///
@@ -385,7 +385,7 @@ impl Sender {
         mut write: impl FnMut(&mut &mio_pipe::Sender) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         let Some(io) = &self.io else {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            return budget::spend(cx).map(|()| Err(io::ErrorKind::BrokenPipe.into()));
         };
         io.poll_write_as(operation, cx, || write(&mut io.get_ref()))
     }
@@ -409,13 +409,14 @@ impl AsyncWrite for Sender {
     }
 
     /// What is written is in the pipe: there is nothing to flush.
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        budget::spend(cx).map(Ok)
     }
 
     /// Closes the descriptor, so that the other end sees the end of file: a pipe has no
     /// `shutdown`. Tokio's leaves it open, and a filter at the other end would wait for ever.
-    fn poll_close(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(budget::spend(cx));
         self.io = None;
         Poll::Ready(Ok(()))
     }

@@ -23,6 +23,7 @@ use signal_hook::consts::{FORBIDDEN, SIGBUS, SIGINT};
 use signal_hook::low_level::{pipe, unregister};
 
 use crate::Async;
+use crate::budget::consume_budget;
 
 /// A stream of the arrivals of one signal.
 ///
@@ -153,5 +154,7 @@ impl Drop for Signal {
 /// # }
 /// ```
 pub async fn ctrl_c() -> io::Result<()> {
+    // An error of `new` completes without waiting.
+    consume_budget().await;
     Signal::new(SIGINT)?.recv().await
 }

@@ -1,10 +1,8 @@
-//! Timers: [`sleep`], [`interval`] and [`timeout`]; and [`Backoff`], the pauses between retries.
+//! Timers: [`sleep`], [`interval`] and [`timeout`].
 //!
 //! A timer is a waker and a deadline. The reactor waits no longer than until the nearest
 //! deadline, and wakes what is due after each wait: the precision is that of `epoll_wait`, a
 //! millisecond, and never too early.
-
-mod backoff;
 
 use std::error::Error;
 use std::fmt;
@@ -20,9 +18,8 @@ use log::trace;
 use pin_project_lite::pin_project;
 
 use crate::Reactor;
+use crate::budget::{self, Cooperative, cooperative};
 use crate::timer::TimerKey;
-
-pub use backoff::Backoff;
 
 /// Waits for `duration`: never less, and the reactor's turn longer.
 ///
@@ -129,9 +126,11 @@ impl Future for Sleep {
                 Reactor::current()
             }
         };
-        // One clock for all timers, that of the last turn. So whoever loops over sleeps that are
-        // over already still lets the reactor turn, and with it everybody else.
-        if deadline <= reactor.now() {
+        // One clock for all timers, that of the last turn. A sleep that is due at its first poll
+        // completes without waiting, so it needs budget. If the task has none left, the sleep sets
+        // a timer, which fires in the next turn: after that it has waited, and completes.
+        if deadline <= reactor.now() && (self.timer.is_some() || budget::has_budget_remaining()) {
+            budget::charge(1);
             self.remove_timer();
             return Poll::Ready(());
         }
@@ -288,7 +287,7 @@ impl Stream for Interval {
 /// });
 /// ```
 pub fn timeout<F: Future>(duration: Duration, future: F) -> Timeout<F> {
-    Timeout { future, sleep: sleep(duration) }
+    Timeout { future: cooperative(future), sleep: sleep(duration) }
 }
 
 pin_project! {
@@ -297,7 +296,7 @@ pin_project! {
     #[must_use = "futures do nothing unless they are awaited"]
     pub struct Timeout<F> {
         #[pin]
-        future: F,
+        future: Cooperative<F>,
         sleep: Sleep,
     }
 }

@@ -16,6 +16,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use reactor::budget::consume_budget;
+
 use crate::operation::{Answer, Operation, Outcome};
 use crate::{OpenOptions, Ring};
 
@@ -109,8 +111,14 @@ impl File {
         path: impl AsRef<Path>,
         options: &OpenOptions,
     ) -> io::Result<File> {
-        let (flags, mode) = options.flags()?;
-        let path = CString::new(path.as_ref().as_os_str().as_bytes())?;
+        let prepared = options.flags().and_then(|(flags, mode)| {
+            Ok((flags, mode, CString::new(path.as_ref().as_os_str().as_bytes())?))
+        });
+        // An error of this completes without waiting, so it spends budget.
+        if prepared.is_err() {
+            consume_budget().await;
+        }
+        let (flags, mode, path) = prepared?;
         let (_, answer) = ring.run(Operation::Open { path, flags, mode }).await;
         match answer? {
             Answer::Opened(descriptor) => Ok(File::from_std(ring, descriptor.into())),
@@ -187,6 +195,9 @@ impl File {
     /// As [`write_at`](File::write_at).
     pub async fn write_all_at(&self, buffer: Vec<u8>, offset: u64) -> (io::Result<()>, Vec<u8>) {
         let (mut buffer, mut written) = (buffer, 0);
+        if buffer.is_empty() {
+            consume_budget().await;
+        }
         while written < buffer.len() {
             let result;
             (result, buffer) = self.write_part(buffer, written, offset + written as u64).await;
@@ -266,7 +277,10 @@ impl File {
     ///
     /// It is closed in any case.
     pub async fn close(self) -> io::Result<()> {
-        let Some(file) = Arc::into_inner(self.file) else { return Ok(()) };
+        let Some(file) = Arc::into_inner(self.file) else {
+            consume_budget().await;
+            return Ok(());
+        };
         let descriptor = Some(OwnedFd::from(file));
         self.ring.run(Operation::Close { descriptor }).await.1.map(drop)
     }
@@ -304,6 +318,7 @@ impl File {
         operation: impl FnOnce(Arc<fs::File>, Vec<u8>) -> Operation,
     ) -> (io::Result<usize>, Vec<u8>) {
         if let Err(error) = check(offset) {
+            consume_budget().await;
             return (Err(error), buffer);
         }
         moved(self.ring.run(operation(self.file.clone(), buffer)).await)

@@ -146,6 +146,7 @@ impl Ring {
         match handle.0.begin(operation) {
             Ok(key) => Completion { handle: handle.clone(), key: Some(key) }.await,
             Err(operation) => {
+                budget::consume_budget().await;
                 (operation, Err(io::Error::other("the executor of this ring is gone")))
             }
         }

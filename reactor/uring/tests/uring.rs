@@ -809,3 +809,40 @@ fn a_flood_of_reads_lets_its_neighbours_run() {
         assert!(!flood.is_empty());
     });
 }
+
+// Pitfall: B1
+#[test]
+fn timer_fires_beside_a_loop_over_operations_that_fail_at_once() {
+    /// Repeats an operation for a second, or until its task is dropped.
+    async fn forever<T>(mut operation: impl AsyncFnMut() -> T) {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(1) {
+            operation().await;
+        }
+    }
+    async fn fires_in_time(repeating: impl Future<Output = ()> + 'static) {
+        let repeating = executor::spawn(repeating);
+        let start = Instant::now();
+        sleep(Duration::from_millis(10)).await;
+        assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+        repeating.abort();
+    }
+    run(|| async {
+        let ring = Ring::or_pool(4).unwrap();
+        let path = file_with(b"content");
+        let file = Rc::new(File::open(&ring, &path).await.unwrap());
+        let own = file.clone();
+        fires_in_time(async move { forever(async || own.read_at(vec![], u64::MAX).await).await })
+            .await;
+        let own = file.clone();
+        fires_in_time(async move { forever(async || own.write_all_at(vec![], 0).await).await })
+            .await;
+        let own = ring.clone();
+        fires_in_time(async move { forever(async || File::open(&own, "a\0b").await).await }).await;
+        let options = OpenOptions::new();
+        fires_in_time(async move {
+            forever(async || File::open_with(&ring, "x", &options).await).await;
+        })
+        .await;
+    });
+}

@@ -11,6 +11,7 @@ use rustix::io::retry_on_intr;
 use rustix::net::SendFlags;
 
 use crate::Async;
+use crate::budget::charge_error;
 use crate::net::unix::named;
 use crate::net::unix::room::{room, until_room};
 
@@ -247,7 +248,8 @@ impl UnixDatagram {
     ///
     /// A datagram is sent whole, or not at all; if it was, this has also returned.
     pub async fn send_to(&self, buf: &[u8], path: impl AsRef<Path>) -> io::Result<usize> {
-        self.send_to_addr(buf, &SocketAddr::from_pathname(path)?).await
+        let address = charge_error(SocketAddr::from_pathname(path)).await?;
+        self.send_to_addr(buf, &address).await
     }
 
     /// Sends one datagram to an address of std: on Linux it may be an abstract name.
@@ -264,7 +266,7 @@ impl UnixDatagram {
     ///
     /// A datagram is sent whole, or not at all; if it was, this has also returned.
     pub async fn send_to_addr(&self, buf: &[u8], address: &SocketAddr) -> io::Result<usize> {
-        let target = named(address)?;
+        let target = charge_error(named(address)).await?;
         let sendto = || rustix::net::sendto(self, buf, SendFlags::empty(), &target);
         // Not by way of our readiness: a `send` that waits for its peer has cleared it, and that
         // says nothing about the room of another receiver.

@@ -5,13 +5,12 @@
 //! as elsewhere: what is full belongs to somebody else, and epoll, which watches our own socket,
 //! never reports that it is no longer so. All that helps is to ask again, after a pause.
 
-use std::future::poll_fn;
 use std::io;
 use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::budget;
+use crate::budget::consume_budget;
 use crate::time::sleep;
 
 /// The first pause. It doubles up to [`LONGEST_PAUSE`]: a busy server needs no longer to accept.
@@ -35,7 +34,7 @@ pub(super) async fn until_room<T>(
     let mut pause = FIRST_PAUSE;
     loop {
         // Here, for such an attempt does not come by `poll_io`, and may succeed or fail for ever.
-        poll_fn(budget::spend).await;
+        consume_budget().await;
         if let Some(result) = attempt()? {
             return Ok(result);
         }

@@ -12,6 +12,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use socket2::{Domain, Socket, Type};
 
 use crate::Async;
+use crate::budget::{self, charge_error};
 use crate::net::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, Shut, WriteHalf};
 use crate::net::unix::named;
 use crate::net::unix::room::{room, until_room};
@@ -87,7 +88,8 @@ impl UnixStream {
     /// # }
     /// ```
     pub async fn connect(path: impl AsRef<Path>) -> io::Result<UnixStream> {
-        UnixStream::connect_addr(&SocketAddr::from_pathname(path)?).await
+        let address = charge_error(SocketAddr::from_pathname(path)).await?;
+        UnixStream::connect_addr(&address).await
     }
 
     /// Connects to an address of std: on Linux it may be an abstract name.
@@ -125,7 +127,7 @@ impl UnixStream {
     /// # main().unwrap() }
     /// ```
     pub async fn connect_addr(address: &SocketAddr) -> io::Result<UnixStream> {
-        let address = named(address)?;
+        let address = charge_error(named(address)).await?;
         let connect = || {
             let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
             socket.set_nonblocking(true)?;
@@ -370,13 +372,13 @@ impl AsyncWrite for &UnixStream {
     }
 
     /// What is written is with the peer already: there is nothing to flush.
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        budget::spend(cx).map(Ok)
     }
 
     /// Shuts down writing.
-    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(split::shut_write(*self))
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        budget::spend(cx).map(|()| split::shut_write(*self))
     }
 }
 

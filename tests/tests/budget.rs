@@ -1,0 +1,418 @@
+//! The budget of futures that never wait: each one lets a timer of another task fire.
+
+use std::future::{Future, poll_fn, ready};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use executor::{JoinSet, block_on, spawn, yield_now};
+use futures_lite::StreamExt;
+use reactor::budget::{
+    OPERATIONS, consume_budget, cooperative, enter, has_budget_remaining, poll_proceed,
+};
+use reactor::io::{
+    AsyncReadExt, AsyncWriteExt, Cursor, copy, copy_bidirectional, empty, repeat, sink,
+};
+use reactor::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
+use reactor::signal::Signal;
+use reactor::time::{interval, sleep, sleep_until, timeout};
+use reactor::{Async, net, pipe};
+use socket2::{Domain, Socket, Type};
+use tests::wakers::{Counter, poll};
+use tests::{place, run, tcp_pair};
+
+/// How long a loop goes on if nothing stops it.
+const LONG: Duration = Duration::from_secs(1);
+
+/// A task that repeats an operation for [`LONG`].
+type Repeating = fn() -> Pin<Box<dyn Future<Output = ()>>>;
+
+/// Repeats an operation for [`LONG`], or until the task is dropped.
+async fn forever<T>(mut operation: impl AsyncFnMut() -> T) {
+    let start = Instant::now();
+    while start.elapsed() < LONG {
+        operation().await;
+    }
+}
+
+macro_rules! rows {
+    ($($name:literal => $body:block)*) => {
+        [$(($name, (|| Box::pin(async move $body)) as Repeating)),*]
+    };
+}
+
+/// Runs each loop beside a timer of 10 ms, and names the loops that made it fire late.
+fn starving(rows: &[(&'static str, Repeating)]) -> Vec<&'static str> {
+    let starves = |repeating: Repeating| {
+        block_on(async {
+            let task = spawn(repeating());
+            let start = Instant::now();
+            sleep(Duration::from_millis(10)).await;
+            let late = start.elapsed() > LONG / 2;
+            task.abort();
+            late
+        })
+    };
+    rows.iter().filter(|(_, repeating)| starves(*repeating)).map(|(name, _)| *name).collect()
+}
+
+/// A socket that does not listen: every accept fails at once.
+fn deaf() -> Socket {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket
+}
+
+// Pitfall: B1
+#[test]
+fn timers_fire_beside_a_loop_over_ready_timers() {
+    let rows = rows! {
+        "a sleep until a moment that has passed" => {
+            let past = Instant::now();
+            forever(async || sleep_until(past).await).await;
+        }
+        "a sleep that is over" => {
+            let mut sleep = sleep(Duration::from_millis(1));
+            forever(async || (&mut sleep).await).await;
+        }
+        "a sleep of zero" => { forever(async || sleep(Duration::ZERO).await).await; }
+        "a timeout around a ready future" => {
+            forever(async || timeout(Duration::from_secs(1), ready(())).await).await;
+        }
+        "a tick of the shortest interval" => {
+            let mut ticks = interval(Duration::from_nanos(1));
+            forever(async || ticks.tick().await).await;
+        }
+        "the ticks of the shortest interval as a stream" => {
+            let mut ticks = interval(Duration::from_nanos(1));
+            forever(async || ticks.next().await).await;
+        }
+    };
+    assert_eq!(starving(&rows), [""; 0]);
+}
+
+// Pitfall: B1
+#[test]
+fn timers_fire_beside_a_loop_over_ready_tcp_operations() {
+    let rows = rows! {
+        "bind" => { forever(async || TcpListener::bind("127.0.0.1:0").await).await; }
+        "bind to no address" => { forever(async || TcpListener::bind("nowhere").await).await; }
+        "connect to no address" => { forever(async || TcpStream::connect("nowhere").await).await; }
+        "connect to a closed port" => {
+            let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+            forever(async || TcpStream::connect(address).await).await;
+        }
+        "lookup of a literal" => { forever(async || net::lookup_host("[::1]:80").await).await; }
+        "lookup of nonsense" => { forever(async || net::lookup_host("nowhere").await.err()).await; }
+        "accept of a deaf listener" => {
+            let listener = TcpListener::from_std(deaf().into()).unwrap();
+            forever(async || listener.accept().await).await;
+        }
+        "incoming after its end" => {
+            let listener = TcpListener::from_std(deaf().into()).unwrap();
+            let mut incoming = listener.incoming();
+            forever(async || incoming.next().await).await;
+        }
+        "read at end-of-file" => {
+            let (mut stream, _) = tcp_pair().await.unwrap();
+            forever(async || stream.read(&mut [0; 8]).await).await;
+        }
+        "read of nothing" => {
+            let (mut stream, _peer) = tcp_pair().await.unwrap();
+            forever(async || stream.read(&mut []).await).await;
+        }
+        "peek" => {
+            let (stream, mut peer) = tcp_pair().await.unwrap();
+            peer.write_all(b"x").await.unwrap();
+            forever(async || stream.peek(&mut [0; 8]).await).await;
+        }
+        "write of nothing" => {
+            let (mut stream, _peer) = tcp_pair().await.unwrap();
+            forever(async || stream.write(&[]).await).await;
+        }
+        "flush" => {
+            let (mut stream, _peer) = tcp_pair().await.unwrap();
+            forever(async || stream.flush().await).await;
+        }
+        "close" => {
+            let (mut stream, _peer) = tcp_pair().await.unwrap();
+            forever(async || stream.close().await).await;
+        }
+        "close of an owned half" => {
+            let (stream, _peer) = tcp_pair().await.unwrap();
+            let (_reader, mut writer) = stream.into_split();
+            forever(async || writer.close().await).await;
+        }
+        "flush of a half" => {
+            let (mut stream, _peer) = tcp_pair().await.unwrap();
+            let (_reader, mut writer) = stream.split();
+            forever(async || writer.flush().await).await;
+        }
+    };
+    assert_eq!(starving(&rows), [""; 0]);
+}
+
+// Pitfall: B1
+#[test]
+fn timers_fire_beside_a_loop_over_ready_datagrams() {
+    let rows = rows! {
+        "bind" => { forever(async || UdpSocket::bind("127.0.0.1:0").await).await; }
+        "connect" => {
+            let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            forever(async || socket.connect("127.0.0.1:9").await).await;
+        }
+        "send to a closed port" => {
+            let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            forever(async || socket.send_to(b"x", "127.0.0.1:9").await).await;
+        }
+        "send to no address" => {
+            let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            forever(async || socket.send_to(b"x", "nowhere").await).await;
+        }
+        "send without a peer" => {
+            let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            forever(async || socket.send(b"x").await).await;
+        }
+        "peek" => {
+            let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            socket.send_to(b"x", socket.local_addr().unwrap()).await.unwrap();
+            forever(async || socket.peek_from(&mut [0; 8]).await).await;
+        }
+        "send to a path without a socket" => {
+            let (socket, path) = (UnixDatagram::unbound().unwrap(), place());
+            forever(async || socket.send_to(b"x", &path).await).await;
+        }
+        "send to a path that is too long" => {
+            let socket = UnixDatagram::unbound().unwrap();
+            forever(async || socket.send_to(b"x", "long".repeat(100)).await).await;
+        }
+        "send to an address without a name" => {
+            let socket = UnixDatagram::unbound().unwrap();
+            let unnamed = socket.local_addr().unwrap();
+            forever(async || socket.send_to_addr(b"x", &unnamed).await).await;
+        }
+    };
+    assert_eq!(starving(&rows), [""; 0]);
+}
+
+// Pitfall: B1
+#[test]
+fn timers_fire_beside_a_loop_over_ready_unix_streams_and_pipes() {
+    let rows = rows! {
+        "connect to a missing path" => {
+            let path = place();
+            forever(async || UnixStream::connect(&path).await).await;
+        }
+        "connect to a path that is too long" => {
+            forever(async || UnixStream::connect("long".repeat(100)).await).await;
+        }
+        "connect to an address without a name" => {
+            let unnamed = UnixDatagram::unbound().unwrap().local_addr().unwrap();
+            forever(async || UnixStream::connect_addr(&unnamed).await).await;
+        }
+        "connect to a listener" => {
+            let path = place();
+            let _listener = UnixListener::bind(&path).unwrap();
+            forever(async || UnixStream::connect(&path).await).await;
+        }
+        "flush of a stream" => {
+            let (mut stream, _peer) = UnixStream::pair().unwrap();
+            forever(async || stream.flush().await).await;
+        }
+        "close of a stream" => {
+            let (mut stream, _peer) = UnixStream::pair().unwrap();
+            forever(async || stream.close().await).await;
+        }
+        "read of a stream at end-of-file" => {
+            let (mut stream, _) = UnixStream::pair().unwrap();
+            forever(async || stream.read(&mut [0; 8]).await).await;
+        }
+        "read of a pipe at end-of-file" => {
+            let (_, mut reader) = pipe::pipe().unwrap();
+            forever(async || reader.read(&mut [0; 8]).await).await;
+        }
+        "flush of a pipe" => {
+            let (mut writer, _reader) = pipe::pipe().unwrap();
+            forever(async || writer.flush().await).await;
+        }
+        "close of a pipe" => {
+            let (mut writer, _reader) = pipe::pipe().unwrap();
+            forever(async || writer.close().await).await;
+        }
+        "write to a closed pipe" => {
+            let (mut writer, _reader) = pipe::pipe().unwrap();
+            writer.close().await.unwrap();
+            forever(async || writer.write(b"x").await).await;
+        }
+        "an operation of `Async` that succeeds" => {
+            let (socket, _peer) = mio::net::UnixStream::pair().unwrap();
+            let socket = Async::new(socket).unwrap();
+            forever(async || socket.read_with(|_| Ok(())).await).await;
+        }
+        "a signal that was raised" => {
+            let mut signal = Signal::new(signal_hook::consts::SIGUSR2).unwrap();
+            forever(async || {
+                signal_hook::low_level::raise(signal_hook::consts::SIGUSR2).unwrap();
+                signal.recv().await
+            })
+            .await;
+        }
+    };
+    assert_eq!(starving(&rows), [""; 0]);
+}
+
+// Pitfall: B1
+#[test]
+fn timers_fire_beside_a_loop_over_copies_in_memory() {
+    let rows = rows! {
+        "copy of nothing" => { forever(async || copy(empty(), sink()).await).await; }
+        "copy of five bytes" => { forever(async || copy(&b"hello"[..], sink()).await).await; }
+        "copy of 100 KiB" => {
+            let bytes = vec![7; 100 * 1024];
+            forever(async || copy(&bytes[..], sink()).await).await;
+        }
+        "copy that fails" => {
+            forever(async || copy(&b"hello"[..], Cursor::new(&mut [0_u8; 3][..])).await).await;
+        }
+        "copy that is over" => {
+            let mut copy = copy(empty(), sink());
+            forever(async || (&mut copy).await).await;
+        }
+        "copy without an end" => { forever(async || copy(repeat(7), sink()).await).await; }
+        "copy in both directions" => {
+            forever(async || {
+                let (mut a, mut b) = (Cursor::new(vec![0; 8]), Cursor::new(vec![0; 8]));
+                copy_bidirectional(&mut a, &mut b).await
+            })
+            .await;
+        }
+    };
+    assert_eq!(starving(&rows), [""; 0]);
+}
+
+// Pitfall: B1
+#[test]
+fn timers_fire_beside_a_loop_over_finished_tasks() {
+    let rows = rows! {
+        "a task that was aborted" => {
+            forever(async || {
+                let task = spawn(std::future::pending::<()>());
+                task.abort();
+                task.await
+            })
+            .await;
+        }
+        "a set of tasks that were aborted" => {
+            forever(async || {
+                let mut tasks = JoinSet::new();
+                tasks.spawn(std::future::pending::<()>());
+                tasks.abort_all();
+                tasks.join_next().await
+            })
+            .await;
+        }
+        "an empty set of tasks" => {
+            let mut tasks = JoinSet::<()>::new();
+            forever(async || tasks.join_next().await).await;
+        }
+        "a yield" => { forever(async || yield_now().await).await; }
+        "budget that is consumed" => { forever(async || consume_budget().await).await; }
+        "a cooperative future" => { forever(async || cooperative(ready(())).await).await; }
+        "a poll function that asks whether to proceed" => {
+            let step = async || {
+                poll_fn(|cx| poll_proceed(cx).map(|proceed| proceed.made_progress())).await
+            };
+            forever(step).await;
+        }
+    };
+    assert_eq!(starving(&rows), [""; 0]);
+}
+
+/// Steps of `operation` that complete in one poll with a budget of its own.
+fn completed_in_one_poll(mut operation: impl AsyncFnMut()) -> usize {
+    let (counter, waker) = Counter::with_waker();
+    let mut done = 0;
+    let repeating = async {
+        while done < 1000 {
+            operation().await;
+            done += 1;
+        }
+    };
+    let mut repeating = Box::pin(repeating);
+    let limit = enter();
+    let polled = poll(repeating.as_mut(), &waker);
+    drop((limit, repeating));
+    assert_eq!(counter.wakes(), usize::from(polled.is_pending()), "a task that yields is woken");
+    done
+}
+
+#[test]
+fn each_completed_operation_spends_one_unit() {
+    run(|| async {
+        let most = OPERATIONS as usize;
+        assert_eq!(completed_in_one_poll(consume_budget), most);
+        assert_eq!(completed_in_one_poll(async || cooperative(ready(())).await), most);
+        assert_eq!(completed_in_one_poll(async || timeout(LONG, ready(())).await.unwrap()), most);
+        assert_eq!(completed_in_one_poll(async || _ = copy(empty(), sink()).await), most);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        assert_eq!(completed_in_one_poll(async || stream.flush().await.unwrap()), most);
+        // An operation inside that spends a unit itself is not charged twice.
+        let reader = async || _ = timeout(LONG, (&stream).write(&[])).await;
+        assert_eq!(completed_in_one_poll(reader), most);
+        let writer = async || cooperative((&stream).flush()).await.unwrap();
+        assert_eq!(completed_in_one_poll(writer), most);
+    });
+}
+
+#[test]
+fn operation_that_waits_gets_its_unit_back() {
+    let _limit = enter();
+    let (_counter, waker) = Counter::with_waker();
+    for _ in 0..10 * OPERATIONS {
+        let mut waiting = pin!(poll_fn(|cx| {
+            let _proceed = std::task::ready!(poll_proceed(cx));
+            Poll::<()>::Pending
+        }));
+        assert!(poll(waiting.as_mut(), &waker).is_pending());
+    }
+    assert!(has_budget_remaining());
+    assert_eq!(completed_in_one_poll(consume_budget), OPERATIONS as usize);
+}
+
+/// A future that uses up the budget of its task in each poll, and never ends.
+async fn flood() {
+    loop {
+        poll_fn(|cx| poll_proceed(cx).map(|proceed| proceed.made_progress())).await;
+    }
+}
+
+// In `or`, the flood is polled first each time, and leaves nothing.
+#[test]
+fn ready_future_completes_beside_one_that_spends_all() {
+    run(|| async {
+        use futures_lite::future::or;
+        let past = Instant::now();
+        yield_now().await;
+        or(flood(), sleep_until(past)).await;
+        or(flood(), sleep(Duration::from_millis(1))).await;
+        or(flood(), async { timeout(LONG, ready(())).await.unwrap() }).await;
+        or(flood(), consume_budget()).await;
+        or(flood(), cooperative(ready(()))).await;
+        or(flood(), async { _ = copy(&b"hello"[..], sink()).await }).await;
+        let task = spawn(async {});
+        or(flood(), async { task.await.unwrap() }).await;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async {});
+        or(flood(), async { tasks.join_next().await.unwrap().unwrap() }).await;
+        or(flood(), async { assert!(tasks.join_next().await.is_none()) }).await;
+    });
+}
+
+#[test]
+fn timeout_ends_a_future_that_spends_all() {
+    run(|| async {
+        let result = timeout(Duration::from_millis(5), flood()).await;
+        assert!(result.is_err());
+    });
+}
