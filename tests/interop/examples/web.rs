@@ -5,7 +5,7 @@
 //! curl http://127.0.0.1:8080/hello/world
 //! ```
 //!
-//! `axum::serve` wants tokio's listener. What it does for each connection is the part in `spawn`.
+//! `axum::serve` requires tokio's listener. The part in `spawn` is what it does for each connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,8 +17,8 @@ use executor::{block_on, spawn};
 use futures_lite::StreamExt;
 use hyper::server::conn::http1;
 use hyper_util::service::TowerToHyperService;
-use interop::hyper_io::{HyperIo, LocalTimer};
 use reactor::{io, net::TcpListener};
+use reactor_hyper::{HyperIo, LocalTimer};
 
 async fn hello(Path(name): Path<String>, State(requests): State<Arc<AtomicUsize>>) -> String {
     let number = requests.fetch_add(1, Ordering::Relaxed) + 1;
@@ -35,9 +35,10 @@ fn main() -> io::Result<()> {
         let mut incoming = listener.incoming();
         while let Some(stream) = incoming.next().await {
             let (stream, service) = (stream?, TowerToHyperService::new(router.clone()));
+            stream.set_nodelay(true)?;
             drop(spawn(async move {
                 let mut http = http1::Builder::new();
-                http.timer(LocalTimer); // So a client that never ends its head is cut off.
+                http.timer(LocalTimer); // Closes a connection whose client never ends its head.
                 if let Err(error) = http.serve_connection(HyperIo(stream), service).await {
                     println!("connection lost: {error}");
                 }

@@ -1,5 +1,6 @@
 //! hyper, axum, WebSockets, TLS, framed lines, compression and channels, each over our sockets.
 
+mod adapter;
 mod channels;
 mod compression;
 mod http;

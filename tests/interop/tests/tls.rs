@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use executor::{spawn, spawn_blocking};
 use futures_rustls::pki_types::pem::PemObject;
@@ -14,9 +15,10 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use interop::hyper_io::{HyperIo, LocalExec};
 use reactor::io::{self, AsyncReadExt, AsyncWriteExt};
 use reactor::net::{TcpListener, TcpStream};
+use reactor::time::timeout;
+use reactor_hyper::{HyperIo, LocalExec};
 use tests::{run, tcp_pair};
 
 use crate::tools::{curl, curl_speaks_http_2};
@@ -111,20 +113,43 @@ async fn body_back(request: Request<Incoming>) -> Result<Response<Incoming>, Inf
     Ok(Response::new(request.into_body()))
 }
 
-/// Speaks the version of HTTP that the handshake agreed on.
+/// Serves one connection: the handshake, then the version of HTTP that it agreed on.
+async fn serve_one(stream: TcpStream, acceptor: TlsAcceptor) {
+    let handshake = timeout(Duration::from_secs(10), acceptor.accept(stream));
+    let Ok(Ok(stream)) = handshake.await else { return };
+    let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let (stream, service) = (HyperIo(stream), service_fn(body_back));
+    let served = match is_h2 {
+        true => http2::Builder::new(LocalExec).serve_connection(stream, service).await,
+        false => http1::Builder::new().serve_connection(stream, service).await,
+    };
+    // The client may close the connection at any time.
+    let _ = served;
+}
+
+/// Serves every client. The handshake runs in the connection's task: awaited here, a client that
+/// sends nothing would keep all others waiting.
 async fn serve(listener: TcpListener, acceptor: TlsAcceptor) {
     loop {
         let (stream, _peer) = listener.accept().await.unwrap();
-        let stream = acceptor.accept(stream).await.unwrap();
-        let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        let (stream, service) = (HyperIo(stream), service_fn(body_back));
-        drop(spawn(async move {
-            match is_h2 {
-                true => http2::Builder::new(LocalExec).serve_connection(stream, service).await,
-                false => http1::Builder::new().serve_connection(stream, service).await,
-            }
-        }));
+        stream.set_nodelay(true).unwrap();
+        drop(spawn(serve_one(stream, acceptor.clone())));
     }
+}
+
+#[test]
+fn client_that_never_starts_tls_does_not_stop_the_others() {
+    run(|| async {
+        let certificate = Certificate::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(spawn(serve(listener, TlsAcceptor::from(Arc::new(certificate.server)))));
+        let _silent = TcpStream::connect(address).await.unwrap();
+        let connector = TlsConnector::from(Arc::new(certificate.client));
+        let localhost = ServerName::try_from("localhost").unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        connector.connect(localhost, stream).await.unwrap();
+    });
 }
 
 // Method: without TLS's own closing words, the client would take the end for an attack.
