@@ -39,6 +39,7 @@ mod inherited;
 mod listen;
 mod listener;
 mod output;
+mod replacement;
 mod serve;
 mod server;
 mod shared;
@@ -126,7 +127,7 @@ fn run_demo(
     let recording = executor.block_on(demo::run(recorder));
     let recording = recording.map_err(|error| cannot("run the demo", &error))?;
     let printed = telling::print_ladder(&recording, arguments.all);
-    let saved = trace.map_or(Ok(()), |trace| trace.save_demo(&recording));
+    let saved = trace.map_or(Ok(()), |trace| trace.save_demo(recording));
     printed.map_err(|error| format!("cannot print: {error}")).and(saved)
 }
 

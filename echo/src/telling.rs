@@ -1,7 +1,6 @@
 //! What the server tells of itself: the log, and the recordings that are made of it.
 
 use std::env::{self, VarError};
-use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -11,6 +10,7 @@ use recorder::{Format, HEAD, Ladder, Options, Page, Recorder, Recording, Run, Sl
 
 use crate::arguments::{Arguments, Explain};
 use crate::output::{MORE_DESCRIPTORS, StandardError, Unbroken, complain, is_out_of_descriptors};
+use crate::replacement::Replacement;
 
 /// The titles of recordings.
 pub(crate) const DEMO: &str = "echod --demo";
@@ -89,52 +89,49 @@ pub(crate) fn print_ladder(recording: &Recording, all: bool) -> io::Result<()> {
     out.flush()
 }
 
-/// Where a recording shall go. Whoever takes the file out, writes it: the end of the server or, if
-/// that takes too long, a second signal.
+/// Where the recording goes. It is written once: at the end of the server or, if that takes too
+/// long, at a second signal.
 pub(crate) struct Trace {
     recorder: &'static Recorder,
     path: PathBuf,
     format: Format,
-    file: Mutex<Option<File>>,
+    file: Mutex<Option<Replacement>>,
 }
 
 impl Trace {
-    /// Opens the file now: better to fail before the run than after it. What it holds stays until
-    /// there is something to write.
+    /// Opens the file now, because an error is better reported before the run than after it. What
+    /// the file holds stays until the recording is complete.
     pub(crate) fn open(
         recorder: &'static Recorder,
         (path, format): (PathBuf, Format),
     ) -> Result<Trace, String> {
-        let opened = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-        let file = opened.map_err(|error| unwritable(&path, &error))?;
+        let file = Replacement::of(&path).map_err(|error| unwritable(&path, &error))?;
         Ok(Trace { recorder, path, format, file: Mutex::new(Some(file)) })
     }
 
-    /// Writes what has been recorded so far, unless it has been written. Whoever comes second
-    /// waits until it is.
+    /// Writes what has been recorded so far, unless it has been written. A second caller waits until
+    /// the first one has finished.
     pub(crate) fn save(&self) -> Result<(), String> {
-        self.write(SERVER, || self.recorder.recording())
+        self.write(SERVER, || self.recorder.finish())
     }
 
     /// The same for a recording that was made of it.
-    pub(crate) fn save_demo(&self, recording: &Recording) -> Result<(), String> {
-        self.write(DEMO, || recording.clone())
+    pub(crate) fn save_demo(&self, recording: Recording) -> Result<(), String> {
+        self.write(DEMO, || recording)
     }
 
-    fn write(&self, title: &str, recording: impl Fn() -> Recording) -> Result<(), String> {
+    fn write(&self, title: &str, recording: impl FnOnce() -> Recording) -> Result<(), String> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(mut file) = file.take() else { return Ok(()) };
+        let Some(file) = file.take() else { return Ok(()) };
         let recording = recording();
-        let text = match self.format {
-            Format::Html => Page::new(title, run(&recording, title)).html(),
-            Format::Chrome => recorder::chrome(&recording),
-            Format::Lines => recorder::lines(&recording),
-        };
-        // What is no regular file holds nothing that would remain.
-        let _ = file.set_len(0);
-        let written = file.write_all(text.as_bytes());
+        let told = told(&self.path, &recording);
+        let written = file.finish(|out| match self.format {
+            Format::Html => Page::new(title, run(recording, title)).write_html(out),
+            Format::Chrome => recorder::write_chrome(&recording, out),
+            Format::Lines => recorder::write_lines(&recording, out),
+        });
         written.map_err(|error| unwritable(&self.path, &error))?;
-        complain(&told(&self.path, &recording));
+        complain(&told);
         Ok(())
     }
 }
@@ -163,7 +160,7 @@ fn unwritable(path: &Path, error: &io::Error) -> String {
 }
 
 /// The run with the words around it.
-fn run(recording: &Recording, title: &str) -> Run {
+fn run(recording: Recording, title: &str) -> Run {
     let claim = match title {
         DEMO => "A real run of the echo server, recorded: one connection, one byte.",
         _ => "A real run of echod, recorded.",

@@ -17,6 +17,11 @@ pub(crate) fn peak(pid: u32) -> u64 {
     field(&read(pid, "status"), "VmHWM:") * 1024
 }
 
+/// Its address space, in bytes.
+pub(crate) fn size(pid: u32) -> u64 {
+    field(&read(pid, "status"), "VmSize:") * 1024
+}
+
 /// The id of its thread of that name. The system tells of a thread what it tells of a process.
 pub(crate) fn thread(pid: u32, name: &str) -> u32 {
     let mut threads = fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");

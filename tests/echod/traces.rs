@@ -1,16 +1,19 @@
 //! The recording that a run leaves in a file: when it is written, in which form, and what it costs.
 
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::{self, DirEntry, Permissions};
 use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::Value;
 use tests::{TempDir, folder, page_data};
 
 use crate::arguments::assert_complains;
 use crate::bytes::{CHUNK, Random, assert_echoes, assert_echoes_to, fill, read_to_end};
-use crate::process::peak;
-use crate::server::{Server, eventually};
+use crate::process::{peak, size};
+use crate::server::{ECHOD, Server, eventually};
 
 /// A folder of the test's own, which goes with it.
 pub(crate) struct Folder(TempDir);
@@ -184,6 +187,156 @@ fn two_signals_at_once_leave_one_whole_recording() {
     assert!(matches!(ended.status.code(), Some(130 | 143)), "{ended:?}");
     assert_eq!(ended.stderr.matches("echod: wrote ").count(), 1, "{ended:?}");
     assert!(tells_of(&path, stalled.local_addr().unwrap()));
+}
+
+/// A server that keeps so many steps, and has recorded more than that.
+fn with_steps(path: &str, steps: u64) -> Server {
+    let server = Server::start(&["--trace", path, "--trace-events", &steps.to_string()]);
+    // Each message makes at least five steps. A connection for every hundred of them, so that there
+    // are many tasks and sources.
+    for _ in 0..steps / 500 + 1 {
+        let mut client = server.connect();
+        (0..100).for_each(|_| assert_echoes(&mut client, b"hello"));
+    }
+    server
+}
+
+const NAMES: [&str; 3] = ["run.html", "run.json", "run.jsonl"];
+
+/// Limits the address space of a process to what it has now, and so many bytes more.
+fn limit_memory(pid: u32, more: u64) {
+    let limit = Some(size(pid) + more);
+    let limit = Rlimit { current: limit, maximum: limit };
+    let pid = Pid::from_raw(pid as i32).expect("a process");
+    prlimit(Some(pid), Resource::As, limit).expect("a limit may be lowered");
+}
+
+// Pitfall: O3
+#[test]
+fn recording_is_written_in_constant_memory() {
+    for name in NAMES {
+        let folder = Folder::new();
+        let path = folder.file(name);
+        let server = with_steps(&path, 40_000);
+        let last = says_and_goes(&server);
+        // The recording itself has some 10 MB. As one tree of JSON values it had over 200 MB.
+        limit_memory(server.pid(), 12 << 20);
+        server.signal(Signal::TERM);
+        let ended = server.wait();
+        assert_eq!(ended.status.code(), Some(0), "{name}: {ended:?}");
+        assert!(tells_of(&path, last), "{name}");
+    }
+}
+
+/// The content of each file of a folder, by name.
+fn contents(folder: &Folder) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(folder.file("")).unwrap().map(|entry| entry.unwrap());
+    let content = |entry: DirEntry| {
+        (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())
+    };
+    entries.map(content).collect()
+}
+
+// Method: a limit on the size of files, as a full disk needs privileges. The shell ignores the
+// signal that goes with it, and so does the server that takes its place.
+// Pitfall: O3
+#[test]
+fn failed_write_keeps_the_previous_recording() {
+    for name in NAMES {
+        let folder = Folder::new();
+        let path = folder.file(name);
+        fs::write(&path, "the previous one").unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; ulimit -f 2; exec \"$@\"", "sh", ECHOD]);
+        command.args(["--trace", &path, "127.0.0.1:0"]);
+        let server = Server::start_command(command);
+        says_and_goes(&server);
+        server.signal(Signal::TERM);
+        let ended = server.wait();
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        let told = format!("cannot write {path}: File too large");
+        assert!(ended.stderr.contains(&told), "{ended:?}");
+        let previous = BTreeMap::from([(name.to_owned(), b"the previous one".to_vec())]);
+        assert_eq!(contents(&folder), previous);
+    }
+}
+
+// Pitfall: O3
+#[test]
+fn killed_server_keeps_the_previous_recording() {
+    let folder = Folder::new();
+    let path = folder.file("run.html");
+    fs::write(&path, "the previous one").unwrap();
+    let server = Server::start(&["--trace", &path]);
+    says_and_goes(&server);
+    server.signal(Signal::KILL);
+    server.wait();
+    let previous = BTreeMap::from([("run.html".to_owned(), b"the previous one".to_vec())]);
+    assert_eq!(contents(&folder), previous);
+}
+
+#[test]
+fn recording_replaces_the_file_behind_a_symbolic_link() {
+    let folder = Folder::new();
+    let (link, path) = (folder.file("link.jsonl"), folder.file("run.jsonl"));
+    symlink("run.jsonl", &link).unwrap();
+    // At first the link leads nowhere.
+    for _ in 0..2 {
+        let server = Server::start(&["--trace", &link]);
+        let peer = says_and_goes(&server);
+        server.signal(Signal::TERM);
+        assert_eq!(server.wait().status.code(), Some(0));
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert!(fs::symlink_metadata(&path).unwrap().is_file() && tells_of(&path, peer));
+        assert_eq!(contents(&folder).len(), 2, "no other file is left");
+    }
+}
+
+#[test]
+fn recording_keeps_the_permissions_of_the_file_that_it_replaces() {
+    let folder = Folder::new();
+    let path = folder.file("run.jsonl");
+    fs::write(&path, "").unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+    let server = Server::start(&["--trace", &path]);
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().status.code(), Some(0));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+    assert!(lines(&path).1.len() > 1);
+}
+
+#[test]
+fn recording_goes_to_a_device_or_a_pipe_directly() {
+    let folder = Folder::new();
+    let (full, out) = (folder.file("full.jsonl"), folder.file("out.jsonl"));
+    symlink("/dev/full", &full).unwrap();
+    let ended = Server::run(&["--demo", "--trace", &full]);
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let told = "full.jsonl: No space left on device (os error 28): make room for it";
+    assert!(ended.stderr.contains(told), "{ended:?}");
+    symlink("/dev/stdout", &out).unwrap();
+    let ended = Server::run(&["--demo", "--trace", &out]);
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    let mut told = ended.stdout.lines();
+    assert!(told.any(|line| line.starts_with("{\"dropped\":0,")), "{}", ended.stdout);
+}
+
+#[test]
+fn recording_that_cannot_replace_its_file_is_reported_with_its_place() {
+    let folder = Folder::new();
+    let path = folder.file("run.jsonl");
+    let server = Server::start(&["--trace", &path]);
+    // What comes into its way while the server runs: no file can replace a folder.
+    fs::create_dir(&path).unwrap();
+    let peer = says_and_goes(&server);
+    server.signal(Signal::TERM);
+    let ended = server.wait();
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let told =
+        format!("cannot write {path}: Is a directory (os error 21) (what was written is in ");
+    let place = ended.stderr.split(&told).nth(1).and_then(|rest| rest.split(')').next());
+    let place = place.unwrap_or_else(|| panic!("{ended:?}"));
+    assert!(lines(place).1.iter().any(|event| event["source"]["peer"] == peer.to_string()));
 }
 
 /// Twenty connections that send at once, each its own bytes, and get them back.

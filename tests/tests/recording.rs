@@ -234,7 +234,7 @@ fn every_kind_of_event_points_to_its_record_and_marks_its_act() {
     let _alone = alone();
     let recording = record(&everything());
     check(&recording);
-    let data = page_data(&Page::new("a run", Run::new("A run.", &recording)).html());
+    let data = page_data(&Page::new("a run", Run::new("A run.", recording.clone())).html());
     let mut seen = BTreeSet::new();
     for step in data["runs"][0]["steps"].as_array().unwrap() {
         let file = step["file"].as_str().unwrap();
@@ -290,7 +290,8 @@ fn of_a_long_run_the_last_events_are_kept_and_the_others_counted() {
         let head: Value = serde_json::from_str(head.lines().next().unwrap()).unwrap();
         assert_eq!(head["dropped"], recording.dropped);
         assert_eq!(
-            page_data(&Page::new("a run", Run::new("A run.", &recording)).html())["runs"][0]["dropped"],
+            page_data(&Page::new("a run", Run::new("A run.", recording.clone())).html())["runs"][0]
+                ["dropped"],
             recording.dropped
         );
     });

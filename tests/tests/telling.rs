@@ -46,7 +46,7 @@ fn ladder(recording: &Recording) -> String {
 }
 
 fn page(recording: &Recording) -> String {
-    Page::new("a run", Run::new("A run.", recording)).html()
+    Page::new("a run", Run::new("A run.", recording.clone())).html()
 }
 
 /// How long the thread slept, each time.

@@ -173,7 +173,7 @@ fn run(fault: &Fault, version: Version, recorder: Option<&'static Recorder>) -> 
     let (number, code) = line_below(mark, fault.text);
     writeln!(stdout(), "       {}:{number}\n       {code}", fault.file)?;
     let run = recorder.map(|recorder| {
-        let mut run = Run::new(&format!("A real run: {}.", fault.sentence), &recorder.recording());
+        let mut run = Run::new(&format!("A real run: {}.", fault.sentence), recorder.recording());
         run.label = label.to_owned();
         // Both of its lines, and what stands around them.
         let lines =

@@ -8,13 +8,14 @@
 //! Invariant: the trace is well-formed, wherever the recording was cut: slices of a track nest, what
 //! begins ends, and arrows begin and end in slices.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::{self, Write};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::event::{Event, Kind, Task};
+use crate::json::{List, Object, to_string};
 use crate::recording::Recording;
 use crate::words::{self, short};
 
@@ -26,35 +27,53 @@ const WAKE: Duration = Duration::from_micros(1);
 
 /// The recording as JSON in Chrome's trace event format.
 pub fn chrome(recording: &Recording) -> String {
-    let mut trace = Trace::new(recording);
-    let mut tracks: Vec<Vec<&Event>> = vec![Vec::new(); trace.threads.len()];
-    for event in &recording.events {
-        tracks[trace.thread(event)].push(event);
-    }
-    for track in &mut tracks {
-        // The clock is read before the recorder's lock is taken.
-        track.sort_by_key(|event| event.at);
-        trace.add_slices(track);
-    }
-    trace.add_waits(recording);
-    trace.add_arrows(recording);
-    trace.add_run_queue(recording);
-    trace.json(recording.dropped)
+    to_string(|out| write_chrome(recording, out))
 }
 
-/// One entry, and what it is sorted by.
-struct Entry {
-    at: Duration,
-    length: Duration,
-    value: Value,
+/// Writes what [`chrome`] returns, entry by entry: the memory that it needs does not grow with the
+/// number of events.
+///
+/// # Errors
+///
+/// Returns the error of the writer.
+pub fn write_chrome(recording: &Recording, out: &mut impl Write) -> io::Result<()> {
+    let mut trace = Object::new(out)?;
+    trace.member("displayTimeUnit", "ms")?;
+    trace.member("otherData", json!({ "dropped": recording.dropped }))?;
+    Trace::new(recording, trace.key("traceEvents")?)?.write(recording)?;
+    trace.end()
 }
 
-struct Trace<'a> {
-    /// Their names, in the order in which they appear.
-    threads: Vec<&'a str>,
-    entries: Vec<Entry>,
+struct Trace<'a, W> {
+    entries: List<'a, W>,
+    tracks: Tracks<'a>,
+    /// The tasks that have not ended.
+    tasks: BTreeMap<u64, Waiting<'a>>,
+    run_queue: HashSet<u64>,
     /// When the last event happened: what is not over then ends here.
     end: Duration,
+}
+
+/// One track for each name of a thread, in the order in which they appear.
+struct Tracks<'a> {
+    numbers: HashMap<&'a str, usize>,
+    tracks: Vec<Track<'a>>,
+}
+
+#[derive(Default)]
+struct Track<'a> {
+    name: &'a str,
+    /// The time of its last event. Two threads may have the same name, and the clock is read before
+    /// the recorder's lock is taken. So an event can be older than the one before it, and then it
+    /// moves to that one's time.
+    at: Duration,
+    /// The end of a poll that was running when the recording began.
+    cut: Option<(&'a Event, Duration)>,
+    /// The event that began the poll which runs, or the one that ends it, if the beginning is
+    /// missing.
+    poll: Option<&'a Event>,
+    /// A wake or a queue, which is drawn up to the next event.
+    narrow: Option<(&'a Event, Duration)>,
 }
 
 /// A task between two polls.
@@ -65,237 +84,288 @@ struct Waiting<'a> {
     thread: usize,
     running: bool,
     queued: bool,
+    /// The number of the event that last queued it, and where that was drawn.
+    queue: Option<(u64, usize, Duration)>,
     /// The slices that have begun, the outer one first.
     open: Vec<String>,
     /// When the last of them began.
     at: Duration,
 }
 
-impl<'a> Trace<'a> {
-    fn new(recording: &'a Recording) -> Trace<'a> {
-        let mut threads: Vec<&str> = Vec::new();
-        for event in &recording.events {
-            if !threads.contains(&&*event.thread) {
-                threads.push(&event.thread);
+impl<'a> Tracks<'a> {
+    /// Looks through the recording once, for what the beginning of a track must know of its end.
+    fn new(events: &'a [Event]) -> Tracks<'a> {
+        let mut tracks = Tracks { numbers: HashMap::new(), tracks: Vec::new() };
+        let mut begun: Vec<bool> = Vec::new();
+        for event in events {
+            let number = tracks.number_or_new(&event.thread);
+            begun.resize(tracks.tracks.len(), false);
+            let at = tracks.tracks[number].at.max(event.at);
+            tracks.tracks[number].at = at;
+            if !begun[number] {
+                let ends = matches!(event.kind, Kind::Pending | Kind::Done { .. } | Kind::Panic);
+                begun[number] = ends || matches!(event.kind, Kind::Poll { .. });
+                tracks.tracks[number].cut = ends.then_some((event, at));
             }
         }
+        tracks.tracks.iter_mut().for_each(|track| track.at = Duration::ZERO);
+        tracks
+    }
+
+    fn number_or_new(&mut self, name: &'a str) -> usize {
+        if let Some(number) = self.numbers.get(name) {
+            return *number;
+        }
+        self.numbers.insert(name, self.tracks.len());
+        self.tracks.push(Track { name, ..Track::default() });
+        self.tracks.len() - 1
+    }
+
+    fn number(&self, event: &Event) -> usize {
+        self.numbers.get(&*event.thread).copied().unwrap_or_default()
+    }
+}
+
+impl<'a, W: Write> Trace<'a, W> {
+    fn new(recording: &'a Recording, out: &'a mut W) -> io::Result<Trace<'a, W>> {
         let ends = recording.events.iter().map(|event| match event.kind {
             Kind::Sleep { slept, .. } => event.at + slept.unwrap_or_default(),
             _ => event.at,
         });
-        let end = ends.max();
-        Trace { threads, entries: Vec::new(), end: end.unwrap_or_default() }
+        Ok(Trace {
+            entries: List::new(out)?,
+            tracks: Tracks::new(&recording.events),
+            tasks: BTreeMap::new(),
+            run_queue: recording.before.queued().collect(),
+            end: ends.max().unwrap_or_default(),
+        })
     }
 
-    fn thread(&self, event: &Event) -> usize {
-        self.threads.iter().position(|name| **name == *event.thread).unwrap_or_default()
+    /// Goes through the events once, and writes the entries of each as soon as they are known.
+    fn write(mut self, recording: &'a Recording) -> io::Result<()> {
+        self.entries.item(named("process_name", 0, "the runtime"))?;
+        for (thread, track) in self.tracks.tracks.iter().enumerate() {
+            self.entries.item(named("thread_name", thread + 1, track.name))?;
+        }
+        let mut counted = Duration::ZERO;
+        for (place, event) in recording.events.iter().enumerate() {
+            let thread = self.tracks.number(event);
+            let at = self.tracks.tracks[thread].at.max(event.at);
+            self.end_narrow(thread, at)?;
+            self.begin_track(thread, at)?;
+            self.tracks.tracks[thread].at = at;
+            self.add_event(&recording.events[place..], thread, at)?;
+            self.add_wait(event, thread, at)?;
+            counted = counted.max(event.at);
+            self.add_run_queue(event, thread, counted)?;
+        }
+        for thread in 0..self.tracks.tracks.len() {
+            self.end_narrow(thread, self.end)?;
+        }
+        for (_, mut waiting) in std::mem::take(&mut self.tasks) {
+            self.end_waits(&mut waiting, self.end)?;
+        }
+        self.entries.end()
     }
 
-    fn add(&mut self, at: Duration, thread: usize, mut value: Value) {
+    fn add(&mut self, at: Duration, thread: usize, mut value: Value) -> io::Result<()> {
         value["ts"] = micros(at).into();
         value["pid"] = PROCESS.into();
         value["tid"] = (thread + 1).into();
-        self.entries.push(Entry { at, length: Duration::ZERO, value });
+        self.entries.item(value)
     }
 
     fn add_slice(
         &mut self,
         thread: usize,
-        from: Duration,
-        to: Duration,
+        (from, to): (Duration, Duration),
         name: &str,
         category: &str,
         args: Value,
-    ) {
-        let length = to.saturating_sub(from);
-        let value = json!({
-            "ph": "X", "name": name, "cat": category, "ts": micros(from), "dur": micros(length),
-            "pid": PROCESS, "tid": thread + 1, "args": args,
-        });
-        self.entries.push(Entry { at: from, length, value });
+    ) -> io::Result<()> {
+        let dur = micros(to.saturating_sub(from));
+        let slice = json!({ "ph": "X", "name": name, "cat": category, "dur": dur, "args": args });
+        self.add(from, thread, slice)
     }
 
-    /// The polls, sleeps and acts of one thread.
-    fn add_slices(&mut self, track: &[&Event]) {
-        let mut poll: Option<&Event> = None;
-        let mut polls = 0;
-        for (place, event) in track.iter().enumerate() {
-            let next = track.get(place + 1).map_or(self.end, |next| next.at);
-            match &event.kind {
-                Kind::Poll { .. } => {
-                    polls += 1;
-                    if let Some(poll) = poll.replace(event) {
-                        self.add_poll(poll, event.at, "");
-                    }
-                }
-                _ if ends(event, poll) => {
-                    if let Some(poll) = poll.take() {
-                        self.add_poll(poll, event.at, event.kind_name());
-                    }
-                }
-                // It was running when the recording began.
-                Kind::Pending | Kind::Done { .. } | Kind::Panic if polls == 0 => {
-                    polls += 1;
-                    self.add_cut_poll(event, track[0].at);
-                }
-                Kind::Sleep { slept, .. } => {
-                    self.add_sleep(event, *slept, place + 1 == track.len())
-                }
-                _ => self.add_act(event, next),
+    /// The first event of a track may be within a poll whose beginning is missing.
+    fn begin_track(&mut self, thread: usize, at: Duration) -> io::Result<()> {
+        let track = &mut self.tracks.tracks[thread];
+        let Some((ended, to)) = track.cut.take() else { return Ok(()) };
+        track.poll = Some(ended);
+        let args = json!({ "ended": ended.kind_name(), "cut": true });
+        self.add_slice(thread, (at, to), &name(ended.task.as_deref()), "poll", args)
+    }
+
+    /// A poll, a sleep or an act of one thread: the first of these events.
+    fn add_event(&mut self, events: &'a [Event], thread: usize, at: Duration) -> io::Result<()> {
+        let event = &events[0];
+        let poll = self.tracks.tracks[thread].poll;
+        match &event.kind {
+            Kind::Poll { .. } => {
+                self.tracks.tracks[thread].poll = Some(event);
+                self.add_poll(events, thread, at)
             }
-        }
-        if let Some(poll) = poll {
-            self.add_poll(poll, self.end, "");
+            _ if ends(event, poll) => {
+                self.tracks.tracks[thread].poll = None;
+                Ok(())
+            }
+            Kind::Sleep { slept, .. } => self.add_sleep(events, *slept, thread, at),
+            Kind::Wake | Kind::Queue { .. } => {
+                self.tracks.tracks[thread].narrow = Some((event, at));
+                Ok(())
+            }
+            _ => self.add_act(event, thread, at),
         }
     }
 
-    fn add_poll(&mut self, poll: &Event, to: Duration, ended: &str) {
+    /// The slice of a poll comes before those that it encloses, so its end is looked for. That is
+    /// not far: nothing else runs on this thread before it.
+    fn add_poll(&mut self, events: &[Event], thread: usize, at: Duration) -> io::Result<()> {
+        let poll = &events[0];
         let mut args = args(poll);
         if let Kind::Poll { nth } = poll.kind {
             args["nth"] = nth.into();
         }
-        if !ended.is_empty() {
-            args["ended"] = ended.into();
+        let mut to = at;
+        let own = events[1..].iter().filter(|event| event.thread == poll.thread);
+        let last = own
+            .inspect(|event| to = to.max(event.at))
+            .find(|event| ends(event, Some(poll)) || matches!(event.kind, Kind::Poll { .. }));
+        match last {
+            Some(last) if ends(last, Some(poll)) => args["ended"] = last.kind_name().into(),
+            Some(_) => {}
+            None => to = self.end,
         }
-        self.add_slice(self.thread(poll), poll.at, to, &name(poll.task.as_deref()), "poll", args);
+        self.add_slice(thread, (at, to), &name(poll.task.as_deref()), "poll", args)
     }
 
-    fn add_cut_poll(&mut self, ended: &Event, from: Duration) {
-        let args = json!({ "ended": ended.kind_name(), "cut": true });
-        let name = name(ended.task.as_deref());
-        self.add_slice(self.thread(ended), from, ended.at, &name, "poll", args);
-    }
-
-    fn add_sleep(&mut self, event: &Event, slept: Option<Duration>, last: bool) {
+    fn add_sleep(
+        &mut self,
+        events: &[Event],
+        slept: Option<Duration>,
+        thread: usize,
+        at: Duration,
+    ) -> io::Result<()> {
+        let event = &events[0];
+        let is_last = || events[1..].iter().all(|later| later.thread != event.thread);
         let to = match slept {
-            Some(slept) => event.at + slept,
-            None if last => self.end,
-            None => return self.add_act(event, event.at),
+            Some(slept) => at + slept,
+            None if is_last() => self.end,
+            None => return self.add_act(event, thread, at),
         };
-        let thread = self.thread(event);
-        self.add_slice(thread, event.at, to, "asleep in epoll_wait", "sleep", args(event));
+        self.add_slice(thread, (at, to), "asleep in epoll_wait", "sleep", args(event))
     }
 
-    fn add_act(&mut self, event: &Event, next: Duration) {
-        let name = short(event);
+    fn add_act(&mut self, event: &Event, thread: usize, at: Duration) -> io::Result<()> {
+        let act = json!({
+            "ph": "i", "s": "t", "name": short(event), "cat": event.kind_name(), "args": args(event),
+        });
+        self.add(at, thread, act)
+    }
+
+    /// Ends the wake or queue before the next event of its thread.
+    fn end_narrow(&mut self, thread: usize, next: Duration) -> io::Result<()> {
+        let Some((event, at)) = self.tracks.tracks[thread].narrow.take() else { return Ok(()) };
+        let to = next.min(at + WAKE);
+        self.add_slice(thread, (at, to), &short(event), "wake", args(event))
+    }
+
+    /// How long each task waits, how much of that it is in the run queue, and an arrow from where it
+    /// was queued to the poll that followed.
+    fn add_wait(&mut self, event: &'a Event, thread: usize, at: Duration) -> io::Result<()> {
+        let Some(number) = event.task_number() else { return Ok(()) };
+        let mut waiting = self.tasks.remove(&number).unwrap_or_default();
+        (waiting.task, waiting.thread) = (event.task.as_deref(), thread);
         match event.kind {
-            Kind::Wake | Kind::Queue { .. } => {
-                let to = next.min(event.at + WAKE);
-                self.add_slice(self.thread(event), event.at, to, &name, "wake", args(event));
+            Kind::Poll { .. } => {
+                self.end_waits(&mut waiting, at)?;
+                (waiting.running, waiting.queued) = (true, false);
+                self.add_arrow(event, waiting.queue.take(), thread, at)?;
             }
-            _ => {
-                let act = json!({
-                    "ph": "i", "s": "t", "name": name, "cat": event.kind_name(), "args": args(event),
-                });
-                self.add(event.at, self.thread(event), act);
+            Kind::Pending => {
+                self.end_waits(&mut waiting, at)?;
+                waiting.running = false;
+                let name = format!("{} waits", name(waiting.task));
+                self.begin_wait(&mut waiting, event, name)?;
+                if waiting.queued {
+                    self.begin_wait(&mut waiting, event, "in the run queue".to_owned())?;
+                }
             }
+            Kind::Queue { .. } => {
+                waiting.queued = true;
+                waiting.queue = Some((event.number, thread, at));
+                if !waiting.running {
+                    self.begin_wait(&mut waiting, event, "in the run queue".to_owned())?;
+                }
+            }
+            Kind::Done { .. } | Kind::Abort | Kind::Panic => {
+                return self.end_waits(&mut waiting, at);
+            }
+            _ => {}
         }
+        self.tasks.insert(number, waiting);
+        Ok(())
     }
 
-    /// How long each task waits, and how much of that it is in the run queue.
-    fn add_waits(&mut self, recording: &'a Recording) {
-        let mut tasks: BTreeMap<u64, Waiting<'a>> = BTreeMap::new();
-        for event in &recording.events {
-            let Some(number) = event.task_number() else { continue };
-            let waiting = tasks.entry(number).or_default();
-            (waiting.task, waiting.thread) = (event.task.as_deref(), self.thread(event));
-            match event.kind {
-                Kind::Poll { .. } => {
-                    self.end_waits(waiting, event.at);
-                    (waiting.running, waiting.queued) = (true, false);
-                }
-                Kind::Pending => {
-                    self.end_waits(waiting, event.at);
-                    waiting.running = false;
-                    let name = format!("{} waits", name(waiting.task));
-                    self.begin_wait(waiting, event, name);
-                    if waiting.queued {
-                        self.begin_wait(waiting, event, "in the run queue".to_owned());
-                    }
-                }
-                Kind::Queue { .. } => {
-                    waiting.queued = true;
-                    if !waiting.running {
-                        self.begin_wait(waiting, event, "in the run queue".to_owned());
-                    }
-                }
-                Kind::Done { .. } | Kind::Abort | Kind::Panic => {
-                    self.end_waits(waiting, event.at);
-                    tasks.remove(&number);
-                }
-                _ => {}
-            }
-        }
-        for mut waiting in tasks.into_values() {
-            self.end_waits(&mut waiting, self.end);
-        }
-    }
-
-    fn begin_wait(&mut self, waiting: &mut Waiting<'_>, event: &Event, name: String) {
+    fn begin_wait(
+        &mut self,
+        waiting: &mut Waiting<'_>,
+        event: &Event,
+        name: String,
+    ) -> io::Result<()> {
         // Another thread may have read the clock before this one, and told after it.
         waiting.at = event.at.max(waiting.at);
         let begin = json!({
             "ph": "b", "cat": "task", "id": id(waiting.task), "name": name, "args": args(event),
         });
         waiting.open.push(name);
-        self.add(waiting.at, waiting.thread, begin);
+        self.add(waiting.at, waiting.thread, begin)
     }
 
-    fn end_waits(&mut self, waiting: &mut Waiting<'_>, at: Duration) {
+    fn end_waits(&mut self, waiting: &mut Waiting<'_>, at: Duration) -> io::Result<()> {
         let at = at.max(waiting.at);
         while let Some(name) = waiting.open.pop() {
             let end = json!({ "ph": "e", "cat": "task", "id": id(waiting.task), "name": name });
-            self.add(at, waiting.thread, end);
+            self.add(at, waiting.thread, end)?;
         }
+        Ok(())
     }
 
     /// From where a task was queued to the poll that followed.
-    fn add_arrows(&mut self, recording: &Recording) {
-        for poll in &recording.events {
-            let (Kind::Poll { .. }, Some(&cause)) = (&poll.kind, poll.causes.first()) else {
-                continue;
-            };
-            let Some(queue) = recording.event(cause) else { continue };
-            let arrow = |ph| json!({ "ph": ph, "cat": "wake", "id": queue.number, "name": "wake" });
-            self.add(queue.at, self.thread(queue), arrow("s"));
-            let mut end = arrow("f");
-            // It ends in the slice that begins here, and not in the next one.
-            end["bp"] = "e".into();
-            self.add(poll.at, self.thread(poll), end);
+    fn add_arrow(
+        &mut self,
+        poll: &Event,
+        queue: Option<(u64, usize, Duration)>,
+        thread: usize,
+        at: Duration,
+    ) -> io::Result<()> {
+        let Some((number, from, queued)) = queue else { return Ok(()) };
+        if poll.causes.first() != Some(&number) {
+            return Ok(());
         }
+        let arrow = |ph| json!({ "ph": ph, "cat": "wake", "id": number, "name": "wake" });
+        self.add(queued, from, arrow("s"))?;
+        let mut end = arrow("f");
+        // It ends in the slice that begins here, and not in the next one.
+        end["bp"] = "e".into();
+        self.add(at, thread, end)
     }
 
-    fn add_run_queue(&mut self, recording: &Recording) {
-        let mut queued: HashSet<u64> = recording.before.queued().collect();
-        let mut at = Duration::ZERO;
-        for event in &recording.events {
-            let Some(task) = event.task_number() else { continue };
-            let changed = match event.kind {
-                Kind::Queue { .. } => queued.insert(task),
-                Kind::Poll { .. } | Kind::Done { .. } | Kind::Abort | Kind::Panic => {
-                    queued.remove(&task)
-                }
-                _ => false,
-            };
-            if changed {
-                at = at.max(event.at);
-                let args = json!({ "tasks": queued.len() });
-                let count = json!({ "ph": "C", "name": "run queue", "args": args });
-                self.add(at, self.thread(event), count);
+    fn add_run_queue(&mut self, event: &Event, thread: usize, at: Duration) -> io::Result<()> {
+        let Some(task) = event.task_number() else { return Ok(()) };
+        let changed = match event.kind {
+            Kind::Queue { .. } => self.run_queue.insert(task),
+            Kind::Poll { .. } | Kind::Done { .. } | Kind::Abort | Kind::Panic => {
+                self.run_queue.remove(&task)
             }
+            _ => false,
+        };
+        if !changed {
+            return Ok(());
         }
-    }
-
-    fn json(mut self, dropped: u64) -> String {
-        // What encloses comes before what it encloses.
-        self.entries.sort_by_key(|entry| (entry.at, Reverse(entry.length)));
-        let mut entries = vec![named("process_name", 0, "the runtime")];
-        for (thread, name) in self.threads.iter().enumerate() {
-            entries.push(named("thread_name", thread + 1, name));
-        }
-        entries.extend(self.entries.into_iter().map(|entry| entry.value));
-        let other = json!({ "dropped": dropped });
-        json!({ "displayTimeUnit": "ms", "otherData": other, "traceEvents": entries }).to_string()
+        let args = json!({ "tasks": self.run_queue.len() });
+        self.add(at, thread, json!({ "ph": "C", "name": "run queue", "args": args }))
     }
 }
 

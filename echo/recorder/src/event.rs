@@ -80,7 +80,7 @@ pub struct Source {
 }
 
 /// A direction of a source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {
     /// For reading, accepting and results of jobs.
     Read,

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::fmt::Write;
+use std::io;
 use std::time::Duration;
 
 use crate::event::{By, Event, Kind, Outcome, Readiness, Task};
@@ -68,23 +69,43 @@ impl Ladder {
     pub fn lines(&mut self, events: &[Event]) -> String {
         let mut text = String::new();
         let mut rest = events;
-        while let Some(first) = rest.first() {
-            let step = self.next(rest);
-            let (told, after) = rest.split_at(step.events);
-            // Tasks come and go, and nobody ends a server for that.
-            if let Some(Event {
-                kind: Kind::Done { .. } | Kind::Abort | Kind::Panic, task, ..
-            }) = told.last()
-            {
-                task.as_ref().map(|task| self.climbs.remove(&task.number));
-            }
-            if first.kind != Kind::Start {
-                self.first.get_or_insert(first.number);
-                self.line(told, step, &mut text);
-            }
-            rest = after;
+        while !rest.is_empty() {
+            rest = self.tell_next(rest, &mut text);
         }
         text
+    }
+
+    /// Writes the [`lines`](Ladder::lines) of these events, and needs no memory for them.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the writer.
+    pub fn write_lines(&mut self, events: &[Event], out: &mut impl io::Write) -> io::Result<()> {
+        let mut text = String::new();
+        let mut rest = events;
+        while !rest.is_empty() {
+            rest = self.tell_next(rest, &mut text);
+            out.write_all(text.as_bytes())?;
+            text.clear();
+        }
+        Ok(())
+    }
+
+    /// Tells the first of these events, and those that are folded with it. Returns the others.
+    fn tell_next<'a>(&mut self, events: &'a [Event], text: &mut String) -> &'a [Event] {
+        let step = self.next(events);
+        let (told, after) = events.split_at(step.events);
+        // Tasks come and go, and nobody ends a server for that.
+        if let Some(Event { kind: Kind::Done { .. } | Kind::Abort | Kind::Panic, task, .. }) =
+            told.last()
+        {
+            task.as_ref().map(|task| self.climbs.remove(&task.number));
+        }
+        if events[0].kind != Kind::Start {
+            self.first.get_or_insert(events[0].number);
+            self.line(told, step, text);
+        }
+        after
     }
 
     /// The next line.

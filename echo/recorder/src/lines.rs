@@ -1,8 +1,11 @@
 //! A recording for programs: one event a line, as JSON.
 
+use std::io::{self, Write};
+
 use serde_json::{Value, json};
 
 use crate::event::{Event, Kind, Outcome};
+use crate::json::{to_string, write_value};
 use crate::recording::Recording;
 use crate::words::millis;
 
@@ -15,13 +18,22 @@ pub const VERSION: u32 = 1;
 /// `actor`, `kind` and `causes`; and, where they apply, `task`, `source`, `direction`, `file` and
 /// `line`, and what its kind tells beyond these. The schema is in the README of the recorder.
 pub fn lines(recording: &Recording) -> String {
+    to_string(|out| write_lines(recording, out))
+}
+
+/// Writes the [`lines`] of a recording, and needs no memory for them.
+///
+/// # Errors
+///
+/// Returns the error of the writer.
+pub fn write_lines(recording: &Recording, out: &mut impl Write) -> io::Result<()> {
     let head = json!({ "version": VERSION, "dropped": recording.dropped });
-    let mut text = format!("{head}\n");
+    writeln!(out, "{head}")?;
     for event in &recording.events {
-        text += &line(event).to_string();
-        text.push('\n');
+        write_value(out, &line(event))?;
+        out.write_all(b"\n")?;
     }
-    text
+    Ok(())
 }
 
 fn line(event: &Event) -> Value {

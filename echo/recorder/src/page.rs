@@ -1,15 +1,17 @@
 //! The page: one HTML file with the recording, the sources and the code to step through them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
 
 use crate::acts::act;
 use crate::event::{Actor, Event, Kind, Outcome, Task};
 use crate::files::{FILES, text};
+use crate::json::{Escaped, List, Object, to_string, write_list};
 use crate::ladder::{HEAD, Ladder, sum};
 use crate::recording::{Counts, Recording};
-use crate::state::{changes, lane};
+use crate::state::{Changes, lane};
 use crate::story::LISTENER;
 use crate::words::{Teller, millis, short, some, time};
 
@@ -66,14 +68,14 @@ impl Default for Program {
 
 impl Run {
     /// A run that is told by this line.
-    pub fn new(claim: &str, recording: &Recording) -> Run {
+    pub fn new(claim: &str, recording: Recording) -> Run {
         Run {
             claim: claim.to_owned(),
             label: String::new(),
             again: Vec::new(),
             program: Program::default(),
             read: "reactor/src/source.rs".to_owned(),
-            recording: recording.clone(),
+            recording,
         }
     }
 }
@@ -98,20 +100,63 @@ impl Page {
 
     /// The whole page, which needs no other file and no network.
     pub fn html(&self) -> String {
-        let data = self.data().to_string().replace('<', "\\u003c");
-        let ladders: Vec<_> = self.runs.iter().map(Run::ladder).collect();
-        let pieces = [
-            ("{{title}}", escape(&self.title)),
-            ("{{ladder}}", escape(&ladders.join("\n\n"))),
-            ("{{style}}", STYLE.to_owned()),
-            ("{{script}}", SCRIPT.to_owned()),
-            ("{{data}}", data),
-        ];
-        fill(SKELETON, &pieces)
+        to_string(|out| self.write_html(out))
     }
 
-    fn data(&self) -> Value {
-        let runs: Vec<Value> = self.runs.iter().map(|run| run.data(&self.title)).collect();
+    /// Writes the page, piece by piece: the memory that it needs does not grow with the number of
+    /// steps.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the writer.
+    pub fn write_html(&self, out: &mut impl Write) -> io::Result<()> {
+        let mut rest = SKELETON;
+        while let Some((before, from)) = rest.split_once("{{") {
+            out.write_all(before.as_bytes())?;
+            let (name, after) = from.split_once("}}").unwrap_or((from, ""));
+            self.write_piece(name, out)?;
+            rest = after;
+        }
+        out.write_all(rest.as_bytes())
+    }
+
+    fn write_piece(&self, name: &str, out: &mut impl Write) -> io::Result<()> {
+        match name {
+            "title" => Escaped::in_element(out).write_all(self.title.as_bytes()),
+            "style" => out.write_all(STYLE.as_bytes()),
+            "script" => out.write_all(SCRIPT.as_bytes()),
+            "ladder" => {
+                let mut out = Escaped::in_element(out);
+                for (place, run) in self.runs.iter().enumerate() {
+                    out.write_all(if place > 0 { b"\n\n" } else { b"" })?;
+                    run.write_ladder(&mut out)?;
+                }
+                Ok(())
+            }
+            _ => self.write_data(&mut Escaped::in_script(out)),
+        }
+    }
+
+    fn write_data(&self, out: &mut impl Write) -> io::Result<()> {
+        let files = self.files();
+        let mut data = Object::new(out)?;
+        data.member("version", 1)?;
+        write_list(data.key("tabs")?, files.iter().map(|(path, _)| (*path).into()))?;
+        let mut texts = Object::new(data.key("files")?)?;
+        files.iter().try_for_each(|(path, text)| texts.member(path, *text))?;
+        texts.end()?;
+        let compare = self.compare.as_ref();
+        let compare = compare.map(|(parts, verdict)| json!({ "parts": parts, "verdict": verdict }));
+        data.member("compare", compare)?;
+        let mut runs = List::new(data.key("runs")?)?;
+        self.runs.iter().try_for_each(|run| run.write_data(&self.title, runs.place()?))?;
+        runs.end()?;
+        data.end()
+    }
+
+    /// Path and text of each file that a step or a program is in, in the order in which they are
+    /// read.
+    fn files(&self) -> Vec<(&'static str, &'static str)> {
         let mut named = BTreeSet::new();
         let mut texts = BTreeMap::from(FILES);
         let mut order = FILES.map(|(path, _)| path).to_vec();
@@ -124,38 +169,8 @@ impl Page {
             named.extend(run.recording.events.iter().map(|event| event.file));
         }
         order.retain(|path| named.contains(path));
-        let tabs = order;
-        let files: Map<String, Value> =
-            tabs.iter().map(|path| ((*path).to_owned(), texts[path].into())).collect();
-        let compare = self.compare.as_ref();
-        let compare = compare.map(|(parts, verdict)| json!({ "parts": parts, "verdict": verdict }));
-        json!({ "version": 1, "tabs": tabs, "files": files, "compare": compare, "runs": runs })
+        order.into_iter().map(|path| (path, texts[path])).collect()
     }
-}
-
-/// Puts the pieces in, each once, and looks at no piece again.
-fn fill(skeleton: &str, pieces: &[(&str, String)]) -> String {
-    let mut page = String::new();
-    let mut rest = skeleton;
-    while let Some(start) = rest.find("{{") {
-        let (before, from) = rest.split_at(start);
-        page += before;
-        match pieces.iter().find(|(name, _)| from.starts_with(name)) {
-            Some((name, text)) => {
-                page += text;
-                rest = &from[name.len()..];
-            }
-            None => {
-                page += "{{";
-                rest = &from[2..];
-            }
-        }
-    }
-    page + rest
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// The numbers of the first steps at which two runs of one program differ.
@@ -196,61 +211,41 @@ impl Run {
         self.recording.events.iter().filter(|event| event.kind != Kind::Start)
     }
 
-    fn ladder(&self) -> String {
-        let lines = Ladder::new(false, false).lines(&self.recording.events);
-        format!("{}\n\n{HEAD}\n{lines}\n{}\n", self.claim, sum(&self.recording.counts()))
+    fn write_ladder(&self, out: &mut impl Write) -> io::Result<()> {
+        write!(out, "{}\n\n{HEAD}\n", self.claim)?;
+        Ladder::new(false, false).write_lines(&self.recording.events, out)?;
+        write!(out, "\n{}\n", sum(&self.recording.counts()))
     }
 
-    fn data(&self, title: &str) -> Value {
+    fn write_data(&self, title: &str, out: &mut impl Write) -> io::Result<()> {
         let counts = self.recording.counts();
-        let steps_data = self.step_data();
         let tasks = self.tasks();
         let follow = self.follow(&tasks);
         let steps = self.recording.steps();
-        let line = format!("{} · {}", some(steps as u64, "step"), time(counts.length));
-        let again: Vec<Value> = self
-            .again
-            .iter()
-            .map(|(command, says)| json!({ "command": command, "says": says }))
-            .collect();
-        json!({
-            "title": title,
-            "line": line,
-            "label": self.label,
-            "claim": self.claim,
-            "more": more(&counts),
-            "first": {
-                "file": self.program.file,
-                "from": self.program.lines.0,
-                "to": self.program.lines.1,
-            },
-            "dropped": self.recording.dropped,
-            "tasks": tasks.values().map(|(task, from)| json!({
-                "number": task.number, "name": task.name, "place": task.line(), "from": from,
-            })).collect::<Vec<_>>(),
-            "sources": self.sources(),
-            "follow": follow,
-            "lanes": self.lanes(&tasks, &follow),
-            "chapters": self.chapters(),
-            "state": self.used_cells(&steps_data),
-            "steps": steps_data,
-            "last": {
-                "counts": sum(&counts), "again": again, "read": self.read,
-            },
-            "ladder": self.ladder(),
-        })
-    }
-
-    /// The cells before the first step; without those that this run never uses.
-    fn used_cells(&self, steps: &[Value]) -> Map<String, Value> {
-        let mut cells = self.recording.before.cells();
-        for cell in ["inbox", "timers"] {
-            let empty = |value: Option<&Value>| value.is_none_or(|value| *value == json!([]));
-            if empty(cells.get(cell)) && steps.iter().all(|step| empty(step["changes"].get(cell))) {
-                cells.remove(cell);
-            }
-        }
-        cells
+        let again =
+            self.again.iter().map(|(command, says)| json!({ "command": command, "says": says }));
+        let mut data = Object::new(out)?;
+        data.member("title", title)?;
+        data.member("line", format!("{} · {}", some(steps as u64, "step"), time(counts.length)))?;
+        data.member("label", &*self.label)?;
+        data.member("claim", &*self.claim)?;
+        data.member("more", more(&counts))?;
+        let (from, to) = self.program.lines;
+        data.member("first", json!({ "file": self.program.file, "from": from, "to": to }))?;
+        data.member("dropped", self.recording.dropped)?;
+        let task = |(task, from): &(&Task, u64)| json!({ "number": task.number, "name": task.name, "place": task.line(), "from": from });
+        write_list(data.key("tasks")?, tasks.values().map(task))?;
+        self.write_sources(data.key("sources")?)?;
+        write_list(data.key("lanes")?, self.lanes(&tasks, &follow))?;
+        data.member("follow", follow)?;
+        data.member("chapters", self.chapters())?;
+        let used = self.write_steps(data.key("steps")?)?;
+        data.member("state", used.of(self.recording.before.cells()))?;
+        data.member(
+            "last",
+            json!({ "counts": sum(&counts), "again": again.collect::<Vec<_>>(), "read": self.read }),
+        )?;
+        data.end()
     }
 
     /// All tasks that have steps, and the step at which each was spawned.
@@ -267,7 +262,7 @@ impl Run {
         tasks
     }
 
-    fn sources(&self) -> Vec<Value> {
+    fn write_sources(&self, out: &mut impl Write) -> io::Result<()> {
         let mut sources = BTreeMap::new();
         for source in self.recording.before.sources.values() {
             sources.insert(source.source.since, (&*source.source, 0, None));
@@ -286,7 +281,7 @@ impl Run {
                 "peer": source.peer, "from": from, "gone": gone,
             })
         });
-        data.collect()
+        write_list(out, data)
     }
 
     /// Of many tasks, one connection and the task that accepted it.
@@ -354,29 +349,19 @@ impl Run {
                 chapters.push((step, name));
             }
         };
-        let mut wakers: HashMap<u64, &Event> = HashMap::new();
         for event in self.steps() {
-            match &event.kind {
-                Kind::Event { .. } if event.kind.wakers_taken() > 0 => {
-                    wakers.insert(event.number, event);
-                }
-                Kind::Try { outcome, .. } => {
-                    let Some(cause) = event.causes.first().and_then(|cause| wakers.get(cause))
-                    else {
-                        continue;
-                    };
-                    let step = self.came_from(cause);
-                    let kind = event.source.as_ref().map(|source| source.kind.as_str());
-                    match outcome {
-                        Outcome::Works if kind == Some(LISTENER) => add(step, "A client comes"),
-                        Outcome::Works => add(step, "Bytes"),
-                        Outcome::Accepted(_) => add(step, "A client comes"),
-                        Outcome::Short(1) => add(step, "One byte"),
-                        Outcome::Bytes(_) | Outcome::Short(_) => add(step, "Bytes"),
-                        Outcome::EndOfFile => add(step, "The end"),
-                        _ => {}
-                    }
-                }
+            let Kind::Try { outcome, .. } = &event.kind else { continue };
+            let cause = event.causes.first().and_then(|cause| self.recording.event(*cause));
+            let Some(cause) = cause.filter(|cause| cause.kind.wakers_taken() > 0) else { continue };
+            let step = self.came_from(cause);
+            let kind = event.source.as_ref().map(|source| source.kind.as_str());
+            match outcome {
+                Outcome::Works if kind == Some(LISTENER) => add(step, "A client comes"),
+                Outcome::Works => add(step, "Bytes"),
+                Outcome::Accepted(_) => add(step, "A client comes"),
+                Outcome::Short(1) => add(step, "One byte"),
+                Outcome::Bytes(_) | Outcome::Short(_) => add(step, "Bytes"),
+                Outcome::EndOfFile => add(step, "The end"),
                 _ => {}
             }
         }
@@ -397,26 +382,31 @@ impl Run {
         cause.copied().unwrap_or(event.number)
     }
 
-    fn step_data(&self) -> Vec<Value> {
+    /// Writes what the page shows at each step. Returns which cells were used.
+    fn write_steps(&self, out: &mut impl Write) -> io::Result<Used> {
         let mut teller = Teller::default();
-        let mut users: HashMap<u64, BTreeSet<u64>> = HashMap::new();
-        let changes = changes(&self.recording.before, &self.recording.events);
-        let with_changes = self.recording.events.iter().zip(changes);
-        let steps = with_changes.filter(|(event, _)| event.kind != Kind::Start);
-        let data = steps.map(|(event, changes)| {
-            let about = about(event, &mut users);
+        let mut users = Users::default();
+        let mut changes = Changes::new(&self.recording.before);
+        let mut used = Used::default();
+        let mut steps = List::new(out)?;
+        for event in &self.recording.events {
+            let changes = changes.next(event);
+            if event.kind == Kind::Start {
+                continue;
+            }
+            used.note(&changes);
             let act = text(event.file).map(|text| act(text, event.line));
             let slept = match event.kind {
                 Kind::Sleep { slept, .. } => slept.map(|slept| slept.as_secs_f64() * 1e3),
                 _ => None,
             };
-            json!({
+            steps.item(json!({
                 "n": event.number,
                 "ms": millis(event.at),
                 "lane": lane(event),
                 "mark": mark(event),
                 "task": event.task_number(),
-                "about": about,
+                "about": users.about(event),
                 "kind": event.kind_name(),
                 "poll": matches!(event.kind, Kind::Poll { .. }),
                 "thread": &*event.thread,
@@ -428,26 +418,61 @@ impl Run {
                 "record": event.line,
                 "act": act.map_or([0, 0], |act| [act.first, act.last]),
                 "changes": changes,
-            })
-        });
-        data.collect()
+            }))?;
+        }
+        steps.end()?;
+        Ok(used)
     }
 }
 
-/// The tasks that an event concerns.
-fn about(event: &Event, users: &mut HashMap<u64, BTreeSet<u64>>) -> BTreeSet<u64> {
-    let mut about: BTreeSet<u64> = event.task_number().into_iter().collect();
-    if let Kind::Event { takes, .. } = &event.kind {
-        about.extend(takes);
-    }
-    if let Some(source) = &event.source {
-        let users = users.entry(source.since).or_default();
-        users.extend(&about);
-        if about.is_empty() {
-            about.clone_from(users);
+/// Which of the cells that many runs never use held something after a step.
+#[derive(Default)]
+struct Used([bool; 2]);
+
+impl Used {
+    const CELLS: [&str; 2] = ["inbox", "timers"];
+
+    fn note(&mut self, changes: &Map<String, Value>) {
+        for (used, cell) in self.0.iter_mut().zip(Used::CELLS) {
+            *used |= changes.get(cell).is_some_and(|value| *value != json!([]));
         }
     }
-    about
+
+    /// The cells before the first step, without those that this run never uses.
+    fn of(mut self, mut cells: Map<String, Value>) -> Map<String, Value> {
+        self.note(&cells);
+        for (used, cell) in self.0.into_iter().zip(Used::CELLS) {
+            if !used {
+                cells.remove(cell);
+            }
+        }
+        cells
+    }
+}
+
+/// The tasks that have used each source.
+#[derive(Default)]
+struct Users(HashMap<u64, BTreeSet<u64>>);
+
+impl Users {
+    /// The tasks that an event concerns.
+    fn about(&mut self, event: &Event) -> BTreeSet<u64> {
+        let mut about: BTreeSet<u64> = event.task_number().into_iter().collect();
+        if let Kind::Event { takes, .. } = &event.kind {
+            about.extend(takes);
+        }
+        if let Some(source) = &event.source {
+            let users = self.0.entry(source.since).or_default();
+            users.extend(&about);
+            if about.is_empty() {
+                about.clone_from(users);
+            }
+            if event.kind == Kind::Deregister {
+                self.0.remove(&source.since);
+            }
+        }
+        about
+    }
 }
 
 fn mark(event: &Event) -> &'static str {

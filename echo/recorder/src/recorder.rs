@@ -32,6 +32,8 @@ struct Told {
     tape: Tape,
     began: Instant,
     explain: Option<Explain>,
+    /// Nothing is recorded any more.
+    finished: bool,
 }
 
 /// What a recorder does beside passing records on.
@@ -79,6 +81,7 @@ impl Recorder {
             tape: Tape::new(options.room()),
             began: Instant::now(),
             explain: options.explain,
+            finished: false,
         };
         let recorder =
             Recorder { inner, listening, slow_polls: options.slow_polls, told: Mutex::new(told) };
@@ -119,6 +122,18 @@ impl Recorder {
         Recording::of(tape)
     }
 
+    /// Ends the recording and returns it. Nothing is recorded afterwards.
+    ///
+    /// Unlike [`recording`](Recorder::recording), this does not copy the events, which may fill most
+    /// of the memory.
+    pub fn finish(&self) -> Recording {
+        let mut told = self.told();
+        let Told { story, tape, began, finished, .. } = &mut *told;
+        story.tell_sleeps(began.elapsed(), tape);
+        *finished = true;
+        Recording::taken_from(tape)
+    }
+
     /// Blocks until the thread of the executor sleeps, so far as it has told; or for `limit`.
     ///
     /// For clients that act only when everything before has been done and told.
@@ -140,7 +155,10 @@ impl Recorder {
         let text = record.args().to_string();
         let thread = name_of_this_thread();
         let mut told = self.told();
-        let Told { story, tape, began, explain } = &mut *told;
+        if told.finished {
+            return;
+        }
+        let Told { story, tape, began, explain, .. } = &mut *told;
         let moment = Moment {
             at: now.saturating_duration_since(*began),
             id: thread::current().id(),

@@ -50,6 +50,12 @@ impl Recording {
         Recording { events, dropped: tape.dropped(), before }
     }
 
+    /// What the tape holds, which is empty afterwards.
+    pub(crate) fn taken_from(tape: &mut Tape) -> Recording {
+        let (dropped, before) = (tape.dropped(), tape.before().clone());
+        Recording { events: tape.take_events(), dropped, before }
+    }
+
     /// Only what concerns these tasks, numbered anew from the start.
     ///
     /// What the thread does for them is part of it: its sleeps, and what happened outside.

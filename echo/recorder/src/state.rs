@@ -1,7 +1,7 @@
 //! What is where after each event: the tasks and who holds their wakers, the run queue, what the
 //! reactor knows, what the kernel watches, and what the thread does.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -40,6 +40,18 @@ enum Thread {
     Waits,
 }
 
+impl Thread {
+    fn text(self) -> String {
+        match self {
+            Thread::Executor => "in the executor".to_owned(),
+            Thread::Task(number) => format!("runs task {number}"),
+            Thread::Turn => "in Reactor::turn".to_owned(),
+            Thread::Asleep => "asleep in epoll_wait".to_owned(),
+            Thread::Waits => "in epoll_wait".to_owned(),
+        }
+    }
+}
+
 #[derive(Clone)]
 pub(crate) struct TaskState {
     pub(crate) task: Arc<Task>,
@@ -47,6 +59,8 @@ pub(crate) struct TaskState {
     polls: u64,
     /// Its waker was taken out of where it was kept, and not yet called.
     in_use: bool,
+    /// The directions of sources that have a waker of it.
+    kept_in: BTreeSet<(u64, Direction)>,
     pub(crate) over: bool,
 }
 
@@ -154,10 +168,23 @@ impl State {
     }
 
     fn forget_sources(&mut self) {
-        for since in self.over.sources.drain(..) {
+        for since in std::mem::take(&mut self.over.sources) {
+            for direction in [Direction::Read, Direction::Write] {
+                self.take_wakers(since, direction);
+            }
             let Some(SourceState { source, .. }) = self.sources.remove(&since) else { continue };
             if self.tokens.get(&source.token) == Some(&since) {
                 self.tokens.remove(&source.token);
+            }
+        }
+    }
+
+    /// Takes all wakers out of a direction of a source.
+    fn take_wakers(&mut self, since: u64, direction: Direction) {
+        let Some(source) = self.sources.get_mut(&since) else { return };
+        for task in std::mem::take(&mut source.direction(direction).wakers).into_iter().flatten() {
+            if let Some(task) = self.tasks.get_mut(&task) {
+                task.kept_in.remove(&(since, direction));
             }
         }
     }
@@ -176,8 +203,14 @@ impl State {
 
     fn spawn(&mut self, event: &Event) {
         let Some(task) = &event.task else { return };
-        let new =
-            TaskState { task: task.clone(), state: "new", polls: 0, in_use: false, over: false };
+        let new = TaskState {
+            task: task.clone(),
+            state: "new",
+            polls: 0,
+            in_use: false,
+            kept_in: BTreeSet::new(),
+            over: false,
+        };
         self.tasks.insert(task.number, new);
     }
 
@@ -198,9 +231,10 @@ impl State {
     fn end_source(&mut self, event: &Event) {
         let Some(source) = self.source_of(event) else { return };
         source.registered = false;
-        source.read.wakers.clear();
-        source.write.wakers.clear();
         let since = source.source.since;
+        for direction in [Direction::Read, Direction::Write] {
+            self.take_wakers(since, direction);
+        }
         self.over.sources.push(since);
     }
 
@@ -238,6 +272,10 @@ impl State {
             return;
         };
         source.direction(direction).wakers.push(task);
+        let since = source.source.since;
+        if let Some(task) = task.and_then(|task| self.tasks.get_mut(&task)) {
+            task.kept_in.insert((since, direction));
+        }
     }
 
     fn pending(&mut self, task: Option<u64>) {
@@ -248,12 +286,12 @@ impl State {
     }
 
     fn make_ready(&mut self, event: &Event, direction: Direction, closed: bool) {
-        if let Some(source) = self.source_of(event) {
-            let direction = source.direction(direction);
-            direction.ready = true;
-            direction.closed |= closed;
-            direction.wakers.clear();
-        }
+        let Some(source) = self.source_of(event) else { return };
+        let since = source.source.since;
+        let state = source.direction(direction);
+        state.ready = true;
+        state.closed |= closed;
+        self.take_wakers(since, direction);
     }
 
     fn use_wakers(&mut self, tasks: &[u64]) {
@@ -298,7 +336,7 @@ impl State {
 
     /// All cells, as the page shows them.
     pub(crate) fn cells(&self) -> Map<String, Value> {
-        let mut cells = self.shared_cells();
+        let mut cells = self.shared_cells(|_| true);
         for number in self.tasks.keys() {
             self.task_cells(*number, &mut cells);
         }
@@ -319,7 +357,7 @@ impl State {
 
     /// The cells that this event may have changed; of tasks also those of these.
     fn cells_of(&self, event: &Event, bereft: &[u64]) -> Map<String, Value> {
-        let mut cells = self.shared_cells();
+        let mut cells = self.shared_cells(|cell| may_change(cell, &event.kind));
         let taken =
             if let Kind::Event { takes, .. } = &event.kind { takes.as_slice() } else { &[] };
         for number in event.task_number().iter().chain(taken).chain(bereft) {
@@ -331,23 +369,25 @@ impl State {
         cells
     }
 
-    fn shared_cells(&self) -> Map<String, Value> {
+    /// The cells that are of no task and no source. Some list all timers or sources, so only those
+    /// are made that are wanted.
+    fn shared_cells(&self, is_wanted: impl Fn(&str) -> bool) -> Map<String, Value> {
         let mut cells = Map::new();
-        let thread = match self.thread {
-            Thread::Executor => "in the executor".to_owned(),
-            Thread::Task(number) => format!("runs task {number}"),
-            Thread::Turn => "in Reactor::turn".to_owned(),
-            Thread::Asleep => "asleep in epoll_wait".to_owned(),
-            Thread::Waits => "in epoll_wait".to_owned(),
+        let mut add = |cell: &str, value: &dyn Fn() -> Value| {
+            if is_wanted(cell) {
+                cells.insert(cell.to_owned(), value());
+            }
         };
-        cells.insert("thread".to_owned(), thread.into());
-        cells.insert("queue".to_owned(), json!(self.queue));
-        cells.insert("inbox".to_owned(), json!(self.inbox));
+        add("thread", &|| self.thread.text().into());
+        add("queue", &|| json!(self.queue));
+        add("inbox", &|| json!(self.inbox));
         let timer = |timer: &Timer| json!({ "task": timer.task, "text": timer.text });
-        cells.insert("timers".to_owned(), self.timers.iter().map(timer).collect());
-        let watched = self.sources.values().filter(|source| source.registered);
-        let watched: Vec<_> = watched.map(|source| source.source.kind.as_str()).collect();
-        cells.insert("kernel".to_owned(), count_equal(&watched).into());
+        add("timers", &|| self.timers.iter().map(timer).collect());
+        add("kernel", &|| {
+            let watched = self.sources.values().filter(|source| source.registered);
+            let watched: Vec<_> = watched.map(|source| source.source.kind.as_str()).collect();
+            count_equal(&watched).into()
+        });
         cells
     }
 
@@ -362,14 +402,11 @@ impl State {
     /// Who holds the wakers of a task.
     fn held(&self, task: &TaskState) -> String {
         let number = Some(task.task.number);
-        let mut holders = Vec::new();
-        for source in self.sources.values() {
-            for (direction, name) in [(&source.read, "read"), (&source.write, "write")] {
-                if direction.wakers.contains(&number) {
-                    holders.push(format!("source {} ({name})", source.source.token));
-                }
-            }
-        }
+        let holder = |(since, direction): &(u64, Direction)| {
+            let source = &self.sources.get(since)?.source;
+            Some(format!("source {} ({})", source.token, direction.name()))
+        };
+        let mut holders: Vec<String> = task.kept_in.iter().filter_map(holder).collect();
         if self.timers.iter().any(|timer| timer.task == number) {
             holders.push("a timer".to_owned());
         }
@@ -412,23 +449,70 @@ fn count_equal(names: &[&str]) -> String {
     texts.collect::<Vec<_>>().join(", ")
 }
 
-/// The cells that each event changes, one map for each.
-pub(crate) fn changes(before: &State, events: &[Event]) -> Vec<Map<String, Value>> {
-    let mut state = before.clone();
-    let mut shown: HashMap<String, Value> = state.cells().into_iter().collect();
-    let mut changes_of = |event: &Event| {
-        let bereft = state.bereft(event);
-        state.apply(event);
-        let mut cells = state.cells_of(event, &bereft);
-        // Their last cells stay, and whoever looks through all sources finds few.
-        state.forget_sources();
-        cells.retain(|cell, value| shown.get(cell) != Some(value));
-        for (cell, value) in &cells {
-            shown.insert(cell.clone(), value.clone());
+/// Whether an event of this kind may change that cell, which is of no task and no source.
+fn may_change(cell: &str, kind: &Kind) -> bool {
+    match cell {
+        "queue" | "inbox" => matches!(
+            kind,
+            Kind::Queue { .. } | Kind::Poll { .. } | Kind::Done { .. } | Kind::Abort | Kind::Panic
+        ),
+        "timers" => {
+            matches!(kind, Kind::TimerSet { .. } | Kind::TimerFired | Kind::TimerDropped)
         }
+        "kernel" => matches!(kind, Kind::Register | Kind::Deregister),
+        _ => true,
+    }
+}
+
+/// Finds the cells that each event changes. Its memory is that of the state, and does not grow with
+/// the number of events.
+pub(crate) struct Changes {
+    state: State,
+    /// The cells of all that is not over.
+    shown: HashMap<String, Value>,
+}
+
+impl Changes {
+    pub(crate) fn new(before: &State) -> Changes {
+        Changes { state: before.clone(), shown: before.cells().into_iter().collect() }
+    }
+
+    /// The cells that the next event changes.
+    pub(crate) fn next(&mut self, event: &Event) -> Map<String, Value> {
+        let bereft = self.state.bereft(event);
+        self.state.apply(event);
+        let mut cells = self.state.cells_of(event, &bereft);
+        cells.retain(|cell, value| self.shown.get(cell) != Some(value));
+        for (cell, value) in &cells {
+            self.shown.insert(cell.clone(), value.clone());
+        }
+        self.forget_what_is_over();
         cells
-    };
-    events.iter().map(&mut changes_of).collect()
+    }
+
+    /// On the page the last cells of these stay. They are forgotten here, because none of them
+    /// changes any more.
+    fn forget_what_is_over(&mut self) {
+        for since in &self.state.over.sources {
+            for cell in ["read", "read/wakers", "write", "write/wakers"] {
+                self.shown.remove(&format!("source/{since}/{cell}"));
+            }
+        }
+        self.state.forget_sources();
+        let Changes { state, shown } = self;
+        for number in std::mem::take(&mut state.over.tasks) {
+            let Some(task) = state.tasks.get(&number).filter(|task| task.over) else { continue };
+            // Its future may be dropped after its end, and a timer with it.
+            if !state.held(task).is_empty() {
+                state.over.tasks.push(number);
+                continue;
+            }
+            for cell in ["state", "held", "polls"] {
+                shown.remove(&format!("task/{number}/{cell}"));
+            }
+            state.tasks.remove(&number);
+        }
+    }
 }
 
 /// The lane on which an event stands, from its actor.

@@ -65,15 +65,16 @@ impl Tape {
     /// With all numbers counted from the start.
     fn counted(&self, event: &Event) -> Event {
         let mut event = event.clone();
-        event.number -= self.start;
-        for cause in &mut event.causes {
-            // What happened before the start is not told: it is the start itself.
-            *cause = cause.saturating_sub(self.start);
-        }
-        // A cause that stands twice says nothing more.
-        let mut seen = HashSet::new();
-        event.causes.retain(|cause| seen.insert(*cause));
+        count_from(self.start, &mut event);
         event
+    }
+
+    /// Takes all events out, counted from the start. This copies none of them: they may fill most
+    /// of the memory.
+    pub(crate) fn take_events(&mut self) -> Vec<Event> {
+        let mut events = Vec::from(std::mem::take(&mut self.events));
+        events.iter_mut().for_each(|event| count_from(self.start, event));
+        events
     }
 
     pub(crate) fn before(&self) -> &State {
@@ -97,6 +98,19 @@ impl Tape {
     /// Whether the thread has nothing to do after this event: a good moment to tell what was.
     pub(crate) fn rests(&self) -> bool {
         self.events.back().is_some_and(|event| matches!(event.kind, Kind::Sleep { .. }))
+    }
+}
+
+fn count_from(start: u64, event: &mut Event) {
+    event.number -= start;
+    for cause in &mut event.causes {
+        // What happened before the start is not told: it is the start itself.
+        *cause = cause.saturating_sub(start);
+    }
+    if event.causes.len() > 1 {
+        // A cause that stands twice says nothing more.
+        let mut seen = HashSet::new();
+        event.causes.retain(|cause| seen.insert(*cause));
     }
 }
 

@@ -103,15 +103,25 @@ impl Teller {
                 "{} **yields**: it has had its share, and lets its neighbours run before it goes on.",
                 capital(&task)
             ),
-            Kind::Done { written } => done(&task, *written),
+            Kind::Done { written } => {
+                self.forget(event);
+                done(&task, *written)
+            }
             Kind::Abort => {
+                self.forget(event);
                 format!("{} is **aborted**: its future is dropped, and with it all that it holds.", capital(&task))
             }
             Kind::Panic => {
+                self.forget(event);
                 format!("{} **panics**. Its handle gets the panic; the others run on.", capital(&task))
             }
             Kind::Lost => lost(event),
         }
+    }
+
+    /// A server has millions of tasks that have ended.
+    fn forget(&mut self, event: &Event) {
+        event.task_number().map(|number| self.stopped_at.remove(&number));
     }
 
     fn poll_again(&self, event: &Event, task: &str) -> String {

@@ -98,7 +98,7 @@ pub(super) const VERDICT: &str = "**Nobody reads** what comes after the first by
 pub(super) fn compared() -> &'static Recorded {
     static COMPARED: LazyLock<Recorded> = LazyLock::new(|| {
         let runs = [("right", false), ("with the fault", true)].map(|(label, once)| {
-            let mut run = Run::new("Two runs, which part.", &read_bytes(once));
+            let mut run = Run::new("Two runs, which part.", read_bytes(once));
             run.label = label.to_owned();
             run
         });

@@ -1,0 +1,164 @@
+//! JSON that is written piece by piece.
+//!
+//! A recording may have millions of steps. As one tree of values it would need many times the
+//! memory of its events, so each value is written as soon as it is known.
+
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+/// An object, one member after the other.
+pub(crate) struct Object<'a, W> {
+    out: &'a mut W,
+    begun: bool,
+}
+
+impl<'a, W: Write> Object<'a, W> {
+    pub(crate) fn new(out: &'a mut W) -> io::Result<Object<'a, W>> {
+        out.write_all(b"{")?;
+        Ok(Object { out, begun: false })
+    }
+
+    pub(crate) fn member(&mut self, key: &str, value: impl Into<Value>) -> io::Result<()> {
+        write_value(self.key(key)?, &value.into())
+    }
+
+    /// Writes a key. The caller writes its value.
+    pub(crate) fn key(&mut self, key: &str) -> io::Result<&mut W> {
+        separate(self.out, &mut self.begun)?;
+        write_value(self.out, &key.into())?;
+        self.out.write_all(b":")?;
+        Ok(self.out)
+    }
+
+    pub(crate) fn end(self) -> io::Result<()> {
+        self.out.write_all(b"}")
+    }
+}
+
+/// A list, one item after the other.
+pub(crate) struct List<'a, W> {
+    out: &'a mut W,
+    begun: bool,
+}
+
+impl<'a, W: Write> List<'a, W> {
+    pub(crate) fn new(out: &'a mut W) -> io::Result<List<'a, W>> {
+        out.write_all(b"[")?;
+        Ok(List { out, begun: false })
+    }
+
+    pub(crate) fn item(&mut self, value: impl Into<Value>) -> io::Result<()> {
+        write_value(self.place()?, &value.into())
+    }
+
+    /// Makes a place for the next item. The caller writes it.
+    pub(crate) fn place(&mut self) -> io::Result<&mut W> {
+        separate(self.out, &mut self.begun)?;
+        Ok(self.out)
+    }
+
+    pub(crate) fn end(self) -> io::Result<()> {
+        self.out.write_all(b"]")
+    }
+}
+
+/// Writes a list of values that need not exist at the same time.
+pub(crate) fn write_list<W: Write>(
+    out: &mut W,
+    values: impl IntoIterator<Item = Value>,
+) -> io::Result<()> {
+    let mut list = List::new(out)?;
+    values.into_iter().try_for_each(|value| list.item(value))?;
+    list.end()
+}
+
+fn separate(out: &mut impl Write, begun: &mut bool) -> io::Result<()> {
+    match std::mem::replace(begun, true) {
+        true => out.write_all(b","),
+        false => Ok(()),
+    }
+}
+
+pub(crate) fn write_value(out: &mut impl Write, value: &Value) -> io::Result<()> {
+    serde_json::to_writer(out, value).map_err(io::Error::from)
+}
+
+/// What `write` writes, which must be UTF-8.
+pub(crate) fn to_string(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> String {
+    let mut bytes = Vec::new();
+    write(&mut bytes).expect("a vector takes all bytes");
+    String::from_utf8(bytes).expect("only strings were written")
+}
+
+/// A writer that puts other bytes in the place of some.
+pub(crate) struct Escaped<'a, W> {
+    out: &'a mut W,
+    instead: fn(u8) -> Option<&'static str>,
+}
+
+impl<'a, W: Write> Escaped<'a, W> {
+    /// JSON inside of a `<script>` element, which `</script>` or `<!--` would end.
+    pub(crate) fn in_script(out: &'a mut W) -> Escaped<'a, W> {
+        Escaped { out, instead: |byte| (byte == b'<').then_some("\\u003c") }
+    }
+
+    /// Text inside of an element.
+    pub(crate) fn in_element(out: &'a mut W) -> Escaped<'a, W> {
+        let instead = |byte| match byte {
+            b'&' => Some("&amp;"),
+            b'<' => Some("&lt;"),
+            b'>' => Some("&gt;"),
+            _ => None,
+        };
+        Escaped { out, instead }
+    }
+}
+
+impl<W: Write> Write for Escaped<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut rest = bytes;
+        while let Some(place) = rest.iter().position(|byte| (self.instead)(*byte).is_some()) {
+            self.out.write_all(&rest[..place])?;
+            self.out.write_all((self.instead)(rest[place]).unwrap_or_default().as_bytes())?;
+            rest = &rest[place + 1..];
+        }
+        self.out.write_all(rest)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn members_and_items_are_separated_by_commas() {
+        let text = to_string(|out| {
+            let mut object = Object::new(out)?;
+            object.member("one", 1)?;
+            write_list(object.key("\"two\"")?, [json!("a"), json!([])])?;
+            List::new(object.key("empty")?)?.end()?;
+            object.end()
+        });
+        assert_eq!(text, r#"{"one":1,"\"two\"":["a",[]],"empty":[]}"#);
+    }
+
+    #[test]
+    fn text_cannot_end_the_element_that_it_is_in() {
+        let hostile = b"</script><!--&amp;>";
+        let script = to_string(|out| Escaped::in_script(out).write_all(hostile));
+        assert_eq!(script, "\\u003c/script>\\u003c!--&amp;>");
+        let element = to_string(|out| Escaped::in_element(out).write_all(hostile));
+        assert_eq!(element, "&lt;/script&gt;&lt;!--&amp;amp;&gt;");
+    }
+}

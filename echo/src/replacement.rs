@@ -1,0 +1,169 @@
+//! A file that takes the place of another one when it is complete.
+//!
+//! What stands in the place already stays there until then, whatever happens in between: a full
+//! disk, a memory limit or a signal that ends the process.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A file that is about to be written. Dropping it before [`finish`](Replacement::finish) leaves
+/// its place as it was.
+pub(crate) struct Replacement {
+    file: File,
+    place: Place,
+}
+
+/// Where the bytes go, and how they get to where they belong.
+enum Place {
+    /// To the file itself. It is a device or a pipe, which cannot be replaced, or in a folder that
+    /// takes no other file.
+    Direct,
+    /// To a file in the same folder that has no name yet. The system removes it if the process is
+    /// killed.
+    #[cfg(target_os = "linux")]
+    Nameless { target: PathBuf },
+    /// To a file in the same folder.
+    Named { temporary: PathBuf, target: PathBuf },
+}
+
+impl Replacement {
+    /// Prepares to write the file at `path`. If that is a symbolic link, the file that it leads to
+    /// is replaced, and not the link.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the system if the file cannot be opened for writing, or made.
+    pub(crate) fn of(path: &Path) -> io::Result<Replacement> {
+        let (target, is_ours) = follow_links(path);
+        match OpenOptions::new().write(true).open(path) {
+            Ok(file) => {
+                let metadata = file.metadata()?;
+                if !metadata.is_file() || !is_ours {
+                    return Ok(Replacement { file, place: Place::Direct });
+                }
+                let Ok(new) = create_beside(target) else {
+                    return Ok(Replacement { file, place: Place::Direct });
+                };
+                new.file.set_permissions(metadata.permissions())?;
+                Ok(new)
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => create_beside(target),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the file, all at once, and puts it into its place.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of `write`, or of the system. The place is then as it was before, unless
+    /// the file could not be replaced and was written directly.
+    pub(crate) fn finish(
+        mut self,
+        write: impl FnOnce(&mut io::BufWriter<&File>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if matches!(self.place, Place::Direct) && self.file.metadata()?.is_file() {
+            self.file.set_len(0)?;
+        }
+        let mut out = io::BufWriter::with_capacity(1 << 16, &self.file);
+        write(&mut out)?;
+        out.flush()?;
+        drop(out);
+        if matches!(self.place, Place::Direct) {
+            return Ok(());
+        }
+        // Otherwise the name could reach the disk before the bytes, and a power failure in between
+        // would leave an empty file.
+        self.file.sync_all()?;
+        #[cfg(target_os = "linux")]
+        if let Place::Nameless { target } = &self.place {
+            let temporary = temporary_beside(target);
+            give_name(&self.file, &temporary)?;
+            self.place = Place::Named { temporary, target: target.clone() };
+        }
+        self.rename()
+    }
+
+    fn rename(mut self) -> io::Result<()> {
+        let place = std::mem::replace(&mut self.place, Place::Direct);
+        let Place::Named { temporary, target } = place else { return Ok(()) };
+        fs::rename(&temporary, &target).map_err(|error| {
+            let text = format!("{error} (what was written is in {})", temporary.display());
+            io::Error::new(error.kind(), text)
+        })
+    }
+}
+
+impl Drop for Replacement {
+    fn drop(&mut self) {
+        if let Place::Named { temporary, .. } = &self.place {
+            // There is no one to report to, and nothing but an incomplete file is left.
+            let _ = fs::remove_file(temporary);
+        }
+    }
+}
+
+/// The system gives up after as many links.
+const MOST_LINKS: usize = 40;
+
+/// Where a path leads, and whether that is a file to replace. A descriptor of the process, such as
+/// `/dev/stdout`, is not: its owner would not see the new file.
+fn follow_links(path: &Path) -> (PathBuf, bool) {
+    let mut target = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        if ["/dev", "/proc"].iter().any(|folder| target.starts_with(folder)) {
+            return (target, false);
+        }
+        let Ok(next) = fs::read_link(&target) else { break };
+        target = target.parent().unwrap_or(Path::new("")).join(next);
+    }
+    (target, true)
+}
+
+/// Makes a file in the folder of `target`, to replace it later.
+fn create_beside(target: PathBuf) -> io::Result<Replacement> {
+    #[cfg(target_os = "linux")]
+    if let Some(file) = nameless_beside(&target) {
+        return Ok(Replacement { file, place: Place::Nameless { target } });
+    }
+    let temporary = temporary_beside(&target);
+    let file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
+    Ok(Replacement { file, place: Place::Named { temporary, target } })
+}
+
+fn folder_of(target: &Path) -> &Path {
+    match target.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// A name that no other file has: of this process, and used once.
+fn temporary_beside(target: &Path) -> PathBuf {
+    static NAMES: AtomicU32 = AtomicU32::new(0);
+    let number = NAMES.fetch_add(1, Ordering::Relaxed);
+    folder_of(target).join(format!(".echod-{}-{number}.part", process::id()))
+}
+
+/// Not every file system has such files.
+#[cfg(target_os = "linux")]
+fn nameless_beside(target: &Path) -> Option<File> {
+    use rustix::fs::{Mode, OFlags, open};
+    // It gets its name through this folder.
+    if !Path::new("/proc/self/fd").exists() {
+        return None;
+    }
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    open(folder_of(target), flags, Mode::from_raw_mode(0o666)).ok().map(File::from)
+}
+
+#[cfg(target_os = "linux")]
+fn give_name(file: &File, name: &Path) -> io::Result<()> {
+    use rustix::fs::{AtFlags, CWD, linkat};
+    use std::os::fd::AsRawFd;
+    let own = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(linkat(CWD, own, CWD, name, AtFlags::SYMLINK_FOLLOW)?)
+}
