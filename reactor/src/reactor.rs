@@ -236,14 +236,15 @@ impl Reactor {
     /// `epoll_wait` counts in milliseconds, and mio rounds up: to round down would end a wait
     /// before the deadline, and the rest of it would be a loop of waits of zero.
     fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
-        let deadline = self.deadline(timeout);
+        // A limit beyond the end of the clock is none; zero needs no clock.
+        let limit = timeout.filter(|timeout| !timeout.is_zero());
+        let limit = limit.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
-            // With neither a deadline nor a zero, `None`: until the kernel has something to say.
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let left = left.or(timeout.filter(Duration::is_zero));
             // Above its act: after the sleep the record would come when it no longer is so.
-            trace!(timeout:? = left; "sleep");
-            let waited = self.poll.borrow_mut().poll(events, left);
+            // Reentrancy: the time is computed again below it, because the logger is user code,
+            // which may have set a timer or reset one.
+            trace!(timeout:? = self.time_left(timeout, limit); "sleep");
+            let waited = self.poll.borrow_mut().poll(events, self.time_left(timeout, limit));
             // Also after an error, for timers: the clock goes on, whatever the kernel says.
             self.now.set(Instant::now());
             match waited {
@@ -254,16 +255,15 @@ impl Reactor {
         }
     }
 
-    /// When a wait must end: after `timeout`, or with the first timer. `None`, also for a zero
-    /// `timeout`, which needs no clock.
-    fn deadline(&self, timeout: Option<Duration>) -> Option<Instant> {
+    /// How long a wait may take: until `limit`, or until the first timer. `None`, until the kernel
+    /// has something to say.
+    fn time_left(&self, timeout: Option<Duration>, limit: Option<Instant>) -> Option<Duration> {
         if timeout == Some(Duration::ZERO) {
-            return None;
+            return timeout;
         }
-        // A limit beyond the end of the clock is none.
-        let limit = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let first = self.timers.borrow().next_deadline();
-        limit.into_iter().chain(first).min()
+        let deadline = limit.into_iter().chain(first).min()?;
+        Some(deadline.saturating_duration_since(Instant::now()))
     }
 
     /// Delivers the finished jobs, as events. That there are none is no surprise: the notification

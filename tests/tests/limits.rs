@@ -26,6 +26,7 @@ use reactor::{Async, Reactor};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tests::child::in_child;
 use tests::records::{Record, capture};
+use tests::wakers::Counter;
 use tests::{tcp_pair, tcp_pair_with_std};
 
 fn set_limit(resource: Resource, limit: u64) {
@@ -411,5 +412,51 @@ fn a_short_read_does_not_erase_the_event_that_a_logger_fetches_after_it() {
             let second = timeout(Duration::from_secs(2), ours.read(&mut bytes)).await;
             assert_eq!(second.expect("an event tells of them").unwrap(), 6);
         });
+    });
+}
+
+thread_local! {
+    /// What the next record of a sleep resets.
+    static RESET: Cell<Option<reactor::time::Sleep>> = const { Cell::new(None) };
+}
+
+/// A logger that moves a deadline after the reactor has computed how long to sleep.
+struct Resetting;
+
+impl log::Log for Resetting {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if record.args().as_str() != Some("sleep") {
+            return;
+        }
+        if let Some(mut sleep) = RESET.take() {
+            sleep.reset(Instant::now());
+            RESET.set(Some(sleep));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn a_timer_that_a_logger_resets_before_the_sleep_fires() {
+    in_child("a_timer_that_a_logger_resets_before_the_sleep_fires", || {
+        log::set_logger(&Resetting).unwrap();
+        log::set_max_level(log::LevelFilter::Trace);
+        let reactor = Reactor::new().unwrap();
+        let _entered = reactor.enter();
+        let (counter, waker) = Counter::with_waker();
+        let mut sleep = sleep(Duration::from_secs(3600));
+        let cx = &mut Context::from_waker(&waker);
+        assert!(std::pin::Pin::new(&mut sleep).poll(cx).is_pending());
+        RESET.set(Some(sleep));
+        let start = Instant::now();
+        reactor.turn(Some(Duration::from_secs(5))).unwrap();
+        assert!(start.elapsed() < Duration::from_secs(5), "the reactor slept over the timer");
+        assert_eq!(counter.wakes(), 1);
+        drop(RESET.take());
     });
 }

@@ -12,7 +12,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use reactor::Reactor;
 use reactor::io::AsyncReadExt;
-use reactor::time::{Elapsed, interval, sleep, sleep_until, timeout};
+use reactor::time::{
+    Elapsed, MissedTickBehavior, interval, interval_at, sleep, sleep_until, timeout, timeout_at,
+};
 use tests::wakers::{Counter, poll};
 use tests::{run, tcp_pair, turn_until, within_deadline};
 
@@ -408,5 +410,232 @@ fn a_turn_ends_with_its_time_out_or_with_the_first_timer() {
         assert!(sleep.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
         reactor.turn(Some(Duration::from_secs(100))).unwrap();
         assert!(counter.wakes() == 1 && reactor.now() >= sleep.deadline().unwrap());
+    });
+}
+
+/// Far enough that no test gets there.
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_millis(3)
+}
+
+#[test]
+fn reset_before_the_first_poll_sets_no_timer() {
+    with_reactor(|reactor| {
+        let mut sleep = sleep(HOUR);
+        sleep.reset(soon());
+        assert_eq!(reactor.next_deadline(), None);
+        let (counter, waker) = Counter::with_waker();
+        assert!(poll(pin!(&mut sleep), &waker).is_pending());
+        assert_eq!(reactor.next_deadline(), sleep.deadline());
+        turn_until(reactor, || counter.wakes() == 1);
+        assert!(sleep.is_elapsed() && poll(pin!(&mut sleep), &waker).is_ready());
+    });
+}
+
+// The task that waits is not polled in between: the timer itself must move.
+#[test]
+fn reset_of_a_pending_sleep_wakes_its_latest_task_earlier() {
+    with_reactor(|reactor| {
+        let mut sleep = sleep(HOUR);
+        let (first, first_waker) = Counter::with_waker();
+        let (latest, latest_waker) = Counter::with_waker();
+        assert!(poll(pin!(&mut sleep), &first_waker).is_pending());
+        assert!(poll(pin!(&mut sleep), &latest_waker).is_pending());
+        let deadline = soon();
+        sleep.reset(deadline);
+        assert!(!sleep.is_elapsed());
+        reactor.turn(None).unwrap();
+        assert!(Instant::now() >= deadline && sleep.is_elapsed());
+        assert_eq!((first.wakes(), latest.wakes()), (0, 1));
+        assert!(poll(pin!(&mut sleep), &latest_waker).is_ready());
+        assert_eq!(reactor.next_deadline(), None);
+    });
+}
+
+#[test]
+fn reset_to_a_later_deadline_does_not_wake_at_the_old_one() {
+    with_reactor(|reactor| {
+        let (counter, waker) = Counter::with_waker();
+        let mut sleep = sleep_until(soon());
+        assert!(poll(pin!(&mut sleep), &waker).is_pending());
+        let later = soon() + Duration::from_millis(5);
+        sleep.reset(later);
+        reactor.turn(None).unwrap();
+        assert!(Instant::now() >= later);
+        assert_eq!(counter.wakes(), 1);
+    });
+}
+
+#[test]
+fn reset_to_the_past_ends_the_next_turn_immediately() {
+    with_reactor(|reactor| {
+        let (counter, waker) = Counter::with_waker();
+        let mut sleep = sleep(HOUR);
+        assert!(poll(pin!(&mut sleep), &waker).is_pending());
+        sleep.reset(Instant::now());
+        reactor.turn(Some(HOUR)).unwrap();
+        assert_eq!(counter.wakes(), 1);
+        assert!(poll(pin!(&mut sleep), &waker).is_ready());
+    });
+}
+
+#[test]
+fn reset_of_a_sleep_that_is_over_begins_it_again() {
+    run(|| async {
+        let mut sleep = sleep(Duration::from_millis(1));
+        (&mut sleep).await;
+        for _ in 0..3 {
+            let deadline = soon();
+            sleep.reset(deadline);
+            assert!(!sleep.is_elapsed());
+            (&mut sleep).await;
+            assert!(Instant::now() >= deadline && sleep.is_elapsed());
+        }
+    });
+}
+
+// The timer has fired, and its task was woken, but not polled yet.
+#[test]
+fn reset_after_the_timer_has_fired_waits_again_without_spinning() {
+    with_reactor(|reactor| {
+        let (counter, waker) = Counter::with_waker();
+        let mut sleep = sleep(Duration::from_millis(1));
+        assert!(poll(pin!(&mut sleep), &waker).is_pending());
+        turn_until(reactor, || counter.wakes() == 1);
+        let deadline = soon();
+        sleep.reset(deadline);
+        assert!(poll(pin!(&mut sleep), &waker).is_pending());
+        assert_eq!(counter.wakes(), 1, "the poll itself wakes its task");
+        turn_until(reactor, || counter.wakes() == 2);
+        assert!(Instant::now() >= deadline);
+        assert!(poll(pin!(&mut sleep), &waker).is_ready());
+    });
+}
+
+// Pitfall: C4
+#[test]
+fn a_sleep_that_is_reset_often_has_one_timer_and_one_waker() {
+    with_reactor(|reactor| {
+        let (counter, waker) = Counter::with_waker();
+        let mut sleep = sleep(HOUR);
+        for n in 0..1000 {
+            assert!(poll(pin!(&mut sleep), &waker).is_pending());
+            sleep.reset(Instant::now() + HOUR * (1 + n % 3));
+            assert_eq!(reactor.waits().len(), 1);
+        }
+        // Here, in `waker` and in the timer.
+        assert_eq!(Arc::strong_count(&counter), 3);
+        drop(sleep);
+        assert_eq!((reactor.next_deadline(), Arc::strong_count(&counter)), (None, 2));
+    });
+}
+
+#[test]
+fn reset_of_a_sleep_whose_reactor_is_gone_takes_the_next_reactor() {
+    within_deadline(|| {
+        let mut sleep = sleep(HOUR);
+        let gone = Reactor::new().unwrap();
+        let entered = gone.enter();
+        assert!(poll(pin!(&mut sleep), Waker::noop()).is_pending());
+        drop((entered, gone));
+        sleep.reset(soon());
+        executor::block_on(&mut sleep);
+        assert!(sleep.is_elapsed());
+    });
+}
+
+// Another task resets it, which the executor runs while the reactor knows of the hour alone.
+#[test]
+fn a_task_that_sleeps_for_an_hour_wakes_when_another_resets_its_sleep() {
+    run(|| async {
+        let shared = Rc::new(std::cell::RefCell::new(sleep(HOUR)));
+        let sleeper = shared.clone();
+        let task = executor::spawn(std::future::poll_fn(move |cx| {
+            std::pin::Pin::new(&mut *sleeper.borrow_mut()).poll(cx)
+        }));
+        sleep(Duration::from_millis(1)).await;
+        shared.borrow_mut().reset(soon());
+        task.await.unwrap();
+    });
+}
+
+#[test]
+fn an_interval_with_a_start_ticks_there_first() {
+    run(|| async {
+        let (start, period) = (Instant::now(), Duration::from_millis(4));
+        let mut ticks = interval_at(start, period);
+        assert_eq!(ticks.tick().await, start);
+        assert_eq!(ticks.tick().await, start + period);
+        let mut ticks = interval_at(soon(), period);
+        let first = ticks.tick().await;
+        assert!(first > start && Instant::now() >= first);
+    });
+}
+
+#[test]
+fn a_burst_yields_every_missed_tick() {
+    run(|| async {
+        let (start, period) = (Instant::now(), Duration::from_millis(1));
+        let mut ticks = interval_at(start, period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        sleep(period * 10).await;
+        for n in 0..10 {
+            assert_eq!(ticks.tick().await, start + period * n);
+        }
+    });
+}
+
+#[test]
+fn a_delayed_interval_keeps_a_period_between_ticks() {
+    run(|| async {
+        let period = Duration::from_millis(3);
+        let mut ticks = interval(period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        sleep(period * 4).await;
+        for _ in 0..3 {
+            ticks.tick().await;
+            let taken = Instant::now();
+            assert!(ticks.tick().await + Duration::from_millis(1) >= taken + period);
+        }
+    });
+}
+
+#[test]
+fn reset_of_an_interval_moves_the_tick_that_a_task_waits_for() {
+    with_reactor(|reactor| {
+        let (counter, waker) = Counter::with_waker();
+        let cx = &mut std::task::Context::from_waker(&waker);
+        let mut ticks = interval(HOUR);
+        assert!(ticks.poll_tick(cx).is_pending());
+        let due = soon();
+        ticks.reset_at(due);
+        reactor.turn(None).unwrap();
+        assert_eq!(counter.wakes(), 1);
+        assert_eq!(ticks.poll_tick(cx), std::task::Poll::Ready(due));
+        assert!(ticks.poll_tick(cx).is_pending());
+        assert_eq!(reactor.next_deadline(), Some(due + HOUR));
+        ticks.reset();
+        assert!(reactor.next_deadline() > Some(due + HOUR));
+        ticks.reset_after(Duration::MAX);
+        assert_eq!(reactor.next_deadline(), None, "beyond the clock's end");
+        ticks.reset_immediately();
+        assert!(ticks.poll_tick(cx).is_pending());
+        reactor.turn(None).unwrap();
+        assert!(ticks.poll_tick(cx).is_ready());
+    });
+}
+
+#[test]
+fn futures_that_share_a_deadline_time_out_together() {
+    run(|| async {
+        let deadline = soon();
+        for _ in 0..3 {
+            let late = timeout_at(deadline, std::future::pending::<()>()).await;
+            assert!(late.is_err() && Instant::now() >= deadline);
+        }
+        assert_eq!(timeout_at(deadline, async { 7 }).await, Ok(7));
+        assert_eq!(Reactor::current().next_deadline(), None);
     });
 }

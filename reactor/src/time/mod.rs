@@ -3,6 +3,15 @@
 //! A timer is a waker and a deadline. The reactor waits no longer than until the nearest
 //! deadline, and wakes what is due after each wait: the precision is that of `epoll_wait`, a
 //! millisecond, and never too early.
+//!
+//! # What does not port by changing imports
+//!
+//! - [`interval`] ticks for the first time after one period; tokio's ticks immediately. Write
+//!   `interval_at(Instant::now(), period)` for that.
+//! - [`MissedTickBehavior::Skip`] is the default; tokio's is `Burst`.
+//! - [`Sleep::deadline`] returns an `Option`, because a sleep can be longer than the clock lasts.
+//!   [`Sleep::reset`] takes `&mut self`, because a `Sleep` is `Unpin`: it needs no pinning.
+//! - Deadlines are [`std::time::Instant`]s. There is no clock that a test can pause.
 
 use std::error::Error;
 use std::fmt;
@@ -40,12 +49,12 @@ use crate::timer::TimerKey;
 /// });
 /// ```
 pub fn sleep(duration: Duration) -> Sleep {
-    Sleep { deadline: Instant::now().checked_add(duration), timer: None }
+    Sleep::new(Instant::now().checked_add(duration))
 }
 
 /// Waits until `deadline`; as [`sleep`], never less, and the reactor's turn longer.
 pub fn sleep_until(deadline: Instant) -> Sleep {
-    Sleep { deadline: Some(deadline), timer: None }
+    Sleep::new(Some(deadline))
 }
 
 /// The future of [`sleep`] and [`sleep_until`].
@@ -68,6 +77,10 @@ pub struct Sleep {
 }
 
 impl Sleep {
+    fn new(deadline: Option<Instant>) -> Sleep {
+        Sleep { deadline, timer: None }
+    }
+
     /// When it will be over; `None`, if never.
     ///
     /// # Examples
@@ -83,8 +96,87 @@ impl Sleep {
         self.deadline
     }
 
-    /// Leaves the waker with the timer; anew, if the sleep has moved to another task.
-    fn set_timer(&mut self, reactor: &Rc<Reactor>, deadline: Instant, waker: &Waker) {
+    /// Returns whether the deadline has passed.
+    ///
+    /// The clock decides, not the last poll: a poll returns `Ready` only after the reactor's next
+    /// turn has read the clock too.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::time::sleep;
+    /// use std::time::Duration;
+    ///
+    /// executor::block_on(async {
+    ///     let mut sleep = sleep(Duration::from_millis(1));
+    ///     assert!(!sleep.is_elapsed());
+    ///     (&mut sleep).await;
+    ///     assert!(sleep.is_elapsed());
+    /// });
+    /// ```
+    pub fn is_elapsed(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    /// Moves the deadline, to an earlier or a later moment. A sleep that is over begins again.
+    ///
+    /// A task that waits for this sleep need not poll it again: the reactor wakes the task at the
+    /// new deadline instead of the old one. A sleep that has woken its task already must be polled
+    /// again, as any future.
+    ///
+    /// # Cancel safety
+    ///
+    /// It does not wait. To reset one sleep is cheaper than to drop it and to make another one,
+    /// and it does the same.
+    ///
+    /// # Examples
+    ///
+    /// A limit on the time without progress, which begins again with each read:
+    ///
+    /// ```
+    /// use futures_lite::future::or;
+    /// use reactor::io::{self, AsyncReadExt, AsyncWriteExt};
+    /// use reactor::time::sleep;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// # fn main() -> io::Result<()> {
+    /// const IDLE: Duration = Duration::from_millis(20);
+    ///
+    /// executor::block_on(async {
+    ///     let (mut stream, mut peer) = reactor::net::UnixStream::pair()?;
+    ///     peer.write_all(b"hello").await?;
+    ///     let (mut idle, mut bytes) = (sleep(IDLE), [0; 2]);
+    ///     let error = loop {
+    ///         let limit = async {
+    ///             (&mut idle).await;
+    ///             Err(io::ErrorKind::TimedOut.into())
+    ///         };
+    ///         match or(stream.read(&mut bytes), limit).await {
+    ///             Ok(_bytes) => idle.reset(Instant::now() + IDLE),
+    ///             Err(error) => break error,
+    ///         }
+    ///     };
+    ///     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn reset(&mut self, deadline: Instant) {
+        self.set_deadline(Some(deadline));
+    }
+
+    fn set_deadline(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
+        // No timer: the sleep was not polled, or its timer has fired. The next poll sets one.
+        let Some((reactor, waker)) = self.remove_timer() else { return };
+        if let Some(deadline) = deadline {
+            self.set_timer(&reactor, deadline, waker);
+        }
+    }
+
+    /// Makes sure that the timer wakes `waker`: if the sleep has moved to another task since the
+    /// last poll, the timer still holds the waker of the old one.
+    fn wake_at(&mut self, reactor: &Rc<Reactor>, deadline: Instant, waker: &Waker) {
         match self.timer {
             Some((_, key)) if reactor.timers().borrow().will_wake(key, waker) => {}
             Some((_, key)) => {
@@ -96,20 +188,25 @@ impl Sleep {
                     Err(kept) => kept.wake(),
                 }
             }
-            None => {
-                let kept = waker.clone();
-                let key = reactor.timers().borrow_mut().set(deadline, kept);
-                trace!(waker:? = waker.data(), after:? = deadline - Instant::now(); "timer set");
-                self.timer = Some((Rc::downgrade(reactor), key));
-            }
+            None => self.set_timer(reactor, deadline, waker.clone()),
         }
     }
 
-    fn remove_timer(&mut self) {
-        let Some((reactor, key)) = self.timer.take() else { return };
-        let Some(reactor) = reactor.upgrade() else { return };
-        let Some(waker) = reactor.timers().borrow_mut().remove(key) else { return };
+    fn set_timer(&mut self, reactor: &Rc<Reactor>, deadline: Instant, kept: Waker) {
+        let data = kept.data();
+        let key = reactor.timers().borrow_mut().set(deadline, kept);
+        trace!(waker:? = data, after:? = deadline - Instant::now(); "timer set");
+        self.timer = Some((Rc::downgrade(reactor), key));
+    }
+
+    /// Takes the timer out of the reactor, if it has not fired. The caller drops the waker: that
+    /// runs user code, and nothing is borrowed there.
+    fn remove_timer(&mut self) -> Option<(Rc<Reactor>, Waker)> {
+        let (reactor, key) = self.timer.take()?;
+        let reactor = reactor.upgrade()?;
+        let waker = reactor.timers().borrow_mut().remove(key)?;
         trace!(waker:? = waker.data(); "timer dropped");
+        Some((reactor, waker))
     }
 }
 
@@ -134,7 +231,7 @@ impl Future for Sleep {
             self.remove_timer();
             return Poll::Ready(());
         }
-        self.set_timer(&reactor, deadline, cx.waker());
+        self.wake_at(&reactor, deadline, cx.waker());
         Poll::Pending
     }
 }
@@ -153,11 +250,11 @@ impl fmt::Debug for Sleep {
 
 /// A stream that yields every `period`, for the first time after one period.
 ///
-/// Ticks keep to the grid of the start: one that is taken late shifts no other. Those that were
-/// missed altogether are skipped, since whoever was too slow for one tick is not helped by ten.
+/// Ticks keep to the grid of the start: one that is taken late shifts no other. Ticks that were
+/// missed altogether are skipped, because a task that was too slow for one tick is not helped by
+/// ten. [`Interval::set_missed_tick_behavior`] chooses otherwise.
 ///
-/// The name is tokio's. There the first tick comes at once, and `MissedTickBehavior::Skip`, which
-/// comes nearest, skips also a tick that is only late.
+/// The name is tokio's. There the first tick comes immediately, as with [`interval_at`] from now.
 ///
 /// # Panics
 ///
@@ -177,8 +274,51 @@ impl fmt::Debug for Sleep {
 /// ```
 #[track_caller]
 pub fn interval(period: Duration) -> Interval {
-    assert!(!period.is_zero(), "the period of an interval must not be zero");
-    Interval { period, sleep: sleep(period) }
+    Interval::new(Instant::now().checked_add(period), period)
+}
+
+/// A stream that yields every `period`, for the first time at `start`.
+///
+/// # Panics
+///
+/// If `period` is zero.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// executor::block_on(async {
+///     let start = Instant::now();
+///     let mut ticks = reactor::time::interval_at(start, Duration::from_millis(2));
+///     assert_eq!(ticks.tick().await, start);
+///     assert_eq!(ticks.tick().await, start + Duration::from_millis(2));
+/// });
+/// ```
+#[track_caller]
+pub fn interval_at(start: Instant, period: Duration) -> Interval {
+    Interval::new(Some(start), period)
+}
+
+/// Which tick follows one that was taken late; see [`Interval::set_missed_tick_behavior`].
+///
+/// The examples are an interval of 10 ms whose task is busy from 0 ms until 45 ms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MissedTickBehavior {
+    /// Yields every tick, the missed ones immediately one after the other: at 45 ms the ticks of
+    /// 10, 20, 30 and 40 ms, then those of 50 and 60 ms.
+    Burst,
+    /// Shifts the ticks, so that a period passes after a late one: at 45 ms the tick of 10 ms, then
+    /// those of 55 and 65 ms.
+    Delay,
+    /// Skips the missed ticks, and keeps to the grid: at 45 ms the tick of 10 ms, then those of 50
+    /// and 60 ms.
+    ///
+    /// A tick that is overdue by less than a period is late, but not missed: a task that is busy
+    /// until 25 ms takes the ticks of 10 and 20 ms then, and the next one at 30 ms. Tokio's `Skip`
+    /// would skip that of 20 ms.
+    #[default]
+    Skip,
 }
 
 /// The stream of [`interval`]; its items are the moments at which the ticks were due.
@@ -194,10 +334,17 @@ pub fn interval(period: Duration) -> Interval {
 #[must_use = "streams do nothing unless they are polled"]
 pub struct Interval {
     period: Duration,
+    missed: MissedTickBehavior,
     sleep: Sleep,
 }
 
 impl Interval {
+    #[track_caller]
+    fn new(start: Option<Instant>, period: Duration) -> Interval {
+        assert!(!period.is_zero(), "the period of an interval must not be zero");
+        Interval { period, missed: MissedTickBehavior::default(), sleep: Sleep::new(start) }
+    }
+
     /// Waits for the next tick, and tells when it was due.
     ///
     /// # Panics
@@ -223,16 +370,42 @@ impl Interval {
         poll_fn(|cx| self.poll_tick(cx)).await
     }
 
-    fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Instant> {
+    /// [`tick`](Interval::tick) for those who write a `poll` function.
+    ///
+    /// # Panics
+    ///
+    /// As [`Sleep`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::future::poll_fn;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// executor::block_on(async {
+    ///     let mut ticks = reactor::time::interval(Duration::from_millis(2));
+    ///     let due = poll_fn(|cx| ticks.poll_tick(cx)).await;
+    ///     assert!(due <= Instant::now());
+    /// });
+    /// ```
+    pub fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Instant> {
         ready!(Pin::new(&mut self.sleep).poll(cx));
         let due = self.sleep.deadline.expect("a sleep without a deadline never ends");
-        self.sleep = Sleep { deadline: self.following(due, Instant::now()), timer: None };
+        self.sleep.set_deadline(self.following(due, Instant::now()));
         Poll::Ready(due)
     }
 
-    /// The first tick of the grid after `due` that was not missed: one is, when at `now` the tick
-    /// after it is due too.
+    /// When the tick is due that follows the one of `due`, which is taken at `now`.
     fn following(&self, due: Instant, now: Instant) -> Option<Instant> {
+        match self.missed {
+            MissedTickBehavior::Burst => due.checked_add(self.period),
+            MissedTickBehavior::Delay => now.checked_add(self.period),
+            MissedTickBehavior::Skip => self.following_on_the_grid(due, now),
+        }
+    }
+
+    /// The first tick after `due` that is due after `now` or was missed by less than a period.
+    fn following_on_the_grid(&self, due: Instant, now: Instant) -> Option<Instant> {
         let next = due.checked_add(self.period)?;
         let late = now.saturating_duration_since(next);
         if late < self.period {
@@ -241,6 +414,74 @@ impl Interval {
         let rest = self.period.as_nanos() - late.as_nanos() % self.period.as_nanos();
         // Longer periods than 584 years are missed by nobody.
         now.checked_add(Duration::from_nanos(u64::try_from(rest).unwrap_or(u64::MAX)))
+    }
+
+    /// Returns the time from one tick to the next.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::time::{MissedTickBehavior, interval};
+    /// use std::time::Duration;
+    ///
+    /// let mut ticks = interval(Duration::from_millis(2));
+    /// assert_eq!(ticks.period(), Duration::from_millis(2));
+    /// assert_eq!(ticks.missed_tick_behavior(), MissedTickBehavior::Skip);
+    /// ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    /// ```
+    pub fn period(&self) -> Duration {
+        self.period
+    }
+
+    /// Returns which tick follows one that was taken late.
+    pub fn missed_tick_behavior(&self) -> MissedTickBehavior {
+        self.missed
+    }
+
+    /// Sets which tick follows one that was taken late.
+    pub fn set_missed_tick_behavior(&mut self, behavior: MissedTickBehavior) {
+        self.missed = behavior;
+    }
+
+    /// Begins again: the next tick comes one period from now.
+    ///
+    /// A tick that was due, but not taken, is lost. A task that waits for a tick need not poll
+    /// again; see [`Sleep::reset`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::time::interval;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// executor::block_on(async {
+    ///     let period = Duration::from_secs(3600);
+    ///     let mut ticks = interval(period);
+    ///     ticks.reset(); // In an hour from now.
+    ///     ticks.reset_after(Duration::from_millis(2)); // In 2 ms from now, then every hour.
+    ///     ticks.reset_at(Instant::now() + Duration::from_millis(1));
+    ///     ticks.tick().await;
+    ///     ticks.reset_immediately();
+    ///     assert!(ticks.tick().await <= Instant::now());
+    /// });
+    /// ```
+    pub fn reset(&mut self) {
+        self.reset_after(self.period);
+    }
+
+    /// Begins again, with a tick that is due now.
+    pub fn reset_immediately(&mut self) {
+        self.reset_after(Duration::ZERO);
+    }
+
+    /// Begins again: the next tick comes after `duration`, those that follow it every period.
+    pub fn reset_after(&mut self, duration: Duration) {
+        self.sleep.set_deadline(Instant::now().checked_add(duration));
+    }
+
+    /// Begins again: the next tick comes at `deadline`, those that follow it every period.
+    pub fn reset_at(&mut self, deadline: Instant) {
+        self.sleep.reset(deadline);
     }
 }
 
@@ -290,8 +531,42 @@ pub fn timeout<F: Future>(duration: Duration, future: F) -> Timeout<F> {
     Timeout { future: cooperative(future), sleep: sleep(duration) }
 }
 
+/// Waits for `future`, but no longer than until `deadline`; otherwise as [`timeout`].
+///
+/// Several futures can share one deadline, e.g. the steps of one request.
+///
+/// # Errors
+///
+/// [`Elapsed`], when the deadline passes first.
+///
+/// # Panics
+///
+/// As [`timeout`].
+///
+/// # Cancel safety
+///
+/// As [`timeout`].
+///
+/// # Examples
+///
+/// ```
+/// use reactor::time::timeout_at;
+/// use std::future::{pending, ready};
+/// use std::time::{Duration, Instant};
+///
+/// executor::block_on(async {
+///     let deadline = Instant::now() + Duration::from_millis(1);
+///     assert_eq!(timeout_at(deadline, ready(1)).await, Ok(1));
+///     assert!(timeout_at(deadline, pending::<()>()).await.is_err());
+///     assert_eq!(timeout_at(deadline, ready(1)).await, Ok(1)); // The future is polled first.
+/// });
+/// ```
+pub fn timeout_at<F: Future>(deadline: Instant, future: F) -> Timeout<F> {
+    Timeout { future: cooperative(future), sleep: sleep_until(deadline) }
+}
+
 pin_project! {
-    /// The future of [`timeout`]. A struct, because an `async fn` would hold `future` twice.
+    /// The future of [`timeout`] and [`timeout_at`]. A struct, because an `async fn` would hold `future` twice.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless they are awaited"]
     pub struct Timeout<F> {
@@ -351,6 +626,22 @@ mod tests {
         assert_eq!(following(PERIOD * 3 / 2), PERIOD);
         assert_eq!(following(PERIOD * 5 / 2), PERIOD * 3);
         assert_eq!(following(PERIOD * 1001 / 2), PERIOD * 501);
+    }
+
+    // The examples of `MissedTickBehavior`.
+    #[test]
+    fn each_missed_tick_behavior_schedules_the_next_tick_as_documented() {
+        let start = Instant::now();
+        let now = start + PERIOD * 9 / 2;
+        let due = |missed| {
+            let mut ticks = interval_at(start + PERIOD, PERIOD);
+            ticks.set_missed_tick_behavior(missed);
+            let second = ticks.following(start + PERIOD, now).unwrap();
+            [second, ticks.following(second, now.max(second)).unwrap()].map(|due| due - start)
+        };
+        assert_eq!(due(MissedTickBehavior::Burst), [PERIOD * 2, PERIOD * 3]);
+        assert_eq!(due(MissedTickBehavior::Delay), [PERIOD * 11 / 2, PERIOD * 13 / 2]);
+        assert_eq!(due(MissedTickBehavior::Skip), [PERIOD * 5, PERIOD * 6]);
     }
 
     // Pitfall: C1
