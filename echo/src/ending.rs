@@ -11,18 +11,22 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::low_level::pipe;
 
-use crate::output::complain;
+use crate::output::{complain, finish};
 use crate::telling::Trace;
 
 const ENDING: [i32; 2] = [SIGINT, SIGTERM];
 
-/// Has the second signal end the process, from within its handler.
+/// Makes the second signal end the process from within its handler.
 pub(crate) fn end_at_second() -> io::Result<()> {
-    let second = Arc::new(AtomicBool::new(false));
-    for signal in ENDING {
-        // In this order: the first signal must not yet see the flag that it sets.
-        flag::register_conditional_shutdown(signal, 128 + signal, second.clone())?;
-        flag::register(signal, second.clone())?;
+    let arrived = ENDING.map(|_| Arc::new(AtomicBool::new(false)));
+    for (index, signal) in ENDING.into_iter().enumerate() {
+        let (this, other) = (arrived[index].clone(), arrived[1 - index].clone());
+        // In this order: the first arrival must not see the flag that it sets. And two threads may
+        // handle one signal each at the same time. Because each sets its own flag before it reads
+        // the other's, at least one of them sees that it is not alone.
+        flag::register_conditional_shutdown(signal, 128 + signal, this.clone())?;
+        flag::register(signal, this)?;
+        flag::register_conditional_shutdown(signal, 128 + signal, other)?;
     }
     Ok(())
 }
@@ -47,6 +51,7 @@ pub(crate) fn save_at_second(trace: Arc<Trace>) -> io::Result<()> {
         if let Err(text) = trace.save() {
             complain(&text);
         }
+        finish();
         process::exit(128 + last.load(Ordering::SeqCst) as i32);
     };
     thread::Builder::new().name("signals".to_owned()).spawn(wait)?;

@@ -1,7 +1,7 @@
 //! The sockets that the server serves: how each is made, told, served and given up.
 
 use std::fs::{self, Metadata};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net;
 use std::path::{self, Path, PathBuf};
@@ -15,7 +15,7 @@ use socket2::{SockRef, Socket};
 
 use crate::address::Address;
 use crate::inherited::Inherited;
-use crate::output::{Lines, MORE_DESCRIPTORS, is_out_of_descriptors};
+use crate::output::{MORE_DESCRIPTORS, STDOUT, is_out_of_descriptors};
 use crate::serve;
 use crate::server::Server;
 use crate::udp;
@@ -77,7 +77,7 @@ impl Listening {
     /// One line for each goes to standard output, where only `--explain` tells more.
     pub(crate) fn announce(&self) {
         if let Ok(place) = self.place() {
-            let _ = Lines(io::stdout()).write(format!("listening {place}\n").as_bytes());
+            STDOUT.print(format!("listening {place}\n").as_bytes());
             info!("listening {place}");
         }
     }

@@ -64,7 +64,7 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
 use crate::arguments::Arguments;
 use crate::listen::Listening;
-use crate::output::{cannot, complain};
+use crate::output::{Writers, cannot, complain};
 use crate::server::Server;
 use crate::shared::Shared;
 use crate::telling::{ACCEPTS, Trace};
@@ -74,6 +74,14 @@ const REFUSED: u8 = 1;
 const WRONG_ARGUMENTS: u8 = 2;
 
 fn main() -> ExitCode {
+    // Dropped last, also if the main thread panics.
+    let _writers = match Writers::start() {
+        Ok(writers) => writers,
+        Err(error) => {
+            complain(&cannot("start", &error));
+            return ExitCode::from(REFUSED);
+        }
+    };
     let arguments = match Arguments::parse() {
         Ok(arguments) => arguments,
         Err(error) => return help_or_complaint(&error),

@@ -1,35 +1,273 @@
-//! Standard output and standard error, which may be closed, full, or read by nobody.
+//! Standard output and standard error, which may be closed, full, or slow to be read.
+//!
+//! A write may block for any length of time: on a terminal that nobody reads, on a pipe that another
+//! process fills, on a disk that hangs. `poll` does not help, because it reports a terminal as
+//! writable when one byte fits, and what it reports about a shared pipe may be outdated before the
+//! write. `O_NONBLOCK` does not help either, because it belongs to the open file, which other
+//! processes share.
+//!
+//! So each stream has a thread that alone writes to it, and everything that the server prints goes
+//! through that thread's queue: log records, tables, panic messages, complaints. The threads that
+//! serve connections only append to the queue. When it is full they drop lines, and a line in their
+//! place reports how many.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::borrow::Cow;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::iter;
+use std::mem;
+use std::panic::{self, PanicHookInfo};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// What a pipe takes in one piece when it says that it takes anything.
-const LINE: usize = 4096;
+/// Standard output.
+pub(crate) static STDOUT: Output =
+    Output::new("stdout", |text| rustix::io::write(io::stdout(), text));
 
-/// Writes whole lines to a stream of the process, and drops those that it does not take at once.
-/// A pipe that nobody reads would else hold up the server with the log.
-pub(crate) struct Lines<W>(pub(crate) W);
+/// Standard error.
+pub(crate) static STDERR: Output =
+    Output::new("stderr", |text| rustix::io::write(io::stderr(), text));
 
-impl<W: Write + AsFd> Lines<W> {
-    /// Whether the stream took the line.
-    fn offer(&mut self, line: &[u8]) -> bool {
-        let takes = takes_a_line(&self.0);
-        if takes {
-            // Nobody can be told that nobody can be told.
-            let _ = write_cut(&mut self.0, line);
-            let _ = self.0.flush();
+/// The bytes that may wait for the writer: as many as the server logs in some milliseconds at `-vv`,
+/// because the writer may have to wait that long for a processor.
+const CAPACITY: usize = 1 << 20;
+
+/// A pipe takes this much in one piece, so that no line is torn by another process's.
+const PIPE_BUF: usize = 4096;
+
+/// How long the end of the process waits for readers to take the last lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// The pause between attempts if another process has made the open file non-blocking.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// One stream of the process, and the lines that wait to be written to it.
+pub(crate) struct Output {
+    name: &'static str,
+    write: fn(&[u8]) -> rustix::io::Result<usize>,
+    queue: Mutex<Queue>,
+    /// Notified when lines come for the writer, and when the writer has written them all.
+    changed: Condvar,
+}
+
+struct Queue {
+    /// Whole lines that the writer has not taken yet.
+    lines: Vec<u8>,
+    /// How many lines were dropped after those.
+    dropped: usize,
+    /// Set while the writer has lines that it took.
+    writing: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    /// There is no writer yet, or the OS refused its thread: the caller writes.
+    Direct,
+    Queued,
+    /// The process ends, and takes no more lines.
+    Closed,
+}
+
+impl Output {
+    const fn new(name: &'static str, write: fn(&[u8]) -> rustix::io::Result<usize>) -> Output {
+        let queue = Queue { lines: Vec::new(), dropped: 0, writing: false, state: State::Direct };
+        Output { name, write, queue: Mutex::new(queue), changed: Condvar::new() }
+    }
+
+    /// Queues whole lines, which no line of another thread separates. Never waits for the reader.
+    pub(crate) fn print(&self, text: &[u8]) {
+        let mut queue = self.lock();
+        match queue.state {
+            State::Closed => {}
+            State::Direct => {
+                drop(queue);
+                self.write_all(text);
+            }
+            State::Queued => {
+                queue.add(text);
+                drop(queue);
+                self.changed.notify_all();
+            }
         }
-        takes
+    }
+
+    fn start(&'static self) -> io::Result<()> {
+        thread::Builder::new().name(self.name.to_owned()).spawn(|| self.write_queue())?;
+        self.lock().state = State::Queued;
+        Ok(())
+    }
+
+    /// Takes no more lines, and waits until those in the queue are written or the time has come.
+    fn finish(&self, deadline: Instant) {
+        let mut queue = self.lock();
+        queue.state = State::Closed;
+        while queue.writing || !queue.lines.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.changed.wait_timeout(queue, left);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The loop of the writer's thread.
+    fn write_queue(&self) -> ! {
+        let mut missing = Missing::default();
+        loop {
+            let (lines, dropped) = self.take();
+            for chunk in chunks(&lines) {
+                self.write_after(&mut missing, chunk);
+            }
+            missing.lines += dropped;
+            // Now and not with the next line, which may be long in coming.
+            self.write_after(&mut missing, b"");
+        }
+    }
+
+    /// Waits for lines, and returns them with the number of those that were dropped after them.
+    fn take(&self) -> (Vec<u8>, usize) {
+        let mut queue = self.lock();
+        queue.writing = false;
+        self.changed.notify_all();
+        while queue.lines.is_empty() {
+            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        queue.writing = true;
+        (mem::take(&mut queue.lines), mem::take(&mut queue.dropped))
+    }
+
+    /// Writes a chunk of lines, after a line that reports those that are missing before it.
+    fn write_after(&self, missing: &mut Missing, chunk: &[u8]) {
+        if missing.lines > 0 && self.write_all(missing.report().as_bytes()).is_empty() {
+            *missing = Missing::default();
+        }
+        if missing.lines == 0 {
+            let rest = self.write_all(chunk);
+            *missing =
+                Missing { lines: count(rest), torn: rest.len() < chunk.len() && !rest.is_empty() };
+        } else {
+            missing.lines += count(chunk);
+        }
+    }
+
+    /// Returns what could not be written. The error is not reported, because there is no stream to
+    /// report it on.
+    fn write_all<'a>(&self, mut text: &'a [u8]) -> &'a [u8] {
+        while !text.is_empty() {
+            match (self.write)(text) {
+                Ok(0) => break,
+                Ok(bytes) => text = &text[bytes..],
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => thread::sleep(RETRY),
+                Err(_) => break,
+            }
+        }
+        text
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Nothing panics under the lock.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<W: Write + AsFd> Write for Lines<W> {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.offer(line);
-        Ok(line.len())
+impl Queue {
+    /// Adds lines, or drops them if the queue is full. Once lines were dropped, all that follow are
+    /// dropped too until the writer has taken the queue, so that they are missing in one place.
+    fn add(&mut self, text: &[u8]) {
+        let is_full = !self.lines.is_empty() && self.lines.len() + text.len() > CAPACITY;
+        if is_full || self.dropped > 0 {
+            self.dropped += count(text);
+        } else {
+            self.lines.extend_from_slice(text);
+        }
+    }
+}
+
+/// Lines that were dropped or could not be written, and are not yet reported.
+#[derive(Default)]
+struct Missing {
+    lines: usize,
+    /// The first of them was written in part.
+    torn: bool,
+}
+
+impl Missing {
+    fn report(&self) -> String {
+        let begin = if self.torn { "\n" } else { "" };
+        let lines =
+            if self.lines == 1 { "1 line was" } else { &format!("{} lines were", self.lines) };
+        format!("{begin}({lines} dropped: this stream was full, or a write failed)\n")
+    }
+}
+
+/// Pieces of whole lines that a pipe takes without tearing them; a longer line is one piece.
+fn chunks(mut lines: &[u8]) -> impl Iterator<Item = &[u8]> {
+    iter::from_fn(move || {
+        let window = &lines[..lines.len().min(PIPE_BUF)];
+        let end = window.iter().rposition(|&byte| byte == b'\n');
+        let end = end.or_else(|| lines.iter().position(|&byte| byte == b'\n'));
+        let (chunk, rest) = lines.split_at(end.map_or(lines.len(), |end| end + 1));
+        lines = rest;
+        (!chunk.is_empty()).then_some(chunk)
+    })
+}
+
+fn count(lines: &[u8]) -> usize {
+    lines.iter().filter(|&&byte| byte == b'\n').count()
+}
+
+/// The threads that write to the streams. Dropping this writes the last lines, but waits for a
+/// slow reader no longer than [`LAST_LINES`].
+pub(crate) struct Writers(());
+
+impl Writers {
+    /// Starts them. From now on, what the process prints, panics included, goes through them.
+    pub(crate) fn start() -> io::Result<Writers> {
+        STDOUT.start()?;
+        STDERR.start()?;
+        panic::set_hook(Box::new(|panic| STDERR.print(describe(panic).as_bytes())));
+        Ok(Writers(()))
+    }
+}
+
+impl Drop for Writers {
+    fn drop(&mut self) {
+        finish();
+    }
+}
+
+/// Writes the last lines before the process ends.
+pub(crate) fn finish() {
+    let deadline = Instant::now() + LAST_LINES;
+    STDOUT.finish(deadline);
+    STDERR.finish(deadline);
+}
+
+/// What std's own hook says of a panic. That one writes from the thread that panics, and may block.
+fn describe(panic: &PanicHookInfo<'_>) -> String {
+    let thread = thread::current();
+    let name = thread.name().unwrap_or("<unnamed>");
+    let backtrace = Backtrace::capture();
+    let rest = match backtrace.status() {
+        BacktraceStatus::Captured => format!("stack backtrace:\n{backtrace}"),
+        _ => "note: run with RUST_BACKTRACE=1 to see a backtrace\n".to_owned(),
+    };
+    format!("thread '{name}' {panic}\n{rest}")
+}
+
+/// Standard output for `--explain`.
+pub(crate) struct Ladder;
+
+impl Write for Ladder {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        STDOUT.print(lines);
+        Ok(lines.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -37,13 +275,15 @@ impl<W: Write + AsFd> Write for Lines<W> {
     }
 }
 
-/// Standard error, locked before it is asked whether it takes a line: else the line of another
-/// thread may take the room in between, and this one would block for ever.
-pub(crate) struct StandardError;
+/// Standard error for the log. A record is one line: what it quotes may hold control characters.
+pub(crate) struct Log;
 
-impl Write for StandardError {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        Lines(io::stderr().lock()).write(line)
+impl Write for Log {
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(record);
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        STDERR.print(format!("{}\n", escape(line)).as_bytes());
+        Ok(record.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -51,56 +291,22 @@ impl Write for StandardError {
     }
 }
 
-/// Lines that belong together: when some were dropped, the next one says so.
-pub(crate) struct Unbroken<W> {
-    lines: Lines<W>,
-    dropped: u64,
-}
-
-impl<W: Write + AsFd> Unbroken<W> {
-    pub(crate) fn new(stream: W) -> Unbroken<W> {
-        Unbroken { lines: Lines(stream), dropped: 0 }
+/// The text with its control characters escaped: a line break would forge a line, and others act
+/// upon a terminal.
+pub(crate) fn escape(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
     }
-}
-
-impl<W: Write + AsFd> Write for Unbroken<W> {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let gap = format!("({} lines were dropped: nobody read)\n", self.dropped);
-        if self.dropped > 0 && self.lines.offer(gap.as_bytes()) {
-            self.dropped = 0;
-        }
-        if self.dropped > 0 || !self.lines.offer(line) {
-            self.dropped += 1;
-        }
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Writes the line in one piece. One that is too long keeps its start, and ends as a line.
-fn write_cut(stream: &mut impl Write, line: &[u8]) -> io::Result<()> {
-    if line.len() <= LINE {
-        return stream.write_all(line);
-    }
-    let mut cut = line[..LINE - 1].to_vec();
-    cut.push(b'\n');
-    stream.write_all(&cut)
-}
-
-fn takes_a_line(stream: &impl AsFd) -> bool {
-    let mut fds = [PollFd::new(stream, PollFlags::OUT)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::OUT)
+    let escaped = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(escaped).collect()
 }
 
 /// One line on standard error that names what is wrong.
 pub(crate) fn complain(text: &str) {
-    // A name may have lines.
-    let text = text.replace('\n', "\\n");
-    let _ = StandardError.write(format!("echod: {text}\n").as_bytes());
+    STDERR.print(format!("echod: {}\n", escape(text)).as_bytes());
 }
 
 /// What the system refuses to the server, why, and the cure.
@@ -126,6 +332,11 @@ pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ::tests::{DEADLINE, terminal};
+    use std::env;
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     #[test]
     fn what_no_call_has_refused_is_not_sent_to_strace() {
@@ -135,12 +346,82 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_too_long_is_cut_and_still_ends_as_a_line() {
-        for (length, expected) in [(10, 11), (LINE - 1, LINE), (LINE, LINE), (3 * LINE, LINE)] {
-            let mut written = Vec::new();
-            let line = format!("{}\n", "x".repeat(length));
-            write_cut(&mut written, line.as_bytes()).unwrap();
-            assert_eq!((written.len(), written.last()), (expected, Some(&b'\n')), "{length}");
+    fn full_queue_drops_all_lines_until_it_is_taken() {
+        let output = Output::new("test", |_| panic!("the writer writes"));
+        output.lock().state = State::Queued;
+        let line = [b"x".repeat(CAPACITY / 4 - 1), b"\n".to_vec()].concat();
+        (0..5).for_each(|_| output.print(&line));
+        output.print(b"short, and dropped\nall the same\n");
+        let (lines, dropped) = output.take();
+        assert_eq!((lines.len(), dropped), (CAPACITY, 3));
+        output.print(b"new\n");
+        assert_eq!(output.take(), (b"new\n".to_vec(), 0));
+    }
+
+    #[test]
+    fn lines_that_could_not_be_written_are_reported_before_the_next() {
+        static SPACE: AtomicUsize = AtomicUsize::new(0);
+        static WRITTEN: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+        let output = Output::new("test", |text| {
+            let bytes = text.len().min(SPACE.load(Relaxed));
+            SPACE.fetch_sub(bytes, Relaxed);
+            WRITTEN.lock().unwrap().extend_from_slice(&text[..bytes]);
+            if bytes > 0 { Ok(bytes) } else { Err(Errno::NOSPC) }
+        });
+        let mut missing = Missing::default();
+        for (space, lines) in [(8, "first\nsecond\nthird\n"), (0, "fourth\n"), (1000, "fifth\n")] {
+            SPACE.store(space, Relaxed);
+            output.write_after(&mut missing, lines.as_bytes());
         }
+        let expected =
+            "first\nse\n(3 lines were dropped: this stream was full, or a write failed)\nfifth\n";
+        assert_eq!(String::from_utf8_lossy(&WRITTEN.lock().unwrap()), expected);
+    }
+
+    #[test]
+    fn chunks_are_whole_lines_that_fit_into_a_pipe() {
+        let lines: Vec<String> =
+            (0..200).chain([9000, 3, PIPE_BUF, 5]).map(|n| "x".repeat(n) + "\n").collect();
+        let text = lines.concat();
+        let chunks: Vec<&[u8]> = chunks(text.as_bytes()).collect();
+        assert_eq!(chunks.concat(), text.as_bytes());
+        assert!(chunks.iter().all(|chunk| chunk.ends_with(b"\n")));
+        assert!(chunks.iter().all(|chunk| chunk.len() <= PIPE_BUF || count(chunk) == 1));
+        assert!(chunks.len() < 15, "{}", chunks.len());
+    }
+
+    // std's hook writes from the thread that panics, and blocks when the terminal is full.
+    // Pitfall: O1
+    #[test]
+    fn panic_on_an_unread_terminal_does_not_block_its_thread() {
+        const NAME: &str = "output::tests::panic_on_an_unread_terminal_does_not_block_its_thread";
+        const CHILD: &str = "ECHOD_PANICS";
+        if env::var_os(CHILD).is_some() {
+            let _writers = Writers::start().unwrap();
+            (0..200).for_each(|_| drop(panic::catch_unwind(|| panic!("a message"))));
+            return;
+        }
+        let Some((mut person, programs)) = terminal() else { return };
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args([NAME, "--exact", "--nocapture"]).env(CHILD, "1").env("RUST_BACKTRACE", "0");
+        let mut child = command.stdout(Stdio::null()).stderr(programs).spawn().unwrap();
+        let begin = Instant::now();
+        while child.try_wait().unwrap().is_none() && begin.elapsed() < DEADLINE {
+            thread::park_timeout(Duration::from_millis(5));
+        }
+        let _ = child.kill();
+        assert!(child.wait().unwrap().success());
+        let mut shown = vec![0; 1000];
+        let bytes = person.read(&mut shown).unwrap();
+        let shown = String::from_utf8_lossy(&shown[..bytes]).replace("\r\n", "\n");
+        let expected = format!("\nthread '{NAME}' panicked at echo/src/output.rs:");
+        assert!(format!("\n{shown}").contains(&expected), "{shown}");
+        assert!(shown.contains(":\na message\nnote: run with RUST_BACKTRACE=1 to "), "{shown}");
+    }
+
+    #[test]
+    fn control_characters_are_escaped_and_nothing_else() {
+        assert_eq!(escape("a\n\tb\u{1b}[31m\u{85}"), r"a\n\tb\u{1b}[31m\u{85}");
+        assert_eq!(escape(r#"'é' "\" 日"#), r#"'é' "\" 日"#);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::pending;
-use std::io::Write;
 use std::ops::AddAssign;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use futures_lite::future;
 use reactor::time::{interval, timeout};
 
 use crate::arguments::Arguments;
-use crate::output::StandardError;
+use crate::output::STDERR;
 use crate::server::Server;
 use crate::shared::Shared;
 use crate::watch::Watch;
@@ -119,7 +118,7 @@ async fn print_each<T>(every: Duration, shared: &Shared, threads: usize) -> T {
         if answered < threads {
             line += &format!(" silent_threads={}", threads - answered);
         }
-        let _ = StandardError.write(format!("{line}\n").as_bytes());
+        STDERR.print(format!("{line}\n").as_bytes());
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::array;
 use std::future::pending;
-use std::io::{self, Write};
 use std::iter;
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use executor::{State, TaskInfo, spawn_named, tasks};
 use reactor::signal::Signal;
 use reactor::{Awaited, Reactor};
 
-use crate::output::Lines;
+use crate::output::STDERR;
 
 /// Tasks that are shown: more could not be read, and would fill the pipe.
 const ROWS: usize = 100;
@@ -38,14 +37,10 @@ pub(crate) async fn print_at_each<T>(mut signal: Signal, title: String) -> T {
     pending().await
 }
 
-/// Prints line by line, for standard error takes a line or drops it; but no other thread's between
-/// them.
+/// Prints the whole table at once, so that no line of another thread comes in between.
 fn print(title: String) {
-    let mut stderr = Lines(io::stderr().lock());
     let table = lines(tasks(), Reactor::current().now());
-    for line in iter::once(title).filter(|title| !title.is_empty()).chain(table) {
-        let _ = stderr.write(line.as_bytes());
-    }
+    STDERR.print((title + &table.concat()).as_bytes());
 }
 
 /// The lost ones first, then those that have not been polled for longest: of these somebody

@@ -9,7 +9,7 @@ use log::Log;
 use recorder::{Format, HEAD, Ladder, Options, Page, Recorder, Recording, Run, SlowPolls, sum};
 
 use crate::arguments::{Arguments, Explain};
-use crate::output::{MORE_DESCRIPTORS, StandardError, Unbroken, complain, is_out_of_descriptors};
+use crate::output::{self, MORE_DESCRIPTORS, complain, is_out_of_descriptors};
 use crate::replacement::Replacement;
 
 /// The titles of recordings.
@@ -36,7 +36,7 @@ pub(crate) fn start(arguments: &Arguments) -> Result<Option<&'static Recorder>, 
         slow_polls: arguments.warn_blocking.map(SlowPolls::new),
         explain: arguments.explain.map(|which| {
             let every = which == Explain::All;
-            let out = Box::new(Unbroken::new(io::stdout()));
+            let out = Box::new(output::Ladder);
             recorder::Explain::new(out, ACCEPTS, SERVES, every, is_colourful())
         }),
     };
@@ -52,7 +52,7 @@ pub(crate) fn start(arguments: &Arguments) -> Result<Option<&'static Recorder>, 
 
 fn logger(arguments: &Arguments) -> Result<env_logger::Logger, String> {
     let mut builder = env_logger::Builder::new();
-    builder.target(env_logger::Target::Pipe(Box::new(StandardError)));
+    builder.target(env_logger::Target::Pipe(Box::new(output::Log)));
     match env::var("RUST_LOG") {
         Ok(filters) => {
             let parsed = env_filter::Builder::new().try_parse(&filters).map(drop);

@@ -1,14 +1,17 @@
 //! Standard output, standard error, and the descriptors: nothing that is wrong with them can hurt
 //! the server.
 
-use std::io::{Read, pipe};
+use std::io::{Read, Write, pipe};
+use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::process::{self, Command};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use tests::pipe_of_64_kib;
+use tests::{pipe_of_64_kib, terminal};
 
-use crate::bytes::assert_echoes;
+use crate::bytes::{Random, assert_echoes, fill};
 use crate::process::{descriptors, flags, listening_port};
 use crate::server::{ECHOD, Server, connect, eventually};
 
@@ -64,6 +67,104 @@ fn a_pipe_whose_reader_has_gone_does_not_hurt() {
     let mut command = Command::new(ECHOD);
     command.args(["-vv", "127.0.0.1:0"]).stdout(stderr.try_clone().unwrap()).stderr(stderr);
     assert_serves_and_ends(Server::spawn_unheard(command));
+}
+
+// `poll` reports a terminal as writable although a line does not fit, and then `write` blocks.
+// Pitfall: O1
+#[test]
+fn unread_terminal_stops_neither_connections_nor_the_end() {
+    assert_unread_terminal_does_no_harm(&["-v"], |server| {
+        for _ in 0..300 {
+            assert_echoes(&mut find(server), b"hello");
+        }
+    });
+}
+
+// Pitfall: O1
+#[test]
+fn stats_on_an_unread_terminal_stop_no_connection() {
+    assert_unread_terminal_does_no_harm(&["--stats", "1ms"], |server| {
+        let (mut client, begin) = (find(server), Instant::now());
+        while begin.elapsed() < Duration::from_millis(500) {
+            assert_echoes(&mut client, b"hello");
+        }
+    });
+}
+
+// Pitfall: O1
+#[test]
+fn explain_on_an_unread_terminal_stops_no_connection() {
+    assert_unread_terminal_does_no_harm(&["--explain=all", "-q"], |server| {
+        let mut client = find(server);
+        (0..1000).for_each(|_| assert_echoes(&mut client, b"hello"));
+    });
+}
+
+// Pitfall: O1
+#[test]
+fn task_table_on_an_unread_terminal_stops_no_connection() {
+    assert_unread_terminal_does_no_harm(&[], |server| {
+        let mut clients: Vec<TcpStream> = (0..200).map(|_| find(server)).collect();
+        for _ in 0..3 {
+            server.signal(Signal::USR1);
+            clients.iter_mut().for_each(|client| assert_echoes(client, b"hello"));
+        }
+    });
+}
+
+/// Runs a server whose streams are a terminal that is not read. Whatever the server writes, it
+/// must answer and end as always.
+#[track_caller]
+fn assert_unread_terminal_does_no_harm(arguments: &[&str], act: impl FnOnce(&Server)) {
+    let Some((_unread, terminal)) = terminal() else { return };
+    let mut command = Command::new(ECHOD);
+    command.args(arguments).args(["--grace", "0s", "127.0.0.1:0"]);
+    command.stdout(terminal.try_clone().unwrap()).stderr(terminal);
+    let server = Server::spawn_unheard(command);
+    act(&server);
+    server.signal(Signal::TERM);
+    let begin = Instant::now();
+    assert_eq!(server.wait().status.code(), Some(0));
+    assert!(begin.elapsed() < Duration::from_secs(10), "the end took {:?}", begin.elapsed());
+}
+
+// Pitfall: O1
+#[test]
+fn second_signal_ends_a_server_on_an_unread_terminal() {
+    let Some((_unread, terminal)) = terminal() else { return };
+    let mut command = Command::new(ECHOD);
+    command.args(["-vv", "--grace", "1m", "127.0.0.1:0"]);
+    command.stdout(terminal.try_clone().unwrap()).stderr(terminal);
+    let server = Server::spawn_unheard(command);
+    let stalled = find(&server);
+    fill(&stalled, Random::new(1));
+    server.signal(Signal::TERM);
+    eventually("the listener is closed", || listening_port(server.pid()).is_none());
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().status.code(), Some(143));
+}
+
+// Whenever the reader takes a page, another process fills the pipe again: between the question
+// whether the pipe is writable and the write.
+// Pitfall: O1
+#[test]
+fn shared_pipe_that_another_process_fills_stops_no_connection() {
+    let Some((mut reader, writer)) = pipe_of_64_kib() else { return };
+    let mut filler = writer.try_clone().unwrap();
+    let mut command = Command::new(ECHOD);
+    command.args(["-vv", "--grace", "0s", "127.0.0.1:0"]).stderr(writer);
+    let server = Server::spawn_unheard(command);
+    let filling = thread::spawn(move || while filler.write_all(&[b'x'; 4096]).is_ok() {});
+    let mut client = find(&server);
+    for _ in 0..200 {
+        reader.read_exact(&mut [0; 4096]).unwrap();
+        (0..3).for_each(|_| assert_echoes(&mut client, b"hello"));
+    }
+    server.signal(Signal::TERM);
+    drop(client);
+    assert_eq!(server.wait().status.code(), Some(0));
+    drop(reader);
+    filling.join().unwrap();
 }
 
 // Pitfall: G4

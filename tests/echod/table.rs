@@ -155,7 +155,8 @@ fn who_sees_the_server_listen_can_ask_it() {
     let path = place();
     let mut command = Command::new("strace");
     // As a grandchild of its own, so that the server is our child.
-    command.args(["-D", "-qq", "-e", "trace=rt_sigaction,write", "-o"]).arg(&*path);
+    // And with all threads, because one of them writes.
+    command.args(["-D", "-f", "-qq", "-e", "trace=rt_sigaction,write", "-o"]).arg(&*path);
     command.args([ECHOD, "127.0.0.1:0"]);
     let server = Server::start_command(command);
     assert_eq!(states(&ask(&server), "table"), ["running: . s"]);

@@ -14,6 +14,7 @@ pub mod wakers;
 
 use std::any::Any;
 use std::env;
+use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::ops::Deref;
@@ -25,7 +26,9 @@ use std::time::{Duration, Instant};
 
 use reactor::Reactor;
 use reactor::net::{TcpListener, TcpStream};
+use rustix::fs::{Mode, OFlags, open};
 use rustix::pipe::fcntl_setpipe_size;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use tempfile::Builder;
 pub use tempfile::TempDir;
 
@@ -203,6 +206,24 @@ pub fn pipe_of_64_kib() -> Option<(io::PipeReader, io::PipeWriter)> {
             None
         }
     }
+}
+
+/// A pseudo-terminal: the side of the person, and the side of the programs.
+///
+/// If the system has none, this says that the test is skipped.
+///
+/// # Panics
+///
+/// If the system refuses to set up the one that it made.
+pub fn terminal() -> Option<(File, File)> {
+    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC);
+    let person = person.inspect_err(|error| println!("skipped: no terminal: {error}")).ok()?;
+    grantpt(&person).expect("access to the terminal");
+    unlockpt(&person).expect("an open terminal");
+    let name = ptsname(&person, Vec::new()).expect("the name of the terminal");
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let programs = open(name.as_c_str(), flags, Mode::empty()).expect("the other side");
+    Some((person.into(), programs.into()))
 }
 
 /// The data in a page of the recorder, which has all but words and code.

@@ -10,11 +10,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::ioctl_fionread;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use tests::child::example;
-use tests::{DEADLINE, pipe_of_64_kib};
+use tests::{DEADLINE, pipe_of_64_kib, terminal};
 
 /// As that of `tests`, but the time to build the programs is not the test's.
 #[track_caller]
@@ -77,19 +76,6 @@ impl Drop for Program {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// A pseudo-terminal: the side of the person before it, and that of the programs. Says so, if the
-/// system has none.
-fn terminal() -> Option<(File, File)> {
-    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC);
-    let person = person.inspect_err(|error| println!("skipped: no terminal: {error}")).ok()?;
-    grantpt(&person).unwrap();
-    unlockpt(&person).unwrap();
-    let name = ptsname(&person, Vec::new()).unwrap();
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let programs = open(name.as_c_str(), flags, Mode::empty()).unwrap();
-    Some((person.into(), programs.into()))
 }
 
 /// Reads from a terminal until it shows this.
