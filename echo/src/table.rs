@@ -83,6 +83,7 @@ fn describe(awaited: &Awaited, now: Instant) -> String {
         Awaited::Source { key, kind, direction } => {
             format!("{direction} on source {key} ({kind})")
         }
+        Awaited::Job { number, kind } => format!("job {number} ({kind})"),
         Awaited::Deadline(deadline) => {
             format!("timer, in {}", duration(deadline.saturating_duration_since(now)))
         }

@@ -1,7 +1,8 @@
 //! What each task does, for those who ask why one is stuck: [`tasks`], [`TaskInfo`].
 //!
 //! Nothing here is part of how the executor works: it only looks. What the executor knows of a
-//! task and what the reactor knows of a waker are brought together by the waker's address.
+//! task and what the reactor and the blocking pool know of a waker are brought together by the
+//! waker's address.
 
 use std::collections::BTreeMap;
 use std::panic::Location;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use reactor::Awaited;
+use reactor::{Awaited, blocking};
 
 use crate::Executor;
 use crate::executor::{Body, Core, Slot};
@@ -27,11 +28,11 @@ pub struct TaskInfo {
     pub place: &'static Location<'static>,
     /// What it does.
     pub state: State,
-    /// If it waits: for what the reactor keeps a waker of it. An operation that it dropped since
-    /// may still be among these.
+    /// If it waits: for what the reactor or the blocking pool keeps a waker of it. An operation that it
+    /// dropped since may still be among these.
     pub awaits: Vec<Awaited>,
-    /// If it waits: how many wakers of it somebody other than the reactor holds, be it a channel,
-    /// a join handle, another task or a thread. Who that is cannot be known.
+    /// If it waits: how many wakers of it are elsewhere, be it in a channel, a join handle, another
+    /// task or a thread. The executor cannot know where.
     pub elsewhere: usize,
     /// When it was last polled; or spawned, before its first poll. By the clock of the reactor's
     /// turns, [`Reactor::now`](reactor::Reactor::now).
@@ -100,7 +101,7 @@ impl Executor {
 impl Core {
     fn list_tasks(&self) -> Vec<TaskInfo> {
         let mut kept: BTreeMap<*const (), Vec<Awaited>> = BTreeMap::new();
-        for wait in self.reactor().waits() {
+        for wait in self.reactor().waits().into_iter().chain(blocking::waits()) {
             kept.entry(wait.waker).or_default().push(wait.awaited);
         }
         let slots = self.tasks.borrow();

@@ -4,7 +4,6 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use crossbeam_channel::Sender;
 use log::error;
 use mio::{Registry, Token};
 
@@ -43,31 +42,5 @@ impl Notifier {
 impl fmt::Debug for Notifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Notifier")
-    }
-}
-
-/// With this a thread of the blocking pool reports that a job has finished.
-#[derive(Clone)]
-pub(crate) struct Finisher {
-    sender: Sender<usize>,
-    notifier: Notifier,
-}
-
-impl Finisher {
-    pub(crate) fn new(sender: Sender<usize>, notifier: Notifier) -> Finisher {
-        Finisher { sender, notifier }
-    }
-
-    pub(crate) fn notifier(&self) -> &Notifier {
-        &self.notifier
-    }
-
-    /// Makes the job's source ready, and ends the wait. First the key, then the notification: the
-    /// turn that it ends finds the key.
-    pub(crate) fn finish(&self, key: usize) {
-        // Nobody to tell, if the reactor is gone.
-        if self.sender.send(key).is_ok() {
-            self.notifier.notify();
-        }
     }
 }

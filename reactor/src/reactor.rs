@@ -1,8 +1,8 @@
 //! The reactor: it waits for the outside world, and turns what it hears into wakes.
 //!
-//! Outside are the kernel's events on sockets and pipes, the clock, and the threads of the
-//! blocking pool. All three end in the same few lines, the end of [`Reactor::turn`]: the second
-//! of the runtime's three single places, where an outside event becomes a `wake()`.
+//! Outside are the kernel's events on sockets and pipes, and the clock. Both end in the same few
+//! lines, the end of [`Reactor::turn`]: the second of the runtime's three single places, where an
+//! outside event becomes a `wake()`.
 //!
 //! Called by: an executor, which turns it whenever it has nothing else to do, and by sockets and
 //! timers, which register here.
@@ -23,14 +23,13 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, unbounded};
 use log::{debug, error, trace};
 use mio::event::{self, Event};
 use mio::{Events, Interest, Registry, Token};
 use slab::Slab;
 
 use crate::metrics::{Counters, Metrics};
-use crate::notifier::{Finisher, Notifier};
+use crate::notifier::Notifier;
 use crate::source::{Registration, Source};
 use crate::timer::Timers;
 
@@ -55,7 +54,7 @@ pub(crate) const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE).add(
 #[cfg(not(target_os = "linux"))]
 pub(crate) const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
-/// Waits for events, timers and finished jobs, and wakes the tasks that wait for them.
+/// Waits for events and timers, and wakes the tasks that wait for them.
 ///
 /// A reactor belongs to one thread. An executor owns one and turns it; it also works alone, under
 /// any executor that can be stepped. That the sleep is its own, and no part of an executor, is
@@ -104,12 +103,8 @@ pub struct Reactor {
     /// Those whom the next turn wakes, whatever the kernel says; then it does not wait. Nearly
     /// always empty: it is also the list that a turn fills, kept for its room.
     pub(crate) woken: RefCell<Vec<Waker>>,
-    /// The keys of the jobs that the blocking pool has finished. A channel, for its threads are the
-    /// only ones that reach into here, and without a limit, for none of them shall wait for this
-    /// thread. Keys, not wakers: those stay with the source of the job, as with that of a socket.
-    finished: Receiver<usize>,
-    /// The other end of it, for the pool: it sends the key, then ends the wait.
-    finisher: Finisher,
+    /// Ends the wait, for other threads.
+    notifier: Notifier,
     /// When the last wait ended: this one reading of the clock decides which timers are due.
     now: Cell<Instant>,
     /// For those who measure. But `turns` also numbers the turns for the waiters, by `waits` the
@@ -130,7 +125,6 @@ impl Reactor {
         // One more thing that `epoll` watches (on Linux an eventfd): to write to it, from any
         // thread, is what ends a wait.
         let notifier = Notifier::new(&registry, NOTIFY)?;
-        let (sender, finished) = unbounded();
         Ok(Rc::new(Reactor {
             poll: RefCell::new(poll),
             registry,
@@ -140,8 +134,7 @@ impl Reactor {
             crowded: RefCell::default(),
             short_of_descriptors: RefCell::default(),
             woken: RefCell::default(),
-            finished,
-            finisher: Finisher::new(sender, notifier),
+            notifier,
             now: Cell::new(Instant::now()),
             counters: Counters::default(),
         }))
@@ -149,7 +142,7 @@ impl Reactor {
 
     /// Waits for the outside world, and wakes those that waited for what it says.
     ///
-    /// Returns after the first events, timers, finished jobs or notification, or when `timeout`
+    /// Returns after the first events, timers or notification, or when `timeout`
     /// has passed, rounded up to the millisecond: `None` waits without limit, zero only looks. A
     /// signal does not end the wait.
     ///
@@ -159,7 +152,7 @@ impl Reactor {
     /// 2. Wait in `epoll_wait`, but not at all if that list has somebody; nor longer than until the
     ///    nearest timer. This is where the thread sleeps.
     /// 3. Deliver each event to its source: set its readiness, and move its waiters to the list. A
-    ///    notification stands for jobs of the blocking pool, whose results are delivered likewise.
+    ///    notification has no source; it only ends the wait.
     /// 4. Move the timers that are due to the list.
     /// 5. Wake all that are on the list. To wake runs no task: it only queues it.
     ///
@@ -189,9 +182,8 @@ impl Reactor {
         for event in &events {
             self.counters.events.add(1);
             if event.token() == NOTIFY {
-                // The executor's own news, its inbox, is for the executor: here are only the jobs.
+                // What the other thread has to say lies in the executor's inbox.
                 trace!("notified");
-                self.take_finished(turn, &mut woken);
             } else if self.deliver(event, turn, &mut woken) {
                 trace!(
                     source = event.token().0,
@@ -266,17 +258,6 @@ impl Reactor {
         Some(deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// Delivers the finished jobs, as events. That there are none is no surprise: the notification
-    /// may have been for the executor, or for a job that an earlier turn has found already.
-    fn take_finished(&self, turn: u64, woken: &mut Vec<Waker>) {
-        for key in self.finished.try_iter() {
-            if let Some(source) = self.source(key) {
-                source.deliver_finished(turn, woken);
-                trace!(source = key; "job finished");
-            }
-        }
-    }
-
     /// Moves the timers whose time has come, the nearest first. One by one, because of the record
     /// between: a logger is foreign code, and may set a timer itself.
     fn take_due(&self, woken: &mut Vec<Waker>) {
@@ -312,7 +293,7 @@ impl Reactor {
     /// Without it, a waker that only queues would leave the thread asleep until something else
     /// happens.
     pub fn notifier(&self) -> Notifier {
-        self.finisher.notifier().clone()
+        self.notifier.clone()
     }
 
     /// What was counted so far.
@@ -349,8 +330,7 @@ impl Reactor {
         deregistered
     }
 
-    /// A source that the kernel does not know yet; or never will, if a job of the pool reports to
-    /// it. The slab gives free keys again before it grows: the table is no longer than the most
+    /// A source that the kernel does not know yet. The slab gives free keys again before it grows: the table is no longer than the most
     /// sources that there were at once.
     pub(crate) fn add_source(self: &Rc<Self>, kind: &'static str) -> Registration {
         let mut sources = self.sources.borrow_mut();
@@ -375,11 +355,6 @@ impl Reactor {
     /// A reference of its own, so that the slab is not borrowed while the source is used.
     fn source(&self, key: usize) -> Option<Rc<Source>> {
         self.sources.borrow().get(key).cloned()
-    }
-
-    /// For a job of the blocking pool: its way to say that it has finished.
-    pub(crate) fn finisher(&self) -> Finisher {
-        self.finisher.clone()
     }
 
     /// For the future that sleeps: it sets its timer, and drops it with itself.

@@ -1,8 +1,8 @@
 //! One source of events, and the one place where `WouldBlock` becomes a promise to wake.
 //!
-//! A *source* is what the kernel watches for us: a socket, a pipe, a signal's pipe; and a job of
-//! the blocking pool, which reports as if it were one. For each of its two directions it caches
-//! what the kernel last said (`ready`) and keeps the wakers of the tasks that wait.
+//! A *source* is what the kernel watches for us: a socket, a pipe, a signal's pipe. For each of its
+//! two directions it caches what the kernel last said (`ready`) and keeps the wakers of the tasks
+//! that wait.
 //!
 //! Called by: every operation of every socket, through [`Source::poll_io`]; and by
 //! [`Reactor::turn`](crate::Reactor::turn), through [`Source::deliver`].
@@ -37,7 +37,7 @@ pub(crate) struct Source {
     pub(crate) key: usize,
     /// The full name of the object's type, for those who ask what a task waits for.
     pub(crate) kind: &'static str,
-    /// What comes in: bytes, connections to accept, and the results of the blocking pool.
+    /// What comes in: bytes, and connections to accept.
     pub(crate) read: Direction,
     /// What goes out; and whether a connection has come about.
     pub(crate) write: Direction,
@@ -276,12 +276,6 @@ impl Source {
         if event.is_writable() || write_ends {
             self.write.wake(write_ends, turn, woken);
         }
-    }
-
-    /// Notes that a job of the blocking pool has finished: its result can be read. So who waits
-    /// for a job waits as for a socket, and the pool needs no second way to wake.
-    pub(crate) fn deliver_finished(&self, turn: u64, woken: &mut Vec<Waker>) {
-        self.read.wake(false, turn, woken);
     }
 
     /// Moves all waiters into `woken`: those that still wait will come back. `ready` stays as it

@@ -27,14 +27,21 @@ pub enum Awaited {
     Source {
         /// The number under which records tell of it.
         key: usize,
-        /// The type of what was registered: `TcpListener`, `TcpStream`, …; or `blocking job`, `stdin`, `stdout`,
-        /// `stderr`.
+        /// The type of what was registered: `TcpListener`, `TcpStream`, ….
         kind: &'static str,
         /// `read` or `write`.
         direction: &'static str,
     },
     /// A timer.
     Deadline(Instant),
+    /// A job of the blocking pool. [`blocking::waits`](crate::blocking::waits) lists these; no
+    /// reactor knows of them.
+    Job {
+        /// The number that identifies the job in log records.
+        number: u64,
+        /// `blocking job`; or `stdin`, `stdout`, `stderr`.
+        kind: &'static str,
+    },
     /// The end of any source, for then there is a descriptor to spare.
     Descriptor,
     /// Nothing but the next turn.
@@ -140,6 +147,5 @@ mod tests {
     fn the_kind_of_a_source_is_the_bare_name_of_its_type() {
         assert_eq!(short("mio::net::tcp::stream::TcpStream"), "TcpStream");
         assert_eq!(short("their::Wrapper<mio::net::UnixStream>"), "Wrapper");
-        assert_eq!(short("blocking job"), "blocking job");
     }
 }

@@ -11,8 +11,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use executor::{Executor, JoinSet, spawn_blocking, yield_now};
-use reactor::Reactor;
 use reactor::blocking::{KEEP_ALIVE, MAX_THREADS, unblock};
+use reactor::fs;
+use reactor::io::{AsyncReadExt, AsyncWriteExt};
+use reactor::net::lookup_host;
+use reactor::stdio::{stderr, stdin, stdout};
 use reactor::time::sleep;
 use tests::child::is_child;
 use tests::wakers::poll;
@@ -137,7 +140,8 @@ fn jobs_that_are_queued_or_run_when_the_executor_ends_do_no_harm() {
                 done.fetch_add(1, Ordering::SeqCst);
             })));
         }
-        while executor.reactor().metrics().waits < JOBS as u64 {
+        let waiting = || executor.tasks().iter().filter(|task| !task.awaits.is_empty()).count();
+        while waiting() < JOBS {
             executor.tick();
         }
         drop(executor);
@@ -149,42 +153,96 @@ fn jobs_that_are_queued_or_run_when_the_executor_ends_do_no_harm() {
     });
 }
 
-// Nobody would ever turn the reactor that it waits for.
 // Pitfall: X9
 #[test]
-fn a_wait_for_a_job_that_outlives_its_executor_says_so_and_does_not_hang() {
+fn job_that_outlives_its_executor_is_awaited_in_another() {
     within_deadline(|| {
         let (begin, wait) = channel::<()>();
         let mut job = Box::pin(unblock(move || wait.recv()));
         executor::block_on(async {
             assert!(poll(job.as_mut(), Waker::noop()).is_pending());
         });
-        let joined = executor::block_on(async { executor::spawn(job).await });
-        let panic = joined.unwrap_err().into_panic();
-        let text = panic.downcast_ref::<String>().unwrap();
-        assert!(text.contains("the reactor of this source is gone"), "{text}");
         drop(begin);
+        assert!(executor::block_on(async { executor::spawn(job).await }).unwrap().is_err());
     });
 }
 
+/// Uses the pool in the ways that the crate offers, on a thread without a reactor.
+async fn use_the_pool() {
+    assert_eq!(unblock(|| 7).await, 7);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    fs::write(&path, "hello").await.unwrap();
+    assert_eq!(fs::read_to_string(&path).await.unwrap(), "hello");
+    let mut entries = fs::read_dir(directory.path()).await.unwrap();
+    assert_eq!(entries.next_entry().await.unwrap().unwrap().file_name(), "file");
+    let mut file = fs::File::open(&path).await.unwrap();
+    assert_eq!(file.metadata().await.unwrap().len(), 5);
+    assert_eq!(file.read(&mut [0; 9]).await.unwrap(), 5);
+    assert!(lookup_host("localhost:1").await.unwrap().next().is_some());
+    stderr().write_all(b"").await.unwrap();
+    stderr().flush().await.unwrap();
+}
+
 #[test]
-fn a_finished_job_ends_the_wait_of_its_reactor_alone() {
+fn pool_works_under_any_executor_without_a_reactor() {
+    within_deadline(|| futures_executor::block_on(use_the_pool()));
     within_deadline(|| {
-        let (mine, other) = (Reactor::new().unwrap(), Reactor::new().unwrap());
-        let _entered = mine.enter();
-        let mut job = pin!(unblock(|| 7));
-        while poll(job.as_mut(), Waker::noop()).is_pending() {
-            mine.turn(Some(Duration::from_secs(10))).unwrap();
-        }
-        other.turn(Some(Duration::ZERO)).unwrap();
-        assert_eq!(other.metrics().events, 0);
+        let executor = async_executor::LocalExecutor::new();
+        let task = executor.spawn(use_the_pool());
+        futures_lite::future::block_on(executor.run(task));
     });
 }
 
+// A few threads run the tasks, so their futures move from one thread to another while they wait.
 #[test]
-#[should_panic(expected = "call this inside `executor::block_on`")]
-fn a_job_needs_a_reactor() {
-    let _ = poll(pin!(unblock(|| ())), Waker::noop());
+fn jobs_are_awaited_by_tasks_that_move_between_threads() {
+    within_deadline(|| {
+        let executor = async_executor::Executor::new();
+        thread::scope(|scope| {
+            let (stop, stopped) = async_channel::bounded::<()>(1);
+            for _ in 0..3 {
+                let (executor, stopped) = (&executor, stopped.clone());
+                scope.spawn(move || futures_lite::future::block_on(executor.run(stopped.recv())));
+            }
+            let tasks: Vec<_> = (0..100)
+                .map(|n| {
+                    executor.spawn(async move {
+                        for _ in 0..100 {
+                            assert_eq!(unblock(move || n).await, n);
+                        }
+                    })
+                })
+                .collect();
+            for task in tasks {
+                futures_lite::future::block_on(task);
+            }
+            drop(stop);
+        });
+    });
+}
+
+/// It compiles: that is the test.
+fn assert_send(_: &impl Send) {}
+
+// Pitfall: P3
+#[test]
+fn futures_of_the_pool_are_send() {
+    assert_send(&unblock(|| ()));
+    assert_send(&fs::read("x"));
+    assert_send(&fs::write("x", "y"));
+    assert_send(&fs::copy("x", "y"));
+    assert_send(&fs::read_dir("x"));
+    assert_send(&fs::File::open("x"));
+    assert_send(&fs::File::options().open("x"));
+    assert_send(&lookup_host("localhost:1"));
+    assert_send(&async { stdin().read(&mut [0]).await });
+    assert_send(&async { stdout().write_all(b"").await });
+    assert_send(&async {
+        let mut entries = fs::read_dir("x").await?;
+        let entry = entries.next_entry().await?.expect("an entry");
+        entry.metadata().await
+    });
 }
 
 /// The threads of this process.
@@ -216,7 +274,8 @@ fn the_pool_has_so_many_threads_and_no_more_and_without_work_they_end() {
         for _ in 0..MAX_THREADS {
             yield_now().await;
         }
-        assert_eq!(threads() - before, MAX_THREADS);
+        // One more only starts the others.
+        assert_eq!(threads() - before, MAX_THREADS + 1);
         drop(release);
         while let Some(job) = jobs.join_next().await {
             job.unwrap();

@@ -55,7 +55,7 @@ fn check_wakes(events: &[Event]) {
             panic!("a wake has two causes: {wake:?}");
         };
         match &why.kind {
-            Kind::Event { .. } | Kind::JobFinished => {
+            Kind::Event { .. } => {
                 assert!(matches!(kept.kind, Kind::Store { .. }), "{wake:?} {kept:?}");
                 assert_eq!(kept.source, why.source, "of the source that was reported");
             }
@@ -205,6 +205,7 @@ const ACTS: [(&str, &str, &[&str]); 29] = [
     ("would block", "would block", &["ready.set(false)"]),
     ("short", "short", &["if short"]),
     ("store", "store", &[".push(kept"]),
+    ("store", "job awaited", &["mem::swap(place"]),
     ("pending", "pending", &["polled.is_pending()"]),
     ("sleep", "sleep", &[".poll(events"]),
     ("look", "sleep", &[".poll(events"]),
@@ -216,9 +217,8 @@ const ACTS: [(&str, &str, &[&str]); 29] = [
     ("timer set", "timer set", &[".set(deadline, kept)"]),
     ("timer fired", "timer fired", &[".pop_due("]),
     ("timer dropped", "timer dropped", &[".remove(key)"]),
-    ("job submitted", "job submitted", &["POOL.submit("]),
-    ("job done", "job done", &["self.0.finish("]),
-    ("job finished", "job finished", &[".deliver_finished("]),
+    ("job submitted", "job submitted", &["submit("]),
+    ("job done", "job done", &["self.leave("]),
     ("budget spent", "budget spent", &["YIELDED.set(true)"]),
     ("done", "done", &[".end()", ".end_slot("]),
     ("abort", "abort", &[".end()"]),
@@ -243,15 +243,18 @@ fn every_kind_of_event_points_to_its_record_and_marks_its_act() {
             continue;
         }
         let kind = step["kind"].as_str().unwrap();
-        let (_, message, acts) = *ACTS.iter().find(|(known, _, _)| *known == kind).unwrap();
         let text = data["files"][file].as_str().unwrap_or_else(|| panic!("not shown: {file}"));
         let lines: Vec<&str> = text.lines().collect();
         let record = step["record"].as_u64().unwrap() as usize - 1;
         let macros = ["trace!", "debug!", "warn!"];
         assert!(macros.iter().any(|name| lines[record].contains(name)), "{step}");
-        let end = if message.ends_with(':') { "" } else { "\"" };
-        let message = format!("\"{message}{end}");
-        assert!(lines[record..].iter().take(RECORD).any(|line| line.contains(&message)), "{step}");
+        let has_message = |message: &str| {
+            let end = if message.ends_with(':') { "" } else { "\"" };
+            let message = format!("\"{message}{end}");
+            lines[record..].iter().take(RECORD).any(|line| line.contains(&message))
+        };
+        let row = |(known, message, _): &&(&str, &str, _)| *known == kind && has_message(message);
+        let (_, _, acts) = *ACTS.iter().find(row).unwrap_or_else(|| panic!("no row: {step}"));
         let [first, last] = [0, 1].map(|end| step["act"][end].as_u64().unwrap() as usize);
         let marked = lines[first - 1..last].join("\n");
         assert!(acts.iter().any(|act| marked.contains(act)), "{kind}: {marked}");

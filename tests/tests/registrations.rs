@@ -92,35 +92,6 @@ fn an_event_of_a_dropped_source_does_not_reach_the_next_owner_of_its_key() {
     });
 }
 
-// Pitfall: T1
-#[test]
-fn a_job_whose_waiter_is_gone_does_the_next_owner_of_its_key_no_harm() {
-    with_reactor(|reactor| {
-        let (sender, receiver) = std::sync::mpsc::channel::<()>();
-        let (done, finished) = std::sync::mpsc::channel();
-        {
-            let mut job = pin!(reactor::blocking::unblock(move || {
-                let _ = receiver.recv();
-                done.send(()).unwrap();
-            }));
-            assert!(poll(job.as_mut(), Waker::noop()).is_pending());
-        }
-        let (heir, mut peer) = socket();
-        assert!(format!("{heir:?}").contains("source: 0"));
-        reactor.turn(Some(Duration::ZERO)).unwrap();
-        let (counter, waker) = Counter::with_waker();
-        assert!(poll_read(&heir, &waker).is_pending());
-        sender.send(()).unwrap();
-        finished.recv().unwrap();
-        // A false hint, at most: one call that would block.
-        turn_until(reactor, || counter.wakes() == 1);
-        assert!(poll_read(&heir, &waker).is_pending());
-        peer.write_all(b"x").unwrap();
-        turn_until(reactor, || counter.wakes() == 2);
-        assert!(matches!(poll_read(&heir, &waker), Poll::Ready(Ok(1))));
-    });
-}
-
 // A duplicate keeps the socket open in the kernel, and with it a registration that was not undone.
 // Pitfall: T2
 #[test]

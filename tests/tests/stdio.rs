@@ -433,20 +433,6 @@ fn no_stream_is_ever_made_non_blocking() {
     });
 }
 
-#[test]
-fn outside_of_block_on_it_panics_and_names_the_cure() {
-    let panics: [fn(); 3] = [
-        || drop(reactor::stdio::stdin()),
-        || drop(reactor::stdio::stdout()),
-        || drop(reactor::stdio::stderr()),
-    ];
-    for panic in panics {
-        let panic = std::panic::catch_unwind(panic).unwrap_err();
-        let text: &String = panic.downcast_ref().unwrap();
-        assert!(text.contains("call this inside `executor::block_on`"), "{text}");
-    }
-}
-
 // A file and /dev/null cannot be watched: this is why readiness cannot be the path for all.
 #[test]
 fn the_kernel_refuses_to_watch_a_file_and_dev_null() {

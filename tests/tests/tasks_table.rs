@@ -157,7 +157,9 @@ fn a_wait_for_a_source_is_told_by_its_kind_and_direction() {
         tests::until(|| sources(&find("write")) == [("TcpStream", "write")]).await;
         assert_eq!(sources(&find("accept")), [("TcpListener", "read")]);
         assert_eq!(sources(&find("read")), [("TcpStream", "read")]);
-        assert_eq!(sources(&find("blocking")), [("blocking job", "read")]);
+        tests::until(|| find("blocking").state == State::Waiting).await;
+        let job = &find("blocking").awaits;
+        assert!(matches!(job[..], [Awaited::Job { kind: "blocking job", .. }]), "{job:?}");
         for name in ["accept", "read", "write", "blocking"] {
             let task = find(name);
             assert_eq!((task.state, task.awaits.len(), task.elsewhere), (State::Waiting, 1, 0));

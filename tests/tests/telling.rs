@@ -15,7 +15,7 @@ use executor::{State, block_on, spawn_blocking, yield_now};
 use log::LevelFilter;
 use reactor::net::TcpListener;
 use reactor::time::sleep;
-use recorder::{Kind, Ladder, Options, Page, Recorder, Recording, Run};
+use recorder::{By, Event, Kind, Ladder, Options, Page, Recorder, Recording, Run};
 use tests::wakers::waker_fn;
 use tests::{DEADLINE, within_deadline};
 
@@ -184,8 +184,10 @@ fn a_timer_is_told_to_wait_as_long_as_it_will() {
     assert!(set.is_some_and(|after| after <= BUSY), "{}", ladder(&recording));
 }
 
+// The thread of the pool calls the waker of the task, so no event of the kernel and no wake of the
+// reactor comes between the end of the job and the queue.
 #[test]
-fn of_a_job_that_is_not_done_no_kernel_says_so() {
+fn queue_after_a_job_is_caused_by_its_end_and_by_the_waker_left_with_it() {
     let recording = record(|| async {
         let (finish, may_finish) = channel();
         let job = spawn_blocking(move || may_finish.recv());
@@ -195,8 +197,20 @@ fn of_a_job_that_is_not_done_no_kernel_says_so() {
         finish.send(()).unwrap();
         job.await.unwrap().unwrap();
     });
+    let event = |number: u64| &recording.events[number as usize];
+    let is_of_thread = |event: &&Event| event.kind == Kind::Queue { by: By::Thread };
+    let queue = recording.events.iter().find(is_of_thread).expect("woken by the pool");
+    let [done, kept] = queue.causes[..] else { panic!("two causes: {queue:?}") };
+    assert_eq!(
+        (&event(done).kind, &event(kept).kind),
+        (&Kind::JobDone, &Kind::Store { beside: None })
+    );
+    assert_eq!(event(kept).task, queue.task);
+    let [submitted] = event(done).causes[..] else { panic!("one cause: {:?}", event(done)) };
+    assert_eq!(event(submitted).kind, Kind::JobSubmitted);
+    assert_eq!(event(submitted).task, queue.task, "the task that submitted it");
+    assert!(ladder(&recording).contains("is done"), "{}", ladder(&recording));
     assert!(!ladder(&recording).contains("EAGAIN"), "{}", ladder(&recording));
-    assert!(ladder(&recording).contains("WouldBlock: the job is not done"));
 }
 
 /// Whether the reactor has a waker of some task.

@@ -69,7 +69,8 @@ impl Task {
 /// A source, as its `register` record tells of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// The token that the kernel hands back with each event; it is given again later.
+    /// The token that the kernel hands back with each event; it is given again later. For a job its
+    /// number, which is never given again.
     pub token: usize,
     /// Different for each life of the token: the event that began it.
     pub since: u64,
@@ -82,7 +83,7 @@ pub struct Source {
 /// A direction of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {
-    /// For reading, accepting and results of jobs.
+    /// For reading and accepting; and the only one of a job.
     Read,
     /// For writing and connecting.
     Write,
@@ -124,7 +125,7 @@ pub enum Kind {
         /// What came of it.
         outcome: Outcome,
     },
-    /// A waker was left with a source.
+    /// A waker was left with a source, or with a job.
     Store {
         /// The task whose waker was there already.
         beside: Option<u64>,
@@ -182,8 +183,6 @@ pub enum Kind {
     JobSubmitted,
     /// The job has ended, on the thread of the pool.
     JobDone,
-    /// The reactor learned of it.
-    JobFinished,
     /// The task did as much as one poll may, or as it wanted, and yields.
     BudgetSpent,
     /// A task has ended, with this many bytes written.
@@ -317,7 +316,6 @@ impl Event {
             Kind::TimerDropped => "timer dropped",
             Kind::JobSubmitted => "job submitted",
             Kind::JobDone => "job done",
-            Kind::JobFinished => "job finished",
             Kind::BudgetSpent => "budget spent",
             Kind::Done { .. } => "done",
             Kind::Abort => "abort",

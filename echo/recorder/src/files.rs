@@ -11,7 +11,7 @@ pub(crate) const FILES: [(&str, &str); 13] = [
     ("reactor/src/net/tcp.rs", include_str!("../../../reactor/src/net/tcp.rs")),
     ("reactor/src/budget.rs", include_str!("../../../reactor/src/budget.rs")),
     ("reactor/src/time/mod.rs", include_str!("../../../reactor/src/time/mod.rs")),
-    ("reactor/src/pool/mod.rs", include_str!("../../../reactor/src/pool/mod.rs")),
+    ("reactor/src/pool/job.rs", include_str!("../../../reactor/src/pool/job.rs")),
     ("reactor/src/os/signal.rs", include_str!("../../../reactor/src/os/signal.rs")),
     ("executor/src/join.rs", include_str!("../../../executor/src/join.rs")),
     ("reactor/src/io/copy.rs", include_str!("../../../reactor/src/io/copy.rs")),

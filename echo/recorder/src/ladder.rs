@@ -214,9 +214,8 @@ impl Ladder {
             }
             Kind::TimerFired => by("reactor", format!("the timer of {task} is due")),
             Kind::TimerDropped => by("reactor", format!("drop the timer of {task}")),
-            Kind::JobSubmitted => by("reactor", "a job goes to the pool".to_owned()),
-            Kind::JobDone => by(&event.thread, "the job is done".to_owned()),
-            Kind::JobFinished => by("reactor", "the job of the pool has finished".to_owned()),
+            Kind::JobSubmitted => by_task(format!("{from} goes to the pool")),
+            Kind::JobDone => by(&event.thread, format!("{from} is done")),
             Kind::BudgetSpent => by_task("yields to its neighbours".to_owned()),
             Kind::Done { written: 0 } => by_task("Ready".to_owned()),
             Kind::Done { written } => by_task(format!("Ready: {} echoed", count(*written))),
@@ -239,8 +238,6 @@ impl Ladder {
             Outcome::WouldBlock => {
                 match event.source.as_deref().map(|source| source.kind.as_str()) {
                     Some(LISTENER) => format!("{operation} -> WouldBlock (EAGAIN): nobody there"),
-                    // Of a job no kernel is asked.
-                    Some("job") => format!("{operation} -> WouldBlock: the job is not done"),
                     _ => format!("{operation} -> WouldBlock (EAGAIN): nothing there"),
                 }
             }

@@ -270,7 +270,7 @@ impl Run {
         for event in self.steps() {
             if let Some(source) = &event.source {
                 let known = sources.entry(source.since).or_insert((&**source, event.number, None));
-                if event.kind == Kind::Deregister {
+                if matches!(event.kind, Kind::Deregister | Kind::JobDone) {
                     known.2 = Some(event.number);
                 }
             }

@@ -14,6 +14,7 @@ pub const OUTSIDE: &str = "outside";
 #[derive(Default)]
 pub(crate) struct Values {
     pub(crate) source: usize,
+    pub(crate) job: usize,
     pub(crate) direction: Option<Direction>,
     pub(crate) operation: String,
     pub(crate) error: Option<String>,
@@ -59,6 +60,7 @@ impl<'kvs> VisitSource<'kvs> for Values {
         let flag = || value.to_bool().unwrap_or_default();
         match key.as_str() {
             "source" => self.source = number() as usize,
+            "job" => self.job = number() as usize,
             "direction" => self.direction = direction(&value),
             "operation" => self.operation = text(&value),
             // Two records have one: the kind of the error of an operation, and a flag of an event.

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use crate::event::{Actor, By, Direction, Event, Kind, Outcome, Source, Task};
+use crate::story::JOB;
+use crate::words;
 
 /// The state of a run between two events.
 #[derive(Clone, Default)]
@@ -114,6 +116,11 @@ impl State {
             Kind::Spawn { .. } => self.spawn(event),
             Kind::Register | Kind::JobSubmitted => self.add_source(event),
             Kind::Deregister => self.end_source(event),
+            Kind::JobDone => {
+                let woken = self.bereft(event);
+                self.end_source(event);
+                self.use_wakers(&woken);
+            }
             Kind::Poll { nth } => self.poll(task, *nth),
             Kind::Try { outcome, .. } => self.attempt(event, outcome),
             Kind::Store { .. } => self.store(event, task),
@@ -130,7 +137,6 @@ impl State {
                 }
                 self.use_wakers(takes);
             }
-            Kind::JobFinished => self.make_ready(event, Direction::Read, false),
             Kind::Wake => self.set(task, "woken"),
             Kind::Queue { by } => self.queue(task, *by == By::Thread),
             Kind::TimerSet { after } => {
@@ -147,11 +153,7 @@ impl State {
             Kind::Abort => self.end(task, "aborted"),
             Kind::Panic => self.end(task, "panicked"),
             Kind::Lost => self.set(task, "lost"),
-            Kind::Start
-            | Kind::Outside { .. }
-            | Kind::QueuedAlready
-            | Kind::JobDone
-            | Kind::BudgetSpent => {}
+            Kind::Start | Kind::Outside { .. } | Kind::QueuedAlready | Kind::BudgetSpent => {}
         }
     }
 
@@ -216,11 +218,11 @@ impl State {
 
     fn add_source(&mut self, event: &Event) {
         let Some(source) = &event.source else { return };
-        // A job gives up its token without a word.
-        if let Some(job) = self.tokens.insert(source.token, source.since) {
-            self.over.sources.push(job);
-        }
         let registered = event.kind == Kind::Register;
+        // The numbers of jobs are no tokens.
+        if registered && let Some(before) = self.tokens.insert(source.token, source.since) {
+            self.over.sources.push(before);
+        }
         self.sources.insert(source.since, SourceState::new(source, registered));
     }
 
@@ -348,7 +350,8 @@ impl State {
 
     /// The tasks whose wakers go with the source that this event ends.
     fn bereft(&self, event: &Event) -> Vec<u64> {
-        let source = event.source.as_ref().filter(|_| event.kind == Kind::Deregister);
+        let ends = matches!(event.kind, Kind::Deregister | Kind::JobDone);
+        let source = event.source.as_ref().filter(|_| ends);
         let Some(source) = source.and_then(|source| self.sources.get(&source.since)) else {
             return Vec::new();
         };
@@ -404,7 +407,10 @@ impl State {
         let number = Some(task.task.number);
         let holder = |(since, direction): &(u64, Direction)| {
             let source = &self.sources.get(since)?.source;
-            Some(format!("source {} ({})", source.token, direction.name()))
+            Some(match source.kind.as_str() {
+                JOB => words::source(Some(source)),
+                _ => format!("source {} ({})", source.token, direction.name()),
+            })
         };
         let mut holders: Vec<String> = task.kept_in.iter().filter_map(holder).collect();
         if self.timers.iter().any(|timer| timer.task == number) {

@@ -43,8 +43,10 @@ pub(crate) struct Story {
     /// The threads of executors.
     threads: HashMap<ThreadId, KnownThread>,
     timers: Vec<Timer>,
-    /// Jobs that have not ended, the oldest first. One that nobody waits for has given up its token.
-    jobs: Vec<Arc<Source>>,
+    /// Jobs that have not ended, the oldest first.
+    jobs: Vec<KnownJob>,
+    /// For each thread the waker that it calls because its last job is done.
+    done: HashMap<ThreadId, Taken>,
     /// Wakers that were taken out of sources and timers, and are about to be called.
     taken: Vec<Taken>,
     /// What happened outside, and the kernel has not reported yet.
@@ -73,6 +75,12 @@ struct KnownSource {
     write: KnownDirection,
 }
 
+struct KnownJob {
+    job: Arc<Source>,
+    /// The last waker that was left with it.
+    kept: Option<Kept>,
+}
+
 #[derive(Default)]
 struct KnownDirection {
     /// The report that made it ready again, and that no operation has answered yet.
@@ -93,7 +101,6 @@ struct KnownThread {
     waits: bool,
     /// A `wake` whose effect has not been told yet.
     wake: Option<u64>,
-    notified: Option<u64>,
     /// The peer of the connection that was accepted last.
     peer: Option<String>,
 }
@@ -179,8 +186,8 @@ impl Story {
             "timer fired" => telling.timer_fired(),
             "timer dropped" => telling.timer_dropped(),
             "job submitted" => telling.job_submitted(),
+            "job awaited" => telling.job_awaited(),
             "job done" => telling.job_done(),
-            "job finished" => telling.job_finished(),
             "budget spent" => telling.budget_spent(),
             "done" => telling.end(|written| Kind::Done { written }),
             "abort" => telling.end(|_| Kind::Abort),
@@ -278,6 +285,9 @@ impl KnownThread {
 
 /// The kind of a source that connections come from.
 pub(crate) const LISTENER: &str = "listener";
+
+/// The kind of a job of the pool, which is kept as a source of its result.
+pub(crate) const JOB: &str = "job";
 
 /// What people call a source whose type has this name.
 fn kind_of(type_name: &str) -> String {
@@ -645,7 +655,9 @@ impl Telling<'_> {
         let (by, causes) = match wake {
             Some(wake) => (By::Reactor, vec![wake]),
             None if first => (By::Spawn, vec![left_waker]),
-            None if inbox => (By::Thread, vec![left_waker]),
+            None if inbox => {
+                (By::Thread, self.causes_of_a_job().unwrap_or_else(|| vec![left_waker]))
+            }
             None => (By::Task, vec![self.thread().last, left_waker]),
         };
         let actor = if by == By::Thread { Actor::Outside } else { Actor::Queue };
@@ -663,10 +675,11 @@ impl Telling<'_> {
         let own = self.story.threads.get_mut(&self.moment.id);
         let actor = if own.is_some() { Actor::Queue } else { Actor::Outside };
         let cause = own.map(|thread| thread.wake.take().unwrap_or(thread.last));
+        let of_a_job = cause.is_none().then(|| self.causes_of_a_job()).flatten();
         // Of a task that has ended it is not true: nothing is queued, and no poll follows.
         let Some(known) = self.story.tasks.get(&self.values.task) else { return };
         let (task, left_waker) = (known.task.clone(), known.left_waker);
-        let causes = vec![cause.unwrap_or(left_waker)];
+        let causes = of_a_job.unwrap_or_else(|| vec![cause.unwrap_or(left_waker)]);
         let event = self.event_of(actor, Kind::QueuedAlready, causes);
         self.push_event(Event { task: Some(task), ..event });
     }
@@ -674,8 +687,7 @@ impl Telling<'_> {
     fn notified(&mut self) {
         let wait = self.thread().wait.map(|(number, _)| number);
         let causes = std::mem::take(&mut self.story.notifiers).into_iter().chain(wait).collect();
-        let number = self.push(Actor::Kernel, Kind::Notified, causes);
-        self.thread().notified = Some(number);
+        self.push(Actor::Kernel, Kind::Notified, causes);
     }
 
     fn timer_set(&mut self) {
@@ -734,29 +746,57 @@ impl Telling<'_> {
 
     fn job_submitted(&mut self) {
         let cause = self.poll_itself();
-        let source = self.add_source("job".to_owned(), String::new());
-        self.push_source(Actor::Reactor, Kind::JobSubmitted, vec![cause]);
-        self.story.jobs.push(source);
+        let (token, since) = (self.values.job, self.tape.next_number());
+        let job = Arc::new(Source { token, since, kind: JOB.to_owned(), peer: String::new() });
+        self.push_job(job.clone(), Kind::JobSubmitted, cause);
+        self.story.jobs.push(KnownJob { job, kept: None });
+    }
+
+    fn job_awaited(&mut self) {
+        let cause = self.poll_itself();
+        // The job may be done by now, on its thread.
+        let Some(place) = self.place_of_the_job() else { return };
+        let job = self.story.jobs[place].job.clone();
+        self.values.direction = Some(Direction::Read);
+        let by = self.push_job(job, Kind::Store { beside: None }, cause);
+        self.story.jobs[place].kept = Some(Kept { waker: self.values.waker, by });
+        self.arrange(by);
+    }
+
+    fn place_of_the_job(&self) -> Option<usize> {
+        self.story.jobs.iter().position(|known| known.job.token == self.values.job)
+    }
+
+    fn push_job(&mut self, job: Arc<Source>, kind: Kind, cause: u64) -> u64 {
+        let actor = if kind == Kind::JobSubmitted { Actor::Task } else { Actor::Reactor };
+        let (task, direction) = (self.running_task(), self.values.direction);
+        let event = self.event_of(actor, kind, vec![cause]);
+        self.push_event(Event { task, source: Some(job), direction, ..event })
     }
 
     fn job_done(&mut self) {
-        let token = self.values.source;
-        let place = self.story.jobs.iter().position(|source| source.token == token);
-        let source = place.map(|place| self.story.jobs.remove(place));
+        let known = self.place_of_the_job().map(|place| self.story.jobs.remove(place));
         // It begins with its submission.
-        let causes = source.iter().map(|source| source.since).collect();
+        let causes = known.iter().map(|known| known.job.since).collect();
         let event = self.event_of(Actor::Outside, Kind::JobDone, causes);
-        let number = self.push_event(Event { source, ..event });
-        self.story.notifiers.push(number);
+        let source = known.as_ref().map(|known| known.job.clone());
+        let by = self.push_event(Event { source, ..event });
+        let waker = self.values.waker;
+        let kept = known.and_then(|known| known.kept).filter(|kept| kept.waker == waker);
+        match kept {
+            Some(Kept { waker, by: kept }) => {
+                self.story.done.insert(self.moment.id, Taken { waker, by, kept });
+            }
+            None => drop(self.story.done.remove(&self.moment.id)),
+        }
     }
 
-    fn job_finished(&mut self) {
-        let notified = self.thread().notified.unwrap_or(START);
-        let number = self.push_source(Actor::Reactor, Kind::JobFinished, vec![notified]);
-        let Some(known) = self.story.sources.get_mut(&self.values.source) else { return };
-        known.read.event = Some(number);
-        let kept = std::mem::take(&mut known.read.waiters);
-        self.take(number, kept);
+    /// The end of the job, and the step that left the waker with it, if this thread calls that waker.
+    fn causes_of_a_job(&mut self) -> Option<Vec<u64>> {
+        let Taken { waker, by, kept } = self.story.done.remove(&self.moment.id)?;
+        // A waker that is no task's own may lead to any.
+        let own = self.story.owner(waker).is_none_or(|owner| owner == self.values.task);
+        own.then(|| vec![by, kept])
     }
 
     fn budget_spent(&mut self) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::{By, Direction, Event, Kind, Outcome, Source, Task};
-use crate::story::LISTENER;
+use crate::story::{JOB, LISTENER};
 
 /// Tells events in their order: the first of a kind at more length than those after it.
 #[derive(Default)]
@@ -89,15 +89,12 @@ impl Teller {
                 format!("{} no longer needs its **timer**; it is taken out.", capital(&task))
             }
             Kind::JobSubmitted => {
-                "The **pool** runs a job on another thread, since the kernel cannot wait for it here."
-                    .to_owned()
+                let job = source(event.source.as_deref());
+                format!("{} gives **{job}** to the pool: a call that blocks runs on another thread.", capital(&task))
             }
             Kind::JobDone => {
-                format!("The job is **done**, on thread {}; it notifies the reactor.", event.thread)
-            }
-            Kind::JobFinished => {
-                "The reactor learns that the **job** has finished, and takes out the waker that waited."
-                    .to_owned()
+                let job = source(event.source.as_deref());
+                format!("{} is **done**, on thread {}. That thread calls the waker that the job kept.", capital(&job), event.thread)
             }
             Kind::BudgetSpent => format!(
                 "{} **yields**: it has had its share, and lets its neighbours run before it goes on.",
@@ -219,7 +216,6 @@ fn attempt(event: &Event, task: &str, operation: &str, outcome: &Outcome, first:
 fn nothing(event: &Event, operation: &str) -> &'static str {
     match event.source.as_deref().map(|source| source.kind.as_str()) {
         Some(LISTENER) => "Nobody has come",
-        Some("job") => "The job is not done",
         _ if operation == "connect" => "The peer has not answered",
         _ if event.direction == Some(Direction::Write) => "There is no room",
         _ => "Nothing has arrived",
@@ -326,9 +322,8 @@ pub(crate) fn short(event: &Event) -> String {
         Kind::TimerSet { after } => format!("timer of {task}, in {}", time(*after)),
         Kind::TimerFired => format!("timer of {task} fires"),
         Kind::TimerDropped => format!("timer of {task} dropped"),
-        Kind::JobSubmitted => "job submitted".to_owned(),
-        Kind::JobDone => "job done".to_owned(),
-        Kind::JobFinished => "job finished".to_owned(),
+        Kind::JobSubmitted => format!("{source} submitted"),
+        Kind::JobDone => format!("{source} done"),
         Kind::BudgetSpent => format!("{task} yields"),
         Kind::Done { .. } => format!("{task}: Ready"),
         Kind::Abort => format!("{task} aborted"),
@@ -354,9 +349,12 @@ pub(crate) fn task(task: Option<&Task>) -> String {
     task.map_or("a foreign waker".to_owned(), |task| format!("task {}", task.number))
 }
 
-/// `source 1`.
+/// `source 1`, or `job 1`.
 pub(crate) fn source(source: Option<&Source>) -> String {
-    source.map_or("a source".to_owned(), |source| format!("source {}", source.token))
+    source.map_or("a source".to_owned(), |source| match source.kind.as_str() {
+        JOB => format!("job {}", source.token),
+        _ => format!("source {}", source.token),
+    })
 }
 
 /// `task 2 "echo"`.

@@ -26,7 +26,7 @@ use rustix::fs::{fcntl_setfl, fstat, openat2, statx};
 use rustix::io::{ReadWriteFlags, preadv2, retry_on_intr};
 
 use crate::blocking::unblock;
-use crate::{Reactor, budget};
+use crate::budget;
 
 /// Bytes that one call reads in place at most; a larger file goes to the pool at once. To copy so
 /// many takes about as long as the way to the pool and back.
@@ -49,7 +49,7 @@ const READ_ONLY: OFlags =
 /// not, for it goes on with what it has opened, whatever that is: to the writer of a named pipe this
 /// is the one reader, who reads to the end.
 pub(super) async fn read(path: &Path) -> Option<io::Result<Vec<u8>>> {
-    poll_fn(poll_spend).await;
+    poll_fn(budget::spend).await;
     let file = open_cached(path, READ_ONLY)?;
     let mut bytes = Vec::new();
     if let Some(length) = length_in_place(&file) {
@@ -71,7 +71,7 @@ pub(super) async fn read(path: &Path) -> Option<io::Result<Vec<u8>>> {
 /// It is looked at first, without opening it: to open a named pipe releases a writer who waits for
 /// a reader, and to open a device may do anything. The pool shall be the only one to do that.
 pub(super) async fn open(path: &Path) -> Option<File> {
-    poll_fn(poll_spend).await;
+    poll_fn(budget::spend).await;
     let place = open_cached(path, OFlags::PATH | OFlags::CLOEXEC)?;
     // What is known of it in memory: without a question to the server of a network file system.
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
@@ -87,7 +87,7 @@ pub(super) async fn open(path: &Path) -> Option<File> {
 
 /// Reads at the file's cursor; `None`, if the pool has to.
 pub(super) fn poll_read(file: &File, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Option<usize>> {
-    ready!(poll_spend(cx));
+    ready!(budget::spend(cx));
     let length = buf.len().min(room());
     let read = read_cached(file, &mut buf[..length]);
     // Linux 5.9 and 5.10 may say so before the end: see the bugs in preadv2(2).
@@ -98,13 +98,6 @@ pub(super) fn poll_read(file: &File, cx: &mut Context<'_>, buf: &mut [u8]) -> Po
 fn is_at_end(file: &File) -> bool {
     let (stat, cursor) = (fstat(file), tell(file));
     matches!((stat, cursor), (Ok(stat), Ok(at)) if at >= u64::try_from(stat.st_size).unwrap_or(0))
-}
-
-/// Spends one operation; and needs a reactor as the pool does, so that a program that has none is
-/// told so each time, and not only when its files have left the memory.
-fn poll_spend(cx: &mut Context<'_>) -> Poll<()> {
-    drop(Reactor::current());
-    budget::spend(cx)
 }
 
 /// Bytes that the task may still read in this poll, after it has spent one operation.

@@ -23,10 +23,6 @@ const BATCH: usize = 64;
 ///
 /// They come in no order, without `.` and `..`.
 ///
-/// # Panics
-///
-/// Outside of `block_on`.
-///
 /// # Cancel safety
 ///
 /// To take the next entry is cancel safe.
@@ -39,7 +35,7 @@ pub struct ReadDir {
 enum Rest {
     Idle(fs::ReadDir),
     Reading(JobHandle<Batch>),
-    /// Also after the executor in which a job began is gone.
+    /// Also after a job has panicked.
     Ended,
 }
 
@@ -117,16 +113,16 @@ impl ReadDir {
     }
 
     /// Waits for the next entries, if there are any.
-    fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Rest::Reading(job) = &self.rest {
             let result = ready!(job.poll(cx));
             self.rest = Rest::Ended;
-            *self = match result? {
+            *self = match result {
                 Ok(batch) => ReadDir::new(batch),
                 Err(panic) => resume_unwind(panic),
             };
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(())
     }
 }
 
@@ -135,7 +131,7 @@ impl Stream for ReadDir {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            ready!(self.poll_batch(cx))?;
+            ready!(self.poll_batch(cx));
             if let Some(entry) = self.batch.pop_front() {
                 return Poll::Ready(Some(entry));
             }
@@ -185,10 +181,6 @@ impl DirEntry {
     /// # Errors
     ///
     /// As [`std::fs::DirEntry::metadata`].
-    ///
-    /// # Panics
-    ///
-    /// Outside of `block_on`.
     ///
     /// # Cancel safety
     ///

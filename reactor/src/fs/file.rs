@@ -42,10 +42,6 @@ const MOST: usize = 2 * 1024 * 1024;
 /// [`AsyncWriteExt`]: crate::io::AsyncWriteExt
 /// [`AsyncSeekExt`]: crate::io::AsyncSeekExt
 ///
-/// # Panics
-///
-/// All its operations, outside of `block_on`.
-///
 /// # Cancel safety
 ///
 /// To read is cancel safe: what a job has read for a future that was dropped is kept for the next
@@ -110,10 +106,6 @@ impl File {
     ///
     /// As [`std::fs::File::open`].
     ///
-    /// # Panics
-    ///
-    /// Outside of `block_on`.
-    ///
     /// # Cancel safety
     ///
     /// A file that is opened for nobody is closed.
@@ -143,10 +135,6 @@ impl File {
     /// # Errors
     ///
     /// As [`std::fs::File::create`].
-    ///
-    /// # Panics
-    ///
-    /// Outside of `block_on`.
     ///
     /// # Cancel safety
     ///
@@ -178,10 +166,6 @@ impl File {
     /// # Errors
     ///
     /// As [`std::fs::File::create_new`]: `AlreadyExists`.
-    ///
-    /// # Panics
-    ///
-    /// Outside of `block_on`.
     ///
     /// # Cancel safety
     ///
@@ -425,7 +409,7 @@ impl File {
         let Some(job) = job else { return Poll::Ready(Ok(None)) };
         let result = ready!(job.poll(cx));
         drop((job, self.job.take()));
-        match result? {
+        match result {
             Ok(done) => Poll::Ready(done.map(Some)),
             Err(panic) => resume_unwind(panic),
         }

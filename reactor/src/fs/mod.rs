@@ -16,7 +16,7 @@
 //! reads a named pipe without a writer keeps a thread of the pool until one comes, also after the
 //! future was dropped.
 //!
-//! All functions fail as those of [`std::fs`] with the same name, and panic outside of `block_on`.
+//! All functions fail as those of [`std::fs`] with the same name. They work under any executor.
 //!
 //! # Cancel safety
 //!
@@ -48,10 +48,6 @@ use crate::blocking::unblock;
 ///
 /// As [`std::fs::read`].
 ///
-/// # Panics
-///
-/// Outside of `block_on`.
-///
 /// # Cancel safety
 ///
 /// Nothing is lost but the time.
@@ -81,10 +77,6 @@ pub async fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
 ///
 /// As [`std::fs::read_to_string`]: `InvalidData`, if it is no UTF-8.
 ///
-/// # Panics
-///
-/// Outside of `block_on`.
-///
 /// # Cancel safety
 ///
 /// Nothing is lost but the time.
@@ -112,10 +104,6 @@ pub async fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
 /// # Errors
 ///
 /// As [`std::fs::write`].
-///
-/// # Panics
-///
-/// Outside of `block_on`.
 ///
 /// # Cancel safety
 ///
@@ -148,10 +136,6 @@ pub async fn write(path: impl AsRef<Path>, contents: impl AsRef<[u8]>) -> io::Re
 ///
 /// As [`std::fs::copy`].
 ///
-/// # Panics
-///
-/// Outside of `block_on`.
-///
 /// # Cancel safety
 ///
 /// Once polled, it is done all the same.
@@ -181,10 +165,6 @@ pub async fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<u6
 /// # Errors
 ///
 /// As [`std::fs::rename`].
-///
-/// # Panics
-///
-/// Outside of `block_on`.
 ///
 /// # Cancel safety
 ///
@@ -220,10 +200,6 @@ pub async fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<
 ///
 /// As [`std::fs::remove_file`].
 ///
-/// # Panics
-///
-/// Outside of `block_on`.
-///
 /// # Cancel safety
 ///
 /// Once polled, it is done all the same.
@@ -236,10 +212,6 @@ pub async fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
 /// # Errors
 ///
 /// As [`std::fs::create_dir`].
-///
-/// # Panics
-///
-/// Outside of `block_on`.
 ///
 /// # Cancel safety
 ///
@@ -276,10 +248,6 @@ pub async fn create_dir(path: impl AsRef<Path>) -> io::Result<()> {
 ///
 /// As [`std::fs::create_dir_all`].
 ///
-/// # Panics
-///
-/// Outside of `block_on`.
-///
 /// # Cancel safety
 ///
 /// Once polled, it is done all the same.
@@ -293,10 +261,6 @@ pub async fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
 ///
 /// As [`std::fs::remove_dir`].
 ///
-/// # Panics
-///
-/// Outside of `block_on`.
-///
 /// # Cancel safety
 ///
 /// Once polled, it is done all the same.
@@ -309,10 +273,6 @@ pub async fn remove_dir(path: impl AsRef<Path>) -> io::Result<()> {
 /// # Errors
 ///
 /// As [`std::fs::remove_dir_all`].
-///
-/// # Panics
-///
-/// Outside of `block_on`.
 ///
 /// # Cancel safety
 ///
@@ -328,10 +288,6 @@ pub async fn remove_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
 /// # Errors
 ///
 /// As [`std::fs::read_dir`].
-///
-/// # Panics
-///
-/// Outside of `block_on`.
 ///
 /// # Cancel safety
 ///
@@ -366,10 +322,6 @@ pub async fn read_dir(path: impl AsRef<Path>) -> io::Result<ReadDir> {
 ///
 /// As [`std::fs::metadata`].
 ///
-/// # Panics
-///
-/// Outside of `block_on`.
-///
 /// # Cancel safety
 ///
 /// Nothing is lost but the result.
@@ -382,10 +334,6 @@ pub async fn metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
 /// # Errors
 ///
 /// As [`std::fs::symlink_metadata`].
-///
-/// # Panics
-///
-/// Outside of `block_on`.
 ///
 /// # Cancel safety
 ///
@@ -423,10 +371,6 @@ pub async fn symlink_metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
 ///
 /// As [`std::fs::exists`].
 ///
-/// # Panics
-///
-/// Outside of `block_on`.
-///
 /// # Cancel safety
 ///
 /// Nothing is lost but the result.
@@ -439,10 +383,6 @@ pub async fn try_exists(path: impl AsRef<Path>) -> io::Result<bool> {
 /// # Errors
 ///
 /// As [`std::fs::set_permissions`].
-///
-/// # Panics
-///
-/// Outside of `block_on`.
 ///
 /// # Cancel safety
 ///
@@ -478,10 +418,6 @@ pub async fn set_permissions(path: impl AsRef<Path>, permissions: Permissions) -
 ///
 /// As [`std::fs::canonicalize`].
 ///
-/// # Panics
-///
-/// Outside of `block_on`.
-///
 /// # Cancel safety
 ///
 /// Nothing is lost but the result.
@@ -494,10 +430,6 @@ pub async fn canonicalize(path: impl AsRef<Path>) -> io::Result<PathBuf> {
 /// # Errors
 ///
 /// As [`std::fs::hard_link`].
-///
-/// # Panics
-///
-/// Outside of `block_on`.
 ///
 /// # Cancel safety
 ///
@@ -512,10 +444,6 @@ pub async fn hard_link(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Resu
 ///
 /// As [`std::os::unix::fs::symlink`].
 ///
-/// # Panics
-///
-/// Outside of `block_on`.
-///
 /// # Cancel safety
 ///
 /// Once polled, it is done all the same.
@@ -528,10 +456,6 @@ pub async fn symlink(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result
 /// # Errors
 ///
 /// As [`std::fs::read_link`].
-///
-/// # Panics
-///
-/// Outside of `block_on`.
 ///
 /// # Cancel safety
 ///

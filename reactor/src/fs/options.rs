@@ -102,10 +102,6 @@ impl OpenOptions {
     ///
     /// As [`std::fs::OpenOptions::open`].
     ///
-    /// # Panics
-    ///
-    /// Outside of `block_on`.
-    ///
     /// # Cancel safety
     ///
     /// Once polled, the file is made or emptied all the same, and then closed.

@@ -35,10 +35,6 @@ pub(crate) trait Resolve {
 ///
 /// When the name is not known, or nobody can be asked; `InvalidInput` for what is no address.
 ///
-/// # Panics
-///
-/// For a name, outside of `block_on`.
-///
 /// # Cancel safety
 ///
 /// Nothing is lost, but a look-up that has begun is not cancelled: dropping the future leaves its

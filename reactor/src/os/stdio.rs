@@ -27,56 +27,75 @@ use std::io::{self, Cursor, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use futures_io::{AsyncRead, AsyncWrite};
+use log::trace;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, retry_on_intr};
 
-use crate::notifier::Finisher;
-use crate::source::Registration;
-use crate::{Reactor, blocking};
+use crate::blocking::{self, Job, PerProcess, Pool};
+use crate::budget;
 
 /// Bytes that one job moves at most: what a pipe holds. With more, a job would block in the middle.
 const MOST: usize = 64 * 1024;
 
-static STDIN: Stream<Option<Kept>> = Stream::new(None);
-static STDOUT: Stream<()> = Stream::new(());
-static STDERR: Stream<()> = Stream::new(());
+static STDIN: PerProcess<Stream<Option<Kept>>> = PerProcess::new();
+static STDOUT: PerProcess<Stream<()>> = PerProcess::new();
+static STDERR: PerProcess<Stream<()>> = PerProcess::new();
 
 /// What a read brought, and nobody has taken yet: bytes, none at the end of file, or an error.
 type Kept = io::Result<Cursor<Vec<u8>>>;
 
 /// One of the three, for the whole process.
 struct Stream<T> {
+    kind: &'static str,
     state: Mutex<State<T>>,
 }
 
 struct State<T> {
-    /// A job is at it. Set by who hands it to the pool, cleared by the job.
-    busy: bool,
+    /// The number of the job that works on the stream. Set by the handle that submits it, cleared
+    /// by the job.
+    job: Option<u64>,
     /// What the last job left, for any handle.
     result: T,
-    /// Who wants to know when the job has ended, by number: the handle that handed it over is told
-    /// by the pool, and not in here.
-    waiting: BTreeMap<u64, (Finisher, usize)>,
+    /// The wakers of the tasks that wait until the job has ended, by the number of their handle.
+    waiting: BTreeMap<u64, Waker>,
     /// Handles that there were so far.
     handles: u64,
 }
 
-/// A handle's own source, to which the threads of the pool report as to that of any job.
+/// The part that the handles of all streams share.
 struct Handle<T: Send + 'static> {
-    stream: &'static Stream<T>,
+    stream: fn() -> &'static Stream<T>,
     number: u64,
-    source: Registration,
-    finisher: Finisher,
+}
+
+fn stdin_stream() -> &'static Stream<Option<Kept>> {
+    STDIN.get(|| Stream::new("stdin", None))
+}
+
+fn stdout_stream() -> &'static Stream<()> {
+    STDOUT.get(|| Stream::new("stdout", ()))
+}
+
+fn stderr_stream() -> &'static Stream<()> {
+    STDERR.get(|| Stream::new("stderr", ()))
+}
+
+/// Passes each waker that a stream keeps to `add`: the number of the job, the kind of the stream, and
+/// the address of the waker's data.
+pub(crate) fn list_waits(mut add: impl FnMut(u64, &'static str, usize)) {
+    stdin_stream().list_waits(&mut add);
+    stdout_stream().list_waits(&mut add);
+    stderr_stream().list_waits(&mut add);
 }
 
 impl<T: Send + 'static> Stream<T> {
-    const fn new(result: T) -> Stream<T> {
-        let waiting = BTreeMap::new();
-        Stream { state: Mutex::new(State { busy: false, result, waiting, handles: 0 }) }
+    fn new(kind: &'static str, result: T) -> Stream<T> {
+        let state = State { job: None, result, waiting: BTreeMap::new(), handles: 0 };
+        Stream { kind, state: Mutex::new(state) }
     }
 
     /// No panic can happen under the lock: jobs run outside of it.
@@ -84,55 +103,112 @@ impl<T: Send + 'static> Stream<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    #[track_caller]
-    fn handle(&'static self, kind: &'static str) -> Handle<T> {
-        let reactor = Reactor::current();
-        let mut state = self.lock();
-        state.handles += 1;
-        let (number, finisher) = (state.handles, reactor.finisher());
-        drop(state);
-        Handle { stream: self, number, source: reactor.add_source(kind), finisher }
+    /// Ends the job on its thread: keeps what it has brought, and wakes all tasks that wait. Waking
+    /// one is not enough, because a task that has been dropped cannot pass the wakeup on.
+    fn end(&self, job: u64, result: T) {
+        let waiting = self.leave(result);
+        let first = waiting.values().next().map(Waker::data);
+        trace!(job, ok = true, waker:? = first; "job done");
+        waiting.into_values().for_each(blocking::wake);
     }
 
-    /// On the thread of the job, when it has done its work.
-    fn end(&self, result: T) {
+    /// Leaves what a job has brought, and takes out the wakers.
+    fn leave(&self, result: T) -> BTreeMap<u64, Waker> {
         let mut state = self.lock();
-        state.busy = false;
+        state.job = None;
         state.result = result;
-        let waiting = std::mem::take(&mut state.waiting);
-        drop(state);
-        // All of them, for one that was dropped could not pass it on.
-        for (finisher, key) in waiting.into_values() {
-            finisher.finish(key);
+        std::mem::take(&mut state.waiting)
+    }
+
+    fn list_waits(&self, add: &mut impl FnMut(u64, &'static str, usize)) {
+        let state = self.lock();
+        for waker in state.waiting.values() {
+            // Without a job the task has been woken, or tries at this moment.
+            state.job.inspect(|&job| add(job, self.kind, waker.data().addr()));
         }
     }
 }
 
 impl<T: Send + 'static> Handle<T> {
-    /// Takes the stream for a job of this handle. If another one is at it: `WouldBlock`, and this
-    /// handle is told of its end.
-    fn reserve(&self, state: &mut State<T>) -> io::Result<()> {
-        if state.busy {
-            state.waiting.insert(self.number, (self.finisher.clone(), self.source.key));
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        state.busy = true;
-        Ok(())
+    fn new(stream: fn() -> &'static Stream<T>) -> Handle<T> {
+        let mut state = stream().lock();
+        state.handles += 1;
+        Handle { stream, number: state.handles }
     }
 
-    /// Hands over the job for which the stream is reserved. It outlives the handle, if it must.
-    fn hand_over(&self, job: impl FnOnce() -> T + Send + 'static) {
-        let stream = self.stream;
-        blocking::submit(self.source.key, self.finisher.clone(), move || {
-            stream.end(job());
-            true
+    /// Tries an operation until the job that keeps it waiting has ended. It must not block: it
+    /// returns `WouldBlock` while a job works on the stream.
+    fn poll<R>(
+        &self,
+        cx: &mut Context<'_>,
+        attempt: impl FnOnce() -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        ready!(budget::spend(cx));
+        // Before the attempt: a job that ends after it finds the waker.
+        self.store(cx.waker());
+        match attempt() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                budget::refund();
+                let job = (self.stream)().lock().job;
+                trace!(job, waker:? = cx.waker().data(); "job awaited");
+                Poll::Pending
+            }
+            result => {
+                self.forget();
+                Poll::Ready(result)
+            }
+        }
+    }
+
+    /// Reentrancy: wakers are cloned and dropped without the lock, because that runs user code.
+    fn store(&self, waker: &Waker) {
+        let stream = (self.stream)();
+        if stream.lock().waiting.get(&self.number).is_some_and(|kept| kept.will_wake(waker)) {
+            return;
+        }
+        let kept = waker.clone();
+        let mut state = stream.lock();
+        let replaced = state.waiting.insert(self.number, kept);
+        drop(state);
+        drop(replaced);
+    }
+
+    fn forget(&self) {
+        let mut state = (self.stream)().lock();
+        let waker = state.waiting.remove(&self.number);
+        drop(state);
+        drop(waker);
+    }
+
+    /// Takes the stream for a job, and returns its number.
+    ///
+    /// # Errors
+    ///
+    /// Returns `WouldBlock` if another job works on the stream.
+    fn reserve(state: &mut State<T>) -> io::Result<u64> {
+        if state.job.is_some() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let number = blocking::next_number();
+        state.job = Some(number);
+        Ok(number)
+    }
+
+    /// Submits the job for which the stream is reserved. The job outlives the handle if it must.
+    fn submit(&self, number: u64, job: impl FnOnce() -> T + Send + 'static) {
+        let stream = (self.stream)();
+        let job: Job = Box::new(move || {
+            stream.end(number, job());
+            None
         });
+        trace!(job = number; "job submitted");
+        Pool::current().submit(job);
     }
 }
 
 impl<T: Send + 'static> Drop for Handle<T> {
     fn drop(&mut self) {
-        self.stream.lock().waiting.remove(&self.number);
+        self.forget();
     }
 }
 
@@ -192,19 +268,14 @@ fn block<S: AsFd, T>(
 pub struct Stdin(Handle<Option<Kept>>);
 
 /// A handle to the standard input of the process.
-///
-/// # Panics
-///
-/// Outside of `block_on`.
-#[track_caller]
 pub fn stdin() -> Stdin {
-    Stdin(STDIN.handle("stdin"))
+    Stdin(Handle::new(stdin_stream))
 }
 
 impl Stdin {
     /// Takes what was read; or else has somebody read, and would block.
     fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        let mut state = STDIN.lock();
+        let mut state = stdin_stream().lock();
         if let Some(kept) = state.result.take() {
             let mut bytes = kept?;
             let count = bytes.read(buf)?;
@@ -212,10 +283,10 @@ impl Stdin {
             state.result = (!is_empty).then_some(Ok(bytes));
             return Ok(count);
         }
-        self.0.reserve(&mut state)?;
+        let number = Handle::reserve(&mut state)?;
         drop(state);
         let length = buf.len().min(MOST);
-        self.0.hand_over(move || Some(read(length)));
+        self.0.submit(number, move || Some(read(length)));
         Err(ErrorKind::WouldBlock.into())
     }
 }
@@ -238,8 +309,7 @@ impl AsyncRead for Stdin {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let source = &self.0.source;
-        source.poll_io(&source.read, "read", cx, || self.try_read(buf))
+        self.0.poll(cx, || self.try_read(buf))
     }
 }
 
@@ -260,56 +330,61 @@ struct Sent {
 }
 
 impl Writer {
-    /// Writes `buf`, or its beginning: hands it over at first, and answers when it is written.
-    fn try_write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        // A write that was dropped cannot be called back. If the same bytes come again, they are
-        // that write, tried once more: to write them twice would be wrong. Other bytes come after.
-        if let Some((bytes, (count, result))) = self.try_settle()? {
-            if count > 0 && buf.starts_with(&bytes) {
-                // As write(2) does: what refused the others refuses them once more.
-                return Ok(count);
-            }
-            result?;
-        }
-        self.handle.reserve(&mut self.handle.stream.lock())?;
-        let bytes: Arc<[u8]> = buf[..buf.len().min(MOST)].into();
-        let (sender, result) = bounded(1);
-        let write = self.write;
-        self.sent = Some(Sent { bytes: bytes.clone(), result });
-        // Refused when the handle is gone, and nobody asks any more.
-        self.handle.hand_over(move || drop(sender.send(write(&bytes))));
-        Err(ErrorKind::WouldBlock.into())
-    }
-
-    /// What was handed over, if it is written by now, and if there was something.
-    fn try_settle(&mut self) -> io::Result<Option<(Arc<[u8]>, Written)>> {
-        let Some(sent) = &self.sent else { return Ok(None) };
-        let written = match sent.result.try_recv() {
-            Ok(written) => written,
-            Err(TryRecvError::Empty) => return Err(ErrorKind::WouldBlock.into()),
-            Err(TryRecvError::Disconnected) => (0, Err(io::Error::other("the job is lost"))),
-        };
-        Ok(self.sent.take().map(|sent| (sent.bytes, written)))
+    fn new(stream: fn() -> &'static Stream<()>, write: fn(&[u8]) -> Written) -> Writer {
+        Writer { handle: Handle::new(stream), write, sent: None }
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        // The result of a job is something to read, also of one that writes.
-        let source = self.handle.source.0.clone();
-        source.poll_io(&source.read, "write", cx, || self.try_write(buf))
+        let Writer { handle, write, sent } = self;
+        handle.poll(cx, || try_write(handle, *write, sent, buf))
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.sent.is_none() {
+        let Writer { handle, sent, .. } = self;
+        if sent.is_none() {
             return Poll::Ready(Ok(()));
         }
-        let source = self.handle.source.0.clone();
-        source.poll_io(&source.read, "flush", cx, || {
-            self.try_settle()?.map_or(Ok(()), |(_, (_, result))| result)
-        })
+        handle.poll(cx, || try_settle(sent)?.map_or(Ok(()), |(_, (_, result))| result))
     }
+}
+
+/// Writes `buf`, or its beginning: hands it over at first, and answers when it is written.
+fn try_write(
+    handle: &Handle<()>,
+    write: fn(&[u8]) -> Written,
+    sent: &mut Option<Sent>,
+    buf: &[u8],
+) -> io::Result<usize> {
+    // A write that was dropped cannot be called back. If the same bytes come again, they are
+    // that write, tried once more: to write them twice would be wrong. Other bytes come after.
+    if let Some((bytes, (count, result))) = try_settle(sent)? {
+        if count > 0 && buf.starts_with(&bytes) {
+            // As write(2) does: what refused the others refuses them once more.
+            return Ok(count);
+        }
+        result?;
+    }
+    let number = Handle::reserve(&mut (handle.stream)().lock())?;
+    let bytes: Arc<[u8]> = buf[..buf.len().min(MOST)].into();
+    let (sender, result) = bounded(1);
+    *sent = Some(Sent { bytes: bytes.clone(), result });
+    // The channel is closed if the handle is gone, and then no task asks for the result.
+    handle.submit(number, move || drop(sender.send(write(&bytes))));
+    Err(ErrorKind::WouldBlock.into())
+}
+
+/// What was handed over, if it is written by now, and if there was something.
+fn try_settle(sent: &mut Option<Sent>) -> io::Result<Option<(Arc<[u8]>, Written)>> {
+    let Some(Sent { result, .. }) = sent else { return Ok(None) };
+    let written = match result.try_recv() {
+        Ok(written) => written,
+        Err(TryRecvError::Empty) => return Err(ErrorKind::WouldBlock.into()),
+        Err(TryRecvError::Disconnected) => (0, Err(io::Error::other("the job is lost"))),
+    };
+    Ok(sent.take().map(|sent| (sent.bytes, written)))
 }
 
 /// On a thread of the pool. One lock for all of it: nobody else's line gets in between.
@@ -367,14 +442,8 @@ fn write_all(mut stream: impl Write + AsFd, bytes: &[u8]) -> Written {
 pub struct Stdout(Writer);
 
 /// A handle to the standard output of the process.
-///
-/// # Panics
-///
-/// Outside of `block_on`.
-#[track_caller]
 pub fn stdout() -> Stdout {
-    let write = |bytes: &[u8]| write_all(io::stdout().lock(), bytes);
-    Stdout(Writer { handle: STDOUT.handle("stdout"), write, sent: None })
+    Stdout(Writer::new(stdout_stream, |bytes| write_all(io::stdout().lock(), bytes)))
 }
 
 /// The standard error of the process.
@@ -387,14 +456,8 @@ pub fn stdout() -> Stdout {
 pub struct Stderr(Writer);
 
 /// A handle to the standard error of the process.
-///
-/// # Panics
-///
-/// Outside of `block_on`.
-#[track_caller]
 pub fn stderr() -> Stderr {
-    let write = |bytes: &[u8]| write_all(io::stderr().lock(), bytes);
-    Stderr(Writer { handle: STDERR.handle("stderr"), write, sent: None })
+    Stderr(Writer::new(stderr_stream, |bytes| write_all(io::stderr().lock(), bytes)))
 }
 
 impl AsyncWrite for Stdout {
