@@ -4,12 +4,15 @@
 //! cargo run --release -p peers                    messages per second, as ratios to ours
 //! cargo run --release -p peers -- instructions    user instructions per message (needs valgrind)
 //! cargo run --release -p peers -- files [FOLDER]  cached files, as ratios to std::fs
+//! cargo run --release -p peers -- http [CELL]     HTTP/1, HTTP/2, HTTPS and WebSocket below hyper
+//! cargo run --release -p peers -- http-instructions [CELL]   the same, instructions per request
 //! ```
 //!
 //! All run in one go, interleaved, the server on one core and the load on another; each figure is
 //! the median of several rounds. Absolute times mean little on a small machine, ratios do.
 
 mod files;
+mod http;
 mod load;
 mod servers;
 
@@ -39,15 +42,24 @@ const WORKLOADS: [Workload; 4] = [
 
 fn main() -> Result<()> {
     if let Ok(name) = env::var(SERVER) {
+        if let Some(result) = http::serve(&name) {
+            return result;
+        }
         let server = SERVERS.iter().find(|(server, _)| *server == name);
         return server.ok_or_else(|| Error::other(format!("{SERVER} names no server")))?.1();
     }
+    let filter = || env::args().nth(2).unwrap_or_default();
     match env::args().nth(1).as_deref() {
         None => throughput(),
         Some("instructions") => instructions(),
         Some("files") => files::compare(env::args().nth(2)),
+        Some("http") => http::throughput(&filter()),
+        Some("http-instructions") => http::instructions(&filter()),
         Some(other) => {
-            eprintln!("peers: {other}: no such measurement; there are `instructions` and `files`");
+            eprintln!(
+                "peers: {other}: no such measurement; there are `instructions`, `files`, `http` \
+                 and `http-instructions`"
+            );
             process::exit(2);
         }
     }
@@ -62,7 +74,7 @@ fn throughput() -> Result<()> {
         for _ in 0..ROUNDS {
             for ((name, _), rates) in SERVERS.iter().zip(&mut rates) {
                 let server = Server::start(Command::new(env::current_exe()?), name)?;
-                rates.push(workload.messages_per_second(server.address, ROUND)?);
+                rates.push(workload.connect(server.address)?.messages_per_second(ROUND)?);
             }
         }
         let medians = rates.map(median);
@@ -84,7 +96,8 @@ fn instructions() -> Result<()> {
             valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
             valgrind.arg(env::current_exe()?).stderr(Stdio::piped());
             let server = Server::start(valgrind, name)?;
-            workload.exchange_in_batches(server.address, batches, |run| server.run(run))?;
+            let load = workload.connect(server.address)?;
+            load.exchange_in_batches(batches, |run| server.run(run))?;
             server.instructions()
         };
         let messages = (many - few) * workload.connections;

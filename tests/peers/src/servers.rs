@@ -13,9 +13,10 @@ type Server = (&'static str, fn() -> io::Result<()>);
 pub(crate) const SERVERS: [Server; 5] =
     [("ours", ours), ("tokio", tokio), ("smol", smol), ("monoio", monoio), ("mio", mio)];
 
-const ADDRESS: &str = "127.0.0.1:0";
+/// A free port of the loopback.
+pub(crate) const ADDRESS: &str = "127.0.0.1:0";
 
-fn announce(address: impl std::fmt::Display) -> io::Result<()> {
+pub(crate) fn announce(address: impl std::fmt::Display) -> io::Result<()> {
     writeln!(io::stdout(), "listening {address}")
 }
 

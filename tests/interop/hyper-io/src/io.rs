@@ -8,9 +8,9 @@ use std::task::{Context, Poll};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use reactor::io::{AsyncRead, AsyncWrite};
 
-/// Length of the read buffer: larger reads save few system calls, and the kernel's receive queue
-/// seldom holds more.
-const BUFFER: usize = 64 * 1024;
+/// Length of the read buffer: more than a body of 64 KiB with its head, so that hyper gets both in
+/// one read. hyper offers up to 408 KiB after it has seen large reads.
+const BUFFER: usize = 256 * 1024;
 
 thread_local! {
     /// The read buffer that all connections of this thread share; empty until the first read, and
@@ -26,7 +26,7 @@ thread_local! {
 /// # Reads
 ///
 /// hyper passes uninitialized memory, and filling it in place takes `unsafe`. This adapter instead
-/// reads into one buffer of 64 KiB for each thread and copies the bytes that arrived. The buffer is
+/// reads into one buffer of 256 KiB for each thread and copies the bytes that arrived. The buffer is
 /// allocated once and is not cleared between reads. A stream that reports more bytes than it
 /// wrote therefore passes on bytes of another connection. Wrap only streams that you trust to
 /// count.
