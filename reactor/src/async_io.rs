@@ -125,8 +125,8 @@ impl<S: event::Source> Async<S> {
     ///
     /// # Errors
     ///
-    /// Those of `operation`, other than `WouldBlock` and `Interrupted`; and `Other`, if it would
-    /// have to wait for a reactor that is gone.
+    /// Returns the error of `operation`, unless it is `WouldBlock`, or `Interrupted` fewer than a
+    /// hundred times in a row. Returns `Other` if it would have to wait for a reactor that is gone.
     ///
     /// # Cancel safety
     ///

@@ -116,6 +116,11 @@ pub(crate) struct Waiters {
 /// many leftovers weigh nothing.
 const LIMIT: usize = 32;
 
+/// How often an operation that a signal interrupts is repeated. A non-blocking call is hardly ever
+/// interrupted even once. One that is interrupted each time (by a seccomp filter, for example)
+/// would be a busy loop, so its caller gets the error.
+const INTERRUPTIONS: u32 = 100;
+
 /// The number of no turn: so the first crowd of a source is always asked who is still there.
 const NEVER: u64 = u64::MAX;
 
@@ -155,6 +160,7 @@ impl Source {
         cx: &mut Context<'_>,
         mut attempt: impl FnMut() -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
+        let mut interruptions = 0;
         while direction.ready.get() {
             // Before the attempt, not after it: whoever is told `Pending` for want of budget must
             // not have taken bytes already. `ready` stays, for nothing was learned of the source.
@@ -170,8 +176,12 @@ impl Source {
                     budget::refund();
                     self.count_would_block();
                 }
-                // A signal's handler ran before anything was moved: the same call once more.
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // A signal handler ran before any data moved. Repeat the call.
+                Err(error)
+                    if error.kind() == ErrorKind::Interrupted && interruptions < INTERRUPTIONS =>
+                {
+                    interruptions += 1;
+                }
                 result => {
                     trace!(
                         source = self.key, direction = direction.name, operation,
