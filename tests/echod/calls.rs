@@ -143,23 +143,9 @@ impl Trace {
     /// Begins to watch; or says that there is no strace here that may. The client helps to see
     /// that it does: messages of one byte are none that are counted.
     fn start(server: &Server, client: &mut TcpStream) -> Option<Trace> {
-        if !is_installed("strace") {
-            return None;
-        }
         let file = place();
-        let mut command = Command::new("strace");
-        command.args(["-e", "signal=none", "-s", "0", "-p", &server.pid().to_string(), "-o"]);
-        command.arg(&*file).stderr(Stdio::null()).stdin(Stdio::null());
-        let mut strace = command.spawn().expect("strace is installed");
-        let mut refused = false;
-        eventually("strace is attached", || {
-            refused = strace.try_wait().is_ok_and(|ended| ended.is_some());
-            refused || is_traced(server.pid())
-        });
-        if refused {
-            println!("skipped: strace may not watch other processes here");
-            return None;
-        }
+        let output = file.to_str().expect("a temporary folder with a plain name");
+        let strace = attach(server, &["-e", "signal=none", "-s", "0", "-o", output])?;
         let trace = Trace { strace, file };
         eventually("strace sees what happens", || {
             assert_echoes(client, b"x");
@@ -175,8 +161,7 @@ impl Trace {
     }
 
     fn stop_at_once(mut self) -> Calls {
-        kill_process(Pid::from_child(&self.strace), Signal::INT).unwrap();
-        self.strace.wait().unwrap();
+        detach(&mut self.strace);
         self.read()
     }
 
@@ -194,6 +179,56 @@ impl Drop for Trace {
     fn drop(&mut self) {
         let _ = self.strace.kill();
         let _ = self.strace.wait();
+    }
+}
+
+/// Runs strace on a server; prints why the test is skipped if strace is missing or not permitted.
+fn attach(server: &Server, arguments: &[&str]) -> Option<Child> {
+    if !is_installed("strace") {
+        return None;
+    }
+    let mut command = Command::new("strace");
+    command.args(["-p", &server.pid().to_string()]).args(arguments);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut strace = command.spawn().expect("strace is installed");
+    let mut refused = false;
+    eventually("strace is attached", || {
+        refused = strace.try_wait().is_ok_and(|ended| ended.is_some());
+        refused || is_traced(server.pid())
+    });
+    if refused {
+        println!("skipped: strace may not watch other processes here");
+        return None;
+    }
+    Some(strace)
+}
+
+/// Ends strace, which lets the server run on.
+fn detach(strace: &mut Child) {
+    kill_process(Pid::from_child(strace), Signal::INT).unwrap();
+    strace.wait().unwrap();
+}
+
+/// A system call of a server that returns an error each time, without being executed.
+pub(crate) struct Injection(Child);
+
+impl Injection {
+    /// Begins to inject; prints why the test is skipped if strace is missing or not permitted.
+    pub(crate) fn start(server: &Server, call: &str, errno: i32) -> Option<Injection> {
+        let inject = format!("inject={call}:error={errno}");
+        attach(server, &["-e", &format!("trace={call}"), "-e", &inject]).map(Injection)
+    }
+
+    /// Lets the system call through again.
+    pub(crate) fn stop(&mut self) {
+        detach(&mut self.0);
+    }
+}
+
+impl Drop for Injection {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

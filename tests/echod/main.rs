@@ -1,6 +1,7 @@
 //! The promises of `echod` as a process: with real clients, from outside, through nothing but
 //! sockets, signals, pipes and `/proc`.
 
+mod accept;
 mod arguments;
 mod balancer;
 mod bytes;

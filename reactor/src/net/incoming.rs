@@ -5,54 +5,62 @@ use std::io;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use log::{debug, warn};
 use rustix::io::Errno;
 
 use crate::net::TcpListener;
-use crate::time::{Sleep, sleep};
+use crate::time::{Backoff, Sleep, sleep};
 use crate::{Reactor, budget};
-
-/// The first pause after the system ran out of descriptors or memory. It doubles up to
-/// [`LONGEST_PAUSE`]: short enough that a moment's shortage passes unnoticed.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-
-/// The longest such pause, and the shortest time between two warnings about it.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A socket that listens for connections.
 pub(crate) trait Accept {
     /// A connection, and the address of its other end.
     type Accepted;
 
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Accepted>>;
+    /// Accepts a connection, and registers it with the reactor.
+    ///
+    /// The outer error is that of `accept`. The inner error is that of a connection that was
+    /// accepted but could not be registered, and has been closed.
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<io::Result<Self::Accepted>>>;
 }
 
-/// What an error of `accept` says about the listener.
+/// What an error says about the listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AcceptError {
-    /// Nothing: it was the error of one connection, which is gone. Go on.
+    /// Nothing, if it does not repeat: one connection failed, and is gone. Retry immediately.
     Connection,
-    /// The system is short of something; whoever is in the backlog still waits there. Pause.
+    /// The system is out of some resource, and a retry would fail too. Clients keep waiting in the
+    /// backlog meanwhile.
     Shortage,
-    /// It is broken, and will be.
+    /// The listener is unusable, and will stay so.
     Listener,
 }
 
 impl AcceptError {
-    fn of(error: &io::Error) -> AcceptError {
+    /// The class of an error of `accept`.
+    fn of_accept(error: &io::Error) -> AcceptError {
         match Errno::from_io_error(error) {
-            // The last one is epoll's, which can watch only so many: that connection is closed.
             Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC) => {
                 AcceptError::Shortage
             }
-            // None: not the system's, but ours, when the reactor is gone.
+            // An error without a number is not the kernel's: the reactor is gone.
             Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::OPNOTSUPP) | None => {
                 AcceptError::Listener
             }
-            // accept(2) passes on whatever befell the connection: a list without an end.
+            // accept(2) also returns errors of the connection's network, and of filters such as
+            // seccomp: any number is possible.
             Some(_) => AcceptError::Connection,
+        }
+    }
+
+    /// The class of an error of registering an accepted connection: ENOSPC, if epoll watches as
+    /// many descriptors as it may.
+    fn of_registration(error: &io::Error) -> AcceptError {
+        match AcceptError::of_accept(error) {
+            AcceptError::Shortage => AcceptError::Shortage,
+            AcceptError::Connection | AcceptError::Listener => AcceptError::Connection,
         }
     }
 }
@@ -73,13 +81,11 @@ impl AcceptError {
 pub struct Incoming<'a, L = TcpListener> {
     listener: &'a L,
     pause: Option<Pause>,
-    /// How long the next pause will be.
-    next_pause: Duration,
-    warned: Option<Instant>,
+    backoff: Backoff,
     ended: bool,
 }
 
-/// Waits until there may be descriptors again.
+/// Waits for some time, or until a connection closes: then there may be descriptors again.
 #[derive(Debug)]
 struct Pause {
     sleep: Sleep,
@@ -91,7 +97,7 @@ struct Pause {
 #[expect(private_bounds, reason = "only listeners of this crate accept")]
 impl<L: Accept> Incoming<'_, L> {
     pub(crate) fn new(listener: &L) -> Incoming<'_, L> {
-        Incoming { listener, pause: None, next_pause: FIRST_PAUSE, warned: None, ended: false }
+        Incoming { listener, pause: None, backoff: Backoff::new(), ended: false }
     }
 
     /// The next connection; `None`, after the error that broke the listener.
@@ -104,35 +110,49 @@ impl<L: Accept> Incoming<'_, L> {
                 ready!(pause.poll(cx));
                 self.pause = None;
             }
-            let error = match ready!(self.listener.poll_accept(cx)) {
-                Ok(accepted) => {
-                    // The shortage is over: the next one begins with a short pause again.
-                    self.next_pause = FIRST_PAUSE;
+            let (error, class) = match ready!(self.listener.poll_accept(cx)) {
+                Ok(Ok(accepted)) => {
+                    self.backoff.succeeded();
                     return Poll::Ready(Some(Ok(accepted)));
                 }
-                Err(error) => error,
+                Ok(Err(error)) => {
+                    let class = AcceptError::of_registration(&error);
+                    (error, class)
+                }
+                Err(error) => {
+                    let class = AcceptError::of_accept(&error);
+                    (error, class)
+                }
             };
-            match AcceptError::of(&error) {
-                AcceptError::Connection => debug!("a connection was lost in the backlog: {error}"),
-                AcceptError::Shortage => self.pause(&error),
+            let pause = match class {
+                AcceptError::Connection => self.backoff.failed(),
+                AcceptError::Shortage => self.backoff.failed_for_longer(),
                 AcceptError::Listener => {
                     self.ended = true;
                     return Poll::Ready(Some(Err(error)));
                 }
+            };
+            if pause.is_zero() {
+                debug!("skipping a connection that cannot be accepted: {error}");
+            } else {
+                self.pause = Some(Pause::new(pause));
+                self.warn(class, &error);
             }
         }
         // A loop over a stream that has ended must not keep the thread either.
         budget::spend(cx).map(|()| None)
     }
 
-    fn pause(&mut self, error: &io::Error) {
-        let now = Instant::now();
-        if self.warned.is_none_or(|warned| now.duration_since(warned) >= LONGEST_PAUSE) {
-            self.warned = Some(now);
-            warn!("cannot accept until connections close or limits are raised: {error}");
+    fn warn(&mut self, class: AcceptError, error: &io::Error) {
+        if !self.backoff.should_log() {
+            return;
         }
-        self.pause = Some(Pause::new(self.next_pause));
-        self.next_pause = LONGEST_PAUSE.min(self.next_pause * 2);
+        match class {
+            AcceptError::Shortage => {
+                warn!("cannot accept until connections close or limits are raised: {error}");
+            }
+            _ => warn!("cannot accept connections, retrying with pauses of up to 1 s: {error}"),
+        }
     }
 }
 
@@ -159,7 +179,7 @@ mod tests {
     use super::*;
 
     fn class(errno: Errno) -> AcceptError {
-        AcceptError::of(&io::Error::from_raw_os_error(errno.raw_os_error()))
+        AcceptError::of_accept(&errno.into())
     }
 
     // Pitfall: S2
@@ -189,5 +209,14 @@ mod tests {
     fn a_broken_listener_is_told() {
         let errors = [Errno::BADF, Errno::INVAL, Errno::NOTSOCK];
         assert!(errors.into_iter().all(|errno| class(errno) == AcceptError::Listener));
+    }
+
+    #[test]
+    fn registration_error_never_ends_the_listener() {
+        let class = |errno: Errno| AcceptError::of_registration(&errno.into());
+        assert_eq!(class(Errno::NOSPC), AcceptError::Shortage);
+        for errno in [Errno::BADF, Errno::INVAL, Errno::PERM] {
+            assert_eq!(class(errno), AcceptError::Connection);
+        }
     }
 }

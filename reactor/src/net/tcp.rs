@@ -135,14 +135,16 @@ impl TcpListener {
     ///
     /// A connection that was accepted has also been returned: none is lost.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        poll_fn(|cx| self.poll_accept(cx)).await
+        poll_fn(|cx| self.poll_accept(cx)).await?
     }
 
     /// A stream of connections that survives what a server should survive.
     ///
-    /// An error of one connection is skipped. When descriptors or memory run out, it pauses until
-    /// a socket of this thread is closed, or for 10 ms, doubling up to a second, and warns at
-    /// most once a second. It ends, after the error, only when the listener itself is broken.
+    /// It skips an error of one connection, and closes a connection that cannot be registered.
+    /// When descriptors or memory run out, or any other error repeats, it pauses until a socket of
+    /// this thread is closed, or for 10 ms, doubling up to a second (see
+    /// [`Backoff`](crate::time::Backoff)), and warns at most once a second. It ends, after the
+    /// error, only when the listener itself is broken.
     ///
     /// # Examples
     ///
@@ -215,11 +217,11 @@ impl AsFd for TcpListener {
 impl Accept for TcpListener {
     type Accepted = (TcpStream, SocketAddr);
 
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Accepted>> {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<io::Result<Self::Accepted>>> {
         let accepted = self.0.poll_read_as("accept", cx, || self.0.get_ref().accept());
         let (stream, peer) = ready!(accepted)?;
         debug!(peer:% = peer; "accepted");
-        Poll::Ready(Async::new(stream).map(|stream| (TcpStream(stream), peer)))
+        Poll::Ready(Ok(Async::new(stream).map(|stream| (TcpStream(stream), peer))))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Timers: [`sleep`], [`interval`] and [`timeout`].
+//! Timers: [`sleep`], [`interval`] and [`timeout`]; and [`Backoff`], the pauses between retries.
 //!
 //! A timer is a waker and a deadline. The reactor waits no longer than until the nearest
 //! deadline, and wakes what is due after each wait: the precision is that of `epoll_wait`, a
@@ -12,6 +12,8 @@
 //! - [`Sleep::deadline`] returns an `Option`, because a sleep can be longer than the clock lasts.
 //!   [`Sleep::reset`] takes `&mut self`, because a `Sleep` is `Unpin`: it needs no pinning.
 //! - Deadlines are [`std::time::Instant`]s. There is no clock that a test can pause.
+
+mod backoff;
 
 use std::error::Error;
 use std::fmt;
@@ -29,6 +31,8 @@ use pin_project_lite::pin_project;
 use crate::Reactor;
 use crate::budget::{self, Cooperative, cooperative};
 use crate::timer::TimerKey;
+
+pub use backoff::Backoff;
 
 /// Waits for `duration`: never less, and the reactor's turn longer.
 ///

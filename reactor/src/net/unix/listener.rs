@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use log::debug;
-use socket2::SockRef;
+use socket2::{SockRef, Socket};
 
 use crate::Async;
 use crate::net::incoming::{Accept, Incoming};
@@ -155,13 +155,14 @@ impl UnixListener {
     ///
     /// A connection that was accepted has also been returned: none is lost.
     pub async fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
-        poll_fn(|cx| self.poll_accept(cx)).await
+        poll_fn(|cx| self.poll_accept(cx)).await?
     }
 
     /// A stream of connections that survives what a server should survive.
     ///
-    /// As that of [`TcpListener`](crate::net::TcpListener::incoming): an error of one connection is
-    /// skipped, it pauses when descriptors or memory run out, and ends when the listener is broken.
+    /// It handles errors as [`TcpListener::incoming`](crate::net::TcpListener::incoming) does: it
+    /// skips an error of one connection, pauses when an error repeats or the system is out of
+    /// descriptors or memory, and ends when the listener is broken.
     ///
     /// # Examples
     ///
@@ -206,24 +207,26 @@ impl UnixListener {
         self.0.get_ref().take_error()
     }
 
-    /// Not by mio's `accept`: it makes abstract addresses unnamed ones, and a peer whose path has
-    /// all of 108 bytes makes it panic.
-    fn try_accept(&self) -> io::Result<mio::net::UnixStream> {
-        let (socket, _peer) = SockRef::from(self.0.get_ref()).accept()?;
+    /// Registers a connection that has been accepted.
+    fn register(socket: Socket) -> io::Result<(UnixStream, SocketAddr)> {
         socket.set_nonblocking(true)?;
-        Ok(OwnedFd::from(socket).into())
+        let stream = mio::net::UnixStream::from(OwnedFd::from(socket));
+        // Its name is no part of the connection: on macOS one that has gone already has none.
+        let peer = stream.peer_addr().or_else(|_| SocketAddr::from_pathname(""))?;
+        debug!(peer:? = peer; "accepted");
+        Ok((UnixStream(Async::new(stream)?), peer))
     }
 }
 
 impl Accept for UnixListener {
     type Accepted = (UnixStream, SocketAddr);
 
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Accepted>> {
-        let stream = ready!(self.0.poll_read_as("accept", cx, || self.try_accept()))?;
-        // Its name is no part of the connection: on macOS one that has gone already has none.
-        let peer = stream.peer_addr().or_else(|_| SocketAddr::from_pathname(""))?;
-        debug!(peer:? = peer; "accepted");
-        Poll::Ready(Async::new(stream).map(|stream| (UnixStream(stream), peer)))
+    // Not by mio's `accept`: it makes abstract addresses unnamed ones, and a peer whose path has
+    // all of 108 bytes makes it panic.
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<io::Result<Self::Accepted>>> {
+        let listener = SockRef::from(self.0.get_ref());
+        let (socket, _peer) = ready!(self.0.poll_read_as("accept", cx, || listener.accept()))?;
+        Poll::Ready(Ok(UnixListener::register(socket)))
     }
 }
 
