@@ -2,11 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use log::{debug, trace};
+use log::{debug, trace, warn};
 use reactor::net::UdpSocket;
-use reactor::time::sleep;
+use reactor::time::{Backoff, sleep};
 use rustix::io::Errno;
 
 use crate::server::{Server, add};
@@ -18,13 +17,14 @@ const LONGEST: usize = 1 << 16;
 /// datagram with such a sender, which is easily forged, the two would echo for ever.
 const FIRST_PORT: u16 = 1024;
 
-/// After an error that says nothing about the socket: one that lasts must not spin.
-const PAUSE: Duration = Duration::from_millis(1);
-
 /// Sends datagrams back, until the server stops or the socket breaks.
 pub(crate) async fn echo(socket: UdpSocket, server: &Server) -> io::Result<()> {
     let mut buffer = vec![0; LONGEST];
+    let mut backoff = Backoff::new();
     while let Some(received) = receive(&socket, server, &mut buffer).await {
+        if received.is_ok() {
+            backoff.succeeded();
+        }
         match received {
             Ok((bytes, peer)) if is_answered(peer, server) => {
                 add(&server.counts.messages, 1);
@@ -33,8 +33,19 @@ pub(crate) async fn echo(socket: UdpSocket, server: &Server) -> io::Result<()> {
             Ok((_, peer)) => debug!("{peer}: not answered, it may answer too"),
             Err(error) if is_broken(&error) => return Err(error),
             Err(error) => {
-                debug!("a datagram was not received: {error}");
-                sleep(PAUSE).await;
+                let pause = backoff.failed();
+                if pause.is_zero() {
+                    debug!("skipping an error of the network or a peer: {error}");
+                } else if backoff.should_log() {
+                    warn!("cannot receive datagrams, retrying with pauses of up to 1 s: {error}");
+                }
+                let over = async {
+                    sleep(pause).await;
+                    Some(())
+                };
+                if server.until_stopped(over, || false).await.is_none() {
+                    break;
+                }
             }
         }
     }

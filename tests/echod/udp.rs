@@ -5,13 +5,17 @@ use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::Signal;
 use tests::DEADLINE;
 
 use crate::bytes::assert_echoes;
+use crate::calls::Injection;
 use crate::clients::assert_clients_get_back;
-use crate::process::gives_descriptors;
+use crate::process::{cpu_time, gives_descriptors};
 use crate::server::{ECHOD, Server, eventually, flood};
 
 fn start(arguments: &[&str]) -> (Server, SocketAddr) {
@@ -125,6 +129,43 @@ fn a_peer_that_is_gone_does_not_end_the_socket() {
         UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"x", address).unwrap();
     }
     assert_comes_back(&client(), address, b"x");
+}
+
+// Pitfall: O2
+#[test]
+fn repeated_receive_error_backs_off_and_service_resumes() {
+    let (server, address) = start(&["-v"]);
+    let Some(mut injection) = Injection::start(&server, "recvfrom", Errno::PERM.raw_os_error())
+    else {
+        return;
+    };
+    let client = client();
+    client.send_to(b"first", address).unwrap();
+    let begin = Instant::now();
+    let failures = || server.stderr().matches("Operation not permitted").count();
+    eventually("the repeated error is logged", || server.stderr().contains("cannot receive"));
+    let before = cpu_time(server.pid());
+    sleep(Duration::from_millis(500));
+    let used = cpu_time(server.pid()) - before;
+    assert!(used < Duration::from_millis(50), "{used:?} in half a second");
+    injection.stop();
+    assert_eq!(client.recv(&mut [0; 10]).unwrap(), 5);
+    // One record for the first error, and one in each second.
+    assert!(failures() <= 2 + begin.elapsed().as_secs() as usize, "{}", server.stderr());
+}
+
+#[test]
+fn signal_ends_the_server_during_a_pause_after_an_error() {
+    let (server, address) = start(&["--grace", "1m"]);
+    let Some(mut injection) = Injection::start(&server, "recvfrom", Errno::PERM.raw_os_error())
+    else {
+        return;
+    };
+    client().send_to(b"x", address).unwrap();
+    eventually("the repeated error is logged", || server.stderr().contains("cannot receive"));
+    server.signal(Signal::TERM);
+    injection.stop();
+    assert_eq!(server.wait().status.code(), Some(0));
 }
 
 #[test]
