@@ -1,28 +1,20 @@
 //! The sockets that the server serves: how each is made, told, served and given up.
 
-use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net;
-use std::path::{self, Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
 
-use log::{info, warn};
-use reactor::net::{TcpListener, UdpSocket, UnixListener, UnixStream};
-use reactor::time::timeout;
+use log::info;
+use reactor::net::{TcpListener, UdpSocket, UnixListener};
 use socket2::{SockRef, Socket};
 
 use crate::address::Address;
 use crate::inherited::Inherited;
-use crate::output::{MORE_DESCRIPTORS, STDOUT, is_out_of_descriptors};
+use crate::output::{MORE_DESCRIPTORS, STDOUT, escape, is_out_of_descriptors};
 use crate::serve;
 use crate::server::Server;
+use crate::socket_file::{self, SocketFile};
 use crate::udp;
-
-/// How long a server that is there may leave a connection in its backlog unanswered: if that is
-/// full, somebody is there all the same.
-const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Connections that the system completes ahead, if it is not told, at each kind of socket.
 pub(crate) const BACKLOG: u32 = 1024;
@@ -39,7 +31,10 @@ impl Listening {
         let listening = match address {
             Address::Tcp(address) => Listening::Tcp(TcpListener::bind(address).await?),
             Address::Udp(address) => Listening::Udp(UdpSocket::bind(address).await?),
-            Address::Unix(path) => bind_unix(path).await?,
+            Address::Unix(path) => {
+                let (listener, file) = socket_file::bind(path).await?;
+                Listening::Unix(listener, Some(file))
+            }
             Address::Inherited(number) => Listening::inherited(Inherited::take(*number)?)?,
         };
         if let Listening::Tcp(listener) = &listening {
@@ -77,7 +72,8 @@ impl Listening {
     /// One line for each goes to standard output, where only `--explain` tells more.
     pub(crate) fn announce(&self) {
         if let Ok(place) = self.place() {
-            STDOUT.print(format!("listening {place}\n").as_bytes());
+            // A line break in a path must not forge a line.
+            STDOUT.print(format!("listening {}\n", escape(&place)).as_bytes());
             info!("listening {place}");
         }
     }
@@ -122,7 +118,7 @@ pub(crate) fn send_at_once(listener: &Socket) -> io::Result<()> {
     listener.set_tcp_nodelay(true)
 }
 
-/// The path of a Unix socket.
+/// The path or the abstract name of a Unix socket.
 fn name(address: &net::SocketAddr) -> String {
     let path = address.as_pathname().map(|path| path.display().to_string());
     path.or_else(|| abstract_name(address)).unwrap_or_else(|| "(unnamed)".to_owned())
@@ -138,68 +134,6 @@ fn abstract_name(address: &net::SocketAddr) -> Option<String> {
 #[cfg(not(target_os = "linux"))]
 fn abstract_name(_: &net::SocketAddr) -> Option<String> {
     None
-}
-
-async fn bind_unix(path: &Path) -> io::Result<Listening> {
-    let bound = match UnixListener::bind(path) {
-        Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            remove_stale(path, error).await?;
-            UnixListener::bind(path)
-        }
-        bound => bound,
-    };
-    Ok(Listening::Unix(bound?, SocketFile::of(path)))
-}
-
-/// Removes the file of a server that is gone; but nothing else.
-async fn remove_stale(path: &Path, in_use: io::Error) -> io::Result<()> {
-    if !fs::symlink_metadata(path)?.file_type().is_socket() {
-        return Err(io::Error::new(ErrorKind::AlreadyExists, "there is a file that is no socket"));
-    }
-    if somebody_answers(path).await? {
-        return Err(in_use);
-    }
-    warn!("nobody answers at unix:{}: its file is replaced", path.display());
-    fs::remove_file(path)
-}
-
-/// Only one answer is taken for a no, that of a file which no process has open. Whoever listens for
-/// datagrams, or lets us wait, is there; and at the file of another user we may not ask.
-async fn somebody_answers(path: &Path) -> io::Result<bool> {
-    match timeout(PATIENCE, UnixStream::connect(path)).await {
-        Ok(Err(error)) if error.kind() == ErrorKind::PermissionDenied => Err(error),
-        Ok(Err(error)) => Ok(error.kind() != ErrorKind::ConnectionRefused),
-        Ok(Ok(_)) | Err(_) => Ok(true),
-    }
-}
-
-/// The file of a Unix socket of ours. Dropping it removes it, if it is still ours.
-pub(crate) struct SocketFile {
-    path: PathBuf,
-    identity: (u64, u64),
-}
-
-impl SocketFile {
-    fn of(path: &Path) -> Option<SocketFile> {
-        let metadata = fs::symlink_metadata(path).ok()?;
-        // As it is now: a server may change its folder.
-        let path = path::absolute(path).ok()?;
-        Some(SocketFile { path, identity: identity(&metadata) })
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let is_ours = |found: Metadata| identity(&found) == self.identity;
-        if fs::symlink_metadata(&self.path).is_ok_and(is_ours) {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Which file it is, whatever its name.
-fn identity(metadata: &Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
 }
 
 /// What is wrong with an address, and the cure. We may listen there ourselves, at an `earlier` one.

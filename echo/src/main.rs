@@ -43,6 +43,7 @@ mod replacement;
 mod serve;
 mod server;
 mod shared;
+mod socket_file;
 mod stats;
 mod table;
 mod telling;

@@ -1,5 +1,6 @@
 //! Unix sockets: what is sent comes back, and the file of the socket comes and goes with it.
 
+use std::env;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -15,7 +16,7 @@ use crate::arguments::assert_complains;
 use crate::bytes::{Random, assert_echoes};
 use crate::clients::assert_clients_get_back;
 use crate::process::{is_installed, longest_backlog};
-use crate::server::{Server, eventually};
+use crate::server::{ECHOD, Server, eventually};
 
 /// The address of a socket there.
 fn address(place: &Place) -> String {
@@ -101,7 +102,7 @@ fn a_second_signal_leaves_the_file_and_the_next_server_replaces_it() {
     assert!(place.exists(), "nobody has removed it");
 
     let next = Server::start(&[&address(&place)]);
-    eventually("it says so", || next.stderr().contains("nobody answers"));
+    eventually("it says so", || next.stderr().contains("removing stale socket file"));
     assert_serves(&place);
 }
 
@@ -153,6 +154,152 @@ fn a_file_that_is_no_socket_is_never_replaced() {
     let ended = Server::run(&[&format!("unix:{}", link.display())]);
     assert_complains(&ended, 1, &["no socket"]);
     assert!(link.is_symlink() && stale.exists());
+}
+
+/// A socket file that no process has open.
+fn make_stale(path: &Path) {
+    drop(UnixListener::bind(path).unwrap());
+}
+
+/// Starts a server whose calls of this name are delayed by half a second each; or prints why the
+/// test is skipped.
+fn start_delayed(calls: &str, address: &str) -> Option<Server> {
+    if !is_installed("strace") {
+        return None;
+    }
+    let probe = Command::new("strace").args(["-qq", "-e", "trace=none", "true"]).status();
+    if !probe.is_ok_and(|status| status.success()) {
+        println!("skipped: strace may not watch other processes here");
+        return None;
+    }
+    let mut command = Command::new("strace");
+    // As a grandchild of its own, so that the server is our child.
+    command.args(["-D", "-qq", "-e", &format!("trace={calls}")]);
+    command.args(["-e", &format!("inject={calls}:delay_enter=500000"), ECHOD, address]);
+    Some(Server::spawn(command))
+}
+
+/// Waits until each server either listens or has given up, and returns those that listen.
+fn listening(servers: Vec<Server>) -> Vec<Server> {
+    let gave_up = |server: &Server| server.stderr().contains("cannot listen");
+    for server in &servers {
+        eventually("it listens or gives up", || !server.stdout().is_empty() || gave_up(server));
+    }
+    servers.into_iter().filter(|server| !server.stdout().is_empty()).collect()
+}
+
+const UNLINK: &str = "?unlink,?unlinkat";
+
+// The first server has found the stale file, and is about to remove it, when the second one starts.
+// Pitfall: O4
+#[test]
+fn second_server_does_not_replace_the_file_that_the_first_replaces() {
+    let place = place();
+    make_stale(&place);
+    let Some(first) = start_delayed(UNLINK, &address(&place)) else { return };
+    eventually("it removes the file", || first.stderr().contains("removing stale socket file"));
+    let second = Server::run(&[&address(&place)]);
+    assert_complains(&second, 1, &[&address(&place), "stop it, or choose another path"]);
+    let _first = first.listening(1);
+    assert_serves(&place);
+}
+
+// A connection to a socket that is bound and does not listen yet is refused, as if it were stale.
+// Pitfall: O4
+#[test]
+fn second_server_waits_while_the_first_is_about_to_listen() {
+    let place = place();
+    let Some(first) = start_delayed("listen", &address(&place)) else { return };
+    eventually("it is bound", || place.exists());
+    let second = Server::run(&[&address(&place)]);
+    assert_complains(&second, 1, &[&address(&place), "stop it, or choose another path"]);
+    let _first = first.listening(1);
+    assert_serves(&place);
+}
+
+// The server has stopped listening, and is about to remove its file, when its successor starts.
+// Pitfall: O4
+#[test]
+fn stopping_server_does_not_remove_the_file_of_its_successor() {
+    let place = place();
+    let Some(old) = start_delayed(UNLINK, &address(&place)) else { return };
+    let old = old.listening(1);
+    old.signal(Signal::TERM);
+    eventually("it has stopped listening", || UnixStream::connect(&place).is_err());
+    let _new = Server::start(&[&address(&place)]);
+    assert_eq!(old.wait().status.code(), Some(0));
+    assert_serves(&place);
+}
+
+// ECHOD_ROUNDS=300 makes it run for longer.
+// Pitfall: O4
+#[test]
+fn only_one_of_many_servers_replaces_a_stale_file() {
+    let rounds = env::var("ECHOD_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(30);
+    for round in 0..rounds {
+        let place = place();
+        make_stale(&place);
+        let started = (0..4).map(|_| {
+            let mut command = Command::new(ECHOD);
+            command.arg(address(&place));
+            Server::spawn(command)
+        });
+        let listening = listening(started.collect());
+        assert_eq!(listening.len(), 1, "round {round}");
+        assert_serves(&place);
+    }
+}
+
+#[test]
+fn restarted_server_takes_over_the_path() {
+    let place = place();
+    let mut old = Server::start(&[&address(&place)]);
+    for _ in 0..30 {
+        old.signal(Signal::TERM);
+        // It fails while its predecessor still listens.
+        let new = loop {
+            let mut command = Command::new(ECHOD);
+            command.arg(address(&place));
+            if let Some(new) = listening(vec![Server::spawn(command)]).pop() {
+                break new;
+            }
+        };
+        assert_eq!(old.wait().status.code(), Some(0));
+        assert_serves(&place);
+        old = new;
+    }
+    old.signal(Signal::TERM);
+    assert_eq!(old.wait().status.code(), Some(0));
+    let left: Vec<_> = fs::read_dir(place.parent().unwrap()).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn stale_file_that_cannot_be_locked_is_left_alone() {
+    let place = place();
+    // A folder cannot be opened for locking in the way that a file is.
+    let lock = format!("{}.lock", place.display());
+    fs::create_dir(&lock).unwrap();
+    let server = Server::start(&[&address(&place)]);
+    assert_serves(&place);
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().status.code(), Some(0));
+    assert!(!place.exists());
+
+    make_stale(&place);
+    let ended = Server::run(&[&address(&place)]);
+    assert_complains(&ended, 1, &[&lock, "stale", "remove it"]);
+    assert!(place.exists());
+}
+
+#[test]
+fn line_break_in_a_path_is_escaped_on_standard_output() {
+    let place = place();
+    let path = format!("{}\nlistening tcp 127.0.0.1:1", place.display());
+    let server = Server::start(&[&format!("unix:{path}")]);
+    assert_serves(Path::new(&path));
+    assert_eq!(server.stdout(), format!("listening unix {}\n", path.replace('\n', "\\n")));
+    assert!(!server.stderr().contains("\nlistening"), "{}", server.stderr());
 }
 
 #[test]

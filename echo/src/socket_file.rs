@@ -1,0 +1,236 @@
+//! The file of a Unix socket: bind to it, replace a stale one, and remove it at the end.
+//!
+//! A server that is killed leaves its socket file behind, so the next one has to replace it. Two
+//! servers that find the same stale file would both replace it, and the first of them would listen
+//! on a socket that no client can reach. Likewise, a server that stops could remove the file of its
+//! successor. Therefore a server locks `path.lock`, beside the socket file, before it looks at the
+//! socket file, and holds that lock until it has removed the socket file. The kernel releases the
+//! lock of a process that is killed.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{self, Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use log::warn;
+use reactor::net::{UnixListener, UnixStream};
+use reactor::time::{sleep, timeout};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use rustix::io::Errno;
+
+/// How long to wait for a connection before concluding that a server is there, with a full backlog.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long to wait for a lock whose owner does not answer: it is starting or stopping.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The pause between two attempts to get the lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// How often to start over because the lock file was removed while we were locking it.
+const LOCK_ATTEMPTS: usize = 100;
+
+/// The file of a Unix socket of this server. Dropping it removes the file, if it is still ours, and
+/// then releases the lock.
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    /// `None` if the file was gone before we could look at it.
+    identity: Option<Identity>,
+    /// `None` if there can be no lock. Dropped after the file has been removed.
+    _lock: Option<Lock>,
+}
+
+/// Binds a listener to `path`, and replaces a stale socket file there.
+pub(crate) async fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+    let lock = match lock(path).await {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => return Err(error),
+        lock => lock,
+    };
+    let listener = match UnixListener::bind(path) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            remove_stale(path, error, &lock).await?;
+            UnixListener::bind(path)
+        }
+        bound => bound,
+    }?;
+    let identity = fs::symlink_metadata(path).ok().map(|metadata| Identity::of(&metadata));
+    // Absolute, because the server may change its working directory before it removes the file.
+    let path = path::absolute(path)?;
+    // Without a lock, binding to a free path is safe: the kernel lets only one process do it.
+    Ok((listener, SocketFile { path, identity, _lock: lock.ok() }))
+}
+
+/// Takes the lock of `path`, and waits for an owner that starts or stops.
+///
+/// # Errors
+///
+/// Returns `AddrInUse` if another server has the lock. Any other error means that nobody can have
+/// it, because a security policy or the file system forbids it.
+async fn lock(path: &Path) -> io::Result<Lock> {
+    let by = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match Lock::take(path) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if server_answers(path).await? || Instant::now() >= by {
+                    return Err(Errno::ADDRINUSE.into());
+                }
+                sleep(LOCK_PAUSE).await;
+            }
+            taken => return taken,
+        }
+    }
+}
+
+/// Removes the socket file of a server that is gone, and no other file.
+async fn remove_stale(path: &Path, in_use: io::Error, lock: &io::Result<Lock>) -> io::Result<()> {
+    if !fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Err(io::Error::new(ErrorKind::AlreadyExists, "there is a file that is no socket"));
+    }
+    if server_answers(path).await? {
+        return Err(in_use);
+    }
+    if let Err(error) = lock {
+        let lock = Lock::path(path);
+        let lock = lock.display();
+        let text = format!("there is a stale socket file, and {lock} cannot be locked: {error}");
+        return Err(io::Error::new(ErrorKind::AlreadyExists, text));
+    }
+    warn!("removing stale socket file {}: connection refused", path.display());
+    fs::remove_file(path)
+}
+
+/// Whether a process listens on the socket.
+///
+/// Only a refused connection proves that none does, since the kernel refuses it if no process has
+/// the socket open. A datagram socket and a full backlog belong to a running process, and we may
+/// not connect to the file of another user.
+async fn server_answers(path: &Path) -> io::Result<bool> {
+    match timeout(PATIENCE, UnixStream::connect(path)).await {
+        Ok(Err(error)) if error.kind() == ErrorKind::PermissionDenied => Err(error),
+        Ok(Err(error)) => {
+            Ok(!matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound))
+        }
+        Ok(Ok(_)) | Err(_) => Ok(true),
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let found = fs::symlink_metadata(&self.path).ok();
+        let found = found.map(|metadata| Identity::of(&metadata));
+        // Another program may have replaced the file without asking for the lock.
+        if self.identity.is_some() && found == self.identity {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Which file it is, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    /// Seconds and nanoseconds of the last change of the content, for a socket its creation. A new
+    /// file may get the inode number of a removed one.
+    modified: (i64, i64),
+}
+
+impl Identity {
+    fn of(metadata: &Metadata) -> Identity {
+        let modified = (metadata.mtime(), metadata.mtime_nsec());
+        Identity { device: metadata.dev(), inode: metadata.ino(), modified }
+    }
+}
+
+/// An exclusive lock of the path of a socket: an `flock` of the file `path.lock`.
+struct Lock {
+    path: PathBuf,
+    /// Closing it releases the lock.
+    file: File,
+}
+
+impl Lock {
+    /// The path of the lock file of a socket.
+    fn path(socket: &Path) -> PathBuf {
+        let mut path = socket.as_os_str().to_owned();
+        path.push(".lock");
+        path.into()
+    }
+
+    /// Takes the lock.
+    ///
+    /// # Errors
+    ///
+    /// Returns `WouldBlock` if another process, or another socket of this process, holds the lock.
+    /// Returns the error of the `open` or the `flock` system call otherwise.
+    fn take(socket: &Path) -> io::Result<Lock> {
+        let path = Lock::path(socket);
+        // Never follow a link, and never wait for the other end of a pipe.
+        let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        for _ in 0..LOCK_ATTEMPTS {
+            let file = File::from(open(&path, flags, Mode::RUSR | Mode::WUSR)?);
+            flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+            let lock = Lock { path: path.clone(), file };
+            // The previous owner removes the file before it releases the lock. If we opened the
+            // file before that, we have locked a file that nobody else will find.
+            if lock.is_current() {
+                return Ok(lock);
+            }
+        }
+        Err(io::Error::other("the lock file was removed again and again"))
+    }
+
+    /// Whether the locked file is the one that others find at the path.
+    fn is_current(&self) -> bool {
+        let found = fs::symlink_metadata(&self.path);
+        match (found, self.file.metadata()) {
+            (Ok(found), Ok(ours)) => Identity::of(&found) == Identity::of(&ours),
+            _ => false,
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if self.is_current() {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::tests::place;
+
+    #[test]
+    fn lock_is_exclusive_until_it_is_dropped() {
+        let socket = place();
+        let lock = Lock::take(&socket).unwrap();
+        assert_eq!(Lock::take(&socket).err().unwrap().kind(), ErrorKind::WouldBlock);
+        drop(lock);
+        assert!(!Lock::path(&socket).exists());
+        drop(Lock::take(&socket).unwrap());
+    }
+
+    #[test]
+    fn lock_file_of_a_killed_process_is_locked_again() {
+        let socket = place();
+        fs::write(Lock::path(&socket), "").unwrap();
+        let lock = Lock::take(&socket).unwrap();
+        drop(lock);
+        assert!(!Lock::path(&socket).exists());
+    }
+
+    #[test]
+    fn lock_of_a_removed_file_is_not_current() {
+        let socket = place();
+        let lock = Lock::take(&socket).unwrap();
+        fs::remove_file(Lock::path(&socket)).unwrap();
+        assert!(!lock.is_current());
+        let next = Lock::take(&socket).unwrap();
+        drop(lock);
+        assert!(next.is_current(), "dropping a stale lock leaves the current file");
+    }
+}
