@@ -1,6 +1,8 @@
 //! Sockets that the process was started with: `fd:3`, and those that systemd passes.
 
 use std::env;
+#[cfg(target_os = "linux")]
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::{OwnedFd, RawFd};
 use std::process;
@@ -37,6 +39,9 @@ pub(crate) fn passed() -> Result<Vec<Address>, String> {
 impl Inherited {
     /// Takes a duplicate, and sees what it is. The original stays open until the process ends.
     pub(crate) fn take(number: RawFd) -> io::Result<Inherited> {
+        if is_our_own(number) {
+            return Err(unsuitable("the server has opened it itself"));
+        }
         let socket = Socket::from(duplicate(number)?);
         let domain = socket.domain()?;
         let is_internet = matches!(domain, Domain::IPV4 | Domain::IPV6);
@@ -57,6 +62,24 @@ impl Inherited {
 
 fn is_unbound(socket: &Socket) -> io::Result<bool> {
     Ok(socket.local_addr()?.as_socket().is_some_and(|address| address.port() == 0))
+}
+
+/// Whether this process has opened the descriptor after its start.
+///
+/// All our descriptors are close-on-exec, and no descriptor that survived the `exec` of this
+/// program can be. Without `/proc`, the answer is no.
+#[cfg(target_os = "linux")]
+fn is_our_own(number: RawFd) -> bool {
+    use rustix::fs::OFlags;
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap_or_default();
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
+    flags.is_some_and(|flags| OFlags::from_bits_retain(flags).contains(OFlags::CLOEXEC))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_our_own(_: RawFd) -> bool {
+    false
 }
 
 /// Of a mere number nobody knows who owns the descriptor, and so it cannot be taken over. But the

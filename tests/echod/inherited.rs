@@ -127,6 +127,19 @@ fn a_descriptor_that_is_no_listener_is_named_with_the_cure() {
     assert_complains(&server.wait(), 1, &["fd:3", "does not listen", cure]);
 }
 
+// Its own TCP listener is a listening socket, too.
+#[test]
+fn descriptor_that_the_server_opened_itself_is_refused() {
+    if !gives_descriptors() {
+        return;
+    }
+    for number in 3..24 {
+        let address = format!("fd:{number}");
+        let ended = Server::run(&["127.0.0.1:0", &address]);
+        assert_complains(&ended, 1, &[&address, "pass a TCP, UDP or Unix socket"]);
+    }
+}
+
 // Three sockets of three kinds, passed as systemd does it.
 #[test]
 fn python_passes_three_sockets_and_all_are_served() {
