@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use futures_lite::future;
+use log::debug;
 use reactor::io::{self, AsyncRead, AsyncReadExt, AsyncWrite};
 use reactor::time::{sleep_until, timeout};
 
@@ -85,6 +86,21 @@ impl<S: Socket> Connection<S> {
     async fn silent_for(&self, duration: Duration) {
         while self.server.now().duration_since(self.active.get()) < duration {
             sleep_until(self.active.get() + duration).await;
+        }
+    }
+
+    /// Whether bytes that were read from the connection have not been written back to it.
+    ///
+    /// After an error of the copy they are lost. If the connection ends for another reason, the
+    /// copy still holds them exactly if its last write has to wait.
+    pub(crate) fn owes_bytes(&self, ended: &Ended) -> bool {
+        matches!(ended, Ended::Copied(Err(_))) || self.blocked.get()
+    }
+
+    /// Makes the connection end with a reset instead of a FIN when it is dropped.
+    pub(crate) fn reset(&self) {
+        if let Err(error) = self.stream.reset_when_closed() {
+            debug!("{}: cannot reset: {error}", self.peer());
         }
     }
 

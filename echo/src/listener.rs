@@ -4,10 +4,12 @@ use std::io;
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_lite::Stream;
 use reactor::io::{AsyncRead, AsyncWrite};
 use reactor::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use socket2::SockRef;
 
 /// A socket that accepts connections.
 pub(crate) trait Listener {
@@ -21,6 +23,8 @@ pub(crate) trait Socket: 'static {
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
     fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>>;
     fn shutdown(&self, how: Shutdown) -> io::Result<()>;
+    /// Makes closing the socket discard what is still to be sent and send a reset, not a FIN.
+    fn reset_when_closed(&self) -> io::Result<()>;
     /// The other end, for the log. To learn it costs a system call.
     fn peer(&self) -> Option<String>;
 }
@@ -54,6 +58,10 @@ impl Socket for TcpStream {
         self.shutdown(how)
     }
 
+    fn reset_when_closed(&self) -> io::Result<()> {
+        SockRef::from(self).set_linger(Some(Duration::ZERO))
+    }
+
     fn peer(&self) -> Option<String> {
         self.peer_addr().ok().map(|peer| peer.to_string())
     }
@@ -70,6 +78,12 @@ impl Socket for UnixStream {
 
     fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.shutdown(how)
+    }
+
+    // A Unix socket has no option for it. The kernel resets the connection if there is unread
+    // input, as there mostly is when a peer sends and does not read.
+    fn reset_when_closed(&self) -> io::Result<()> {
+        Ok(())
     }
 
     // Clients of Unix sockets have no address, but the kernel knows who they are.

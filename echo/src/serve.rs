@@ -35,7 +35,10 @@ async fn echo(connection: &Connection<impl Socket>) {
     let ended = async { Ended::Copied((&mut copy).await) };
     let ended = future::or(ended, connection.must_end()).await;
     debug!("{}: {} bytes echoed, {ended}", connection.peer(), copy.copied());
-    if !matches!(ended, Ended::Copied(_)) {
+    if connection.owes_bytes(&ended) {
+        // After a FIN the peer would take what it has received for the whole echo.
+        connection.reset();
+    } else if !matches!(ended, Ended::Copied(_)) {
         // Boxed, for an idle connection needs no room for its end.
         Box::pin(connection.linger()).await;
     }

@@ -5,6 +5,9 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
+use crate::calls::Injection;
 use crate::server::{Server, connect, crowd, eventually};
 
 /// Random bytes are made in chunks of so many: whoever compares them in parts, ends a part with a
@@ -91,6 +94,17 @@ fn a_reset_ends_that_connection_alone() {
     assert_echoes(&mut survivor, b"after");
 }
 
+#[test]
+fn failed_write_resets_the_connection() {
+    let server = Server::start(&["-v"]);
+    let mut client = server.connect();
+    assert_echoes(&mut client, b"before");
+    let errno = Errno::NOBUFS.raw_os_error();
+    let Some(_injection) = Injection::start(&server, "sendto", errno) else { return };
+    client.write_all(b"lost").unwrap();
+    assert_eq!(read_to_reset(&client), 0);
+}
+
 /// Sends, and gets the same back.
 #[track_caller]
 pub(crate) fn assert_echoes(client: &mut TcpStream, bytes: &[u8]) {
@@ -137,6 +151,15 @@ pub(crate) fn read_to_end(mut client: &TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     client.read_to_end(&mut bytes).expect("the end comes with a FIN");
     bytes
+}
+
+/// Reads until the connection is reset, and returns how many bytes came before that.
+#[track_caller]
+pub(crate) fn read_to_reset(mut client: &TcpStream) -> usize {
+    let mut bytes = Vec::new();
+    let ended = client.read_to_end(&mut bytes).map_err(|error| error.kind());
+    assert_eq!(ended, Err(ErrorKind::ConnectionReset), "after {} bytes", bytes.len());
+    bytes.len()
 }
 
 /// Closes with a reset instead of a FIN.

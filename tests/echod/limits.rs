@@ -13,7 +13,7 @@ use rustix::net::{Shutdown as How, getpeername};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open};
 
 use crate::bytes::{
-    CHUNK, Random, assert_echoes, assert_receives, assert_silent, fill, read_to_end,
+    CHUNK, Random, assert_echoes, assert_receives, assert_silent, fill, read_to_end, read_to_reset,
 };
 use crate::process::{cpu_time, descriptors, may_wait_in_a_backlog};
 use crate::server::{ECHOD, Server, connect, eventually};
@@ -75,6 +75,17 @@ fn silent_connections_are_closed_with_a_fin_and_active_ones_are_kept() {
     });
     assert!(before.elapsed() >= Duration::from_secs(1), "{:?}", before.elapsed());
     assert_echoes(&mut active, b"after");
+}
+
+// Bytes wait in the server for a client that does not read.
+#[test]
+fn idle_connection_that_is_owed_bytes_is_reset() {
+    let server = Server::start(&["--idle", "2s", "-v"]);
+    let client = server.connect();
+    let sent = fill(&client, Random::new(1));
+    eventually("it is closed", || server.stderr().contains("idle for too long"));
+    let received = read_to_reset(&client);
+    assert!(received < sent, "{received} of {sent}");
 }
 
 // The client has said its last word long ago, and only takes what is still owed to it.
