@@ -42,6 +42,8 @@ pub(crate) struct Arguments {
     pub(crate) addresses: Vec<Address>,
     pub(crate) max_connections: Option<usize>,
     pub(crate) idle: Option<Duration>,
+    /// How long a connection is silent before the kernel probes whether its peer is still there.
+    pub(crate) keepalive: Option<Duration>,
     pub(crate) grace: Duration,
     pub(crate) backlog: Option<u32>,
     pub(crate) log: LevelFilter,
@@ -75,6 +77,7 @@ impl Arguments {
             addresses: addresses(&mut matches)?,
             max_connections: matches.remove_one("max-connections").map(|max: u64| max as usize),
             idle: matches.remove_one("idle"),
+            keepalive: matches.remove_one("keepalive"),
             grace: matches.remove_one("grace").unwrap_or_default(),
             backlog: matches.remove_one("backlog").map(|backlog: u64| backlog as u32),
             log: level(&matches),
@@ -153,7 +156,7 @@ fn command() -> Command {
             Arg::new("demo")
                 .long("demo")
                 .help("Serve one client for a third of a second, and tell each step of it")
-                .conflicts_with_all(["addr", "max-connections", "idle", "grace", "backlog", "explain", "threads", "stats", "spin"])
+                .conflicts_with_all(["addr", "max-connections", "idle", "keepalive", "grace", "backlog", "explain", "threads", "stats", "spin"])
                 .action(ArgAction::SetTrue),
             Arg::new("all")
                 .long("all")
@@ -197,6 +200,10 @@ fn command() -> Command {
                 .help_heading(OPERATING)
                 .help("Close connections that have been silent for so long: 500ms, 2s, 5m")
                 .value_parser(period),
+            valued("keepalive", "DURATION")
+                .help_heading(OPERATING)
+                .help("Probe peers that have been silent for this long, to detect vanished ones (e.g. 60s)")
+                .value_parser(keepalive),
             valued("grace", "DURATION")
                 .help_heading(OPERATING)
                 .help("How long connections may go on after the first signal")
@@ -263,6 +270,13 @@ fn period(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A duration that the kernel takes for keep-alive probes: whole seconds up to 2^15 - 1.
+fn keepalive(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    let is_whole = duration.subsec_nanos() == 0 && (1..=32767).contains(&duration.as_secs());
+    is_whole.then_some(duration).ok_or_else(|| "write whole seconds, from 1s to 9h".to_owned())
+}
+
 /// A number and its unit: `50us`, `500ms`, `2s`, `5m`, `1h`. More than a century is a century, which is as
 /// good as for ever, and no clock overflows.
 fn duration(text: &str) -> Result<Duration, String> {
@@ -298,6 +312,15 @@ mod tests {
         }
         for long in ["18446744073709551615ms", "4000000000s", "18446744073709551615m"] {
             assert!(duration(long).unwrap() <= CENTURY, "{long}");
+        }
+    }
+
+    #[test]
+    fn keepalive_is_a_number_of_whole_seconds() {
+        assert_eq!(keepalive("1s"), Ok(Duration::from_secs(1)));
+        assert_eq!(keepalive("9h"), Ok(Duration::from_secs(9 * 60 * 60)));
+        for wrong in ["0s", "500ms", "1500ms", "32768s", "60"] {
+            assert!(keepalive(wrong).is_err(), "{wrong}");
         }
     }
 

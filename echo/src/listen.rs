@@ -6,9 +6,10 @@ use std::rc::Rc;
 
 use log::info;
 use reactor::net::{TcpListener, UdpSocket, UnixListener};
-use socket2::{SockRef, Socket};
+use socket2::{SockRef, Socket, TcpKeepalive};
 
 use crate::address::Address;
+use crate::arguments::Arguments;
 use crate::inherited::Inherited;
 use crate::output::{MORE_DESCRIPTORS, STDOUT, escape, is_out_of_descriptors};
 use crate::serve;
@@ -27,7 +28,7 @@ pub(crate) enum Listening {
 }
 
 impl Listening {
-    pub(crate) async fn at(address: &Address, backlog: Option<u32>) -> io::Result<Listening> {
+    pub(crate) async fn at(address: &Address, arguments: &Arguments) -> io::Result<Listening> {
         let listening = match address {
             Address::Tcp(address) => Listening::Tcp(TcpListener::bind(address).await?),
             Address::Udp(address) => Listening::Udp(UdpSocket::bind(address).await?),
@@ -38,11 +39,11 @@ impl Listening {
             Address::Inherited(number) => Listening::inherited(Inherited::take(*number)?)?,
         };
         if let Listening::Tcp(listener) = &listening {
-            send_at_once(&SockRef::from(listener))?;
+            set_options(&SockRef::from(listener), arguments)?;
         }
         // That of a TCP listener is so long already; that of an inherited socket is its maker's.
         let is_unix = matches!(address, Address::Unix(_));
-        if let Some(backlog) = backlog.or_else(|| is_unix.then_some(BACKLOG)) {
+        if let Some(backlog) = arguments.backlog.or_else(|| is_unix.then_some(BACKLOG)) {
             listening.set_backlog(backlog)?;
         }
         Ok(listening)
@@ -112,10 +113,16 @@ impl Listening {
     }
 }
 
-/// The connections of a listener inherit it: an echo is sent also while the one before it is not
-/// acknowledged, for which a client that sends nothing more takes its time.
-pub(crate) fn send_at_once(listener: &Socket) -> io::Result<()> {
-    listener.set_tcp_nodelay(true)
+/// Sets the options that the connections of a TCP listener inherit from it.
+pub(crate) fn set_options(listener: &Socket, arguments: &Arguments) -> io::Result<()> {
+    // Send an echo even if the previous one has not been acknowledged. A client that sends nothing
+    // more delays its acknowledgment.
+    listener.set_tcp_nodelay(true)?;
+    match arguments.keepalive {
+        Some(time) => listener.set_tcp_keepalive(&TcpKeepalive::new().with_time(time)),
+        // An inherited listener keeps the option that its maker has set.
+        None => Ok(()),
+    }
 }
 
 /// The path or the abstract name of a Unix socket.

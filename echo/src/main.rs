@@ -184,7 +184,7 @@ async fn listen(arguments: &Arguments) -> Result<Vec<Listening>, String> {
     let mut listeners = Vec::new();
     for (index, address) in arguments.addresses.iter().enumerate() {
         let earlier = &arguments.addresses[..index];
-        let listener = Listening::at(address, arguments.backlog).await;
+        let listener = Listening::at(address, arguments).await;
         listeners.push(listener.map_err(|error| listen::explain(address, earlier, &error))?);
     }
     for passed in inherited::passed()? {

@@ -19,7 +19,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::address::Address;
 use crate::arguments::Arguments;
-use crate::listen::{BACKLOG, Listening, send_at_once};
+use crate::listen::{BACKLOG, Listening, set_options};
 use crate::server::Server;
 use crate::shared::Shared;
 use crate::table;
@@ -93,20 +93,20 @@ fn copies(listeners: &[Listening], arguments: &Arguments) -> io::Result<Vec<net:
         // An inherited one is somebody else's to share.
         if let (Address::Tcp(_), Listening::Tcp(listener)) = (address, listening) {
             SockRef::from(listener).set_reuse_port(true)?;
-            let backlog = arguments.backlog.unwrap_or(BACKLOG);
-            copies.push(copy(listener.local_addr()?, backlog)?);
+            copies.push(copy(listener.local_addr()?, arguments)?);
         }
     }
     Ok(copies)
 }
 
-fn copy(address: SocketAddr, backlog: u32) -> io::Result<net::TcpListener> {
+fn copy(address: SocketAddr, arguments: &Arguments) -> io::Result<net::TcpListener> {
     let domain = Domain::for_address(address);
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
-    send_at_once(&socket)?;
+    set_options(&socket, arguments)?;
     socket.bind(&address.into())?;
+    let backlog = arguments.backlog.unwrap_or(BACKLOG);
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok(socket.into())
 }

@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::net::sockopt::{socket_acceptconn, tcp_nodelay};
+use rustix::net::sockopt::{socket_acceptconn, socket_keepalive, tcp_keepidle, tcp_nodelay};
 use rustix::net::{Shutdown as How, getpeername};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open};
 
@@ -86,6 +86,31 @@ fn idle_connection_that_is_owed_bytes_is_reset() {
     eventually("it is closed", || server.stderr().contains("idle for too long"));
     let received = read_to_reset(&client);
     assert!(received < sent, "{received} of {sent}");
+}
+
+#[test]
+fn keepalive_is_set_on_every_connection() {
+    for arguments in [&["--keepalive", "90s"][..], &["--keepalive", "90s", "--threads", "2"]] {
+        let server = Server::start(arguments);
+        let mut clients: Vec<TcpStream> = (0..8).map(|_| server.connect()).collect();
+        clients.iter_mut().for_each(|client| assert_echoes(client, b"x"));
+        let Some(sockets) = sockets(&server) else { return };
+        let is_connection =
+            |socket: &&OwnedFd| getpeername(socket).is_ok() && tcp_keepidle(socket).is_ok();
+        let connections = sockets.iter().filter(is_connection);
+        let options = connections.map(|socket| (socket_keepalive(socket), tcp_keepidle(socket)));
+        let expected = (Ok(true), Ok(Duration::from_secs(90)));
+        assert_eq!(options.collect::<Vec<_>>(), vec![expected; 8], "{arguments:?}");
+    }
+}
+
+#[test]
+fn keepalive_is_off_by_default() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    assert_echoes(&mut client, b"x");
+    let Some(sockets) = sockets(&server) else { return };
+    assert!(sockets.iter().all(|socket| socket_keepalive(socket) != Ok(true)));
 }
 
 // The client has said its last word long ago, and only takes what is still owed to it.
