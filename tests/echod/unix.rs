@@ -161,7 +161,7 @@ fn make_stale(path: &Path) {
     drop(UnixListener::bind(path).unwrap());
 }
 
-/// Starts a server whose calls of this name are delayed by half a second each; or prints why the
+/// Starts a server whose calls of this name are delayed by 0.3 s each; or prints why the
 /// test is skipped.
 fn start_delayed(calls: &str, address: &str) -> Option<Server> {
     if !is_installed("strace") {
@@ -175,7 +175,7 @@ fn start_delayed(calls: &str, address: &str) -> Option<Server> {
     let mut command = Command::new("strace");
     // As a grandchild of its own, so that the server is our child.
     command.args(["-D", "-qq", "-e", &format!("trace={calls}")]);
-    command.args(["-e", &format!("inject={calls}:delay_enter=500000"), ECHOD, address]);
+    command.args(["-e", &format!("inject={calls}:delay_enter=300000"), ECHOD, address]);
     Some(Server::spawn(command))
 }
 
