@@ -30,8 +30,9 @@ pub fn chrome(recording: &Recording) -> String {
     to_string(|out| write_chrome(recording, out))
 }
 
-/// Writes what [`chrome`] returns, entry by entry: the memory that it needs does not grow with the
-/// number of events.
+/// Writes what [`chrome`] returns, entry by entry.
+///
+/// The memory that it needs does not grow with the number of events.
 ///
 /// # Errors
 ///

@@ -103,8 +103,9 @@ impl Page {
         to_string(|out| self.write_html(out))
     }
 
-    /// Writes the page, piece by piece: the memory that it needs does not grow with the number of
-    /// steps.
+    /// Writes the page, piece by piece.
+    ///
+    /// The memory that it needs does not grow with the number of steps.
     ///
     /// # Errors
     ///
