@@ -11,6 +11,7 @@
 //! [`yield_now`]: yield_now
 //! [`JoinError`]: JoinError
 //! [`tasks()`]: tasks
+//! [`TaskList`]: TaskList
 //! [`Executor::tasks`]: Executor::tasks
 //!
 #![doc = include_str!("../README.md")]
@@ -25,6 +26,7 @@ mod current;
 mod metrics;
 mod remote;
 mod sync;
+mod task_list;
 mod tasks;
 
 use std::future::{Future, poll_fn};
@@ -38,6 +40,7 @@ pub use executor::Executor;
 pub use join::{JoinError, JoinHandle, JoinSet};
 pub use metrics::Metrics;
 pub use remote::{Closed, Remote};
+pub use task_list::TaskList;
 pub use tasks::{State, TaskInfo, tasks};
 
 /// Runs a future to its end on this thread, and all tasks that it spawns meanwhile.

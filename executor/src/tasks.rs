@@ -15,6 +15,7 @@ use reactor::{Awaited, blocking};
 use crate::Executor;
 use crate::executor::{Body, Core, Slot};
 use crate::task::Header;
+use crate::task_list::TaskList;
 
 /// One task that has not finished; see [`Executor::tasks`].
 #[derive(Clone, Debug)]
@@ -57,18 +58,22 @@ pub enum State {
 
 /// All tasks of the executor that runs on this thread; see [`Executor::tasks`].
 ///
+/// The list prints as a table: `println!("{}", tasks())`.
+///
 /// # Panics
 ///
 /// Outside of `block_on`.
 #[track_caller]
-pub fn tasks() -> Vec<TaskInfo> {
-    Core::current().list_tasks()
+pub fn tasks() -> TaskList {
+    let core = Core::current();
+    TaskList::new(core.list_tasks(), core.reactor())
 }
 
 impl Executor {
     /// All tasks that have not finished: what each does, and what it waits for.
     ///
-    /// The future given to `block_on` is included. They come in the order of their numbers.
+    /// The future given to `block_on` is included. They come in the order of their numbers. The list
+    /// prints as a [table](TaskList).
     ///
     /// Lost is exact, as far as the executor can know: nothing but itself leads to the task. It
     /// looks at each task and at each waker of the reactor: for a person who asks, not for each
@@ -93,8 +98,8 @@ impl Executor {
     ///     assert_eq!((forgetful.name, forgetful.state), ("forgetful", State::Lost));
     /// });
     /// ```
-    pub fn tasks(&self) -> Vec<TaskInfo> {
-        self.core.list_tasks()
+    pub fn tasks(&self) -> TaskList {
+        TaskList::new(self.core.list_tasks(), self.core.reactor())
     }
 }
 

@@ -38,6 +38,7 @@ mod timer;
 mod current;
 mod metrics;
 mod notifier;
+mod peers;
 mod waits;
 
 // To be looked up: thin modules over the five above.

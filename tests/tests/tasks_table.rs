@@ -12,7 +12,7 @@ use std::time::Duration;
 use executor::{Executor, State, TaskInfo, spawn, spawn_blocking, spawn_named, tasks, yield_now};
 use futures_lite::future;
 use reactor::io::{AsyncReadExt, AsyncWrite};
-use reactor::net::{TcpListener, TcpStream};
+use reactor::net::{TcpListener, TcpStream, UdpSocket};
 use reactor::time::sleep;
 use reactor::{Awaited, Reactor};
 use tests::wakers::{Counter, poll};
@@ -166,6 +166,84 @@ fn a_wait_for_a_source_is_told_by_its_kind_and_direction() {
         }
         drop((writer, stop));
     });
+}
+
+/// The row of the only task of this name, and its place in the table.
+#[track_caller]
+fn row(table: &str, name: &str) -> (usize, String) {
+    let named = |line: &&str| line.split("  ").any(|cell| cell.trim() == name);
+    let row = table.lines().find(named).unwrap_or_else(|| panic!("no {name} in {table}"));
+    (table.lines().position(|line| line == row).unwrap(), row.to_owned())
+}
+
+#[test]
+fn table_names_the_peer_of_a_connected_socket() {
+    run(|| async {
+        let (mut reader, writer) = tcp_pair().await.unwrap();
+        let datagrams = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        datagrams.connect("127.0.0.1:9").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = reader.peer_addr().unwrap();
+        drop(spawn_named("read", async move { drop(reader.read(&mut [0]).await) }));
+        drop(spawn_named("receive", async move { drop(datagrams.recv(&mut [0]).await) }));
+        drop(spawn_named("accept", async move { drop(listener.accept().await) }));
+        yield_now().await;
+        let table = tasks().to_string();
+        let waits = |name| row(&table, name).1.replace(char::is_numeric, "");
+        if cfg!(target_os = "linux") {
+            assert!(row(&table, "read").1.contains(&format!("(TcpStream {peer})")), "{table}");
+            assert!(row(&table, "receive").1.contains("(UdpSocket 127.0.0.1:9)"), "{table}");
+        }
+        assert!(waits("accept").contains("read on source  (TcpListener)"), "{table}");
+        drop(writer);
+    });
+}
+
+#[test]
+fn table_names_the_peer_of_an_ipv6_socket() {
+    run(|| async {
+        // Some machines have no IPv6.
+        let Ok(listener) = TcpListener::bind("[::1]:0").await else { return };
+        let address = listener.local_addr().unwrap();
+        let mut client = TcpStream::connect(address).await.unwrap();
+        drop(spawn_named("read", async move { drop(client.read(&mut [0]).await) }));
+        yield_now().await;
+        let table = tasks().to_string();
+        if cfg!(target_os = "linux") {
+            assert!(row(&table, "read").1.contains(&format!("(TcpStream {address})")), "{table}");
+        }
+    });
+}
+
+#[test]
+fn table_begins_with_the_task_that_waited_longest_to_write() {
+    run(|| async {
+        let (older, _silent) = tcp_pair().await.unwrap();
+        let (newer, _silent) = tcp_pair().await.unwrap();
+        drop(spawn_named("forgetful", pending::<()>()));
+        drop(spawn_named("older", fill(older)));
+        let writes = |name| sources(&find(name)) == [("TcpStream", "write")];
+        tests::until(|| writes("older")).await;
+        sleep(Duration::from_millis(2)).await;
+        drop(spawn_named("newer", fill(newer)));
+        tests::until(|| writes("newer")).await;
+        sleep(Duration::from_millis(2)).await;
+        let table = tasks().to_string();
+        let places = ["older", "newer", "forgetful", "main"].map(|name| row(&table, name).0);
+        assert_eq!(places, [1, 2, 3, 4], "{table}");
+    });
+}
+
+#[test]
+fn table_is_printed_after_the_executor_has_ended() {
+    let list = within_deadline(|| {
+        let list = executor::block_on(async {
+            drop(spawn_named("sleep", sleep(HOUR)));
+            tasks()
+        });
+        list.to_string()
+    });
+    assert_eq!(list.lines().count(), 3, "{list}");
 }
 
 #[test]

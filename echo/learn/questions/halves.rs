@@ -69,7 +69,8 @@ async fn flood(mut writer: impl AsyncWrite + Unpin) -> io::Result<Infallible> {
 }
 
 fn halves() -> [TaskInfo; 2] {
-    let [_main, reader, writer] = <[TaskInfo; 3]>::try_from(tasks()).expect("these three");
+    let [_main, reader, writer] =
+        <[TaskInfo; 3]>::try_from(tasks().into_vec()).expect("these three");
     [reader, writer]
 }
 

@@ -1,0 +1,115 @@
+//! The other ends of sockets, for those who ask what a task waits for.
+//!
+//! Nothing here is part of how the reactor works. A source does not know its peer, because an idle
+//! connection should not pay for the question. The kernel knows it, and answers in `/proc`: the
+//! list of what the epoll instance watches leads from the key of a source to the inode of its
+//! socket, and the tables of the network lead from the inode to the peer.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd};
+
+use crate::reactor::Reactor;
+
+/// The tables of the sockets that can be connected to an address. What another network namespace
+/// holds is not in them.
+const TABLES: [&str; 4] = ["tcp", "tcp6", "udp", "udp6"];
+
+impl Reactor {
+    /// Returns the peer's address of each connected TCP or UDP socket, by the key of its source.
+    ///
+    /// It reads files in `/proc`, as long as the system has sockets: for a person who asks, not for
+    /// each message. On systems other than Linux the map is empty.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::Reactor;
+    /// use reactor::net::{TcpListener, TcpStream};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// executor::block_on(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?).await?;
+    ///     let peers = Reactor::current().peers();
+    ///     if cfg!(target_os = "linux") {
+    ///         assert!(peers.values().any(|peer| stream.peer_addr().ok() == Some(*peer)));
+    ///     }
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn peers(&self) -> BTreeMap<usize, SocketAddr> {
+        let epoll = self.as_fd().as_raw_fd();
+        let watched = fs::read_to_string(format!("/proc/self/fdinfo/{epoll}"));
+        let keys: HashMap<u64, usize> =
+            watched.unwrap_or_default().lines().filter_map(inode_and_key).collect();
+        let mut peers = BTreeMap::new();
+        for table in TABLES {
+            let sockets = fs::read_to_string(format!("/proc/self/net/{table}")).unwrap_or_default();
+            let known = sockets.lines().filter_map(inode_and_peer);
+            peers.extend(known.filter_map(|(inode, peer)| Some((*keys.get(&inode)?, peer))));
+        }
+        peers
+    }
+}
+
+/// Reads `tfd: 5 events: 80002019 data: 1 pos:0 ino:61 sdev:8`, where `data` is the key of the source.
+fn inode_and_key(line: &str) -> Option<(u64, usize)> {
+    let after = |name: &str| Some(line.split_once(name)?.1.trim_start().split(' ').next()?.trim());
+    let inode = u64::from_str_radix(after(" ino:")?, 16).ok()?;
+    Some((inode, usize::from_str_radix(after(" data:")?, 16).ok()?))
+}
+
+/// Reads a line of one of the tables: the third column is the peer, the tenth the inode.
+fn inode_and_peer(line: &str) -> Option<(u64, SocketAddr)> {
+    let mut columns = line.split_ascii_whitespace();
+    let peer = address(columns.nth(2)?)?;
+    let inode = columns.nth(6)?.parse().ok()?;
+    // One that is not connected has port 0.
+    (peer.port() != 0).then_some((inode, peer))
+}
+
+/// Reads `0100007F:1F90`: the words of the address as the processor reads them, and the port.
+fn address(text: &str) -> Option<SocketAddr> {
+    let (words, port) = text.split_once(':')?;
+    let word = |place: usize| {
+        let digits = words.get(8 * place..8 * place + 8)?;
+        Some(u32::from_str_radix(digits, 16).ok()?.to_ne_bytes())
+    };
+    let ip: IpAddr = match words.len() {
+        8 => Ipv4Addr::from(word(0)?).into(),
+        _ => {
+            let words = [word(0)?, word(1)?, word(2)?, word(3)?];
+            let octets: [u8; 16] = words.concat().try_into().ok()?;
+            Ipv6Addr::from(octets).to_canonical()
+        }
+    };
+    Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_as_the_kernel_writes_them() {
+        if cfg!(target_endian = "little") {
+            let read = |text: &str| address(text).map(|address| address.to_string());
+            assert_eq!(read("0100007F:1F90").unwrap(), "127.0.0.1:8080");
+            assert_eq!(read("00000000000000000000000001000000:0050").unwrap(), "[::1]:80");
+            assert_eq!(read("0000000000000000FFFF00000100007F:0050").unwrap(), "127.0.0.1:80");
+        }
+        for wrong in ["", "0100007F", "01:1F90", "0100007F:", "x100007F:1F90", "ä00007F:0000"] {
+            assert_eq!(address(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn key_and_inode_are_hexadecimal_in_the_list_of_epoll() {
+        let line = "tfd:       12 events: 8000201f data:               1a  pos:0 ino:1f sdev:8";
+        assert_eq!(inode_and_key(line), Some((0x1f, 0x1a)));
+        assert_eq!(inode_and_key("flags:\t02"), None);
+    }
+}
