@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use log::Log;
-use recorder::{Format, HEAD, Ladder, Options, Page, Recorder, Recording, Run, SlowPolls, sum};
+use recorder::{
+    Format, HEAD, Ladder, Options, Page, Program, Recorder, Recording, Run, SlowPolls, sum,
+};
 
 use crate::arguments::{Arguments, Explain};
 use crate::output::{self, MORE_DESCRIPTORS, complain, is_out_of_descriptors};
@@ -27,19 +29,17 @@ pub(crate) const SERVES: &str = "echo";
 pub(crate) fn start(arguments: &Arguments) -> Result<Option<&'static Recorder>, String> {
     let logger = logger(arguments)?;
     let level = logger.filter();
-    let options = Options {
-        events: match &arguments.trace {
-            _ if arguments.demo => DEMO_EVENTS,
-            Some(_) => arguments.trace_events,
-            None => 0,
-        },
-        slow_polls: arguments.warn_blocking.map(SlowPolls::new),
-        explain: arguments.explain.map(|which| {
-            let every = which == Explain::All;
-            let out = Box::new(output::Ladder);
-            recorder::Explain::new(out, ACCEPTS, SERVES, every, is_colourful())
-        }),
-    };
+    let mut options = Options::recording(match &arguments.trace {
+        _ if arguments.demo => DEMO_EVENTS,
+        Some(_) => arguments.trace_events,
+        None => 0,
+    });
+    options.slow_polls = arguments.warn_blocking.map(SlowPolls::new);
+    options.explain = arguments.explain.map(|which| {
+        let every = which == Explain::All;
+        let out = Box::new(output::Ladder);
+        recorder::Explain::new(out, ACCEPTS, SERVES, every, is_colourful())
+    });
     let logger: Box<dyn Log> = Box::new(logger);
     let started = if options.is_idle() {
         log::set_max_level(level);
@@ -166,6 +166,10 @@ fn run(recording: Recording, title: &str) -> Run {
         _ => "A real run of echod, recorded.",
     };
     let mut run = Run::new(claim, recording);
+    let text = include_str!("serve.rs");
+    let from = text.lines().position(|line| line.contains("async fn accept")).unwrap_or(0) + 1;
+    let to = text.lines().count();
+    run.program = Some(Program::new("echo/src/serve.rs", text).showing(from, to));
     let again = [
         ("forget-waker", "a future forgets to leave its waker"),
         ("read-once", "one read for each event, although the buffer came back full"),

@@ -237,7 +237,7 @@ fn says_and_goes(mut client: TcpStream, bytes: &[u8]) {
 /// Waits for the last line about a task.
 #[track_caller]
 fn wait_for_end(server: &Server, task: u64, bytes: usize) {
-    let line = format!("\ntask {task} has ended: {bytes} bytes echoed.\n");
+    let line = format!("\ntask {task} has ended: {bytes} bytes written.\n");
     eventually("the end of a connection is told", || server.stdout().contains(&line));
 }
 

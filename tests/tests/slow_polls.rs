@@ -37,8 +37,8 @@ impl Log for Reports {
 fn install() {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {
-        let slow_polls = Some(SlowPolls::new(LIMIT));
-        let options = Options { slow_polls, ..Options::default() };
+        let mut options = Options::default();
+        options.slow_polls = Some(SlowPolls::new(LIMIT));
         let installed = Recorder::install(Box::new(Reports), LevelFilter::Warn, options);
         assert!(installed.is_ok(), "no other logger");
     });

@@ -25,7 +25,7 @@ fn recorder() -> (MutexGuard<'static, ()>, &'static Recorder) {
     static RECORDER: OnceLock<&'static Recorder> = OnceLock::new();
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let recorder = RECORDER.get_or_init(|| {
-        let options = Options { events: 100_000, ..Options::default() };
+        let options = Options::recording(100_000);
         Recorder::install(Box::new(log::logger()), LevelFilter::Off, options)
             .expect("no other logger")
     });

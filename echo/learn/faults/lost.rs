@@ -14,7 +14,7 @@ const EVENTS: usize = 100_000;
 
 /// From now on, counts; and records, if asked to.
 pub(crate) fn install(record: bool) -> Option<&'static Recorder> {
-    let options = Options { events: if record { EVENTS } else { 0 }, ..Options::default() };
+    let options = Options::recording(if record { EVENTS } else { 0 });
     let recorder = Recorder::install(Box::new(Lost), LevelFilter::Warn, options);
     recorder.ok().filter(|_| record)
 }

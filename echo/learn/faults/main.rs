@@ -178,7 +178,7 @@ fn run(fault: &Fault, version: Version, recorder: Option<&'static Recorder>) -> 
         // Both of its lines, and what stands around them.
         let lines =
             (line_below("// Right:", fault.text).0 - 3, line_below("// Wrong:", fault.text).0 + 1);
-        run.program = Program { file: fault.file, text: fault.text, lines };
+        run.program = Some(Program::new(fault.file, fault.text).showing(lines.0, lines.1));
         run.read = fault.next.rsplit(' ').next().unwrap_or_default().to_owned();
         run
     });

@@ -33,7 +33,7 @@ impl Log for Listener {
 /// The recorder of this process. Programs whose steps are not told never ask for it, and so run
 /// without.
 pub(crate) static RECORDER: LazyLock<&'static Recorder> = LazyLock::new(|| {
-    let options = Options { events: STEPS, ..Options::default() };
+    let options = Options::recording(STEPS);
     let installed = Recorder::install(Box::new(Listener), LevelFilter::Off, options);
     installed.expect("this process has no other logger")
 });

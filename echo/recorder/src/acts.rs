@@ -4,6 +4,11 @@
 //! by looking at the source. Some records stand above their act instead, since what they cause
 //! would else be told first: see the contract in `executor/README.md`.
 
+use std::collections::HashMap;
+
+use crate::event::Event;
+use crate::files::text;
+
 /// The lines of a statement, from 1 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Act {
@@ -11,11 +16,24 @@ pub(crate) struct Act {
     pub(crate) last: u32,
 }
 
+/// The acts of records that have been looked for: a recording has millions of steps, of which each is
+/// one of some fifty lines.
+#[derive(Default)]
+pub(crate) struct Acts(HashMap<(&'static str, u32), Option<Act>>);
+
+impl Acts {
+    /// The act that the record of this event tells of, if its file is known.
+    pub(crate) fn of(&mut self, event: &Event) -> Option<Act> {
+        let look = || text(event.file).map(|text| act(text, event.line));
+        *self.0.entry((event.file, event.line)).or_insert_with(look)
+    }
+}
+
 /// Longer statements are marked by their first line.
 const LONGEST: u32 = 3;
 
 /// Finds the act that the record at `line` tells of.
-pub(crate) fn act(text: &str, line: u32) -> Act {
+fn act(text: &str, line: u32) -> Act {
     let lines: Vec<&str> = text.lines().collect();
     let record = (line as usize).saturating_sub(1);
     let found = guarded(&lines, record).or_else(|| below(&lines, record));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 /// One step of a run.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Event {
     /// Its place in the order of all events; 0 is the start of the recording.
     pub number: u64,
@@ -25,7 +26,9 @@ pub struct Event {
     pub direction: Option<Direction>,
     /// The events that made this one happen, the nearest cause first. 0 is the start.
     pub causes: Vec<u64>,
-    /// The file and the line of the record; both empty for what is not of the runtime.
+    /// The file and the line of the record; both empty for what is not of the runtime. A file of the
+    /// runtime has its path in the runtime's repository, such as `reactor/src/source.rs`, wherever
+    /// that was built.
     pub file: &'static str,
     /// See [`file`](Event::file).
     pub line: u32,
@@ -50,6 +53,7 @@ pub enum Actor {
 
 /// A task, as its `spawn` record tells of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Task {
     /// Its number, which is never given again.
     pub number: u64,
@@ -68,6 +72,7 @@ impl Task {
 
 /// A source, as its `register` record tells of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Source {
     /// The token that the kernel hands back with each event; it is given again later. For a job its
     /// number, which is never given again.
@@ -101,6 +106,7 @@ impl Direction {
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Kind {
     /// The recording begins.
     Start,
@@ -232,6 +238,7 @@ pub enum Outcome {
 
 /// What the kernel reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Readiness {
     /// There may be something to read.
     pub readable: bool,

@@ -94,7 +94,7 @@ impl Explain {
             self.follow.remove(task);
             self.followed.retain(|followed| *followed != task);
             let what =
-                written.map_or("it did not finish".to_owned(), |bytes| count(bytes) + " echoed");
+                written.map_or("it did not finish".to_owned(), |bytes| count(bytes) + " written");
             text += &format!("task {task} has ended: {what}.\n");
         }
         if !text.is_empty()

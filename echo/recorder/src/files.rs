@@ -1,8 +1,7 @@
 //! The sources that a recording points into, as they were when this was built.
 
-/// Path and text, in the order in which they are read.
+/// Path and text of each file of the runtime, in the order in which they are read.
 pub(crate) const FILES: [(&str, &str); 13] = [
-    ("echo/src/serve.rs", include_str!("../../src/serve.rs")),
     ("reactor/src/source.rs", include_str!("../../../reactor/src/source.rs")),
     ("reactor/src/reactor.rs", include_str!("../../../reactor/src/reactor.rs")),
     ("executor/src/task.rs", include_str!("../../../executor/src/task.rs")),
@@ -12,6 +11,7 @@ pub(crate) const FILES: [(&str, &str); 13] = [
     ("reactor/src/budget.rs", include_str!("../../../reactor/src/budget.rs")),
     ("reactor/src/time/mod.rs", include_str!("../../../reactor/src/time/mod.rs")),
     ("reactor/src/pool/job.rs", include_str!("../../../reactor/src/pool/job.rs")),
+    ("reactor/src/os/stdio.rs", include_str!("../../../reactor/src/os/stdio.rs")),
     ("reactor/src/os/signal.rs", include_str!("../../../reactor/src/os/signal.rs")),
     ("executor/src/join.rs", include_str!("../../../executor/src/join.rs")),
     ("reactor/src/io/copy.rs", include_str!("../../../reactor/src/io/copy.rs")),
@@ -20,4 +20,64 @@ pub(crate) const FILES: [(&str, &str); 13] = [
 /// The text of a file of the runtime.
 pub(crate) fn text(path: &str) -> Option<&'static str> {
     FILES.iter().find(|(name, _)| *name == path).map(|(_, text)| *text)
+}
+
+/// Returns the path under which [`FILES`] has the file of a record; or that of the record, if there
+/// is none.
+///
+/// Where a record says it is depends on who built the crate. In this workspace it is
+/// `reactor/src/source.rs`, in a program that depends on the crate the absolute path of a checkout,
+/// and in a build of the crate alone `src/source.rs`. The part that belongs to the crate is the same
+/// in all of them, and `module`, which begins with the name of the crate, tells which crate it is.
+pub(crate) fn known_path(module: &str, path: &'static str) -> &'static str {
+    let name = module.split("::").next().unwrap_or(module);
+    let is_it = |known: &str| {
+        let own = known.strip_prefix(name).and_then(|own| own.strip_prefix('/'));
+        let folder = own.and_then(|own| path.strip_suffix(own));
+        folder.is_some_and(|folder| folder.is_empty() || folder.ends_with('/'))
+    };
+    FILES.iter().find(|(known, _)| is_it(known)).map_or(path, |(known, _)| known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Pitfall: V1
+    #[test]
+    fn files_are_found_wherever_their_crate_was_built() {
+        for (known, _) in FILES {
+            let (name, own) = known.split_once('/').expect("a folder for each crate");
+            for folder in [
+                "",
+                "/home/x/.cargo/git/checkouts/echo-5a2b/1c9f/",
+                // Named like another file of the crate, and like another crate.
+                "/home/x/reactor/src/source.rs/executor/src/",
+            ] {
+                for path in [format!("{folder}{known}"), format!("{folder}{name}-0.1.0/{own}")] {
+                    let path = path.leak();
+                    assert_eq!(known_path(name, path), known, "{path}");
+                    assert_eq!(known_path(&format!("{name}::module"), path), known, "{path}");
+                }
+            }
+            // A build of the crate alone.
+            assert_eq!(known_path(name, own), known);
+        }
+    }
+
+    // Pitfall: V1
+    #[test]
+    fn files_of_other_crates_are_not_taken_for_those_of_the_runtime() {
+        for (module, path) in [
+            ("mine::source", "/home/x/mine/src/source.rs"),
+            ("reactor_mine::source", "/home/x/reactor/src/source.rs"),
+            ("executor::source", "/home/x/executor/src/source.rs"),
+            ("reactor::mod", "/home/x/reactor/src/mod.rs"),
+            ("reactor::source", "/home/x/resource.rs"),
+            ("reactor::source", "/home/x/reactor/other_src/source.rs"),
+            ("", ""),
+        ] {
+            assert_eq!(known_path(module, path), path);
+        }
+    }
 }

@@ -217,8 +217,7 @@ impl Ladder {
             Kind::JobSubmitted => by_task(format!("{from} goes to the pool")),
             Kind::JobDone => by(&event.thread, format!("{from} is done")),
             Kind::BudgetSpent => by_task("yields to its neighbours".to_owned()),
-            Kind::Done { written: 0 } => by_task("Ready".to_owned()),
-            Kind::Done { written } => by_task(format!("Ready: {} echoed", count(*written))),
+            Kind::Done { written } => by_task(ready(*written)),
             Kind::Abort => by_task("aborted: its future is dropped".to_owned()),
             Kind::Panic => by_task("panics; the others run on".to_owned()),
             Kind::Lost => {
@@ -399,11 +398,18 @@ fn fold_wait(events: &[Event]) -> Option<Told> {
     })
 }
 
+fn ready(written: u64) -> String {
+    match written {
+        0 => "Ready".to_owned(),
+        _ => format!("Ready: {} written", count(written)),
+    }
+}
+
 fn fold_end(events: &[Event]) -> Option<Told> {
     let [deregister, done, ..] = events else { return None };
     let Kind::Done { written } = done.kind else { return None };
     let source = source(deregister.source.as_deref());
-    let what = format!("Ready: {} echoed; {source} closed", count(written));
+    let what = format!("{}; {source} closed", ready(written));
     Some(Told::new(&of_task(deregister), what, 2))
 }
 

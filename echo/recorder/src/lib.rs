@@ -1,3 +1,7 @@
+// Where the links of the README lead in this documentation: the first definition of a link counts.
+//! [`own_program.rs`]: ../../../echo/recorder/examples/own_program.rs
+//! [`OUTSIDE`]: OUTSIDE
+//!
 #![doc = include_str!("../README.md")]
 
 mod acts;

@@ -5,9 +5,9 @@ use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
 
-use crate::acts::act;
+use crate::acts::Acts;
 use crate::event::{Actor, Event, Kind, Outcome, Task};
-use crate::files::{FILES, text};
+use crate::files::FILES;
 use crate::json::{Escaped, List, Object, to_string, write_list};
 use crate::ladder::{HEAD, Ladder, sum};
 use crate::recording::{Counts, Recording};
@@ -32,6 +32,7 @@ pub struct Page {
 
 /// One run, and the words around it.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Run {
     /// What happened, in a line.
     pub claim: String,
@@ -39,17 +40,32 @@ pub struct Run {
     pub label: String,
     /// Commands for another run, and what each shows.
     pub again: Vec<(String, String)>,
-    /// The program that ran: what the page shows before the first step.
-    pub program: Program,
+    /// The program that ran: what the page shows before the first step. Without one it shows where
+    /// the first step is.
+    pub program: Option<Program>,
+    /// Path and text of further files of the program.
+    pub files: Vec<(&'static str, &'static str)>,
     /// The file to read first, when all has been seen.
     pub read: String,
     recording: Recording,
 }
 
 /// Some lines of a program.
+///
+/// # Examples
+///
+/// ```
+/// use recorder::Program;
+///
+/// # /* The file of a program would be:
+/// let program = Program::new(file!(), include_str!("main.rs")).showing(5, 20);
+/// # */ let program = Program::new(file!(), "fn main() {\n}\n");
+/// # assert_eq!(program.lines, (1, 2));
+/// ```
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Program {
-    /// The path of its file.
+    /// The path of its file, as the page shows it.
     pub file: &'static str,
     /// All of its text.
     pub text: &'static str,
@@ -57,12 +73,16 @@ pub struct Program {
     pub lines: (usize, usize),
 }
 
-impl Default for Program {
-    /// The echo server.
-    fn default() -> Program {
-        let (file, text) = FILES[0];
-        let from = text.lines().position(|line| line.contains("async fn accept"));
-        Program { file, text, lines: (from.unwrap_or(0) + 1, text.lines().count()) }
+impl Program {
+    /// All lines of a file: its path, such as `file!()`, and its text, such as
+    /// `include_str!("main.rs")`.
+    pub fn new(file: &'static str, text: &'static str) -> Program {
+        Program { file, text, lines: (1, text.lines().count()) }
+    }
+
+    /// The same file, of which the lines from `first` to `last` matter.
+    pub fn showing(self, first: usize, last: usize) -> Program {
+        Program { lines: (first, last), ..self }
     }
 }
 
@@ -73,7 +93,8 @@ impl Run {
             claim: claim.to_owned(),
             label: String::new(),
             again: Vec::new(),
-            program: Program::default(),
+            program: None,
+            files: Vec::new(),
             read: "reactor/src/source.rs".to_owned(),
             recording,
         }
@@ -162,10 +183,13 @@ impl Page {
         let mut texts = BTreeMap::from(FILES);
         let mut order = FILES.map(|(path, _)| path).to_vec();
         for run in &self.runs {
-            let Program { file, text, .. } = run.program;
-            named.insert(file);
-            if texts.insert(file, text).is_none() {
-                order.insert(0, file);
+            let program = run.program.iter().map(|program| (program.file, program.text));
+            // The last one that is inserted comes first.
+            for (file, text) in run.files.iter().rev().copied().chain(program) {
+                named.insert(file);
+                if texts.insert(file, text).is_none() {
+                    order.insert(0, file);
+                }
             }
             named.extend(run.recording.events.iter().map(|event| event.file));
         }
@@ -212,6 +236,16 @@ impl Run {
         self.recording.events.iter().filter(|event| event.kind != Kind::Start)
     }
 
+    /// What the page shows before the first step: a file, and the lines that matter.
+    fn first(&self) -> (&'static str, (usize, usize)) {
+        if let Some(Program { file, lines, .. }) = self.program {
+            return (file, lines);
+        }
+        let mut acts = Acts::default();
+        let act = self.steps().find_map(|event| Some((event.file, acts.of(event)?)));
+        act.map_or(("", (1, 1)), |(file, act)| (file, (act.first as usize, act.last as usize)))
+    }
+
     fn write_ladder(&self, out: &mut impl Write) -> io::Result<()> {
         write!(out, "{}\n\n{HEAD}\n", self.claim)?;
         Ladder::new(false, false).write_lines(&self.recording.events, out)?;
@@ -231,8 +265,8 @@ impl Run {
         data.member("label", &*self.label)?;
         data.member("claim", &*self.claim)?;
         data.member("more", more(&counts))?;
-        let (from, to) = self.program.lines;
-        data.member("first", json!({ "file": self.program.file, "from": from, "to": to }))?;
+        let (file, (from, to)) = self.first();
+        data.member("first", json!({ "file": file, "from": from, "to": to }))?;
         data.member("dropped", self.recording.dropped)?;
         let task = |(task, from): &(&Task, u64)| json!({ "number": task.number, "name": task.name, "place": task.line(), "from": from });
         write_list(data.key("tasks")?, tasks.values().map(task))?;
@@ -389,6 +423,7 @@ impl Run {
         let mut users = Users::default();
         let mut changes = Changes::new(&self.recording.before);
         let mut used = Used::default();
+        let mut acts = Acts::default();
         let mut steps = List::new(out)?;
         for event in &self.recording.events {
             let changes = changes.next(event);
@@ -396,7 +431,7 @@ impl Run {
                 continue;
             }
             used.note(&changes);
-            let act = text(event.file).map(|text| act(text, event.line));
+            let act = acts.of(event);
             let slept = match event.kind {
                 Kind::Sleep { slept, .. } => slept.map(|slept| slept.as_secs_f64() * 1e3),
                 _ => None,
@@ -487,7 +522,7 @@ fn mark(event: &Event) -> &'static str {
 
 fn more(counts: &Counts) -> String {
     format!(
-        "The server thread slept for {:.1} % of it. Press → and see who wakes whom.",
+        "The executor's thread slept for {:.1} % of it. Press → and see who wakes whom.",
         counts.share_slept() * 100.0
     )
 }

@@ -9,6 +9,7 @@ use log::{LevelFilter, Log, Metadata, Record, SetLoggerError};
 
 use crate::event::{Actor, Event, Kind};
 use crate::explain::Explain;
+use crate::files::known_path;
 use crate::record::{OUTSIDE, Values, concerns};
 use crate::recording::Recording;
 use crate::slow::SlowPolls;
@@ -37,7 +38,19 @@ struct Told {
 }
 
 /// What a recorder does beside passing records on.
+///
+/// # Examples
+///
+/// ```
+/// use recorder::{Options, SlowPolls};
+/// use std::time::Duration;
+///
+/// let mut options = Options::recording(10_000);
+/// options.slow_polls = Some(SlowPolls::new(Duration::from_millis(10)));
+/// assert!(!options.is_idle() && Options::default().is_idle());
+/// ```
 #[derive(Default)]
+#[non_exhaustive]
 pub struct Options {
     /// How many of the last events to keep; 0 records nothing.
     pub events: usize,
@@ -48,6 +61,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// Keeps so many of the last events.
+    pub fn recording(events: usize) -> Options {
+        Options { events, ..Options::default() }
+    }
+
     /// Nothing is asked for: then the wrapped logger does as well alone.
     pub fn is_idle(&self) -> bool {
         self.events == 0 && self.slow_polls.is_none() && self.explain.is_none()
@@ -163,7 +181,10 @@ impl Recorder {
             at: now.saturating_duration_since(*began),
             id: thread::current().id(),
             thread: &thread,
-            file: record.file_static().unwrap_or_default(),
+            file: known_path(
+                record.module_path().unwrap_or_default(),
+                record.file_static().unwrap_or_default(),
+            ),
             line: record.line().unwrap_or_default(),
         };
         if record.target() == OUTSIDE {

@@ -9,6 +9,7 @@ use crate::tape::Tape;
 
 /// The events of a run, in their order, and the state before the first.
 #[derive(Clone, Default)]
+#[non_exhaustive]
 pub struct Recording {
     /// From the start on; or, if there were too many, the last ones.
     pub events: Vec<Event>,
@@ -19,6 +20,7 @@ pub struct Recording {
 
 /// What a recording adds up to.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Counts {
     /// Polls of tasks.
     pub polls: u64,

@@ -155,7 +155,7 @@ mod tests {
 
     /// What really happened, from the first event on.
     fn events() -> Vec<Event> {
-        let options = Options { events: 1_000_000, ..Options::default() };
+        let options = Options::recording(1_000_000);
         let recorder = Recorder::install(Box::new(log::logger()), LevelFilter::Off, options);
         let recorder = recorder.expect("no other logger");
         executor::block_on(program());

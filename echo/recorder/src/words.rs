@@ -203,7 +203,7 @@ fn attempt(event: &Event, task: &str, operation: &str, outcome: &Outcome, first:
             count(*bytes)
         ),
         Outcome::EndOfFile => format!(
-            "{who} tries `{operation}` and gets **0 bytes**: end of file. The client will send no more."
+            "{who} tries `{operation}` and gets **0 bytes**: end of file. The other end will send no more."
         ),
         Outcome::Fails(kind) => format!(
             "{who} tries `{operation}`; the kernel answers **{kind}**. The task gets the error; the \
@@ -276,7 +276,8 @@ fn queue(event: &Event, task: &str, by: By) -> String {
 }
 
 fn done(task: &str, written: u64) -> String {
-    let what = if written > 0 { format!(": {} echoed", count(written)) } else { String::new() };
+    let what =
+        if written > 0 { format!(": it has written {}", count(written)) } else { String::new() };
     format!(
         "{} is **Ready**{what}. The executor drops its future and never polls it again.",
         capital(task)

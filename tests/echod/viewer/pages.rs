@@ -124,7 +124,7 @@ impl Log for Silent {
 
 fn read_bytes(once: bool) -> Recording {
     static RECORDER: LazyLock<&Recorder> = LazyLock::new(|| {
-        let options = Options { events: 10_000, ..Options::default() };
+        let options = Options::recording(10_000);
         let installed = Recorder::install(Box::new(Silent), LevelFilter::Off, options);
         installed.expect("no other test of this process has a logger")
     });

@@ -146,7 +146,7 @@ pub(crate) fn everything() -> Vec<Vec<Act>> {
 pub(crate) fn install(events: usize) -> &'static Recorder {
     static RECORDER: OnceLock<&'static Recorder> = OnceLock::new();
     RECORDER.get_or_init(|| {
-        let options = Options { events, ..Options::default() };
+        let options = Options::recording(events);
         Recorder::install(Box::new(log::logger()), LevelFilter::Off, options)
             .expect("no other logger")
     })

@@ -1016,7 +1016,7 @@ function shortened(name, space) {
   return letters > 3 ? `${name.slice(0, letters - 1)}…` : "";
 }
 
-/** One thin line joins the steps of the server's thread; others are joined to what they cause. */
+/** One thin line joins the steps of the executor's thread; others are joined to what they cause. */
 function threadLine(layout, { first, last }) {
   const { run } = layout;
   let path = "";

@@ -1,0 +1,149 @@
+//! The recorder in a program outside of this workspace: its page shows the code of the runtime.
+//!
+//! Method: a real program is built that depends on the crates as other people's programs do, by path
+//! and by git. Both builds take longer than all other tests, so `.ci/run` asks for them.
+
+use std::env;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use tests::page_data;
+
+const CRATES: [&str; 3] = ["reactor", "executor", "recorder"];
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+}
+
+/// A folder that stays, so that the second build reuses what the first has built.
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("outside").join(name);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn succeed(command: &mut Command) {
+    let output = command.output().expect("it is installed");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {stderr}");
+}
+
+/// The example of the recorder, as a package of its own that finds the crates like this.
+fn package(name: &str, dependency: impl Fn(&str) -> String) -> PathBuf {
+    let package = folder(name);
+    let crates = CRATES.map(|name| format!("{name} = {{ {} }}\n", dependency(name))).concat();
+    let manifest = format!(
+        "[package]\nname = \"{name}\"\nedition = \"2024\"\n[workspace]\n[dependencies]\nlog = \"0.4\"\n{crates}"
+    );
+    fs::write(package.join("Cargo.toml"), manifest).unwrap();
+    let example = workspace().join("echo/recorder/examples/own_program.rs");
+    let program = fs::read_to_string(example).unwrap().replace("own_program.rs", "main.rs");
+    fs::create_dir_all(package.join("src")).unwrap();
+    fs::write(package.join("src/main.rs"), program).unwrap();
+    package
+}
+
+/// Builds and runs the program, and returns what its page shows.
+fn page_of(package: &Path, online: bool) -> Value {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(package).args(["run", "--quiet", "--", "."]);
+    cargo.env("CARGO_TARGET_DIR", folder("target")).env("CARGO_PROFILE_DEV_DEBUG", "0");
+    cargo.env("CARGO_HOME", home()).env("CARGO_NET_OFFLINE", (!online).to_string());
+    succeed(&mut cargo);
+    for name in ["run.json", "run.jsonl"] {
+        assert!(fs::read_to_string(package.join(name)).unwrap().len() > 1000, "{name}");
+    }
+    page_data(&fs::read_to_string(package.join("run.html")).unwrap())
+}
+
+/// Each step of the runtime shows a line of its source, and some of them are known.
+fn assert_shows_code(data: &Value) {
+    let acts = [("try", "attempt()"), ("would block", "ready.set(false)")];
+    let mut seen = 0;
+    for step in data["runs"][0]["steps"].as_array().expect("a run has steps") {
+        let file = step["file"].as_str().expect("a path");
+        let text = data["files"][file].as_str().unwrap_or_else(|| panic!("no code: {step}"));
+        let [first, last] = [0, 1].map(|end| step["act"][end].as_u64().unwrap() as usize);
+        assert!(first > 0, "no line is marked: {step}");
+        let marked: Vec<&str> = text.lines().take(last).skip(first - 1).collect();
+        for (_, act) in acts.iter().filter(|(kind, _)| step["kind"] == *kind) {
+            assert!(marked.concat().contains(act), "{marked:?}: {step}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 3, "only {seen} steps of known code");
+    let program = &data["runs"][0]["first"];
+    let text = data["files"][program["file"].as_str().unwrap()].as_str().expect("its own file");
+    let line = text.lines().nth(program["from"].as_u64().unwrap() as usize - 1);
+    assert_eq!(line, Some("async fn answer(listener: TcpListener) -> io::Result<()> {"));
+}
+
+fn assert_is_neutral(data: &Value) {
+    let told = data["runs"].to_string();
+    for word in ["echo", "server", "serve.rs"] {
+        assert!(!told.contains(word), "{word} in {told}");
+    }
+}
+
+// Pitfall: V1
+#[test]
+#[ignore = "builds a program: .ci/run asks for it"]
+fn page_shows_code_in_a_program_that_depends_by_path() {
+    let root = workspace();
+    let path = |name: &str| match name {
+        "recorder" => format!("path = \"{}\"", root.join("echo/recorder").display()),
+        name => format!("path = \"{}\"", root.join(name).display()),
+    };
+    let package = package("by-path", path);
+    fs::copy(root.join("Cargo.lock"), package.join("Cargo.lock")).unwrap();
+    let data = page_of(&package, false);
+    assert_shows_code(&data);
+    assert_is_neutral(&data);
+}
+
+/// A home for Cargo with the packages that are there already, and checkouts of its own.
+fn home() -> PathBuf {
+    let home = folder("home");
+    let usual = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let usual = usual.or_else(|| Some(env::home_dir()?.join(".cargo"))).expect("a home");
+    for name in ["registry", "config.toml"] {
+        if usual.join(name).exists() && !home.join(name).exists() {
+            symlink(usual.join(name), home.join(name)).unwrap();
+        }
+    }
+    home
+}
+
+/// What the clone has as its last commit.
+fn revision(repository: &Path) -> String {
+    let mut git = Command::new("git");
+    let output = git.arg("-C").arg(repository).args(["rev-parse", "HEAD"]).output().expect("git");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+// Cargo refuses to fetch from a git repository without a network, even if that is a folder. So the
+// lock file names each package and its origin, and then Cargo asks no registry.
+// Pitfall: V1
+#[test]
+#[ignore = "builds a program: .ci/run asks for it"]
+fn page_shows_code_in_a_program_that_depends_by_git() {
+    let clone = folder("clone");
+    fs::remove_dir_all(&clone).unwrap();
+    succeed(Command::new("git").args(["clone", "--quiet"]).arg(workspace()).arg(&clone));
+    let url = format!("file://{}", clone.display());
+    let package = package("by-git", |_| format!("git = \"{url}\""));
+    let source = format!("source = \"git+{url}#{}\"", revision(&clone));
+    let mut lock = fs::read_to_string(workspace().join("Cargo.lock")).unwrap();
+    for name in CRATES {
+        let version = format!("name = \"{name}\"\nversion = \"0.1.0\"\n");
+        assert!(lock.contains(&version), "{name} in Cargo.lock");
+        lock = lock.replace(&version, &format!("{version}{source}\n"));
+    }
+    fs::write(package.join("Cargo.lock"), lock).unwrap();
+    let data = page_of(&package, true);
+    assert_shows_code(&data);
+    assert_is_neutral(&data);
+}
