@@ -71,6 +71,16 @@ impl TaskList {
     }
 
     /// Returns the tasks without what is needed to print them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// executor::block_on(async {
+    ///     let tasks = executor::tasks().into_vec();
+    ///     // Unlike the list, these can go to another thread.
+    ///     std::thread::spawn(move || assert_eq!(tasks[0].name, "main")).join().unwrap();
+    /// });
+    /// ```
     pub fn into_vec(self) -> Vec<TaskInfo> {
         self.tasks
     }

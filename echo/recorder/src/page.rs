@@ -74,8 +74,9 @@ pub struct Program {
 }
 
 impl Program {
-    /// All lines of a file: its path, such as `file!()`, and its text, such as
-    /// `include_str!("main.rs")`.
+    /// Shows all lines of a file.
+    ///
+    /// Its path may be `file!()`, and its text `include_str!("main.rs")`.
     pub fn new(file: &'static str, text: &'static str) -> Program {
         Program { file, text, lines: (1, text.lines().count()) }
     }
