@@ -3,7 +3,8 @@
 //! [reactor]: ../reactor/index.html
 //! [echo]: ../echod/index.html
 //! [`task.rs`]: ../src/executor/task.rs.html
-//! [`queue.rs`]: ../src/executor/queue.rs.html
+//! [`table.rs`]: ../src/executor/table.rs.html
+//! [`inbox.rs`]: ../src/executor/inbox.rs.html
 //! [`executor.rs`]: ../src/executor/executor.rs.html
 //! [`join.rs`]: ../src/executor/join.rs.html
 //! [`budget.rs`]: ../src/reactor/budget.rs.html
@@ -16,28 +17,34 @@
 //!
 #![doc = include_str!("../README.md")]
 
-// To be read: task, queue, executor, join.
+// The mechanism, in the order of reading.
 mod executor;
+mod inbox;
 mod join;
-mod queue;
+mod table;
 mod task;
 
-mod current;
+mod error;
+mod join_set;
 mod metrics;
 mod remote;
 mod sync;
 mod task_list;
 mod tasks;
+mod unwind;
 
 use std::future::{Future, poll_fn};
 use std::panic::Location;
 use std::task::Poll;
 
-use executor::Core;
+use executor::spawn_on;
 use reactor::budget;
+use table::Tasks;
 
+pub use error::JoinError;
 pub use executor::Executor;
-pub use join::{JoinError, JoinHandle, JoinSet};
+pub use join::{AbortHandle, JoinHandle};
+pub use join_set::JoinSet;
 pub use metrics::Metrics;
 pub use remote::{Closed, Remote};
 pub use task_list::TaskList;
@@ -102,7 +109,7 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
-    Core::current().spawn("", Location::caller(), None, future)
+    spawn_on(&Tasks::current(), "", Location::caller(), future)
 }
 
 /// [`spawn`], with a name by which records and panics tell the task.
@@ -126,7 +133,7 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
-    Core::current().spawn(name, Location::caller(), None, future)
+    spawn_on(&Tasks::current(), name, Location::caller(), future)
 }
 
 /// Lets all other tasks that are queued run first.

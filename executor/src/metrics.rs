@@ -4,8 +4,6 @@ use std::cell::Cell;
 
 use reactor::Reactor;
 
-use crate::queue::Queue;
-
 /// What an executor has counted since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -18,7 +16,7 @@ pub struct Metrics {
     pub wakes: u64,
     /// Those that came from other threads.
     pub remote_wakes: u64,
-    /// Notifications that other threads sent.
+    /// Times that messages from other threads were received, however many at once.
     pub notifications: u64,
     /// Waits of the reactor, those that only looked included.
     pub turns: u64,
@@ -34,10 +32,11 @@ pub struct Metrics {
 pub(crate) struct Counters {
     pub(crate) polls: Counter,
     pub(crate) spurious_polls: Counter,
+    pub(crate) wakes: Counter,
     pub(crate) remote_wakes: Counter,
     pub(crate) notifications: Counter,
-    /// Tasks that have not finished.
-    pub(crate) unfinished: Counter,
+    /// Tasks that have not ended.
+    pub(crate) tasks: Counter,
 }
 
 #[derive(Default)]
@@ -54,19 +53,18 @@ impl Counter {
 }
 
 impl Counters {
-    pub(crate) fn metrics(&self, queue: &Queue, reactor: &Reactor) -> Metrics {
+    pub(crate) fn metrics(&self, reactor: &Reactor) -> Metrics {
         let reactor = reactor.metrics();
-        let remote_wakes = self.remote_wakes.0.get();
         Metrics {
             polls: self.polls.0.get(),
             spurious_polls: self.spurious_polls.0.get(),
-            wakes: queue.pushed() + remote_wakes,
-            remote_wakes,
+            wakes: self.wakes.0.get(),
+            remote_wakes: self.remote_wakes.0.get(),
             notifications: self.notifications.0.get(),
             turns: reactor.turns,
             events: reactor.events,
             would_blocks: reactor.would_blocks,
-            tasks: self.unfinished.0.get(),
+            tasks: self.tasks.0.get(),
         }
     }
 }

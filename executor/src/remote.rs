@@ -6,8 +6,9 @@ use std::io;
 use std::panic::Location;
 use std::sync::Arc;
 
-use crate::executor::Core;
-use crate::queue::{Inbox, Message};
+use crate::executor::spawn_on;
+use crate::inbox::{Inbox, Message};
+use crate::table::Tasks;
 
 /// The way into an executor from other threads; it can be cloned and sent.
 #[derive(Clone)]
@@ -25,7 +26,7 @@ impl Remote {
     /// Outside of `block_on`.
     #[track_caller]
     pub fn current() -> Remote {
-        Core::current().remote()
+        Remote::new(&Tasks::current().inbox)
     }
 
     /// Spawns a task there.
@@ -65,7 +66,7 @@ impl Remote {
         F::Output: 'static,
     {
         let place = Location::caller();
-        let spawn = move || drop(Core::current().spawn("", place, None, make()));
+        let spawn = move || drop(spawn_on(&Tasks::current(), "", place, make()));
         if self.0.send(Message::Spawn(Box::new(spawn))) { Ok(()) } else { Err(Closed(())) }
     }
 }

@@ -7,14 +7,13 @@
 use std::collections::BTreeMap;
 use std::panic::Location;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use reactor::{Awaited, blocking};
 
 use crate::Executor;
-use crate::executor::{Body, Core, Slot};
-use crate::task::Header;
+use crate::table::Tasks;
+use crate::task::{self, Task};
 use crate::task_list::TaskList;
 
 /// One task that has not finished; see [`Executor::tasks`].
@@ -65,8 +64,8 @@ pub enum State {
 /// Outside of `block_on`.
 #[track_caller]
 pub fn tasks() -> TaskList {
-    let core = Core::current();
-    TaskList::new(core.list_tasks(), core.reactor())
+    let tasks = Tasks::current();
+    TaskList::new(tasks.list(), &tasks.reactor)
 }
 
 impl Executor {
@@ -99,60 +98,43 @@ impl Executor {
     /// });
     /// ```
     pub fn tasks(&self) -> TaskList {
-        TaskList::new(self.core.list_tasks(), self.core.reactor())
+        TaskList::new(self.tasks.list(), &self.tasks.reactor)
     }
 }
 
-impl Core {
-    fn list_tasks(&self) -> Vec<TaskInfo> {
+impl Tasks {
+    fn list(&self) -> Vec<TaskInfo> {
         let mut kept: BTreeMap<*const (), Vec<Awaited>> = BTreeMap::new();
-        for wait in self.reactor().waits().into_iter().chain(blocking::waits()) {
+        for wait in self.reactor.waits().into_iter().chain(blocking::waits()) {
             kept.entry(wait.waker).or_default().push(wait.awaited);
         }
-        let slots = self.tasks.borrow();
-        let infos = slots.iter().filter_map(|(_, slot)| self.look_at(slot, &mut kept));
+        let mut places = self.places();
+        places.retain(|task| matches!(task.state.get(), task::State::Live | task::State::Ending));
+        let infos = places.iter().map(|task| self.describe(task, &mut kept));
         let mut tasks: Vec<TaskInfo> = infos.collect();
         tasks.sort_unstable_by_key(|task| task.number);
         tasks
     }
 
-    /// `None` for a task that is done, and whose slot only waits for its key.
-    fn look_at(
-        &self,
-        slot: &Slot,
-        kept: &mut BTreeMap<*const (), Vec<Awaited>>,
-    ) -> Option<TaskInfo> {
-        let Header { number, name, place, .. } = *slot.header;
-        let own = match slot.body {
-            // The reference of the slot, and that of the waker in the task.
-            Body::Waiting(_) => Some(2),
-            // One more, on the stack of `block_on`.
-            Body::Running { .. } if self.main.get() == Some(number) => Some(3),
-            Body::Running { .. } => None,
-            Body::Done => return None,
+    fn describe(&self, task: &Task, kept: &mut BTreeMap<*const (), Vec<Awaited>>) -> TaskInfo {
+        let number = task.id();
+        let state = match () {
+            () if self.polled.get() == Some(number) => State::Running,
+            // First: a task that is not lost may be woken in between, but not the other way round.
+            () if task.is_lost() => State::Lost,
+            () if task.is_queued() => State::Queued,
+            () => State::Waiting,
         };
-        let state = own.map_or(State::Running, |own| state(&slot.header, own));
         let (mut awaits, mut elsewhere) = (Vec::new(), 0);
-        if let (State::Waiting, Some(own)) = (state, own) {
-            awaits = kept.remove(&Arc::as_ptr(&slot.header).cast()).unwrap_or_default();
-            // Another thread may give up its reference at any time.
-            elsewhere = Arc::strong_count(&slot.header).saturating_sub(own + awaits.len());
-            // A crowd may hold a waker twice.
+        if state == State::Waiting {
+            awaits = kept.remove(&Arc::as_ptr(&task.header).cast()).unwrap_or_default();
+            // Another thread may drop its waker at any time.
+            elsewhere = task.wakers().saturating_sub(awaits.len());
+            // A direction may hold the same waker twice.
             awaits.dedup();
         }
-        let Slot { since, polls, .. } = *slot;
-        Some(TaskInfo { number, name, place, state, awaits, elsewhere, since, polls })
-    }
-}
-
-/// The state of a task that is not running. To be lost is asked first: whoever is not lost may be
-/// woken in between, but not the other way round.
-fn state(header: &Arc<Header>, own: usize) -> State {
-    if Header::is_lost(header, own) {
-        State::Lost
-    } else if header.scheduled.load(Ordering::Relaxed) {
-        State::Queued
-    } else {
-        State::Waiting
+        let (name, place) = (task.name.get(), task.location.get());
+        let (since, polls) = (task.since.get(), task.polls.get());
+        TaskInfo { number, name, place, state, awaits, elsewhere, since, polls }
     }
 }

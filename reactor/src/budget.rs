@@ -77,6 +77,27 @@ impl Drop for Budget {
 }
 
 impl Budget {
+    /// Refills the budget for the next poll.
+    ///
+    /// An executor that polls many tasks in a row enters the budget once, and refills it before
+    /// each poll.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::budget;
+    ///
+    /// let limit = budget::enter();
+    /// for _task in 0..10 {
+    ///     limit.refill();
+    ///     // … poll the task …
+    /// }
+    /// ```
+    pub fn refill(&self) {
+        LEFT.set(Some(OPERATIONS));
+        YIELDED.set(false);
+    }
+
     /// Operations completed since the guard was made; [`OPERATIONS`], if the task has yielded.
     pub fn spent(&self) -> u32 {
         if YIELDED.get() { OPERATIONS } else { OPERATIONS - LEFT.get().unwrap_or(OPERATIONS) }

@@ -105,6 +105,8 @@ pub struct Reactor {
     pub(crate) woken: RefCell<Vec<Waker>>,
     /// Ends the wait, for other threads.
     notifier: Notifier,
+    /// Whether a wait is in progress that may sleep; see [`Reactor::is_waiting`].
+    waiting: Cell<bool>,
     /// When the last wait ended: this one reading of the clock decides which timers are due.
     now: Cell<Instant>,
     /// For those who measure. But `turns` also numbers the turns for the waiters, by `waits` the
@@ -135,6 +137,7 @@ impl Reactor {
             short_of_descriptors: RefCell::default(),
             woken: RefCell::default(),
             notifier,
+            waiting: Cell::new(false),
             now: Cell::new(Instant::now()),
             counters: Counters::default(),
         }))
@@ -232,11 +235,13 @@ impl Reactor {
         let limit = timeout.filter(|timeout| !timeout.is_zero());
         let limit = limit.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
-            // Above its act: after the sleep the record would come when it no longer is so.
-            // Reentrancy: the time is computed again below it, because the logger is user code,
-            // which may have set a timer or reset one.
+            // Log before sleeping: a record written afterwards would report a sleep that is over.
+            // Reentrancy: the logger is user code. It may set a timer, so the time is computed again,
+            // and it may wake a task, which `is_waiting` is for.
+            self.waiting.set(true);
             trace!(timeout:? = self.time_left(timeout, limit); "sleep");
             let waited = self.poll.borrow_mut().poll(events, self.time_left(timeout, limit));
+            self.waiting.set(false);
             // Also after an error, for timers: the clock goes on, whatever the kernel says.
             self.now.set(Instant::now());
             match waited {
@@ -267,6 +272,40 @@ impl Reactor {
             trace!(waker:? = waker.data(); "timer fired");
             woken.push(waker);
         }
+    }
+
+    /// Returns whether this thread is inside a wait of [`turn`](Reactor::turn).
+    ///
+    /// Only a logger can see `true`: one that is called for the record `sleep`. If it wakes a task,
+    /// the executor has already decided to sleep, and must end the wait with its
+    /// [`notifier`](Reactor::notifier).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// assert!(!reactor::Reactor::new()?.is_waiting());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.get()
+    }
+
+    /// Returns how often a task had to wait for a source, as [`Metrics::waits`] does.
+    ///
+    /// An executor compares two of these numbers around each poll.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// assert_eq!(reactor::Reactor::new()?.waits_so_far(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn waits_so_far(&self) -> u64 {
+        self.counters.waits.get()
     }
 
     /// When the last wait ended: the clock of all timers.

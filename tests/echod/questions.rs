@@ -90,7 +90,7 @@ fn the_waker_that_the_executor_makes_reaches_the_source_in_cx() {
         ),
         &[
             "block_on",
-            "executor/src/join.rs",
+            "executor/src/task.rs",
             "echo ",
             "poll_copy",
             "poll_read",
@@ -121,7 +121,10 @@ fn wake_queues_a_task_on_the_thread_of_its_caller_and_the_executor_polls_it() {
         part.map(|line| line.split_whitespace().collect()).collect()
     };
     let act = |thread, place, act: &[&'static str]| [&[thread, place], act].concat();
-    let queue = |thread, task| act(thread, "executor::queue", &["queue", "task", task]);
+    let queue = |thread, task| {
+        let place = if thread == "main" { "executor::table" } else { "executor::inbox" };
+        act(thread, place, &["queue", "task", task])
+    };
     let poll = |task| act("main", "executor::executor", &["poll", "task", task]);
     let wake = || act("main", "reactor::reactor", &["wake"]);
     let notified = act("main", "reactor::reactor", &["notified"]);

@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use executor::{Executor, JoinHandle, Remote, block_on, spawn, spawn_blocking, yield_now};
+use executor::{Executor, JoinHandle, JoinSet, Remote, block_on, spawn, spawn_blocking, yield_now};
 use reactor::Async;
 use reactor::io::{AsyncReadExt, AsyncWriteExt};
 use reactor::net::TcpListener;
@@ -620,4 +620,34 @@ fn a_remote_spawn_after_the_executors_end_says_closed() {
         assert!(remote.spawn(make()).is_err());
         assert_eq!(dropped.load(Ordering::Relaxed), 2);
     });
+}
+
+/// A task that holds a set with one such task, and so on.
+fn nested(levels: usize, innermost: Sender<()>) -> Pin<Box<dyn Future<Output = ()>>> {
+    Box::pin(async move {
+        let mut set = JoinSet::new();
+        match levels {
+            0 => innermost.send(()).unwrap(),
+            _ => drop(set.spawn(nested(levels - 1, innermost))),
+        }
+        pending::<()>().await;
+    })
+}
+
+// Pitfall: X18
+#[test]
+fn dropping_deeply_nested_join_sets_does_not_recurse() {
+    let stack = thread::Builder::new().stack_size(512 * 1024);
+    let thread = stack.spawn(|| {
+        let executor = Executor::new().unwrap();
+        executor.block_on(async {
+            let (sender, innermost) = channel();
+            let outermost = spawn(nested(100_000, sender));
+            until(|| innermost.try_recv().is_ok()).await;
+            outermost.abort();
+            assert!(outermost.await.unwrap_err().is_cancelled());
+            until(|| executor.metrics().tasks == 1).await;
+        });
+    });
+    within_deadline(|| thread.unwrap().join().unwrap());
 }

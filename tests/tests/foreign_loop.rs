@@ -157,10 +157,8 @@ fn tick_tells_whether_tasks_are_queued_and_polls_no_more_than_a_round() {
             cx.waker().wake_by_ref();
             Poll::<()>::Pending
         }));
-        assert!(executor.tick(), "what was spawned from outside has been taken in");
-        assert_eq!(polls.get(), 0);
         assert!(executor.tick());
-        assert_eq!(polls.get(), 64);
+        assert_eq!(polls.get(), 256);
         task.abort();
         executor.tick();
         assert!(!executor.tick());
@@ -179,7 +177,6 @@ fn a_task_that_yields_lets_events_be_fetched_before_it_is_polled_again() {
                 yield_now().await;
             }
         });
-        assert!(executor.tick(), "what was spawned from outside has been taken in");
         for ticks in 1..=10 {
             assert!(executor.tick());
             assert_eq!(polls.get(), ticks);

@@ -101,8 +101,7 @@ fn wakes_from_other_threads_share_one_notification() {
             assert_eq!(after.remote_wakes - before.remote_wakes, 5);
             assert_eq!(after.wakes - before.wakes, 6, "the first task's end wakes this future");
             assert_eq!(after.notifications - before.notifications, 1);
-            assert_eq!(after.events - before.events, 1);
-            assert_eq!(after.turns - before.turns, 1);
+            assert_eq!(after.events - before.events, 0, "the executor was awake");
         });
     });
 }
@@ -116,12 +115,13 @@ fn tasks_are_counted_until_their_end() {
         executor.block_on(async {
             assert_eq!(executor.metrics().tasks, 4, "the main future is one");
             tasks[0].abort();
-            assert_eq!(executor.metrics().tasks, 3);
             yield_now().await;
+            assert_eq!(executor.metrics().tasks, 3);
         });
         assert_eq!(executor.metrics().tasks, 2);
         tasks[1].abort();
         tasks[1].abort();
+        executor.tick();
         assert_eq!(executor.metrics().tasks, 1);
     });
 }

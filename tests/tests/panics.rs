@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
-use executor::{Executor, Remote, block_on, spawn, spawn_blocking, yield_now};
+use executor::{Executor, JoinSet, Remote, block_on, spawn, spawn_blocking, yield_now};
 use reactor::net::TcpListener;
 use reactor::time::sleep;
 use tests::wakers::waker_fn;
@@ -296,4 +296,41 @@ fn outside_of_block_on_spawn_and_sockets_say_what_to_do() {
         text(panic),
         "no reactor on this thread: call this inside `executor::block_on`, or after `Reactor::enter`"
     );
+}
+
+// Pitfall: X19
+#[test]
+fn panicking_destructor_of_an_output_is_contained_at_any_time() {
+    run(|| async {
+        // Dropped with the handle after the task has ended.
+        let ended = spawn(async { Bomb });
+        yield_now().await;
+        drop(ended);
+        // Dropped by the loop, because the handle is gone already.
+        drop(spawn(async { Bomb }));
+        yield_now().await;
+        // Two in one set.
+        let mut set = JoinSet::new();
+        set.spawn(async { Bomb });
+        set.spawn(async { Bomb });
+        yield_now().await;
+        drop(set);
+        assert_alive().await;
+    });
+}
+
+// Pitfall: X19, X20
+#[test]
+fn panics_of_destructors_do_not_escape_the_drop_of_an_executor() {
+    within_deadline(|| {
+        let executor = Executor::new().unwrap();
+        let with_output = executor.spawn(async { Bomb });
+        drop(executor.spawn(with_bomb::<()>(None)));
+        let bomb = Bomb;
+        let spawn_later = move || async move { drop(bomb) };
+        executor.block_on(yield_now());
+        drop(with_output);
+        assert!(executor.remote().spawn(spawn_later).is_ok());
+        drop(executor);
+    });
 }

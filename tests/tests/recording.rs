@@ -106,6 +106,8 @@ fn check_polls(events: &[Event]) {
 fn check_lives(events: &[Event]) {
     let mut polls: HashMap<u64, u64> = HashMap::new();
     let mut queued: HashSet<u64> = HashSet::new();
+    // Wakeups in the inbox. Another thread does not know whether the task is queued.
+    let mut sent: HashSet<u64> = HashSet::new();
     let mut running: HashMap<&str, u64> = HashMap::new();
     for event in events {
         let Some(task) = event.task_number() else { continue };
@@ -115,9 +117,12 @@ fn check_lives(events: &[Event]) {
             Kind::Spawn { .. } => {
                 assert!(polls.insert(task, 0).is_none(), "spawned twice: {event:?}");
             }
-            Kind::Queue { .. } => assert!(known && queued.insert(task), "queued twice: {event:?}"),
+            Kind::Queue { by } => {
+                let queued = if by == By::Thread { &mut sent } else { &mut queued };
+                assert!(known && queued.insert(task), "queued twice: {event:?}");
+            }
             Kind::Poll { nth } => {
-                assert!(queued.remove(&task), "not queued: {event:?}");
+                assert!(queued.remove(&task) || sent.remove(&task), "not queued: {event:?}");
                 let before = running.insert(thread, task);
                 assert_eq!(before, None, "two polls at once: {event:?}");
                 let polls = polls.get_mut(&task).unwrap();
@@ -128,6 +133,7 @@ fn check_lives(events: &[Event]) {
             _ if is_end(event) => {
                 assert!(polls.remove(&task).is_some(), "ended twice: {event:?}");
                 queued.remove(&task);
+                sent.remove(&task);
                 // Another task's poll may end this one.
                 if running.get(thread) == Some(&task) {
                     running.remove(thread);
@@ -195,10 +201,10 @@ proptest! {
 /// For each kind of event the message of its record, or how it begins, and what the line that is marked for it must
 /// contain: one of these.
 const ACTS: [(&str, &str, &[&str]); 29] = [
-    ("spawn", "spawn", &["Body::Waiting(task)", "core.add_slot("]),
+    ("spawn", "spawn", &["tasks.add("]),
     ("register", "register", &["registry.register("]),
     ("deregister", "deregister", &["registry.deregister("]),
-    ("poll", "poll", &["= poll();"]),
+    ("poll", "poll", &["self.poll(task"]),
     ("try", "tried", &["match attempt()"]),
     ("end of file", "tried", &["match attempt()"]),
     ("fails", "tried", &["match attempt()"]),
@@ -211,8 +217,8 @@ const ACTS: [(&str, &str, &[&str]); 29] = [
     ("look", "sleep", &[".poll(events"]),
     ("event", "event", &["self.deliver("]),
     ("wake", "wake", &[".wake_by_ref()"]),
-    ("queue", "queue", &["push_here("]),
-    ("queued already", "queued already", &["scheduled.swap(true"]),
+    ("queue", "queue", &["self.queue(task)", "self.inbox.send("]),
+    ("queued already", "queued already", &["task.is_queued()", "self.sent.swap(true"]),
     ("notified", "notified", &["== NOTIFY"]),
     ("timer set", "timer set", &[".set(deadline, kept)"]),
     ("timer fired", "timer fired", &[".pop_due("]),
@@ -220,9 +226,9 @@ const ACTS: [(&str, &str, &[&str]); 29] = [
     ("job submitted", "job submitted", &["submit("]),
     ("job done", "job done", &["self.leave("]),
     ("budget spent", "budget spent", &["YIELDED.set(true)"]),
-    ("done", "done", &[".end()", ".end_slot("]),
-    ("abort", "abort", &[".end()"]),
-    ("panic", "panic", &[".end()", ".end_slot("]),
+    ("done", "done", &["State::Ending", ".free("]),
+    ("abort", "abort", &["State::Ending"]),
+    ("panic", "panic", &["State::Ending", ".free("]),
     ("lost", "lost:", &["fn report_lost"]),
 ];
 

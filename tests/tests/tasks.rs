@@ -42,7 +42,7 @@ fn endless() -> (impl Future<Output = ()> + 'static, Rc<Cell<usize>>) {
 }
 
 /// What the handle says, if it says it at once.
-fn poll_once<T>(handle: &mut JoinHandle<T>) -> Poll<Result<T, executor::JoinError>> {
+fn poll_once<T: 'static>(handle: &mut JoinHandle<T>) -> Poll<Result<T, executor::JoinError>> {
     Pin::new(handle).poll(&mut Context::from_waker(Waker::noop()))
 }
 
@@ -57,15 +57,15 @@ fn abort_before_the_first_poll_drops_the_future_unpolled() {
             future.await;
         });
         task.abort();
-        assert!(task.is_finished());
-        assert_eq!((polled.get(), drops.get()), (false, 1));
+        assert_eq!((task.is_finished(), drops.get()), (false, 0), "the loop drops the future");
         assert!(task.await.unwrap_err().is_cancelled());
+        assert_eq!((polled.get(), drops.get()), (false, 1));
     });
 }
 
 // Pitfall: X6
 #[test]
-fn abort_while_queued_and_while_waiting_ends_the_task_before_it_returns() {
+fn abort_while_queued_or_waiting_ends_the_task_in_the_next_round() {
     run(|| async {
         for queued in [false, true] {
             let kept = Rc::new(RefCell::new(None::<Waker>));
@@ -83,8 +83,10 @@ fn abort_while_queued_and_while_waiting_ends_the_task_before_it_returns() {
                 waker.wake_by_ref();
             }
             task.abort();
+            assert_eq!((task.is_finished(), drops.get()), (false, 0));
+            yield_now().await;
             assert_eq!((task.is_finished(), drops.get()), (true, 1));
-            // Neither a stale key nor a stale wake reaches the task that comes after it.
+            // A stale wakeup does not reach the task that comes after it.
             waker.wake();
             assert_eq!(spawn(async { "next" }).await.unwrap(), "next");
             assert!(task.await.unwrap_err().is_cancelled());
@@ -108,6 +110,7 @@ fn a_task_that_aborts_itself_ends_after_its_poll_unless_it_is_ready() {
                 if ready { "ready" } else { pending().await }
             });
             own.replace(Some(task));
+            yield_now().await;
             yield_now().await;
             assert_eq!(drops.get(), 1);
             let result = own.take().unwrap().await;
@@ -138,8 +141,8 @@ fn abort_of_a_finished_task_and_a_second_abort_change_nothing() {
         let twice = spawn(future);
         twice.abort();
         twice.abort();
-        assert_eq!(drops.get(), 1);
         assert!(twice.await.unwrap_err().is_cancelled());
+        assert_eq!(drops.get(), 1);
         assert_eq!(neighbour.await.unwrap(), "unharmed");
     });
 }
@@ -353,6 +356,7 @@ fn a_join_set_gives_results_in_the_order_of_their_ends_and_aborts_the_rest_when_
         }
         assert_eq!((order.as_slice(), set.len()), ([1, 2, 3].as_slice(), 1));
         drop(set);
+        yield_now().await;
         assert_eq!(drops.get(), 1);
     });
 }
@@ -626,3 +630,56 @@ fn an_unboxed_future_is_copied_at_most_twice_on_its_way() {
 
 /// Copies on the stack in a build without optimization.
 const COPIES_UNOPTIMIZED: usize = 6;
+
+// Pitfall: X17
+#[test]
+fn task_spawned_outside_block_on_runs_in_the_next_tick() {
+    within_deadline(|| {
+        let executor = Executor::new().unwrap();
+        let task = executor.spawn(async { 1 });
+        executor.tick();
+        assert!(task.is_finished());
+
+        let task = executor.spawn(async { 2 });
+        executor.block_on(yield_now());
+        assert!(task.is_finished());
+
+        let task = executor.spawn(async { 3 });
+        executor.block_on(async {});
+        assert!(task.is_finished());
+    });
+}
+
+#[test]
+fn abort_handle_does_not_abort_a_later_task_in_the_same_place() {
+    run(|| async {
+        let first = spawn(async {});
+        let abort = first.abort_handle();
+        first.await.unwrap();
+        let second = spawn(async {
+            yield_now().await;
+            "unharmed"
+        });
+        abort.abort();
+        assert!(abort.is_finished());
+        assert_eq!(second.await.unwrap(), "unharmed");
+    });
+}
+
+#[test]
+fn join_set_detaches_and_shuts_down_its_tasks() {
+    run(|| async {
+        let ran = Rc::new(Cell::new(false));
+        let (set_ran, (future, drops)) = (ran.clone(), endless());
+        let mut set = JoinSet::new();
+        set.spawn(async move {
+            yield_now().await;
+            set_ran.set(true);
+        });
+        set.detach_all();
+        assert!(set.is_empty());
+        set.spawn(future);
+        set.shutdown().await;
+        assert_eq!((ran.get(), drops.get(), set.len()), (true, 1, 0));
+    });
+}

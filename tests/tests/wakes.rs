@@ -423,3 +423,33 @@ fn the_keys_of_one_executor_are_not_popped_by_the_next() {
         assert_eq!(first.block_on(task).unwrap(), "woken");
     });
 }
+
+// Pitfall: X22
+#[test]
+fn busy_executor_gets_no_notification_for_wakes_from_other_threads() {
+    within_deadline(|| {
+        let executor = Executor::new().unwrap();
+        executor.block_on(async {
+            let done = Arc::new(AtomicBool::new(false));
+            let (sets, (sender, receiver)) = (done.clone(), channel::<Waker>());
+            let woken = spawn(poll_fn(move |cx| {
+                let _ = sender.send(cx.waker().clone());
+                Poll::<()>::Pending
+            }));
+            let thread = thread::spawn(move || {
+                (0..10_000).for_each(|_| receiver.recv().unwrap().wake());
+                sets.store(true, Ordering::Release);
+            });
+            // This task never lets the executor sleep.
+            while !done.load(Ordering::Acquire) {
+                yield_now().await;
+            }
+            thread.join().unwrap();
+            woken.abort();
+        });
+        let metrics = executor.metrics();
+        assert!(metrics.remote_wakes >= 9_999, "{metrics:?}");
+        // Each notification is an event of the reactor.
+        assert!(metrics.events <= 10, "{metrics:?}");
+    });
+}

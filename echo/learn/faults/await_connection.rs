@@ -42,7 +42,7 @@ async fn serve(listener: net::TcpListener, version: Version) -> io::Result<()> {
         let (stream, _) = listener.accept().await?;
         match version {
             // Right: a task of its own, and on to the next client.
-            Version::Right => connections.spawn(echo(stream)),
+            Version::Right => drop(connections.spawn(echo(stream))),
             // Wrong: no other client until this one has gone.
             Version::Wrong => echo(stream).await,
         }

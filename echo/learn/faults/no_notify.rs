@@ -24,7 +24,7 @@ use crate::{DEADLINE, Fault, Symptom, Version};
 pub(crate) const FAULT: Fault = Fault {
     name: "no-notify",
     sentence: "a wake from another thread does not end the reactor's sleep",
-    next: "`fn send` in executor/src/queue.rs",
+    next: "`fn send` in executor/src/inbox.rs",
     run,
     file: file!(),
     text: include_str!("no_notify.rs"),

@@ -25,7 +25,7 @@ pub(crate) const QUESTION: Question =
 const FILES: [(&str, &str); 7] = [
     ("echo/learn/questions/context.rs", include_str!("context.rs")),
     ("executor/src/executor.rs", include_str!("../../../executor/src/executor.rs")),
-    ("executor/src/join.rs", include_str!("../../../executor/src/join.rs")),
+    ("executor/src/task.rs", include_str!("../../../executor/src/task.rs")),
     ("reactor/src/io/copy.rs", include_str!("../../../reactor/src/io/copy.rs")),
     ("reactor/src/net/split.rs", include_str!("../../../reactor/src/net/split.rs")),
     ("reactor/src/net/tcp.rs", include_str!("../../../reactor/src/net/tcp.rs")),
@@ -102,7 +102,7 @@ impl Frame {
         let head = lines.iter().rposition(is_head)?;
         let function = lines[head].split("fn ").nth(1)?.split(['<', '(']).next()?;
         let has = |words: &str| lines[head..].iter().any(|line| line.contains(words));
-        let cx = if lines.last()?.contains("Context::from_waker(") {
+        let cx = if has("Context::from_waker(") {
             "makes cx of the waker"
         } else if has("cx: &mut Context<") {
             "is given cx, passes it on"

@@ -84,8 +84,8 @@ async fn tasks() -> io::Result<()> {
     });
     yield_now().await;
     task.abort();
-    let how = if Rc::strong_count(&held) == 1 { "drops" } else { "keeps" };
     let cancelled = task.await.is_err_and(|error| error.is_cancelled());
+    let how = if Rc::strong_count(&held) == 1 { "drops" } else { "keeps" };
     say(format_args!("a task that is aborted {how} all it held; is_cancelled: {cancelled}"))
 }
 

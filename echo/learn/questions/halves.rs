@@ -112,7 +112,7 @@ async fn three_clients(by_spawn: bool) -> io::Result<String> {
     for _ in 0..3 {
         let (stream, _) = listener.accept().await?;
         match by_spawn {
-            true => served.spawn(ask(stream)),
+            true => drop(served.spawn(ask(stream))),
             false => ask(stream).await?,
         }
     }

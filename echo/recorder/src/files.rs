@@ -1,11 +1,12 @@
 //! The sources that a recording points into, as they were when this was built.
 
 /// Path and text of each file of the runtime, in the order in which they are read.
-pub(crate) const FILES: [(&str, &str); 13] = [
+pub(crate) const FILES: [(&str, &str); 14] = [
     ("reactor/src/source.rs", include_str!("../../../reactor/src/source.rs")),
     ("reactor/src/reactor.rs", include_str!("../../../reactor/src/reactor.rs")),
     ("executor/src/task.rs", include_str!("../../../executor/src/task.rs")),
-    ("executor/src/queue.rs", include_str!("../../../executor/src/queue.rs")),
+    ("executor/src/table.rs", include_str!("../../../executor/src/table.rs")),
+    ("executor/src/inbox.rs", include_str!("../../../executor/src/inbox.rs")),
     ("executor/src/executor.rs", include_str!("../../../executor/src/executor.rs")),
     ("reactor/src/net/tcp.rs", include_str!("../../../reactor/src/net/tcp.rs")),
     ("reactor/src/budget.rs", include_str!("../../../reactor/src/budget.rs")),

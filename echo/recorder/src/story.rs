@@ -62,6 +62,9 @@ struct KnownTask {
     /// Its spawn, then its last `pending`: the step that left a waker with somebody.
     left_waker: u64,
     queued: Option<u64>,
+    /// The wakeup by another thread that is in the inbox. That thread does not know whether the task
+    /// is queued.
+    sent: Option<u64>,
     polls: u64,
     written: u64,
 }
@@ -396,8 +399,15 @@ impl Telling<'_> {
         let by = self.running().map(|poll| poll.task);
         let event = self.event_of(Actor::Executor, Kind::Spawn { by }, vec![cause]);
         let spawned = self.push_event(Event { task: Some(task.clone()), ..event });
-        let known =
-            KnownTask { task, waker, left_waker: spawned, queued: None, polls: 0, written: 0 };
+        let known = KnownTask {
+            task,
+            waker,
+            left_waker: spawned,
+            queued: None,
+            sent: None,
+            polls: 0,
+            written: 0,
+        };
         self.story.tasks.insert(number, known);
         self.story.owners.insert(waker, number);
         // An address that is given again is no longer that of a waker which a timer had.
@@ -438,7 +448,7 @@ impl Telling<'_> {
         let Some(known) = self.story.tasks.get_mut(&number) else { return };
         known.polls += 1;
         let (nth, task) = (known.polls, known.task.clone());
-        let causes = known.queued.take().into_iter().collect();
+        let causes = known.queued.take().or_else(|| known.sent.take()).into_iter().collect();
         let event = self.event_of(Actor::Executor, Kind::Poll { nth }, causes);
         let polled = self.push_event(Event { task: Some(task), ..event });
         let poll = Poll { task: number, number: polled, act: None, arranged: None };
@@ -667,7 +677,8 @@ impl Telling<'_> {
             self.story.notifiers.push(queued);
         }
         if let Some(known) = self.story.tasks.get_mut(&number) {
-            known.queued = Some(queued);
+            let wakeup = if by == By::Thread { &mut known.sent } else { &mut known.queued };
+            *wakeup = Some(queued);
         }
     }
 

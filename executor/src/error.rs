@@ -1,0 +1,115 @@
+//! [`JoinError`]: why a task has no output.
+
+use std::any::Any;
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::panic::Location;
+use std::sync::{Mutex, PoisonError};
+
+use crate::task::Task;
+
+/// Why a task has no output: it was aborted, or it panicked.
+///
+/// # Examples
+///
+/// ```
+/// executor::block_on(async {
+///     let task = executor::spawn(async { panic!("mine alone") });
+///     let error = task.await.unwrap_err();
+///     assert!(error.is_panic() && !error.is_cancelled());
+///     assert_eq!(error.into_panic().downcast_ref(), Some(&"mine alone"));
+/// });
+/// ```
+// Boxed, so that a result is hardly larger than the output: it shares the memory of the future.
+pub struct JoinError(Box<Parts>);
+
+struct Parts {
+    cause: Cause,
+    task: u64,
+    name: &'static str,
+    location: &'static Location<'static>,
+}
+
+/// What ended a task without an output.
+pub(crate) enum Cause {
+    Cancelled,
+    /// In a mutex only so that the error is `Sync`, and can become a `Box<dyn Error + Send + Sync>`.
+    Panic(Mutex<Box<dyn Any + Send>>),
+}
+
+impl From<Box<dyn Any + Send>> for Cause {
+    fn from(panic: Box<dyn Any + Send>) -> Cause {
+        Cause::Panic(Mutex::new(panic))
+    }
+}
+
+impl JoinError {
+    pub(crate) fn new(task: &Task, cause: Cause) -> JoinError {
+        let (name, location) = (task.name.get(), task.location.get());
+        JoinError(Box::new(Parts { cause, task: task.id(), name, location }))
+    }
+
+    /// Returns whether the task was aborted, or dropped with its executor.
+    ///
+    /// If the destructor of the future panicked then, the error is that panic instead.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.0.cause, Cause::Cancelled)
+    }
+
+    /// Returns whether the task panicked.
+    pub fn is_panic(&self) -> bool {
+        matches!(self.0.cause, Cause::Panic(_))
+    }
+
+    /// Returns the value that the task panicked with, for [`std::panic::resume_unwind`].
+    ///
+    /// # Panics
+    ///
+    /// Panics if the task was cancelled.
+    #[track_caller]
+    pub fn into_panic(self) -> Box<dyn Any + Send> {
+        match self.0.cause {
+            Cause::Panic(panic) => panic.into_inner().unwrap_or_else(PoisonError::into_inner),
+            Cause::Cancelled => panic!("the task was cancelled, it did not panic"),
+        }
+    }
+
+    /// The panic's message, if its payload is a string.
+    fn message(&self) -> Option<String> {
+        let Cause::Panic(panic) = &self.0.cause else { return None };
+        let panic = panic.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        text.or_else(|| panic.downcast_ref::<String>().cloned())
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Parts { task, name, location, .. } = &*self.0;
+        write!(f, "task {task}")?;
+        if !name.is_empty() {
+            write!(f, " \"{name}\"")?;
+        }
+        write!(f, ", spawned at {location}, ")?;
+        match (self.is_cancelled(), self.message()) {
+            (true, _) => f.write_str("was cancelled"),
+            (false, Some(message)) => write!(f, "panicked: {message}"),
+            (false, None) => f.write_str("panicked"),
+        }
+    }
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JoinError({self})")
+    }
+}
+
+impl Error for JoinError {}
+
+impl From<JoinError> for io::Error {
+    fn from(error: JoinError) -> io::Error {
+        io::Error::other(error)
+    }
+}

@@ -1,0 +1,267 @@
+//! [`JoinSet`]: tasks that are awaited in the order in which they end.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::mem;
+use std::panic::Location;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use reactor::budget;
+use slab::Slab;
+
+use crate::error::JoinError;
+use crate::executor::spawn_on;
+use crate::join::{AbortHandle, JoinHandle};
+use crate::table::Tasks;
+use crate::task::{Finished, Joiner};
+
+/// A set of tasks, awaited in the order in which they end. Dropping the set aborts them all.
+///
+/// A task that has ended stays in the set until `join_next` takes its result, so a server that only
+/// spawns into a set grows without bound. If the results are not needed, call
+/// [`spawn`](crate::spawn) and drop the handle.
+///
+/// The idea is tokio's `JoinSet`.
+///
+/// # Examples
+///
+/// ```
+/// executor::block_on(async {
+///     let mut squares = executor::JoinSet::new();
+///     for n in 1..=3 {
+///         squares.spawn(async move { n * n });
+///     }
+///     let mut sum = 0;
+///     while let Some(square) = squares.join_next().await {
+///         sum += square.unwrap();
+///     }
+///     assert_eq!(sum, 14);
+/// });
+/// ```
+pub struct JoinSet<T> {
+    handles: Slab<JoinHandle<T>>,
+    finished: Rc<Finished>,
+    /// Whether the last poll returned `Pending`: the next result then needs no budget.
+    waited: bool,
+}
+
+impl<T: 'static> JoinSet<T> {
+    /// Makes an empty set.
+    pub fn new() -> JoinSet<T> {
+        JoinSet { handles: Slab::new(), finished: Rc::default(), waited: false }
+    }
+
+    /// Spawns a task on the current executor and adds it to the set.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside `block_on`.
+    #[track_caller]
+    pub fn spawn(&mut self, future: impl Future<Output = T> + 'static) -> AbortHandle {
+        self.spawn_named("", future)
+    }
+
+    /// Spawns a task with a name for log records and panics, and adds it to the set.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside `block_on`.
+    #[track_caller]
+    pub fn spawn_named(
+        &mut self,
+        name: &'static str,
+        future: impl Future<Output = T> + 'static,
+    ) -> AbortHandle {
+        let handle = spawn_on(&Tasks::current(), name, Location::caller(), future);
+        let abort = handle.abort_handle();
+        let entry = self.handles.vacant_entry();
+        let joiner = Joiner::Set(Rc::downgrade(&self.finished), entry.key());
+        handle.set_joiner(joiner);
+        entry.insert(handle);
+        abort
+    }
+
+    /// Waits for the next task that ends; returns `None` if the set is empty.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`JoinError`] if that task was aborted or panicked.
+    ///
+    /// # Cancel safety
+    ///
+    /// A result that was not returned stays in the set.
+    pub async fn join_next(&mut self) -> Option<Result<T, JoinError>> {
+        poll_fn(|cx| self.poll_join_next(cx)).await
+    }
+
+    /// Polls for the next task that ends, as [`join_next`](JoinSet::join_next) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`join_next`](JoinSet::join_next).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::future::poll_fn;
+    ///
+    /// executor::block_on(async {
+    ///     let mut tasks = executor::JoinSet::new();
+    ///     tasks.spawn(async { 1 });
+    ///     let joined = poll_fn(|cx| tasks.poll_join_next(cx)).await;
+    ///     assert_eq!(joined.unwrap().unwrap(), 1);
+    /// });
+    /// ```
+    pub fn poll_join_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, JoinError>>> {
+        if !self.is_empty() && self.finished.keys.borrow().is_empty() {
+            // Stored on each poll: the set may have moved to another task since the last one.
+            let waker = cx.waker().clone();
+            drop(self.finished.waiter.replace(Some(waker)));
+            // Reentrancy: `clone` is user code, and may have run the executor and ended a task.
+            if self.finished.keys.borrow().is_empty() {
+                self.waited = true;
+                return Poll::Pending;
+            }
+        }
+        ready!(budget::poll_consume_budget(cx, &mut self.waited));
+        Poll::Ready(self.try_join_next())
+    }
+
+    /// Returns the result of a task that has ended already; `None` if there is none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// executor::block_on(async {
+    ///     let mut tasks = executor::JoinSet::new();
+    ///     tasks.spawn(async { 1 });
+    ///     assert!(tasks.try_join_next().is_none());
+    ///     executor::yield_now().await;
+    ///     assert_eq!(tasks.try_join_next().unwrap().unwrap(), 1);
+    /// });
+    /// ```
+    pub fn try_join_next(&mut self) -> Option<Result<T, JoinError>> {
+        let key = self.finished.keys.borrow_mut().pop_front()?;
+        self.handles.remove(key).take()
+    }
+
+    /// Waits for all tasks, and returns their outputs in the order in which they ended.
+    ///
+    /// # Panics
+    ///
+    /// Propagates the panic of a task. Panics if a task was aborted.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future aborts the tasks that are left, and loses the outputs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// executor::block_on(async {
+    ///     let mut tasks = executor::JoinSet::new();
+    ///     (1..=3).for_each(|n| drop(tasks.spawn(async move { n })));
+    ///     assert_eq!(tasks.join_all().await, [1, 2, 3]);
+    /// });
+    /// ```
+    pub async fn join_all(mut self) -> Vec<T> {
+        let mut outputs = Vec::with_capacity(self.len());
+        while let Some(result) = self.join_next().await {
+            match result {
+                Ok(output) => outputs.push(output),
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        outputs
+    }
+
+    /// Aborts all tasks, and waits until each has been dropped.
+    ///
+    /// # Cancel safety
+    ///
+    /// All tasks are aborted at the first poll. Dropping the future stops only the wait.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// executor::block_on(async {
+    ///     let mut tasks = executor::JoinSet::new();
+    ///     tasks.spawn(std::future::pending::<()>());
+    ///     tasks.shutdown().await;
+    ///     assert!(tasks.is_empty());
+    /// });
+    /// ```
+    pub async fn shutdown(&mut self) {
+        self.abort_all();
+        while self.join_next().await.is_some() {}
+    }
+}
+
+impl<T> JoinSet<T> {
+    /// Aborts all tasks. `join_next` then returns each of them as cancelled.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// executor::block_on(async {
+    ///     let mut tasks = executor::JoinSet::new();
+    ///     tasks.spawn_named("patient", std::future::pending::<()>());
+    ///     tasks.abort_all();
+    ///     assert_eq!(tasks.len(), 1);
+    ///     assert!(tasks.join_next().await.unwrap().unwrap_err().is_cancelled());
+    ///     assert!(tasks.is_empty());
+    /// });
+    /// ```
+    pub fn abort_all(&self) {
+        for (_, handle) in &self.handles {
+            handle.abort();
+        }
+    }
+
+    /// Removes all tasks from the set without aborting them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// executor::block_on(async {
+    ///     let mut tasks = executor::JoinSet::new();
+    ///     tasks.spawn(async {});
+    ///     tasks.detach_all();
+    ///     assert!(tasks.is_empty());
+    /// });
+    /// ```
+    pub fn detach_all(&mut self) {
+        self.finished.keys.borrow_mut().clear();
+        drop(mem::take(&mut self.handles));
+    }
+
+    /// Returns the number of tasks in the set: running ones, and those whose result was not taken.
+    pub fn len(&self) -> usize {
+        self.handles.len()
+    }
+
+    /// Returns whether the set holds no task.
+    pub fn is_empty(&self) -> bool {
+        self.handles.is_empty()
+    }
+}
+
+impl<T: 'static> Default for JoinSet<T> {
+    fn default() -> JoinSet<T> {
+        JoinSet::new()
+    }
+}
+
+impl<T> Drop for JoinSet<T> {
+    fn drop(&mut self) {
+        self.abort_all();
+    }
+}
+
+impl<T> fmt::Debug for JoinSet<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinSet").field("len", &self.len()).finish()
+    }
+}
