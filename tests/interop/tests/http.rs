@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,21 +10,24 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::Path;
+use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use executor::{JoinHandle, spawn, spawn_blocking};
 use futures_lite::StreamExt;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
-use hyper::service::{HttpService, service_fn};
+use hyper::service::{HttpService, Service, service_fn};
 use hyper::{Request, Response, StatusCode, client};
+use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use reactor::io::{AsyncReadExt, AsyncWriteExt};
 use reactor::net::{TcpListener, TcpStream};
-use reactor::time::sleep;
+use reactor::time::{sleep, timeout};
 use reactor_hyper::{HyperIo, LocalExec, LocalTimer};
 use tests::child::example;
 use tests::{run, tcp_pair, within_deadline};
+use tower_http::timeout::TimeoutLayer;
 
 use crate::tools::{Running, curl, curl_speaks_http_2, is_installed};
 
@@ -52,7 +55,7 @@ where
 /// Serves whoever connects, a task for each, and tells where.
 async fn listen<F>(serve: impl Fn(TcpStream) -> F + 'static) -> SocketAddr
 where
-    F: Future<Output = hyper::Result<()>> + 'static,
+    F: Future<Output: 'static> + 'static,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -268,6 +271,87 @@ fn a_client_that_never_ends_its_head_is_cut_off_by_hypers_time_out() {
         let mut answer = Vec::new();
         client.read_to_end(&mut answer).await.unwrap();
         assert!(served.await.unwrap().unwrap_err().is_timeout());
+    });
+}
+
+#[test]
+fn one_port_serves_both_versions_of_http() {
+    run(|| async {
+        let address = listen(|stream| async move {
+            let service = service_fn(|request| echo(Rc::default(), request));
+            let mut http = auto::Builder::new(LocalExec);
+            http.http1().timer(LocalTimer);
+            http.http2().timer(LocalTimer).keep_alive_interval(Duration::from_secs(10));
+            http.serve_connection(HyperIo(stream), service).await
+        });
+        let address = address.await;
+        for version in [Version::One, Version::Two] {
+            let mut client = Client::connect(version, address).await;
+            let answer = client.send(request("POST", "/", body(100_000))).await;
+            assert!(bytes(answer).await == body(100_000));
+        }
+    });
+}
+
+/// Serves one connection with a `Router`, and sends a request to it.
+async fn ask<S>(service: S, path: &str) -> (StatusCode, Vec<u8>)
+where
+    S: HttpService<Incoming, ResBody = axum::body::Body, Error = Infallible, Future: 'static>
+        + Clone
+        + 'static,
+{
+    let serve = move |stream| serve(Version::One, stream, service.clone());
+    let mut client = Client::connect(Version::One, listen(serve).await).await;
+    let answer = client.send(request("GET", path, Vec::new())).await;
+    (answer.status(), bytes(answer).await)
+}
+
+// axum requires handlers that are `Send`.
+// Pitfall: P3
+#[test]
+fn handler_of_axum_awaits_a_file_and_the_pool() {
+    async fn text() -> String {
+        assert_eq!(reactor::blocking::unblock(|| 7).await, 7);
+        reactor::fs::read_to_string("Cargo.toml").await.unwrap()
+    }
+    run(|| async {
+        let router = Router::new().route("/", get(text));
+        let (_status, text) = ask(TowerToHyperService::new(router), "/").await;
+        assert!(text == std::fs::read("Cargo.toml").unwrap());
+    });
+}
+
+#[test]
+fn handler_of_axum_that_takes_too_long_gets_status_503() {
+    run(|| async {
+        let router = Router::new().route("/", get(async || pending::<&str>().await));
+        let router = TowerToHyperService::new(router);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let response = timeout(Duration::from_millis(10), router.call(request));
+            async move {
+                match response.await {
+                    Ok(response) => response,
+                    Err(_elapsed) => Ok(StatusCode::SERVICE_UNAVAILABLE.into_response()),
+                }
+            }
+        });
+        let (status, _body) = ask(service, "/").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    });
+}
+
+// What to use instead is in the test above.
+#[test]
+fn timeout_layer_of_tower_http_panics_without_tokio() {
+    run(|| async {
+        let limit = Duration::from_secs(10);
+        let layer = TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, limit);
+        let router = TowerToHyperService::new(router().layer(layer));
+        let (mut client, server) = tcp_pair().await.unwrap();
+        let served = spawn(serve(Version::One, server, router));
+        client.write_all(b"GET /hello/you HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        let panic = served.await.unwrap_err().to_string();
+        assert!(panic.contains("no reactor running"), "{panic}");
     });
 }
 
