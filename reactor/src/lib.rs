@@ -16,6 +16,7 @@
 //! [`pipe`]: pipe
 //! [`stdio`]: stdio
 //! [`signal`]: signal
+//! [`process`]: process
 //! [`blocking`]: blocking
 //! [`blocking::unblock`]: blocking::unblock
 //! [`io`]: io
@@ -48,6 +49,7 @@ pub mod fs;
 pub mod io;
 pub mod net;
 mod os;
+pub mod process;
 pub mod time;
 
 pub use async_io::Async;

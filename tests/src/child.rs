@@ -38,8 +38,25 @@ pub fn is_child() -> bool {
 ///
 /// If the system refuses to start it.
 pub fn start(test: &str) -> Child {
+    start_through(&[], test)
+}
+
+/// As [`start`], by a program that runs another one: `strace` with its options, for instance.
+///
+/// # Panics
+///
+/// If the system refuses to start it.
+pub fn start_through(wrapper: &[&str], test: &str) -> Child {
     let itself = env::current_exe().expect("the path of the test binary");
-    Command::new(itself)
+    let mut command = match wrapper {
+        [] => Command::new(itself),
+        [program, args @ ..] => {
+            let mut command = Command::new(program);
+            command.args(args).arg(itself);
+            command
+        }
+    };
+    command
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(NAME, test)
         // Only threads that ask for no size of their own: those of the blocking pool, and so a

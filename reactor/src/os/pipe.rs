@@ -7,9 +7,9 @@
 //! The two ends of a pipe are two open files. That ours does not block changes nothing for a child
 //! that has the other one.
 //!
-//! A child that is given more than a pipe holds must be read from meanwhile: write in a task of its
-//! own, or both wait for ever. And std's `Child::wait` blocks the thread: the example `child` waits
-//! by a descriptor of the process, and [`unblock`](crate::blocking::unblock) does it anywhere.
+//! The standard streams of a child process are pipes, too; [`process`](crate::process) makes them. A
+//! task that writes more than a pipe holds waits until the child reads, and the child may wait until
+//! its own output is read. So write and read in two tasks, or both processes wait forever.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};

@@ -100,6 +100,23 @@ impl Signal {
         debug!(arrivals; "signal");
         Poll::Ready(Ok(()))
     }
+
+    /// Tries `attempt`, and again after each arrival, until it no longer returns `WouldBlock`.
+    ///
+    /// The pipe is emptied before the attempt: an arrival that comes after it is a new edge.
+    pub(crate) fn poll_with<T>(
+        &self,
+        operation: &'static str,
+        cx: &mut Context<'_>,
+        mut attempt: impl FnMut() -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        let pipe = self.pipe.get_ref();
+        self.pipe.poll_read_as(operation, cx, || {
+            // An error means that the pipe is empty already.
+            let _ = take_arrivals(pipe);
+            attempt()
+        })
+    }
 }
 
 /// Empties the pipe: a byte left behind would be told as one more arrival.

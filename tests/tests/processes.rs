@@ -1,0 +1,508 @@
+//! Child processes: started, talked to, waited for, killed and reaped.
+
+use std::fs;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::pin::pin;
+use std::process::Stdio;
+use std::task::Waker;
+use std::time::Duration;
+
+use executor::{block_on, spawn};
+use futures_lite::future::poll_once;
+use reactor::Reactor;
+use reactor::io::{AsyncReadExt, AsyncWriteExt, ErrorKind};
+use reactor::process::{Child, Command};
+use reactor::time::{sleep, timeout};
+use rustix::io::Errno;
+use rustix::process::{Pid, Resource, Rlimit, WaitOptions, getrlimit, setrlimit, waitpid};
+use tests::wakers::poll;
+use tests::{child, place, run, within_deadline};
+
+/// A command of the shell.
+fn shell(script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]);
+    command
+}
+
+fn sleeper() -> Command {
+    let mut command = Command::new("sleep");
+    command.arg("60");
+    command
+}
+
+/// Whether the process runs, or is a zombie.
+fn exists(pid: u32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// Waits until the process is neither running nor a zombie.
+async fn gone(pid: u32) {
+    while exists(pid) {
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Waits until the process has ended, and nothing has reaped it.
+async fn zombie(pid: u32) {
+    let path = format!("/proc/{pid}/stat");
+    while !fs::read_to_string(&path).unwrap().contains(") Z ") {
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// The children of this process, zombies among them.
+fn children() -> Vec<u32> {
+    let threads = fs::read_dir("/proc/self/task").unwrap();
+    let of = |path: &Path| fs::read_to_string(path.join("children")).unwrap_or_default();
+    let texts = threads.map(|thread| of(&thread.unwrap().path()));
+    texts
+        .flat_map(|text| {
+            text.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+#[test]
+fn status_of_a_child_is_returned() {
+    run(|| async {
+        assert!(Command::new("true").status().await.unwrap().success());
+        assert_eq!(Command::new("false").status().await.unwrap().code(), Some(1));
+        assert_eq!(shell("exit 42").status().await.unwrap().code(), Some(42));
+        assert_eq!(shell("kill -TERM $$").status().await.unwrap().signal(), Some(15));
+    });
+}
+
+#[test]
+fn output_larger_than_the_pipes_arrives_whole() {
+    run(|| async {
+        let script = "head -c 1000000 /dev/zero >&2; head -c 1000000 /dev/zero; exit 3";
+        let output = shell(script).output().await.unwrap();
+        assert_eq!(output.status.code(), Some(3));
+        assert_eq!((output.stdout.len(), output.stderr.len()), (1_000_000, 1_000_000));
+    });
+}
+
+#[test]
+fn bytes_go_to_a_child_and_come_back() {
+    run(|| async {
+        let mut cat = Command::new("cat");
+        let mut cat = cat.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (mut stdin, mut stdout) = (cat.stdin.take().unwrap(), cat.stdout.take().unwrap());
+        let sent: Vec<u8> = (0..1 << 20).map(|byte: u32| (byte % 251) as u8).collect();
+        let bytes = sent.clone();
+        let writer = spawn(async move { stdin.write_all(&bytes).await });
+        let mut received = Vec::new();
+        stdout.read_to_end(&mut received).await.unwrap();
+        writer.await.unwrap().unwrap();
+        assert!(received == sent, "{} bytes, or others", received.len());
+        assert!(cat.wait().await.unwrap().success());
+    });
+}
+
+#[test]
+fn wait_closes_the_standard_input() {
+    run(|| async {
+        let mut cat = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        assert!(cat.wait().await.unwrap().success());
+        assert!(cat.stdin.is_none());
+        // The pipe that nothing writes to, nor reads from, holds nothing up.
+        let mut cat = Command::new("cat");
+        assert!(cat.stdin(Stdio::piped()).status().await.unwrap().success());
+        let output = cat.output().await.unwrap();
+        assert!(output.status.success() && output.stdout.is_empty());
+    });
+}
+
+#[test]
+fn try_wait_leaves_the_standard_input_open() {
+    run(|| async {
+        let mut cat = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        assert!(cat.try_wait().unwrap().is_none());
+        cat.stdin.take().unwrap().close().await.unwrap();
+        while cat.try_wait().unwrap().is_none() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert!(cat.wait().await.unwrap().success());
+    });
+}
+
+/// What holds with a pidfd and without one.
+async fn waits_kills_and_reaps() {
+    // A wait that is dropped loses nothing, and one that succeeded can be repeated.
+    let mut child = sleeper().spawn().unwrap();
+    let pid = child.id().unwrap();
+    assert!(timeout(Duration::from_millis(5), child.wait()).await.is_err());
+    child.start_kill().unwrap();
+    let status = child.wait().await.unwrap();
+    assert_eq!((status.signal(), child.id(), exists(pid)), (Some(9), None, false));
+    assert_eq!(child.wait().await.unwrap(), status);
+    assert_eq!(child.try_wait().unwrap(), Some(status));
+    child.kill().await.unwrap();
+
+    // A child that ended before anything waits for it.
+    let mut child = Command::new("true").spawn().unwrap();
+    zombie(child.id().unwrap()).await;
+    assert!(child.wait().await.unwrap().success());
+
+    // Several at once, in an order other than that of their ends.
+    let children: Vec<Child> = (0..20)
+        .map(|number| shell(&format!("sleep 0.0{}; exit {number}", 20 - number)).spawn().unwrap())
+        .collect();
+    let tasks = children.into_iter().map(|mut child| spawn(async move { child.wait().await }));
+    for (number, task) in tasks.collect::<Vec<_>>().into_iter().enumerate() {
+        assert_eq!(task.await.unwrap().unwrap().code(), Some(number as i32));
+    }
+
+    // A child that is dropped: before it ends, after it has ended, and after a wait began.
+    let dropped = shell("sleep 0.02").spawn().unwrap();
+    let pid = dropped.id().unwrap();
+    drop(dropped);
+    assert!(exists(pid));
+    gone(pid).await;
+    let dropped = Command::new("true").spawn().unwrap();
+    let pid = dropped.id().unwrap();
+    zombie(pid).await;
+    drop(dropped);
+    assert!(!exists(pid));
+    let mut dropped = shell("sleep 0.02").spawn().unwrap();
+    let pid = dropped.id().unwrap();
+    assert!(poll_once(dropped.wait()).await.is_none());
+    drop(dropped);
+    gone(pid).await;
+
+    // And one that is killed then.
+    let killed = sleeper().kill_on_drop(true).spawn().unwrap();
+    let pid = killed.id().unwrap();
+    drop(killed);
+    gone(pid).await;
+}
+
+#[test]
+fn a_child_is_waited_for_killed_and_reaped() {
+    run(waits_kills_and_reaps);
+}
+
+#[test]
+fn without_pidfds_a_child_is_waited_for_killed_and_reaped() {
+    const NAME: &str = "without_pidfds_a_child_is_waited_for_killed_and_reaped";
+    if child::is_child() {
+        return run(waits_kills_and_reaps);
+    }
+    if std::process::Command::new("strace").arg("-V").output().is_err() {
+        return println!("skipped: there is no strace");
+    }
+    for error in ["ENOSYS", "EPERM"] {
+        let inject = format!("inject=pidfd_open:error={error}");
+        let strace =
+            ["strace", "-f", "-qqq", "-o", "/dev/null", "-e", "trace=pidfd_open", "-e", &inject];
+        child::expect_success(child::start_through(&strace, NAME));
+    }
+}
+
+#[test]
+fn waiting_starts_no_thread() {
+    child::in_child("waiting_starts_no_thread", || {
+        run(|| async {
+            let threads = || fs::read_dir("/proc/self/task").unwrap().count();
+            let before = threads();
+            let mut children = [sleeper().spawn().unwrap(), sleeper().spawn().unwrap()];
+            for child in &mut children {
+                assert!(timeout(Duration::from_millis(2), child.wait()).await.is_err());
+            }
+            assert_eq!(threads(), before);
+            for child in &mut children {
+                child.kill().await.unwrap();
+            }
+        });
+    });
+}
+
+#[test]
+fn a_dropped_child_runs_on() {
+    run(|| async {
+        let mut cat = Command::new("cat");
+        let mut cat = cat.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (mut stdin, mut stdout) = (cat.stdin.take().unwrap(), cat.stdout.take().unwrap());
+        drop(cat);
+        stdin.write_all(b"hello").await.unwrap();
+        let mut bytes = [0; 5];
+        stdout.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"hello");
+    });
+}
+
+#[test]
+fn a_wait_that_times_out_kills_with_kill_on_drop() {
+    run(|| async {
+        let mut command = shell("echo $$; exec sleep 60");
+        let mut child = command.kill_on_drop(true).stdout(Stdio::piped()).spawn().unwrap();
+        let pid = child.id().unwrap();
+        let mut text = [0; 1];
+        child.stdout.as_mut().unwrap().read_exact(&mut text).await.unwrap();
+        assert!(timeout(Duration::from_millis(2), child.wait_with_output()).await.is_err());
+        gone(pid).await;
+    });
+}
+
+// In a poll that has used up its budget.
+#[test]
+fn many_children_dropped_together_leave_no_zombie() {
+    run(|| async {
+        let mut ended = Command::new("true").spawn().unwrap();
+        ended.wait().await.unwrap();
+        // They end when the pipe is closed, so all of them run when they are dropped.
+        let (reader, writer) = std::io::pipe().unwrap();
+        let cat = || Command::new("cat").stdin(reader.try_clone().unwrap()).spawn().unwrap();
+        let children: Vec<Child> = (0..50).map(|_| cat()).collect();
+        let pids: Vec<u32> = children.iter().filter_map(Child::id).collect();
+        while poll_once(ended.wait()).await.is_some() {}
+        drop(children);
+        drop(writer);
+        for pid in pids {
+            gone(pid).await;
+        }
+    });
+}
+
+#[test]
+fn a_child_that_outlives_its_runtime_is_reaped_by_the_next_spawn() {
+    child::in_child("a_child_that_outlives_its_runtime_is_reaped_by_the_next_spawn", || {
+        within_deadline(|| {
+            let dropped = || shell("sleep 0.02").spawn().unwrap().id().unwrap();
+            let kept = block_on(async { shell("sleep 0.02").spawn().unwrap() });
+            let pids = [block_on(async { dropped() }), kept.id().unwrap()];
+            // This one was dropped by a task that the executor drops at its end.
+            let pid = block_on(async {
+                let child = shell("sleep 0.02").spawn().unwrap();
+                let pid = child.id().unwrap();
+                drop(spawn(async move { child.wait_with_output().await }));
+                executor::yield_now().await;
+                pid
+            });
+            drop(kept);
+            block_on(async {
+                for pid in pids.into_iter().chain([pid]) {
+                    zombie(pid).await;
+                }
+                Command::new("true").status().await.unwrap();
+                assert!(children().is_empty());
+            });
+        });
+    });
+}
+
+#[test]
+fn a_wait_for_a_reactor_that_is_gone_is_an_error() {
+    within_deadline(|| {
+        let mut child = block_on(async { sleeper().spawn().unwrap() });
+        block_on(async {
+            // The first wait learns that the process still runs.
+            assert_eq!(child.wait().await.unwrap_err().kind(), ErrorKind::Other);
+            child.start_kill().unwrap();
+            while child.try_wait().unwrap().is_none() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        });
+    });
+}
+
+#[test]
+fn a_child_that_other_code_has_reaped_gives_echild() {
+    run(|| async {
+        let mut child = Command::new("true").spawn().unwrap();
+        let pid = Pid::from_raw(child.id().unwrap() as i32);
+        waitpid(pid, WaitOptions::empty()).unwrap();
+        for _ in 0..2 {
+            let error = child.wait().await.unwrap_err();
+            assert_eq!(Errno::from_io_error(&error), Some(Errno::CHILD));
+        }
+        assert_eq!(child.id(), None);
+        // Its PID may be that of another process by now: nothing is killed.
+        child.start_kill().unwrap();
+    });
+}
+
+#[test]
+fn ignoring_sigchld_loses_the_status_and_leaves_no_zombie() {
+    const NAME: &str = "ignoring_sigchld_loses_the_status_and_leaves_no_zombie";
+    if !child::is_child() {
+        let ignore = ["env", "--ignore-signal=CHLD"];
+        let works = std::process::Command::new("env").args([ignore[1], "true"]).status();
+        if !works.is_ok_and(|status| status.success()) {
+            return println!("skipped: this `env` cannot ignore signals");
+        }
+        return child::expect_success(child::start_through(&ignore, NAME));
+    }
+    run(|| async {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let error = child.wait().await.unwrap_err();
+        assert_eq!(Errno::from_io_error(&error), Some(Errno::CHILD));
+        child.start_kill().unwrap();
+        drop(child);
+        drop(shell("sleep 0.02").spawn().unwrap());
+        while !children().is_empty() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    });
+}
+
+// Pitfall: B1
+#[test]
+fn waiting_again_and_again_does_not_starve_a_timer() {
+    run(|| async {
+        let mut child = Command::new("true").spawn().unwrap();
+        let again = async {
+            loop {
+                child.wait().await.unwrap();
+            }
+        };
+        assert!(timeout(Duration::from_millis(10), again).await.is_err());
+    });
+}
+
+#[test]
+fn a_program_that_does_not_exist_is_not_found() {
+    run(|| async {
+        let error = Command::new("/nowhere/to/be/found").spawn().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        let error = Command::new("/nowhere/to/be/found").status().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    });
+}
+
+#[test]
+fn arguments_environment_and_directory_reach_the_child() {
+    run(|| async {
+        let folder = tests::folder();
+        let mut command = shell("echo $0 $1 $ONE $TWO $THREE; pwd -P; cat");
+        command.arg("name").args(["argument"]).env_clear().env("ONE", "1");
+        command.envs([("TWO", "2"), ("THREE", "3")]).env_remove("THREE");
+        command.current_dir(folder.path()).stdin(Stdio::null());
+        // Where the programs are: `env_clear` also takes the way to them.
+        command.env("PATH", std::env::var_os("PATH").unwrap());
+        let output = command.output().await.unwrap();
+        let path = folder.path().canonicalize().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(text, format!("name argument 1 2\n{}\n", path.display()));
+
+        let mut command = Command::from(std::process::Command::new("sh"));
+        command.args(["-c", "echo $0 >&2"]).as_std_mut().arg0("other");
+        assert_eq!(command.as_std().get_program(), "sh");
+        let output = command.output().await.unwrap();
+        assert_eq!((output.stdout, output.stderr), (b"".to_vec(), b"other\n".to_vec()));
+    });
+}
+
+#[test]
+fn outside_of_block_on_no_process_is_started() {
+    child::in_child("outside_of_block_on_no_process_is_started", || {
+        let mut command = sleeper();
+        assert!(catch_unwind(AssertUnwindSafe(|| command.spawn())).is_err());
+        // These start the process before their first poll, so they need the reactor.
+        assert!(catch_unwind(AssertUnwindSafe(|| drop(command.status()))).is_err());
+        assert!(catch_unwind(AssertUnwindSafe(|| drop(command.output()))).is_err());
+        assert!(children().is_empty());
+    });
+}
+
+#[test]
+fn status_starts_the_process_before_its_first_poll() {
+    run(|| async {
+        let started = place();
+        let mut command = Command::new("touch");
+        let status = command.arg(&*started).status();
+        while !started.exists() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert!(status.await.unwrap().success());
+    });
+}
+
+// Pitfall: G4
+#[test]
+fn a_child_inherits_its_standard_streams_and_nothing_else() {
+    child::in_child("a_child_inherits_its_standard_streams_and_nothing_else", || {
+        // What the test itself inherited, whatever that is.
+        let list = std::process::Command::new("ls").arg("/proc/self/fd").output().unwrap();
+        let inherited = String::from_utf8(list.stdout).unwrap();
+        run(|| async move {
+            let _other = Command::new("cat")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .kill_on_drop(true)
+                .spawn()
+                .unwrap();
+            let mut list = Command::new("ls");
+            let ours = list.arg("/proc/self/fd").stdin(Stdio::piped()).output().await.unwrap();
+            assert_eq!(String::from_utf8(ours.stdout).unwrap(), inherited);
+            // Nor are the child's ends non-blocking, for which most programs are not prepared.
+            let script = "for fd in 0 1 2; do grep flags /proc/$$/fdinfo/$fd; done";
+            let output = shell(script).stdin(Stdio::piped()).output().await.unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            let flags = text.lines().filter_map(|line| line.split_whitespace().nth(1));
+            let flags: Vec<u32> =
+                flags.map(|flags| u32::from_str_radix(flags, 8).unwrap()).collect();
+            assert!(flags.len() == 3 && flags.iter().all(|flags| flags & 0o4000 == 0), "{text}");
+        });
+    });
+}
+
+#[test]
+fn a_spawn_for_which_descriptors_run_out_leaves_no_child() {
+    child::in_child("a_spawn_for_which_descriptors_run_out_leaves_no_child", || {
+        run(|| async {
+            let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+            setrlimit(Resource::Nofile, Rlimit { current: Some(300), maximum }).unwrap();
+            let mut refused = 0;
+            for spare in 0..12 {
+                let taken = std::iter::from_fn(|| fs::File::open("/dev/null").ok());
+                let mut taken: Vec<fs::File> = taken.collect();
+                taken.truncate(taken.len() - spare);
+                // With pipes, std itself fails; without them, only our watch needs a descriptor.
+                let (mut piped, mut bare) = (sleeper(), sleeper());
+                piped.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+                for command in [&mut piped, &mut bare] {
+                    match command.spawn() {
+                        Ok(mut child) => child.start_kill().unwrap(),
+                        Err(_) => refused += 1,
+                    }
+                }
+            }
+            setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
+            assert!((4..24).contains(&refused), "{refused} times refused");
+            while !children().is_empty() {
+                Command::new("true").status().await.unwrap();
+            }
+        });
+    });
+}
+
+// A storm of signals ends system calls with EINTR.
+// Pitfall: S3
+#[test]
+fn a_wait_survives_a_storm_of_signals() {
+    run(|| async {
+        let mut signal = reactor::signal::Signal::new(signal_hook::consts::SIGUSR1).unwrap();
+        let mut child =
+            shell("for i in 1 2 3 4 5 6 7 8 9; do kill -USR1 $PPID; done; exit 7").spawn().unwrap();
+        assert_eq!(child.wait().await.unwrap().code(), Some(7));
+        signal.recv().await.unwrap();
+    });
+}
+
+#[test]
+fn a_dropped_child_is_reaped_under_any_driver_of_the_reactor() {
+    within_deadline(|| {
+        let reactor = Reactor::new().unwrap();
+        let entered = reactor.enter();
+        let mut child = shell("sleep 0.02").spawn().unwrap();
+        drop(entered);
+        let pid = child.id().unwrap();
+        assert!(poll(pin!(child.wait()), Waker::noop()).is_pending());
+        drop(child);
+        tests::turn_until(&reactor, || !exists(pid));
+    });
+}
