@@ -7,6 +7,7 @@ use std::any::type_name;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::task::{Context, Poll};
 
 use log::warn;
@@ -17,8 +18,8 @@ use crate::source::{Registration, Source};
 
 /// A non-blocking object, registered with the reactor of its thread for its whole life.
 ///
-/// Use it for what this crate has no module for: any [`mio::event::Source`], such as a
-/// [`mio::unix::SourceFd`] of your own descriptor.
+/// Use it for what this crate has no module for: any descriptor, with [`Async::from_fd`], and any
+/// [`mio::event::Source`]. The crate mio is exported as [`reactor::mio`](crate::mio).
 ///
 /// It is neither `Send` nor `Sync`: events are delivered on the thread of its reactor, and that
 /// no other thread can come in between is what makes plain flags, without a lock, enough.
@@ -116,6 +117,14 @@ impl<S: event::Source> Async<S> {
         let mut io = self.io.take().expect(TAKEN);
         self.deregister(&mut io)?;
         Ok(io)
+    }
+
+    /// As [`into_inner`](Async::into_inner), for conversions that cannot fail: an error of the
+    /// deregistration is logged.
+    pub(crate) fn release(mut self) -> S {
+        let mut io = self.io.take().expect(TAKEN);
+        self.deregister_or_warn(&mut io);
+        io
     }
 
     /// Waits until `operation` no longer answers `WouldBlock`, and returns what it says.
@@ -234,6 +243,12 @@ impl<S: event::Source> Async<S> {
         &self.source
     }
 
+    fn deregister_or_warn(&self, io: &mut S) {
+        if let Err(error) = self.deregister(io) {
+            warn!(source = self.source.key; "cannot deregister: {error}");
+        }
+    }
+
     fn deregister(&self, io: &mut S) -> io::Result<()> {
         match self.source.reactor() {
             Some(reactor) => reactor.deregister(io, self.source.key),
@@ -247,9 +262,19 @@ impl<S: event::Source> Async<S> {
 impl<S: event::Source> Drop for Async<S> {
     fn drop(&mut self) {
         let Some(mut io) = self.io.take() else { return };
-        if let Err(error) = self.deregister(&mut io) {
-            warn!(source = self.source.key; "cannot deregister: {error}");
-        }
+        self.deregister_or_warn(&mut io);
+    }
+}
+
+impl<S: event::Source + AsFd> AsFd for Async<S> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.get_ref().as_fd()
+    }
+}
+
+impl<S: event::Source + AsFd> AsRawFd for Async<S> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
     }
 }
 

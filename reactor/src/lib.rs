@@ -55,7 +55,9 @@ pub mod time;
 pub use async_io::Async;
 pub use current::Enter;
 pub use metrics::Metrics;
+/// The crate whose types [`Async`] takes: `mio::event::Source`, `mio::Interest` and mio's objects.
+pub use mio;
 pub use notifier::Notifier;
-pub use os::{pipe, signal, stdio};
+pub use os::{Descriptor, pipe, signal, stdio};
 pub use reactor::Reactor;
 pub use waits::{Awaited, Wait};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_lite::StreamExt;
 use reactor::Reactor;
 use reactor::io::ErrorKind;
-use reactor::signal::{Signal, ctrl_c};
+use reactor::signal::{self, Signal, ctrl_c};
 use reactor::time::{sleep, timeout};
 use signal_hook::consts::{FORBIDDEN, SIGBUS, SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH};
 use signal_hook::low_level::raise;
@@ -212,4 +212,35 @@ fn stopping_and_continuing_the_process_neither_ends_a_sleep_nor_begins_it_anew()
             std::thread::park_timeout(Duration::from_millis(2));
         },
     );
+}
+
+#[test]
+fn each_named_signal_watches_its_number() {
+    child::in_child("each_named_signal_watches_its_number", || {
+        use signal_hook::consts::{SIGALRM, SIGCHLD, SIGINT, SIGIO, SIGPIPE, SIGQUIT, SIGTERM};
+        type Watch = fn() -> std::io::Result<Signal>;
+        let named: [(Watch, i32); 11] = [
+            (signal::interrupt, SIGINT),
+            (signal::terminate, SIGTERM),
+            (signal::hangup, SIGHUP),
+            (signal::quit, SIGQUIT),
+            (signal::user_defined1, SIGUSR1),
+            (signal::user_defined2, SIGUSR2),
+            (signal::child, SIGCHLD),
+            (signal::window_change, SIGWINCH),
+            (signal::alarm, SIGALRM),
+            (signal::pipe, SIGPIPE),
+            (signal::io, SIGIO),
+        ];
+        executor::block_on(async {
+            for (watch, number) in named {
+                let (mut signal, mut other) = (watch().unwrap(), watch().unwrap());
+                raise(number).unwrap();
+                signal.recv().await.unwrap();
+                std::future::poll_fn(|cx| other.poll_recv(cx)).await.unwrap();
+                let again = timeout(Duration::from_millis(1), signal.recv()).await;
+                assert!(again.is_err(), "signal {number} arrived once");
+            }
+        });
+    });
 }

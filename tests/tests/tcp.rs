@@ -1,5 +1,6 @@
 //! TCP with std's names: every way to make a connection, to share it and to end it.
 
+use std::future::poll_fn;
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::{
     IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6,
@@ -9,6 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use futures_lite::StreamExt;
+use futures_lite::future::zip;
 use reactor::io::{AsyncReadExt, AsyncWriteExt};
 use reactor::net::{TcpListener, TcpStream, ToSocketAddrs};
 use reactor::time::timeout;
@@ -489,5 +491,57 @@ fn an_async_source_of_mio_reads_and_writes_tcp_too() {
         peer.write_all(&bytes).unwrap();
         assert_eq!(ours.read_with(|mut stream| stream.read(&mut bytes)).await.unwrap(), 3);
         assert!(ours.into_inner().unwrap().peer_addr().is_ok());
+    });
+}
+
+#[test]
+fn peek_of_either_read_half_waits_for_bytes_and_leaves_them() {
+    run(|| async {
+        let (mut ours, mut peer) = tcp_pair().await.unwrap();
+        let (mut bytes, mut read) = ([0; 8], [0; 8]);
+        let (mut reader, _writer) = ours.split();
+        assert!(timeout(Duration::from_millis(2), reader.peek(&mut bytes)).await.is_err());
+        peer.write_all(b"one").await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(reader.peek(&mut bytes).await.unwrap(), 3);
+        }
+        assert_eq!(reader.read(&mut read).await.unwrap(), 3);
+
+        let (mut reader, _writer) = ours.into_split();
+        let peeked = zip(reader.peek(&mut bytes), peer.write_all(b"two")).await.0;
+        assert_eq!((peeked.unwrap(), &bytes[..3]), (3, &b"two"[..]));
+        assert_eq!(reader.read(&mut read).await.unwrap(), 3);
+        drop(peer);
+        assert_eq!(reader.peek(&mut bytes).await.unwrap(), 0, "the end of the stream");
+    });
+}
+
+/// A client that connects, and resets the connection before it is accepted.
+fn reset_before_accept(listener: &TcpListener) -> SocketAddr {
+    let client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
+    SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    client.local_addr().unwrap()
+}
+
+// The stream itself cannot say it: the kernel forgets the peer with the connection.
+#[test]
+fn incoming_with_peers_yields_the_address_of_a_peer_that_has_reset() {
+    run(|| async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = reset_before_accept(&listener);
+        let (stream, peer) = listener.incoming().with_peers().next().await.unwrap().unwrap();
+        assert_eq!(peer, client);
+        assert_eq!(stream.peer_addr().unwrap_err().kind(), ErrorKind::NotConnected);
+    });
+}
+
+#[test]
+fn poll_accept_waits_for_a_connection() {
+    run(|| async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let accept = poll_fn(|cx| listener.poll_accept(cx));
+        let connect = TcpStream::connect(listener.local_addr().unwrap());
+        let (accepted, client) = zip(accept, connect).await;
+        assert_eq!(accepted.unwrap().1, client.unwrap().local_addr().unwrap());
     });
 }

@@ -1,5 +1,6 @@
 //! UDP with std's names: datagrams keep their bounds, and no error of a peer ends a socket.
 
+use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdSocket};
 use std::pin::pin;
@@ -408,5 +409,39 @@ fn a_host_is_looked_up_on_the_pool_and_an_address_in_place() {
         let (no_port, _) = looked_up("localhost");
         assert_eq!(no_port.unwrap_err().kind(), ErrorKind::InvalidInput);
         assert!(looked_up("no-such-host.invalid:80").0.is_err());
+    });
+}
+
+#[test]
+fn poll_functions_of_udp_move_the_datagrams_of_their_futures() {
+    run(|| async {
+        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let (to, from) = (server.local_addr().unwrap(), client.local_addr().unwrap());
+        let mut bytes = [0; 8];
+        let receive = poll_fn(|cx| server.poll_recv_from(cx, &mut bytes));
+        let send = poll_fn(|cx| client.poll_send_to(cx, b"hello", to));
+        let (received, sent) = zip(receive, send).await;
+        assert_eq!((received.unwrap(), sent.unwrap()), ((5, from), 5));
+        server.connect(from).await.unwrap();
+        let receive = poll_fn(|cx| client.poll_recv(cx, &mut bytes));
+        let send = poll_fn(|cx| server.poll_send(cx, b""));
+        let (received, sent) = zip(receive, send).await;
+        assert_eq!((received.unwrap(), sent.unwrap()), (0, 0));
+    });
+}
+
+#[test]
+fn poll_recv_reports_a_vanished_peer_once() {
+    run(|| async {
+        let gone = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        socket.connect(gone).await.unwrap();
+        poll_fn(|cx| socket.poll_send(cx, b"hello")).await.unwrap();
+        let mut bytes = [0; 8];
+        let refused = poll_fn(|cx| socket.poll_recv(cx, &mut bytes)).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        let next = poll_fn(|cx| socket.poll_recv(cx, &mut bytes));
+        assert!(timeout(Duration::from_millis(2), next).await.is_err());
     });
 }

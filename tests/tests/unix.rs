@@ -4,16 +4,18 @@
 //! has just closed a socket would still be there for its peer.
 
 use std::cell::Cell;
+use std::ffi::OsString;
 use std::fs;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::{
     SocketAddr, UnixDatagram as StdDatagram, UnixListener as StdListener, UnixStream as StdStream,
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -783,5 +785,84 @@ fn who_connects_again_and_again_lets_its_neighbours_run() {
             assert!(tries < 10_000, "nobody else has the thread");
         }
         binder.await.unwrap();
+    });
+}
+
+/// The name of an abstract address, as the path that other runtimes take for it.
+fn as_path(address: &SocketAddr) -> PathBuf {
+    let name = [&[0], address.as_abstract_name().unwrap()].concat();
+    OsString::from_vec(name).into()
+}
+
+#[test]
+fn a_path_that_begins_with_a_zero_byte_is_an_abstract_name() {
+    run(|| async {
+        let address = abstract_address();
+        let path = as_path(&address);
+        let listener = UnixListener::bind(&path).unwrap();
+        assert_eq!(listener.local_addr().unwrap().as_abstract_name(), address.as_abstract_name());
+        assert_eq!(kind(UnixListener::bind(&path)), ErrorKind::AddrInUse);
+        let (connected, accepted) = zip(UnixStream::connect(&path), listener.accept()).await;
+        assert!(connected.is_ok() && accepted.is_ok());
+        drop(listener);
+        assert_eq!(kind(UnixStream::connect(&path).await), ErrorKind::ConnectionRefused);
+
+        let server = UnixDatagram::bind(&path).unwrap();
+        let client = UnixDatagram::unbound().unwrap();
+        client.send_to(b"one", &path).await.unwrap();
+        client.connect(&path).unwrap();
+        client.send(b"two").await.unwrap();
+        let mut bytes = [0; 8];
+        assert_eq!(server.recv(&mut bytes).await.unwrap(), 3);
+        assert_eq!(server.recv(&mut bytes).await.unwrap(), 3);
+        assert!(!path.exists());
+    });
+}
+
+#[test]
+fn a_zero_byte_elsewhere_in_a_path_and_too_long_a_name_are_refused() {
+    run(|| async {
+        let long = format!("\0{}", "x".repeat(108));
+        for path in ["so\0cket", &long] {
+            assert_eq!(kind(UnixListener::bind(path)), ErrorKind::InvalidInput);
+            assert_eq!(kind(UnixDatagram::bind(path)), ErrorKind::InvalidInput);
+            assert_eq!(kind(UnixStream::connect(path).await), ErrorKind::InvalidInput);
+            let socket = UnixDatagram::unbound().unwrap();
+            assert_eq!(kind(socket.connect(path)), ErrorKind::InvalidInput);
+            assert_eq!(kind(socket.send_to(b"x", path).await), ErrorKind::InvalidInput);
+        }
+    });
+}
+
+#[test]
+fn poll_functions_of_unix_sockets_wait_for_the_peer() {
+    run(|| async {
+        let address = abstract_address();
+        let listener = UnixListener::bind_addr(&address).unwrap();
+        let accept = poll_fn(|cx| listener.poll_accept(cx));
+        let (accepted, client) = zip(accept, UnixStream::connect_addr(&address)).await;
+        assert!(accepted.unwrap().1.is_unnamed() && client.is_ok());
+        let accepted = listener.incoming().with_peers();
+        let client = StdStream::connect_addr(&address).unwrap();
+        assert!(pin!(accepted).next().await.unwrap().unwrap().1.is_unnamed());
+        drop(client);
+
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        let mut bytes = [0; 8];
+        let receive = poll_fn(|cx| theirs.poll_recv_from(cx, &mut bytes));
+        let (received, sent) = zip(receive, poll_fn(|cx| ours.poll_send(cx, b"hello"))).await;
+        assert_eq!((received.unwrap().0, sent.unwrap()), (5, 5));
+        // Until the peer's queue is full, and again when there is space.
+        let fill = async {
+            for _ in 0..100 {
+                poll_fn(|cx| ours.poll_send(cx, b"x")).await.unwrap();
+            }
+        };
+        let drain = async {
+            for _ in 0..100 {
+                poll_fn(|cx| theirs.poll_recv(cx, &mut [0; 8])).await.unwrap();
+            }
+        };
+        zip(fill, drain).await;
     });
 }

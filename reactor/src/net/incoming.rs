@@ -85,6 +85,19 @@ pub struct Incoming<'a, L = TcpListener> {
     ended: bool,
 }
 
+/// The stream of [`Incoming::with_peers`].
+///
+/// # Panics
+///
+/// Panics if it is polled outside of `block_on`.
+///
+/// # Cancel safety
+///
+/// A connection that was accepted has also been yielded: none is lost.
+#[derive(Debug)]
+#[must_use = "streams do nothing unless they are polled"]
+pub struct IncomingWithPeers<'a, L = TcpListener>(pub(in crate::net) Incoming<'a, L>);
+
 /// Waits for some time, or until a connection closes: then there may be descriptors again.
 #[derive(Debug)]
 struct Pause {
@@ -95,9 +108,38 @@ struct Pause {
 }
 
 #[expect(private_bounds, reason = "only listeners of this crate accept")]
-impl<L: Accept> Incoming<'_, L> {
-    pub(crate) fn new(listener: &L) -> Incoming<'_, L> {
+impl<'a, L: Accept> Incoming<'a, L> {
+    pub(crate) fn new(listener: &'a L) -> Incoming<'a, L> {
         Incoming { listener, pause: None, backoff: Backoff::new(), ended: false }
+    }
+
+    /// Yields each connection together with the address of its peer, as `accept` returns it.
+    ///
+    /// The address is there even if the peer has reset the connection already, when
+    /// [`TcpStream::peer_addr`](crate::net::TcpStream::peer_addr) fails with `NotConnected`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use futures_lite::StreamExt;
+    /// use reactor::net::TcpListener;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// executor::block_on(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// #   let _client = std::net::TcpStream::connect(listener.local_addr()?)?;
+    ///     let mut incoming = listener.incoming().with_peers();
+    ///     while let Some(accepted) = incoming.next().await {
+    ///         let (_stream, peer) = accepted?;
+    ///         println!("{peer} connects");
+    /// #       break;
+    ///     }
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn with_peers(self) -> IncomingWithPeers<'a, L> {
+        IncomingWithPeers(self)
     }
 
     /// The next connection; `None`, after the error that broke the listener.

@@ -9,6 +9,8 @@ use std::task::{Context, Poll, ready};
 
 use futures_io::{AsyncRead, AsyncWrite};
 
+use crate::net::TcpStream;
+
 /// A connection whose writing can be shut down, so that the peer sees an end-of-file.
 pub(crate) trait Shut {
     fn shut_write(&self) -> io::Result<()>;
@@ -55,6 +57,79 @@ pub struct OwnedWriteHalf<S: Shut> {
     shut_on_drop: bool,
 }
 
+impl ReadHalf<'_, TcpStream> {
+    /// Reads without taking; see [`TcpStream::peek`].
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpStream::peek`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is moved, so nothing can be lost.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::io::{AsyncReadExt, AsyncWriteExt};
+    /// # use reactor::net::{TcpListener, TcpStream};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # executor::block_on(async {
+    /// # let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// # let mut peer = TcpStream::connect(listener.local_addr()?).await?;
+    /// # let (mut stream, _) = listener.accept().await?;
+    /// peer.write_all(b"hello").await?;
+    /// let (mut reader, _writer) = stream.split();
+    /// let (mut peeked, mut read) = ([0; 5], [0; 5]);
+    /// let length = reader.peek(&mut peeked).await?;
+    /// reader.read_exact(&mut read[..length]).await?;
+    /// assert_eq!(peeked, read);
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
+    pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.peek(buf).await
+    }
+}
+
+impl OwnedReadHalf<TcpStream> {
+    /// Reads without taking; see [`TcpStream::peek`].
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpStream::peek`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is moved, so nothing can be lost.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::io::AsyncWriteExt;
+    /// # use reactor::net::{TcpListener, TcpStream};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # executor::block_on(async {
+    /// # let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// # let mut peer = TcpStream::connect(listener.local_addr()?).await?;
+    /// # let (stream, _) = listener.accept().await?;
+    /// peer.write_all(b"hello").await?;
+    /// let (reader, _writer) = stream.into_split();
+    /// let mut peeked = [0; 5];
+    /// let length = reader.peek(&mut peeked).await?;
+    /// assert_eq!(&peeked[..length], &b"hello"[..length]);
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
+    pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.peek(buf).await
+    }
+}
+
 #[expect(private_bounds, reason = "only connections of this crate are split")]
 impl<S: Shut> OwnedReadHalf<S> {
     /// Puts the two halves of one connection together again.
@@ -86,6 +161,18 @@ impl<S: Shut> OwnedReadHalf<S> {
         writer.shut_on_drop = false;
         drop(writer);
         Ok(Rc::into_inner(self.0).expect("a connection has no more than two halves"))
+    }
+}
+
+impl<S> AsRef<S> for ReadHalf<'_, S> {
+    fn as_ref(&self) -> &S {
+        self.0
+    }
+}
+
+impl<S> AsRef<S> for WriteHalf<'_, S> {
+    fn as_ref(&self) -> &S {
+        self.0
     }
 }
 

@@ -16,7 +16,7 @@ use crate::Async;
 use crate::budget;
 use crate::net::ToSocketAddrs;
 use crate::net::addr::first_that_works;
-use crate::net::incoming::{Accept, Incoming};
+use crate::net::incoming::{Accept, Incoming, IncomingWithPeers};
 use crate::net::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, Shut, WriteHalf};
 
 /// Connections that the kernel completes before we accept them; the kernel may allow less.
@@ -48,7 +48,7 @@ const VECTORS: usize = 1024;
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct TcpListener(Async<mio::net::TcpListener>);
+pub struct TcpListener(pub(in crate::net) Async<mio::net::TcpListener>);
 
 impl TcpListener {
     /// Listens at the first of the addresses that works. Port 0 lets the system choose one.
@@ -135,7 +135,34 @@ impl TcpListener {
     ///
     /// A connection that was accepted has also been returned: none is lost.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        poll_fn(|cx| self.poll_accept(cx)).await?
+        poll_fn(|cx| self.poll_accept(cx)).await
+    }
+
+    /// [`accept`](TcpListener::accept) for those who write a `poll` function.
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](TcpListener::accept).
+    ///
+    /// # Panics
+    ///
+    /// Panics outside of `block_on`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// # executor::block_on(async {
+    /// let listener = reactor::net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # let _client = std::net::TcpStream::connect(listener.local_addr()?)?;
+    /// let (stream, _peer) = std::future::poll_fn(|cx| listener.poll_accept(cx)).await?;
+    /// # drop(stream);
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
+    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        Accept::poll_accept(self, cx).map(|accepted| accepted?)
     }
 
     /// A stream of connections that survives what a server should survive.
@@ -158,13 +185,15 @@ impl TcpListener {
     /// #   let _client = std::net::TcpStream::connect(listener.local_addr()?)?;
     ///     let mut incoming = listener.incoming();
     ///     while let Some(stream) = incoming.next().await {
-    ///         println!("{} connects", stream?.peer_addr()?);
+    ///         println!("{} connects", stream?.local_addr()?);
     /// #       break;
     ///     }
     ///     Ok(())
     /// })
     /// # }
     /// ```
+    ///
+    /// [`Incoming::with_peers`] yields the address of each peer, too.
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming::new(self)
     }
@@ -233,6 +262,14 @@ impl Stream for Incoming<'_> {
     }
 }
 
+impl Stream for IncomingWithPeers<'_> {
+    type Item = io::Result<(TcpStream, SocketAddr)>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_accepted(cx)
+    }
+}
+
 /// A TCP connection.
 ///
 /// Reading and writing need only `&TcpStream`, so that two tasks, or the two halves of
@@ -270,7 +307,7 @@ impl Stream for Incoming<'_> {
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct TcpStream(Async<mio::net::TcpStream>);
+pub struct TcpStream(pub(in crate::net) Async<mio::net::TcpStream>);
 
 impl TcpStream {
     /// Connects to the first of the addresses that answers.
@@ -465,7 +502,8 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// `NotConnected`, if the peer has reset the connection already.
+    /// `NotConnected`, if the peer has reset the connection already. A server that must know the
+    /// address takes it from [`accept`](TcpListener::accept) or [`Incoming::with_peers`].
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.0.get_ref().peer_addr()
     }

@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::{self, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::task::{Context, Poll};
 
 use crate::Async;
 use crate::budget;
@@ -59,7 +60,7 @@ use crate::net::addr::{first_that_works, resolve};
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct UdpSocket(Async<mio::net::UdpSocket>);
+pub struct UdpSocket(pub(in crate::net) Async<mio::net::UdpSocket>);
 
 impl UdpSocket {
     /// Binds a socket to the first of the addresses that works. Port 0 lets the system choose one.
@@ -154,7 +155,7 @@ impl UdpSocket {
     ///
     /// A datagram is sent whole, or not at all; if it was, this has also returned.
     pub async fn send(&self, buf: &[u8]) -> io::Result<usize> {
-        poll_fn(|cx| self.0.poll_write_as("send", cx, || self.0.get_ref().send(buf))).await
+        poll_fn(|cx| self.poll_send(cx, buf)).await
     }
 
     /// Sends one datagram to the first of the addresses.
@@ -176,8 +177,7 @@ impl UdpSocket {
         };
         // One datagram is one operation: the attempt below spends the unit.
         budget::refund();
-        let attempt = || self.0.get_ref().send_to(buf, target);
-        poll_fn(|cx| self.0.poll_write_as("send_to", cx, attempt)).await
+        poll_fn(|cx| self.poll_send_to(cx, buf, target)).await
     }
 
     /// Receives one datagram from the peer that `connect` has set, or from anyone.
@@ -194,7 +194,7 @@ impl UdpSocket {
     ///
     /// A datagram that was received has also been returned.
     pub async fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        poll_fn(|cx| self.0.poll_read_as("recv", cx, || self.0.get_ref().recv(buf))).await
+        poll_fn(|cx| self.poll_recv(cx, buf)).await
     }
 
     /// Receives one datagram, and tells where it came from.
@@ -207,7 +207,74 @@ impl UdpSocket {
     ///
     /// A datagram that was received has also been returned.
     pub async fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        poll_fn(|cx| self.0.poll_read_as("recv_from", cx, || self.0.get_ref().recv_from(buf))).await
+        poll_fn(|cx| self.poll_recv_from(cx, buf)).await
+    }
+
+    /// [`send`](UdpSocket::send) for those who write a `poll` function.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](UdpSocket::send).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::net::UdpSocket;
+    /// use std::future::poll_fn;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// executor::block_on(async {
+    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let client = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let (mut bytes, address) = ([0; 1500], server.local_addr()?);
+    ///     poll_fn(|cx| client.poll_send_to(cx, b"hello", address)).await?;
+    ///     let (_, from) = poll_fn(|cx| server.poll_recv_from(cx, &mut bytes)).await?;
+    ///
+    ///     server.connect(from).await?;
+    ///     poll_fn(|cx| server.poll_send(cx, b"hi")).await?;
+    ///     assert_eq!(poll_fn(|cx| client.poll_recv(cx, &mut bytes)).await?, 2);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn poll_send(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.poll_write_as("send", cx, || self.0.get_ref().send(buf))
+    }
+
+    /// [`send_to`](UdpSocket::send_to) for those who write a `poll` function.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](UdpSocket::send_to).
+    pub fn poll_send_to(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+        target: SocketAddr,
+    ) -> Poll<io::Result<usize>> {
+        self.0.poll_write_as("send_to", cx, || self.0.get_ref().send_to(buf, target))
+    }
+
+    /// [`recv`](UdpSocket::recv) for those who write a `poll` function.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](UdpSocket::recv).
+    pub fn poll_recv(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.0.poll_read_as("recv", cx, || self.0.get_ref().recv(buf))
+    }
+
+    /// [`recv_from`](UdpSocket::recv_from) for those who write a `poll` function.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_from`](UdpSocket::recv_from).
+    pub fn poll_recv_from(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<(usize, SocketAddr)>> {
+        self.0.poll_read_as("recv_from", cx, || self.0.get_ref().recv_from(buf))
     }
 
     /// Shows the next datagram without taking it.

@@ -13,7 +13,7 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::pin::Pin;
@@ -327,6 +327,26 @@ impl TryFrom<OwnedFd> for Receiver {
     }
 }
 
+/// The writing end of a pipe of std. It panics outside of `block_on`.
+impl TryFrom<io::PipeWriter> for Sender {
+    type Error = io::Error;
+
+    #[track_caller]
+    fn try_from(writer: io::PipeWriter) -> io::Result<Sender> {
+        OwnedFd::from(writer).try_into()
+    }
+}
+
+/// The reading end of a pipe of std. It panics outside of `block_on`.
+impl TryFrom<io::PipeReader> for Receiver {
+    type Error = io::Error;
+
+    #[track_caller]
+    fn try_from(reader: io::PipeReader) -> io::Result<Receiver> {
+        OwnedFd::from(reader).try_into()
+    }
+}
+
 /// The standard input of a child process. It panics outside of `block_on`.
 impl TryFrom<ChildStdin> for Sender {
     type Error = io::Error;
@@ -426,6 +446,19 @@ impl AsyncWrite for Sender {
 impl AsFd for Sender {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.io.as_ref().expect("the pipe is not closed").get_ref().as_fd()
+    }
+}
+
+/// It panics after the pipe was closed, for then it has no descriptor.
+impl AsRawFd for Sender {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl AsRawFd for Receiver {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
     }
 }
 

@@ -19,7 +19,10 @@ use log::debug;
 use mio::Interest;
 use mio::net::UnixStream;
 use signal_hook::SigId;
-use signal_hook::consts::{FORBIDDEN, SIGBUS, SIGINT};
+use signal_hook::consts::{
+    FORBIDDEN, SIGALRM, SIGBUS, SIGCHLD, SIGHUP, SIGINT, SIGIO, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1,
+    SIGUSR2, SIGWINCH,
+};
 use signal_hook::low_level::{pipe, unregister};
 
 use crate::Async;
@@ -55,7 +58,8 @@ pub struct Signal {
 }
 
 impl Signal {
-    /// Begins to watch a signal, by its number: the constants of signal-hook, for instance.
+    /// Begins to watch a signal, by its number. The usual ones have functions of their own, e.g.
+    /// [`terminate`].
     ///
     /// # Errors
     ///
@@ -94,7 +98,27 @@ impl Signal {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// [`recv`](Signal::recv) for those who write a `poll` function.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Signal::recv).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::signal::user_defined2;
+    /// use std::future::poll_fn;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// executor::block_on(async {
+    ///     let mut signal = user_defined2()?;
+    /// #   signal_hook::low_level::raise(signal_hook::consts::SIGUSR2)?;
+    ///     poll_fn(|cx| signal.poll_recv(cx)).await
+    /// })
+    /// # }
+    /// ```
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let pipe = self.pipe.get_ref();
         let arrivals = ready!(self.pipe.poll_read_as("signal", cx, || take_arrivals(pipe)))?;
         debug!(arrivals; "signal");
@@ -174,4 +198,196 @@ pub async fn ctrl_c() -> io::Result<()> {
     // An error of `new` completes without waiting.
     consume_budget().await;
     Signal::new(SIGINT)?.recv().await
+}
+
+/// Watches SIGTERM, by which `kill` and service managers ask a process to end.
+///
+/// # Errors
+///
+/// As [`Signal::new`].
+///
+/// # Panics
+///
+/// Panics outside of `block_on`.
+///
+/// # Examples
+///
+/// A server that ends with SIGTERM or SIGINT, and reads its configuration again with SIGHUP:
+///
+/// ```
+/// use futures_lite::future::or;
+/// use reactor::signal::{hangup, interrupt, terminate};
+///
+/// # fn main() -> std::io::Result<()> {
+/// executor::block_on(async {
+///     let (mut terminate, mut interrupt, mut hangup) = (terminate()?, interrupt()?, hangup()?);
+///     drop(executor::spawn(async move {
+///         while hangup.recv().await.is_ok() {
+///             println!("reading the configuration");
+///         }
+///     }));
+/// #   signal_hook::low_level::raise(signal_hook::consts::SIGTERM)?;
+///     or(terminate.recv(), interrupt.recv()).await
+/// })
+/// # }
+/// ```
+#[track_caller]
+pub fn terminate() -> io::Result<Signal> {
+    Signal::new(SIGTERM)
+}
+
+/// Watches SIGINT, which Ctrl-C sends to the processes of a terminal.
+///
+/// # Errors
+///
+/// As [`Signal::new`].
+///
+/// # Panics
+///
+/// Panics outside of `block_on`.
+#[track_caller]
+pub fn interrupt() -> io::Result<Signal> {
+    Signal::new(SIGINT)
+}
+
+/// Watches SIGHUP, which tells that the terminal is gone; daemons read their configuration again.
+///
+/// # Errors
+///
+/// As [`Signal::new`].
+///
+/// # Panics
+///
+/// Panics outside of `block_on`.
+#[track_caller]
+pub fn hangup() -> io::Result<Signal> {
+    Signal::new(SIGHUP)
+}
+
+/// Watches SIGQUIT, which Ctrl-\ sends to the processes of a terminal.
+///
+/// # Errors
+///
+/// As [`Signal::new`].
+///
+/// # Panics
+///
+/// Panics outside of `block_on`.
+///
+/// # Examples
+///
+/// ```
+/// use reactor::signal;
+///
+/// # fn main() -> std::io::Result<()> {
+/// # executor::block_on(async {
+/// let for_terminals = [signal::quit()?, signal::window_change()?];
+/// let for_programs = [signal::user_defined1()?, signal::user_defined2()?];
+/// let from_the_kernel = [signal::child()?, signal::alarm()?, signal::pipe()?, signal::io()?];
+/// # drop((for_terminals, for_programs, from_the_kernel));
+/// # Ok(())
+/// # })
+/// # }
+/// ```
+#[track_caller]
+pub fn quit() -> io::Result<Signal> {
+    Signal::new(SIGQUIT)
+}
+
+/// Watches SIGUSR1, whose meaning is up to the program.
+///
+/// # Errors
+///
+/// As [`Signal::new`].
+///
+/// # Panics
+///
+/// Panics outside of `block_on`.
+#[track_caller]
+pub fn user_defined1() -> io::Result<Signal> {
+    Signal::new(SIGUSR1)
+}
+
+/// Watches SIGUSR2, whose meaning is up to the program.
+///
+/// # Errors
+///
+/// As [`Signal::new`].
+///
+/// # Panics
+///
+/// Panics outside of `block_on`.
+#[track_caller]
+pub fn user_defined2() -> io::Result<Signal> {
+    Signal::new(SIGUSR2)
+}
+
+/// Watches SIGCHLD, which tells that a child process has stopped, continued or ended.
+///
+/// # Errors
+///
+/// As [`Signal::new`].
+///
+/// # Panics
+///
+/// Panics outside of `block_on`.
+#[track_caller]
+pub fn child() -> io::Result<Signal> {
+    Signal::new(SIGCHLD)
+}
+
+/// Watches SIGWINCH, which tells that the size of the terminal has changed.
+///
+/// # Errors
+///
+/// As [`Signal::new`].
+///
+/// # Panics
+///
+/// Panics outside of `block_on`.
+#[track_caller]
+pub fn window_change() -> io::Result<Signal> {
+    Signal::new(SIGWINCH)
+}
+
+/// Watches SIGALRM, which the timers of `alarm` and `setitimer` send.
+///
+/// # Errors
+///
+/// As [`Signal::new`].
+///
+/// # Panics
+///
+/// Panics outside of `block_on`.
+#[track_caller]
+pub fn alarm() -> io::Result<Signal> {
+    Signal::new(SIGALRM)
+}
+
+/// Watches SIGPIPE, which a write sends if nobody can read. Programs in Rust ignore it from the start.
+///
+/// # Errors
+///
+/// As [`Signal::new`].
+///
+/// # Panics
+///
+/// Panics outside of `block_on`.
+#[track_caller]
+pub fn pipe() -> io::Result<Signal> {
+    Signal::new(SIGPIPE)
+}
+
+/// Watches SIGIO, which a descriptor in the mode `O_ASYNC` sends when it is ready.
+///
+/// # Errors
+///
+/// As [`Signal::new`].
+///
+/// # Panics
+///
+/// Panics outside of `block_on`.
+#[track_caller]
+pub fn io() -> io::Result<Signal> {
+    Signal::new(SIGIO)
 }

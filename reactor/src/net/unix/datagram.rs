@@ -6,14 +6,15 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{self, SocketAddr};
 use std::path::Path;
+use std::task::{Context, Poll};
 
 use rustix::io::retry_on_intr;
 use rustix::net::SendFlags;
 
 use crate::Async;
 use crate::budget::charge_error;
-use crate::net::unix::named;
 use crate::net::unix::room::{room, until_room};
+use crate::net::unix::{address, named};
 
 /// A Unix socket for datagrams: they keep their bounds and their order, and none is lost.
 ///
@@ -25,7 +26,8 @@ use crate::net::unix::room::{room, until_room};
 /// nothing to be woken by: [`send_to`](UnixDatagram::send_to) asks again, after 1 ms and with
 /// pauses that double up to 50 ms. So connect a socket that sends much to one receiver.
 ///
-/// Its file stays when it is dropped, as std's and tokio's do.
+/// Its file stays when it is dropped, as std's and tokio's do. On Linux a path that begins with a
+/// zero byte is an abstract name, which needs no file.
 ///
 /// # Cancel safety
 ///
@@ -61,7 +63,7 @@ use crate::net::unix::room::{room, until_room};
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct UnixDatagram(Async<mio::net::UnixDatagram>);
+pub struct UnixDatagram(pub(in crate::net) Async<mio::net::UnixDatagram>);
 
 impl UnixDatagram {
     /// Makes a socket file at `path`, and receives there.
@@ -76,7 +78,7 @@ impl UnixDatagram {
     /// Outside of `block_on`.
     #[track_caller]
     pub fn bind(path: impl AsRef<Path>) -> io::Result<UnixDatagram> {
-        UnixDatagram::bind_addr(&SocketAddr::from_pathname(path)?)
+        UnixDatagram::bind_addr(&address(path.as_ref())?)
     }
 
     /// Binds to an address of std: on Linux it may be an abstract name, which needs no file.
@@ -207,7 +209,7 @@ impl UnixDatagram {
     /// `NotFound`, if there is no file; `ConnectionRefused`, if nobody receives there any more; and
     /// what else the system says.
     pub fn connect(&self, path: impl AsRef<Path>) -> io::Result<()> {
-        self.connect_addr(&SocketAddr::from_pathname(path)?)
+        self.connect_addr(&address(path.as_ref())?)
     }
 
     /// Sets the peer, by an address of std: on Linux it may be an abstract name.
@@ -230,7 +232,7 @@ impl UnixDatagram {
     ///
     /// A datagram is sent whole, or not at all; if it was, this has also returned.
     pub async fn send(&self, buf: &[u8]) -> io::Result<usize> {
-        poll_fn(|cx| self.0.poll_write_as("send", cx, || self.0.get_ref().send(buf))).await
+        poll_fn(|cx| self.poll_send(cx, buf)).await
     }
 
     /// Sends one datagram to the socket at `path`, and waits while its queue is full.
@@ -248,7 +250,7 @@ impl UnixDatagram {
     ///
     /// A datagram is sent whole, or not at all; if it was, this has also returned.
     pub async fn send_to(&self, buf: &[u8], path: impl AsRef<Path>) -> io::Result<usize> {
-        let address = charge_error(SocketAddr::from_pathname(path)).await?;
+        let address = charge_error(address(path.as_ref())).await?;
         self.send_to_addr(buf, &address).await
     }
 
@@ -286,7 +288,7 @@ impl UnixDatagram {
     ///
     /// A datagram that was received has also been returned.
     pub async fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        poll_fn(|cx| self.0.poll_read_as("recv", cx, || self.0.get_ref().recv(buf))).await
+        poll_fn(|cx| self.poll_recv(cx, buf)).await
     }
 
     /// Receives one datagram, and tells where it came from: often from a socket without a name.
@@ -299,7 +301,58 @@ impl UnixDatagram {
     ///
     /// A datagram that was received has also been returned.
     pub async fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        poll_fn(|cx| self.0.poll_read_as("recv_from", cx, || self.0.get_ref().recv_from(buf))).await
+        poll_fn(|cx| self.poll_recv_from(cx, buf)).await
+    }
+
+    /// [`send`](UnixDatagram::send) for those who write a `poll` function.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](UnixDatagram::send).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::net::UnixDatagram;
+    /// use std::future::poll_fn;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// executor::block_on(async {
+    ///     let (ours, theirs) = UnixDatagram::pair()?;
+    ///     poll_fn(|cx| ours.poll_send(cx, b"hello")).await?;
+    ///     poll_fn(|cx| ours.poll_send(cx, b"again")).await?;
+    ///     let mut bytes = [0; 100];
+    ///     assert_eq!(poll_fn(|cx| theirs.poll_recv(cx, &mut bytes)).await?, 5);
+    ///     let (_, from) = poll_fn(|cx| theirs.poll_recv_from(cx, &mut bytes)).await?;
+    ///     assert!(from.is_unnamed());
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn poll_send(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.poll_write_as("send", cx, || self.0.get_ref().send(buf))
+    }
+
+    /// [`recv`](UnixDatagram::recv) for those who write a `poll` function.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](UnixDatagram::recv).
+    pub fn poll_recv(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.0.poll_read_as("recv", cx, || self.0.get_ref().recv(buf))
+    }
+
+    /// [`recv_from`](UnixDatagram::recv_from) for those who write a `poll` function.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_from`](UnixDatagram::recv_from).
+    pub fn poll_recv_from(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<(usize, SocketAddr)>> {
+        self.0.poll_read_as("recv_from", cx, || self.0.get_ref().recv_from(buf))
     }
 
     /// Shuts down receiving, sending or both: who then sends is told `BrokenPipe`.

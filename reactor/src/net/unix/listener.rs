@@ -13,7 +13,8 @@ use log::debug;
 use socket2::{SockRef, Socket};
 
 use crate::Async;
-use crate::net::incoming::{Accept, Incoming};
+use crate::net::incoming::{Accept, Incoming, IncomingWithPeers};
+use crate::net::unix::address;
 use crate::net::unix::stream::UnixStream;
 
 /// A Unix socket that listens for connections.
@@ -47,10 +48,12 @@ use crate::net::unix::stream::UnixStream;
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct UnixListener(Async<mio::net::UnixListener>);
+pub struct UnixListener(pub(in crate::net) Async<mio::net::UnixListener>);
 
 impl UnixListener {
     /// Makes a socket file at `path`, and listens there.
+    ///
+    /// On Linux a path that begins with a zero byte is an abstract name, which needs no file.
     ///
     /// # Errors
     ///
@@ -63,7 +66,7 @@ impl UnixListener {
     /// Outside of `block_on`.
     #[track_caller]
     pub fn bind(path: impl AsRef<Path>) -> io::Result<UnixListener> {
-        UnixListener::bind_addr(&SocketAddr::from_pathname(path)?)
+        UnixListener::bind_addr(&address(path.as_ref())?)
     }
 
     /// Listens at an address of std: on Linux it may be an abstract name, which needs no file.
@@ -155,7 +158,35 @@ impl UnixListener {
     ///
     /// A connection that was accepted has also been returned: none is lost.
     pub async fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
-        poll_fn(|cx| self.poll_accept(cx)).await?
+        poll_fn(|cx| self.poll_accept(cx)).await
+    }
+
+    /// [`accept`](UnixListener::accept) for those who write a `poll` function.
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](UnixListener::accept).
+    ///
+    /// # Panics
+    ///
+    /// Panics outside of `block_on`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("poll-accept-{}", std::process::id()));
+    /// # executor::block_on(async {
+    /// let listener = reactor::net::UnixListener::bind(&path)?;
+    /// # let _client = std::os::unix::net::UnixStream::connect(&path)?;
+    /// let (stream, _peer) = std::future::poll_fn(|cx| listener.poll_accept(cx)).await?;
+    /// # drop(stream);
+    /// # std::fs::remove_file(&path)
+    /// # })
+    /// # }
+    /// ```
+    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(UnixStream, SocketAddr)>> {
+        Accept::poll_accept(self, cx).map(|accepted| accepted?)
     }
 
     /// A stream of connections that survives what a server should survive.
@@ -235,6 +266,14 @@ impl Stream for Incoming<'_, UnixListener> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_accepted(cx).map(|next| Some(next?.map(|(stream, _peer)| stream)))
+    }
+}
+
+impl Stream for IncomingWithPeers<'_, UnixListener> {
+    type Item = io::Result<(UnixStream, SocketAddr)>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_accepted(cx)
     }
 }
 

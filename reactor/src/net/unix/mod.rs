@@ -6,6 +6,7 @@
 //! ready for, for it is the other end that has no room; see [`room`].
 //!
 //! Addresses are std's: paths, and on Linux abstract names (`std::os::linux::net::SocketAddrExt`).
+//! Where a path is expected, one that begins with a zero byte is an abstract name, as with tokio.
 
 mod datagram;
 mod listener;
@@ -15,7 +16,10 @@ mod stream;
 use std::io::{self, ErrorKind};
 #[cfg(target_os = "linux")]
 use std::os::linux::net::SocketAddrExt;
+#[cfg(target_os = "linux")]
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::SocketAddr;
+use std::path::Path;
 
 use rustix::net::SocketAddrUnix;
 
@@ -24,6 +28,16 @@ pub use listener::UnixListener;
 #[cfg(target_os = "linux")]
 pub use stream::UCred;
 pub use stream::UnixStream;
+
+/// The address of a path. On Linux a path that begins with a zero byte is an abstract name: the
+/// bytes after the zero.
+fn address(path: &Path) -> io::Result<SocketAddr> {
+    #[cfg(target_os = "linux")]
+    if let Some(name) = path.as_os_str().as_bytes().strip_prefix(&[0]) {
+        return SocketAddr::from_abstract_name(name);
+    }
+    SocketAddr::from_pathname(path)
+}
 
 /// The same address as rustix takes it. std's `connect` blocks. mio's socket cannot send to an
 /// abstract name, and mio takes the last byte from one that begins with a zero.

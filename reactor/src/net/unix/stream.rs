@@ -14,8 +14,8 @@ use socket2::{Domain, Socket, Type};
 use crate::Async;
 use crate::budget::{self, charge_error};
 use crate::net::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, Shut, WriteHalf};
-use crate::net::unix::named;
 use crate::net::unix::room::{room, until_room};
+use crate::net::unix::{address, named};
 
 /// A Unix connection: a stream of bytes in both directions, between processes of one machine.
 ///
@@ -49,10 +49,12 @@ use crate::net::unix::room::{room, until_room};
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct UnixStream(pub(super) Async<mio::net::UnixStream>);
+pub struct UnixStream(pub(in crate::net) Async<mio::net::UnixStream>);
 
 impl UnixStream {
     /// Connects to the socket at `path`.
+    ///
+    /// On Linux a path that begins with a zero byte is an abstract name, which needs no file.
     ///
     /// A connection comes about at once, or not at all. If the listener has no room for more until
     /// it accepts some, Linux says only "try again": this does so, after 1 ms and with pauses that
@@ -88,7 +90,7 @@ impl UnixStream {
     /// # }
     /// ```
     pub async fn connect(path: impl AsRef<Path>) -> io::Result<UnixStream> {
-        let address = charge_error(SocketAddr::from_pathname(path)).await?;
+        let address = charge_error(address(path.as_ref())).await?;
         UnixStream::connect_addr(&address).await
     }
 
