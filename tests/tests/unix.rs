@@ -866,3 +866,38 @@ fn poll_functions_of_unix_sockets_wait_for_the_peer() {
         zip(fill, drain).await;
     });
 }
+
+// No event tells when: the sender is not connected to the receiver.
+#[test]
+fn poll_send_to_a_full_queue_waits_until_there_is_space() {
+    run(|| async {
+        let address = abstract_address();
+        let path = as_path(&address);
+        let (receiver, sender) =
+            (StdDatagram::bind_addr(&address).unwrap(), UnixDatagram::unbound());
+        let sender = sender.unwrap();
+        let mut queued = 0;
+        let mut send = || poll_fn(|cx| sender.poll_send_to(cx, b"x", &path));
+        while timeout(Duration::from_millis(20), send()).await.is_ok() {
+            queued += 1;
+            assert!(queued < 10_000);
+        }
+        let before = turns();
+        assert!(timeout(Duration::from_millis(100), send()).await.is_err());
+        assert!(turns() - before < 50, "{} turns", turns() - before);
+        let waiting = send();
+        let receive = async {
+            until_a_timer_is_set().await;
+            for _ in 0..queued {
+                receiver.recv(&mut [0; 8]).unwrap();
+            }
+        };
+        assert_eq!(zip(waiting, receive).await.0.unwrap(), 1);
+        drop(receiver);
+        assert_eq!(kind(send().await), ErrorKind::ConnectionRefused);
+        assert_eq!(
+            kind(poll_fn(|cx| sender.poll_send_to(cx, b"x", "so\0cket")).await),
+            ErrorKind::InvalidInput
+        );
+    });
+}

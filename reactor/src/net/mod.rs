@@ -9,9 +9,6 @@
 //! - Sockets are not `Clone`, as async-net's are. Put one in an [`Rc`](std::rc::Rc): sending and
 //!   receiving need only a reference, and `&TcpStream` is a reader and a writer too. Or split a
 //!   stream in two, with [`split`](TcpStream::split) or [`into_split`](TcpStream::into_split).
-//! - [`UnixDatagram`] has no `poll_send_to`: waiting for space in another socket's queue needs a
-//!   timer, and a `poll` function has no place to keep one. Box the future of
-//!   [`send_to`](UnixDatagram::send_to) instead.
 //! - The `poll` functions take `buf: &mut [u8]`, as those of futures-io, and not a `ReadBuf`.
 //!   [`TcpStream::peek`] has none.
 //! - There is no `readable` and no `try_read`, as tokio has them, nor any of their kin. Only an

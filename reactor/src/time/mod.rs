@@ -103,7 +103,7 @@ impl Sleep {
     /// Returns whether the deadline has passed.
     ///
     /// The clock decides, not the last poll: a poll returns `Ready` only after the reactor's next
-    /// turn has read the clock too.
+    /// turn has read the clock too. (Tokio's returns true only after the sleep was polled.)
     ///
     /// # Examples
     ///
@@ -167,6 +167,14 @@ impl Sleep {
     /// ```
     pub fn reset(&mut self, deadline: Instant) {
         self.set_deadline(Some(deadline));
+    }
+
+    /// Wakes the task at the deadline, without a future that it must keep. The timer stays until it
+    /// fires, even if the task no longer needs it: only for short sleeps.
+    pub(crate) fn wake_later(mut self, cx: &mut Context<'_>) {
+        let Some(deadline) = self.deadline else { return };
+        self.set_timer(&Reactor::current(), deadline, cx.waker().clone());
+        self.timer = None;
     }
 
     fn set_deadline(&mut self, deadline: Option<Instant>) {

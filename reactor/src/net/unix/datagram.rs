@@ -9,11 +9,11 @@ use std::path::Path;
 use std::task::{Context, Poll};
 
 use rustix::io::retry_on_intr;
-use rustix::net::SendFlags;
+use rustix::net::{SendFlags, SocketAddrUnix};
 
 use crate::Async;
 use crate::budget::charge_error;
-use crate::net::unix::room::{room, until_room};
+use crate::net::unix::room::{poll_room, room, until_room};
 use crate::net::unix::{address, named};
 
 /// A Unix socket for datagrams: they keep their bounds and their order, and none is lost.
@@ -269,10 +269,57 @@ impl UnixDatagram {
     /// A datagram is sent whole, or not at all; if it was, this has also returned.
     pub async fn send_to_addr(&self, buf: &[u8], address: &SocketAddr) -> io::Result<usize> {
         let target = charge_error(named(address)).await?;
-        let sendto = || rustix::net::sendto(self, buf, SendFlags::empty(), &target);
-        // Not by way of our readiness: a `send` that waits for its peer has cleared it, and that
-        // says nothing about the room of another receiver.
-        until_room(|| room(retry_on_intr(sendto).map_err(io::Error::from))).await
+        until_room(|| self.try_send_to(buf, &target)).await
+    }
+
+    /// [`send_to`](UnixDatagram::send_to) for those who write a `poll` function.
+    ///
+    /// While the receiver's queue is full, it wakes the task every 5 ms. The future doubles its
+    /// pauses up to 50 ms, so prefer it where the wait may be long.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](UnixDatagram::send_to).
+    ///
+    /// # Panics
+    ///
+    /// Panics if it must wait outside of `block_on`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(target_os = "linux")] {
+    /// use reactor::net::UnixDatagram;
+    /// use std::future::poll_fn;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # let name = format!("\0poll-send-to-{}", std::process::id());
+    /// # executor::block_on(async {
+    /// let receiver = UnixDatagram::bind(&name)?;
+    /// let sender = UnixDatagram::unbound()?;
+    /// poll_fn(|cx| sender.poll_send_to(cx, b"hello", &name)).await?;
+    /// assert_eq!(receiver.recv(&mut [0; 100]).await?, 5);
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// # main().unwrap() }
+    /// ```
+    pub fn poll_send_to(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+        path: impl AsRef<Path>,
+    ) -> Poll<io::Result<usize>> {
+        poll_room(cx, || self.try_send_to(buf, &named(&address(path.as_ref())?)?))
+    }
+
+    /// `None`, if the receiver's queue is full.
+    ///
+    /// This does not go through our readiness: a `send` that waits for its peer has cleared it, and
+    /// that says nothing about the space of another receiver.
+    fn try_send_to(&self, buf: &[u8], target: &SocketAddrUnix) -> io::Result<Option<usize>> {
+        let sendto = || rustix::net::sendto(self, buf, SendFlags::empty(), target);
+        room(retry_on_intr(sendto).map_err(io::Error::from))
     }
 
     /// Receives one datagram from the peer that `connect` has set, or from anyone.

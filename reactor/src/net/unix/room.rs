@@ -6,11 +6,12 @@
 //! never reports that it is no longer so. All that helps is to ask again, after a pause.
 
 use std::io;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::budget::consume_budget;
+use crate::budget::{self, consume_budget};
 use crate::time::sleep;
 
 /// The first pause. It doubles up to [`LONGEST_PAUSE`]: a busy server needs no longer to accept.
@@ -18,6 +19,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(1);
 
 /// The longest pause: twenty attempts a second cost nothing, and nobody notices the wait.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The pause of a `poll` function, which cannot keep a timer, and so cannot double its pauses.
+const PAUSE_OF_POLL: Duration = Duration::from_millis(5);
 
 /// Tells "there is no room", which is `None`, from other errors.
 pub(super) fn room<T>(result: io::Result<T>) -> io::Result<Option<T>> {
@@ -40,5 +44,21 @@ pub(super) async fn until_room<T>(
         }
         sleep(pause).await;
         pause = LONGEST_PAUSE.min(pause * 2);
+    }
+}
+
+/// Makes one attempt. If there is no space, the reactor wakes the task after a pause.
+pub(super) fn poll_room<T>(
+    cx: &mut Context<'_>,
+    attempt: impl FnOnce() -> io::Result<Option<T>>,
+) -> Poll<io::Result<T>> {
+    ready!(budget::spend(cx));
+    match attempt().transpose() {
+        Some(result) => Poll::Ready(result),
+        None => {
+            budget::refund();
+            sleep(PAUSE_OF_POLL).wake_later(cx);
+            Poll::Pending
+        }
     }
 }
