@@ -58,8 +58,9 @@ pub struct Signal {
 }
 
 impl Signal {
-    /// Begins to watch a signal, by its number. The usual ones have functions of their own, e.g.
-    /// [`terminate`].
+    /// Begins to watch a signal, by its number.
+    ///
+    /// The usual ones have functions of their own, e.g. [`terminate`].
     ///
     /// # Errors
     ///
