@@ -11,6 +11,7 @@
 //! - [`MissedTickBehavior::Skip`] is the default; tokio's is `Burst`.
 //! - [`Sleep::deadline`] returns an `Option`, because a sleep can be longer than the clock lasts.
 //!   [`Sleep::reset`] takes `&mut self`, because a `Sleep` is `Unpin`: it needs no pinning.
+//! - A sleep can be made outside of `block_on`. It panics at its first poll there.
 //! - Deadlines are [`std::time::Instant`]s. There is no clock that a test can pause.
 
 mod backoff;
