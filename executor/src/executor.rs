@@ -15,7 +15,7 @@ use std::hint;
 use std::io;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread;
@@ -80,6 +80,7 @@ impl Executor {
     /// # Errors
     ///
     /// Returns an error if the operating system refuses a descriptor for the reactor.
+    #[track_caller]
     pub fn new() -> io::Result<Executor> {
         Ok(Executor {
             tasks: Tasks::new(Reactor::new()?),
@@ -126,7 +127,7 @@ impl Executor {
     /// used again afterwards.
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
-        let _inside = Inside::enter(Location::caller());
+        let _inside = Inside::enter(Location::caller(), Some(&self.tasks));
         let _entered = self.tasks.enter();
         let _running = self.tasks.run();
         let _main = Main::new(&self.tasks, Location::caller());
@@ -173,7 +174,7 @@ impl Executor {
     /// ```
     #[track_caller]
     pub fn tick(&self) -> bool {
-        let _inside = Inside::enter(Location::caller());
+        let _inside = Inside::enter(Location::caller(), None);
         let _entered = self.tasks.enter();
         let running = self.tasks.run();
         self.round::<Pending<()>>(None);
@@ -540,8 +541,23 @@ impl fmt::Debug for Executor {
 }
 
 thread_local! {
-    /// Where the `block_on` or `tick` was called that runs on this thread.
-    static INSIDE: Cell<Option<&'static Location<'static>>> = const { Cell::new(None) };
+    /// The `block_on` or `tick` that runs on this thread.
+    static INSIDE: Cell<Option<Run>> = const { Cell::new(None) };
+}
+
+#[derive(Clone, Copy)]
+struct Run {
+    location: &'static Location<'static>,
+    /// The address of the executor whose `block_on` this is. Until that returns, no other executor
+    /// runs on this thread. `None` for `tick`, because executors can be ticked in turn.
+    blocks: Option<*const Tasks>,
+}
+
+/// Returns where `block_on` of another executor was called, if this thread is inside it. To wait there
+/// for a task of this executor is to wait forever.
+pub(crate) fn held_up_by(tasks: &Weak<Tasks>) -> Option<&'static Location<'static>> {
+    let Run { location, blocks } = INSIDE.get()?;
+    blocks.filter(|&other| other != tasks.as_ptr()).map(|_| location)
 }
 
 /// Forbids a `block_on` inside another one on the same thread: the inner one would hold up all tasks
@@ -550,14 +566,14 @@ struct Inside;
 
 impl Inside {
     #[track_caller]
-    fn enter(location: &'static Location<'static>) -> Inside {
-        if let Some(outer) = INSIDE.get() {
+    fn enter(location: &'static Location<'static>, blocks: Option<&Rc<Tasks>>) -> Inside {
+        if let Some(Run { location: outer, .. }) = INSIDE.get() {
             panic!(
                 "`block_on` at {location} is inside `block_on` at {outer}, on the same thread: await \
                  the inner future, or run it on another thread"
             );
         }
-        INSIDE.set(Some(location));
+        INSIDE.set(Some(Run { location, blocks: blocks.map(Rc::as_ptr) }));
         Inside
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
@@ -10,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use reactor::budget;
 
 use crate::error::JoinError;
+use crate::executor::held_up_by;
 use crate::table::Tasks;
 use crate::task::{Joiner, Task};
 use crate::unwind::contain;
@@ -21,7 +23,8 @@ use crate::unwind::contain;
 ///
 /// # Panics
 ///
-/// Panics if it is polled after it gave its result.
+/// Panics if it is polled after it gave its result, or if it would have to wait inside `block_on` of
+/// another executor on the same thread, because the task cannot run there.
 ///
 /// # Cancel safety
 ///
@@ -143,6 +146,15 @@ fn abort(task: &Rc<Task>, tasks: &Weak<Tasks>) {
     }
 }
 
+/// Reports a wait for a task that cannot run before `block_on` at `outer` has returned.
+#[cold]
+fn cannot_end(task: &Task, outer: &Location<'_>) -> ! {
+    panic!(
+        "{task}, belongs to another executor, which cannot run inside `block_on` at {outer}: await the \
+         task in its own executor"
+    )
+}
+
 impl<T: 'static> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
@@ -157,6 +169,9 @@ impl<T: 'static> Future for JoinHandle<T> {
             // Reentrancy: `clone` is user code, and may have run the executor and ended the task.
             if !self.task.is_finished() {
                 self.task.joiner.set(Joiner::Task(joiner));
+                if let Some(outer) = held_up_by(&self.tasks) {
+                    cannot_end(&self.task, outer);
+                }
                 self.waited = true;
                 return Poll::Pending;
             }

@@ -4,14 +4,14 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::mem;
 use std::panic::Location;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
 
 use reactor::budget;
 use slab::Slab;
 
 use crate::error::JoinError;
-use crate::executor::spawn_on;
+use crate::executor::{held_up_by, spawn_on};
 use crate::join::{AbortHandle, JoinHandle};
 use crate::table::Tasks;
 use crate::task::{Finished, Joiner};
@@ -41,6 +41,8 @@ use crate::task::{Finished, Joiner};
 /// ```
 pub struct JoinSet<T> {
     handles: Slab<JoinHandle<T>>,
+    /// The executor of the first task since the set was empty.
+    tasks: Weak<Tasks>,
     finished: Rc<Finished>,
     /// Whether the last poll returned `Pending`: the next result then needs no budget.
     waited: bool,
@@ -49,7 +51,7 @@ pub struct JoinSet<T> {
 impl<T: 'static> JoinSet<T> {
     /// Makes an empty set.
     pub fn new() -> JoinSet<T> {
-        JoinSet { handles: Slab::new(), finished: Rc::default(), waited: false }
+        JoinSet { handles: Slab::new(), tasks: Weak::new(), finished: Rc::default(), waited: false }
     }
 
     /// Spawns a task on the current executor and adds it to the set.
@@ -73,7 +75,11 @@ impl<T: 'static> JoinSet<T> {
         name: &'static str,
         future: impl Future<Output = T> + 'static,
     ) -> AbortHandle {
-        let handle = spawn_on(&Tasks::current(), name, Location::caller(), future);
+        let tasks = Tasks::current();
+        if self.handles.is_empty() {
+            self.tasks = Rc::downgrade(&tasks);
+        }
+        let handle = spawn_on(&tasks, name, Location::caller(), future);
         let abort = handle.abort_handle();
         let entry = self.handles.vacant_entry();
         let joiner = Joiner::Set(Rc::downgrade(&self.finished), entry.key());
@@ -88,6 +94,11 @@ impl<T: 'static> JoinSet<T> {
     ///
     /// Returns a [`JoinError`] if that task was aborted or panicked.
     ///
+    /// # Panics
+    ///
+    /// Panics if it would have to wait inside `block_on` of another executor on the same thread, because
+    /// the tasks cannot run there.
+    ///
     /// # Cancel safety
     ///
     /// A result that was not returned stays in the set.
@@ -100,6 +111,11 @@ impl<T: 'static> JoinSet<T> {
     /// # Errors
     ///
     /// As [`join_next`](JoinSet::join_next).
+    ///
+    /// # Panics
+    ///
+    /// Panics if it would have to wait inside `block_on` of another executor on the same thread, because
+    /// the tasks cannot run there.
     ///
     /// # Examples
     ///
@@ -120,6 +136,13 @@ impl<T: 'static> JoinSet<T> {
             drop(self.finished.waiter.replace(Some(waker)));
             // Reentrancy: `clone` is user code, and may have run the executor and ended a task.
             if self.finished.keys.borrow().is_empty() {
+                if let Some(outer) = held_up_by(&self.tasks) {
+                    let count = self.len();
+                    panic!(
+                        "this set of {count} tasks belongs to another executor, which cannot run \
+                         inside `block_on` at {outer}: await the set in its own executor"
+                    );
+                }
                 self.waited = true;
                 return Poll::Pending;
             }

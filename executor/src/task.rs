@@ -20,6 +20,7 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::fmt;
 use std::future::Future;
 use std::mem;
 use std::panic::Location;
@@ -242,6 +243,17 @@ where
     fn take(self: Pin<&mut Self>, to: &mut dyn Any) {
         if let (StageOf::Ended { result }, Some(to)) = (self.project(), to.downcast_mut()) {
             *to = mem::take(result);
+        }
+    }
+}
+
+/// A task in messages: `task 1 "name", spawned at src/main.rs:1:1`.
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (id, name, location) = (self.id(), self.name.get(), self.location.get());
+        match name {
+            "" => write!(f, "task {id}, spawned at {location}"),
+            _ => write!(f, "task {id} \"{name}\", spawned at {location}"),
         }
     }
 }

@@ -135,7 +135,8 @@ impl<S: event::Source> Async<S> {
     /// # Errors
     ///
     /// Returns the error of `operation`, unless it is `WouldBlock`, or `Interrupted` fewer than a
-    /// hundred times in a row. Returns `Other` if it would have to wait for a reactor that is gone.
+    /// hundred times in a row. Returns `Other` if it would have to wait for a reactor that is gone,
+    /// or that is not the current one of the thread.
     ///
     /// # Cancel safety
     ///

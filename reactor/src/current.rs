@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;
+use std::panic::Location;
+use std::ptr;
 use std::rc::Rc;
 
 use crate::Reactor;
@@ -18,14 +20,36 @@ impl Reactor {
     ///
     /// # Panics
     ///
-    /// Outside of [`Reactor::enter`], which `block_on` calls. All functions that ask for it are
-    /// `track_caller`, so that the panic names the line of the program, and not one of ours; but an
-    /// `async fn` cannot be.
+    /// Panics outside of [`Reactor::enter`], which `block_on` calls. Every function that needs a
+    /// reactor names its caller in this panic, so that the message leads to the program's own line.
     #[track_caller]
     pub fn current() -> Rc<Reactor> {
-        let current = CURRENT.with(|current| current.borrow().clone());
-        // With its crate: who forgets it is often inside the `block_on` of another one.
-        current.expect("no reactor on this thread: call this inside `executor::block_on`, or after `Reactor::enter`")
+        // The text names the crate, because a program that forgets `block_on` is often inside the
+        // `block_on` of another runtime.
+        Reactor::try_current().expect("no reactor on this thread: call this inside `executor::block_on`, or after `Reactor::enter`")
+    }
+
+    /// [`current`](Reactor::current) for a future: the panic names the line that made the future,
+    /// because a `poll` does not know its caller.
+    pub(crate) fn current_for(caller: &'static Location<'static>) -> Rc<Reactor> {
+        Reactor::try_current().unwrap_or_else(|| {
+            panic!(
+                "no reactor on this thread: await this inside `executor::block_on`, or after \
+                 `Reactor::enter` (a future that was made at {caller})"
+            )
+        })
+    }
+
+    fn try_current() -> Option<Rc<Reactor>> {
+        CURRENT.with(|current| current.borrow().clone())
+    }
+
+    /// Returns whether another reactor is the current one of this thread.
+    ///
+    /// A task that waits here would then hang: the thread sleeps in the other reactor. If there is
+    /// no current reactor, the program turns its reactors by hand.
+    pub(crate) fn is_displaced(&self) -> bool {
+        CURRENT.with(|current| current.borrow().as_deref().is_some_and(|it| !ptr::eq(it, self)))
     }
 
     /// Makes this the current reactor of the thread until the guard is dropped.

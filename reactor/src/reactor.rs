@@ -18,7 +18,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -109,6 +109,8 @@ pub struct Reactor {
     waiting: Cell<bool>,
     /// When the last wait ended: this one reading of the clock decides which timers are due.
     now: Cell<Instant>,
+    /// Where it was made, for error messages.
+    pub(crate) place: &'static Location<'static>,
     /// For those who measure. But `turns` also numbers the turns for the waiters, by `waits` the
     /// executor tells a spurious poll, and by `deregistrations` a listener that pauses learns that
     /// there is a descriptor to spare.
@@ -121,6 +123,7 @@ impl Reactor {
     /// # Errors
     ///
     /// When the operating system refuses a descriptor for `epoll` or for the notifier.
+    #[track_caller]
     pub fn new() -> io::Result<Rc<Reactor>> {
         let poll = mio::Poll::new()?;
         let registry = poll.registry().try_clone()?;
@@ -139,6 +142,7 @@ impl Reactor {
             notifier,
             waiting: Cell::new(false),
             now: Cell::new(Instant::now()),
+            place: Location::caller(),
             counters: Counters::default(),
         }))
     }

@@ -245,6 +245,10 @@ impl Source {
             ready!(budget::spend(cx));
             return Poll::Ready(Err(io::Error::other("the reactor of this source is gone")));
         };
+        // The thread sleeps in the current reactor. It would never deliver an event of this one.
+        if reactor.is_displaced() {
+            return Poll::Ready(Err(displaced(&reactor)));
+        }
         // Before the look at who is here: a task that is polled in vain finds its waker there, and
         // by this count the executor knows such a poll.
         reactor.counters.waits.add(1);
@@ -295,6 +299,16 @@ impl Source {
         self.read.waiters.borrow_mut().take(turn, woken);
         self.write.waiters.borrow_mut().take(turn, woken);
     }
+}
+
+/// The error of a wait in the wrong executor.
+#[cold]
+fn displaced(reactor: &Reactor) -> io::Error {
+    let (owner, current) = (reactor.place, Reactor::current().place);
+    io::Error::other(format!(
+        "this source belongs to the reactor that was made at {owner}, but the current one was made \
+         at {current}: await it in the executor in which it was made"
+    ))
 }
 
 impl Direction {

@@ -66,8 +66,8 @@ pub fn pipe() -> io::Result<(Sender, Receiver)> {
 /// Made by [`pipe`], from the standard input of a child process, from a descriptor, or by
 /// [`OpenOptions`].
 ///
-/// To write when nobody can read any more is `BrokenPipe`. The signal that this sends, SIGPIPE, is
-/// ignored by programs in Rust.
+/// A write that nobody can read any more is the error `BrokenPipe`. It also sends SIGPIPE, which Rust
+/// programs ignore. A program that sets SIGPIPE back to its default is killed by such a write.
 ///
 /// # Cancel safety
 ///

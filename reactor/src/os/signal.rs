@@ -34,7 +34,9 @@ use crate::budget::consume_budget;
 /// dropping one does not disturb the others. Arrivals between two polls are told as one, as the
 /// kernel itself does.
 ///
-/// A signal that was watched once never kills the process again, also after this is dropped.
+/// A signal that was watched once never kills the process again, also after this is dropped. One that
+/// arrives while no `Signal` watches it is lost: a `Signal` that is made later does not report it. To
+/// miss none, make the `Signal` first and keep it.
 ///
 /// # Examples
 ///

@@ -115,7 +115,8 @@ impl Child {
     /// # Errors
     ///
     /// Returns ECHILD if the exit status is lost: the program ignores SIGCHLD, or other code has
-    /// reaped the child. Returns `Other` if it would have to wait for a reactor that is gone.
+    /// reaped the child. Returns `Other` if it would have to wait for a reactor that is gone, or that is not the
+    /// current one of the thread.
     ///
     /// # Cancel safety
     ///

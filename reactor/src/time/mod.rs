@@ -20,6 +20,7 @@ use std::error::Error;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::panic::Location;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker, ready};
@@ -53,11 +54,13 @@ pub use backoff::Backoff;
 ///     assert!(before.elapsed() >= Duration::from_millis(8));
 /// });
 /// ```
+#[track_caller]
 pub fn sleep(duration: Duration) -> Sleep {
     Sleep::new(Instant::now().checked_add(duration))
 }
 
 /// Waits until `deadline`; as [`sleep`], never less, and the reactor's turn longer.
+#[track_caller]
 pub fn sleep_until(deadline: Instant) -> Sleep {
     Sleep::new(Some(deadline))
 }
@@ -72,18 +75,22 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 ///
 /// # Cancel safety
 ///
-/// The deadline is fixed when it is made: awaiting `&mut sleep` again goes on where it was.
+/// The deadline is fixed when it is made: awaiting `&mut sleep` again goes on where it was. A sleep
+/// that is awaited in another executor moves there.
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Sleep {
     /// `None`: beyond the end of the clock, so never.
     deadline: Option<Instant>,
     /// Set by the first poll that has to wait.
     timer: Option<(Weak<Reactor>, TimerKey)>,
+    /// Where it was made, for the panic of a poll without a reactor.
+    caller: &'static Location<'static>,
 }
 
 impl Sleep {
+    #[track_caller]
     fn new(deadline: Option<Instant>) -> Sleep {
-        Sleep { deadline, timer: None }
+        Sleep { deadline, timer: None, caller: Location::caller() }
     }
 
     /// When it will be over; `None`, if never.
@@ -228,12 +235,13 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(deadline) = self.deadline else { return Poll::Pending };
-        // A timer whose reactor is gone is set anew, with the one that is current now.
+        // A timer belongs to no OS object, so it moves to the current reactor if its own is gone, or
+        // if another executor polls it: the thread now sleeps in that one.
         let reactor = match self.timer.as_ref().and_then(|(reactor, _)| reactor.upgrade()) {
-            Some(reactor) => reactor,
-            None => {
-                self.timer = None;
-                Reactor::current()
+            Some(reactor) if !reactor.is_displaced() => reactor,
+            _ => {
+                self.remove_timer();
+                Reactor::current_for(self.caller)
             }
         };
         // One clock for all timers, that of the last turn. A sleep that is due at its first poll

@@ -1,0 +1,170 @@
+//! Objects of one executor that are awaited in another one on the same thread.
+
+use std::future::{Future, pending};
+use std::net::UdpSocket as StdUdpSocket;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::pin::{Pin, pin};
+use std::process::Stdio;
+use std::rc::Rc;
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+use executor::{Executor, JoinSet, block_on};
+use reactor::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ErrorKind};
+use reactor::net::{TcpListener, UdpSocket};
+use reactor::process::Command;
+use reactor::signal::Signal;
+use reactor::time::{sleep, timeout};
+use reactor::{Reactor, pipe};
+use signal_hook::consts::SIGUSR1;
+use tests::wakers::{Counter, poll};
+use tests::{tcp_pair, turn_until, within_deadline};
+
+/// An executor, and where it was made.
+#[track_caller]
+fn executor() -> (Executor, &'static Location<'static>) {
+    (Executor::new().unwrap(), Location::caller())
+}
+
+/// Awaits in an executor what belongs to another one, and returns the error.
+#[track_caller]
+fn error_of<T: std::fmt::Debug>(
+    future: impl Future<Output = std::io::Result<T>>,
+    owner: &'static Location<'static>,
+) {
+    let (other, place) = executor();
+    let error = other.block_on(future).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Other);
+    let text = error.to_string();
+    assert!(text.contains(&owner.to_string()) && text.contains(&place.to_string()), "{text}");
+}
+
+#[test]
+fn a_source_of_another_executor_gives_an_error_that_names_both() {
+    within_deadline(|| {
+        let (first, place) = executor();
+        let (mut stream, _peer) = first.block_on(tcp_pair()).unwrap();
+        error_of(stream.read(&mut [0]), place);
+        error_of(stream.write_all(&vec![0; 64 << 20]), place);
+
+        let listener = first.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        error_of(listener.accept(), place);
+        let socket = first.block_on(UdpSocket::bind("127.0.0.1:0")).unwrap();
+        error_of(socket.recv_from(&mut [0]), place);
+        let (_sender, mut receiver) = first.block_on(async { pipe::pipe() }).unwrap();
+        error_of(receiver.read(&mut [0]), place);
+        let mut signal = first.block_on(async { Signal::new(SIGUSR1) }).unwrap();
+        error_of(signal.recv(), place);
+        let mut cat = Command::new("cat");
+        let mut child = first.block_on(async { cat.stdin(Stdio::piped()).spawn() }).unwrap();
+        let _stdin = child.stdin.take();
+        error_of(child.wait(), place);
+
+        // What needs no wait works; and each still works in its own executor.
+        let mut peer = _peer;
+        block_on(async { peer.write_all(b"x").await.unwrap() });
+        assert_eq!(first.block_on(stream.read(&mut [0])).unwrap(), 1);
+        let client = StdUdpSocket::bind("127.0.0.1:0").unwrap();
+        client.send_to(b"x", socket.local_addr().unwrap()).unwrap();
+        assert_eq!(first.block_on(socket.recv_from(&mut [0])).unwrap().0, 1);
+        first.block_on(child.kill()).unwrap();
+    });
+}
+
+#[test]
+fn a_sleep_of_another_executor_moves_to_the_one_that_awaits_it() {
+    within_deadline(|| {
+        let (first, _) = executor();
+        let start = Instant::now();
+        let mut sleep = pin!(sleep(Duration::from_millis(10)));
+        first.block_on(async {
+            assert!(timeout(Duration::from_millis(1), sleep.as_mut()).await.is_err());
+        });
+        assert!(first.reactor().next_deadline().is_some());
+        block_on(async {
+            assert!(poll(sleep.as_mut(), Waker::noop()).is_pending());
+            assert_eq!(first.reactor().next_deadline(), None);
+            sleep.await;
+        });
+        assert!(start.elapsed() >= Duration::from_millis(10));
+    });
+}
+
+/// Expects a panic that names all of these.
+#[track_caller]
+fn expect_panic(names: &[String], act: impl FnOnce()) {
+    let panic = catch_unwind(AssertUnwindSafe(act)).unwrap_err();
+    let text = panic.downcast_ref::<String>().unwrap();
+    assert!(names.iter().all(|name| text.contains(name)), "{text}");
+}
+
+#[test]
+fn a_join_handle_of_another_executor_panics_and_names_both() {
+    within_deadline(|| {
+        let here = |line: u32| format!("{}:{line}:", file!());
+        let (first, _) = executor();
+        let (task, spawned) = (first.spawn(pending::<()>()), line!());
+        let blocked = line!() + 1;
+        expect_panic(&[here(spawned), here(blocked)], || _ = block_on(task));
+
+        let mut set = JoinSet::new();
+        first.block_on(async { set.spawn(pending::<()>()) });
+        let blocked = line!() + 1;
+        expect_panic(&[here(blocked)], || _ = block_on(set.join_next()));
+        assert_eq!(set.len(), 1);
+
+        // One that has ended is no problem, nor one whose executor is gone.
+        let mut done = first.spawn(async { 7 });
+        assert_eq!(first.block_on(&mut done).unwrap(), 7);
+        let (done, waiting) = (first.spawn(async { 7 }), first.spawn(pending::<()>()));
+        while first.tick() {}
+        assert_eq!(block_on(done).unwrap(), 7);
+        drop(first);
+        assert!(block_on(waiting).unwrap_err().is_cancelled());
+    });
+}
+
+#[test]
+fn executors_that_are_ticked_in_turn_may_await_each_others_tasks() {
+    within_deadline(|| {
+        let (first, second) = (Executor::new().unwrap(), Executor::new().unwrap());
+        let task = first.spawn(async {
+            sleep(Duration::from_millis(2)).await;
+            7
+        });
+        let other = second.spawn(task);
+        while !other.is_finished() {
+            first.tick();
+            second.tick();
+        }
+        assert_eq!(second.block_on(other).unwrap().unwrap(), 7);
+    });
+}
+
+// Whoever drives two reactors on one thread enters the one whose sources are polled.
+#[test]
+fn a_source_may_wait_while_its_reactor_is_entered_or_none_is() {
+    within_deadline(|| {
+        let (first, second) = (Reactor::new().unwrap(), Reactor::new().unwrap());
+        let (counter, waker) = Counter::with_waker();
+        let cx = &mut Context::from_waker(&waker);
+        let inside = |reactor: &Rc<Reactor>| reactor.enter();
+        let entered = inside(&first);
+        let (mut sender, mut receiver) = pipe::pipe().unwrap();
+        drop(entered);
+        let mut read = |cx: &mut Context<'_>| {
+            Pin::new(&mut receiver).poll_read(cx, &mut [0]).map(|read| read.ok())
+        };
+        assert!(read(cx).is_pending());
+        let outer = inside(&second);
+        {
+            let _inner = inside(&first);
+            assert!(read(cx).is_pending());
+        }
+        assert_eq!(read(cx), std::task::Poll::Ready(None));
+        assert!(poll(pin!(sender.write_all(b"x")), &waker).is_ready());
+        turn_until(&first, || counter.wakes() == 1);
+        assert_eq!(read(cx), std::task::Poll::Ready(Some(1)));
+        drop(outer);
+    });
+}
