@@ -4,10 +4,10 @@ use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::panic::Location;
 use std::sync::{Mutex, PoisonError};
 
-use crate::task::Task;
+use crate::task::{Described, Task};
+use crate::unwind::message;
 
 /// Why a task has no output: it was aborted, or it panicked.
 ///
@@ -26,9 +26,7 @@ pub struct JoinError(Box<Parts>);
 
 struct Parts {
     cause: Cause,
-    task: u64,
-    name: &'static str,
-    location: &'static Location<'static>,
+    task: Described,
 }
 
 /// What ended a task without an output.
@@ -46,8 +44,7 @@ impl From<Box<dyn Any + Send>> for Cause {
 
 impl JoinError {
     pub(crate) fn new(task: &Task, cause: Cause) -> JoinError {
-        let (name, location) = (task.name.get(), task.location.get());
-        JoinError(Box::new(Parts { cause, task: task.id(), name, location }))
+        JoinError(Box::new(Parts { cause, task: task.described() }))
     }
 
     /// Returns whether the task was aborted, or dropped with its executor.
@@ -79,19 +76,13 @@ impl JoinError {
     fn message(&self) -> Option<String> {
         let Cause::Panic(panic) = &self.0.cause else { return None };
         let panic = panic.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        text.or_else(|| panic.downcast_ref::<String>().cloned())
+        Some(message(&**panic).to_owned()).filter(|text| !text.is_empty())
     }
 }
 
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Parts { task, name, location, .. } = &*self.0;
-        write!(f, "task {task}")?;
-        if !name.is_empty() {
-            write!(f, " \"{name}\"")?;
-        }
-        write!(f, ", spawned at {location}, ")?;
+        write!(f, "{}, ", self.0.task)?;
         match (self.is_cancelled(), self.message()) {
             (true, _) => f.write_str("was cancelled"),
             (false, Some(message)) => write!(f, "panicked: {message}"),

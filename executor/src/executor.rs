@@ -31,7 +31,7 @@ use crate::join::JoinHandle;
 use crate::metrics::Metrics;
 use crate::table::Tasks;
 use crate::task::{BoxStage, Stage, State, Task};
-use crate::unwind::{contain, forget};
+use crate::unwind::{contain, forget, message};
 
 /// Polls in one round, if fewer tasks were queued when the round began.
 ///
@@ -353,7 +353,7 @@ impl Executor {
             Some(false) => self.end(&task, End::Panicked(panic)),
             // The future returned its output, and its destructor panicked. The output counts.
             Some(true) => {
-                forget(panic, "the destructor of a future");
+                forget(panic, format_args!("the destructor of the future of {task},"));
                 self.end(&task, End::Ready);
             }
         }
@@ -371,18 +371,21 @@ impl Executor {
                 fail(task, Cause::Cancelled);
             }
             End::Panicked(panic) => {
-                warn!(task = task.id(); "panic");
+                warn!(task = task.id(), name = task.name.get(), at:% = task.location.get(), message = message(&*panic); "panic");
                 fail(task, panic.into());
             }
         }
         task.state.set(State::Ended);
         self.tasks.counters.tasks.subtract(1);
         if task.detached.get() {
-            let stage = task.stage.take();
+            let (stage, named) = (task.stage.take(), task.described());
             self.tasks.free(task);
-            contain("the destructor of an output", || drop(stage));
+            contain(format_args!("the destructor of the output of {named},"), || drop(stage));
         } else {
-            contain("a waker", || task.joiner.take().notify());
+            let named = task.described();
+            contain(format_args!("a waker of a task that awaits {named},"), || {
+                task.joiner.take().notify()
+            });
         }
     }
 
@@ -483,7 +486,7 @@ fn fail(task: &Task, cause: Cause) {
         Ok(()) => {}
         // The first panic of a task counts, and that of the destructor is the first here.
         Err(panic) if is_abort => stage.as_mut().fail(JoinError::new(task, panic.into())),
-        Err(panic) => forget(panic, "the destructor of a future"),
+        Err(panic) => forget(panic, format_args!("the destructor of the future of {task},")),
     }
     task.stage.replace(Some(stage));
 }

@@ -189,9 +189,9 @@ impl<T> Drop for JoinHandle<T> {
         self.task.detached.set(true);
         drop(self.task.joiner.take());
         if self.is_finished() {
-            let stage = self.task.stage.take();
+            let (stage, named) = (self.task.stage.take(), self.task.described());
             self.free();
-            contain("the destructor of an output", || drop(stage));
+            contain(format_args!("the destructor of the output of {named},"), || drop(stage));
         }
     }
 }

@@ -113,6 +113,10 @@ impl Task {
         self.header.id.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn described(&self) -> Described {
+        Described { id: self.id(), name: self.name.get(), location: self.location.get() }
+    }
+
     /// Whether the result is there.
     pub(crate) fn is_finished(&self) -> bool {
         matches!(self.state.get(), State::Ended | State::Free)
@@ -247,11 +251,25 @@ where
     }
 }
 
-/// A task in messages: `task 1 "name", spawned at src/main.rs:1:1`.
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (id, name, location) = (self.id(), self.name.get(), self.location.get());
-        match name {
+        self.described().fmt(f)
+    }
+}
+
+/// A task in messages: `task 1 "name", spawned at src/main.rs:1:1`. A copy, because a place that is
+/// free can have a new task at any time.
+#[derive(Clone, Copy)]
+pub(crate) struct Described {
+    pub(crate) id: u64,
+    pub(crate) name: &'static str,
+    pub(crate) location: &'static Location<'static>,
+}
+
+impl fmt::Display for Described {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Described { id, name, location } = self;
+        match *name {
             "" => write!(f, "task {id}, spawned at {location}"),
             _ => write!(f, "task {id} \"{name}\", spawned at {location}"),
         }

@@ -13,9 +13,12 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
-use executor::{Executor, JoinSet, Remote, block_on, spawn, spawn_blocking, yield_now};
+use executor::{
+    Executor, JoinSet, Remote, block_on, spawn, spawn_blocking, spawn_named, yield_now,
+};
 use reactor::net::TcpListener;
 use reactor::time::sleep;
+use tests::records::capture;
 use tests::wakers::waker_fn;
 use tests::{run, within_deadline};
 
@@ -296,6 +299,45 @@ fn outside_of_block_on_spawn_and_sockets_say_what_to_do() {
         text(panic),
         "no reactor on this thread: call this inside `executor::block_on`, or after `Reactor::enter`"
     );
+}
+
+/// Panics when it is polled, and again when it is dropped.
+struct TwoBombs(#[allow(dead_code, reason = "it is dropped")] Bomb);
+
+impl Future for TwoBombs {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<()> {
+        resume_unwind(Box::new("polled".to_owned()))
+    }
+}
+
+#[test]
+fn record_of_a_panic_names_the_task_and_its_location() {
+    let ((), records) = capture(|| {
+        block_on(async {
+            // The handle reports the first panic. Only the record reports the second.
+            let error = spawn_named("careless", TwoBombs(Bomb)).await.unwrap_err();
+            assert!(error.to_string().ends_with("panicked: polled"), "{error}");
+            // The output is dropped after the task has ended, because nobody awaits it.
+            drop(spawn_named("generous", async { Bomb }));
+            yield_now().await;
+        });
+    });
+    let file = file!();
+    let panic = records.iter().find(|record| record.kind == "panic").unwrap();
+    assert_eq!((panic.get("name"), panic.get("message")), ("careless", "polled"));
+    assert!(panic.get("at").starts_with(file), "{panic:?}");
+    let unseen: Vec<&str> = records.iter().map(|record| record.kind.as_str()).collect();
+    let destructor = |name: &str, what: &str| {
+        let (begin, end) = (format!("{what} of task "), "panicked: dropped");
+        let named = format!("\"{name}\", spawned at {file}:");
+        unseen
+            .iter()
+            .any(|text| text.starts_with(&begin) && text.contains(&named) && text.ends_with(end))
+    };
+    assert!(destructor("careless", "the destructor of the future"), "{unseen:#?}");
+    assert!(destructor("generous", "the destructor of the output"), "{unseen:#?}");
 }
 
 // Pitfall: X19

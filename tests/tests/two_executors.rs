@@ -108,7 +108,7 @@ fn a_join_handle_of_another_executor_panics_and_names_both() {
         expect_panic(&[here(spawned), here(blocked)], || _ = block_on(task));
 
         let mut set = JoinSet::new();
-        first.block_on(async { set.spawn(pending::<()>()) });
+        first.block_on(async { drop(set.spawn(pending::<()>())) });
         let blocked = line!() + 1;
         expect_panic(&[here(blocked)], || _ = block_on(set.join_next()));
         assert_eq!(set.len(), 1);
