@@ -110,11 +110,14 @@ fn prepare_http_2(cell: &Cell, stream: &mut (impl Read + Write)) -> io::Result<(
     hello.extend(frame(WINDOW_UPDATE, 0, 0, &(LARGEST_WINDOW - 65_535).to_be_bytes()));
     stream.write_all(&hello)?;
     stream.flush()?;
-    // The server's settings come first, and have to be acknowledged.
+    // Wait until the server has enlarged the window of the connection: the first one ends a byte
+    // before a body of 64 KiB does.
     let mut head = [0; 9];
-    stream.read_exact(&mut head)?;
-    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-    stream.read_exact(&mut vec![0; length as usize])?;
+    while head[3] != WINDOW_UPDATE {
+        stream.read_exact(&mut head)?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        stream.read_exact(&mut vec![0; length as usize])?;
+    }
     stream.write_all(&frame(SETTINGS, ACK, 0, &[]))?;
     stream.flush()?;
 
