@@ -9,7 +9,7 @@ use crate::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, 
 /// One row for each socket: ours, and that of std.
 macro_rules! conversions {
     ($($socket:ident, $std:ty;)*) => {$(
-        /// As [`from_std`]($socket::from_std): it panics outside of `block_on`.
+        /// As `from_std`: it panics outside of `block_on`.
         impl TryFrom<$std> for $socket {
             type Error = io::Error;
 
@@ -19,7 +19,7 @@ macro_rules! conversions {
             }
         }
 
-        /// As [`into_std`]($socket::into_std): the socket stays non-blocking.
+        /// As `into_std`: the socket stays non-blocking.
         impl TryFrom<$socket> for $std {
             type Error = io::Error;
 
