@@ -23,7 +23,6 @@ async fn write_and_search(folder: &Path) -> io::Result<()> {
     for day in 1..=3 {
         let mut log = File::create(folder.join(format!("day-{day}.log"))).await?;
         log.write_all(b"start\n").await?;
-        log.flush().await?; // A write is done when what follows it returns.
     }
     let mut log = OpenOptions::new().append(true).open(folder.join("day-2.log")).await?;
     log.write_all(b"error: it rains\n").await?;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use executor::{Executor, JoinSet, spawn_blocking, yield_now};
 use reactor::blocking::{KEEP_ALIVE, MAX_THREADS, unblock};
 use reactor::fs;
-use reactor::io::{AsyncReadExt, AsyncWriteExt};
+use reactor::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt, SeekFrom};
 use reactor::net::lookup_host;
 use reactor::stdio::{stderr, stdin, stdout};
 use reactor::time::sleep;
@@ -225,9 +225,12 @@ fn jobs_are_awaited_by_tasks_that_move_between_threads() {
 /// It compiles: that is the test.
 fn assert_send(_: &impl Send) {}
 
+fn assert_send_and_sync<T: Send + Sync>() {}
+
 // Pitfall: P3
 #[test]
 fn futures_of_the_pool_are_send() {
+    assert_send_and_sync::<fs::File>();
     assert_send(&unblock(|| ()));
     assert_send(&fs::read("x"));
     assert_send(&fs::write("x", "y"));
@@ -236,6 +239,13 @@ fn futures_of_the_pool_are_send() {
     assert_send(&fs::File::open("x"));
     assert_send(&fs::File::options().open("x"));
     assert_send(&lookup_host("localhost:1"));
+    assert_send(&async {
+        let mut file = fs::File::open("x").await?;
+        file.seek(SeekFrom::Start(1)).await?;
+        file.read_at(&mut [0], 0).await?;
+        file.write_all(b"x").await?;
+        file.sync_all().await
+    });
     assert_send(&async { stdin().read(&mut [0]).await });
     assert_send(&async { stdout().write_all(b"").await });
     assert_send(&async {

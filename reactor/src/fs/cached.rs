@@ -94,10 +94,33 @@ pub(super) fn poll_read(file: &File, cx: &mut Context<'_>, buf: &mut [u8]) -> Po
     Poll::Ready(read.filter(|&read| read > 0 || length == 0 || is_at_end(file)))
 }
 
-/// Whether the cursor is where the file ends, by its size.
+/// Reads at an offset; `None`, if the pool has to.
+pub(super) fn poll_read_at(
+    file: &File,
+    cx: &mut Context<'_>,
+    buf: &mut [u8],
+    offset: u64,
+) -> Poll<Option<usize>> {
+    ready!(budget::spend(cx));
+    // That number means the cursor to the kernel, and no file is so long.
+    if offset == CURSOR {
+        return Poll::Ready(None);
+    }
+    let length = buf.len().min(room());
+    let read = read_cached_at(file, &mut buf[..length], offset);
+    let is_end = || is_end(file, Ok(offset));
+    Poll::Ready(read.filter(|&read| read > 0 || length == 0 || is_end()))
+}
+
+/// Whether the cursor is where the file ends.
 fn is_at_end(file: &File) -> bool {
-    let (stat, cursor) = (fstat(file), tell(file));
-    matches!((stat, cursor), (Ok(stat), Ok(at)) if at >= u64::try_from(stat.st_size).unwrap_or(0))
+    is_end(file, tell(file))
+}
+
+/// Whether the file ends here, by its size.
+fn is_end(file: &File, at: rustix::io::Result<u64>) -> bool {
+    let stat = fstat(file);
+    matches!((stat, at), (Ok(stat), Ok(at)) if at >= u64::try_from(stat.st_size).unwrap_or(0))
 }
 
 /// Bytes that the task may still read in this poll, after it has spent one operation.
@@ -137,8 +160,13 @@ fn length_in_place(file: &OwnedFd) -> Option<usize> {
 
 /// Reads at the file's cursor what is in memory.
 fn read_cached(file: impl AsFd, buf: &mut [u8]) -> Option<usize> {
+    read_cached_at(file, buf, CURSOR)
+}
+
+/// Reads at an offset what is in memory.
+fn read_cached_at(file: impl AsFd, buf: &mut [u8], offset: u64) -> Option<usize> {
     let bufs = &mut [IoSliceMut::new(buf)];
-    let read = preadv2(file, bufs, CURSOR, ReadWriteFlags::NOWAIT).ok()?;
+    let read = preadv2(file, bufs, offset, ReadWriteFlags::NOWAIT).ok()?;
     budget::charge((read / WORTH) as u32);
     Some(read)
 }

@@ -1,23 +1,32 @@
-//! [`File`]: one open file, and at most one operation of it under way.
+//! [`File`]: an open file, whose operations run in the order in which they were requested.
+//!
+//! An operation of a file is a job in its [`Sequence`]. While the sequence is idle, an operation
+//! that does not block takes the place of a job on the calling thread: a read from the page cache,
+//! or a seek.
+//!
+//! The future of an operation may be dropped while its job runs. What the job leaves is not lost:
+//! bytes that were read lie in [`Open::unread`], and the error of a write in [`File::unseen`].
 
-use std::cell::RefCell;
 use std::fmt;
 use std::fs::{self, Metadata, Permissions};
 use std::future::poll_fn;
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Seek, SeekFrom, Write};
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::pin::Pin;
-use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::thread;
 
 use futures_io::{AsyncRead, AsyncSeek, AsyncWrite};
 
 use super::{OpenOptions, cached};
-use crate::blocking::JobHandle;
+use crate::blocking::{JobHandle, Sequence, unblock};
+use crate::budget;
+use crate::io::vectored;
 
 /// Bytes that one job reads or writes at most: tokio's number.
 const MOST: usize = 2 * 1024 * 1024;
@@ -25,18 +34,22 @@ const MOST: usize = 2 * 1024 * 1024;
 /// An open file, as [`std::fs::File`].
 ///
 /// It reads, writes and seeks by the methods of [`AsyncReadExt`], [`AsyncWriteExt`] and
-/// [`AsyncSeekExt`].
+/// [`AsyncSeekExt`]. It works under any executor, and it is `Send` and `Sync`.
 ///
-/// What is in the page cache is read in place; all else is done on the blocking pool, one
-/// operation after the other. The cursor is the kernel's: a duplicate of the descriptor shares it.
+/// Bytes in the page cache are read in place. All other operations run on the blocking pool, one at
+/// a time, in the order in which they were requested. Each task waits for its own result.
 ///
-/// A write is taken when it returns, but only done when the next operation returns: call
-/// [`flush`](crate::io::AsyncWriteExt::flush) after the last one, or its error is lost. So it is
-/// with tokio's `File`. An error of a write fails the next operation, whichever that is. A dropped
-/// file is closed when its operation has ended.
+/// A write completes when the kernel has the bytes. So an error belongs to the write that caused it,
+/// and a process that returns from `main` loses nothing that was acknowledged. Each write costs a
+/// job of the pool: for many small writes, put a [`BufWriter`](crate::io::BufWriter) around the file
+/// and flush it.
 ///
-/// With an operation under way a file belongs to the executor in which that began: when this is
-/// gone, the next operation fails.
+/// The cursor is the kernel's: a duplicate of the descriptor shares it.
+///
+/// # What does not port by changing imports
+///
+/// The `File` of tokio acknowledges a write when it is queued, and reports its error later. There
+/// `flush` must be awaited before the file is dropped. Here it need not be.
 ///
 /// [`AsyncReadExt`]: crate::io::AsyncReadExt
 /// [`AsyncWriteExt`]: crate::io::AsyncWriteExt
@@ -44,14 +57,18 @@ const MOST: usize = 2 * 1024 * 1024;
 ///
 /// # Cancel safety
 ///
-/// To read is cancel safe: what a job has read for a future that was dropped is kept for the next
-/// read. So is to write: as long as it waits, none of its bytes are taken. To read exactly, to the
-/// end, or to write all is not, as always. Every other operation, once begun, is done even if its
-/// future is dropped, before the next one begins. It begins when it is polled and the one before it
-/// has ended: dropped before that, it is not done.
+/// Reading is cancel safe: what a job has read for a dropped future is kept for the next read. Reads
+/// that repeat, such as `read_exact` and `read_to_end`, are not, as always.
 ///
-/// But a seek takes the place of the very same one, if that was dropped just before: of one from
-/// the end, the answer is where the end was then.
+/// Every other operation is carried out once it was polled, even if its future is dropped. The next
+/// operation begins after it.
+///
+/// - A dropped `write` is carried out, up to [`set_max_buf_size`](File::set_max_buf_size) bytes. Its
+///   error is reported by the next operation of this handle, which is then not carried out. An error
+///   stays until an operation has returned it to a caller.
+/// - If the next operation is a write that begins with the very same bytes, it takes the place of the
+///   dropped one: the bytes are not written twice. A dropped `seek` is replaced by the very same seek
+///   in the same way. To write the same bytes again on purpose, await a flush before.
 ///
 /// # Examples
 ///
@@ -64,7 +81,6 @@ const MOST: usize = 2 * 1024 * 1024;
 /// executor::block_on(async {
 ///     let mut file = File::options().read(true).write(true).create(true).open(&path).await?;
 ///     file.write_all(b"hello, file").await?;
-///     file.flush().await?;
 ///
 ///     file.seek(SeekFrom::Start(7)).await?;
 ///     let mut text = String::new();
@@ -76,11 +92,24 @@ const MOST: usize = 2 * 1024 * 1024;
 /// # }
 /// ```
 pub struct File {
-    file: Arc<fs::File>,
-    /// The one operation under way, or done and not looked at yet.
-    job: RefCell<Option<Rc<JobHandle<io::Result<Done>>>>>,
-    /// Read by a job and not yet asked for: they lie between the reader and the cursor.
-    unread: RefCell<Unread>,
+    open: Arc<Open>,
+    /// The error of a write of this handle whose future was dropped, until a caller has seen it.
+    unseen: Arc<Mutex<Option<io::Error>>>,
+    /// The operation of the last poll that returned `Pending`, if the next poll may go on with it.
+    ///
+    /// An operation through `&self` takes it out, because the future that polled it is gone then.
+    pending: Mutex<Option<Pending>>,
+    /// Bytes that one job reads or writes at most.
+    most: usize,
+}
+
+/// What the handles of one open file share.
+struct Open {
+    file: fs::File,
+    /// Bytes that were read and not asked for: they lie between the reader and the cursor.
+    unread: Mutex<Unread>,
+    /// One operation at a time. Only the operation whose turn it is moves the cursor.
+    sequence: Arc<Sequence>,
 }
 
 #[derive(Default)]
@@ -89,12 +118,44 @@ struct Unread {
     taken: usize,
 }
 
-/// What a job has done; its error is told by whoever comes next.
-enum Done {
-    Read(Vec<u8>),
-    /// Where to was asked for, and where that is.
-    Sought(SeekFrom, u64),
-    Other,
+enum Pending {
+    /// How many bytes there are to take from [`Open::unread`] then.
+    Read(Operation<io::Result<usize>>),
+    Write(Arc<[u8]>, Operation<Written>),
+    Seek(SeekFrom, Operation<io::Result<u64>>),
+    Flush(Operation<()>),
+}
+
+/// A job of a file; or instead of its result the error of an earlier write, and then the operation
+/// was not carried out.
+type Operation<T> = JobHandle<Result<T, Unseen>>;
+
+/// How many bytes were written, and what kept the others back.
+struct Written {
+    count: usize,
+    error: Option<Unseen>,
+}
+
+/// An error of a write. If it is dropped before a caller has seen it, the file keeps it for the next
+/// operation.
+struct Unseen {
+    error: Option<io::Error>,
+    file: Arc<Mutex<Option<io::Error>>>,
+}
+
+impl Unseen {
+    fn see(mut self) -> io::Error {
+        self.error.take().expect("it is taken once, here")
+    }
+}
+
+impl Drop for Unseen {
+    fn drop(&mut self) {
+        if let Some(error) = self.error.take() {
+            // The first one explains those that follow it.
+            lock(&self.file).get_or_insert(error);
+        }
+    }
 }
 
 impl File {
@@ -150,7 +211,7 @@ impl File {
     /// executor::block_on(async {
     ///     let mut file = File::create(&path).await?;
     ///     file.write_all(b"hello").await?;
-    ///     file.sync_all().await?; // It waits for what was written, and then for the disk.
+    ///     file.sync_all().await?; // It waits for the disk; `write_all` has waited for the kernel.
     ///     assert_eq!(std::fs::read(&path)?, b"hello");
     /// #   std::fs::remove_file(&path)?;
     ///     Ok(())
@@ -208,34 +269,193 @@ impl File {
     /// # }
     /// ```
     pub fn from_std(file: fs::File) -> File {
-        File { file: Arc::new(file), job: RefCell::default(), unread: RefCell::default() }
+        let sequence = Arc::default();
+        File {
+            open: Arc::new(Open { file, unread: Mutex::default(), sequence }),
+            unseen: Arc::default(),
+            pending: Mutex::default(),
+            most: MOST,
+        }
     }
 
-    /// Waits for the operation under way, and gives the file back, its cursor where reading ended.
+    /// Waits for the operations that were requested before, and returns the file.
+    ///
+    /// Its cursor is where reading ended. If another handle of [`try_clone`](File::try_clone) exists, this is a duplicate of the
+    /// descriptor.
     ///
     /// # Errors
     ///
-    /// That of the operation under way.
+    /// Returns the error of a dropped write, or of the `lseek` or `dup` system call.
     ///
     /// # Cancel safety
     ///
-    /// The file is closed.
+    /// If the future is dropped, the file is closed.
     pub async fn into_std(self) -> io::Result<fs::File> {
-        self.settle().await?;
-        self.rewind()?;
-        // Every job drops its own before it reports.
-        Arc::try_unwrap(self.file).or_else(|file| file.try_clone())
+        self.run(Open::rewind).await?;
+        Arc::try_unwrap(self.open).map_or_else(|open| open.file.try_clone(), |open| Ok(open.file))
+    }
+
+    /// Returns a second handle to the same open file: both use one descriptor and one cursor.
+    ///
+    /// The operations of both run one at a time, in the order in which they were requested. An error
+    /// of a dropped write stays with the handle of that write. The signature is tokio's; it neither
+    /// waits nor fails.
+    ///
+    /// # Errors
+    ///
+    /// Never.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::fs::File;
+    /// use reactor::io::AsyncReadExt;
+    ///
+    /// executor::block_on(async {
+    ///     let mut file = File::open("Cargo.toml").await?;
+    ///     let mut clone = file.try_clone().await?;
+    ///     let (mut first, mut second) = ([0; 4], [0; 4]);
+    ///     file.read_exact(&mut first).await?;
+    ///     clone.read_exact(&mut second).await?;
+    ///     assert_eq!((&first, &second), (b"[pac", b"kage"));
+    ///     Ok::<_, std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub async fn try_clone(&self) -> io::Result<File> {
+        Ok(File {
+            open: self.open.clone(),
+            unseen: Arc::default(),
+            pending: Mutex::default(),
+            most: self.most,
+        })
+    }
+
+    /// Sets how many bytes one job reads or writes at most: 2 MiB unless it is set.
+    ///
+    /// A larger buffer takes several jobs, between which other tasks of the same file get their
+    /// turn. A write also copies so many bytes at once. 0 is taken as 1.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::fs::File;
+    ///
+    /// executor::block_on(async {
+    ///     let mut file = File::open("Cargo.toml").await.unwrap();
+    ///     file.set_max_buf_size(64 * 1024);
+    ///     assert_eq!(file.max_buf_size(), 64 * 1024);
+    /// });
+    /// ```
+    pub fn set_max_buf_size(&mut self, bytes: usize) {
+        self.most = bytes.max(1);
+    }
+
+    /// Returns how many bytes one job reads or writes at most.
+    pub fn max_buf_size(&self) -> usize {
+        self.most
+    }
+
+    /// Reads at an offset, and returns how many bytes were read; 0 is the end of the file.
+    ///
+    /// The cursor stays where it is. Several of these run at the same time, on one file or on many:
+    /// they do not wait for other operations. What is in the page cache is read in place.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the `pread` system call.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost but the time.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::fs::File;
+    ///
+    /// executor::block_on(async {
+    ///     let file = File::open("Cargo.toml").await?;
+    ///     let mut bytes = [0; 7];
+    ///     assert_eq!(file.read_at(&mut bytes, 1).await?, 7);
+    ///     assert_eq!(&bytes, b"package");
+    ///     Ok::<_, std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub async fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        if let Some(read) =
+            poll_fn(|cx| cached::poll_read_at(&self.open.file, cx, buf, offset)).await
+        {
+            return Ok(read);
+        }
+        let (open, length) = (self.open.clone(), buf.len().min(self.most));
+        let bytes = unblock(move || {
+            let mut bytes = vec![0; length];
+            let read = retry(|| open.file.read_at(&mut bytes, offset))?;
+            bytes.truncate(read);
+            Ok::<_, io::Error>(bytes)
+        });
+        let bytes = bytes.await?;
+        buf[..bytes.len()].copy_from_slice(&bytes);
+        Ok(bytes.len())
+    }
+
+    /// Writes at an offset, and returns how many bytes were written.
+    ///
+    /// The cursor stays where it is. Several of these run at the same time, on one file or on many:
+    /// they do not wait for other operations. On Linux, a file that was opened to append ignores the
+    /// offset.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the `pwrite` system call.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, it is carried out even if the future is dropped. Its error is then reported by
+    /// the next operation of this handle.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::fs::File;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("write-at-{}", std::process::id()));
+    /// executor::block_on(async {
+    ///     let file = File::create(&path).await?;
+    ///     file.write_at(b"world", 6).await?;
+    ///     file.write_at(b"hello ", 0).await?;
+    ///     assert_eq!(std::fs::read(&path)?, b"hello world");
+    /// #   std::fs::remove_file(&path)?;
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub async fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        let bytes = buf[..buf.len().min(self.most)].to_vec();
+        let (open, unseen) = (self.open.clone(), self.unseen.clone());
+        let write = move || {
+            let written = retry(|| open.file.write_at(&bytes, offset));
+            written.map_err(|error| Unseen { error: Some(error), file: unseen })
+        };
+        unblock(write).await.map_err(Unseen::see)
     }
 
     /// Makes the file so long: shorter, or longer by zeros.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::File::set_len`], or that of a write before it.
+    /// As [`std::fs::File::set_len`], or that of a dropped write before it.
     ///
     /// # Cancel safety
     ///
-    /// Once begun, it is done all the same: it begins when the operation before it has ended.
+    /// Once polled, it is carried out even if the future is dropped.
     ///
     /// # Examples
     ///
@@ -254,34 +474,36 @@ impl File {
     /// # }
     /// ```
     pub async fn set_len(&self, size: u64) -> io::Result<()> {
-        self.settle().await?;
-        // What was read ahead may be cut off.
-        self.rewind()?;
-        self.run(move |file| file.set_len(size)).await
+        self.run(move |open| {
+            // What was read ahead may be cut off.
+            open.rewind()?;
+            open.file.set_len(size)
+        })
+        .await
     }
 
     /// Waits until all that was written, and what is known of the file, is on the disk.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::File::sync_all`], or that of a write before it.
+    /// As [`std::fs::File::sync_all`], or that of a dropped write before it.
     ///
     /// # Cancel safety
     ///
-    /// Once begun, it is done all the same: it begins when the operation before it has ended.
+    /// Once polled, it is carried out even if the future is dropped.
     pub async fn sync_all(&self) -> io::Result<()> {
-        self.run(fs::File::sync_all).await
+        self.run(|open| open.file.sync_all()).await
     }
 
     /// Waits until all that was written is on the disk.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::File::sync_data`], or that of a write before it.
+    /// As [`std::fs::File::sync_data`], or that of a dropped write before it.
     ///
     /// # Cancel safety
     ///
-    /// Once begun, it is done all the same: it begins when the operation before it has ended.
+    /// Once polled, it is carried out even if the future is dropped.
     ///
     /// # Examples
     ///
@@ -300,31 +522,31 @@ impl File {
     /// # }
     /// ```
     pub async fn sync_data(&self) -> io::Result<()> {
-        self.run(fs::File::sync_data).await
+        self.run(|open| open.file.sync_data()).await
     }
 
     /// What is known of the file, after all that was written.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::File::metadata`], or that of a write before it.
+    /// As [`std::fs::File::metadata`], or that of a dropped write before it.
     ///
     /// # Cancel safety
     ///
     /// Nothing is lost.
     pub async fn metadata(&self) -> io::Result<Metadata> {
-        self.run(fs::File::metadata).await
+        self.run(|open| open.file.metadata()).await
     }
 
     /// Changes who may do what.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::File::set_permissions`], or that of a write before it.
+    /// As [`std::fs::File::set_permissions`], or that of a dropped write before it.
     ///
     /// # Cancel safety
     ///
-    /// Once begun, it is done all the same: it begins when the operation before it has ended.
+    /// Once polled, it is carried out even if the future is dropped.
     ///
     /// # Examples
     ///
@@ -345,74 +567,86 @@ impl File {
     /// # }
     /// ```
     pub async fn set_permissions(&self, permissions: Permissions) -> io::Result<()> {
-        self.run(move |file| file.set_permissions(permissions)).await
+        self.run(move |open| open.file.set_permissions(permissions)).await
     }
 
-    /// Moves the cursor back to where reading ended, over the bytes that nobody asked for. They stay
-    /// where they are if there is no way back, as with a terminal.
+    /// Runs a call on the pool, behind the operations that were requested before.
+    async fn run<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Open) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        // The future that polled it is gone, so its error is for the next operation to report.
+        let abandoned = lock(&self.pending).take();
+        drop(abandoned);
+        let operation = self.begin(call);
+        poll_fn(|cx| poll(&operation, cx)).await?
+    }
+
+    /// Submits an operation behind those that were requested before.
+    fn begin<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Open) -> T + Send + 'static,
+    ) -> Operation<T> {
+        let (open, unseen) = (self.open.clone(), self.unseen.clone());
+        self.open.sequence.begin(move || match take_unseen(&unseen) {
+            Some(error) => Err(error),
+            None => Ok(call(&open)),
+        })
+    }
+
+    /// Submits a write of these bytes.
+    fn begin_write(&self, bytes: Arc<[u8]>) -> Operation<Written> {
+        let unseen = self.unseen.clone();
+        self.begin(move |open| {
+            let (count, result) = match open.rewind() {
+                Ok(()) => write_all(&open.file, &bytes),
+                error => (0, error),
+            };
+            let unseen = |error| Unseen { error: Some(error), file: unseen };
+            Written { count, error: result.err().map(unseen) }
+        })
+    }
+
+    fn pending(&mut self) -> &mut Option<Pending> {
+        self.pending.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    /// Moves the cursor back to where reading ended, over the bytes that no task has asked for. They
+    /// stay where they are if there is no way back, as with a terminal.
     fn rewind(&self) -> io::Result<()> {
-        let back = self.unread.borrow().len();
+        let back = lock(&self.unread).len();
         if back == 0 {
             return Ok(());
         }
-        match (&*self.file).seek(SeekFrom::Current(-(back as i64))) {
+        match (&self.file).seek(SeekFrom::Current(-(back as i64))) {
             Err(error) if error.kind() == ErrorKind::NotSeekable => Ok(()),
             Err(error) => Err(error),
             Ok(_) => {
-                self.unread.take();
+                mem::take(&mut *lock(&self.unread));
                 Ok(())
             }
         }
     }
 
-    /// Makes a call on the pool, after the operation under way.
-    async fn run<T: Send + 'static>(
-        &self,
-        call: impl FnOnce(&fs::File) -> io::Result<T> + Send + 'static,
-    ) -> io::Result<T> {
-        self.settle().await?;
-        let (sender, result) = channel();
-        self.begin(move |file| {
-            // Refused when nobody waits any more.
-            let _ = sender.send(call(file));
-            Ok(Done::Other)
-        });
-        self.settle().await?;
-        // There, if the operation was carried out: never a wait of this thread.
-        result.try_recv().map_err(io::Error::other)?
-    }
-
-    /// Begins an operation. None is under way.
-    fn begin(&self, operation: impl FnOnce(&fs::File) -> io::Result<Done> + Send + 'static) {
-        let file = self.file.clone();
-        let job = JobHandle::begin(move || operation(&file));
-        let before = self.job.replace(Some(Rc::new(job)));
-        debug_assert!(before.is_none(), "one operation at a time");
-    }
-
-    async fn settle(&self) -> io::Result<()> {
-        poll_fn(|cx| self.poll_settle(cx)).await
-    }
-
-    /// Waits until no operation is under way, and keeps what one has read.
-    fn poll_settle(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(Done::Read(bytes)) = ready!(self.poll_done(cx))? {
-            self.unread.replace(Unread { bytes, taken: 0 });
+    /// Reads up to `length` bytes, unless there are bytes that were read before. Returns how many
+    /// there are.
+    fn read_ahead(&self, length: usize) -> io::Result<usize> {
+        let before = lock(&self.unread).len();
+        if before > 0 {
+            return Ok(before);
         }
-        Poll::Ready(Ok(()))
+        let mut bytes = vec![0; length];
+        let read = retry(|| (&self.file).read(&mut bytes))?;
+        bytes.truncate(read);
+        *lock(&self.unread) = Unread { bytes, taken: 0 };
+        Ok(read)
     }
 
-    /// Waits for the operation under way, if there is one, and tells its error.
-    fn poll_done(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Done>>> {
-        // Not borrowed while it is polled: to clone a waker runs foreign code.
-        let job = self.job.borrow().clone();
-        let Some(job) = job else { return Poll::Ready(Ok(None)) };
-        let result = ready!(job.poll(cx));
-        drop((job, self.job.take()));
-        match result {
-            Ok(done) => Poll::Ready(done.map(Some)),
-            Err(panic) => resume_unwind(panic),
-        }
+    fn seek(&self, to: SeekFrom) -> io::Result<u64> {
+        self.rewind()?;
+        (&self.file).seek(to)
     }
 }
 
@@ -421,7 +655,7 @@ impl Unread {
         self.bytes.len() - self.taken
     }
 
-    /// Moves as many as there is room for.
+    /// Moves as many bytes as fit.
     fn take_into(&mut self, buf: &mut [u8]) -> usize {
         let length = self.len().min(buf.len());
         buf[..length].copy_from_slice(&self.bytes[self.taken..][..length]);
@@ -433,17 +667,45 @@ impl Unread {
     }
 }
 
-fn read(mut file: &fs::File, length: usize) -> io::Result<Done> {
-    let mut bytes = vec![0; length];
+/// No panic can happen under these locks: they are held for a few moves.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The error of a dropped write, for an operation that reports it.
+fn take_unseen(file: &Arc<Mutex<Option<io::Error>>>) -> Option<Unseen> {
+    let error = lock(file).take()?;
+    Some(Unseen { error: Some(error), file: file.clone() })
+}
+
+/// Waits for an operation; the error is that of an earlier write.
+fn poll<T: Send + 'static>(operation: &Operation<T>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+    let result: thread::Result<_> = ready!(operation.poll(cx));
+    let done = result.unwrap_or_else(|panic| resume_unwind(panic));
+    Poll::Ready(done.map_err(Unseen::see))
+}
+
+/// Makes a system call again if a signal has interrupted it.
+fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
-        match file.read(&mut bytes) {
+        match call() {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            read => {
-                bytes.truncate(read?);
-                return Ok(Done::Read(bytes));
-            }
+            result => return result,
         }
     }
+}
+
+/// Writes all bytes, and returns how many were written.
+fn write_all(mut file: &fs::File, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut count = 0;
+    while count < bytes.len() {
+        match retry(|| file.write(&bytes[count..])) {
+            Ok(0) => return (count, Err(ErrorKind::WriteZero.into())),
+            Ok(written) => count += written,
+            Err(error) => return (count, Err(error)),
+        }
+    }
+    (count, Ok(()))
 }
 
 impl AsyncRead for File {
@@ -452,23 +714,37 @@ impl AsyncRead for File {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
         loop {
-            let done = ready!(self.poll_done(cx))?;
-            let mut unread = self.unread.borrow_mut();
-            if let Some(Done::Read(bytes)) = done {
-                *unread = Unread { bytes, taken: 0 };
-                // Also if these are none: that is the end of the file.
-                return Poll::Ready(Ok(unread.take_into(buf)));
+            if let Some(Pending::Read(operation)) = this.pending() {
+                let read = ready!(poll(operation, cx));
+                *this.pending() = None;
+                if read?? == 0 {
+                    return Poll::Ready(Ok(0));
+                }
+                // None, if another handle was faster.
+                let read = lock(&this.open.unread).take_into(buf);
+                if read > 0 || buf.is_empty() {
+                    return Poll::Ready(Ok(read));
+                }
             }
-            if unread.len() > 0 || buf.is_empty() {
-                return Poll::Ready(Ok(unread.take_into(buf)));
+            *this.pending() = None;
+            if let Some(_place) = this.open.sequence.enter_if_idle() {
+                if let Some(unseen) = take_unseen(&this.unseen) {
+                    return Poll::Ready(Err(unseen.see()));
+                }
+                // Not locked while budget is spent: that may call the waker.
+                let is_there = lock(&this.open.unread).len() > 0;
+                if is_there || buf.is_empty() {
+                    ready!(budget::spend(cx));
+                    return Poll::Ready(Ok(lock(&this.open.unread).take_into(buf)));
+                }
+                if let Some(read) = ready!(cached::poll_read(&this.open.file, cx, buf)) {
+                    return Poll::Ready(Ok(read));
+                }
             }
-            drop(unread);
-            if let Some(read) = ready!(cached::poll_read(&self.file, cx, buf)) {
-                return Poll::Ready(Ok(read));
-            }
-            let length = buf.len().min(MOST);
-            self.begin(move |file| read(file, length));
+            let length = buf.len().min(this.most);
+            *this.pending() = Some(Pending::Read(this.begin(move |open| open.read_ahead(length))));
         }
     }
 }
@@ -479,25 +755,70 @@ impl AsyncWrite for File {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_settle(cx))?;
-        self.rewind()?;
-        let bytes = buf[..buf.len().min(MOST)].to_vec();
-        let length = bytes.len();
-        self.begin(move |mut file| {
-            file.write_all(&bytes)?;
-            Ok(Done::Other)
-        });
-        Poll::Ready(Ok(length))
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
-    /// Waits for what was written: until the kernel has it, not the disk.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if bufs.iter().all(|buf| buf.is_empty()) {
+            ready!(budget::spend(cx));
+            return Poll::Ready(Ok(0));
+        }
+        match this.pending() {
+            // The same write, polled again.
+            Some(Pending::Write(bytes, _)) if vectored::begin_with(bufs, bytes) => {}
+            // The future of what is pending was dropped. Its job goes on, and this one follows it.
+            _ => {
+                let bytes: Arc<[u8]> = vectored::gather(bufs, this.most).into();
+                let write = this.begin_write(bytes.clone());
+                *this.pending() = Some(Pending::Write(bytes, write));
+            }
+        }
+        let Some(Pending::Write(_, operation)) = this.pending() else {
+            unreachable!("it was just put there")
+        };
+        let written = ready!(poll(operation, cx));
+        *this.pending() = None;
+        Poll::Ready(match written? {
+            Written { count: 0, error: Some(unseen) } => Err(unseen.see()),
+            // As with write(2): what kept the others back keeps them back again.
+            Written { count, error } => {
+                error.map(Unseen::see);
+                Ok(count)
+            }
+        })
+    }
+
+    /// Waits for the operations that were requested before, and reports the error of a dropped write.
+    /// A write that has completed is with the kernel already.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_settle(cx)
+        let this = self.get_mut();
+        if !matches!(this.pending(), Some(Pending::Flush(_))) {
+            *this.pending() = None;
+            if let Some(_place) = this.open.sequence.enter_if_idle() {
+                ready!(budget::spend(cx));
+                return Poll::Ready(match take_unseen(&this.unseen) {
+                    Some(unseen) => Err(unseen.see()),
+                    None => Ok(()),
+                });
+            }
+            *this.pending() = Some(Pending::Flush(this.begin(|_| ())));
+        }
+        let Some(Pending::Flush(operation)) = this.pending() else {
+            unreachable!("it was just put there")
+        };
+        let flushed = ready!(poll(operation, cx));
+        *this.pending() = None;
+        Poll::Ready(flushed)
     }
 
-    /// As to flush; the descriptor is closed when the file is dropped.
+    /// As `poll_flush`; the descriptor is closed when the file is dropped.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_settle(cx)
+        self.poll_flush(cx)
     }
 }
 
@@ -507,22 +828,27 @@ impl AsyncSeek for File {
         cx: &mut Context<'_>,
         to: SeekFrom,
     ) -> Poll<io::Result<u64>> {
-        loop {
-            match ready!(self.poll_done(cx))? {
-                Some(Done::Sought(asked, position)) if asked == to => {
-                    return Poll::Ready(Ok(position));
-                }
-                Some(Done::Read(bytes)) => drop(self.unread.replace(Unread { bytes, taken: 0 })),
-                _ => {}
+        let this = self.get_mut();
+        if !matches!(this.pending(), Some(Pending::Seek(asked, _)) if *asked == to) {
+            *this.pending() = None;
+            // Moving the cursor changes a number. To know where the end is, a file system may have to
+            // ask a server.
+            let in_place = !matches!(to, SeekFrom::End(_));
+            if in_place && let Some(_place) = this.open.sequence.enter_if_idle() {
+                ready!(budget::spend(cx));
+                return Poll::Ready(match take_unseen(&this.unseen) {
+                    Some(unseen) => Err(unseen.see()),
+                    None => this.open.seek(to),
+                });
             }
-            self.rewind()?;
-            // To move the cursor is to change a number; where the end is, the file system may have
-            // to find out.
-            if !matches!(to, SeekFrom::End(_)) {
-                return Poll::Ready((&*self.file).seek(to));
-            }
-            self.begin(move |mut file| Ok(Done::Sought(to, file.seek(to)?)));
+            *this.pending() = Some(Pending::Seek(to, this.begin(move |open| open.seek(to))));
         }
+        let Some(Pending::Seek(_, operation)) = this.pending() else {
+            unreachable!("it was just put there")
+        };
+        let position = ready!(poll(operation, cx));
+        *this.pending() = None;
+        Poll::Ready(position?)
     }
 }
 
@@ -534,12 +860,12 @@ impl From<fs::File> for File {
 
 impl AsFd for File {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+        self.open.file.as_fd()
     }
 }
 
 impl fmt::Debug for File {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("File").field(&self.file).finish()
+        f.debug_tuple("File").field(&self.open.file).finish()
     }
 }

@@ -11,10 +11,12 @@
 //! [`read`] leaves larger files to the pool, where all is one job. Some file systems, such as tmpfs,
 //! overlayfs and those of the network, refuse such a try, and the pool reads theirs.
 //!
-//! Two limits. When a file system over the network takes its time to open a file whose name is in
-//! memory, the thread waits with it. And what waits in the pool cannot be called back: whoever
-//! reads a named pipe without a writer keeps a thread of the pool until one comes, also after the
-//! future was dropped.
+//! Two limits. An open or a read in place can stall the executor's thread, because the kernel asks
+//! others before it answers, although the bytes are in the page cache. A network file system may
+//! ask its server. A fanotify listener with permission events, such as a virus scanner, is asked
+//! about every open and every read, and the call waits for its answer. The second limit: a job
+//! cannot be called back. A task that reads a named pipe without a writer keeps a thread of the pool
+//! until a writer comes, even after the future was dropped.
 //!
 //! All functions fail as those of [`std::fs`] with the same name. They work under any executor.
 //!
@@ -23,6 +25,7 @@
 //! A call that was polled once is made, even if its future is dropped: there is no way to take it
 //! out of the pool. Only its result is lost.
 
+mod builder;
 #[cfg_attr(not(target_os = "linux"), path = "uncached.rs")]
 mod cached;
 mod directory;
@@ -33,6 +36,7 @@ use std::fs::{self, Metadata, Permissions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use builder::DirBuilder;
 pub use directory::{DirEntry, ReadDir};
 pub use file::File;
 pub use options::OpenOptions;

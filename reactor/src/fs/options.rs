@@ -25,7 +25,6 @@ use crate::blocking::unblock;
 ///     for line in ["one\n", "two\n"] {
 ///         let mut log = OpenOptions::new().append(true).create(true).open(&path).await?;
 ///         log.write_all(line.as_bytes()).await?;
-///         log.flush().await?;
 ///     }
 ///     assert_eq!(std::fs::read(&path)?, b"one\ntwo\n");
 ///

@@ -16,3 +16,12 @@ pub(super) async fn open(_: &Path) -> Option<File> {
 pub(super) fn poll_read(_: &File, _: &mut Context<'_>, _: &mut [u8]) -> Poll<Option<usize>> {
     Poll::Ready(None)
 }
+
+pub(super) fn poll_read_at(
+    _: &File,
+    _: &mut Context<'_>,
+    _: &mut [u8],
+    _: u64,
+) -> Poll<Option<usize>> {
+    Poll::Ready(None)
+}

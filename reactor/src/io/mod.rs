@@ -5,6 +5,7 @@
 //! with its extension traits from futures-lite; what this project teaches, [`copy`], is its own.
 
 mod copy;
+pub(crate) mod vectored;
 
 pub use copy::{Copy, copy, copy_bidirectional};
 pub use futures_io::{

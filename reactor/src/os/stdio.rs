@@ -23,7 +23,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, Cursor, ErrorKind, Read, Write};
+use std::io::{self, Cursor, ErrorKind, IoSlice, Read, Write};
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,6 +37,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use crate::blocking::{self, Job, PerProcess, Pool};
 use crate::budget;
+use crate::io::vectored;
 
 /// Bytes that one job moves at most: what a pipe holds. With more, a job would block in the middle.
 const MOST: usize = 64 * 1024;
@@ -334,12 +335,16 @@ impl Writer {
         Writer { handle: Handle::new(stream), write, sent: None }
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if buf.is_empty() {
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if bufs.iter().all(|buf| buf.is_empty()) {
             return Poll::Ready(Ok(0));
         }
         let Writer { handle, write, sent } = self;
-        handle.poll(cx, || try_write(handle, *write, sent, buf))
+        handle.poll(cx, || try_write(handle, *write, sent, bufs))
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -351,24 +356,24 @@ impl Writer {
     }
 }
 
-/// Writes `buf`, or its beginning: hands it over at first, and answers when it is written.
+/// Writes these bytes, or their beginning: hands them over at first, and answers when it is written.
 fn try_write(
     handle: &Handle<()>,
     write: fn(&[u8]) -> Written,
     sent: &mut Option<Sent>,
-    buf: &[u8],
+    bufs: &[IoSlice<'_>],
 ) -> io::Result<usize> {
     // A write that was dropped cannot be called back. If the same bytes come again, they are
     // that write, tried once more: to write them twice would be wrong. Other bytes come after.
     if let Some((bytes, (count, result))) = try_settle(sent)? {
-        if count > 0 && buf.starts_with(&bytes) {
+        if count > 0 && vectored::begin_with(bufs, &bytes) {
             // As write(2) does: what refused the others refuses them once more.
             return Ok(count);
         }
         result?;
     }
     let number = Handle::reserve(&mut (handle.stream)().lock())?;
-    let bytes: Arc<[u8]> = buf[..buf.len().min(MOST)].into();
+    let bytes: Arc<[u8]> = vectored::gather(bufs, MOST).into();
     let (sender, result) = bounded(1);
     *sent = Some(Sent { bytes: bytes.clone(), result });
     // The channel is closed if the handle is gone, and then no task asks for the result.
@@ -466,7 +471,15 @@ impl AsyncWrite for Stdout {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.0.poll_write(cx, buf)
+        self.0.poll_write(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.0.poll_write(cx, bufs)
     }
 
     /// Waits for a write that was dropped, and tells its error.
@@ -486,7 +499,15 @@ impl AsyncWrite for Stderr {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.0.poll_write(cx, buf)
+        self.0.poll_write(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.0.poll_write(cx, bufs)
     }
 
     /// Waits for a write that was dropped, and tells its error.

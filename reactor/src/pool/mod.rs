@@ -18,12 +18,14 @@
 //! | file | what it is for |
 //! |---|---|
 //! | `job.rs` | one job: its result, and the waker of the task that waits for it |
+//! | `sequence.rs` | jobs that run one at a time, in order: those of one file |
 //! | `threads.rs` | the threads: how many there are, and what happens when the OS refuses one |
 //! | `waits.rs` | which tasks wait for which jobs, for the task table |
 //! | `process.rs` | a pool for each process, also after a `fork` |
 
 mod job;
 mod process;
+mod sequence;
 mod threads;
 mod waits;
 
@@ -32,6 +34,7 @@ use std::panic::resume_unwind;
 
 pub(crate) use job::JobHandle;
 pub(crate) use process::PerProcess;
+pub(crate) use sequence::Sequence;
 pub(crate) use threads::{Job, Pool, wake};
 pub use threads::{KEEP_ALIVE, MAX_THREADS};
 pub(crate) use waits::next_number;

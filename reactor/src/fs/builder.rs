@@ -1,0 +1,69 @@
+//! [`DirBuilder`].
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use crate::blocking::unblock;
+
+/// Creates directories with options, as [`std::fs::DirBuilder`].
+///
+/// # Examples
+///
+/// ```
+/// use reactor::fs::{self, DirBuilder};
+/// use std::os::unix::fs::PermissionsExt;
+///
+/// # fn main() -> std::io::Result<()> {
+/// # let directory = std::env::temp_dir().join(format!("builder-{}", std::process::id()));
+/// executor::block_on(async {
+///     DirBuilder::new().recursive(true).mode(0o700).create(directory.join("a/b")).await?;
+///     let mode = fs::metadata(directory.join("a")).await?.permissions().mode();
+///     assert_eq!(mode & 0o777, 0o700);
+/// #   std::fs::remove_dir_all(&directory)?;
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct DirBuilder {
+    recursive: bool,
+    mode: u32,
+}
+
+impl DirBuilder {
+    /// Creates one directory, whose parent must exist, with the permissions that the umask leaves.
+    #[expect(clippy::new_without_default, reason = "as std's")]
+    pub fn new() -> DirBuilder {
+        DirBuilder { recursive: false, mode: 0o777 }
+    }
+
+    /// Sets whether missing parents are created, and whether the directory may exist.
+    pub fn recursive(&mut self, recursive: bool) -> &mut DirBuilder {
+        self.recursive = recursive;
+        self
+    }
+
+    /// Sets the permissions of new directories. The umask takes some of them away.
+    pub fn mode(&mut self, mode: u32) -> &mut DirBuilder {
+        self.mode = mode;
+        self
+    }
+
+    /// Creates the directory.
+    ///
+    /// # Errors
+    ///
+    /// As [`std::fs::DirBuilder::create`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the directory is created even if the future is dropped.
+    pub async fn create(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(self.recursive).mode(self.mode);
+        let path = path.as_ref().to_owned();
+        unblock(move || builder.create(path)).await
+    }
+}
