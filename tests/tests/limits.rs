@@ -9,12 +9,13 @@ use std::net::TcpStream as StdStream;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream as StdUnixStream};
 use std::pin::pin;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use executor::spawn_blocking;
+use executor::{spawn_blocking, yield_now};
 use futures_lite::StreamExt;
 use futures_lite::future::zip;
 use reactor::blocking::unblock;
@@ -27,7 +28,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tests::child::in_child;
 use tests::records::{Record, capture};
 use tests::wakers::Counter;
-use tests::{tcp_pair, tcp_pair_with_std};
+use tests::{DEADLINE, tcp_pair, tcp_pair_with_std};
 
 fn set_limit(resource: Resource, limit: u64) {
     let maximum = getrlimit(resource).maximum;
@@ -212,6 +213,28 @@ fn no_job_is_stranded_when_two_threads_are_refused_at_once() {
         ready.wait();
         start(barrier, None)();
         other.join().unwrap();
+    });
+}
+
+// The only thread of the pool is blocked, and no other job comes later.
+// Pitfall: P1
+#[test]
+fn queued_job_runs_once_the_os_no_longer_refuses_threads() {
+    in_child("queued_job_runs_once_the_os_no_longer_refuses_threads", || {
+        executor::block_on(async {
+            let (release, blocked) = channel::<()>();
+            let stuck = spawn_blocking(move || drop(blocked.recv()));
+            yield_now().await;
+            refuse_threads();
+            let job = spawn_blocking(|| 7);
+            // The refusal is repeated while the job waits.
+            sleep(Duration::from_millis(100)).await;
+            assert!(!job.is_finished());
+            allow_threads();
+            assert_eq!(timeout(DEADLINE / 2, job).await.expect("it runs").unwrap(), 7);
+            drop(release);
+            stuck.await.unwrap();
+        });
     });
 }
 

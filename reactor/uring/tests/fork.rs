@@ -1,0 +1,68 @@
+//! The blocking pool in the child of a `fork`.
+//!
+//! This is a test of `reactor`. It stands here because `fork` needs `unsafe`, which only this crate
+//! may have.
+#![cfg(target_os = "linux")]
+
+use std::time::{Duration, Instant};
+
+use reactor::blocking::unblock;
+use reactor::io::AsyncWriteExt;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
+/// Runs `body` in a forked child, and returns the exit code of the child, or `None` if it hangs.
+fn in_fork(body: impl FnOnce() -> i32) -> Option<i32> {
+    // SAFETY: the child runs on with the calling thread alone. It touches no lock that another
+    // thread of this process can hold: glibc keeps those of the allocator usable, and the test is
+    // the only one of its process.
+    let child = match unsafe { libc::fork() } {
+        0 => {
+            let code = body();
+            // SAFETY: it ends the child, without the exit handlers that belong to the parent.
+            unsafe { libc::_exit(code) }
+        }
+        child => Pid::from_raw(child).expect("the system forks"),
+    };
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(10) {
+        if let Some((_, status)) = waitpid(Some(child), WaitOptions::NOHANG).expect("our child") {
+            return status.exit_status();
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    kill_process(child, Signal::KILL).expect("our child");
+    let _ = waitpid(Some(child), WaitOptions::empty());
+    None
+}
+
+async fn use_the_pool() -> i32 {
+    reactor::stdio::stdout().write_all(b"").await.expect("nothing to write");
+    unblock(|| 7).await
+}
+
+// The parent has an idle thread, and one that is busy for as long as the child lives.
+// Pitfall: P2
+#[test]
+fn first_job_of_a_forked_child_runs() {
+    let (release, busy) = std::sync::mpsc::channel::<()>();
+    executor::block_on(async {
+        assert_eq!(use_the_pool().await, 7);
+        let job = executor::spawn_blocking(move || busy.recv().is_ok());
+        executor::yield_now().await;
+        // Whether the other thread is idle at the fork is up to chance, so fork several times.
+        for _ in 0..20 {
+            assert_eq!(use_the_pool().await, 7);
+            assert_eq!(in_fork(child), Some(7));
+        }
+        // And a child of the child.
+        assert_eq!(in_fork(|| in_fork(child).unwrap_or(1)), Some(7));
+        assert_eq!(use_the_pool().await, 7);
+        drop(release);
+        assert_eq!(job.await.ok(), Some(false));
+    });
+}
+
+/// The thread is inside `block_on` of the parent, so the child uses an executor that needs none.
+fn child() -> i32 {
+    futures_lite::future::block_on(use_the_pool())
+}
