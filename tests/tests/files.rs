@@ -33,7 +33,7 @@ use tests::TempDir;
 use tests::child::is_child;
 use tests::records::capture;
 use tests::wakers::poll;
-use tests::{run, until, within_deadline};
+use tests::{run, within_deadline};
 
 /// Bytes that may be read in place before the neighbours get their turn.
 const MOST: usize = 256 * 1024;

@@ -18,7 +18,7 @@ use std::io::{self, IoSliceMut, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, tell};
@@ -85,31 +85,24 @@ pub(super) async fn open(path: &Path) -> Option<File> {
     Some(file.into())
 }
 
-/// Reads at the file's cursor; `None`, if the pool has to.
-pub(super) fn poll_read(file: &File, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Option<usize>> {
-    ready!(budget::spend(cx));
+/// Reads at the file's cursor; `None`, if the pool has to. The caller has spent one operation.
+pub(super) fn read_in_place(file: &File, buf: &mut [u8]) -> Option<usize> {
     let length = buf.len().min(room());
     let read = read_cached(file, &mut buf[..length]);
     // Linux 5.9 and 5.10 may say so before the end: see the bugs in preadv2(2).
-    Poll::Ready(read.filter(|&read| read > 0 || length == 0 || is_at_end(file)))
+    read.filter(|&read| read > 0 || length == 0 || is_at_end(file))
 }
 
-/// Reads at an offset; `None`, if the pool has to.
-pub(super) fn poll_read_at(
-    file: &File,
-    cx: &mut Context<'_>,
-    buf: &mut [u8],
-    offset: u64,
-) -> Poll<Option<usize>> {
-    ready!(budget::spend(cx));
+/// Reads at an offset; `None`, if the pool has to. The caller has spent one operation.
+pub(super) fn read_in_place_at(file: &File, buf: &mut [u8], offset: u64) -> Option<usize> {
     // That number means the cursor to the kernel, and no file is so long.
     if offset == CURSOR {
-        return Poll::Ready(None);
+        return None;
     }
     let length = buf.len().min(room());
     let read = read_cached_at(file, &mut buf[..length], offset);
     let is_end = || is_end(file, Ok(offset));
-    Poll::Ready(read.filter(|&read| read > 0 || length == 0 || is_end()))
+    read.filter(|&read| read > 0 || length == 0 || is_end())
 }
 
 /// Whether the cursor is where the file ends.

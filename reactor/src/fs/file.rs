@@ -388,9 +388,8 @@ impl File {
     /// # .unwrap();
     /// ```
     pub async fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        if let Some(read) =
-            poll_fn(|cx| cached::poll_read_at(&self.open.file, cx, buf, offset)).await
-        {
+        poll_fn(budget::spend).await;
+        if let Some(read) = cached::read_in_place_at(&self.open.file, buf, offset) {
             return Ok(read);
         }
         let (open, length) = (self.open.clone(), buf.len().min(self.most));
@@ -607,6 +606,22 @@ impl File {
         })
     }
 
+    /// Carries out an operation on this thread, which must not block. `None`, if another operation is
+    /// under way or waits.
+    fn in_place<T>(&mut self, call: impl FnOnce(&Open) -> io::Result<T>) -> Option<io::Result<T>> {
+        // Without a job and without another handle, no other operation exists.
+        let place = match Arc::get_mut(&mut self.open) {
+            Some(_) => None,
+            None => Some(self.open.sequence.enter_if_idle()?),
+        };
+        let result = match take_unseen(&self.unseen) {
+            Some(unseen) => Err(unseen.see()),
+            None => call(&self.open),
+        };
+        drop(place);
+        Some(result)
+    }
+
     fn pending(&mut self) -> &mut Option<Pending> {
         self.pending.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
@@ -642,6 +657,16 @@ impl Open {
         bytes.truncate(read);
         *lock(&self.unread) = Unread { bytes, taken: 0 };
         Ok(read)
+    }
+
+    /// Reads what was read before, or else what is in the page cache. `None`, if a job has to read.
+    fn read_in_place(&self, buf: &mut [u8]) -> Option<usize> {
+        let mut unread = lock(&self.unread);
+        if unread.len() > 0 || buf.is_empty() {
+            return Some(unread.take_into(buf));
+        }
+        drop(unread);
+        cached::read_in_place(&self.file, buf)
     }
 
     fn seek(&self, to: SeekFrom) -> io::Result<u64> {
@@ -729,17 +754,10 @@ impl AsyncRead for File {
                 }
             }
             *this.pending() = None;
-            if let Some(_place) = this.open.sequence.enter_if_idle() {
-                if let Some(unseen) = take_unseen(&this.unseen) {
-                    return Poll::Ready(Err(unseen.see()));
-                }
-                // Not locked while budget is spent: that may call the waker.
-                let is_there = lock(&this.open.unread).len() > 0;
-                if is_there || buf.is_empty() {
-                    ready!(budget::spend(cx));
-                    return Poll::Ready(Ok(lock(&this.open.unread).take_into(buf)));
-                }
-                if let Some(read) = ready!(cached::poll_read(&this.open.file, cx, buf)) {
+            ready!(budget::spend(cx));
+            if let Some(read) = this.in_place(|open| Ok(open.read_in_place(buf))) {
+                // None, if a job has to read it.
+                if let Some(read) = read? {
                     return Poll::Ready(Ok(read));
                 }
             }
@@ -799,12 +817,9 @@ impl AsyncWrite for File {
         let this = self.get_mut();
         if !matches!(this.pending(), Some(Pending::Flush(_))) {
             *this.pending() = None;
-            if let Some(_place) = this.open.sequence.enter_if_idle() {
-                ready!(budget::spend(cx));
-                return Poll::Ready(match take_unseen(&this.unseen) {
-                    Some(unseen) => Err(unseen.see()),
-                    None => Ok(()),
-                });
+            ready!(budget::spend(cx));
+            if let Some(flushed) = this.in_place(|_| Ok(())) {
+                return Poll::Ready(flushed);
             }
             *this.pending() = Some(Pending::Flush(this.begin(|_| ())));
         }
@@ -833,13 +848,10 @@ impl AsyncSeek for File {
             *this.pending() = None;
             // Moving the cursor changes a number. To know where the end is, a file system may have to
             // ask a server.
-            let in_place = !matches!(to, SeekFrom::End(_));
-            if in_place && let Some(_place) = this.open.sequence.enter_if_idle() {
-                ready!(budget::spend(cx));
-                return Poll::Ready(match take_unseen(&this.unseen) {
-                    Some(unseen) => Err(unseen.see()),
-                    None => this.open.seek(to),
-                });
+            let is_quick = !matches!(to, SeekFrom::End(_));
+            ready!(budget::spend(cx));
+            if is_quick && let Some(position) = this.in_place(|open| open.seek(to)) {
+                return Poll::Ready(position);
             }
             *this.pending() = Some(Pending::Seek(to, this.begin(move |open| open.seek(to))));
         }

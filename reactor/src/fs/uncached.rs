@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::task::{Context, Poll};
 
 pub(super) async fn read(_: &Path) -> Option<io::Result<Vec<u8>>> {
     None
@@ -13,15 +12,10 @@ pub(super) async fn open(_: &Path) -> Option<File> {
     None
 }
 
-pub(super) fn poll_read(_: &File, _: &mut Context<'_>, _: &mut [u8]) -> Poll<Option<usize>> {
-    Poll::Ready(None)
+pub(super) fn read_in_place(_: &File, _: &mut [u8]) -> Option<usize> {
+    None
 }
 
-pub(super) fn poll_read_at(
-    _: &File,
-    _: &mut Context<'_>,
-    _: &mut [u8],
-    _: u64,
-) -> Poll<Option<usize>> {
-    Poll::Ready(None)
+pub(super) fn read_in_place_at(_: &File, _: &mut [u8], _: u64) -> Option<usize> {
+    None
 }
