@@ -877,7 +877,7 @@ fn poll_send_to_a_full_queue_waits_until_there_is_space() {
             (StdDatagram::bind_addr(&address).unwrap(), UnixDatagram::unbound());
         let sender = sender.unwrap();
         let mut queued = 0;
-        let mut send = || poll_fn(|cx| sender.poll_send_to(cx, b"x", &path));
+        let send = || poll_fn(|cx| sender.poll_send_to(cx, b"x", &path));
         while timeout(Duration::from_millis(20), send()).await.is_ok() {
             queued += 1;
             assert!(queued < 10_000);
