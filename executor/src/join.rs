@@ -158,6 +158,8 @@ fn cannot_end(task: &Task, outer: &Location<'_>) -> ! {
 impl<T: 'static> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
+    // So that a panic names the line of the `await`.
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         assert!(!self.joined, "a handle gives its result only once");
         if !self.task.is_finished() {

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::panic::Location;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
@@ -11,7 +12,7 @@ use log::{debug, warn};
 use rustix::io::Errno;
 
 use crate::net::TcpListener;
-use crate::time::{Backoff, Sleep, sleep};
+use crate::time::{Backoff, Sleep, sleep_for};
 use crate::{Reactor, budget};
 
 /// A socket that listens for connections.
@@ -83,6 +84,8 @@ pub struct Incoming<'a, L = TcpListener> {
     pause: Option<Pause>,
     backoff: Backoff,
     ended: bool,
+    /// Where it was made, for the panic of a pause without a reactor.
+    caller: &'static Location<'static>,
 }
 
 /// The stream of [`Incoming::with_peers`].
@@ -109,8 +112,15 @@ struct Pause {
 
 #[expect(private_bounds, reason = "only listeners of this crate accept")]
 impl<'a, L: Accept> Incoming<'a, L> {
+    #[track_caller]
     pub(crate) fn new(listener: &'a L) -> Incoming<'a, L> {
-        Incoming { listener, pause: None, backoff: Backoff::new(), ended: false }
+        Incoming {
+            listener,
+            pause: None,
+            backoff: Backoff::new(),
+            ended: false,
+            caller: Location::caller(),
+        }
     }
 
     /// Yields each connection together with the address of its peer, as `accept` returns it.
@@ -177,7 +187,7 @@ impl<'a, L: Accept> Incoming<'a, L> {
             if pause.is_zero() {
                 debug!("skipping a connection that cannot be accepted: {error}");
             } else {
-                self.pause = Some(Pause::new(pause));
+                self.pause = Some(Pause::new(pause, self.caller));
                 self.warn(class, &error);
             }
         }
@@ -199,10 +209,14 @@ impl<'a, L: Accept> Incoming<'a, L> {
 }
 
 impl Pause {
-    fn new(duration: Duration) -> Pause {
-        let reactor = Reactor::current();
+    fn new(duration: Duration, caller: &'static Location<'static>) -> Pause {
+        let reactor = Reactor::current_for(caller);
         let deregistrations = reactor.counters.deregistrations.get();
-        Pause { sleep: sleep(duration), reactor: Rc::downgrade(&reactor), deregistrations }
+        Pause {
+            sleep: sleep_for(duration, caller),
+            reactor: Rc::downgrade(&reactor),
+            deregistrations,
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {

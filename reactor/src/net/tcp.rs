@@ -1,9 +1,10 @@
 //! TCP: [`TcpListener`] and [`TcpStream`].
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::{self, Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -12,12 +13,12 @@ use futures_io::{AsyncRead, AsyncWrite};
 use log::debug;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-use crate::Async;
 use crate::budget;
 use crate::net::ToSocketAddrs;
 use crate::net::addr::first_that_works;
 use crate::net::incoming::{Accept, Incoming, IncomingWithPeers};
 use crate::net::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, Shut, WriteHalf};
+use crate::{Async, Reactor};
 
 /// Connections that the kernel completes before we accept them; the kernel may allow less.
 const BACKLOG: u32 = 1024;
@@ -67,15 +68,21 @@ impl TcpListener {
     /// # Cancel safety
     ///
     /// It waits only while a name is looked up, and nothing listens yet.
-    pub async fn bind(addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
-        first_that_works(addr, async |addr| {
-            let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-            socket.set_reuse_address(true)?;
-            socket.bind(&SockAddr::from(addr))?;
-            socket.listen(BACKLOG as i32)?;
-            TcpListener::from_std(socket.into())
-        })
-        .await
+    #[track_caller]
+    pub fn bind(addr: impl ToSocketAddrs) -> impl Future<Output = io::Result<TcpListener>> {
+        let caller = Location::caller();
+        async move {
+            drop(Reactor::current_for(caller));
+            first_that_works(addr, async |addr| {
+                let socket =
+                    Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+                socket.set_reuse_address(true)?;
+                socket.bind(&SockAddr::from(addr))?;
+                socket.listen(BACKLOG as i32)?;
+                TcpListener::from_std(socket.into())
+            })
+            .await
+        }
     }
 
     /// Takes over a listener of std, and makes it non-blocking.
@@ -173,6 +180,10 @@ impl TcpListener {
     /// [`Backoff`](crate::time::Backoff)), and warns at most once a second. It ends, after the
     /// error, only when the listener itself is broken.
     ///
+    /// # Panics
+    ///
+    /// As [`Incoming`], which names the caller of this function.
+    ///
     /// # Examples
     ///
     /// ```
@@ -194,6 +205,7 @@ impl TcpListener {
     /// ```
     ///
     /// [`Incoming::with_peers`] yields the address of each peer, too.
+    #[track_caller]
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming::new(self)
     }
@@ -323,13 +335,18 @@ impl TcpStream {
     /// # Cancel safety
     ///
     /// Dropping the future closes the socket, and tries no further address.
-    pub async fn connect(addr: impl ToSocketAddrs) -> io::Result<TcpStream> {
-        first_that_works(addr, async |addr| {
-            let stream = TcpStream(Async::new(mio::net::TcpStream::connect(addr)?)?);
-            poll_fn(|cx| stream.poll_connected(cx)).await?;
-            Ok(stream)
-        })
-        .await
+    #[track_caller]
+    pub fn connect(addr: impl ToSocketAddrs) -> impl Future<Output = io::Result<TcpStream>> {
+        let caller = Location::caller();
+        async move {
+            drop(Reactor::current_for(caller));
+            first_that_works(addr, async |addr| {
+                let stream = TcpStream(Async::new(mio::net::TcpStream::connect(addr)?)?);
+                poll_fn(|cx| stream.poll_connected(cx)).await?;
+                Ok(stream)
+            })
+            .await
+        }
     }
 
     /// "Writable" is only a hint that the connection may be there. It is, when the socket holds no

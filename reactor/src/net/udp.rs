@@ -3,16 +3,17 @@
 //! By way of readiness, as TCP, but always until `WouldBlock`: a datagram that is shorter than the
 //! buffer says nothing about the next one.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
 use std::net::{self, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::Location;
 use std::task::{Context, Poll};
 
-use crate::Async;
 use crate::budget;
 use crate::net::ToSocketAddrs;
 use crate::net::addr::{first_that_works, resolve};
+use crate::{Async, Reactor};
 
 /// A UDP socket.
 ///
@@ -77,11 +78,16 @@ impl UdpSocket {
     /// # Cancel safety
     ///
     /// It waits only while a name is looked up, and nothing is bound yet.
-    pub async fn bind(addr: impl ToSocketAddrs) -> io::Result<UdpSocket> {
-        first_that_works(addr, async |addr| {
-            Async::new(mio::net::UdpSocket::bind(addr)?).map(UdpSocket)
-        })
-        .await
+    #[track_caller]
+    pub fn bind(addr: impl ToSocketAddrs) -> impl Future<Output = io::Result<UdpSocket>> {
+        let caller = Location::caller();
+        async move {
+            drop(Reactor::current_for(caller));
+            first_that_works(addr, async |addr| {
+                Async::new(mio::net::UdpSocket::bind(addr)?).map(UdpSocket)
+            })
+            .await
+        }
     }
 
     /// Takes over a socket of std, and makes it non-blocking.

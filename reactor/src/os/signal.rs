@@ -8,9 +8,10 @@
 //! it. So a signal that was watched once has lost its default effect for good: it no longer kills,
 //! stops or dumps. `signal_hook::low_level::emulate_default_handler` has that effect on demand.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -25,8 +26,8 @@ use signal_hook::consts::{
 };
 use signal_hook::low_level::{pipe, unregister};
 
-use crate::Async;
 use crate::budget::consume_budget;
+use crate::{Async, Reactor};
 
 /// A stream of the arrivals of one signal.
 ///
@@ -197,10 +198,15 @@ impl Drop for Signal {
 /// })
 /// # }
 /// ```
-pub async fn ctrl_c() -> io::Result<()> {
-    // An error of `new` completes without waiting.
-    consume_budget().await;
-    Signal::new(SIGINT)?.recv().await
+#[track_caller]
+pub fn ctrl_c() -> impl Future<Output = io::Result<()>> {
+    let caller = Location::caller();
+    async move {
+        drop(Reactor::current_for(caller));
+        // An error of `new` completes without waiting.
+        consume_budget().await;
+        Signal::new(SIGINT)?.recv().await
+    }
 }
 
 /// Watches SIGTERM, by which `kill` and service managers ask a process to end.

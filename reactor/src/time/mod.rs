@@ -41,6 +41,10 @@ pub use backoff::Backoff;
 /// Zero is over with the next turn, which does not wait then; what lies beyond the clock's end
 /// never comes.
 ///
+/// # Panics
+///
+/// As [`Sleep`], which names the caller of this function.
+///
 /// # Examples
 ///
 /// ```
@@ -60,9 +64,20 @@ pub fn sleep(duration: Duration) -> Sleep {
 }
 
 /// Waits until `deadline`; as [`sleep`], never less, and the reactor's turn longer.
+///
+/// # Panics
+///
+/// As [`Sleep`], which names the caller of this function.
 #[track_caller]
 pub fn sleep_until(deadline: Instant) -> Sleep {
     Sleep::new(Some(deadline))
+}
+
+/// [`sleep`] on behalf of a `caller`, which the panic names if there is no reactor.
+pub(crate) fn sleep_for(duration: Duration, caller: &'static Location<'static>) -> Sleep {
+    let mut sleep = sleep(duration);
+    sleep.caller = caller;
+    sleep
 }
 
 /// The future of [`sleep`] and [`sleep_until`].
@@ -181,7 +196,7 @@ impl Sleep {
     /// fires, even if the task no longer needs it: only for short sleeps.
     pub(crate) fn wake_later(mut self, cx: &mut Context<'_>) {
         let Some(deadline) = self.deadline else { return };
-        self.set_timer(&Reactor::current(), deadline, cx.waker().clone());
+        self.set_timer(&Reactor::current_for(self.caller), deadline, cx.waker().clone());
         self.timer = None;
     }
 
@@ -548,6 +563,7 @@ impl Stream for Interval {
 ///     }
 /// });
 /// ```
+#[track_caller]
 pub fn timeout<F: Future>(duration: Duration, future: F) -> Timeout<F> {
     Timeout { future: cooperative(future), sleep: sleep(duration) }
 }
@@ -582,6 +598,7 @@ pub fn timeout<F: Future>(duration: Duration, future: F) -> Timeout<F> {
 ///     assert_eq!(timeout_at(deadline, ready(1)).await, Ok(1)); // The future is polled first.
 /// });
 /// ```
+#[track_caller]
 pub fn timeout_at<F: Future>(deadline: Instant, future: F) -> Timeout<F> {
     Timeout { future: cooperative(future), sleep: sleep_until(deadline) }
 }

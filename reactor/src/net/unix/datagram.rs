@@ -1,10 +1,11 @@
 //! [`UnixDatagram`].
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{self, SocketAddr};
+use std::panic::Location;
 use std::path::Path;
 use std::task::{Context, Poll};
 
@@ -249,9 +250,17 @@ impl UnixDatagram {
     /// # Cancel safety
     ///
     /// A datagram is sent whole, or not at all; if it was, this has also returned.
-    pub async fn send_to(&self, buf: &[u8], path: impl AsRef<Path>) -> io::Result<usize> {
-        let address = charge_error(address(path.as_ref())).await?;
-        self.send_to_addr(buf, &address).await
+    #[track_caller]
+    pub fn send_to(
+        &self,
+        buf: &[u8],
+        path: impl AsRef<Path>,
+    ) -> impl Future<Output = io::Result<usize>> {
+        let caller = Location::caller();
+        async move {
+            let address = charge_error(address(path.as_ref())).await?;
+            self.send_for(caller, buf, &address).await
+        }
     }
 
     /// Sends one datagram to an address of std: on Linux it may be an abstract name.
@@ -267,9 +276,24 @@ impl UnixDatagram {
     /// # Cancel safety
     ///
     /// A datagram is sent whole, or not at all; if it was, this has also returned.
-    pub async fn send_to_addr(&self, buf: &[u8], address: &SocketAddr) -> io::Result<usize> {
+    #[track_caller]
+    pub fn send_to_addr(
+        &self,
+        buf: &[u8],
+        address: &SocketAddr,
+    ) -> impl Future<Output = io::Result<usize>> {
+        let caller = Location::caller();
+        async move { self.send_for(caller, buf, address).await }
+    }
+
+    async fn send_for(
+        &self,
+        caller: &'static Location<'static>,
+        buf: &[u8],
+        address: &SocketAddr,
+    ) -> io::Result<usize> {
         let target = charge_error(named(address)).await?;
-        until_room(|| self.try_send_to(buf, &target)).await
+        until_room(caller, || self.try_send_to(buf, &target)).await
     }
 
     /// [`send_to`](UnixDatagram::send_to) for those who write a `poll` function.
@@ -304,6 +328,7 @@ impl UnixDatagram {
     /// # }
     /// # main().unwrap() }
     /// ```
+    #[track_caller]
     pub fn poll_send_to(
         &self,
         cx: &mut Context<'_>,

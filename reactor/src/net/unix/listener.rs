@@ -195,6 +195,10 @@ impl UnixListener {
     /// skips an error of one connection, pauses when an error repeats or the system is out of
     /// descriptors or memory, and ends when the listener is broken.
     ///
+    /// # Panics
+    ///
+    /// As [`Incoming`], which names the caller of this function.
+    ///
     /// # Examples
     ///
     /// ```
@@ -216,6 +220,7 @@ impl UnixListener {
     /// })
     /// # }
     /// ```
+    #[track_caller]
     pub fn incoming(&self) -> Incoming<'_, UnixListener> {
         Incoming::new(self)
     }

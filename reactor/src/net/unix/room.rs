@@ -6,13 +6,14 @@
 //! never reports that it is no longer so. All that helps is to ask again, after a pause.
 
 use std::io;
+use std::panic::Location;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::io::Errno;
 
 use crate::budget::{self, consume_budget};
-use crate::time::sleep;
+use crate::time::{sleep, sleep_for};
 
 /// The first pause. It doubles up to [`LONGEST_PAUSE`]: a busy server needs no longer to accept.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -31,8 +32,10 @@ pub(super) fn room<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Makes the attempt again and again until there is room, with growing pauses.
+/// Makes the attempt again and again until there is room, with growing pauses. `caller` is named if
+/// there is no reactor to wait in.
 pub(super) async fn until_room<T>(
+    caller: &'static Location<'static>,
     mut attempt: impl FnMut() -> io::Result<Option<T>>,
 ) -> io::Result<T> {
     let mut pause = FIRST_PAUSE;
@@ -42,12 +45,13 @@ pub(super) async fn until_room<T>(
         if let Some(result) = attempt()? {
             return Ok(result);
         }
-        sleep(pause).await;
+        sleep_for(pause, caller).await;
         pause = LONGEST_PAUSE.min(pause * 2);
     }
 }
 
 /// Makes one attempt. If there is no space, the reactor wakes the task after a pause.
+#[track_caller]
 pub(super) fn poll_room<T>(
     cx: &mut Context<'_>,
     attempt: impl FnOnce() -> io::Result<Option<T>>,

@@ -1,9 +1,11 @@
 //! [`UnixStream`].
 
+use std::future::Future;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{self, SocketAddr};
+use std::panic::Location;
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,11 +13,11 @@ use std::task::{Context, Poll};
 use futures_io::{AsyncRead, AsyncWrite};
 use socket2::{Domain, Socket, Type};
 
-use crate::Async;
 use crate::budget::{self, charge_error};
 use crate::net::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, Shut, WriteHalf};
 use crate::net::unix::room::{room, until_room};
 use crate::net::unix::{address, named};
+use crate::{Async, Reactor};
 
 /// A Unix connection: a stream of bytes in both directions, between processes of one machine.
 ///
@@ -89,9 +91,14 @@ impl UnixStream {
     /// # })
     /// # }
     /// ```
-    pub async fn connect(path: impl AsRef<Path>) -> io::Result<UnixStream> {
-        let address = charge_error(address(path.as_ref())).await?;
-        UnixStream::connect_addr(&address).await
+    #[track_caller]
+    pub fn connect(path: impl AsRef<Path>) -> impl Future<Output = io::Result<UnixStream>> {
+        let caller = Location::caller();
+        async move {
+            drop(Reactor::current_for(caller));
+            let address = charge_error(address(path.as_ref())).await?;
+            UnixStream::connect_for(caller, &address).await
+        }
     }
 
     /// Connects to an address of std: on Linux it may be an abstract name.
@@ -128,7 +135,19 @@ impl UnixStream {
     /// # }
     /// # main().unwrap() }
     /// ```
-    pub async fn connect_addr(address: &SocketAddr) -> io::Result<UnixStream> {
+    #[track_caller]
+    pub fn connect_addr(address: &SocketAddr) -> impl Future<Output = io::Result<UnixStream>> {
+        let caller = Location::caller();
+        async move {
+            drop(Reactor::current_for(caller));
+            UnixStream::connect_for(caller, address).await
+        }
+    }
+
+    async fn connect_for(
+        caller: &'static Location<'static>,
+        address: &SocketAddr,
+    ) -> io::Result<UnixStream> {
         let address = charge_error(named(address)).await?;
         let connect = || {
             let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -136,7 +155,7 @@ impl UnixStream {
             rustix::net::connect(&socket, &address)?;
             Ok(OwnedFd::from(socket).into())
         };
-        Async::new(until_room(|| room(connect())).await?).map(UnixStream)
+        Async::new(until_room(caller, || room(connect())).await?).map(UnixStream)
     }
 
     /// Two connected sockets that have no names.
