@@ -33,9 +33,13 @@ use pin_project_lite::pin_project;
 /// yield costs nothing noticeable.
 pub const OPERATIONS: u32 = 128;
 
+/// More operations than any thread completes: a century of one each nanosecond. A number like any
+/// other, so that spending needs no case for it.
+const UNLIMITED: u64 = u64::MAX / 2;
+
 thread_local! {
-    /// What is left for the poll in progress; `None`, when no executor has set a limit.
-    static LEFT: Cell<Option<u32>> = const { Cell::new(None) };
+    /// What is left for the poll in progress; nearly [`UNLIMITED`] if no executor has set a limit.
+    static LEFT: Cell<u64> = const { Cell::new(UNLIMITED) };
     /// Whether something in it has yielded.
     static YIELDED: Cell<bool> = const { Cell::new(false) };
 }
@@ -58,14 +62,14 @@ thread_local! {
 #[must_use = "the budget ends when the guard is dropped"]
 #[derive(Debug)]
 pub struct Budget {
-    before: (Option<u32>, bool),
+    before: (u64, bool),
     /// It belongs to the thread that made it.
     _not_send: PhantomData<*const ()>,
 }
 
 /// Sets the budget for one poll. An executor calls this around each poll of a task.
 pub fn enter() -> Budget {
-    let before = (LEFT.replace(Some(OPERATIONS)), YIELDED.replace(false));
+    let before = (LEFT.replace(OPERATIONS.into()), YIELDED.replace(false));
     Budget { before, _not_send: PhantomData }
 }
 
@@ -94,45 +98,40 @@ impl Budget {
     /// }
     /// ```
     pub fn refill(&self) {
-        LEFT.set(Some(OPERATIONS));
+        LEFT.set(OPERATIONS.into());
         YIELDED.set(false);
     }
 
     /// Operations completed since the guard was made; [`OPERATIONS`], if the task has yielded.
     pub fn spent(&self) -> u32 {
-        if YIELDED.get() { OPERATIONS } else { OPERATIONS - LEFT.get().unwrap_or(OPERATIONS) }
+        if YIELDED.get() { OPERATIONS } else { OPERATIONS.saturating_sub(LEFT.get() as u32) }
     }
 }
 
 /// Spends one operation. When none is left, the task is woken at once and told `Pending`: it goes
 /// to the end of the run queue, and its readiness stays as it is.
 pub(crate) fn spend(cx: &mut Context<'_>) -> Poll<()> {
-    match LEFT.get() {
-        None => Poll::Ready(()),
-        Some(0) => {
-            yield_to_neighbours(cx);
-            Poll::Pending
-        }
-        Some(left) => {
-            LEFT.set(Some(left - 1));
-            Poll::Ready(())
-        }
-    }
+    let Some(left) = LEFT.get().checked_sub(1) else {
+        yield_to_neighbours(cx);
+        return Poll::Pending;
+    };
+    LEFT.set(left);
+    Poll::Ready(())
 }
 
 /// Operations that the task may still complete in this poll.
 pub(crate) fn left() -> u32 {
-    LEFT.get().unwrap_or(OPERATIONS)
+    LEFT.get().min(OPERATIONS.into()) as u32
 }
 
 /// Spends so many operations at once, or what is left: for one that took as long as they.
 pub(crate) fn charge(operations: u32) {
-    LEFT.set(LEFT.get().map(|left| left.saturating_sub(operations)));
+    LEFT.set(LEFT.get().saturating_sub(operations.into()));
 }
 
 /// Takes back what was spent on an operation that did not complete.
 pub(crate) fn refund() {
-    LEFT.set(LEFT.get().map(|left| left + 1));
+    LEFT.set(LEFT.get() + 1);
 }
 
 /// Spends one operation, and takes it back if the operation turns out to be pending.
@@ -207,9 +206,7 @@ impl RestoreOnPending {
 
 impl Drop for RestoreOnPending {
     fn drop(&mut self) {
-        // At most the whole budget: a guard that was kept until a later poll refunds a budget that
-        // was refilled since.
-        LEFT.set(LEFT.get().map(|left| OPERATIONS.min(left + 1)));
+        refund();
     }
 }
 
@@ -297,7 +294,7 @@ pub fn poll_consume_budget(cx: &mut Context<'_>, waited: &mut bool) -> Poll<()> 
 /// });
 /// ```
 pub fn has_budget_remaining() -> bool {
-    LEFT.get() != Some(0)
+    LEFT.get() > 0
 }
 
 /// Makes a future of another crate take part in the budget.
