@@ -17,14 +17,15 @@ use reactor::io::{
 };
 use reactor::net::TcpStream;
 use reactor::{Async, Reactor};
+use tests::records::capture;
 use tests::wakers::{Counter, poll};
 use tests::{run, tcp_pair, tcp_pair_with_std, within_deadline};
 
 /// The most that one copy moves in one poll.
 const SCRATCH: usize = 256 * 1024;
-/// What it reads at once while the copies of its thread keep much.
-const LITTLE: usize = 32 * 1024;
-const MANY: usize = 4 * SCRATCH;
+/// What it reads at once until its writer has accepted [`PROVEN`] bytes without a stall.
+const LITTLE: usize = 60 * 1024;
+const PROVEN: usize = 6 << 20;
 
 /// What a scripted end does at one call.
 #[derive(Clone, Copy, Debug)]
@@ -57,8 +58,8 @@ struct Script {
 
 impl Script {
     fn new(answers: &[Answer], source: &[u8], log: &Rc<RefCell<Log>>) -> Script {
-        let (answers, source) = (answers.iter().copied().collect(), source.iter().copied());
-        Script { answers, source: source.collect(), log: log.clone() }
+        let answers = answers.iter().copied().collect();
+        Script { answers, source: source.to_vec().into(), log: log.clone() }
     }
 
     /// How many of `length` bytes go through now.
@@ -264,38 +265,238 @@ fn an_endless_copy_does_not_starve_its_neighbours() {
     });
 }
 
-/// The sizes of the reads of a copy that meets no obstacle.
-fn reads_of_a_copy() -> Vec<usize> {
+/// A copy of `length` bytes, polled until its writer stalls after it has accepted `accepted`; and
+/// the sizes of its reads.
+fn stalled_after(accepted: usize, length: usize) -> (impl Future<Output = io::Result<u64>>, Log) {
     let log: Rc<RefCell<Log>> = Rc::default();
-    drive(copy(Script::new(&[], &text(2 * SCRATCH), &log), sink())).0.unwrap();
+    let mut left = accepted;
+    let writer = from_fn(move |cx, length| {
+        if left < length {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        left -= length;
+        Poll::Ready(Ok(length))
+    });
+    let mut copy = Box::pin(copy(Script::new(&[], &vec![7; length], &log), writer));
+    let (counter, waker) = Counter::with_waker();
+    // Each poll moves a scratch buffer; the last one stalls.
+    for polls in 1..=accepted / SCRATCH + 1 {
+        assert!(poll(copy.as_mut(), &waker).is_pending());
+        assert_eq!(counter.wakes(), polls);
+    }
+    (copy, log.take())
+}
+
+/// A writer that is a function of the number of bytes offered.
+struct FromFn<F>(F);
+
+fn from_fn<F>(write: F) -> FromFn<F>
+where
+    F: FnMut(&mut Context<'_>, usize) -> Poll<io::Result<usize>> + Unpin,
+{
+    FromFn(write)
+}
+
+impl<F> AsyncWrite for FromFn<F>
+where
+    F: FnMut(&mut Context<'_>, usize) -> Poll<io::Result<usize>> + Unpin,
+{
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        (self.0)(cx, buf.len())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The sizes of the reads of a copy of `length` bytes whose writer stalls at these calls.
+fn reads(length: usize, stalls: &[usize]) -> Vec<usize> {
+    let log: Rc<RefCell<Log>> = Rc::default();
+    let mut call = 0;
+    let stalls = stalls.to_vec();
+    let writer = from_fn(move |cx, length| {
+        call += 1;
+        if stalls.contains(&call) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(length))
+    });
+    drive(copy(Script::new(&[], &vec![7; length], &log), writer)).0.unwrap();
     log.take().reads
 }
 
-// All on one thread, for which the bytes are counted together.
+/// How many of these reads are of little, and how many bytes they are, before the first large one.
+fn little(sizes: &[usize]) -> (usize, usize) {
+    let count = sizes.iter().take_while(|&&size| size <= LITTLE).count();
+    (count, sizes[..count].iter().sum())
+}
+
+// Pitfall: B2
 #[test]
-fn copies_read_little_at_once_while_their_thread_keeps_much() {
-    let stalled = || {
-        let log: Rc<RefCell<Log>> = Rc::default();
-        let writer = Script::new(&[Answer::Pending; 2], &[], &log);
-        let mut copy = Box::pin(copy(Script::new(&[], &text(4 * SCRATCH), &log), writer));
-        assert!(poll(copy.as_mut(), Waker::noop()).is_pending());
-        let reads = log.borrow().reads.clone();
-        (copy, reads)
-    };
+fn copy_reads_much_after_its_writer_took_much() {
+    let sizes = reads(PROVEN + 2 * SCRATCH, &[]);
+    let (count, bytes) = little(&sizes);
+    assert_eq!((sizes[0], bytes, sizes[count]), (LITTLE, PROVEN, SCRATCH));
+}
+
+// Pitfall: B2
+#[test]
+fn copy_reads_little_again_after_a_stall() {
+    let (count, _) = little(&reads(PROVEN + 2 * SCRATCH, &[]));
+    // The writer stalls at the first large write, which begins the proof again.
+    let sizes = reads(2 * PROVEN + 4 * SCRATCH, &[count + 1]);
+    let (_, again) = sizes.split_at(count + 1);
+    assert_eq!((sizes[count], again[0]), (SCRATCH, LITTLE));
+    // What was left of the large write counts.
+    let (count, bytes) = little(again);
+    assert_eq!((bytes, again[count]), (PROVEN - SCRATCH, SCRATCH));
+}
+
+// Pitfall: B2
+#[test]
+fn stalled_copies_do_not_change_the_reads_of_others() {
+    let alone = reads(PROVEN + 2 * SCRATCH, &[]);
     let mut kept = Vec::new();
-    for _ in 0..MANY / SCRATCH {
-        assert_eq!(reads_of_a_copy()[0], SCRATCH, "a few slow peers change nothing");
-        let (copy, reads) = stalled();
-        assert_eq!(reads, [SCRATCH]);
+    // Some of them keep little, and eight keep a whole scratch buffer.
+    for _ in 0..100 {
+        let (copy, log) = stalled_after(0, 4 * SCRATCH);
+        assert_eq!(log.reads, [LITTLE]);
         kept.push(copy);
     }
-    assert_eq!(reads_of_a_copy()[0], LITTLE);
-    let (little, reads) = stalled();
-    assert_eq!(reads, [LITTLE]);
-    // One of the large remainders is given up; what is left is not much.
-    kept.pop();
-    drop(little);
-    assert_eq!(reads_of_a_copy()[0], SCRATCH);
+    for _ in 0..8 {
+        let (copy, log) = stalled_after(PROVEN, PROVEN + SCRATCH);
+        assert_eq!(log.reads.last(), Some(&SCRATCH));
+        kept.push(copy);
+    }
+    assert_eq!(reads(PROVEN + 2 * SCRATCH, &[]), alone);
+    // A leak changes nothing either.
+    std::mem::forget(kept);
+    assert_eq!(reads(PROVEN + 2 * SCRATCH, &[]), alone);
+}
+
+/// A peer that sends until the kernel and the server take no more, and reads nothing.
+async fn stall(peer: &mut std::net::TcpStream) {
+    peer.set_nonblocking(true).unwrap();
+    let mut quiet = 0;
+    while quiet < 20 {
+        match peer.write(&[7; 1 << 16]) {
+            Ok(written) => quiet = if written > 0 { 0 } else { quiet + 1 },
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                quiet += 1;
+                reactor::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+        }
+    }
+}
+
+// Pitfall: B2
+#[test]
+fn four_stalled_peers_do_not_shrink_the_reads_of_a_fifth() {
+    const MESSAGE: usize = 20 * 1024;
+    async fn scene() {
+        let mut peers = Vec::new();
+        for _ in 0..5 {
+            let (server, peer) = tcp_pair_with_std().await.unwrap();
+            drop(executor::spawn(async move {
+                let (reader, writer) = server.into_split();
+                copy(reader, writer).await
+            }));
+            peers.push(peer);
+        }
+        let fifth = peers.pop().unwrap();
+        for peer in &mut peers {
+            stall(peer).await;
+        }
+        fifth.set_nonblocking(true).unwrap();
+        let mut fifth = TcpStream::from_std(fifth).unwrap();
+        let mut message = vec![7; MESSAGE];
+        for _ in 0..PROVEN / MESSAGE + 8 {
+            fifth.write_all(&message).await.unwrap();
+            fifth.read_exact(&mut message).await.unwrap();
+        }
+    }
+    let records = within_deadline(|| capture(|| executor::block_on(scene())).1);
+    let read_sizes: Vec<usize> = records
+        .iter()
+        .filter(|record| record.kind == "moved" && record.get("operation") == "read")
+        .map(|record| record.get("length").parse().unwrap())
+        // The others are reads of the fifth peer itself.
+        .filter(|&length| length > MESSAGE)
+        .collect();
+    let of_the_fifth = &read_sizes[read_sizes.len() - 4..];
+    assert_eq!(of_the_fifth, [SCRATCH; 4], "the last messages of the fifth come in one read each");
+}
+
+/// A reader that claims to have read more than it wrote into the buffer.
+struct Boaster {
+    written: &'static [u8],
+    claimed: Option<usize>,
+}
+
+impl AsyncRead for Boaster {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let Some(claimed) = self.claimed.take() else { return Poll::Ready(Ok(0)) };
+        buf[..self.written.len()].copy_from_slice(self.written);
+        Poll::Ready(Ok(claimed))
+    }
+}
+
+/// Copies from a [`Boaster`] what it claims, and returns what arrives.
+fn boast(claimed: usize) -> Vec<u8> {
+    let mut target = Vec::new();
+    let reader = Boaster { written: b"ab", claimed: Some(claimed) };
+    drive(copy(reader, &mut target)).0.unwrap();
+    target
+}
+
+// Pitfall: B3
+#[test]
+fn reader_that_claims_too_much_shows_no_bytes_of_others() {
+    let expected = [&b"ab"[..], &[0; 998]].concat();
+    drive(copy(&[7; 1000][..], sink())).0.unwrap();
+    assert!(boast(1000) == expected, "bytes of a copy in memory");
+    // A socket's bytes.
+    run(|| async {
+        let (mut stream, peer) = tcp_pair().await.unwrap();
+        stream.write_all(&[7; 1000]).await.unwrap();
+        stream.close().await.unwrap();
+        copy(peer, sink()).await.unwrap();
+        assert!(boast(1000) == [&b"ab"[..], &[0; 998]].concat(), "bytes of a socket");
+    });
+    // A copy that stalled with a whole scratch buffer, and gave it back.
+    drop(stalled_after(PROVEN, PROVEN + SCRATCH));
+    assert!(boast(1000) == expected, "bytes of a remainder");
+    // The same copy may be shown what itself has left.
+    assert!(boast(1000) == expected, "bytes of another boaster");
+}
+
+#[test]
+#[should_panic = "the reader claims 61441 bytes in a buffer of 61440"]
+fn reader_that_claims_more_than_the_buffer_panics() {
+    boast(LITTLE + 1);
+}
+
+#[test]
+#[should_panic = "the writer claims 6 of 5 bytes"]
+fn writer_that_claims_more_than_it_was_given_panics() {
+    let writer = from_fn(|_, length| Poll::Ready(Ok(length + 1)));
+    drop(drive(copy(&b"hello"[..], writer)));
 }
 
 #[test]
@@ -308,7 +509,7 @@ fn the_remainder_is_written_before_anything_else_is_read() {
     assert_eq!(copied.unwrap(), bytes.len() as u64);
     let log = log.borrow();
     assert!(log.taken == bytes, "the bytes differ");
-    assert_eq!(log.writes[..4], [SCRATCH, SCRATCH - 10, SCRATCH - 10, SCRATCH - 10]);
+    assert_eq!(log.writes[..4], [LITTLE, LITTLE - 10, LITTLE - 10, LITTLE - 10]);
 }
 
 // `Debug` shows what a copy keeps: the room of its remainder.
