@@ -16,7 +16,7 @@ use reactor::io::{
 use reactor::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
 use reactor::signal::Signal;
 use reactor::time::{interval, sleep, sleep_until, timeout};
-use reactor::{Async, net, pipe};
+use reactor::{Async, blocking, fs, net, pipe, stdio};
 use socket2::{Domain, Socket, Type};
 use tests::wakers::{Counter, poll};
 use tests::{place, run, tcp_pair};
@@ -285,6 +285,45 @@ fn timers_fire_beside_a_loop_over_copies_in_memory() {
                 copy_bidirectional(&mut a, &mut b).await
             })
             .await;
+        }
+    };
+    assert_eq!(starving(&rows), [""; 0]);
+}
+
+// Pitfall: B1
+#[test]
+fn timers_fire_beside_a_loop_over_ready_files_and_jobs() {
+    let rows = rows! {
+        "read of a file" => { forever(async || fs::read("Cargo.toml").await).await; }
+        "read of a missing file" => { forever(async || fs::read("missing").await).await; }
+        "open" => { forever(async || fs::File::open("Cargo.toml").await).await; }
+        "metadata" => { forever(async || fs::metadata("Cargo.toml").await).await; }
+        "read at end-of-file" => {
+            let mut file = fs::File::open("Cargo.toml").await.unwrap();
+            file.read_to_end(&mut Vec::new()).await.unwrap();
+            forever(async || file.read(&mut [0; 8]).await).await;
+        }
+        "write" => {
+            let path = place();
+            let mut file = fs::File::create(&path).await.unwrap();
+            forever(async || file.write(b"x").await).await;
+        }
+        "next entry after the last one" => {
+            let mut entries = fs::read_dir(".").await.unwrap();
+            forever(async || entries.next_entry().await).await;
+        }
+        "file type of an entry" => {
+            let entry = fs::read_dir(".").await.unwrap().next_entry().await.unwrap().unwrap();
+            forever(async || entry.file_type().await).await;
+        }
+        "a job" => { forever(async || blocking::unblock(|| ()).await).await; }
+        "flush of standard output" => {
+            let mut stdout = stdio::stdout();
+            forever(async || stdout.flush().await).await;
+        }
+        "close of standard error" => {
+            let mut stderr = stdio::stderr();
+            forever(async || stderr.close().await).await;
         }
     };
     assert_eq!(starving(&rows), [""; 0]);

@@ -15,6 +15,7 @@ use std::task::{Context, Poll, ready};
 use futures_core::Stream;
 
 use crate::blocking::{JobHandle, unblock};
+use crate::budget::{self, consume_budget};
 
 /// Entries that one job reads: so many that the way to the pool and back is shared by all of them.
 const BATCH: usize = 64;
@@ -132,6 +133,10 @@ impl Stream for ReadDir {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             ready!(self.poll_batch(cx));
+            // Before an entry is taken: a poll without budget must not lose it.
+            if !self.batch.is_empty() || matches!(self.rest, Rest::Ended) {
+                ready!(budget::spend(cx));
+            }
             if let Some(entry) = self.batch.pop_front() {
                 return Poll::Ready(Some(entry));
             }
@@ -170,6 +175,7 @@ impl DirEntry {
     ///
     /// Nothing is lost.
     pub async fn file_type(&self) -> io::Result<FileType> {
+        consume_budget().await;
         match self.file_type {
             Some(file_type) => Ok(file_type),
             None => Ok(self.metadata().await?.file_type()),

@@ -350,7 +350,7 @@ impl Writer {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Writer { handle, sent, .. } = self;
         if sent.is_none() {
-            return Poll::Ready(Ok(()));
+            return budget::spend(cx).map(Ok);
         }
         handle.poll(cx, || try_settle(sent)?.map_or(Ok(()), |(_, (_, result))| result))
     }
