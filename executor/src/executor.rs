@@ -123,10 +123,39 @@ impl Executor {
     /// # Panics
     ///
     /// Panics if called inside another `block_on` on the same thread, or if the operating system
-    /// cannot wait for events. A panic in `future` propagates to the caller, and the executor can be
-    /// used again afterwards.
+    /// cannot wait for events; [`try_block_on`](Executor::try_block_on) returns that error. A panic
+    /// in `future` propagates to the caller, and the executor can be used again afterwards.
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.try_block_on(future).unwrap_or_else(|error| cannot_wait(&error))
+    }
+
+    /// Runs `future` as [`block_on`](Executor::block_on) does, and returns the error of a failed wait.
+    ///
+    /// A program that reports all its errors in the same form calls this instead of `block_on`.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the system call that waits for events, `epoll_wait` on Linux. `future` is
+    /// then dropped unfinished, while the tasks stay in the executor.
+    ///
+    /// # Panics
+    ///
+    /// Panics if called inside another `block_on` on the same thread. A panic in `future` propagates
+    /// to the caller.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let executor = executor::Executor::new()?;
+    /// let answer = executor.try_block_on(async { 42 })?;
+    /// # assert_eq!(answer, 42);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn try_block_on<F: Future>(&self, future: F) -> io::Result<F::Output> {
         let _inside = Inside::enter(Location::caller(), Some(&self.tasks));
         let _entered = self.tasks.enter();
         let _running = self.tasks.run();
@@ -134,9 +163,9 @@ impl Executor {
         let mut future = pin!(future);
         loop {
             if let Some(output) = self.round(Some(future.as_mut())) {
-                return output;
+                return Ok(output);
             }
-            self.park();
+            self.park()?;
         }
     }
 
@@ -178,7 +207,8 @@ impl Executor {
         let _entered = self.tasks.enter();
         let running = self.tasks.run();
         self.round::<Pending<()>>(None);
-        self.turn(Some(Duration::ZERO));
+        let turned = self.tasks.reactor.turn(Some(Duration::ZERO));
+        turned.unwrap_or_else(|error| cannot_wait(&error));
         drop(running);
         self.tasks.queued() > 0 || self.tasks.has_messages()
     }
@@ -390,22 +420,19 @@ impl Executor {
     }
 
     /// Lets the reactor fetch events. The thread sleeps here if there is nothing else to do.
-    fn park(&self) {
+    ///
+    /// A failed wait is the only error that ends the loop, because without events no task can go on.
+    fn park(&self) -> io::Result<()> {
         let tasks = &self.tasks;
         // The order matters: only after `fall_asleep` does each message cause a notification.
         let sleep = tasks.queued() == 0 && !self.spins() && tasks.fall_asleep();
-        self.turn(if sleep { None } else { Some(Duration::ZERO) });
+        let turned = tasks.reactor.turn(if sleep { None } else { Some(Duration::ZERO) });
         tasks.inbox.wake_up();
         self.notified.set(tasks.has_messages());
         if tasks.queued() > 0 {
             self.idle_since.set(None);
         }
-    }
-
-    fn turn(&self, timeout: Option<Duration>) {
-        if let Err(error) = self.tasks.reactor.turn(timeout) {
-            panic!("the system cannot wait for events: {error}");
-        }
+        turned
     }
 
     /// Whether to look for events once more instead of sleeping.
@@ -523,6 +550,12 @@ impl Drop for Main<'_> {
             true => debug!(task = self.task.id(); "panic"),
         }
     }
+}
+
+/// Reports a failed wait to a caller that has no other way to learn of it.
+#[track_caller]
+fn cannot_wait(error: &io::Error) -> ! {
+    panic!("the system cannot wait for events: {error}");
 }
 
 impl Drop for Executor {
