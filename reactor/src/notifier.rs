@@ -19,6 +19,11 @@ impl Notifier {
         Ok(Notifier(Arc::new(mio::Waker::new(registry, token)?)))
     }
 
+    /// Whether both belong to one reactor.
+    pub(crate) fn is_same(&self, other: &Notifier) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Ends the wait. One system call; after the reactor's end it has no effect.
     ///
     /// # Examples

@@ -20,6 +20,8 @@ use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -30,6 +32,7 @@ use slab::Slab;
 
 use crate::metrics::{Counters, Metrics};
 use crate::notifier::Notifier;
+use crate::signal;
 use crate::source::{Registration, Source};
 use crate::timer::Timers;
 
@@ -107,6 +110,8 @@ pub struct Reactor {
     notifier: Notifier,
     /// Whether a wait is in progress that may sleep; see [`Reactor::is_waiting`].
     waiting: Cell<bool>,
+    /// The signals that tasks of this reactor wait for: the source of each, and its flag.
+    signals: RefCell<Vec<(usize, Arc<AtomicBool>)>>,
     /// When the last wait ended: this one reading of the clock decides which timers are due.
     now: Cell<Instant>,
     /// Where it was made, for error messages.
@@ -141,6 +146,7 @@ impl Reactor {
             woken: RefCell::default(),
             notifier,
             waiting: Cell::new(false),
+            signals: RefCell::default(),
             now: Cell::new(Instant::now()),
             place: Location::caller(),
             counters: Counters::default(),
@@ -183,14 +189,16 @@ impl Reactor {
         let timeout = if woken.is_empty() { timeout } else { Some(Duration::ZERO) };
         // A turn within this one, from the code of a logger, finds none and brings its own.
         let mut events = self.events.take().unwrap_or_else(|| Events::with_capacity(EVENTS));
-        let waited = self.wait(&mut events, timeout);
+        let (waited, mut signals) = self.wait(&mut events, timeout);
 
         // Should the wait have failed, there are no events, and the timers still get their due.
         for event in &events {
             self.counters.events.add(1);
             if event.token() == NOTIFY {
-                // What the other thread has to say lies in the executor's inbox.
+                // What the other thread has to say lies in the executor's inbox, or in the flags
+                // of signals whose handler it ran.
                 trace!("notified");
+                signals = true;
             } else if self.deliver(event, turn, &mut woken) {
                 trace!(
                     source = event.token().0,
@@ -204,6 +212,9 @@ impl Reactor {
             }
         }
         self.events.set(Some(events));
+        if signals {
+            self.deliver_signals(turn, &mut woken);
+        }
         // Timers after events: of one turn, those for whom something has come are polled first.
         self.take_due(&mut woken);
 
@@ -234,11 +245,18 @@ impl Reactor {
     ///
     /// `epoll_wait` counts in milliseconds, and mio rounds up: to round down would end a wait
     /// before the deadline, and the rest of it would be a loop of waits of zero.
-    fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+    ///
+    /// Also returns whether a handler of a signal has run: see [`signal`](crate::signal).
+    fn wait(&self, events: &mut Events, mut timeout: Option<Duration>) -> (io::Result<()>, bool) {
+        let mut signals = false;
         // A limit beyond the end of the clock is none; zero needs no clock.
         let limit = timeout.filter(|timeout| !timeout.is_zero());
         let limit = limit.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
+            if signal::take_arrived(&self.notifier) && self.has_arrived_signals() {
+                // Their pipes may have events now. If one has none, nothing would end a sleep.
+                (timeout, signals) = (Some(Duration::ZERO), true);
+            }
             // Log before sleeping: a record written afterwards would report a sleep that is over.
             // Reentrancy: the logger is user code. It may set a timer, so the time is computed again,
             // and it may wake a task, which `is_waiting` is for.
@@ -251,9 +269,35 @@ impl Reactor {
             match waited {
                 // A signal's handler has run. The wait goes on for the time that remains.
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                waited => return waited,
+                waited => return (waited, signals),
             }
         }
+    }
+
+    fn has_arrived_signals(&self) -> bool {
+        self.signals.borrow().iter().any(|(_, arrived)| arrived.load(Ordering::Acquire))
+    }
+
+    /// Wakes the tasks that wait for a signal whose handler has run. Nearly always the event of its
+    /// pipe has done so already; but the handler may have failed to write.
+    fn deliver_signals(&self, turn: u64, woken: &mut Vec<Waker>) {
+        for (key, arrived) in &*self.signals.borrow() {
+            if arrived.load(Ordering::Acquire)
+                && let Some(source) = self.sources.borrow().get(*key)
+            {
+                source.deliver_signal(turn, woken);
+            }
+        }
+    }
+
+    /// Looks at the flag of a signal, too, when a handler has run.
+    pub(crate) fn watch_signal(&self, key: usize, arrived: Arc<AtomicBool>) {
+        self.signals.borrow_mut().push((key, arrived));
+    }
+
+    /// Ends that.
+    pub(crate) fn forget_signal(&self, key: usize) {
+        self.signals.borrow_mut().retain(|(watched, _)| *watched != key);
     }
 
     /// How long a wait may take: until `limit`, or until the first timer. `None`, until the kernel

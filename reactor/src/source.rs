@@ -292,6 +292,12 @@ impl Source {
         }
     }
 
+    /// Marks reading as ready, and moves its waiters into `woken`, because the flag of a signal is
+    /// set. The event of its pipe is missing if the handler could not write.
+    pub(crate) fn deliver_signal(&self, turn: u64, woken: &mut Vec<Waker>) {
+        self.read.wake(false, turn, woken);
+    }
+
     /// Moves all waiters into `woken`: those that still wait will come back. `ready` stays as it
     /// is, for the kernel has said nothing: who comes back leaves its waker, and makes no system
     /// call for it.

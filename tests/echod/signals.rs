@@ -1,17 +1,20 @@
 //! The end: what was sent comes back, then a FIN; and a second signal ends it at once.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tests::folder;
+use tests::{folder, place};
 
 use crate::bytes::{Random, assert_echoes, assert_receives, fill, read_to_end, read_to_reset};
-use crate::process::may_wait_in_a_backlog;
-use crate::server::{Server, crowd, eventually, flood};
+use crate::process::{is_installed, may_wait_in_a_backlog};
+use crate::server::{ECHOD, Server, crowd, eventually, flood};
 
 #[test]
 fn a_signal_ends_silent_connections_with_a_fin_and_the_process_with_zero() {
@@ -164,6 +167,40 @@ fn a_backlog_that_is_never_empty_does_not_hold_up_the_end() {
     let ended = server.wait();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
     assert!(!ended.stderr.contains("did not end in time"), "{}", ended.stderr);
+}
+
+// The first three calls on the main thread are signal-hook's, at the registration of each signal; all
+// later ones are those of the handlers.
+#[test]
+fn signal_whose_handler_cannot_write_is_not_lost() {
+    if !is_installed("strace") {
+        return;
+    }
+    for threads in ["1", "2"] {
+        let path = place();
+        let mut command = Command::new("strace");
+        command.args(["-D", "-f", "-qq", "-e", "trace=sendto,epoll_wait", "-o"]).arg(&*path);
+        command.args(["-e", "inject=sendto:error=ENOBUFS:when=4+"]);
+        command.args([ECHOD, "--threads", threads, "127.0.0.1:0"]);
+        let server = Server::start_command(command);
+        // A handler interrupts only a wait that has begun.
+        eventually("all threads wait", || {
+            let trace = fs::read_to_string(&path).unwrap();
+            let last = |pid: &str| trace.lines().rfind(|line| line.starts_with(pid));
+            let waits = |line: &str| line.contains("epoll_wait(") && !line.contains(" = ");
+            let pids = trace.lines().filter(|line| line.contains("epoll_wait("));
+            let pids: BTreeSet<&str> = pids.filter_map(|line| line.split(' ').next()).collect();
+            pids.len().to_string() == threads && pids.iter().all(|pid| last(pid).is_some_and(waits))
+        });
+        server.signal(Signal::USR1);
+        let tables = || server.stderr().matches(" accept ").count().to_string();
+        eventually("each thread prints its table", || tables() == threads);
+        server.signal(Signal::TERM);
+        let ended = server.wait();
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+        let trace = fs::read_to_string(&path).unwrap();
+        assert!(trace.contains("ENOBUFS"), "{trace}");
+    }
 }
 
 #[test]

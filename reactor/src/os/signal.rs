@@ -1,8 +1,13 @@
 //! Signals, as a stream: [`Signal`] and [`ctrl_c`].
 //!
 //! The path is readiness. A signal handler may do next to nothing, and wakers are far beyond that.
-//! So the handler, which is signal-hook's, writes one byte into a pipe; the other end is a source
-//! like any other. This is known as the *self-pipe* pattern.
+//! So the handler, which is signal-hook's, sets a flag and writes one byte into a pipe; the other end
+//! is a source like any other. This is known as the *self-pipe* pattern.
+//!
+//! The flag says that the signal has arrived, and the byte only ends the wait for events. If the
+//! handler cannot write, because the kernel has no memory for the byte, say, the signal is not lost:
+//! the handler interrupts the wait of the thread that it runs on. That reactor then looks at the
+//! flags of its signals, and notifies the reactors of other threads, which look at theirs.
 //!
 //! A handler, once there, stays until the process ends, for another one may have been put on top of
 //! it. So a signal that was watched once has lost its default effect for good: it no longer kills,
@@ -13,6 +18,8 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::panic::Location;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
@@ -24,10 +31,11 @@ use signal_hook::consts::{
     FORBIDDEN, SIGALRM, SIGBUS, SIGCHLD, SIGHUP, SIGINT, SIGIO, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1,
     SIGUSR2, SIGWINCH,
 };
+use signal_hook::flag;
 use signal_hook::low_level::{pipe, unregister};
 
 use crate::budget::consume_budget;
-use crate::{Async, Reactor};
+use crate::{Async, Notifier, Reactor};
 
 /// A stream of the arrivals of one signal.
 ///
@@ -57,7 +65,22 @@ use crate::{Async, Reactor};
 #[derive(Debug)]
 pub struct Signal {
     pipe: Async<UnixStream>,
-    id: SigId,
+    /// Set by the handler before it writes; cleared when the arrival is reported.
+    arrived: Arc<AtomicBool>,
+    /// The parts of the handler.
+    ids: [SigId; 3],
+}
+
+/// Set by every handler: some signal has set its flag since the last look at the flags. One flag for
+/// all, because each reactor looks at it before each wait.
+static ANY_ARRIVED: AtomicBool = AtomicBool::new(false);
+
+/// The signals of all threads. Locked for a statement at a time.
+static WATCHED: Mutex<Vec<Watched>> = Mutex::new(Vec::new());
+
+struct Watched {
+    arrived: Arc<AtomicBool>,
+    notifier: Notifier,
 }
 
 impl Signal {
@@ -84,9 +107,18 @@ impl Signal {
         }
         let (ours, handlers) = UnixStream::pair()?;
         let pipe = Async::with_interest(ours, Interest::READABLE)?;
-        // Non-blocking: a full pipe already tells what the byte that it refuses would tell.
-        let id = pipe::register(signal, OwnedFd::from(handlers))?;
-        Ok(Signal { pipe, id })
+        let arrived = Arc::new(AtomicBool::new(false));
+        // The handler runs its parts in this order. When the byte ends a wait, the flags are set.
+        let ids = [
+            flag::register(signal, arrived.clone())?,
+            flag::register(signal, &ANY_ARRIVED)?,
+            // Non-blocking: a full pipe already ends the wait that the refused byte would end.
+            pipe::register(signal, OwnedFd::from(handlers))?,
+        ];
+        let reactor = Reactor::current();
+        reactor.watch_signal(pipe.source().key, arrived.clone());
+        watched().push(Watched { arrived: arrived.clone(), notifier: reactor.notifier() });
+        Ok(Signal { pipe, arrived, ids })
     }
 
     /// Waits for the next arrival.
@@ -123,8 +155,9 @@ impl Signal {
     /// # }
     /// ```
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let pipe = self.pipe.get_ref();
-        let arrivals = ready!(self.pipe.poll_read_as("signal", cx, || take_arrivals(pipe)))?;
+        let (pipe, arrived) = (self.pipe.get_ref(), &self.arrived);
+        let arrivals = self.pipe.poll_read_as("signal", cx, || take_arrivals(pipe, arrived));
+        let arrivals = ready!(arrivals)?;
         debug!(arrivals; "signal");
         Poll::Ready(Ok(()))
     }
@@ -140,21 +173,47 @@ impl Signal {
     ) -> Poll<io::Result<T>> {
         let pipe = self.pipe.get_ref();
         self.pipe.poll_read_as(operation, cx, || {
-            // An error means that the pipe is empty already.
-            let _ = take_arrivals(pipe);
+            // An error means that the signal has not arrived again.
+            let _ = take_arrivals(pipe, &self.arrived);
             attempt()
         })
     }
 }
 
-/// Empties the pipe: a byte left behind would be told as one more arrival.
-fn take_arrivals(mut pipe: &UnixStream) -> io::Result<usize> {
+/// Empties the pipe, then reports the arrivals that the flag stands for. In this order: a handler
+/// that runs in between sets the flag, and its byte causes no more than a spurious poll.
+fn take_arrivals(mut pipe: &UnixStream, arrived: &AtomicBool) -> io::Result<usize> {
     let mut bytes = [0; 64];
-    let mut arrivals = pipe.read(&mut bytes)?;
+    let mut arrivals = 0;
     while let Ok(more @ 1..) = pipe.read(&mut bytes) {
         arrivals += more;
     }
-    Ok(arrivals)
+    match arrived.swap(false, Ordering::AcqRel) {
+        true => Ok(arrivals.max(1)),
+        false => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
+/// Whether a handler has run since the last call, on any thread. If so, notifies each reactor that
+/// has a signal which has arrived, except the one that asks, which has the notifier `own`.
+pub(crate) fn take_arrived(own: &Notifier) -> bool {
+    // A plain load first, because this runs before each wait.
+    if !ANY_ARRIVED.load(Ordering::Relaxed) || !ANY_ARRIVED.swap(false, Ordering::AcqRel) {
+        return false;
+    }
+    let elsewhere = |watched: &&Watched| {
+        watched.arrived.load(Ordering::Acquire) && !watched.notifier.is_same(own)
+    };
+    // Collected first: a notifier that fails logs that, and a logger is user code.
+    let notifiers: Vec<Notifier> =
+        watched().iter().filter(elsewhere).map(|watched| watched.notifier.clone()).collect();
+    notifiers.iter().for_each(Notifier::notify);
+    true
+}
+
+fn watched() -> MutexGuard<'static, Vec<Watched>> {
+    // Nothing panics under the lock.
+    WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Stream for Signal {
@@ -167,7 +226,13 @@ impl Stream for Signal {
 
 impl Drop for Signal {
     fn drop(&mut self) {
-        unregister(self.id);
+        for id in self.ids {
+            unregister(id);
+        }
+        watched().retain(|watched| !Arc::ptr_eq(&watched.arrived, &self.arrived));
+        if let Some(reactor) = self.pipe.source().reactor() {
+            reactor.forget_signal(self.pipe.source().key);
+        }
     }
 }
 
