@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use log::LevelFilter;
@@ -13,6 +13,7 @@ use recorder::Format;
 
 use crate::address::Address;
 use crate::inherited;
+use crate::output::escape;
 
 /// Where the server listens, if it is not told.
 const DEFAULT: &str = "127.0.0.1:7777";
@@ -109,6 +110,23 @@ impl Arguments {
     }
 }
 
+/// Escapes the control characters of what an error quotes from the command line. A line break in an
+/// argument would otherwise look like the end of the message, and its cure would be cut off.
+pub(crate) fn escape_quotes(mut error: clap::Error) -> clap::Error {
+    let escape = |text: &String| escape(text).into_owned();
+    let quoted = error.context().filter_map(|(kind, value)| match value {
+        ContextValue::String(text) => Some((kind, ContextValue::String(escape(text)))),
+        ContextValue::Strings(texts) => {
+            Some((kind, ContextValue::Strings(texts.iter().map(escape).collect())))
+        }
+        _ => None,
+    });
+    for (kind, value) in quoted.collect::<Vec<_>>() {
+        error.insert(kind, value);
+    }
+    error
+}
+
 /// clap does not say which argument it cannot read.
 fn name_unreadable(error: clap::Error) -> clap::Error {
     let unreadable = env::args_os().skip(1).find(|argument| argument.to_str().is_none());
@@ -125,7 +143,8 @@ fn name_unreadable(error: clap::Error) -> clap::Error {
 fn addresses(matches: &mut ArgMatches) -> Result<Vec<Address>, clap::Error> {
     let is_default = matches.value_source("addr") == Some(ValueSource::DefaultValue);
     let passed = if is_default { inherited::passed() } else { Ok(Vec::new()) };
-    let passed = passed.map_err(|text| command().error(ErrorKind::ValueValidation, text))?;
+    let passed =
+        passed.map_err(|text| command().error(ErrorKind::ValueValidation, escape(&text)))?;
     Ok(match passed.is_empty() {
         true => matches.remove_many("addr").into_iter().flatten().collect(),
         false => passed,

@@ -16,8 +16,18 @@ use crate::telling::Trace;
 
 const ENDING: [i32; 2] = [SIGINT, SIGTERM];
 
+/// Which of the signals that end the process have arrived.
+pub(crate) struct Arrived([Arc<AtomicBool>; ENDING.len()]);
+
+impl Arrived {
+    /// Whether at least one has. The second ends the process.
+    pub(crate) fn first_arrived(&self) -> bool {
+        self.0.iter().any(|arrived| arrived.load(Ordering::SeqCst))
+    }
+}
+
 /// Makes the second signal end the process from within its handler.
-pub(crate) fn end_at_second() -> io::Result<()> {
+pub(crate) fn end_at_second() -> io::Result<Arrived> {
     let arrived = ENDING.map(|_| Arc::new(AtomicBool::new(false)));
     for (index, signal) in ENDING.into_iter().enumerate() {
         let (this, other) = (arrived[index].clone(), arrived[1 - index].clone());
@@ -28,7 +38,7 @@ pub(crate) fn end_at_second() -> io::Result<()> {
         flag::register(signal, this)?;
         flag::register_conditional_shutdown(signal, 128 + signal, other)?;
     }
-    Ok(())
+    Ok(Arrived(arrived))
 }
 
 /// Has the second signal write the trace, by a thread that only waits for that, and then end the

@@ -6,12 +6,16 @@ use std::rc::Rc;
 
 use log::info;
 use reactor::net::{TcpListener, UdpSocket, UnixListener};
+use rustix::io::Errno;
 use socket2::{SockRef, Socket, TcpKeepalive};
 
 use crate::address::Address;
 use crate::arguments::Arguments;
 use crate::inherited::Inherited;
-use crate::output::{MORE_DESCRIPTORS, STDOUT, escape, is_out_of_descriptors};
+use crate::output::{
+    ALLOW_CALL, MORE_DESCRIPTORS, MORE_MEMORY, STDOUT, escape, is_out_of_descriptors,
+    is_out_of_memory,
+};
 use crate::serve;
 use crate::server::Server;
 use crate::socket_file::{self, SocketFile};
@@ -143,6 +147,9 @@ fn abstract_name(_: &net::SocketAddr) -> Option<String> {
     None
 }
 
+/// The first port that needs no privileges.
+const PRIVILEGED: u16 = 1024;
+
 /// What is wrong with an address, and the cure. We may listen there ourselves, at an `earlier` one.
 pub(crate) fn explain(address: &Address, earlier: &[Address], error: &io::Error) -> String {
     let ours = earlier.iter().find(|earlier| earlier.overlaps(address));
@@ -153,6 +160,7 @@ pub(crate) fn explain(address: &Address, earlier: &[Address], error: &io::Error)
     }
     let cure = match (address, error.kind()) {
         _ if is_out_of_descriptors(error) => MORE_DESCRIPTORS,
+        _ if is_out_of_memory(error) => MORE_MEMORY,
         (Address::Inherited(_), ErrorKind::PermissionDenied) => "allow the system call pidfd_getfd",
         (Address::Inherited(_), ErrorKind::Unsupported) => "this needs Linux 5.6",
         (Address::Inherited(_), _) => "pass a TCP, UDP or Unix socket under this number",
@@ -160,11 +168,18 @@ pub(crate) fn explain(address: &Address, earlier: &[Address], error: &io::Error)
             "another program listens there; stop it, or choose another path"
         }
         (Address::Unix(_), ErrorKind::AlreadyExists) => "remove it, or choose another path",
+        // The file system answers EACCES, and a sandbox EPERM.
+        (_, _) if Errno::from_io_error(error) == Some(Errno::PERM) => ALLOW_CALL,
         (Address::Unix(_), ErrorKind::PermissionDenied) => "choose a path that is yours",
         (Address::Unix(_), ErrorKind::NotFound) => "make its folder first",
         (Address::Unix(_), _) => "choose another path",
         (_, ErrorKind::AddrInUse) => {
             "another program listens there; stop it, or choose another port (0: any free one)"
+        }
+        (Address::Tcp(address) | Address::Udp(address), ErrorKind::PermissionDenied)
+            if address.port() >= PRIVILEGED =>
+        {
+            ALLOW_CALL
         }
         (_, ErrorKind::PermissionDenied) => "ports below 1024 need privileges; choose a higher one",
         (_, ErrorKind::AddrNotAvailable) => "this machine has no such address; try 127.0.0.1",
@@ -176,7 +191,6 @@ pub(crate) fn explain(address: &Address, earlier: &[Address], error: &io::Error)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::io::Errno;
 
     #[test]
     fn what_the_system_refuses_has_a_cure_of_its_own() {
@@ -191,6 +205,19 @@ mod tests {
             for errno in [Errno::MFILE, Errno::NFILE] {
                 assert_eq!(cure(address, errno), "allow more descriptors (ulimit -n)");
             }
+            for errno in [Errno::NOMEM, Errno::NOBUFS] {
+                assert_eq!(cure(address, errno), "free memory, or allow more (ulimit -v)");
+            }
+        }
+        // The kernel refuses a port with EACCES, and a sandbox a call with EPERM.
+        for address in ["127.0.0.1:80", "udp:127.0.0.1:80", "unix:x"] {
+            assert!(cure(address, Errno::PERM).starts_with("strace shows"), "{address}");
+        }
+        for address in ["127.0.0.1:80", "udp:127.0.0.1:80"] {
+            assert!(cure(address, Errno::ACCESS).starts_with("ports below 1024"), "{address}");
+        }
+        for address in ["127.0.0.1:8080", "udp:127.0.0.1:8080"] {
+            assert!(cure(address, Errno::ACCESS).starts_with("strace shows"), "{address}");
         }
     }
 }

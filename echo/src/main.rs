@@ -85,7 +85,7 @@ fn main() -> ExitCode {
     };
     let arguments = match Arguments::parse() {
         Ok(arguments) => arguments,
-        Err(error) => return help_or_complaint(&error),
+        Err(error) => return help_or_complaint(error),
     };
     let recorder = match telling::start(&arguments) {
         Ok(recorder) => recorder,
@@ -99,7 +99,7 @@ fn main() -> ExitCode {
             executor.set_spin(arguments.spin);
             match recorder {
                 Some(recorder) => run_recorded(&executor, arguments, recorder),
-                None => executor.block_on(run(&executor, arguments, None)),
+                None => serve(&executor, run(&executor, arguments, None)),
             }
         }
         Err(error) => Err(cannot("start", &error)),
@@ -124,7 +124,16 @@ fn run_recorded(
         return run_demo(executor, &arguments, recorder, trace);
     }
     recorder.start();
-    executor.block_on(run(executor, arguments, trace))
+    serve(executor, run(executor, arguments, trace))
+}
+
+/// Runs the server until it ends, or until the OS refuses to wait for events.
+fn serve(
+    executor: &Executor,
+    server: impl Future<Output = Result<(), String>>,
+) -> Result<(), String> {
+    let ended = executor.try_block_on(server);
+    ended.unwrap_or_else(|error| Err(cannot("wait for events", &error)))
 }
 
 fn run_demo(
@@ -133,9 +142,13 @@ fn run_demo(
     recorder: &'static Recorder,
     trace: Option<Trace>,
 ) -> Result<(), String> {
-    let recording = executor.block_on(demo::run(recorder));
+    // The demo is over in a third of a second: as the server does at the first signal, it finishes.
+    let signals = ending::end_at_second().map_err(|error| cannot("watch signals", &error))?;
+    let recording = executor.try_block_on(demo::run(recorder)).and_then(|ended| ended);
     let recording = recording.map_err(|error| cannot("run the demo", &error))?;
-    let printed = telling::print_ladder(&recording, arguments.all);
+    let text = telling::ladder(&recording, arguments.all);
+    // But it does not wait for a reader any longer.
+    let printed = output::print_to_reader(text, || signals.first_arrived());
     let saved = trace.map_or(Ok(()), |trace| trace.save_demo(recording));
     printed.map_err(|error| format!("cannot print: {error}")).and(saved)
 }
@@ -212,7 +225,7 @@ async fn stopped(ending: (Signal, Signal), shared: &Shared) -> Result<(), String
         let _ = future::or(interrupt.recv(), terminate.recv()).await;
         Ok(())
     };
-    let broken = async { Err(format!("no listener is left: {}", shared.no_listener().await)) };
+    let broken = async { Err(shared.broken().await) };
     future::or(signal, broken).await
 }
 
@@ -222,14 +235,15 @@ fn watch_signals(trace: Option<Arc<Trace>>) -> io::Result<(Signal, Signal)> {
     // Before the flags: a signal that comes in between shall stop the server, and not only count.
     let signals = (Signal::new(SIGINT)?, Signal::new(SIGTERM)?);
     match trace {
-        None => ending::end_at_second()?,
+        None => drop(ending::end_at_second()?),
         Some(trace) => ending::save_at_second(trace)?,
     }
     Ok(signals)
 }
 
 /// What `--help` and `--version` print; or, in one line, what is wrong with the arguments.
-fn help_or_complaint(error: &clap::Error) -> ExitCode {
+fn help_or_complaint(error: clap::Error) -> ExitCode {
+    let error = arguments::escape_quotes(error);
     let text = error.render().to_string();
     if !error.use_stderr() {
         return match io::stdout().write_all(text.as_bytes()) {

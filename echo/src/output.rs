@@ -13,15 +13,20 @@
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::borrow::Cow;
+use std::fs;
 use std::io::{self, Write};
 use std::iter;
 use std::mem;
 use std::panic::{self, PanicHookInfo};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
+use signal_hook::consts::SIGXFSZ;
+use signal_hook::flag;
 
 /// Standard output.
 pub(crate) static STDOUT: Output =
@@ -38,10 +43,14 @@ const CAPACITY: usize = 1 << 20;
 /// A pipe takes this much in one piece, so that no line is torn by another process's.
 const PIPE_BUF: usize = 4096;
 
+/// The stack of a writer, which only makes system calls.
+const STACK: usize = 128 << 10;
+
 /// How long the end of the process waits for readers to take the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// The pause between attempts if another process has made the open file non-blocking.
+/// The pause between attempts to write if another process has made the open file non-blocking, and
+/// between looks at a signal.
 const RETRY: Duration = Duration::from_millis(10);
 
 /// One stream of the process, and the lines that wait to be written to it.
@@ -96,7 +105,8 @@ impl Output {
     }
 
     fn start(&'static self) -> io::Result<()> {
-        thread::Builder::new().name(self.name.to_owned()).spawn(|| self.write_queue())?;
+        let thread = thread::Builder::new().name(self.name.to_owned()).stack_size(STACK);
+        thread.spawn(|| self.write_queue())?;
         self.lock().state = State::Queued;
         Ok(())
     }
@@ -229,6 +239,9 @@ pub(crate) struct Writers(());
 impl Writers {
     /// Starts them. From now on, what the process prints, panics included, goes through them.
     pub(crate) fn start() -> io::Result<Writers> {
+        // A write beyond the limit of a file's size then returns EFBIG. At its default the signal
+        // ends the process, and only `unsafe` code can ignore it: a handler that does nothing can not.
+        flag::register(SIGXFSZ, Arc::default())?;
         STDOUT.start()?;
         STDERR.start()?;
         panic::set_hook(Box::new(|panic| STDERR.print(describe(panic).as_bytes())));
@@ -247,6 +260,24 @@ pub(crate) fn finish() {
     let deadline = Instant::now() + LAST_LINES;
     STDOUT.finish(deadline);
     STDERR.finish(deadline);
+}
+
+/// Prints to standard output what the user asked for, and waits for the reader. Gives up when
+/// `stopped` returns true.
+pub(crate) fn print_to_reader(text: String, stopped: impl Fn() -> bool) -> io::Result<()> {
+    let (sender, printed) = channel();
+    let print = move || {
+        let mut out = io::stdout().lock();
+        // The receiver has gone if it gave up.
+        let _ = sender.send(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+    };
+    thread::Builder::new().name("print".to_owned()).spawn(print)?;
+    loop {
+        match printed.recv_timeout(RETRY) {
+            Err(RecvTimeoutError::Timeout) if !stopped() => {}
+            printed => return printed.unwrap_or(Ok(())),
+        }
+    }
 }
 
 /// What std's own hook says of a panic. That one writes from the thread that panics, and may block.
@@ -313,13 +344,42 @@ pub(crate) fn complain(text: &str) {
 pub(crate) fn cannot(act: &str, error: &io::Error) -> String {
     let cure = match Errno::from_io_error(error) {
         _ if is_out_of_descriptors(error) => MORE_DESCRIPTORS,
+        Some(Errno::AGAIN) if !has_space_for_a_stack() => {
+            "allow more address space (ulimit -v), or choose fewer threads"
+        }
         Some(Errno::AGAIN) => "allow more threads (ulimit -u), or choose fewer",
-        Some(Errno::NOMEM) => "make room in the memory",
+        _ if is_out_of_memory(error) => MORE_MEMORY,
         None => "the lines above say more",
-        _ => "strace shows which call is refused; allow it",
+        _ => ALLOW_CALL,
     };
     format!("cannot {act}: {error}: {cure}")
 }
+
+/// Whether the stack of one more thread fits into the address space. Without space `pthread_create`
+/// returns the error that it also returns at the limit of threads.
+fn has_space_for_a_stack() -> bool {
+    const STACK: u64 = 2 << 20;
+    let limit = getrlimit(Resource::As).current;
+    limit.zip(address_space()).is_none_or(|(limit, used)| used + STACK <= limit)
+}
+
+/// How many bytes of address space the process uses, where the OS tells.
+fn address_space() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:"))?;
+    Some(size.split_whitespace().next()?.parse::<u64>().ok()? << 10)
+}
+
+/// Whether the kernel has no memory for an object.
+pub(crate) fn is_out_of_memory(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOMEM | Errno::NOBUFS))
+}
+
+/// The cure for that.
+pub(crate) const MORE_MEMORY: &str = "free memory, or allow more (ulimit -v)";
+
+/// The cure when a sandbox or a policy is the likely cause.
+pub(crate) const ALLOW_CALL: &str = "strace shows which call is refused; allow it";
 
 /// The cure, wherever there is no descriptor left.
 pub(crate) const MORE_DESCRIPTORS: &str = "allow more descriptors (ulimit -n)";
@@ -332,7 +392,9 @@ pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ::tests::child::in_child;
     use ::tests::{DEADLINE, terminal};
+    use rustix::process::{Rlimit, setrlimit};
     use std::env;
     use std::io::Read;
     use std::process::{Command, Stdio};
@@ -343,6 +405,23 @@ mod tests {
         let panicked = cannot("start the threads", &io::Error::other("it panicked"));
         assert_eq!(panicked, "cannot start the threads: it panicked: the lines above say more");
         assert!(cannot("start", &Errno::PERM.into()).contains("strace"));
+    }
+
+    // The OS refuses a thread at the limit of threads and of the address space with one error.
+    #[test]
+    fn exhausted_address_space_is_not_mistaken_for_a_limit_of_threads() {
+        let refused = || cannot("start", &Errno::AGAIN.into());
+        assert!(refused().ends_with(": allow more threads (ulimit -u), or choose fewer"));
+        let name = "output::tests::exhausted_address_space_is_not_mistaken_for_a_limit_of_threads";
+        in_child(name, || {
+            let limit = address_space().map(|used| used + (1 << 20));
+            let limit = Rlimit { current: limit, maximum: getrlimit(Resource::As).maximum };
+            setrlimit(Resource::As, limit).unwrap();
+            let text = refused();
+            assert!(
+                text.ends_with(": allow more address space (ulimit -v), or choose fewer threads")
+            );
+        });
     }
 
     #[test]

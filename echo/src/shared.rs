@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io;
-use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,8 +30,8 @@ pub(crate) struct Shared {
 struct Listeners {
     /// Those that work.
     open: usize,
-    /// Why the last one does not.
-    error: Option<io::Error>,
+    /// Why the server cannot go on: the last one has ended, or a thread has.
+    broken: Option<String>,
 }
 
 impl Shared {
@@ -64,13 +63,17 @@ impl Shared {
     /// Counts a listener. When what this returns is dropped, also by a panic, it has ended.
     pub(crate) fn listen(self: &Arc<Shared>) -> Listens {
         self.listeners.update(|listeners| listeners.open += 1);
-        Listens { shared: self.clone(), ended: Err(io::Error::other("it panicked")) }
+        Listens { shared: self.clone(), ended: None }
     }
 
-    /// Waits until no listener works any more, and tells why the last one does not.
-    pub(crate) async fn no_listener(&self) -> io::Error {
-        let last = |listeners: &mut Listeners| listeners.error.take();
-        self.listeners.until(last).await
+    /// Waits until no listener works any more, or a thread cannot go on, and returns why.
+    pub(crate) async fn broken(&self) -> String {
+        self.listeners.until(|listeners| listeners.broken.take()).await
+    }
+
+    /// Ends the server because a thread cannot go on.
+    pub(crate) fn fail(&self, why: String) {
+        self.listeners.update(|listeners| listeners.broken = Some(why));
     }
 
     /// Tells everybody to stop: connections finish what they have sent, in at most `grace`.
@@ -111,28 +114,33 @@ impl Shared {
 /// A listener that works.
 pub(crate) struct Listens {
     shared: Arc<Shared>,
-    ended: io::Result<()>,
+    /// Set when serving ends. A task that panics, or whose executor ends, never sets it.
+    ended: Option<io::Result<()>>,
 }
 
 impl Listens {
     /// Remembers how it has ended.
     pub(crate) async fn until(mut self, serving: impl Future<Output = io::Result<()>>) {
-        self.ended = serving.await;
+        self.ended = Some(serving.await);
     }
 }
 
 impl Drop for Listens {
     fn drop(&mut self) {
-        let ended = mem::replace(&mut self.ended, Ok(()));
+        // Without an end, the cause has been reported already: a panic, or a failed wait for events.
+        let is_reported = self.ended.is_none();
+        let ended = self.ended.take().unwrap_or_else(|| Err(io::Error::other("it panicked")));
         let broken = self.shared.listeners.update(|listeners| {
             listeners.open -= 1;
             if listeners.open > 0 {
                 return ended.err();
             }
-            listeners.error = ended.err();
+            let broken = ended.err().map(|error| format!("no listener is left: {error}"));
+            // Unless a thread has ended: that is the cause.
+            listeners.broken = listeners.broken.take().or(broken);
             None
         });
-        if let Some(error) = broken {
+        if let Some(error) = broken.filter(|_| !is_reported) {
             error!("a listener is broken: {error}");
         }
     }

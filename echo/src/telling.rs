@@ -1,7 +1,7 @@
 //! What the server tells of itself: the log, and the recordings that are made of it.
 
 use std::env::{self, VarError};
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -76,17 +76,15 @@ fn is_colourful() -> bool {
     io::stdout().is_terminal() && !unwanted && !dumb
 }
 
-/// Prints the demo.
-pub(crate) fn print_ladder(recording: &Recording, all: bool) -> io::Result<()> {
+/// Returns what the demo prints.
+pub(crate) fn ladder(recording: &Recording, all: bool) -> String {
     let mut ladder = Ladder::new(all, is_colourful());
     let mut text = format!("One server thread, one client, one byte: a real run.\n\n{HEAD}\n");
     text += &ladder.lines(&recording.events);
     text += &format!("\n{}\n", sum(&recording.counts()));
     text += "Step through it:  cargo run -q -- --demo --trace run.html   (open run.html)\n";
     text += "Is it true?       strace -qq -e %net,epoll_wait target/debug/echod --demo\n";
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
+    text
 }
 
 /// Where the recording goes. It is written once: at the end of the server or, if that takes too

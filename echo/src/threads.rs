@@ -20,6 +20,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use crate::address::Address;
 use crate::arguments::Arguments;
 use crate::listen::{BACKLOG, Listening, set_options};
+use crate::output::cannot;
 use crate::server::Server;
 use crate::shared::Shared;
 use crate::table;
@@ -57,9 +58,15 @@ fn run(
 ) {
     let serving = Executor::new().and_then(|executor| {
         executor.set_spin(arguments.spin);
-        executor.block_on(serve(&executor, listeners, shared, arguments, number, ready))
+        let serving = serve(&executor, listeners, shared, arguments, number, ready);
+        // It ends only if it cannot begin.
+        executor.try_block_on(serving).and_then(|ended| ended).inspect_err(|error| {
+            // Or if the wait for events fails, now or later. Before the executor drops its
+            // listeners: the first thread must learn the cause, and not the consequence.
+            shared.fail(cannot(&format!("serve on thread {number}"), error));
+        })
     });
-    // It ends only if it cannot begin. Nobody listens to that if one before it could not either.
+    // Nobody listens to that if one before it could not begin either.
     let _ = ready.send(serving);
 }
 

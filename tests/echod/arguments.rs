@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::pipe;
+use std::fs::{self, File};
+use std::io::{Read, Write, pipe};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Stdio};
+
+use tests::place;
 
 use crate::bytes::assert_echoes;
 use crate::process::is_installed;
@@ -62,6 +64,78 @@ fn an_argument_that_is_not_utf_8_is_named() {
     let mut command = Command::new(ECHOD);
     command.args(["127.0.0.1:0".as_ref(), unreadable]);
     assert_complains(&Server::spawn(command).wait(), 2, &[r"unix:/tmp/\xFF", "not UTF-8"]);
+}
+
+#[test]
+fn control_characters_of_an_argument_are_escaped_and_the_cure_stays() {
+    let wrong: [(&[&str], &[&str]); 5] = [
+        (&["no\n\nsense"], &[r"'no\n\nsense'", "write an IP address"]),
+        (&["\u{1b}[31mred\u{7}"], &[r"\u{1b}[31mred\u{7}", "write an IP address"]),
+        (&["--grace", "1\n\ns"], &[r"'1\n\ns'", "write a number and its unit"]),
+        (&["--frob\n\nnicate"], &[r"--frob\n\nnicate", "try --help"]),
+        (&["-v", "--explain=\u{9b}\n\n"], &[r"\u{9b}\n\n", "write --explain"]),
+    ];
+    for (arguments, words) in wrong {
+        let ended = Server::run(arguments);
+        assert_complains(&ended, 2, words);
+        assert!(!ended.stderr.trim_end().contains(char::is_control), "{ended:?}");
+    }
+    let ended = Server::run(&["unix:/nowhere\n\n\u{1b}[2J/socket"]);
+    assert_complains(&ended, 1, &[r"/nowhere\n\n\u{1b}[2J/socket", "make its folder first"]);
+}
+
+// The first four are those of the reactor's notifier and of the signals.
+#[test]
+fn refused_registration_of_a_listener_is_not_mistaken_for_a_privileged_port() {
+    let Some(ended) = with_refused_call("epoll_ctl:error=EPERM:when=5") else { return };
+    assert_complains(&ended, 1, &["Operation not permitted", "strace shows which call"]);
+}
+
+// The call is refused only when clients have come.
+#[test]
+fn failed_wait_for_events_ends_the_server_with_one_line_and_code_one() {
+    for threads in ["1", "2"] {
+        let path = place();
+        let mut command = Command::new("strace");
+        command.args(["-D", "-f", "-qq", "-e", "trace=epoll_wait", "-o"]).arg(&*path);
+        command.args(["-e", "inject=epoll_wait:error=ENOMEM:when=20+"]);
+        command.args([ECHOD, "--threads", threads, "127.0.0.1:0"]);
+        if !is_installed("strace") {
+            return;
+        }
+        let server = Server::start_command(command);
+        let mut client = server.connect();
+        eventually("the server is gone", || {
+            client.write_all(b"x").and_then(|()| client.read_exact(&mut [0])).is_err()
+        });
+        let ended = server.wait();
+        if fs::read(&path).unwrap().is_empty() {
+            return println!("skipped: strace may not watch other processes here");
+        }
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        let lines = ended.stderr.lines().filter(|line| !line.starts_with("[INFO "));
+        let [complaint] = &lines.collect::<Vec<_>>()[..] else { panic!("one line: {ended:?}") };
+        assert!(complaint.starts_with("echod: cannot "), "{ended:?}");
+        assert!(complaint.contains(": Cannot allocate memory"), "{ended:?}");
+    }
+}
+
+/// How `echod` ends if the kernel refuses that call; or `None`, if strace cannot bring it about, and
+/// that is said.
+fn with_refused_call(injected: &str) -> Option<Ended> {
+    if !is_installed("strace") {
+        return None;
+    }
+    let path = place();
+    let mut command = Command::new("strace");
+    command.args(["-D", "-f", "-qq", "-o"]).arg(&*path);
+    command.args(["-e", &format!("inject={injected}"), ECHOD, "127.0.0.1:0"]);
+    let ended = Server::spawn(command).wait();
+    if fs::read(&path).unwrap().is_empty() {
+        println!("skipped: strace may not watch other processes here");
+        return None;
+    }
+    Some(ended)
 }
 
 #[test]

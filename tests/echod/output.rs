@@ -1,6 +1,7 @@
 //! Standard output, standard error, and the descriptors: nothing that is wrong with them can hurt
 //! the server.
 
+use std::fs;
 use std::io::{Read, Write, pipe};
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
@@ -9,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use tests::{pipe_of_64_kib, terminal};
+use tests::{folder, pipe_of_64_kib, terminal};
 
 use crate::bytes::{Random, assert_echoes, fill};
 use crate::process::{descriptors, flags, listening_port};
@@ -165,6 +166,19 @@ fn shared_pipe_that_another_process_fills_stops_no_connection() {
     assert_eq!(server.wait().status.code(), Some(0));
     drop(reader);
     filling.join().unwrap();
+}
+
+// Beyond the limit of a file's size, a write would end the process with SIGXFSZ.
+// Pitfall: O5
+#[test]
+fn log_beyond_the_file_size_limit_does_not_end_the_server() {
+    let folder = folder();
+    let log = folder.path().join("log");
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -f 16; exec \"$0\" -vv 127.0.0.1:0 2>\"$1\"", ECHOD]).arg(&log);
+    assert_serves_and_ends(Server::spawn(command));
+    let written = fs::metadata(&log).unwrap().len();
+    assert!([16 * 512, 16 * 1024].contains(&written), "{written} bytes are not at the limit");
 }
 
 // Pitfall: G4

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, Signal, getpid, pidfd_getfd, pidfd_open};
 
 /// The bytes of user memory that are its own: heap, stacks, and pages that it has written to.
 pub(crate) fn memory(pid: u32) -> u64 {
@@ -48,6 +48,14 @@ pub(crate) fn is_traced(pid: u32) -> bool {
 /// Whether SIGSTOP has stopped it.
 pub(crate) fn is_stopped(pid: u32) -> bool {
     matches!(state(pid), 'T' | 't')
+}
+
+/// Whether it has a handler for a signal.
+pub(crate) fn catches(pid: u32, signal: Signal) -> bool {
+    let status = read(pid, "status");
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = u64::from_str_radix(caught.expect("the field exists").trim(), 16);
+    caught.expect("in hexadecimal") >> (signal.as_raw() - 1) & 1 == 1
 }
 
 /// Whether it waits for something to happen; not, if it only waits for a processor.

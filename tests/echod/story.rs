@@ -11,7 +11,7 @@ use tests::{page_data, pipe_of_64_kib, within_deadline};
 use crate::bytes::{assert_echoes, read_to_end};
 use crate::guide::without_times_and_ports;
 use crate::output::find;
-use crate::process::is_installed;
+use crate::process::{catches, is_installed};
 use crate::server::{ECHOD, Server, eventually};
 use crate::traces::{Folder, steps};
 
@@ -330,6 +330,20 @@ fn a_demo_that_cannot_be_printed_says_so() {
     assert_eq!((full.status.code(), full.stderr.lines().count()), (Some(1), 1), "{full:?}");
     assert!(full.stderr.starts_with("echod: cannot print: "), "{full:?}");
     assert_eq!(ended(">&-").status.code(), Some(0));
+}
+
+// The pipe is full before the demo prints, so that it is still there when the signals come.
+#[test]
+fn demo_that_waits_for_its_reader_ends_with_zero_at_a_signal() {
+    let Some((unread, mut stdout)) = pipe_of_64_kib() else { return };
+    stdout.write_all(&[b'x'; 1 << 16]).unwrap();
+    let mut command = Command::new(ECHOD);
+    command.arg("--demo").stdout(stdout);
+    let server = Server::spawn_unheard(command);
+    eventually("the demo watches signals", || catches(server.pid(), Signal::TERM));
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().status.code(), Some(0));
+    drop(unread);
 }
 
 #[test]
