@@ -210,7 +210,7 @@ impl Executor {
         let turned = self.tasks.reactor.turn(Some(Duration::ZERO));
         turned.unwrap_or_else(|error| cannot_wait(&error));
         drop(running);
-        self.tasks.queued() > 0 || self.tasks.has_messages()
+        self.tasks.queue_len() > 0 || self.tasks.has_messages()
     }
 
     /// Returns the reactor that the tasks wait for.
@@ -265,7 +265,7 @@ impl Executor {
     /// the round continues. One `catch_unwind` around all polls costs less than one around each.
     fn round<F: Future>(&self, mut main: Option<Pin<&mut F>>) -> Option<F::Output> {
         let budget = budget::enter();
-        let due = self.tasks.queued();
+        let due = self.tasks.queue_len();
         let mut polls = Polls { left: due.max(ROUND), due, task: None };
         loop {
             let main = main.as_mut().map(|future| future.as_mut());
@@ -425,11 +425,11 @@ impl Executor {
     fn park(&self) -> io::Result<()> {
         let tasks = &self.tasks;
         // The order matters: only after `fall_asleep` does each message cause a notification.
-        let sleep = tasks.queued() == 0 && !self.spins() && tasks.fall_asleep();
+        let sleep = tasks.queue_len() == 0 && !self.spins() && tasks.fall_asleep();
         let turned = tasks.reactor.turn(if sleep { None } else { Some(Duration::ZERO) });
         tasks.inbox.wake_up();
         self.notified.set(tasks.has_messages());
-        if tasks.queued() > 0 {
+        if tasks.queue_len() > 0 {
             self.idle_since.set(None);
         }
         turned
@@ -562,7 +562,7 @@ impl Drop for Executor {
     fn drop(&mut self) {
         let _entered = self.tasks.enter();
         self.tasks.close();
-        for task in self.tasks.places() {
+        for task in self.tasks.slots() {
             if task.state.get() == State::Live {
                 self.end(&task, End::Aborted);
             }

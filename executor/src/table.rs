@@ -1,10 +1,10 @@
-//! All tasks of one executor, and the run queue. A waker finds both here.
+//! The table of all tasks of one executor, and the run queue. A waker finds both here.
 //!
-//! [`Tasks::queue`] is the third of the runtime's single places: it puts a woken task into the run
-//! queue. On the executor's own thread a wakeup calls it directly, without atomics. From any other
-//! thread the wakeup goes through the inbox, and the executor calls it for each message.
+//! Only [`Tasks::queue`] puts a task into the run queue. While the executor runs, a wakeup on its own
+//! thread calls `queue` directly, without atomic read-modify-write operations. Every other wakeup
+//! goes through the *inbox* (`inbox.rs`), and the executor calls `queue` when it receives the message.
 //!
-//! Invariant: a task is in the run queue at most once, and `queued` says whether it is.
+//! Invariant: a task is in the run queue at most once, and [`Task::queued`] says whether it is.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -23,57 +23,59 @@ use crate::sync::Receiver;
 use crate::task::{BoxStage, State, Task};
 use crate::unwind::contain;
 
-/// Capacity: a table that a burst of tasks made larger than this shrinks after the burst.
+/// Capacity: a table or a run queue that is larger than this shrinks after a burst of tasks.
 const BURST: usize = 1024;
-/// Capacity: … when so few tasks are left. A constant, so that a table of many tasks is not searched
-/// at the end of each.
+/// Capacity: the number of tasks at which a table shrinks. The comparison is for equality, so a table
+/// is searched once after a burst and not at the end of each task.
 const SURVIVORS: usize = 64;
 
 thread_local! {
-    /// The executor that runs on this thread. `spawn` and wakers find it here.
+    /// The tasks of the executor that runs on this thread. `spawn` and wakers find them here.
     ///
-    /// Never dropped, so that destructors of other thread-locals can use it.
+    /// Never dropped, so that the destructors of other thread-locals can still spawn and wake.
     static CURRENT: ManuallyDrop<RefCell<Option<Rc<Tasks>>>> =
         const { ManuallyDrop::new(RefCell::new(None)) };
 }
 
-/// The tasks of one executor.
+/// The tasks of one executor, its run queue and its inbox.
 pub(crate) struct Tasks {
-    /// Never borrowed while user code runs: while a waker is cloned, called or dropped, a future is
-    /// polled or dropped, or a record is logged.
+    /// Reentrancy: never borrowed while user code runs, which may spawn or wake. A second borrow
+    /// would panic. User code is a future that is polled or dropped, a waker that is cloned, called
+    /// or dropped, and a logger.
     lists: RefCell<Lists>,
     pub(crate) inbox: Arc<Inbox>,
-    /// The receiving end of the inbox; `None` after the executor was dropped.
+    /// The receiving end of the inbox. `None` as soon as the executor is being dropped.
     messages: RefCell<Option<Rc<Receiver<Message>>>>,
     pub(crate) reactor: Rc<Reactor>,
-    /// Whether `block_on` or `tick` is running: it will take the next task from the run queue.
+    /// Whether `block_on` or `tick` is running. If so, its loop will poll what is queued.
     running: Cell<bool>,
     /// The ID of the next task.
     next_id: Cell<u64>,
-    /// The task that is being polled.
+    /// The ID of the task that is being polled.
     pub(crate) polled: Cell<Option<u64>>,
     pub(crate) counters: Counters,
 }
 
 #[derive(Default)]
 struct Lists {
-    /// All places, by key. A place whose task has ended stays for the next one.
-    places: Vec<Rc<Task>>,
-    /// The keys of the free places.
+    /// All slots, by key. Free slots stay here for later tasks.
+    slots: Vec<Rc<Task>>,
+    /// The keys of the free slots.
     free: Vec<usize>,
     /// The tasks to poll, first in, first out.
     queue: VecDeque<Rc<Task>>,
 }
 
 impl Lists {
+    /// Drops the free slots at the end of the table. The other slots must keep their keys.
     #[cold]
     fn shrink(&mut self) {
-        while self.places.last().is_some_and(|place| place.state.get() == State::Free) {
-            self.places.pop();
+        while self.slots.last().is_some_and(|slot| slot.state.get() == State::Free) {
+            self.slots.pop();
         }
-        let left = self.places.len();
+        let left = self.slots.len();
         self.free.retain(|&key| key < left);
-        self.places.shrink_to_fit();
+        self.slots.shrink_to_fit();
         self.free.shrink_to_fit();
     }
 }
@@ -105,7 +107,7 @@ impl Tasks {
         })
     }
 
-    /// The executor that runs on this thread.
+    /// Returns the tasks of the executor that runs on this thread.
     ///
     /// # Panics
     ///
@@ -116,21 +118,20 @@ impl Tasks {
         current.expect("no executor on this thread: call this inside `executor::block_on`")
     }
 
-    /// Makes this the current executor of the thread, and its reactor the current reactor, until
-    /// the guards are dropped.
+    /// Makes this executor and its reactor current on this thread, until the guards are dropped.
     pub(crate) fn enter(self: &Rc<Self>) -> (Enter, reactor::Enter) {
         let before = CURRENT.with(|current| current.replace(Some(self.clone())));
         (Enter { before }, self.reactor.enter())
     }
 
-    /// Wakes the task if it belongs to the executor of this thread. Returns false if it does not.
+    /// Wakes the task if its executor is current on this thread. Returns false otherwise.
     fn wake_here(header: &Arc<Header>) -> bool {
         CURRENT.with(|current| {
             let current = current.borrow();
             let Some(tasks) = current.as_ref().filter(|tasks| tasks.owns(header)) else {
                 return false;
             };
-            // Reentrancy: `wake` logs, and the logger may enter another executor.
+            // Reentrancy: `wake` logs, and the logger may run another executor, which borrows `CURRENT`.
             let tasks = tasks.clone();
             drop(current);
             if let Some(task) = tasks.find(header) {
@@ -144,15 +145,15 @@ impl Tasks {
         Arc::ptr_eq(&self.inbox, &header.inbox)
     }
 
-    /// The task that a waker points to; `None` if the waker is stale: the task has ended, and its
-    /// place has a new owner, which has another header.
+    /// Returns the task that a waker points to; `None` if the waker is stale. A waker is *stale* if
+    /// its task has ended and the slot has been replaced by one with another header.
     fn find(&self, header: &Arc<Header>) -> Option<Rc<Task>> {
         let lists = self.lists.borrow();
-        let task = lists.places.get(header.key)?;
+        let task = lists.slots.get(header.key)?;
         Arc::ptr_eq(&task.header, header).then(|| task.clone())
     }
 
-    /// Wakes a task on the executor's own thread. A task that has ended stays as it is.
+    /// Wakes a task on the executor's own thread. Does nothing if the task has ended.
     pub(crate) fn wake(&self, task: Rc<Task>) {
         if task.state.get() != State::Live {
             return;
@@ -165,22 +166,23 @@ impl Tasks {
         }
     }
 
-    /// Puts a task into the run queue, unless it is there or has ended.
+    /// Puts a task into the run queue, unless it is already there or has ended.
     fn queue(&self, task: Rc<Task>) {
         if task.state.get() != State::Live || task.queued.replace(true) {
             return;
         }
         self.counters.wakes.add(1);
         self.lists.borrow_mut().queue.push_back(task);
-        // The loop will poll the task, except in two cases. Outside `block_on` and `tick`, an event
-        // loop may be about to wait for the reactor's descriptor. And while `sleep` is logged, the
-        // executor has already decided to sleep. Both end with a notification.
+        // Usually the loop of `block_on` or `tick` will find the task. Two cases need a notification:
+        // 1. No such loop runs. Another event loop may be about to wait for the reactor's descriptor.
+        // 2. The reactor is logging `sleep`, and the logger woke the task. The executor has already
+        //    decided to sleep.
         if !self.running.get() || self.reactor.is_waiting() {
             self.inbox.notify();
         }
     }
 
-    /// Takes the next task out of the run queue.
+    /// Takes the next task out of the run queue, and clears its flag `queued`.
     pub(crate) fn pop(&self) -> Option<Rc<Task>> {
         let lists = &mut *self.lists.borrow_mut();
         let next = lists.queue.pop_front();
@@ -192,29 +194,29 @@ impl Tasks {
         next
     }
 
-    /// The number of tasks in the run queue.
-    pub(crate) fn queued(&self) -> usize {
+    /// Returns the number of tasks in the run queue.
+    pub(crate) fn queue_len(&self) -> usize {
         self.lists.borrow().queue.len()
     }
 
-    /// Whether other threads have sent something.
+    /// Whether the inbox contains a message.
     pub(crate) fn has_messages(&self) -> bool {
         self.messages.borrow().as_ref().is_some_and(|messages| !messages.is_empty())
     }
 
-    /// Receives what other threads have sent.
+    /// Receives the messages that are in the inbox now.
     #[cold]
     pub(crate) fn take_messages(&self) {
-        // Reentrancy: spawning runs user code, so nothing is borrowed in the loop.
+        // Reentrancy: spawning runs user code, so the loop uses a clone and not the borrow.
         let Some(messages) = self.messages.borrow().clone() else { return };
         self.counters.notifications.add(1);
-        // No more than there are now: other threads may send faster than this loop receives.
+        // Without `take`, threads that send faster than this loop receives would keep it here.
         for message in messages.try_iter().take(messages.len()) {
             match message {
                 Message::Wake(header) => {
                     header.received();
                     self.counters.remote_wakes.add(1);
-                    // Not `wake`: the other thread has logged the wakeup.
+                    // Not `wake`, because the sender has already logged the wakeup.
                     if let Some(task) = self.find(&header) {
                         self.queue(task);
                     }
@@ -224,26 +226,26 @@ impl Tasks {
         }
     }
 
-    /// Declares that the executor is about to sleep. Returns false if another thread has sent
-    /// something, which must be looked at first.
+    /// Declares that the executor is about to sleep. Returns false if it must first receive a
+    /// message; see [`Inbox::fall_asleep`].
     pub(crate) fn fall_asleep(&self) -> bool {
         self.messages.borrow().as_ref().is_none_or(|messages| self.inbox.fall_asleep(messages))
     }
 
-    /// Lets a task begin in a free place. The caller queues it for its first poll.
+    /// Starts a task in a free slot. The caller queues it for its first poll.
     pub(crate) fn add(
         &self,
         name: &'static str,
         location: &'static Location<'static>,
         stage: Option<BoxStage>,
     ) -> Rc<Task> {
-        let task = self.free_place();
+        let task = self.claim_slot();
         task.begin(self.next_id(), name, location, self.reactor.now(), stage);
         self.counters.tasks.add(1);
         task
     }
 
-    /// Makes a task that has ended and has no place: its executor is closed.
+    /// Makes a task that has already ended, for a `spawn` on a closed executor. It is not in the table.
     pub(crate) fn add_ended(
         &self,
         name: &'static str,
@@ -260,44 +262,46 @@ impl Tasks {
         self.next_id.replace(self.next_id.get() + 1)
     }
 
-    fn free_place(&self) -> Rc<Task> {
+    /// Returns a free slot: one that an earlier task used, or a new one.
+    fn claim_slot(&self) -> Rc<Task> {
         let lists = &mut *self.lists.borrow_mut();
         let new = |key| Task::new(Header::new(key, self.inbox.clone()), self.reactor.now());
         let Some(key) = lists.free.pop() else {
-            let task = new(lists.places.len());
-            lists.places.push(task.clone());
+            let task = new(lists.slots.len());
+            lists.slots.push(task.clone());
             return task;
         };
-        let place = &mut lists.places[key];
-        // A waker of the last task still exists. It must not wake the next one.
-        if place.wakers() > 0 {
-            *place = new(key);
+        let slot = &mut lists.slots[key];
+        // If a waker of the last task still exists, it must not wake the next task. A slot with
+        // another header makes that waker stale.
+        if slot.wakers() > 0 {
+            *slot = new(key);
         }
-        place.clone()
+        slot.clone()
     }
 
-    /// Frees the place of a task that has ended and whose result is taken or not wanted.
+    /// Frees the slot of a task that has ended and whose result was taken or is not wanted.
     pub(crate) fn free(&self, task: &Rc<Task>) {
         let mut lists = self.lists.borrow_mut();
         let key = task.header.key;
-        // The task of a closed executor has no place.
-        if !lists.places.get(key).is_some_and(|place| Rc::ptr_eq(place, task)) {
+        // A task from `add_ended` is not in the table.
+        if !lists.slots.get(key).is_some_and(|slot| Rc::ptr_eq(slot, task)) {
             return;
         }
         task.state.set(State::Free);
         lists.free.push(key);
-        // Capacity: after a burst, give back the places at the end of the table.
-        if lists.places.len() > BURST && lists.places.len() - lists.free.len() == SURVIVORS {
+        // Capacity: shrink after a burst.
+        if lists.slots.len() > BURST && lists.slots.len() - lists.free.len() == SURVIVORS {
             lists.shrink();
         }
     }
 
-    /// The tasks in all places, also those that have ended.
-    pub(crate) fn places(&self) -> Vec<Rc<Task>> {
-        self.lists.borrow().places.clone()
+    /// Returns all slots, including free ones.
+    pub(crate) fn slots(&self) -> Vec<Rc<Task>> {
+        self.lists.borrow().slots.clone()
     }
 
-    /// Refuses everything that other threads send from now on, and drops what they have sent.
+    /// Closes the inbox: drops the messages in it, and makes later sends fail.
     pub(crate) fn close(&self) {
         let messages = self.messages.take();
         contain("the destructor of a message", || drop(messages));
@@ -307,7 +311,7 @@ impl Tasks {
         self.messages.borrow().is_none()
     }
 
-    /// Declares that the loop of `block_on` or `tick` runs until the guard is dropped.
+    /// Declares that the loop of `block_on` or `tick` is running, until the guard is dropped.
     pub(crate) fn run(&self) -> Running<'_> {
         self.running.set(true);
         self.inbox.wake_up();
@@ -315,7 +319,7 @@ impl Tasks {
     }
 }
 
-/// Makes an executor current; see [`Tasks::enter`].
+/// Restores the previous current executor when it is dropped; see [`Tasks::enter`].
 pub(crate) struct Enter {
     before: Option<Rc<Tasks>>,
 }
@@ -327,7 +331,7 @@ impl Drop for Enter {
     }
 }
 
-/// The loop is running; see [`Tasks::run`].
+/// Declares the end of the loop when it is dropped; see [`Tasks::run`].
 pub(crate) struct Running<'a> {
     tasks: &'a Tasks,
 }
@@ -335,10 +339,9 @@ pub(crate) struct Running<'a> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.tasks.running.set(false);
-        // From here on nothing looks at the queue or the inbox until the next `block_on` or `tick`.
-        // An event loop that calls them waits for the reactor's descriptor, so that must be readable
-        // as long as something is left.
-        if !self.tasks.fall_asleep() || self.tasks.queued() > 0 {
+        // Until the next `block_on` or `tick` nothing looks at the queue or the inbox. If work is left
+        // there, make the reactor's descriptor readable: an event loop that calls `tick` waits for it.
+        if !self.tasks.fall_asleep() || self.tasks.queue_len() > 0 {
             self.tasks.inbox.notify();
         }
     }

@@ -10,12 +10,15 @@
 //!                       └──────────────────────────────────────────┘
 //! ```
 //!
-//! A task occupies one *place* in the table of tasks (`table.rs`). When the task has ended and its
-//! result is no longer wanted, the next task reuses the place, and with it the memory of [`Task`]
-//! and the waker.
+//! A queued task is in the run queue. Queued, running and waiting tasks are all [`State::Live`]. A
+//! task that has been aborted ends when the executor takes it out of the run queue.
+//!
+//! A task occupies one *slot* in the table of tasks (`table.rs`). When the task has ended and its
+//! result has been taken or is not wanted, the next task reuses the slot: the memory of [`Task`]
+//! and the waker. [`Task::begin`] resets the rest.
 //!
 //! Invariant: a future is polled only while its task is [`State::Live`], and it is dropped before the
-//! handle of its task gives the result.
+//! [`JoinHandle`](crate::JoinHandle) returns the result.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -36,33 +39,33 @@ use pin_project_lite::pin_project;
 use crate::error::JoinError;
 use crate::inbox::Header;
 
-/// A task, whatever the type of its future.
+/// One slot of the table, and the task in it. The type of the future is erased.
 pub(crate) struct Task {
-    /// What wakers point to. It stays with the place.
+    /// The part that wakers point to. Made once for the slot.
     pub(crate) header: Arc<Header>,
-    /// The waker that each poll of the task gets. Made once for the place.
+    /// The waker for each poll of the task, made from `header` once for the slot.
     pub(crate) waker: Waker,
-    /// The future and later its result; `None` for the future of `block_on`, which stays on the
-    /// stack of its caller, and for a free place.
+    /// The future, and later its result. `None` in a free slot, and for the future of `block_on`,
+    /// which stays on the stack of its caller.
     pub(crate) stage: RefCell<Option<BoxStage>>,
-    /// What to notify when the task has ended.
+    /// What to notify when the task ends.
     pub(crate) joiner: Cell<Joiner>,
 
-    /// Whether the task is in the run queue: a wakeup has nothing to do then.
+    /// Whether the task is in the run queue. If it is, a wakeup has nothing to do.
     ///
-    /// Set by `Tasks::queue`, cleared when the task is taken out of the queue, before its poll. So
-    /// wakeups before the poll coalesce, and a wakeup during the poll queues the task again.
+    /// Set by `Tasks::queue`. Cleared by `Tasks::pop`, before the poll. So wakeups before the poll
+    /// coalesce, and a wakeup during the poll queues the task again.
     pub(crate) queued: Cell<bool>,
-    /// Whether [`abort`](crate::JoinHandle::abort) was called. The loop drops the future instead of
-    /// polling it.
+    /// Whether [`abort`](crate::JoinHandle::abort) was called. If so, the executor drops the future
+    /// instead of polling it.
     pub(crate) aborted: Cell<bool>,
     pub(crate) state: Cell<State>,
-    /// Whether the handle was dropped: no code will ask for the result.
+    /// Whether the handle was dropped. If so, no code will ask for the result.
     pub(crate) detached: Cell<bool>,
 
-    /// How often the task was polled.
+    /// The number of polls so far.
     pub(crate) polls: Cell<u64>,
-    /// The reactor's time at the last poll, or at the spawn.
+    /// When the task was last polled, or spawned if it was not polled yet, by `Reactor::now`.
     pub(crate) since: Cell<Instant>,
     pub(crate) name: Cell<&'static str>,
     /// Where the task was spawned.
@@ -70,7 +73,7 @@ pub(crate) struct Task {
 }
 
 impl Task {
-    /// Makes a free place.
+    /// Makes a free slot.
     pub(crate) fn new(header: Arc<Header>, now: Instant) -> Rc<Task> {
         Rc::new(Task {
             waker: Waker::from(header.clone()),
@@ -88,7 +91,7 @@ impl Task {
         })
     }
 
-    /// Lets a new task begin in this place.
+    /// Starts a new task in this slot, which must be free.
     pub(crate) fn begin(
         &self,
         id: u64,
@@ -98,6 +101,8 @@ impl Task {
         stage: Option<BoxStage>,
     ) {
         self.stage.replace(stage);
+        // `queued` stays as it is: the last task may have ended while it was in the run queue, and
+        // then the slot is still there.
         self.aborted.set(false);
         self.detached.set(false);
         self.state.set(State::Live);
@@ -108,62 +113,63 @@ impl Task {
         self.location.set(location);
     }
 
-    /// Identifies the task in log records. Unlike a place, an ID is never reused.
+    /// Returns the ID of the task in log records. Unlike a slot, an ID is never reused.
     pub(crate) fn id(&self) -> u64 {
         self.header.id.load(Ordering::Relaxed)
     }
 
+    /// Returns what identifies the task in messages.
     pub(crate) fn described(&self) -> Described {
         Described { id: self.id(), name: self.name.get(), location: self.location.get() }
     }
 
-    /// Whether the result is there.
+    /// Whether the task has ended. Its result may have been taken.
     pub(crate) fn is_finished(&self) -> bool {
         matches!(self.state.get(), State::Ended | State::Free)
     }
 
-    /// Whether the task is in the run queue, or a wakeup of it is in the inbox.
+    /// Whether the task is in the run queue, or another thread's wakeup of it is on its way there.
     pub(crate) fn is_queued(&self) -> bool {
         self.queued.get() || self.header.is_sent()
     }
 
-    /// Whether no code can ever wake the task: no waker of it exists but its own, and it is not
-    /// queued.
+    /// Whether nothing can wake the task any more: it is not queued, and no waker of it exists
+    /// except its own. Only an abort can still end it.
     ///
-    /// Exact, because whatever is about to wake the task refers to its header: a waker, or a message
-    /// in the inbox.
+    /// This is exact, because whatever is about to wake the task refers to its header: a waker or a
+    /// message in the inbox.
     pub(crate) fn is_lost(&self) -> bool {
         self.wakers() == 0 && !self.queued.get()
     }
 
-    /// The number of wakers of this task, beside its own.
+    /// Returns the number of wakers and messages that refer to this task, except its own waker.
     pub(crate) fn wakers(&self) -> usize {
         // The two references are `header` and `waker`.
         Arc::strong_count(&self.header).saturating_sub(2)
     }
 }
 
-/// How far a task has come.
+/// The states that matter to the executor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// The place is free.
+    /// No task is in the slot.
     Free,
-    /// The future is polled when the task is woken.
+    /// The executor polls the future when the task is woken.
     Live,
-    /// The future is being dropped, and never polled again.
+    /// The future must not be polled again. It is being dropped, if it is not yet.
     Ending,
-    /// The future was dropped, and the result is there.
+    /// The future has been dropped. The result exists until the handle takes it.
     Ended,
 }
 
-/// What to notify when a task has ended.
+/// What to notify when a task ends.
 #[derive(Default)]
 pub(crate) enum Joiner {
     #[default]
     None,
-    /// Another task awaits the handle.
+    /// The handle was polled with this waker.
     Task(Waker),
-    /// The task belongs to a set, under this key.
+    /// The task belongs to a [`JoinSet`](crate::JoinSet), under this key.
     Set(Weak<Finished>, usize),
 }
 
@@ -181,11 +187,12 @@ impl Joiner {
     }
 }
 
-/// The tasks of a set that have ended, in the order in which they ended.
+/// The tasks of a [`JoinSet`](crate::JoinSet) whose results were not taken yet.
 #[derive(Default)]
 pub(crate) struct Finished {
+    /// The keys of these tasks, in the order in which the tasks ended.
     pub(crate) keys: RefCell<VecDeque<usize>>,
-    /// The task that waits for the next one.
+    /// The waker of the task that waits for the next one.
     pub(crate) waiter: Cell<Option<Waker>>,
 }
 
@@ -199,8 +206,8 @@ impl Finished {
 }
 
 pin_project! {
-    /// A future and, after it completed, its result: one allocation for both.
-    #[project = StageOf]
+    /// A future or, after it completed, its result. They share one allocation.
+    #[project = StageProj]
     pub(crate) enum Stage<F: Future> {
         Running { #[pin] future: F },
         Ended { result: Option<Result<F::Output, JoinError>> },
@@ -209,14 +216,14 @@ pin_project! {
 
 pub(crate) type BoxStage = Pin<Box<dyn AnyStage>>;
 
-/// A [`Stage`], whatever the type of its future.
+/// A [`Stage`] whose type of future is erased.
 pub(crate) trait AnyStage {
-    /// Polls the future. If it is ready, drops it and keeps its output.
+    /// Polls the future. When it is ready, replaces it with its output.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
 
     fn is_ended(&self) -> bool;
 
-    /// Drops the future or its output, and keeps the error instead.
+    /// Replaces the future or its result with the error.
     fn fail(self: Pin<&mut Self>, error: JoinError);
 
     /// Moves the result into `to`, which is an `Option<Result<F::Output, JoinError>>`.
@@ -229,9 +236,9 @@ where
     F::Output: 'static,
 {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let StageOf::Running { future } = self.as_mut().project() else { return Poll::Ready(()) };
+        let StageProj::Running { future } = self.as_mut().project() else { return Poll::Ready(()) };
         let Poll::Ready(output) = future.poll(cx) else { return Poll::Pending };
-        // Panic safety: if the future's destructor panics here, the new stage is stored all the same.
+        // Panic safety: `set` drops the future, then stores the new stage even if the drop panicked.
         self.set(Stage::Ended { result: Some(Ok(output)) });
         Poll::Ready(())
     }
@@ -245,7 +252,7 @@ where
     }
 
     fn take(self: Pin<&mut Self>, to: &mut dyn Any) {
-        if let (StageOf::Ended { result }, Some(to)) = (self.project(), to.downcast_mut()) {
+        if let (StageProj::Ended { result }, Some(to)) = (self.project(), to.downcast_mut()) {
             *to = mem::take(result);
         }
     }
@@ -257,8 +264,9 @@ impl fmt::Display for Task {
     }
 }
 
-/// A task in messages: `task 1 "name", spawned at src/main.rs:1:1`. A copy, because a place that is
-/// free can have a new task at any time.
+/// What identifies a task in messages: `task 1 "name", spawned at src/main.rs:1:1`.
+///
+/// It is a copy, because a later task may overwrite the slot.
 #[derive(Clone, Copy)]
 pub(crate) struct Described {
     pub(crate) id: u64,

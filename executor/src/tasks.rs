@@ -108,9 +108,9 @@ impl Tasks {
         for wait in self.reactor.waits().into_iter().chain(blocking::waits()) {
             kept.entry(wait.waker).or_default().push(wait.awaited);
         }
-        let mut places = self.places();
-        places.retain(|task| matches!(task.state.get(), task::State::Live | task::State::Ending));
-        let infos = places.iter().map(|task| self.describe(task, &mut kept));
+        let mut slots = self.slots();
+        slots.retain(|task| matches!(task.state.get(), task::State::Live | task::State::Ending));
+        let infos = slots.iter().map(|task| self.describe(task, &mut kept));
         let mut tasks: Vec<TaskInfo> = infos.collect();
         tasks.sort_unstable_by_key(|task| task.number);
         tasks
