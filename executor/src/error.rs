@@ -1,4 +1,4 @@
-//! [`JoinError`]: why a task has no output.
+//! [`JoinError`] says why a task has no output.
 
 use std::any::Any;
 use std::error::Error;
@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::task::{Described, Task};
 use crate::unwind::message;
 
-/// Why a task has no output: it was aborted, or it panicked.
+/// The reason why a task has no output: it was cancelled or it panicked.
 ///
 /// # Examples
 ///
@@ -21,7 +21,7 @@ use crate::unwind::message;
 ///     assert_eq!(error.into_panic().downcast_ref(), Some(&"mine alone"));
 /// });
 /// ```
-// Boxed, so that a result is hardly larger than the output: it shares the memory of the future.
+// Boxed to keep `Result<T, JoinError>` small, because the result shares the memory of the future.
 pub struct JoinError(Box<Parts>);
 
 struct Parts {
@@ -29,10 +29,10 @@ struct Parts {
     task: Described,
 }
 
-/// What ended a task without an output.
+/// How the task ended.
 pub(crate) enum Cause {
     Cancelled,
-    /// In a mutex only so that the error is `Sync`, and can become a `Box<dyn Error + Send + Sync>`.
+    /// The mutex makes the error `Sync`, so that it converts to `Box<dyn Error + Send + Sync>`.
     Panic(Mutex<Box<dyn Any + Send>>),
 }
 
@@ -49,7 +49,7 @@ impl JoinError {
 
     /// Returns whether the task was aborted, or dropped with its executor.
     ///
-    /// If the destructor of the future panicked then, the error is that panic instead.
+    /// Returns false if the destructor of the future then panicked: the error is that panic.
     pub fn is_cancelled(&self) -> bool {
         matches!(self.0.cause, Cause::Cancelled)
     }
@@ -72,7 +72,7 @@ impl JoinError {
         }
     }
 
-    /// The panic's message, if its payload is a string.
+    /// Returns the message of the panic, if its payload is a string.
     fn message(&self) -> Option<String> {
         let Cause::Panic(panic) = &self.0.cause else { return None };
         let panic = panic.lock().unwrap_or_else(PoisonError::into_inner);

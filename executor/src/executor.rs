@@ -1,11 +1,11 @@
-//! The executor: takes woken tasks from the run queue and polls them. When the queue is empty, it
-//! lets the reactor wait.
+//! The executor takes woken tasks from the run queue and polls them. When the queue is empty, the
+//! reactor waits for events.
 //!
 //! `main` enters through [`block_on`](crate::block_on), and another event loop through
 //! [`Executor::tick`]. Tasks call [`spawn`](crate::spawn).
 //!
-//! Invariant: no `RefCell` is borrowed while user code runs, except that the stage of a task is
-//! borrowed while its future is polled. The executor does not know what a socket is.
+//! Invariant: no `RefCell` is borrowed while user code runs. The one exception is the stage of a
+//! task, which is borrowed while its future is polled.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -31,26 +31,27 @@ use crate::join::JoinHandle;
 use crate::metrics::Metrics;
 use crate::table::Tasks;
 use crate::task::{BoxStage, Stage, State, Task};
-use crate::unwind::{contain, forget, message};
+use crate::unwind::{contain, log_panic, message};
 
-/// Polls in one round, if fewer tasks were queued when the round began.
+/// The number of polls in one round, unless more tasks were queued when the round began.
 ///
-/// Many, so that tasks that pass work to each other seldom wait for a system call; few, so that an
-/// event or a timer waits for only a fraction of a millisecond.
+/// It is large enough that tasks that pass work to each other seldom wait for a system call, and
+/// small enough that an event or a timer waits only a fraction of a millisecond.
 const ROUND: usize = 256;
 
-/// How often the executor looks into the inbox before it sleeps again, if another thread has ended
-/// its last sleep: about a microsecond. A thread that sends in quick succession then pays for no
-/// notification, and this thread for no sleep.
+/// How often the executor looks into the inbox before it sleeps, if messages had arrived when it
+/// last turned the reactor. This takes about a microsecond. If the next message arrives in that
+/// time, it costs neither a notification nor a sleep.
 const LOOKS: u32 = 50;
 
 /// A run queue, its tasks, and the reactor that they wait for, all on one thread.
 ///
-/// [`block_on`](crate::block_on) is enough for most programs. An `Executor` of one's own outlives a
-/// `block_on`, can be stepped by another event loop, and returns its counters.
+/// The function [`block_on`](crate::block_on) is enough for most programs. An explicit `Executor`
+/// keeps its tasks between two calls of `block_on`, can be driven by another event loop, and
+/// returns its counters.
 ///
-/// Dropping the executor drops the tasks that are left, while the reactor still exists. What their
-/// destructors spawn is cancelled immediately.
+/// Dropping the executor drops the futures of all tasks while the reactor still exists. A task that
+/// one of their destructors spawns is cancelled immediately.
 ///
 /// # Examples
 ///
@@ -66,20 +67,20 @@ const LOOKS: u32 = 50;
 /// ```
 pub struct Executor {
     pub(crate) tasks: Rc<Tasks>,
-    /// Whether another thread has ended the last sleep.
+    /// Whether the inbox contained a message after the last turn of the reactor.
     notified: Cell<bool>,
-    /// How long to look for events before the thread sleeps.
+    /// How long to look for events before the thread sleeps; see [`set_spin`](Executor::set_spin).
     spin: Cell<Duration>,
-    /// Since when there has been nothing to do, if the thread spins.
+    /// When the thread began to spin. `None` after a turn of the reactor that woke a task.
     idle_since: Cell<Option<Instant>>,
 }
 
 impl Executor {
-    /// Makes an executor with a reactor of its own.
+    /// Creates an executor with its own reactor.
     ///
     /// # Errors
     ///
-    /// Returns an error if the operating system refuses a descriptor for the reactor.
+    /// Returns an error if the operating system cannot create the descriptors of the reactor.
     #[track_caller]
     pub fn new() -> io::Result<Executor> {
         Ok(Executor {
@@ -103,46 +104,46 @@ impl Executor {
         spawn_on(&self.tasks, "", Location::caller(), future)
     }
 
-    /// Runs `future` to completion, and all other tasks in the meantime.
+    /// Runs `future` to completion, and other tasks while it waits.
     ///
-    /// The loop is a sequence of *rounds*. One round:
+    /// The loop alternates between a *round* of polls and a *turn* of the reactor:
     ///
-    /// 1. Poll every task that was queued when the round began. Then poll tasks that were queued
-    ///    since, until the queue is empty, the round has made 256 polls, or a task has used up its
-    ///    budget. `future` is one of these tasks; when it is ready, this function returns.
-    /// 2. Turn the reactor. If a task is queued or another thread has sent something, the reactor
-    ///    only fetches events. Otherwise the thread sleeps until an event, a timer or a notification.
+    /// 1. Round: poll every task that was queued when the round began. Then poll tasks that were
+    ///    queued since, until the queue is empty, the round has made 256 polls, or a task has used
+    ///    up its budget. `future` is one of these tasks; when it is ready, this function returns.
+    /// 2. Turn: fetch events. If no task is queued and no other thread has sent a message, the
+    ///    thread sleeps until an event, a timer or a notification.
     ///
-    /// Messages from other threads are received whenever the run queue is empty, and at least once
-    /// in each round. The executor never concludes from a turn of the reactor that the inbox is
-    /// empty, because a task may turn the reactor as well and consume the notification.
+    /// Messages from other threads are received at the start of each round and whenever the run
+    /// queue is empty. The executor looks for them even after a turn that reported no notification,
+    /// because a task may turn the reactor too, and consume the notification.
     ///
-    /// If `future` is ready at its first poll, only step 1 happens: queued tasks are polled, but no
-    /// event is fetched, however often this is called. [`tick`](Executor::tick) does fetch events.
+    /// If `future` is ready at its first poll, there is no turn: tasks that were queued before it
+    /// are polled, but no event is fetched, however often this is called. Use
+    /// [`tick`](Executor::tick) to fetch events.
     ///
     /// # Panics
     ///
-    /// Panics if called inside another `block_on` on the same thread, or if the operating system
-    /// cannot wait for events; [`try_block_on`](Executor::try_block_on) returns that error. A panic
-    /// in `future` propagates to the caller, and the executor can be used again afterwards.
+    /// Panics if called inside another `block_on` or `tick` on the same thread, or if the operating
+    /// system cannot wait for events; [`try_block_on`](Executor::try_block_on) returns that error. A
+    /// panic in `future` propagates to the caller, and the executor can be used again afterwards.
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.try_block_on(future).unwrap_or_else(|error| cannot_wait(&error))
     }
 
-    /// Runs `future` as [`block_on`](Executor::block_on) does, and returns the error of a failed wait.
-    ///
-    /// A program that reports all its errors in the same form calls this instead of `block_on`.
+    /// Runs `future` as [`block_on`](Executor::block_on) does, but returns an error of the wait for
+    /// events instead of panicking.
     ///
     /// # Errors
     ///
-    /// Returns the error of the system call that waits for events, `epoll_wait` on Linux. `future` is
-    /// then dropped unfinished, while the tasks stay in the executor.
+    /// Returns the error of the system call that waits for events, `epoll_wait` on Linux. In
+    /// this case `future` is dropped, but the other tasks stay in the executor.
     ///
     /// # Panics
     ///
-    /// Panics if called inside another `block_on` on the same thread. A panic in `future` propagates
-    /// to the caller.
+    /// Panics if called inside another `block_on` or `tick` on the same thread. A panic in `future`
+    /// propagates to the caller.
     ///
     /// # Examples
     ///
@@ -169,12 +170,13 @@ impl Executor {
         }
     }
 
-    /// Runs one round without sleeping. Returns whether the next call has something to do already.
+    /// Runs one round and one turn without sleeping. Returns whether more work is queued.
     ///
-    /// This is for another event loop. If `tick` returns false, that loop waits until the descriptor
-    /// of [`reactor`](Executor::reactor) is readable or its
-    /// [`next_deadline`](Reactor::next_deadline) is reached, and calls `tick` again. A `spawn`, an
-    /// `abort` and a wakeup make the descriptor readable.
+    /// Another event loop calls this to drive the executor; [`block_on`](Executor::block_on)
+    /// explains rounds and turns. After `true` it calls `tick` again. After `false` it first waits
+    /// until the descriptor of the [`reactor`](Executor::reactor) is readable, or until the
+    /// [`next_deadline`](Reactor::next_deadline). Outside `tick`, a spawn, an abort and a wakeup
+    /// make the descriptor readable.
     ///
     /// # Panics
     ///
@@ -193,7 +195,7 @@ impl Executor {
     ///     if executor.tick() {
     ///         continue;
     ///     }
-    ///     // This loop waits only for a deadline; others watch the descriptor too.
+    ///     // This loop only waits for a deadline. A real one also watches the descriptor.
     ///     let deadline = executor.reactor().next_deadline();
     ///     let left = deadline.map(|deadline| deadline - Instant::now());
     ///     std::thread::sleep(left.unwrap_or_default());
@@ -236,15 +238,15 @@ impl Executor {
         Remote::new(&self.tasks.inbox)
     }
 
-    /// Returns what was counted so far.
+    /// Returns the counters of this executor and its reactor.
     pub fn metrics(&self) -> Metrics {
         self.tasks.counters.metrics(&self.tasks.reactor)
     }
 
-    /// Sets how long the thread, when it has nothing to do, looks for events before it sleeps.
+    /// Sets how long the thread spins, looking for events, before it sleeps.
     ///
-    /// The default is zero. Spinning occupies a core, and saves each message the way into the
-    /// kernel's sleep and out of it.
+    /// The default is zero. Spinning lowers the latency, because the thread need not sleep in the
+    /// kernel and be woken, but it occupies a core.
     ///
     /// # Examples
     ///
@@ -259,10 +261,10 @@ impl Executor {
         self.spin.set(spin);
     }
 
-    /// Polls the queued tasks. Returns the output of `block_on`'s future when that is ready.
+    /// Runs one round. Returns the output of the future of `block_on`, `main`, if it is ready.
     ///
     /// Panic safety: a panic in a poll unwinds to here. It ends the task that was being polled, and
-    /// the round continues. One `catch_unwind` around all polls costs less than one around each.
+    /// the round continues. One `catch_unwind` around all polls is cheaper than one around each.
     fn round<F: Future>(&self, mut main: Option<Pin<&mut F>>) -> Option<F::Output> {
         let budget = budget::enter();
         let due = self.tasks.queue_len();
@@ -278,6 +280,8 @@ impl Executor {
         }
     }
 
+    /// Polls tasks until the round ends; see [`block_on`](Executor::block_on). A panic of a task
+    /// unwinds through this function.
     fn poll_all<F: Future>(
         &self,
         polls: &mut Polls,
@@ -293,7 +297,7 @@ impl Executor {
             let Some(task) = &polls.task else { break };
             polls.left -= 1;
             polls.due = polls.due.saturating_sub(1);
-            // The task may have ended since it was queued, or been aborted.
+            // The task may have ended after it was queued.
             if task.state.get() != State::Live {
                 continue;
             }
@@ -314,14 +318,15 @@ impl Executor {
 
             let spent = budget.spent();
             if spent == budget::OPERATIONS {
-                // The task would have continued. Poll only the tasks that were queued when the round
-                // began, so that events are fetched before this task is polled again.
+                // The task yielded although it could have continued. In this round, poll only the
+                // tasks that were queued when it began. So events are fetched before this task is
+                // polled again.
                 polls.left = polls.due;
             }
             if polled.is_pending() {
                 trace!(task = task.id(); "pending");
-                // A *spurious* poll completed no operation and then waited for a source again. This
-                // is an estimate: the executor cannot see what else a future does.
+                // A *spurious* poll completed no operation and then waited for a source again. The
+                // count is an estimate, because the executor cannot see what else the future does.
                 if task.polls.get() > 1 && spent == 0 && tasks.reactor.waits_so_far() > waits {
                     tasks.counters.spurious_polls.add(1);
                 }
@@ -338,7 +343,8 @@ impl Executor {
         None
     }
 
-    /// Polls one task. The output of `block_on`'s future is returned; a task keeps its own.
+    /// Polls one task. Returns the output of `main`; the output of a spawned task stays in its
+    /// stage.
     fn poll<F: Future>(
         &self,
         task: &Task,
@@ -370,7 +376,8 @@ impl Executor {
         None
     }
 
-    /// Ends the task whose poll has panicked. A panic of `block_on`'s future goes to its caller.
+    /// Ends the task whose poll has panicked. A panic of `main` propagates to the caller of
+    /// `block_on`.
     #[cold]
     fn end_in_panic(&self, task: Option<Rc<Task>>, panic: Box<dyn Any + Send>) {
         self.tasks.polled.set(None);
@@ -381,20 +388,23 @@ impl Executor {
         match is_ended {
             None => resume_unwind(panic),
             Some(false) => self.end(&task, End::Panicked(panic)),
-            // The future returned its output, and its destructor panicked. The output counts.
+            // The future returned its output, then its destructor panicked. Keep the output.
             Some(true) => {
-                forget(panic, format_args!("the destructor of the future of {task},"));
+                log_panic(panic, format_args!("the destructor of the future of {task},"));
                 self.end(&task, End::Ready);
             }
         }
     }
 
-    /// Ends a task, in this order: drop the future, notify the handle, free the place.
+    /// Ends a task: drops its future, then notifies the handle or, if the task is detached, frees
+    /// the slot.
     ///
-    /// A task that awaits the handle may rely on it that the sockets of this task are closed.
+    /// The order is a guarantee: a task that awaits the handle finds the sockets of this task
+    /// closed.
     fn end(&self, task: &Rc<Task>, end: End) {
         task.state.set(State::Ending);
         match end {
+            // `Stage::poll` has already dropped the future.
             End::Ready => debug!(task = task.id(); "done"),
             End::Aborted => {
                 debug!(task = task.id(); "abort");
@@ -419,12 +429,13 @@ impl Executor {
         }
     }
 
-    /// Lets the reactor fetch events. The thread sleeps here if there is nothing else to do.
+    /// Turns the reactor. The thread sleeps here if there is nothing else to do.
     ///
-    /// A failed wait is the only error that ends the loop, because without events no task can go on.
+    /// Returns the error of the wait. No other error ends the loop, but without events no task can
+    /// continue.
     fn park(&self) -> io::Result<()> {
         let tasks = &self.tasks;
-        // The order matters: only after `fall_asleep` does each message cause a notification.
+        // Call `fall_asleep` last. From then on, a message ends the sleep.
         let sleep = tasks.queue_len() == 0 && !self.spins() && tasks.fall_asleep();
         let turned = tasks.reactor.turn(if sleep { None } else { Some(Duration::ZERO) });
         tasks.inbox.wake_up();
@@ -435,13 +446,13 @@ impl Executor {
         turned
     }
 
-    /// Whether to look for events once more instead of sleeping.
+    /// Whether to spin: to fetch events without sleeping.
     fn spins(&self) -> bool {
         let spin = self.spin.get();
         if spin.is_zero() {
             return false;
         }
-        // The clock of the turns: a thread that spins reads it in each round.
+        // The reactor reads the clock in each turn, so a second reading is not necessary.
         let now = self.tasks.reactor.now();
         let since = self.idle_since.get().unwrap_or(now);
         self.idle_since.set(Some(since));
@@ -449,24 +460,24 @@ impl Executor {
     }
 }
 
-/// The state of a round.
+/// The progress of a round.
 struct Polls {
     /// How many polls the round may still make.
     left: usize,
     /// How many of the tasks that were queued when the round began are still in the run queue.
     due: usize,
-    /// The task that is being polled.
+    /// The task that is being polled, or was polled last.
     task: Option<Rc<Task>>,
 }
 
-/// How a task came to its end.
+/// How a task ends.
 enum End {
     Ready,
     Aborted,
     Panicked(Box<dyn Any + Send>),
 }
 
-/// Makes a task of the future and queues it.
+/// Makes a task from the future and queues it.
 pub(crate) fn spawn_on<F>(
     tasks: &Rc<Tasks>,
     name: &'static str,
@@ -479,7 +490,7 @@ where
 {
     let stage: BoxStage = Box::pin(Stage::Running { future });
     if tasks.is_closed() {
-        // The executor is being dropped, and would never poll the task.
+        // The executor is being dropped and will not poll the task.
         let task = tasks.add_ended(name, location, stage);
         fail(&task, Cause::Cancelled);
         return JoinHandle::new(task, tasks);
@@ -489,7 +500,7 @@ where
 
 /// Adds a task and queues it for its first poll.
 ///
-/// `spawn` does not poll. So it returns immediately, even in the middle of another poll.
+/// `spawn` does not poll, so tasks can call it while they are being polled.
 fn begin(
     tasks: &Tasks,
     name: &'static str,
@@ -502,32 +513,35 @@ fn begin(
     task
 }
 
-/// Drops the future of a task, and leaves the error for the handle.
+/// Drops the future of a task, and stores an error as its result.
 fn fail(task: &Task, cause: Cause) {
-    // Taken out, so that nothing is borrowed while the destructor of the future runs.
+    // Reentrancy: take the stage out, so that it is not borrowed while the future's destructor
+    // runs.
     let Some(mut stage) = task.stage.take() else { return };
     let is_abort = matches!(cause, Cause::Cancelled);
     let error = JoinError::new(task, cause);
     let dropped = catch_unwind(AssertUnwindSafe(|| stage.as_mut().fail(error)));
     match dropped {
         Ok(()) => {}
-        // The first panic of a task counts, and that of the destructor is the first here.
+        // The handle reports the first panic of a task. After an abort, this one is the first.
         Err(panic) if is_abort => stage.as_mut().fail(JoinError::new(task, panic.into())),
-        Err(panic) => forget(panic, format_args!("the destructor of the future of {task},")),
+        Err(panic) => log_panic(panic, format_args!("the destructor of the future of {task},")),
     }
     task.stage.replace(Some(stage));
 }
 
-/// A task whose waker nothing holds waits forever, and so does each task that awaits it. The usual
-/// cause is a future that returned `Pending` without storing the waker. `pending()` does so on
-/// purpose.
+/// Logs that a task waits although no waker of it exists. It will never be polled again.
+///
+/// The usual cause is a future that returned `Pending` without storing the waker. `pending()` does
+/// so on purpose.
 #[cold]
 fn report_lost(task: &Task) {
     warn!(task = task.id(), name = task.name.get(), at:% = task.location.get(); "lost: no source, timer, thread or queue holds a waker of this task");
 }
 
-/// The place of the future given to `block_on`. The future itself stays on the stack of the caller,
-/// because it may borrow from there.
+/// The task of the future given to `block_on`. It ends when this guard is dropped.
+///
+/// The future itself stays on the stack of `block_on`, because it need not be `'static`.
 struct Main<'a> {
     tasks: &'a Tasks,
     task: Rc<Task>,
@@ -581,23 +595,27 @@ thread_local! {
     static INSIDE: Cell<Option<Run>> = const { Cell::new(None) };
 }
 
+/// A `block_on` or `tick`.
 #[derive(Clone, Copy)]
 struct Run {
+    /// Where it was called.
     location: &'static Location<'static>,
-    /// The address of the executor whose `block_on` this is. Until that returns, no other executor
-    /// runs on this thread. `None` for `tick`, because executors can be ticked in turn.
+    /// For `block_on`, the address of its executor's tasks: until it returns, no other executor can
+    /// run on this thread. `None` for `tick`, because several executors can be ticked alternately.
     blocks: Option<*const Tasks>,
 }
 
-/// Returns where `block_on` of another executor was called, if this thread is inside it. To wait there
-/// for a task of this executor is to wait forever.
+/// Returns where `block_on` of another executor was called, if this thread is inside it.
+///
+/// A task of this executor cannot run before that `block_on` returns, so a future inside it that
+/// waited for the task could wait forever.
 pub(crate) fn held_up_by(tasks: &Weak<Tasks>) -> Option<&'static Location<'static>> {
     let Run { location, blocks } = INSIDE.get()?;
     blocks.filter(|&other| other != tasks.as_ptr()).map(|_| location)
 }
 
-/// Forbids a `block_on` inside another one on the same thread: the inner one would hold up all tasks
-/// of the outer one.
+/// Marks this thread as inside `block_on` or `tick`, where neither may be called again: the inner
+/// one would block all tasks of the outer one.
 struct Inside;
 
 impl Inside {

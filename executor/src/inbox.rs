@@ -1,17 +1,20 @@
 //! The inbox: what other threads send to an executor.
 //!
-//! A waker may be called on any thread, but the run queue belongs to one. So another thread sends a
-//! message through a channel, and it ends the executor's sleep if the executor is asleep.
+//! A waker may be called on any thread, but the run queue belongs to the executor's thread. So
+//! another thread sends a message through a channel. If the executor is asleep, the sender also
+//! *notifies* it: a write to the reactor's eventfd, which ends the wait.
 //!
-//! The danger is a message that arrives while the executor is about to sleep: it must not stay in
-//! the channel while the thread sleeps. Two rules exclude that:
+//! The danger is a message that arrives while the executor is about to sleep. It must not stay in
+//! the channel while the thread sleeps. Two rules prevent that:
 //!
-//! - A sender first sends its message, then swaps `asleep`.
-//! - The executor first swaps `asleep`, then looks into the channel, and sleeps only if that is empty.
+//! - A sender first sends its message, then swaps `asleep` to `false`.
+//! - The executor first swaps `asleep` to `true`, then looks into the channel. It sleeps only if
+//!   the channel is empty.
 //!
-//! Swaps of one flag have an order. If the sender's swap comes second, it reads `true` and notifies.
-//! If the executor's swap comes second, it *acquires* what the sender did before its own swap, so
-//! the executor finds the message. `tests/tests/wake_protocol.rs` checks this file with loom.
+//! The two swaps happen in some order. If the sender's swap comes second, it reads `true`, and the
+//! sender notifies. If the executor's swap comes second, it *acquires* what the sender did before
+//! its own swap, so the executor finds the message. `tests/tests/wake_protocol.rs` checks this file
+//! with loom.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -20,23 +23,23 @@ use log::trace;
 
 use super::sync::{AtomicBool, Notifier, Ordering, Receiver, Sender, unbounded};
 
-/// What another thread wants.
+/// What another thread asks of the executor.
 pub(crate) enum Message {
-    /// A task was woken.
+    /// Queue this task, because it was woken.
     Wake(Arc<Header>),
-    /// A task is to be spawned. The function makes the future on the executor's thread, where the
-    /// future stays.
+    /// Call this function, which spawns a task. It creates the future on the executor's thread,
+    /// because the future need not be `Send`.
     Spawn(Box<dyn FnOnce() + Send>),
 }
 
-/// The sending side of the channel, and the protocol that ends the executor's sleep.
+/// The sending side of the channel, and the flag that decides whether a sender must notify.
 pub(crate) struct Inbox {
     /// Unbounded, because `wake` must not block.
     sender: Sender<Message>,
-    /// Whether the executor waits for the kernel, or is about to: then a sender must notify.
+    /// Whether a sender must notify: the executor sleeps, is about to, or is not running at all.
     ///
-    /// Set only by the executor. Cleared by the first sender, which notifies, and by the executor
-    /// when it continues.
+    /// Set only by the executor. Cleared by the first sender, which then notifies, and by the
+    /// executor when it continues.
     asleep: AtomicBool,
     notifier: Notifier,
 }
@@ -47,27 +50,27 @@ impl Inbox {
         (Arc::new(Inbox { sender, asleep: AtomicBool::new(true), notifier }), messages)
     }
 
-    /// Sends a message, and ends the executor's sleep. Returns false if the executor is gone.
+    /// Sends a message, and ends the executor's sleep. Returns false if the executor was dropped.
     pub(crate) fn send(&self, message: Message) -> bool {
         let sent = self.sender.send(message).is_ok();
         self.notify();
         sent
     }
 
-    /// Ends the executor's sleep, unless the executor is awake or another caller has done so.
+    /// Notifies the executor, unless it is awake or another caller has notified it already.
     pub(crate) fn notify(&self) {
         if self.asleep.swap(false, Ordering::AcqRel) {
             self.notifier.notify();
         }
     }
 
-    /// Declares that the executor is about to sleep. Returns whether it may: the inbox is empty.
+    /// Declares that the executor is about to sleep. Returns whether the inbox is empty, so it may.
     pub(crate) fn fall_asleep(&self, messages: &Receiver<Message>) -> bool {
         self.asleep.swap(true, Ordering::AcqRel);
         messages.is_empty()
     }
 
-    /// Declares that the executor is awake and will look into the inbox before it sleeps again.
+    /// Declares that the executor is awake. It must call `fall_asleep` before it sleeps again.
     pub(crate) fn wake_up(&self) {
         self.asleep.store(false, Ordering::Relaxed);
     }
@@ -75,14 +78,15 @@ impl Inbox {
 
 /// The part of a task that wakers point to.
 ///
-/// It refers only to `Send` data and to nothing of the future, which must stay on its thread: a
-/// waker may be used and dropped anywhere, even after its executor.
+/// A waker may be used and dropped on any thread, even after its executor. So the header contains
+/// only `Send` data, and does not refer to the future, which must stay on its thread.
 pub(crate) struct Header {
-    /// The task's place in the table of tasks.
+    /// The key of the task's slot in the table of tasks.
     pub(crate) key: usize,
-    /// The task's ID, for log records of other threads.
+    /// The task's ID. An atomic, because other threads use it in log records.
     pub(crate) id: AtomicU64,
-    /// Whether a wakeup of this task is in the inbox. Wakeups from other threads coalesce here.
+    /// Whether a wakeup of this task is in the inbox, or about to be. Further wakeups coalesce with
+    /// it.
     sent: AtomicBool,
     pub(crate) inbox: Arc<Inbox>,
 }
@@ -92,30 +96,33 @@ impl Header {
         Arc::new(Header { key, id: AtomicU64::new(0), sent: AtomicBool::new(false), inbox })
     }
 
-    /// Wakes the task from another thread.
+    /// Wakes the task by a message to its executor.
     ///
-    /// A swap, and `AcqRel`: a thread that finds the flag set sends nothing, so it must publish what
-    /// it wrote before this call through the flag itself.
+    /// A swap with *release* ordering, because a thread that finds the flag set sends no message.
+    /// The flag itself must publish what that thread wrote before this call; see
+    /// [`received`](Header::received).
     pub(crate) fn send(self: &Arc<Self>) {
         let id = self.id.load(Ordering::Relaxed);
         if self.sent.swap(true, Ordering::AcqRel) {
             trace!(task = id; "queued already");
             return;
         }
-        // Log before sending. A record written afterwards could follow the poll that it causes.
+        // Log before sending. Otherwise the record could come after the poll that the message
+        // causes.
         trace!(task = id; "queue");
         self.inbox.send(Message::Wake(self.clone()));
     }
 
-    /// Whether a wakeup from another thread is in the inbox, or about to be.
+    /// Whether a wakeup of this task is in the inbox, or about to be.
     pub(crate) fn is_sent(&self) -> bool {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Declares that the wakeup was taken from the inbox. The executor calls this before the poll.
+    /// Declares that the executor has received the wakeup. It calls this before the poll, so that a
+    /// wakeup during the poll sends another message.
     ///
-    /// A swap, not a store, because it must also *acquire*: the poll must see what was written by
-    /// each thread whose wakeup coalesced with this one.
+    /// A swap, not a store, because it must also *acquire*: the poll must see what each thread
+    /// wrote whose wakeup coalesced with this one.
     pub(crate) fn received(&self) {
         self.sent.swap(false, Ordering::AcqRel);
     }

@@ -1,4 +1,4 @@
-//! [`JoinHandle`] and [`AbortHandle`]: the ways to a task from outside.
+//! [`JoinHandle`] and [`AbortHandle`] control a task after it was spawned.
 
 use std::fmt;
 use std::future::Future;
@@ -16,20 +16,19 @@ use crate::table::Tasks;
 use crate::task::{Joiner, Task};
 use crate::unwind::contain;
 
-/// Awaits a task, or aborts it. Dropping the handle detaches the task.
+/// Awaits a task, or aborts it. Dropping the handle detaches the task: it continues.
 ///
-/// These are the semantics of tokio's handle and of std's for threads; dropping smol's `Task`
-/// cancels it.
+/// tokio's handle and std's handle for threads detach in the same way. smol's `Task` cancels
+/// instead. When a detached task completes, its output is dropped.
 ///
 /// # Panics
 ///
-/// Panics if it is polled after it gave its result, or if it would have to wait inside `block_on` of
-/// another executor on the same thread, because the task cannot run there.
+/// Panics if the handle is polled again after it returned the result. Panics if it has to wait
+/// inside `block_on` of another executor on the same thread, because the task cannot run there.
 ///
 /// # Cancel safety
 ///
-/// Awaiting `&mut handle` can be given up and repeated. The output of a task whose handle was
-/// dropped is dropped when the task completes.
+/// Dropping a future that awaits `&mut handle` loses nothing: the handle can be awaited again.
 ///
 /// # Examples
 ///
@@ -47,16 +46,16 @@ use crate::unwind::contain;
 /// ```
 pub struct JoinHandle<T> {
     task: Rc<Task>,
-    /// Weak, because a handle may be held by a task of the same executor, or outlive the executor.
+    /// Weak, because a handle may outlive its executor, or be held by a task of that executor.
     tasks: Weak<Tasks>,
-    /// Whether the handle gave its result: the place may belong to another task.
+    /// Whether the handle has returned the result. If so, the slot may belong to another task.
     joined: bool,
-    /// Whether the last poll returned `Pending`: the result then needs no budget.
+    /// Whether the last poll returned `Pending`; see [`budget::poll_consume_budget`].
     waited: bool,
     output: PhantomData<T>,
 }
 
-/// A handle never refers to a pinned value.
+// A handle never pins a `T`.
 impl<T> Unpin for JoinHandle<T> {}
 
 impl<T> JoinHandle<T> {
@@ -67,15 +66,16 @@ impl<T> JoinHandle<T> {
 
     /// Aborts the task: the executor drops its future instead of polling it again.
     ///
-    /// The future is dropped in the executor's next round, not within this call. Until then
-    /// [`is_finished`](JoinHandle::is_finished) returns false. The handle then gives a cancelled
-    /// [`JoinError`], or the panic of the future's destructor. A task that has completed, or that
-    /// completes in the poll that is in progress, gives its output.
+    /// This call only queues the task. The executor drops the future when it takes the task out of
+    /// the run queue, and until then [`is_finished`](JoinHandle::is_finished) returns false. The
+    /// handle then returns a [`JoinError`]: cancelled, or the panic of the future's destructor. If
+    /// the task has already completed, or completes in the poll in progress, the handle returns the
+    /// output.
     pub fn abort(&self) {
         abort(&self.task, &self.tasks);
     }
 
-    /// Returns a second handle that can only abort the task.
+    /// Returns another handle, which can abort the task but not await it.
     ///
     /// # Examples
     ///
@@ -92,12 +92,12 @@ impl<T> JoinHandle<T> {
         AbortHandle { id: self.task.id(), task: self.task.clone(), tasks: self.tasks.clone() }
     }
 
-    /// Returns whether the task has completed, was aborted, or has panicked.
+    /// Returns whether the task has ended: it completed, panicked, or was dropped after an abort.
     pub fn is_finished(&self) -> bool {
         self.task.is_finished()
     }
 
-    /// Detaches the task: it continues, and its output is dropped. The same as dropping the handle.
+    /// Detaches the task, as dropping the handle does.
     ///
     /// # Examples
     ///
@@ -122,7 +122,7 @@ impl<T> JoinHandle<T> {
         result
     }
 
-    /// Lets the task notify `joiner` when it ends, or notifies it now.
+    /// Notifies `joiner` when the task ends, or immediately if the task has ended already.
     pub(crate) fn set_joiner(&self, joiner: Joiner) {
         match self.is_finished() {
             false => self.task.joiner.set(joiner),
@@ -130,6 +130,7 @@ impl<T> JoinHandle<T> {
         }
     }
 
+    /// Frees the slot of the task, unless the executor was dropped.
     fn free(&self) {
         if let Some(tasks) = self.tasks.upgrade() {
             tasks.free(&self.task);
@@ -146,7 +147,7 @@ fn abort(task: &Rc<Task>, tasks: &Weak<Tasks>) {
     }
 }
 
-/// Reports a wait for a task that cannot run before `block_on` at `outer` has returned.
+/// Panics, because the task cannot run before the `block_on` at `outer` returns.
 #[cold]
 fn cannot_end(task: &Task, outer: &Location<'_>) -> ! {
     panic!(
@@ -168,7 +169,7 @@ impl<T: 'static> Future for JoinHandle<T> {
                 Joiner::Task(waker) if waker.will_wake(cx.waker()) => waker,
                 _ => cx.waker().clone(),
             };
-            // Reentrancy: `clone` is user code, and may have run the executor and ended the task.
+            // Reentrancy: `clone` is user code. It may have run the executor, which ended the task.
             if !self.task.is_finished() {
                 self.task.joiner.set(Joiner::Task(joiner));
                 if let Some(outer) = held_up_by(&self.tasks) {
@@ -228,7 +229,7 @@ impl<T> fmt::Debug for JoinHandle<T> {
 pub struct AbortHandle {
     task: Rc<Task>,
     tasks: Weak<Tasks>,
-    /// The task's place may have a new owner. The owner has another ID.
+    /// The ID of the task. If the slot has another ID, it belongs to a later task.
     id: u64,
 }
 
@@ -245,6 +246,7 @@ impl AbortHandle {
         !self.is_current() || self.task.is_finished()
     }
 
+    /// Whether the task is still in its slot.
     fn is_current(&self) -> bool {
         self.task.id() == self.id
     }

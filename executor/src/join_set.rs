@@ -1,4 +1,4 @@
-//! [`JoinSet`]: tasks that are awaited in the order in which they end.
+//! [`JoinSet`] awaits tasks in the order in which they end.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -16,13 +16,14 @@ use crate::join::{AbortHandle, JoinHandle};
 use crate::table::Tasks;
 use crate::task::{Finished, Joiner};
 
-/// A set of tasks, awaited in the order in which they end. Dropping the set aborts them all.
+/// A set of tasks that are awaited in the order in which they end. Dropping the set aborts them
+/// all.
 ///
-/// A task that has ended stays in the set until `join_next` takes its result, so a server that only
-/// spawns into a set grows without bound. If the results are not needed, call
+/// A task that has ended stays in the set until [`join_next`](JoinSet::join_next) takes its result.
+/// So the set of a server that only spawns grows without bound. If the results are not needed, call
 /// [`spawn`](crate::spawn) and drop the handle.
 ///
-/// The idea is tokio's `JoinSet`.
+/// The type follows tokio's `JoinSet`.
 ///
 /// # Examples
 ///
@@ -41,15 +42,15 @@ use crate::task::{Finished, Joiner};
 /// ```
 pub struct JoinSet<T> {
     handles: Slab<JoinHandle<T>>,
-    /// The executor of the first task since the set was empty.
+    /// The executor of the tasks. Set when a task is spawned into an empty set.
     tasks: Weak<Tasks>,
     finished: Rc<Finished>,
-    /// Whether the last poll returned `Pending`: the next result then needs no budget.
+    /// Whether the last poll returned `Pending`; see [`budget::poll_consume_budget`].
     waited: bool,
 }
 
 impl<T: 'static> JoinSet<T> {
-    /// Makes an empty set.
+    /// Creates an empty set.
     pub fn new() -> JoinSet<T> {
         JoinSet { handles: Slab::new(), tasks: Weak::new(), finished: Rc::default(), waited: false }
     }
@@ -88,7 +89,7 @@ impl<T: 'static> JoinSet<T> {
         abort
     }
 
-    /// Waits for the next task that ends; returns `None` if the set is empty.
+    /// Waits until a task ends, and returns its result. Returns `None` if the set is empty.
     ///
     /// # Errors
     ///
@@ -96,25 +97,25 @@ impl<T: 'static> JoinSet<T> {
     ///
     /// # Panics
     ///
-    /// Panics if it would have to wait inside `block_on` of another executor on the same thread, because
+    /// Panics if it has to wait inside `block_on` of another executor on the same thread, because
     /// the tasks cannot run there.
     ///
     /// # Cancel safety
     ///
-    /// A result that was not returned stays in the set.
+    /// Dropping the future loses nothing: a result that was not returned stays in the set.
     pub async fn join_next(&mut self) -> Option<Result<T, JoinError>> {
         poll_fn(|cx| self.poll_join_next(cx)).await
     }
 
-    /// Polls for the next task that ends, as [`join_next`](JoinSet::join_next) does.
+    /// Polls for the result of the next task that ends; see [`join_next`](JoinSet::join_next).
     ///
     /// # Errors
     ///
-    /// As [`join_next`](JoinSet::join_next).
+    /// Returns a [`JoinError`] if that task was aborted or panicked.
     ///
     /// # Panics
     ///
-    /// Panics if it would have to wait inside `block_on` of another executor on the same thread, because
+    /// Panics if it has to wait inside `block_on` of another executor on the same thread, because
     /// the tasks cannot run there.
     ///
     /// # Examples
@@ -131,10 +132,10 @@ impl<T: 'static> JoinSet<T> {
     /// ```
     pub fn poll_join_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, JoinError>>> {
         if !self.is_empty() && self.finished.keys.borrow().is_empty() {
-            // Stored on each poll: the set may have moved to another task since the last one.
+            // Store the waker on each poll, because the set may have moved to another task.
             let waker = cx.waker().clone();
             drop(self.finished.waiter.replace(Some(waker)));
-            // Reentrancy: `clone` is user code, and may have run the executor and ended a task.
+            // Reentrancy: `clone` is user code. It may have run the executor, which ended a task.
             if self.finished.keys.borrow().is_empty() {
                 if let Some(outer) = held_up_by(&self.tasks) {
                     let count = self.len();
@@ -151,7 +152,7 @@ impl<T: 'static> JoinSet<T> {
         Poll::Ready(self.try_join_next())
     }
 
-    /// Returns the result of a task that has ended already; `None` if there is none.
+    /// Returns the result of a task that has already ended; `None` if there is none.
     ///
     /// # Examples
     ///
@@ -169,7 +170,7 @@ impl<T: 'static> JoinSet<T> {
         self.handles.remove(key).take()
     }
 
-    /// Waits for all tasks, and returns their outputs in the order in which they ended.
+    /// Waits for all tasks, and returns their outputs in the order in which the tasks ended.
     ///
     /// # Panics
     ///
@@ -177,7 +178,7 @@ impl<T: 'static> JoinSet<T> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future aborts the tasks that are left, and loses the outputs.
+    /// Dropping the future aborts the remaining tasks and loses the outputs.
     ///
     /// # Examples
     ///
@@ -200,11 +201,11 @@ impl<T: 'static> JoinSet<T> {
         outputs
     }
 
-    /// Aborts all tasks, and waits until each has been dropped.
+    /// Aborts all tasks, and waits until the future of each has been dropped.
     ///
     /// # Cancel safety
     ///
-    /// All tasks are aborted at the first poll. Dropping the future stops only the wait.
+    /// The first poll aborts all tasks. Dropping the future after it only ends the wait.
     ///
     /// # Examples
     ///
@@ -223,7 +224,7 @@ impl<T: 'static> JoinSet<T> {
 }
 
 impl<T> JoinSet<T> {
-    /// Aborts all tasks. `join_next` then returns each of them as cancelled.
+    /// Aborts all tasks. [`join_next`](JoinSet::join_next) then returns each of them as cancelled.
     ///
     /// # Examples
     ///
@@ -260,12 +261,12 @@ impl<T> JoinSet<T> {
         drop(mem::take(&mut self.handles));
     }
 
-    /// Returns the number of tasks in the set: running ones, and those whose result was not taken.
+    /// Returns the number of tasks in the set, including ended ones whose result was not taken.
     pub fn len(&self) -> usize {
         self.handles.len()
     }
 
-    /// Returns whether the set holds no task.
+    /// Returns whether the set contains no task.
     pub fn is_empty(&self) -> bool {
         self.handles.is_empty()
     }

@@ -1,5 +1,5 @@
-// Where the chapter's links lead in this documentation: the first definition of a link counts, and
-// those at the end of the README are for who reads it as a file.
+// Link targets for rustdoc. They override those at the end of the README, which are for reading it
+// as a file: Markdown uses the first definition of a link.
 //! [reactor]: ../reactor/index.html
 //! [echo]: ../echod/index.html
 //! [`task.rs`]: ../src/executor/task.rs.html
@@ -11,13 +11,13 @@
 //! [`JoinHandle`]: JoinHandle
 //! [`yield_now`]: yield_now
 //! [`JoinError`]: JoinError
-//! [`tasks()`]: tasks
+//! [`tasks()`]: tasks()
 //! [`TaskList`]: TaskList
 //! [`Executor::tasks`]: Executor::tasks
 //!
 #![doc = include_str!("../README.md")]
 
-// The mechanism, in the order of reading.
+// The mechanism. Read `task`, `table`, `inbox`, `executor`, `join`, in this order.
 mod executor;
 mod inbox;
 mod join;
@@ -50,15 +50,16 @@ pub use remote::{Closed, Remote};
 pub use task_list::TaskList;
 pub use tasks::{State, TaskInfo, tasks};
 
-/// Runs a future to its end on this thread, and all tasks that it spawns meanwhile.
+/// Runs a future to completion on this thread, together with the tasks that it spawns.
 ///
-/// Tasks that have not finished when `future` has are dropped; await their handles to wait for
-/// them. This makes an [`Executor`] of its own and calls [`Executor::block_on`].
+/// This creates an [`Executor`], calls [`Executor::block_on`] and drops the executor. Tasks that
+/// have not finished by then are dropped; to wait for a task, await its handle.
 ///
 /// # Panics
 ///
-/// If the operating system refuses the descriptors that an executor needs; inside another
-/// `block_on` on the same thread; and with the panic of `future`.
+/// Panics if the operating system cannot create the descriptors that an executor needs, or if
+/// called inside another `block_on` on the same thread. A panic in `future` propagates to the
+/// caller.
 ///
 /// # Examples
 ///
@@ -77,14 +78,16 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 
 /// Spawns a task on the executor that runs on this thread.
 ///
-/// The task runs whether its handle is awaited or dropped. Its panic stays in the handle.
+/// The task runs even if its handle is never awaited, or dropped. The handle returns the panic of
+/// the task, if there is one.
 ///
-/// Tasks may share an `Rc` and a `RefCell`, as one thread polls them all. To wait for each other's
-/// messages they need a channel of a crate that asks for no runtime: async-channel, for instance.
+/// Tasks can share an `Rc<RefCell<T>>`, because one thread polls them all. To wait for messages
+/// from each other they need a channel that works without a runtime, such as the crate
+/// async-channel.
 ///
 /// # Panics
 ///
-/// Outside of `block_on`.
+/// Panics outside `block_on`.
 ///
 /// # Examples
 ///
@@ -112,11 +115,11 @@ where
     spawn_on(&Tasks::current(), "", Location::caller(), future)
 }
 
-/// [`spawn`], with a name by which records and panics tell the task.
+/// Spawns a task with a name for log records and panics; see [`spawn`].
 ///
 /// # Panics
 ///
-/// Outside of `block_on`.
+/// Panics outside `block_on`.
 ///
 /// # Examples
 ///
@@ -136,11 +139,11 @@ where
     spawn_on(&Tasks::current(), name, Location::caller(), future)
 }
 
-/// Lets all other tasks that are queued run first.
+/// Yields: lets all other queued tasks run before this one continues.
 ///
 /// # Cancel safety
 ///
-/// The task is queued by the first poll, and polled once more in any case.
+/// Dropping the future loses nothing. The task has been queued and is polled once more.
 ///
 /// # Examples
 ///
@@ -159,22 +162,23 @@ pub async fn yield_now() {
             return Poll::Ready(());
         }
         yielded = true;
-        // As one whose budget is spent: then the round ends with those that are queued now, and
-        // events and timers get their turn too, not only the neighbours.
+        // Yield in the same way as a task that has used up its budget. The executor then fetches
+        // events and fires timers before it polls this task again.
         budget::yield_to_neighbours(cx);
         Poll::Pending
     })
     .await;
 }
 
-/// Runs `f` on a thread of the blocking pool; the handle gives its result.
+/// Runs `f` on a thread of the blocking pool. The handle returns its result.
 ///
-/// It is `spawn(unblock(f))`, so `f` begins with the first poll of that task. If the task is aborted
-/// before, or the executor dropped, `f` never runs; after it, neither stops `f`.
+/// This spawns a task with [`unblock(f)`](reactor::blocking::unblock). The first poll of the task
+/// submits `f` to the pool. If the task is aborted or dropped before that poll, `f` never runs;
+/// later, an abort does not stop `f`.
 ///
 /// # Panics
 ///
-/// Outside of `block_on`.
+/// Panics outside `block_on`.
 ///
 /// # Examples
 ///

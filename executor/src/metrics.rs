@@ -1,30 +1,32 @@
-//! What the executor counts.
+//! The counters of an executor.
 
 use std::cell::Cell;
 
 use reactor::Reactor;
 
-/// What an executor has counted since it was made.
+/// The counters of an executor and its reactor, since the executor was created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {
     /// Polls of tasks, and of the futures given to `block_on`.
     pub polls: u64,
-    /// Those, other than a task's first, that completed no operation and had to wait again.
+    /// Polls that completed no operation and had to wait again. A task's first poll is never
+    /// spurious.
     pub spurious_polls: u64,
-    /// Wakes that put a task into the run queue; spawning is one.
+    /// Wakeups that put a task into the run queue. Spawning a task is one.
     pub wakes: u64,
-    /// Those that came from other threads.
+    /// Wakeups received from the inbox, even if the task had ended or was already in the run queue.
+    /// They come from other threads, or from this thread outside `block_on`.
     pub remote_wakes: u64,
-    /// Times that messages from other threads were received, however many at once.
+    /// How often the executor received messages from the inbox, one or several at a time.
     pub notifications: u64,
-    /// Waits of the reactor, those that only looked included.
+    /// Turns of the reactor, including those that did not sleep.
     pub turns: u64,
     /// Events that the kernel reported.
     pub events: u64,
-    /// Operations that would have blocked.
+    /// Operations that returned `WouldBlock`.
     pub would_blocks: u64,
-    /// Tasks that have not finished, the future given to `block_on` included.
+    /// Tasks that have not ended, including the future given to `block_on`.
     pub tasks: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The way in for other threads.
+//! [`Remote`] spawns tasks from other threads.
 
 use std::fmt;
 use std::future::Future;
@@ -10,7 +10,7 @@ use crate::executor::spawn_on;
 use crate::inbox::{Inbox, Message};
 use crate::table::Tasks;
 
-/// The way into an executor from other threads; it can be cloned and sent.
+/// Spawns tasks on an executor from other threads. It can be cloned and sent.
 #[derive(Clone)]
 pub struct Remote(Arc<Inbox>);
 
@@ -19,24 +19,25 @@ impl Remote {
         Remote(inbox.clone())
     }
 
-    /// The way into the executor that runs on this thread.
+    /// Returns a `Remote` of the executor that runs on this thread.
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics outside `block_on`.
     #[track_caller]
     pub fn current() -> Remote {
         Remote::new(&Tasks::current().inbox)
     }
 
-    /// Spawns a task there.
+    /// Spawns a task on the executor.
     ///
-    /// `make` is sent, and makes the future on the executor's thread; so the future itself need not
-    /// be `Send`. For a result, let it send one through a channel.
+    /// The executor calls `make` on its own thread, so the future that `make` creates need not be
+    /// `Send`. The task is detached. It can send a result through a channel.
     ///
     /// # Errors
     ///
-    /// [`Closed`], if the executor is gone. If it ends before it has seen `make`, that is dropped.
+    /// Returns [`Closed`] if the executor was dropped. If the executor is dropped after this call,
+    /// it may drop `make` without calling it.
     ///
     /// # Examples
     ///
@@ -55,7 +56,7 @@ impl Remote {
     ///             async move { sender.send(not_send.get()).unwrap() }
     ///         })
     ///     });
-    ///     // This channel blocks, so not on this thread, which has the task to run.
+    ///     // `recv` blocks, so call it on a thread of the pool: this thread must run the task.
     ///     assert_eq!(unblock(move || receiver.recv()).await, Ok(42));
     /// });
     /// ```
@@ -65,8 +66,8 @@ impl Remote {
         F: Future + 'static,
         F::Output: 'static,
     {
-        let place = Location::caller();
-        let spawn = move || drop(spawn_on(&Tasks::current(), "", place, make()));
+        let location = Location::caller();
+        let spawn = move || drop(spawn_on(&Tasks::current(), "", location, make()));
         if self.0.send(Message::Spawn(Box::new(spawn))) { Ok(()) } else { Err(Closed(())) }
     }
 }
@@ -77,7 +78,7 @@ impl fmt::Debug for Remote {
     }
 }
 
-/// The executor is gone, and nothing can be spawned on it.
+/// The error of spawning on an executor that was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed(());
 

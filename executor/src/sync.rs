@@ -1,5 +1,5 @@
-//! The parts that the inbox is built from. `inbox.rs` imports them from here alone, so that the
-//! model test can compile the same file with loom's versions.
+//! The synchronization primitives of the inbox. `inbox.rs` imports them only from here, so that
+//! `tests/tests/wake_protocol.rs` can compile the same file with loom's versions.
 
 pub(crate) use std::sync::atomic::{AtomicBool, Ordering};
 

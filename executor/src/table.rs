@@ -1,8 +1,9 @@
 //! The table of all tasks of one executor, and the run queue. A waker finds both here.
 //!
-//! Only [`Tasks::queue`] puts a task into the run queue. While the executor runs, a wakeup on its own
-//! thread calls `queue` directly, without atomic read-modify-write operations. Every other wakeup
-//! goes through the *inbox* (`inbox.rs`), and the executor calls `queue` when it receives the message.
+//! Only [`Tasks::queue`] puts a task into the run queue. While the executor runs, a wakeup on its
+//! own thread calls `queue` directly, without atomic read-modify-write operations. Every other
+//! wakeup goes through the *inbox* (`inbox.rs`), and the executor calls `queue` when it receives
+//! the message.
 //!
 //! Invariant: a task is in the run queue at most once, and [`Task::queued`] says whether it is.
 
@@ -25,8 +26,8 @@ use crate::unwind::contain;
 
 /// Capacity: a table or a run queue that is larger than this shrinks after a burst of tasks.
 const BURST: usize = 1024;
-/// Capacity: the number of tasks at which a table shrinks. The comparison is for equality, so a table
-/// is searched once after a burst and not at the end of each task.
+/// Capacity: the number of tasks at which a table shrinks. The comparison is for equality, so a
+/// table is searched once after a burst and not at the end of each task.
 const SURVIVORS: usize = 64;
 
 thread_local! {
@@ -131,7 +132,8 @@ impl Tasks {
             let Some(tasks) = current.as_ref().filter(|tasks| tasks.owns(header)) else {
                 return false;
             };
-            // Reentrancy: `wake` logs, and the logger may run another executor, which borrows `CURRENT`.
+            // Reentrancy: `wake` logs, and the logger may run another executor, which borrows
+            // `CURRENT`.
             let tasks = tasks.clone();
             drop(current);
             if let Some(task) = tasks.find(header) {
@@ -173,8 +175,10 @@ impl Tasks {
         }
         self.counters.wakes.add(1);
         self.lists.borrow_mut().queue.push_back(task);
-        // Usually the loop of `block_on` or `tick` will find the task. Two cases need a notification:
-        // 1. No such loop runs. Another event loop may be about to wait for the reactor's descriptor.
+        // Usually the loop of `block_on` or `tick` will find the task. Two cases need a
+        // notification:
+        // 1. No such loop runs. Another event loop may be about to wait for the reactor's
+        //    descriptor.
         // 2. The reactor is logging `sleep`, and the logger woke the task. The executor has already
         //    decided to sleep.
         if !self.running.get() || self.reactor.is_waiting() {
@@ -245,7 +249,8 @@ impl Tasks {
         task
     }
 
-    /// Makes a task that has already ended, for a `spawn` on a closed executor. It is not in the table.
+    /// Makes a task that has already ended, for a `spawn` on a closed executor. It is not in the
+    /// table.
     pub(crate) fn add_ended(
         &self,
         name: &'static str,
@@ -339,8 +344,9 @@ pub(crate) struct Running<'a> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.tasks.running.set(false);
-        // Until the next `block_on` or `tick` nothing looks at the queue or the inbox. If work is left
-        // there, make the reactor's descriptor readable: an event loop that calls `tick` waits for it.
+        // Until the next `block_on` or `tick` nothing looks at the queue or the inbox. If work is
+        // left there, make the reactor's descriptor readable: an event loop that calls `tick` waits
+        // for it.
         if !self.tasks.fall_asleep() || self.tasks.queue_len() > 0 {
             self.tasks.inbox.notify();
         }

@@ -17,8 +17,8 @@
 //! result has been taken or is not wanted, the next task reuses the slot: the memory of [`Task`]
 //! and the waker. [`Task::begin`] resets the rest.
 //!
-//! Invariant: a future is polled only while its task is [`State::Live`], and it is dropped before the
-//! [`JoinHandle`](crate::JoinHandle) returns the result.
+//! Invariant: a future is polled only while its task is [`State::Live`], and it is dropped before
+//! the [`JoinHandle`](crate::JoinHandle) returns the result.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -238,7 +238,8 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let StageProj::Running { future } = self.as_mut().project() else { return Poll::Ready(()) };
         let Poll::Ready(output) = future.poll(cx) else { return Poll::Pending };
-        // Panic safety: `set` drops the future, then stores the new stage even if the drop panicked.
+        // Panic safety: `set` drops the future, then stores the new stage even if the drop
+        // panicked.
         self.set(Stage::Ended { result: Some(Ok(output)) });
         Poll::Ready(())
     }

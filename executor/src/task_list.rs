@@ -1,4 +1,4 @@
-//! The table of all tasks, for a person: [`TaskList`].
+//! [`TaskList`] prints the tasks as a table.
 
 use std::array;
 use std::collections::BTreeMap;
@@ -12,27 +12,27 @@ use reactor::{Awaited, Reactor};
 
 use crate::tasks::{State, TaskInfo};
 
-/// Rows that are shown: more could not be read.
+/// The number of tasks that are shown by default. Few readers look at more.
 const ROWS: usize = 100;
 
-/// What stands above the columns.
+/// The titles of the columns.
 const TITLES: Row<&str> = ["task", "name", "state", "waits for", "since", "polls", "spawned at"];
 
-/// The column that says what the task waits for.
+/// The index of the column "waits for".
 const WAITS_FOR: usize = 3;
 
 type Row<T> = [T; 7];
 
-/// All tasks that have not finished, in the order of their IDs; see [`Executor::tasks`].
+/// All tasks that have not ended, in the order of their IDs; see [`Executor::tasks`].
 ///
-/// It is a slice of [`TaskInfo`], and prints as a table. Tasks that wait to write come first, because
-/// they hold bytes that a peer does not take; then tasks that are lost; then all others. Within
-/// each group the task comes first that was polled longest ago.
+/// The list dereferences to a slice of [`TaskInfo`], and prints as a table. In the table, tasks
+/// that wait to write come first, because they hold bytes that a peer does not read. Lost tasks
+/// follow, then all others. Within each group, the task that was polled longest ago comes first.
 ///
-/// The table shows 100 tasks and says how many there are beside them. A precision sets another
-/// limit: `{:.1000}`.
+/// The table shows 100 tasks and the number of those it leaves out. A precision sets another limit:
+/// `{:.1000}`.
 ///
-/// On Linux the table names the peer of each connected TCP or UDP socket. Printing looks it up with
+/// On Linux the table shows the peer of each connected TCP or UDP socket. Printing calls
 /// [`Reactor::peers`], which reads files in `/proc`.
 ///
 /// # Examples
@@ -59,9 +59,9 @@ type Row<T> = [T; 7];
 #[derive(Clone)]
 pub struct TaskList {
     tasks: Vec<TaskInfo>,
-    /// When the list was made, by the clock of the reactor's turns.
+    /// When the list was made, by [`Reactor::now`].
     now: Instant,
-    /// Asked for the peers, but only when the list is printed.
+    /// Looks up the peers when the list is printed.
     reactor: Weak<Reactor>,
 }
 
@@ -70,7 +70,7 @@ impl TaskList {
         TaskList { tasks, now: reactor.now(), reactor: Rc::downgrade(reactor) }
     }
 
-    /// Returns the tasks without what is needed to print them.
+    /// Returns the tasks alone, without what printing needs.
     ///
     /// # Examples
     ///
@@ -137,7 +137,7 @@ impl fmt::Display for TaskList {
     }
 }
 
-/// Where in the table a task stands: first those that a person looks for.
+/// Returns the group of a task in the table; group 0 comes first.
 fn rank(task: &TaskInfo) -> u8 {
     let writes = |awaited: &Awaited| matches!(awaited, Awaited::Source { direction: "write", .. });
     match task.state {
@@ -148,7 +148,7 @@ fn rank(task: &TaskInfo) -> u8 {
 }
 
 impl TaskList {
-    /// The peers of sources, unless none of these tasks waits for a source.
+    /// Returns the peers of all sources, or nothing if none of these tasks waits for a source.
     fn peers(&self, tasks: &[&TaskInfo]) -> BTreeMap<usize, SocketAddr> {
         let is_source = |awaited: &Awaited| matches!(awaited, Awaited::Source { .. });
         let needed = tasks.iter().any(|task| task.awaits.iter().any(is_source));
@@ -156,7 +156,7 @@ impl TaskList {
         reactor.map(|reactor| reactor.peers()).unwrap_or_default()
     }
 
-    /// One row, and one more for each further thing that the task waits for.
+    /// Returns the rows of a task: one, and one more for each further thing that it waits for.
     fn rows(&self, task: &TaskInfo, peers: &BTreeMap<usize, SocketAddr>) -> Vec<Row<String>> {
         let mut awaits = task.awaits.iter().map(|awaited| self.describe(awaited, peers));
         let name = if task.name.is_empty() { "-" } else { task.name };
@@ -193,7 +193,7 @@ impl TaskList {
     }
 }
 
-/// What the reactor knows, and how many wakers are where it cannot look.
+/// Adds the number of wakers elsewhere to what the reactor knows.
 fn with_others(awaited: Option<String>, elsewhere: usize) -> String {
     match (awaited, elsewhere) {
         (awaited, 0) => awaited.unwrap_or_default(),
@@ -203,7 +203,7 @@ fn with_others(awaited: Option<String>, elsewhere: usize) -> String {
     }
 }
 
-/// In the largest unit of which there is more than one.
+/// Formats a duration in seconds below 100 s, in minutes below 100 min, otherwise in hours.
 fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
     match seconds {
@@ -213,7 +213,7 @@ fn duration(duration: Duration) -> String {
     }
 }
 
-/// Lines whose columns stand below each other. As any `Display`, it ends without a line break.
+/// Writes rows with aligned columns, without a final line break.
 fn write_aligned(rows: &[Row<String>], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let widths: Row<usize> = array::from_fn(|column| {
         rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
@@ -238,31 +238,34 @@ mod tests {
     use crate::{block_on, spawn, spawn_named, tasks, yield_now};
 
     #[test]
-    fn a_duration_has_a_unit_that_suits_it() {
-        let told = |seconds| duration(Duration::from_secs_f64(seconds));
-        assert_eq!([told(0.0), told(99.9), told(100.0)], ["0.0 s", "99.9 s", "1.7 m"]);
-        assert_eq!([told(5400.0), told(6000.0)], ["90.0 m", "1.7 h"]);
+    fn duration_is_formatted_in_a_unit_that_suits_its_length() {
+        let formatted = |seconds| duration(Duration::from_secs_f64(seconds));
+        assert_eq!(
+            [formatted(0.0), formatted(99.9), formatted(100.0)],
+            ["0.0 s", "99.9 s", "1.7 m"]
+        );
+        assert_eq!([formatted(5400.0), formatted(6000.0)], ["90.0 m", "1.7 h"]);
     }
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    /// Waits for two timers.
+    /// Waits for the first of two timers.
     async fn two_timers() {
-        let (mut one, mut other) = (pin!(sleep(2 * HOUR)), pin!(sleep(5 * HOUR)));
+        let (mut first, mut second) = (pin!(sleep(2 * HOUR)), pin!(sleep(5 * HOUR)));
         poll_fn(|cx| {
-            let both = [one.as_mut().poll(cx), other.as_mut().poll(cx)];
+            let both = [first.as_mut().poll(cx), second.as_mut().poll(cx)];
             if both.contains(&Poll::Ready(())) { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }
 
     #[test]
-    fn columns_are_aligned_and_lost_tasks_come_before_others() {
+    fn lost_tasks_come_before_others_in_aligned_columns() {
         let table = block_on(async {
             drop(spawn_named("two timers", two_timers()));
             drop(spawn(pending::<()>()));
             yield_now().await;
-            // Nothing has turned since, so that all were polled at the same time.
+            // No turn came in between, so all tasks were polled at the same time of the reactor.
             tasks().to_string()
         });
         let cut = table.lines().map(|line| line.split(file!()).next().unwrap_or_default());
@@ -277,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_tasks_those_are_shown_that_were_polled_longest_ago() {
+    fn long_table_shows_the_tasks_polled_longest_ago() {
         let [table, longer] = block_on(async {
             (0..ROWS).for_each(|_| drop(spawn_named("old", sleep(HOUR))));
             sleep(Duration::from_millis(1)).await;

@@ -1,8 +1,8 @@
-//! What each task does, for those who ask why one is stuck: [`tasks`], [`TaskInfo`].
+//! [`tasks`] lists what each task is doing, to find out why one is stuck.
 //!
-//! Nothing here is part of how the executor works: it only looks. What the executor knows of a
-//! task and what the reactor and the blocking pool know of a waker are brought together by the
-//! waker's address.
+//! The executor does not need this file: the code here only reads its state. The executor knows the
+//! tasks. The reactor and the blocking pool know what each waker waits for. The address of the
+//! waker connects the two.
 
 use std::collections::BTreeMap;
 use std::panic::Location;
@@ -16,52 +16,52 @@ use crate::table::Tasks;
 use crate::task::{self, Task};
 use crate::task_list::TaskList;
 
-/// One task that has not finished; see [`Executor::tasks`].
+/// A task that has not ended; see [`Executor::tasks`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TaskInfo {
-    /// The number under which records tell of it. Numbers are not reused.
+    /// The task ID, which identifies the task in log records. IDs are never reused.
     pub number: u64,
-    /// Empty, if it has none; `main` is the future given to `block_on`.
+    /// The name; empty if the task has none. The future given to `block_on` is `main`.
     pub name: &'static str,
-    /// Where it was spawned.
+    /// Where the task was spawned.
     pub place: &'static Location<'static>,
-    /// What it does.
+    /// What the task is doing.
     pub state: State,
-    /// If it waits: for what the reactor or the blocking pool keeps a waker of it. An operation that it
-    /// dropped since may still be among these.
+    /// What a waiting task waits for, as far as the reactor and the blocking pool know. Operations
+    /// that the task has since dropped may still be among these.
     pub awaits: Vec<Awaited>,
-    /// If it waits: how many wakers of it are elsewhere, be it in a channel, a join handle, another
-    /// task or a thread. The executor cannot know where.
+    /// The number of wakers of a waiting task in other places: a channel, a join handle, another
+    /// task or a thread. The executor cannot know where they are.
     pub elsewhere: usize,
-    /// When it was last polled; or spawned, before its first poll. By the clock of the reactor's
-    /// turns, [`Reactor::now`](reactor::Reactor::now).
+    /// When the task was last polled, or spawned if it was not polled yet. The clock is
+    /// [`Reactor::now`](reactor::Reactor::now).
     pub since: Instant,
-    /// How often it was polled.
+    /// The number of polls so far.
     pub polls: u64,
 }
 
-/// What a task does at the moment.
+/// What a task is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum State {
-    /// It is in the run queue, or in the inbox.
+    /// The task is in the run queue, or another thread's wakeup of it is on its way there.
     Queued,
-    /// Its poll is in progress, and whoever asks is part of it.
+    /// The task is being polled, and the code that asks is part of it.
     Running,
-    /// It returned `Pending`, and somebody holds a waker of it.
+    /// The task returned `Pending`, and a waker of it exists.
     Waiting,
-    /// It returned `Pending`, and nobody holds a waker of it: it will never be polled again.
+    /// The task is not queued, and no waker of it exists. It will never be polled again.
     Lost,
 }
 
-/// All tasks of the executor that runs on this thread; see [`Executor::tasks`].
+/// Returns the tasks of the executor that runs on this thread; see [`Executor::tasks`].
 ///
-/// The list prints as a table: `println!("{}", tasks())`.
+/// The list can be printed as a table: `println!("{}", tasks())`.
 ///
 /// # Panics
 ///
-/// Outside of `block_on`.
+/// Panics outside `block_on`.
 #[track_caller]
 pub fn tasks() -> TaskList {
     let tasks = Tasks::current();
@@ -69,14 +69,15 @@ pub fn tasks() -> TaskList {
 }
 
 impl Executor {
-    /// All tasks that have not finished: what each does, and what it waits for.
+    /// Returns all tasks that have not ended: what each is doing, and what it waits for.
     ///
-    /// The future given to `block_on` is included. They come in the order of their numbers. The list
-    /// prints as a [table](TaskList).
+    /// The future given to `block_on` is included. The tasks are in the order of their IDs. The
+    /// list can be printed as a [table](TaskList).
     ///
-    /// Lost is exact, as far as the executor can know: nothing but itself leads to the task. It
-    /// looks at each task and at each waker of the reactor: for a person who asks, not for each
-    /// message.
+    /// [`State::Lost`] is exact: the executor counts the wakers of a task, and there is none.
+    ///
+    /// This function visits all tasks and all wakers of the reactor. It is meant for diagnosis, and
+    /// is too slow to be called for each message.
     ///
     /// # Examples
     ///
@@ -120,7 +121,8 @@ impl Tasks {
         let number = task.id();
         let state = match () {
             () if self.polled.get() == Some(number) => State::Running,
-            // First: a task that is not lost may be woken in between, but not the other way round.
+            // Check `is_lost` before `is_queued`. Between the two checks another thread may wake a
+            // task that is not lost, but nothing can wake a lost one.
             () if task.is_lost() => State::Lost,
             () if task.is_queued() => State::Queued,
             () => State::Waiting,
@@ -128,9 +130,9 @@ impl Tasks {
         let (mut awaits, mut elsewhere) = (Vec::new(), 0);
         if state == State::Waiting {
             awaits = kept.remove(&Arc::as_ptr(&task.header).cast()).unwrap_or_default();
-            // Another thread may drop its waker at any time.
+            // Another thread may have dropped a waker since `waits` was read.
             elsewhere = task.wakers().saturating_sub(awaits.len());
-            // A direction may hold the same waker twice.
+            // One direction of a source may hold the same waker twice.
             awaits.dedup();
         }
         let (name, place) = (task.name.get(), task.location.get());

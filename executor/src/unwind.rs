@@ -1,7 +1,7 @@
-//! Panics of user code that no handle reports.
+//! Panics of user code that no [`JoinHandle`](crate::JoinHandle) returns.
 //!
-//! A destructor, a waker or a function from another thread may panic while the executor calls it.
-//! Such a panic must not end the loop, which polls all other tasks.
+//! A destructor, a waker or a function from another thread may panic when the executor calls it.
+//! Such a panic must not end the loop, because the loop runs all other tasks too.
 
 use std::any::Any;
 use std::fmt;
@@ -10,22 +10,23 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::error;
 
-/// Calls user code whose panic no task awaits. `what` names the code in the log.
+/// Calls user code. If it panics, logs that instead of propagating the panic. `what` names the
+/// code.
 pub(crate) fn contain(what: impl fmt::Display, user_code: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(user_code)) {
-        forget(panic, what);
+        log_panic(panic, what);
     }
 }
 
-/// Logs a panic, and leaks its payload: the payload's destructor might panic again.
+/// Logs a panic and leaks its payload, because the payload's destructor could panic too.
 ///
-/// Where it happened is known only to the panic hook, and std's hook prints it.
-pub(crate) fn forget(panic: Box<dyn Any + Send>, what: impl fmt::Display) {
+/// Only the panic hook knows where the panic happened. The hook of std prints the location.
+pub(crate) fn log_panic(panic: Box<dyn Any + Send>, what: impl fmt::Display) {
     error!("{what} panicked: {}", message(&*panic));
     mem::forget(panic);
 }
 
-/// Returns the text of a panic; empty, if its payload is no text.
+/// Returns the message of a panic; empty if the payload is not a string.
 pub(crate) fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or_default()
