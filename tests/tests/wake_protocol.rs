@@ -1,10 +1,11 @@
 //! Model-checks the protocol between an executor and other threads: wakeups, spawns, and the sleep.
 //!
-//! loom compiles `executor/src/inbox.rs`, the file that ships, with its own atomics. It runs each
-//! model once for every order of its steps with at most two preemptions, and for every value that a
-//! weak load may return. A lost wakeup shows as a deadlock, which loom reports.
+//! These tests compile `executor/src/inbox.rs`, the file that ships, with loom's atomics. loom runs
+//! each model once for every order of its steps with at most two preemptions, and for every value
+//! that a relaxed load may return. If a wakeup is lost, all threads wait, and loom reports a
+//! deadlock.
 //!
-//! The last test changes the protocol in several wrong ways and checks that loom notices each.
+//! The last test breaks the protocol in several ways and checks that loom reports each.
 
 #[allow(dead_code)]
 #[path = "../../executor/src/inbox.rs"]
@@ -21,7 +22,7 @@ use loom::thread;
 use inbox::{Header, Inbox, Message};
 use sync::{Mutant, Notifier, Ordering, Receiver};
 
-/// loom's versions of what `inbox.rs` is built from.
+/// loom's versions of the primitives that `inbox.rs` imports from `executor/src/sync.rs`.
 mod sync {
     use std::cell::Cell;
     use std::collections::VecDeque;
@@ -32,22 +33,23 @@ mod sync {
 
     pub(crate) use loom::sync::atomic::Ordering;
 
-    /// A wrong way to write the protocol's swaps.
+    /// A way to break the swaps of the protocol.
     #[derive(Clone, Copy, PartialEq)]
     pub(crate) enum Mutant {
         None,
-        /// Clears a flag with a store instead of a swap.
+        /// Clear a flag with a store instead of a swap.
         StoreForSwap,
-        /// Swaps without ordering.
+        /// Swap with relaxed ordering.
         Relaxed,
     }
 
     std::thread_local! {
-        /// loom runs all threads of a model on the one thread of the test.
+        /// The mutant of the running test. loom runs all threads of a model on the thread of the
+        /// test.
         pub(crate) static MUTANT: Cell<Mutant> = const { Cell::new(Mutant::None) };
     }
 
-    /// loom's flag, or a mutant of it.
+    /// loom's flag, whose swaps a mutant may break.
     pub(crate) struct AtomicBool(atomic::AtomicBool);
 
     impl AtomicBool {
@@ -75,14 +77,14 @@ mod sync {
         }
     }
 
-    /// The messages of a channel, and whether its receiver exists.
+    /// The messages of a channel, and whether its receiver still exists.
     type Channel<T> = Arc<Mutex<(VecDeque<T>, bool)>>;
 
     pub(crate) struct Sender<T>(Channel<T>);
 
     pub(crate) struct Receiver<T>(Channel<T>);
 
-    /// A channel with the methods of crossbeam's.
+    /// Creates a channel with those methods of crossbeam's that `inbox.rs` calls.
     pub(crate) fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
         let channel = Arc::new(Mutex::new((VecDeque::new(), true)));
         (Sender(channel.clone()), Receiver(channel))
@@ -117,7 +119,7 @@ mod sync {
         }
     }
 
-    /// A reactor that receives nothing but notifications.
+    /// A reactor that reports only notifications.
     #[derive(Clone)]
     pub(crate) struct Notifier(Arc<(Mutex<bool>, Condvar)>);
 
@@ -132,8 +134,8 @@ mod sync {
             waiter.notify_one();
         }
 
-        /// Consumes the notification, if there is one; otherwise sleeps until there is, or only
-        /// looks. Returns whether there was one.
+        /// Consumes the notification, and returns whether there was one. With `sleep`, waits for
+        /// it.
         pub(crate) fn turn(&self, sleep: bool) -> bool {
             let (notified, waiter) = &*self.0;
             let mut notified = notified.lock().unwrap();
@@ -145,37 +147,38 @@ mod sync {
     }
 }
 
-/// The order of the steps in the loop. All but the first are wrong.
+/// The order of the steps in the executor's loop. All except `Shipped` are wrong.
 #[derive(Clone, Copy, PartialEq)]
-enum Order {
+enum Steps {
+    /// The order in the executor.
     Shipped,
-    /// The executor looks into the inbox before it declares that it sleeps.
-    LooksThenSleeps,
-    /// The executor sleeps without looking into the inbox.
-    SleepsUnasked,
-    /// The executor looks into the inbox only after its own turn was notified.
-    BelievesTheTurn,
-    /// The executor takes the wakeup out of the inbox only after the poll.
-    PollsThenReceives,
+    /// Look into the inbox before declaring the sleep.
+    LookThenDeclare,
+    /// Sleep without looking into the inbox.
+    SleepWithoutLooking,
+    /// Look into the inbox only if the turn reported a notification.
+    LookOnlyIfNotified,
+    /// Call `Header::received` only after the poll.
+    PollThenReceive,
 }
 
-/// What remains of the executor: one task, and the loop of `block_on`.
+/// A minimal executor: one task, and the loop of `block_on`.
 struct Model {
     inbox: Arc<Inbox>,
     messages: Receiver<Message>,
     notifier: Notifier,
-    order: Order,
+    steps: Steps,
     header: Arc<Header>,
-    /// The run queue: whether it contains the task.
+    /// Whether the task is in the run queue.
     queued: Cell<bool>,
 }
 
 impl Model {
-    fn new(order: Order) -> Model {
+    fn new(steps: Steps) -> Model {
         let notifier = Notifier::new();
         let (inbox, messages) = Inbox::new(notifier.clone());
         let header = Header::new(0, inbox.clone());
-        Model { inbox, messages, notifier, order, header, queued: Cell::new(true) }
+        Model { inbox, messages, notifier, steps, header, queued: Cell::new(true) }
     }
 
     /// Runs the task until `poll` returns true. Returns the number of polls.
@@ -184,7 +187,7 @@ impl Model {
         let mut polls = 0;
         let mut may_look = true;
         loop {
-            let late = self.order == Order::PollsThenReceives;
+            let late = self.steps == Steps::PollThenReceive;
             let mut received = Vec::new();
             if may_look {
                 received.extend(self.take_messages(late));
@@ -200,7 +203,8 @@ impl Model {
         }
     }
 
-    /// Moves wakeups into the run queue. Returns the headers that `block_on` must still mark.
+    /// Receives all messages. If `late`, returns the headers for which the caller must still call
+    /// `received`.
     fn take_messages(&self, late: bool) -> Vec<Arc<Header>> {
         let mut unmarked = Vec::new();
         while let Some(message) = self.messages.try_recv() {
@@ -218,16 +222,17 @@ impl Model {
         unmarked
     }
 
-    /// Sleeps if there is nothing to do. Returns whether the loop may look into the inbox.
+    /// Turns the reactor, and sleeps there if there is nothing to do. Returns whether the loop may
+    /// look into the inbox.
     fn park(&self) -> bool {
         let idle = !self.queued.get();
-        let sleep = match self.order {
-            Order::LooksThenSleeps => {
+        let sleep = match self.steps {
+            Steps::LookThenDeclare => {
                 let empty = self.messages.is_empty();
                 self.inbox.fall_asleep(&self.messages);
                 idle && empty
             }
-            Order::SleepsUnasked => {
+            Steps::SleepWithoutLooking => {
                 self.inbox.fall_asleep(&self.messages);
                 idle
             }
@@ -235,11 +240,11 @@ impl Model {
         };
         let notified = self.notifier.turn(sleep);
         self.inbox.wake_up();
-        self.order != Order::BelievesTheTurn || notified
+        self.steps != Steps::LookOnlyIfNotified || notified
     }
 
-    /// What another thread needs to wake the task.
-    fn remote(&self) -> impl FnOnce() + Send + 'static {
+    /// Returns a function that wakes the task from another thread.
+    fn waker(&self) -> impl FnOnce() + Send + 'static {
         let header = self.header.clone();
         move || header.send()
     }
@@ -255,11 +260,11 @@ fn check(mutant: Mutant, model: impl Fn() + Send + Sync + 'static) {
 
 /// Two threads each write a value and wake the task. One of the wakeups may coalesce with the
 /// other; the poll must still see both values.
-fn two_threads_write_and_wake(order: Order) {
-    let model = Model::new(order);
+fn two_threads_write_and_wake(steps: Steps) {
+    let model = Model::new(steps);
     let written = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
     let threads = [0, 1].map(|n| {
-        let (written, wake) = (written.clone(), model.remote());
+        let (written, wake) = (written.clone(), model.waker());
         thread::spawn(move || {
             written[n].store(1, Ordering::Relaxed);
             wake();
@@ -269,11 +274,11 @@ fn two_threads_write_and_wake(order: Order) {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
-/// One thread wakes the task. The task turns the reactor itself, and so consumes the notification.
-fn task_turns_the_reactor(order: Order) {
-    let model = Model::new(order);
+/// One thread wakes the task. The task turns the reactor, which consumes the notification.
+fn task_turns_the_reactor(steps: Steps) {
+    let model = Model::new(steps);
     let written = Arc::new(AtomicUsize::new(0));
-    let (sees, wake) = (written.clone(), model.remote());
+    let (sees, wake) = (written.clone(), model.waker());
     let thread = thread::spawn(move || {
         written.store(1, Ordering::Relaxed);
         wake();
@@ -289,16 +294,16 @@ fn task_turns_the_reactor(order: Order) {
 // Pitfall: W4, W5, W6
 #[test]
 fn coalesced_wakeup_publishes_what_was_written_before_it() {
-    check(Mutant::None, || two_threads_write_and_wake(Order::Shipped));
+    check(Mutant::None, || two_threads_write_and_wake(Steps::Shipped));
 }
 
 // Pitfall: W4, W5, W10
 #[test]
 fn wakeup_and_spawn_that_share_a_notification_both_arrive() {
     check(Mutant::None, || {
-        let model = Model::new(Order::Shipped);
+        let model = Model::new(Steps::Shipped);
         let (woken, spawned) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let (writes, wake) = (woken.clone(), model.remote());
+        let (writes, wake) = (woken.clone(), model.waker());
         let (spawns, inbox, header) = (spawned.clone(), model.inbox.clone(), model.header.clone());
         let threads = [
             thread::spawn(move || {
@@ -306,7 +311,7 @@ fn wakeup_and_spawn_that_share_a_notification_both_arrive() {
                 wake();
             }),
             thread::spawn(move || {
-                // Spawning wakes the one task of this model, as a new task would be queued.
+                // The model has one task, so the function wakes that task instead of spawning one.
                 let spawn = move || {
                     spawns.store(1, Ordering::Relaxed);
                     header.send();
@@ -323,15 +328,15 @@ fn wakeup_and_spawn_that_share_a_notification_both_arrive() {
 // Pitfall: W4, W5, W12
 #[test]
 fn task_that_turns_the_reactor_loses_no_wakeup() {
-    check(Mutant::None, || task_turns_the_reactor(Order::Shipped));
+    check(Mutant::None, || task_turns_the_reactor(Steps::Shipped));
 }
 
 // Pitfall: W9
 #[test]
 fn each_wakeup_of_a_waiting_task_is_followed_by_a_poll() {
     check(Mutant::None, || {
-        let model = Model::new(Order::Shipped);
-        let threads = [0, 1].map(|_| thread::spawn(model.remote()));
+        let model = Model::new(Steps::Shipped);
+        let threads = [0, 1].map(|_| thread::spawn(model.waker()));
         let drain = || {
             model.take_messages(false);
             usize::from(model.queued.replace(false))
@@ -348,8 +353,8 @@ fn each_wakeup_of_a_waiting_task_is_followed_by_a_poll() {
 #[test]
 fn wakers_and_remotes_may_be_used_while_the_executor_ends() {
     check(Mutant::None, || {
-        let model = Model::new(Order::Shipped);
-        let (wake, late) = (model.remote(), model.remote());
+        let model = Model::new(Steps::Shipped);
+        let (wake, late) = (model.waker(), model.waker());
         let inbox = model.inbox.clone();
         let threads = [
             thread::spawn(wake),
@@ -361,13 +366,13 @@ fn wakers_and_remotes_may_be_used_while_the_executor_ends() {
     });
 }
 
-// Method: loom does not model the reference count of an `Arc`, so an atomic accompanies it.
+// Method: loom does not model the reference count of an `Arc`. The atomic `gone` stands for it.
 #[test]
 fn task_is_lost_only_if_no_wakeup_can_come() {
     check(Mutant::None, || {
-        let model = Model::new(Order::Shipped);
+        let model = Model::new(Steps::Shipped);
         let gone = Arc::new(AtomicUsize::new(0));
-        let (going, wake) = (gone.clone(), model.remote());
+        let (going, wake) = (gone.clone(), model.waker());
         let thread = thread::spawn(move || {
             wake();
             going.store(1, Ordering::Release);
@@ -380,50 +385,50 @@ fn task_is_lost_only_if_no_wakeup_can_come() {
         let is_lost = || Arc::strong_count(&model.header) == 1 && !model.queued.get();
         let lost = gone.load(Ordering::Relaxed) == 1 && is_lost();
         thread.join().unwrap();
-        assert!(!(lost && drain()), "a task that was called lost has been woken");
+        assert!(!(lost && drain()), "a lost task has been woken");
         drain();
         assert!(is_lost(), "no waker is left");
     });
 }
 
-/// Selects the wrong protocol that a child process runs.
+/// The environment variable that selects the wrong protocol for a child process.
 const WRONG: &str = "WAKE_PROTOCOL_WRONG";
 
-/// How loom reports threads that wait for each other, and a thread that loops forever.
+/// How loom reports that all threads wait, and that a thread loops forever.
 const DEADLOCK: &str = "deadlock";
 const LIVELOCK: &str = "exceeded maximum number of branches";
 
-/// The wrong protocols, each with what loom reports and the model that shows it.
-const WRONG_WAYS: [(&str, &str, fn()); 6] = [
-    ("clears the flag with a store, not a swap", DEADLOCK, || {
-        check(Mutant::StoreForSwap, || two_threads_write_and_wake(Order::Shipped));
+/// The wrong protocols: what each does, loom's report, and the model that shows the fault.
+const WRONG_PROTOCOLS: [(&str, &str, fn()); 6] = [
+    ("clears the flags with a store, not a swap", DEADLOCK, || {
+        check(Mutant::StoreForSwap, || two_threads_write_and_wake(Steps::Shipped));
     }),
     ("swaps without ordering", DEADLOCK, || {
-        check(Mutant::Relaxed, || two_threads_write_and_wake(Order::Shipped));
+        check(Mutant::Relaxed, || two_threads_write_and_wake(Steps::Shipped));
     }),
     ("takes the wakeup out of the inbox after the poll", DEADLOCK, || {
-        check(Mutant::None, || two_threads_write_and_wake(Order::PollsThenReceives));
+        check(Mutant::None, || two_threads_write_and_wake(Steps::PollThenReceive));
     }),
     ("looks into the inbox before it declares the sleep", DEADLOCK, || {
-        check(Mutant::None, || two_threads_write_and_wake(Order::LooksThenSleeps));
+        check(Mutant::None, || two_threads_write_and_wake(Steps::LookThenDeclare));
     }),
     ("sleeps without looking into the inbox", DEADLOCK, || {
-        check(Mutant::None, || task_turns_the_reactor(Order::SleepsUnasked));
+        check(Mutant::None, || task_turns_the_reactor(Steps::SleepWithoutLooking));
     }),
     ("looks into the inbox only after its own notification", LIVELOCK, || {
-        check(Mutant::None, || task_turns_the_reactor(Order::BelievesTheTurn));
+        check(Mutant::None, || task_turns_the_reactor(Steps::LookOnlyIfNotified));
     }),
 ];
 
-// Method: each runs in a process of its own, because loom aborts when it finds a deadlock.
+// Method: each protocol runs in its own process, because loom aborts when it finds a deadlock.
 // Pitfall: W6, W9, W12
 #[test]
 fn every_wrong_protocol_loses_a_wakeup() {
     if let Ok(wrong) = env::var(WRONG) {
-        let (.., model) = WRONG_WAYS.into_iter().find(|(name, ..)| *name == wrong).unwrap();
+        let (.., model) = WRONG_PROTOCOLS.into_iter().find(|(name, ..)| *name == wrong).unwrap();
         return model();
     }
-    for (name, expected, _) in WRONG_WAYS {
+    for (name, expected, _) in WRONG_PROTOCOLS {
         let output = Command::new(env::current_exe().unwrap())
             .args(["--exact", "every_wrong_protocol_loses_a_wakeup", "--nocapture"])
             .env(WRONG, name)
