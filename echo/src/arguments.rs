@@ -221,7 +221,7 @@ fn command() -> Command {
                 .value_parser(period),
             valued("keepalive", "DURATION")
                 .help_heading(OPERATING)
-                .help("Probe peers that have been silent for this long, to detect vanished ones (e.g. 60s)")
+                .help("Probe TCP peers that have been silent for this long, to detect vanished ones (e.g. 60s)")
                 .value_parser(keepalive),
             valued("grace", "DURATION")
                 .help_heading(OPERATING)
@@ -289,7 +289,7 @@ fn period(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A duration that the kernel takes for keep-alive probes: whole seconds up to 2^15 - 1.
+/// A duration that the kernel accepts for keep-alive probes: whole seconds up to 2^15 - 1.
 fn keepalive(text: &str) -> Result<Duration, String> {
     let duration = duration(text)?;
     let is_whole = duration.subsec_nanos() == 0 && (1..=32767).contains(&duration.as_secs());

@@ -89,10 +89,10 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// Whether bytes that were read from the connection have not been written back to it.
+    /// Whether bytes that were read from the connection may not have been written back to it.
     ///
-    /// After an error of the copy they are lost. If the connection ends for another reason, the
-    /// copy still holds them exactly if its last write has to wait.
+    /// After an error of the copy they may be lost. If the connection ends for another reason, the
+    /// copy still holds bytes if its last write has to wait, and only then.
     pub(crate) fn owes_bytes(&self, ended: &Ended) -> bool {
         matches!(ended, Ended::Copied(Err(_))) || self.blocked.get()
     }

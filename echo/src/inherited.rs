@@ -66,8 +66,8 @@ fn is_unbound(socket: &Socket) -> io::Result<bool> {
 
 /// Whether this process has opened the descriptor after its start.
 ///
-/// All our descriptors are close-on-exec, and no descriptor that survived the `exec` of this
-/// program can be. Without `/proc`, the answer is no.
+/// Each descriptor that this process opens is close-on-exec, and one that survived the `exec` of this
+/// program cannot be. Without `/proc`, this returns false.
 #[cfg(target_os = "linux")]
 fn is_our_own(number: RawFd) -> bool {
     use rustix::fs::OFlags;

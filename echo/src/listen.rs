@@ -168,7 +168,7 @@ pub(crate) fn explain(address: &Address, earlier: &[Address], error: &io::Error)
             "another program listens there; stop it, or choose another path"
         }
         (Address::Unix(_), ErrorKind::AlreadyExists) => "remove it, or choose another path",
-        // The file system answers EACCES, and a sandbox EPERM.
+        // The file system returns EACCES, and a sandbox EPERM.
         (_, _) if Errno::from_io_error(error) == Some(Errno::PERM) => ALLOW_CALL,
         (Address::Unix(_), ErrorKind::PermissionDenied) => "choose a path that is yours",
         (Address::Unix(_), ErrorKind::NotFound) => "make its folder first",

@@ -23,7 +23,7 @@ pub(crate) trait Socket: 'static {
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
     fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>>;
     fn shutdown(&self, how: Shutdown) -> io::Result<()>;
-    /// Makes closing the socket discard what is still to be sent and send a reset, not a FIN.
+    /// Makes closing the socket discard unsent data, and send a reset instead of a FIN.
     fn reset_when_closed(&self) -> io::Result<()>;
     /// The other end, for the log. To learn it costs a system call.
     fn peer(&self) -> Option<String>;
@@ -80,8 +80,8 @@ impl Socket for UnixStream {
         self.shutdown(how)
     }
 
-    // A Unix socket has no option for it. The kernel resets the connection if there is unread
-    // input, as there mostly is when a peer sends and does not read.
+    // A Unix socket has no option for it. Its peer gets an error only if there is unread input when
+    // the socket is closed; a peer that sends without reading usually leaves some.
     fn reset_when_closed(&self) -> io::Result<()> {
         Ok(())
     }

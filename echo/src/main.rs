@@ -75,7 +75,7 @@ const REFUSED: u8 = 1;
 const WRONG_ARGUMENTS: u8 = 2;
 
 fn main() -> ExitCode {
-    // Dropped last, also if the main thread panics.
+    // Dropped last, even if the main thread panics.
     let _writers = match Writers::start() {
         Ok(writers) => writers,
         Err(error) => {
@@ -142,12 +142,12 @@ fn run_demo(
     recorder: &'static Recorder,
     trace: Option<Trace>,
 ) -> Result<(), String> {
-    // The demo is over in a third of a second: as the server does at the first signal, it finishes.
+    // At the first signal the demo finishes, as the server does: it takes only a third of a second.
     let signals = ending::end_at_second().map_err(|error| cannot("watch signals", &error))?;
     let recording = executor.try_block_on(demo::run(recorder)).and_then(|ended| ended);
     let recording = recording.map_err(|error| cannot("run the demo", &error))?;
     let text = telling::ladder(&recording, arguments.all);
-    // But it does not wait for a reader any longer.
+    // After a signal, it no longer waits for the reader.
     let printed = output::print_to_reader(text, || signals.first_arrived());
     let saved = trace.map_or(Ok(()), |trace| trace.save_demo(recording));
     printed.map_err(|error| format!("cannot print: {error}")).and(saved)

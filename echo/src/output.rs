@@ -1,15 +1,16 @@
 //! Standard output and standard error, which may be closed, full, or slow to be read.
 //!
-//! A write may block for any length of time: on a terminal that nobody reads, on a pipe that another
+//! A write may block for any length of time: on a terminal that is not read, on a pipe that another
 //! process fills, on a disk that hangs. `poll` does not help, because it reports a terminal as
 //! writable when one byte fits, and what it reports about a shared pipe may be outdated before the
 //! write. `O_NONBLOCK` does not help either, because it belongs to the open file, which other
 //! processes share.
 //!
-//! So each stream has a thread that alone writes to it, and everything that the server prints goes
-//! through that thread's queue: log records, tables, panic messages, complaints. The threads that
+//! So each stream has a thread that alone writes to it, and everything that a running server prints
+//! goes through that thread's queue: log records, tables, panic and error messages. The threads that
 //! serve connections only append to the queue. When it is full they drop lines, and a line in their
-//! place reports how many.
+//! place reports how many. Only what `--help`, `--version` and `--demo` print waits for the reader,
+//! because no other connection is served then.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::borrow::Cow;
@@ -36,21 +37,22 @@ pub(crate) static STDOUT: Output =
 pub(crate) static STDERR: Output =
     Output::new("stderr", |text| rustix::io::write(io::stderr(), text));
 
-/// The bytes that may wait for the writer: as many as the server logs in some milliseconds at `-vv`,
-/// because the writer may have to wait that long for a processor.
+/// The capacity of the queue in bytes. At `-vv` the server logs as much in a few milliseconds, and the
+/// writer may have to wait that long for a processor.
 const CAPACITY: usize = 1 << 20;
 
-/// A pipe takes this much in one piece, so that no line is torn by another process's.
+/// A write of at most this many bytes to a pipe is atomic, so that no other process writes within a
+/// line.
 const PIPE_BUF: usize = 4096;
 
 /// The stack of a writer, which only makes system calls.
 const STACK: usize = 128 << 10;
 
-/// How long the end of the process waits for readers to take the last lines.
+/// How long the process waits at its end for readers to take the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// The pause between attempts to write if another process has made the open file non-blocking, and
-/// between looks at a signal.
+/// between checks for a signal.
 const RETRY: Duration = Duration::from_millis(10);
 
 /// One stream of the process, and the lines that wait to be written to it.
@@ -58,7 +60,7 @@ pub(crate) struct Output {
     name: &'static str,
     write: fn(&[u8]) -> rustix::io::Result<usize>,
     queue: Mutex<Queue>,
-    /// Notified when lines come for the writer, and when the writer has written them all.
+    /// Notified when lines are queued, and when the writer has written those that it took.
     changed: Condvar,
 }
 
@@ -74,10 +76,10 @@ struct Queue {
 
 #[derive(Clone, Copy, PartialEq)]
 enum State {
-    /// There is no writer yet, or the OS refused its thread: the caller writes.
+    /// There is no writer yet, or its thread could not be started: the caller writes.
     Direct,
     Queued,
-    /// The process ends, and takes no more lines.
+    /// The process is ending: lines are discarded.
     Closed,
 }
 
@@ -87,7 +89,8 @@ impl Output {
         Output { name, write, queue: Mutex::new(queue), changed: Condvar::new() }
     }
 
-    /// Queues whole lines, which no line of another thread separates. Never waits for the reader.
+    /// Queues whole lines. No line of another thread comes between them. Once the writer runs, this
+    /// never waits for the reader.
     pub(crate) fn print(&self, text: &[u8]) {
         let mut queue = self.lock();
         match queue.state {
@@ -111,7 +114,7 @@ impl Output {
         Ok(())
     }
 
-    /// Takes no more lines, and waits until those in the queue are written or the time has come.
+    /// Closes the queue, and waits until its lines are written or `deadline` has passed.
     fn finish(&self, deadline: Instant) {
         let mut queue = self.lock();
         queue.state = State::Closed;
@@ -134,7 +137,7 @@ impl Output {
                 self.write_after(&mut missing, chunk);
             }
             missing.lines += dropped;
-            // Now and not with the next line, which may be long in coming.
+            // Report a gap now: the next line may come much later.
             self.write_after(&mut missing, b"");
         }
     }
@@ -151,7 +154,7 @@ impl Output {
         (mem::take(&mut queue.lines), mem::take(&mut queue.dropped))
     }
 
-    /// Writes a chunk of lines, after a line that reports those that are missing before it.
+    /// Writes a chunk of lines. If lines are missing before it, first writes how many.
     fn write_after(&self, missing: &mut Missing, chunk: &[u8]) {
         if missing.lines > 0 && self.write_all(missing.report().as_bytes()).is_empty() {
             *missing = Missing::default();
@@ -216,7 +219,8 @@ impl Missing {
     }
 }
 
-/// Pieces of whole lines that a pipe takes without tearing them; a longer line is one piece.
+/// Splits text into chunks of whole lines, none of them longer than `PIPE_BUF`. A line that is longer is
+/// a chunk of its own.
 fn chunks(mut lines: &[u8]) -> impl Iterator<Item = &[u8]> {
     iter::from_fn(move || {
         let window = &lines[..lines.len().min(PIPE_BUF)];
@@ -239,8 +243,8 @@ pub(crate) struct Writers(());
 impl Writers {
     /// Starts them. From now on, what the process prints, panics included, goes through them.
     pub(crate) fn start() -> io::Result<Writers> {
-        // A write beyond the limit of a file's size then returns EFBIG. At its default the signal
-        // ends the process, and only `unsafe` code can ignore it: a handler that does nothing can not.
+        // With a handler, a write beyond the limit of a file's size returns EFBIG. Without one, the
+        // signal ends the process. Ignoring the signal would take `unsafe` code.
         flag::register(SIGXFSZ, Arc::default())?;
         STDOUT.start()?;
         STDERR.start()?;
@@ -268,7 +272,7 @@ pub(crate) fn print_to_reader(text: String, stopped: impl Fn() -> bool) -> io::R
     let (sender, printed) = channel();
     let print = move || {
         let mut out = io::stdout().lock();
-        // The receiver has gone if it gave up.
+        // The receiver is gone if the caller has given up.
         let _ = sender.send(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
     };
     thread::Builder::new().name("print".to_owned()).spawn(print)?;
@@ -280,7 +284,8 @@ pub(crate) fn print_to_reader(text: String, stopped: impl Fn() -> bool) -> io::R
     }
 }
 
-/// What std's own hook says of a panic. That one writes from the thread that panics, and may block.
+/// Describes a panic as std's hook does. That hook itself writes from the thread that panics, and may
+/// block.
 fn describe(panic: &PanicHookInfo<'_>) -> String {
     let thread = thread::current();
     let name = thread.name().unwrap_or("<unnamed>");
@@ -306,7 +311,8 @@ impl Write for Ladder {
     }
 }
 
-/// Standard error for the log. A record is one line: what it quotes may hold control characters.
+/// Standard error for the log. A record is one line, so control characters that it quotes are
+/// escaped.
 pub(crate) struct Log;
 
 impl Write for Log {
@@ -322,8 +328,7 @@ impl Write for Log {
     }
 }
 
-/// The text with its control characters escaped: a line break would forge a line, and others act
-/// upon a terminal.
+/// Escapes control characters: a line break would forge a line, and others control a terminal.
 pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(char::is_control) {
         return Cow::Borrowed(text);
@@ -358,12 +363,12 @@ pub(crate) fn cannot(act: &str, error: &io::Error) -> String {
 /// Whether the stack of one more thread fits into the address space. Without space `pthread_create`
 /// returns the error that it also returns at the limit of threads.
 fn has_space_for_a_stack() -> bool {
-    const STACK: u64 = 2 << 20;
+    const DEFAULT_STACK: u64 = 2 << 20;
     let limit = getrlimit(Resource::As).current;
-    limit.zip(address_space()).is_none_or(|(limit, used)| used + STACK <= limit)
+    limit.zip(address_space()).is_none_or(|(limit, used)| used + DEFAULT_STACK <= limit)
 }
 
-/// How many bytes of address space the process uses, where the OS tells.
+/// Returns how many bytes of address space the process uses, if the OS reports it.
 fn address_space() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let size = status.lines().find_map(|line| line.strip_prefix("VmSize:"))?;
@@ -375,7 +380,7 @@ pub(crate) fn is_out_of_memory(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::NOMEM | Errno::NOBUFS))
 }
 
-/// The cure for that.
+/// The cure for exhausted memory.
 pub(crate) const MORE_MEMORY: &str = "free memory, or allow more (ulimit -v)";
 
 /// The cure when a sandbox or a policy is the likely cause.
@@ -407,12 +412,12 @@ mod tests {
         assert!(cannot("start", &Errno::PERM.into()).contains("strace"));
     }
 
-    // The OS refuses a thread at the limit of threads and of the address space with one error.
+    // The OS returns the same error at the limit of threads and at that of the address space.
     #[test]
-    fn exhausted_address_space_is_not_mistaken_for_a_limit_of_threads() {
+    fn exhausted_address_space_is_reported_as_such() {
         let refused = || cannot("start", &Errno::AGAIN.into());
         assert!(refused().ends_with(": allow more threads (ulimit -u), or choose fewer"));
-        let name = "output::tests::exhausted_address_space_is_not_mistaken_for_a_limit_of_threads";
+        let name = "output::tests::exhausted_address_space_is_reported_as_such";
         in_child(name, || {
             let limit = address_space().map(|used| used + (1 << 20));
             let limit = Rlimit { current: limit, maximum: getrlimit(Resource::As).maximum };

@@ -1,7 +1,7 @@
-//! A file that takes the place of another one when it is complete.
+//! A file that is written beside its target, and replaces the target when it is complete.
 //!
-//! What stands in the place already stays there until then, whatever happens in between: a full
-//! disk, a memory limit or a signal that ends the process.
+//! Until then the target keeps its content, whatever happens in between: a full disk, a memory limit
+//! or a signal that ends the process. [`Place::Direct`] lists the exceptions.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -9,19 +9,19 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A file that is about to be written. Dropping it before [`finish`](Replacement::finish) leaves
-/// its place as it was.
+/// A file that is about to be written. Dropping it before [`finish`](Replacement::finish) leaves the
+/// target as it was.
 pub(crate) struct Replacement {
     file: File,
     place: Place,
 }
 
-/// Where the bytes go, and how they get to where they belong.
+/// Where the bytes are written, and how they get to the target.
 enum Place {
-    /// To the file itself. It is a device or a pipe, which cannot be replaced, or in a folder that
-    /// takes no other file.
+    /// To the target itself. It cannot be replaced, because it is a device, a pipe or an open
+    /// descriptor such as `/dev/stdout`, or because no file can be created in its folder.
     Direct,
-    /// To a file in the same folder that has no name yet. The system removes it if the process is
+    /// To a file in the same folder that has no name yet. The kernel removes it if the process is
     /// killed.
     #[cfg(target_os = "linux")]
     Nameless { target: PathBuf },
@@ -30,12 +30,12 @@ enum Place {
 }
 
 impl Replacement {
-    /// Prepares to write the file at `path`. If that is a symbolic link, the file that it leads to
-    /// is replaced, and not the link.
+    /// Prepares to write the file at `path`. If that is a symbolic link, the file that it points to
+    /// is replaced, not the link.
     ///
     /// # Errors
     ///
-    /// Returns the error of the system if the file cannot be opened for writing, or made.
+    /// Returns the error of the system call if the file cannot be opened for writing or created.
     pub(crate) fn of(path: &Path) -> io::Result<Replacement> {
         let (target, is_ours) = follow_links(path);
         match OpenOptions::new().write(true).open(path) {
@@ -55,12 +55,13 @@ impl Replacement {
         }
     }
 
-    /// Writes the file, all at once, and puts it into its place.
+    /// Writes the file with `write`, and moves it to the target.
     ///
     /// # Errors
     ///
-    /// Returns the error of `write`, or of the system. The place is then as it was before, unless
-    /// the file could not be replaced and was written directly.
+    /// Returns the error of `write` or of a system call. The target then keeps its previous content,
+    /// unless it was written directly. If only the last step fails, the error names the temporary
+    /// file, which stays.
     pub(crate) fn finish(
         mut self,
         write: impl FnOnce(&mut io::BufWriter<&File>) -> io::Result<()>,
@@ -100,17 +101,18 @@ impl Replacement {
 impl Drop for Replacement {
     fn drop(&mut self) {
         if let Place::Named { temporary, .. } = &self.place {
-            // There is no one to report to, and nothing but an incomplete file is left.
+            // A failure leaves only an incomplete file, and there is no caller to report it to.
             let _ = fs::remove_file(temporary);
         }
     }
 }
 
-/// The system gives up after as many links.
+/// The kernel follows no more links than this.
 const MOST_LINKS: usize = 40;
 
-/// Where a path leads, and whether that is a file to replace. A descriptor of the process, such as
-/// `/dev/stdout`, is not: its owner would not see the new file.
+/// Follows symbolic links. Returns the path at their end, and whether the file there may be replaced.
+/// A descriptor of the process, such as `/dev/stdout`, may not: a program that has opened the same
+/// file would not see the new one.
 fn follow_links(path: &Path) -> (PathBuf, bool) {
     let mut target = path.to_owned();
     for _ in 0..MOST_LINKS {
@@ -123,7 +125,7 @@ fn follow_links(path: &Path) -> (PathBuf, bool) {
     (target, true)
 }
 
-/// Makes a file in the folder of `target`, to replace it later.
+/// Creates a file in the folder of `target`, to replace it later.
 fn create_beside(target: PathBuf) -> io::Result<Replacement> {
     #[cfg(target_os = "linux")]
     if let Some(file) = nameless_beside(&target) {
@@ -141,18 +143,19 @@ fn folder_of(target: &Path) -> &Path {
     }
 }
 
-/// A name that no other file has: of this process, and used once.
+/// Returns a name that no other file has: it contains the process ID and a number that is used once.
 fn temporary_beside(target: &Path) -> PathBuf {
     static NAMES: AtomicU32 = AtomicU32::new(0);
     let number = NAMES.fetch_add(1, Ordering::Relaxed);
     folder_of(target).join(format!(".echod-{}-{number}.part", process::id()))
 }
 
-/// Not every file system has such files.
+/// Creates a file without a name in the folder of `target`; `None` if the file system has no such
+/// files.
 #[cfg(target_os = "linux")]
 fn nameless_beside(target: &Path) -> Option<File> {
     use rustix::fs::{Mode, OFlags, open};
-    // It gets its name through this folder.
+    // `give_name` reaches the file through this folder.
     if !Path::new("/proc/self/fd").exists() {
         return None;
     }

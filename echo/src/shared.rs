@@ -30,7 +30,7 @@ pub(crate) struct Shared {
 struct Listeners {
     /// Those that work.
     open: usize,
-    /// Why the server cannot go on: the last one has ended, or a thread has.
+    /// Why the server cannot go on: the last listener or a thread has ended.
     broken: Option<String>,
 }
 
@@ -66,7 +66,7 @@ impl Shared {
         Listens { shared: self.clone(), ended: None }
     }
 
-    /// Waits until no listener works any more, or a thread cannot go on, and returns why.
+    /// Waits until no listener is left or a thread cannot go on, and returns the reason.
     pub(crate) async fn broken(&self) -> String {
         self.listeners.until(|listeners| listeners.broken.take()).await
     }
@@ -127,7 +127,7 @@ impl Listens {
 
 impl Drop for Listens {
     fn drop(&mut self) {
-        // Without an end, the cause has been reported already: a panic, or a failed wait for events.
+        // If it is not set, a panic or a failed wait for events is the cause, and is already reported.
         let is_reported = self.ended.is_none();
         let ended = self.ended.take().unwrap_or_else(|| Err(io::Error::other("it panicked")));
         let broken = self.shared.listeners.update(|listeners| {
@@ -136,7 +136,7 @@ impl Drop for Listens {
                 return ended.err();
             }
             let broken = ended.err().map(|error| format!("no listener is left: {error}"));
-            // Unless a thread has ended: that is the cause.
+            // If a thread has ended, that is the cause.
             listeners.broken = listeners.broken.take().or(broken);
             None
         });

@@ -37,7 +37,7 @@ pub(crate) struct SocketFile {
     path: PathBuf,
     /// `None` if the file was gone before we could look at it.
     identity: Option<Identity>,
-    /// `None` if there can be no lock. Dropped after the file has been removed.
+    /// `None` if the path cannot be locked. Dropped after the file has been removed.
     _lock: Option<Lock>,
 }
 
@@ -65,8 +65,8 @@ pub(crate) async fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> 
 ///
 /// # Errors
 ///
-/// Returns `AddrInUse` if another server has the lock. Any other error means that nobody can have
-/// it, because a security policy or the file system forbids it.
+/// Returns `AddrInUse` if another server has the lock. Any other error means that no server can take
+/// it, e.g. because a security policy or the file system forbids it.
 async fn lock(path: &Path) -> io::Result<Lock> {
     let by = Instant::now() + LOCK_PATIENCE;
     loop {
@@ -85,7 +85,10 @@ async fn lock(path: &Path) -> io::Result<Lock> {
 /// Removes the socket file of a server that is gone, and no other file.
 async fn remove_stale(path: &Path, in_use: io::Error, lock: &io::Result<Lock>) -> io::Result<()> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
-        return Err(io::Error::new(ErrorKind::AlreadyExists, "there is a file that is no socket"));
+        return Err(io::Error::new(
+            ErrorKind::AlreadyExists,
+            "there is a file that is not a socket",
+        ));
     }
     if server_answers(path).await? {
         return Err(in_use);
@@ -119,14 +122,14 @@ impl Drop for SocketFile {
     fn drop(&mut self) {
         let found = fs::symlink_metadata(&self.path).ok();
         let found = found.map(|metadata| Identity::of(&metadata));
-        // Another program may have replaced the file without asking for the lock.
+        // Another program may have replaced the file without taking the lock.
         if self.identity.is_some() && found == self.identity {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Which file it is, whatever its name.
+/// Identifies a file, independently of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
     device: u64,
@@ -173,15 +176,15 @@ impl Lock {
             flock(&file, FlockOperation::NonBlockingLockExclusive)?;
             let lock = Lock { path: path.clone(), file };
             // The previous owner removes the file before it releases the lock. If we opened the
-            // file before that, we have locked a file that nobody else will find.
+            // file before that, we have locked a file that no other server will find.
             if lock.is_current() {
                 return Ok(lock);
             }
         }
-        Err(io::Error::other("the lock file was removed again and again"))
+        Err(io::Error::other("the lock file was removed before each attempt to lock it"))
     }
 
-    /// Whether the locked file is the one that others find at the path.
+    /// Whether the locked file is the one that another server finds at the path.
     fn is_current(&self) -> bool {
         let found = fs::symlink_metadata(&self.path);
         match (found, self.file.metadata()) {

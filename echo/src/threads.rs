@@ -59,10 +59,9 @@ fn run(
     let serving = Executor::new().and_then(|executor| {
         executor.set_spin(arguments.spin);
         let serving = serve(&executor, listeners, shared, arguments, number, ready);
-        // It ends only if it cannot begin.
         executor.try_block_on(serving).and_then(|ended| ended).inspect_err(|error| {
-            // Or if the wait for events fails, now or later. Before the executor drops its
-            // listeners: the first thread must learn the cause, and not the consequence.
+            // Serving cannot begin, or a wait for events has failed. Report that before the executor
+            // drops its listeners, so that the first thread learns the cause, not the consequence.
             shared.fail(cannot(&format!("serve on thread {number}"), error));
         })
     });

@@ -44,7 +44,7 @@ fn main() -> io::Result<()> {
     write_lines(&recording, &mut lines)?;
     lines.flush()?;
     let mut run = Run::new("One task asks, and another one answers.", recording);
-    // The first screen shows these lines.
+    // The first screen marks these lines.
     run.program = Some(Program::new(file!(), include_str!("own_program.rs")).showing(14, 28));
     let mut page = create("run.html")?;
     Page::new("ask", run).write_html(&mut page)?;

@@ -16,13 +16,13 @@ pub(crate) struct Act {
     pub(crate) last: u32,
 }
 
-/// The acts of records that have been looked for: a recording has millions of steps, of which each is
-/// one of some fifty lines.
+/// A cache of the acts of records. A recording may have millions of steps, but their records are on
+/// about fifty lines of source.
 #[derive(Default)]
 pub(crate) struct Acts(HashMap<(&'static str, u32), Option<Act>>);
 
 impl Acts {
-    /// The act that the record of this event tells of, if its file is known.
+    /// Returns the act that the record of this event describes, if its file is known.
     pub(crate) fn of(&mut self, event: &Event) -> Option<Act> {
         let look = || text(event.file).map(|text| act(text, event.line));
         *self.0.entry((event.file, event.line)).or_insert_with(look)

@@ -65,13 +65,12 @@ struct Tracks<'a> {
 struct Track<'a> {
     name: &'a str,
     /// The time of its last event. Two threads may have the same name, and the clock is read before
-    /// the recorder's lock is taken. So an event can be older than the one before it, and then it
-    /// moves to that one's time.
+    /// the recorder's lock is taken. So an event can be older than the previous one, and is then drawn
+    /// at the time of the previous one.
     at: Duration,
     /// The end of a poll that was running when the recording began.
     cut: Option<(&'a Event, Duration)>,
-    /// The event that began the poll which runs, or the one that ends it, if the beginning is
-    /// missing.
+    /// The event that began the running poll, or that ends it if the recording lacks the beginning.
     poll: Option<&'a Event>,
     /// A wake or a queue, which is drawn up to the next event.
     narrow: Option<(&'a Event, Duration)>,
@@ -85,7 +84,7 @@ struct Waiting<'a> {
     thread: usize,
     running: bool,
     queued: bool,
-    /// The number of the event that last queued it, and where that was drawn.
+    /// The number of the event that last queued it, and the track and time at which it was drawn.
     queue: Option<(u64, usize, Duration)>,
     /// The slices that have begun, the outer one first.
     open: Vec<String>,
@@ -94,7 +93,8 @@ struct Waiting<'a> {
 }
 
 impl<'a> Tracks<'a> {
-    /// Looks through the recording once, for what the beginning of a track must know of its end.
+    /// Goes through the recording once, to find the end of each poll that was running when the
+    /// recording began: its slice is written first.
     fn new(events: &'a [Event]) -> Tracks<'a> {
         let mut tracks = Tracks { numbers: HashMap::new(), tracks: Vec::new() };
         let mut begun: Vec<bool> = Vec::new();
@@ -220,8 +220,8 @@ impl<'a, W: Write> Trace<'a, W> {
         }
     }
 
-    /// The slice of a poll comes before those that it encloses, so its end is looked for. That is
-    /// not far: nothing else runs on this thread before it.
+    /// The slice of a poll is written before the slices that it encloses, so this looks ahead for its
+    /// end. The end is near, because nothing else runs on this thread before it.
     fn add_poll(&mut self, events: &[Event], thread: usize, at: Duration) -> io::Result<()> {
         let poll = &events[0];
         let mut args = args(poll);
@@ -265,7 +265,7 @@ impl<'a, W: Write> Trace<'a, W> {
         self.add(at, thread, act)
     }
 
-    /// Ends the wake or queue before the next event of its thread.
+    /// Writes the wake or queue that is still open: it ends at the next event of its thread.
     fn end_narrow(&mut self, thread: usize, next: Duration) -> io::Result<()> {
         let Some((event, at)) = self.tracks.tracks[thread].narrow.take() else { return Ok(()) };
         let to = next.min(at + WAKE);

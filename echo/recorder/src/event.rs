@@ -28,7 +28,7 @@ pub struct Event {
     pub causes: Vec<u64>,
     /// The file and the line of the record; both empty for what is not of the runtime. A file of the
     /// runtime has its path in the runtime's repository, such as `reactor/src/source.rs`, wherever
-    /// that was built.
+    /// the runtime was built.
     pub file: &'static str,
     /// See [`file`](Event::file).
     pub line: u32,
@@ -74,8 +74,8 @@ impl Task {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Source {
-    /// The token that the kernel hands back with each event; it is given again later. For a job its
-    /// number, which is never given again.
+    /// The token that the kernel hands back with each event; it is given again later. A job has its
+    /// number here, which is never reused.
     pub token: usize,
     /// Different for each life of the token: the event that began it.
     pub since: u64,
@@ -88,7 +88,7 @@ pub struct Source {
 /// A direction of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {
-    /// For reading and accepting; and the only one of a job.
+    /// For reading and accepting. It is the only direction of a job.
     Read,
     /// For writing and connecting.
     Write,

@@ -23,13 +23,12 @@ pub(crate) fn text(path: &str) -> Option<&'static str> {
     FILES.iter().find(|(name, _)| *name == path).map(|(_, text)| *text)
 }
 
-/// Returns the path under which [`FILES`] has the file of a record; or that of the record, if there
-/// is none.
+/// Returns the path in [`FILES`] of the file of a record, or `path` itself if the file is not there.
 ///
-/// Where a record says it is depends on who built the crate. In this workspace it is
+/// The path in a record depends on where the crate was built. In this workspace it is
 /// `reactor/src/source.rs`, in a program that depends on the crate the absolute path of a checkout,
 /// and in a build of the crate alone `src/source.rs`. The part that belongs to the crate is the same
-/// in all of them, and `module`, which begins with the name of the crate, tells which crate it is.
+/// in all of them, and `module`, which begins with the name of the crate, identifies the crate.
 pub(crate) fn known_path(module: &str, path: &'static str) -> &'static str {
     let name = module.split("::").next().unwrap_or(module);
     let is_it = |known: &str| {

@@ -52,7 +52,7 @@ impl<'a, W: Write> List<'a, W> {
         write_value(self.place()?, &value.into())
     }
 
-    /// Makes a place for the next item. The caller writes it.
+    /// Begins the next item. The caller writes it.
     pub(crate) fn place(&mut self) -> io::Result<&mut W> {
         separate(self.out, &mut self.begun)?;
         Ok(self.out)
@@ -84,26 +84,27 @@ pub(crate) fn write_value(out: &mut impl Write, value: &Value) -> io::Result<()>
     serde_json::to_writer(out, value).map_err(io::Error::from)
 }
 
-/// What `write` writes, which must be UTF-8.
+/// Returns what `write` writes, which must be UTF-8.
 pub(crate) fn to_string(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> String {
     let mut bytes = Vec::new();
     write(&mut bytes).expect("a vector takes all bytes");
     String::from_utf8(bytes).expect("only strings were written")
 }
 
-/// A writer that puts other bytes in the place of some.
+/// A writer that replaces some bytes with escapes.
 pub(crate) struct Escaped<'a, W> {
     out: &'a mut W,
     instead: fn(u8) -> Option<&'static str>,
 }
 
 impl<'a, W: Write> Escaped<'a, W> {
-    /// JSON inside of a `<script>` element, which `</script>` or `<!--` would end.
+    /// Escapes JSON inside of a `<script>` element, because `</script>` would end the element, and
+    /// `<!--` would change where it ends.
     pub(crate) fn in_script(out: &'a mut W) -> Escaped<'a, W> {
         Escaped { out, instead: |byte| (byte == b'<').then_some("\\u003c") }
     }
 
-    /// Text inside of an element.
+    /// Escapes text inside of an element.
     pub(crate) fn in_element(out: &'a mut W) -> Escaped<'a, W> {
         let instead = |byte| match byte {
             b'&' => Some("&amp;"),

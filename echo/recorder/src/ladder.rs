@@ -75,7 +75,8 @@ impl Ladder {
         text
     }
 
-    /// Writes the [`lines`](Ladder::lines) of these events, and needs no memory for them.
+    /// Writes the [`lines`](Ladder::lines) of these events one by one, instead of collecting them in
+    /// memory.
     ///
     /// # Errors
     ///
@@ -91,11 +92,12 @@ impl Ladder {
         Ok(())
     }
 
-    /// Tells the first of these events, and those that are folded with it. Returns the others.
+    /// Adds the line of the first of these events, and of those that are folded with it, to `text`.
+    /// Returns the other events.
     fn tell_next<'a>(&mut self, events: &'a [Event], text: &mut String) -> &'a [Event] {
         let step = self.next(events);
         let (told, after) = events.split_at(step.events);
-        // Tasks come and go, and nobody ends a server for that.
+        // A server may see millions of tasks, so forget those that have ended.
         if let Some(Event { kind: Kind::Done { .. } | Kind::Abort | Kind::Panic, task, .. }) =
             told.last()
         {

@@ -1,4 +1,4 @@
-// Where the links of the README lead in this documentation: the first definition of a link counts.
+// Targets of the README's links in this documentation: the first definition of a link counts.
 //! [`own_program.rs`]: ../../../echo/recorder/examples/own_program.rs
 //! [`OUTSIDE`]: OUTSIDE
 //!

@@ -21,7 +21,7 @@ pub fn lines(recording: &Recording) -> String {
     to_string(|out| write_lines(recording, out))
 }
 
-/// Writes the [`lines`] of a recording, and needs no memory for them.
+/// Writes the [`lines`] of a recording one by one, instead of collecting them in memory.
 ///
 /// # Errors
 ///

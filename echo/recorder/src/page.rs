@@ -40,8 +40,8 @@ pub struct Run {
     pub label: String,
     /// Commands for another run, and what each shows.
     pub again: Vec<(String, String)>,
-    /// The program that ran: what the page shows before the first step. Without one it shows where
-    /// the first step is.
+    /// The program that ran, which the page shows before the first step. Without a program, the page
+    /// shows the source of the first step there.
     pub program: Option<Program>,
     /// Path and text of further files of the program.
     pub files: Vec<(&'static str, &'static str)>,
@@ -74,14 +74,13 @@ pub struct Program {
 }
 
 impl Program {
-    /// Shows all lines of a file.
-    ///
-    /// Its path may be `file!()`, and its text `include_str!("main.rs")`.
+    /// Marks all lines of a file. In `main.rs`, its path is `file!()`, and its text is
+    /// `include_str!("main.rs")`.
     pub fn new(file: &'static str, text: &'static str) -> Program {
         Program { file, text, lines: (1, text.lines().count()) }
     }
 
-    /// The same file, of which the lines from `first` to `last` matter.
+    /// Marks only the lines from `first` to `last` on the first screen.
     pub fn showing(self, first: usize, last: usize) -> Program {
         Program { lines: (first, last), ..self }
     }
@@ -462,7 +461,7 @@ impl Run {
     }
 }
 
-/// Which of the cells that many runs never use held something after a step.
+/// Whether each of the optional cells was ever used. The page of a run that never used one omits it.
 #[derive(Default)]
 struct Used([bool; 2]);
 
@@ -475,7 +474,7 @@ impl Used {
         }
     }
 
-    /// The cells before the first step, without those that this run never uses.
+    /// Returns the cells before the first step, without those that this run never uses.
     fn of(mut self, mut cells: Map<String, Value>) -> Map<String, Value> {
         self.note(&cells);
         for (used, cell) in self.0.into_iter().zip(Used::CELLS) {
@@ -492,7 +491,7 @@ impl Used {
 struct Users(HashMap<u64, BTreeSet<u64>>);
 
 impl Users {
-    /// The tasks that an event concerns.
+    /// Returns the tasks that an event concerns.
     fn about(&mut self, event: &Event) -> BTreeSet<u64> {
         let mut about: BTreeSet<u64> = event.task_number().into_iter().collect();
         if let Kind::Event { takes, .. } = &event.kind {
@@ -504,7 +503,7 @@ impl Users {
             if about.is_empty() {
                 about.clone_from(users);
             }
-            if event.kind == Kind::Deregister {
+            if matches!(event.kind, Kind::Deregister | Kind::JobDone) {
                 self.0.remove(&source.since);
             }
         }

@@ -33,7 +33,7 @@ struct Told {
     tape: Tape,
     began: Instant,
     explain: Option<Explain>,
-    /// Nothing is recorded any more.
+    /// Set by `finish`: nothing is recorded anymore.
     finished: bool,
 }
 
@@ -61,7 +61,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Keeps so many of the last events.
+    /// Returns options that record, and keep the last `events` events.
     pub fn recording(events: usize) -> Options {
         Options { events, ..Options::default() }
     }

@@ -52,7 +52,7 @@ impl Recording {
         Recording { events, dropped: tape.dropped(), before }
     }
 
-    /// What the tape holds, which is empty afterwards.
+    /// Takes all events out of the tape.
     pub(crate) fn taken_from(tape: &mut Tape) -> Recording {
         let (dropped, before) = (tape.dropped(), tape.before().clone());
         Recording { events: tape.take_events(), dropped, before }

@@ -61,7 +61,7 @@ pub(crate) struct TaskState {
     polls: u64,
     /// Its waker was taken out of where it was kept, and not yet called.
     in_use: bool,
-    /// The directions of sources that have a waker of it.
+    /// The sources, each with its direction, that hold a waker of this task.
     kept_in: BTreeSet<(u64, Direction)>,
     pub(crate) over: bool,
 }
@@ -219,7 +219,7 @@ impl State {
     fn add_source(&mut self, event: &Event) {
         let Some(source) = &event.source else { return };
         let registered = event.kind == Kind::Register;
-        // The numbers of jobs are no tokens.
+        // The number of a job is not a token.
         if registered && let Some(before) = self.tokens.insert(source.token, source.since) {
             self.over.sources.push(before);
         }
@@ -372,8 +372,8 @@ impl State {
         cells
     }
 
-    /// The cells that are of no task and no source. Some list all timers or sources, so only those
-    /// are made that are wanted.
+    /// Returns the wanted ones of the cells that belong to no task and no source. The others are not
+    /// built, because some of them list all timers or sources.
     fn shared_cells(&self, is_wanted: impl Fn(&str) -> bool) -> Map<String, Value> {
         let mut cells = Map::new();
         let mut add = |cell: &str, value: &dyn Fn() -> Value| {
@@ -455,7 +455,7 @@ fn count_equal(names: &[&str]) -> String {
     texts.collect::<Vec<_>>().join(", ")
 }
 
-/// Whether an event of this kind may change that cell, which is of no task and no source.
+/// Whether an event of this kind may change this cell, which belongs to no task and no source.
 fn may_change(cell: &str, kind: &Kind) -> bool {
     match cell {
         "queue" | "inbox" => matches!(
@@ -470,11 +470,11 @@ fn may_change(cell: &str, kind: &Kind) -> bool {
     }
 }
 
-/// Finds the cells that each event changes. Its memory is that of the state, and does not grow with
-/// the number of events.
+/// Finds the cells that each event changes. Its memory grows with the state, not with the number of
+/// events.
 pub(crate) struct Changes {
     state: State,
-    /// The cells of all that is not over.
+    /// The values of the cells, except those of tasks and sources that have ended.
     shown: HashMap<String, Value>,
 }
 
@@ -483,7 +483,7 @@ impl Changes {
         Changes { state: before.clone(), shown: before.cells().into_iter().collect() }
     }
 
-    /// The cells that the next event changes.
+    /// Returns the cells that the next event changes.
     pub(crate) fn next(&mut self, event: &Event) -> Map<String, Value> {
         let bereft = self.state.bereft(event);
         self.state.apply(event);
@@ -496,8 +496,8 @@ impl Changes {
         cells
     }
 
-    /// On the page the last cells of these stay. They are forgotten here, because none of them
-    /// changes any more.
+    /// Forgets the tasks and sources that have ended. Their last cells stay on the page, and none of
+    /// them changes anymore.
     fn forget_what_is_over(&mut self) {
         for since in &self.state.over.sources {
             for cell in ["read", "read/wakers", "write", "write/wakers"] {

@@ -45,7 +45,7 @@ pub(crate) struct Story {
     timers: Vec<Timer>,
     /// Jobs that have not ended, the oldest first.
     jobs: Vec<KnownJob>,
-    /// For each thread the waker that it calls because its last job is done.
+    /// For each thread, the waker that it calls because its last job is done.
     done: HashMap<ThreadId, Taken>,
     /// Wakers that were taken out of sources and timers, and are about to be called.
     taken: Vec<Taken>,
@@ -289,7 +289,7 @@ impl KnownThread {
 /// The kind of a source that connections come from.
 pub(crate) const LISTENER: &str = "listener";
 
-/// The kind of a job of the pool, which is kept as a source of its result.
+/// The kind of a job of the pool: a job is recorded as a source, which becomes ready with its result.
 pub(crate) const JOB: &str = "job";
 
 /// What people call a source whose type has this name.
@@ -805,7 +805,7 @@ impl Telling<'_> {
     /// The end of the job, and the step that left the waker with it, if this thread calls that waker.
     fn causes_of_a_job(&mut self) -> Option<Vec<u64>> {
         let Taken { waker, by, kept } = self.story.done.remove(&self.moment.id)?;
-        // A waker that is no task's own may lead to any.
+        // A waker that belongs to no task may wake any task.
         let own = self.story.owner(waker).is_none_or(|owner| owner == self.values.task);
         own.then(|| vec![by, kept])
     }

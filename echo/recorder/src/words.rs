@@ -94,7 +94,7 @@ impl Teller {
             }
             Kind::JobDone => {
                 let job = source(event.source.as_deref());
-                format!("{} is **done**, on thread {}. That thread calls the waker that the job kept.", capital(&job), event.thread)
+                format!("{} is **done**, on thread {}. If a waker was left with the job, that thread calls it.", capital(&job), event.thread)
             }
             Kind::BudgetSpent => format!(
                 "{} **yields**: it has had its share, and lets its neighbours run before it goes on.",
@@ -116,7 +116,7 @@ impl Teller {
         }
     }
 
-    /// A server has millions of tasks that have ended.
+    /// Forgets a task that has ended, because a server may see millions of them.
     fn forget(&mut self, event: &Event) {
         event.task_number().map(|number| self.stopped_at.remove(&number));
     }
