@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_could_not_be_written_are_reported_before_the_next() {
+    fn unwritten_lines_are_reported_before_the_next_line() {
         static SPACE: AtomicUsize = AtomicUsize::new(0);
         static WRITTEN: Mutex<Vec<u8>> = Mutex::new(Vec::new());
         let output = Output::new("test", |text| {

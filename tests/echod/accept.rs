@@ -73,7 +73,7 @@ fn error_of_a_broken_listener_ends_the_server() {
     for errno in (1..=LAST_ERRNO).filter(|errno| ends_the_listener(*errno)) {
         let server = Server::start(&[]);
         let Some(_injection) = Injection::start(&server, "accept4", errno) else { return };
-        // Refused if the server called `accept4` before: it does so when it starts.
+        // The server also calls `accept4` when it starts, and may have ended by now.
         let _client = TcpStream::connect(server.addresses[0]);
         let ended = server.wait();
         assert_eq!(ended.status.code(), Some(1), "error {errno}: {}", ended.stderr);

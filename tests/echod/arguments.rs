@@ -67,7 +67,7 @@ fn an_argument_that_is_not_utf_8_is_named() {
 }
 
 #[test]
-fn control_characters_of_an_argument_are_escaped_and_the_cure_stays() {
+fn control_characters_in_an_argument_do_not_cut_off_the_cure() {
     let wrong: [(&[&str], &[&str]); 5] = [
         (&["no\n\nsense"], &[r"'no\n\nsense'", "write an IP address"]),
         (&["\u{1b}[31mred\u{7}"], &[r"\u{1b}[31mred\u{7}", "write an IP address"]),
@@ -84,16 +84,16 @@ fn control_characters_of_an_argument_are_escaped_and_the_cure_stays() {
     assert_complains(&ended, 1, &[r"/nowhere\n\n\u{1b}[2J/socket", "make its folder first"]);
 }
 
-// The first four are those of the reactor's notifier and of the signals.
+// The first four calls register the reactor's notifier and the signals.
 #[test]
-fn refused_registration_of_a_listener_is_not_mistaken_for_a_privileged_port() {
+fn refused_registration_is_not_called_a_privileged_port() {
     let Some(ended) = with_refused_call("epoll_ctl:error=EPERM:when=5") else { return };
     assert_complains(&ended, 1, &["Operation not permitted", "strace shows which call"]);
 }
 
-// The call is refused only when clients have come.
+// The call is refused only after clients have connected.
 #[test]
-fn failed_wait_for_events_ends_the_server_with_one_line_and_code_one() {
+fn failed_wait_for_events_ends_the_server_with_code_1() {
     for threads in ["1", "2"] {
         let path = place();
         let mut command = Command::new("strace");
@@ -120,8 +120,8 @@ fn failed_wait_for_events_ends_the_server_with_one_line_and_code_one() {
     }
 }
 
-/// How `echod` ends if the kernel refuses that call; or `None`, if strace cannot bring it about, and
-/// that is said.
+/// Returns how `echod` ends if the kernel refuses the call. Returns `None`, and prints why the test is
+/// skipped, if strace cannot inject that.
 fn with_refused_call(injected: &str) -> Option<Ended> {
     if !is_installed("strace") {
         return None;

@@ -145,8 +145,8 @@ fn second_signal_ends_a_server_on_an_unread_terminal() {
     assert_eq!(server.wait().status.code(), Some(143));
 }
 
-// Whenever the reader takes a page, another process fills the pipe again: between the question
-// whether the pipe is writable and the write.
+// Another process refills the pipe whenever the reader takes a page, even between a `poll` and the
+// `write` after it.
 // Pitfall: O1
 #[test]
 fn shared_pipe_that_another_process_fills_stops_no_connection() {
@@ -168,7 +168,7 @@ fn shared_pipe_that_another_process_fills_stops_no_connection() {
     filling.join().unwrap();
 }
 
-// Beyond the limit of a file's size, a write would end the process with SIGXFSZ.
+// Without a handler, SIGXFSZ would end the process at a write beyond the file-size limit.
 // Pitfall: O5
 #[test]
 fn log_beyond_the_file_size_limit_does_not_end_the_server() {

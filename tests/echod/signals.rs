@@ -217,7 +217,7 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 // Both arrive before the loop can run, as if it were stuck: without it, the first alone would end
-// the process with zero. Two threads may handle them, at the same time.
+// the process with zero. Two threads may handle them at the same time.
 #[test]
 fn a_second_signal_does_not_need_the_loop() {
     for _ in 0..10 {

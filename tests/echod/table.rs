@@ -75,7 +75,7 @@ fn the_table_tells_what_each_task_waits_for() {
     assert_eq!(server.wait().status.code(), Some(0));
 }
 
-/// What is the same in each run: all but ports, since when, the number of polls, and the order.
+/// Returns the cells that are the same in each run: without ports, times and polls, and sorted.
 fn without_times(rows: &[String]) -> Vec<Vec<String>> {
     let without_port = |cell: &str| match cell.split_once("127.0.0.1:") {
         Some((before, after)) => {
@@ -164,7 +164,7 @@ fn who_sees_the_server_listen_can_ask_it() {
     let path = place();
     let mut command = Command::new("strace");
     // As a grandchild of its own, so that the server is our child.
-    // And with all threads, because one of them writes.
+    // `-f` traces all threads, because one of them writes.
     command.args(["-D", "-f", "-qq", "-e", "trace=rt_sigaction,write", "-o"]).arg(&*path);
     command.args([ECHOD, "127.0.0.1:0"]);
     let server = Server::start_command(command);

@@ -189,11 +189,11 @@ fn two_signals_at_once_leave_one_whole_recording() {
     assert!(tells_of(&path, stalled.local_addr().unwrap()));
 }
 
-/// A server that keeps so many steps, and has recorded more than that.
+/// Starts a server that keeps `steps` steps, and makes it record more than that.
 fn with_steps(path: &str, steps: u64) -> Server {
     let server = Server::start(&["--trace", path, "--trace-events", &steps.to_string()]);
-    // Each message makes at least five steps. A connection for every hundred of them, so that there
-    // are many tasks and sources.
+    // Each message makes at least five steps. Each hundred messages have a connection of their own,
+    // so that there are many tasks and sources.
     for _ in 0..steps / 500 + 1 {
         let mut client = server.connect();
         (0..100).for_each(|_| assert_echoes(&mut client, b"hello"));
@@ -203,7 +203,7 @@ fn with_steps(path: &str, steps: u64) -> Server {
 
 const NAMES: [&str; 3] = ["run.html", "run.json", "run.jsonl"];
 
-/// Limits the address space of a process to what it has now, and so many bytes more.
+/// Limits the address space of a process to its present size plus `more` bytes.
 fn limit_memory(pid: u32, more: u64) {
     let limit = Some(size(pid) + more);
     let limit = Rlimit { current: limit, maximum: limit };
@@ -219,7 +219,7 @@ fn recording_is_written_in_constant_memory() {
         let path = folder.file(name);
         let server = with_steps(&path, 40_000);
         let last = says_and_goes(&server);
-        // The recording itself has some 10 MB. As one tree of JSON values it had over 200 MB.
+        // The recording takes about 10 MB; as one tree of JSON values, it would take over 200 MB.
         limit_memory(server.pid(), 12 << 20);
         server.signal(Signal::TERM);
         let ended = server.wait();
@@ -237,8 +237,8 @@ fn contents(folder: &Folder) -> BTreeMap<String, Vec<u8>> {
     entries.map(content).collect()
 }
 
-// Method: a limit on the size of files, as a full disk needs privileges. The shell ignores the
-// signal that goes with it, and so does the server that takes its place.
+// Method: a limit on the size of files, because filling a disk needs privileges. The shell ignores
+// SIGXFSZ, and the server that it executes inherits that.
 // Pitfall: O3
 #[test]
 fn failed_write_keeps_the_previous_recording() {
@@ -280,7 +280,7 @@ fn recording_replaces_the_file_behind_a_symbolic_link() {
     let folder = Folder::new();
     let (link, path) = (folder.file("link.jsonl"), folder.file("run.jsonl"));
     symlink("run.jsonl", &link).unwrap();
-    // At first the link leads nowhere.
+    // At first the link points to no file.
     for _ in 0..2 {
         let server = Server::start(&["--trace", &link]);
         let peer = says_and_goes(&server);
@@ -293,7 +293,7 @@ fn recording_replaces_the_file_behind_a_symbolic_link() {
 }
 
 #[test]
-fn recording_keeps_the_permissions_of_the_file_that_it_replaces() {
+fn recording_keeps_the_permissions_of_the_replaced_file() {
     let folder = Folder::new();
     let path = folder.file("run.jsonl");
     fs::write(&path, "").unwrap();
@@ -322,11 +322,11 @@ fn recording_goes_to_a_device_or_a_pipe_directly() {
 }
 
 #[test]
-fn recording_that_cannot_replace_its_file_is_reported_with_its_place() {
+fn failed_replacement_reports_where_the_recording_is() {
     let folder = Folder::new();
     let path = folder.file("run.jsonl");
     let server = Server::start(&["--trace", &path]);
-    // What comes into its way while the server runs: no file can replace a folder.
+    // While the server runs, a folder is created at the path. A file cannot replace it.
     fs::create_dir(&path).unwrap();
     let peer = says_and_goes(&server);
     server.signal(Signal::TERM);

@@ -161,8 +161,8 @@ fn make_stale(path: &Path) {
     drop(UnixListener::bind(path).unwrap());
 }
 
-/// Starts a server whose calls of this name are delayed by 0.3 s each; or prints why the
-/// test is skipped.
+/// Starts a server, and delays each of the system calls `calls` by 0.3 s. Prints why the test is
+/// skipped if strace cannot do that.
 fn start_delayed(calls: &str, address: &str) -> Option<Server> {
     if !is_installed("strace") {
         return None;
@@ -173,7 +173,7 @@ fn start_delayed(calls: &str, address: &str) -> Option<Server> {
         return None;
     }
     let mut command = Command::new("strace");
-    // As a grandchild of its own, so that the server is our child.
+    // With `-D`, strace is a grandchild, and the server is our child.
     command.args(["-D", "-qq", "-e", &format!("trace={calls}")]);
     command.args(["-e", &format!("inject={calls}:delay_enter=300000"), ECHOD, address]);
     Some(Server::spawn(command))
@@ -193,7 +193,7 @@ const UNLINK: &str = "?unlink,?unlinkat";
 // The first server has found the stale file, and is about to remove it, when the second one starts.
 // Pitfall: O4
 #[test]
-fn second_server_does_not_replace_the_file_that_the_first_replaces() {
+fn second_server_leaves_the_file_that_the_first_replaces() {
     let place = place();
     make_stale(&place);
     let Some(first) = start_delayed(UNLINK, &address(&place)) else { return };
@@ -277,7 +277,7 @@ fn restarted_server_takes_over_the_path() {
 #[test]
 fn stale_file_that_cannot_be_locked_is_left_alone() {
     let place = place();
-    // A folder cannot be opened for locking in the way that a file is.
+    // A folder cannot be opened as the lock file, so there is no lock.
     let lock = format!("{}.lock", place.display());
     fs::create_dir(&lock).unwrap();
     let server = Server::start(&[&address(&place)]);

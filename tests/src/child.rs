@@ -41,11 +41,12 @@ pub fn start(test: &str) -> Child {
     start_through(&[], test)
 }
 
-/// As [`start`], by a program that runs another one: `strace` with its options, for instance.
+/// Starts a test like [`start`], but through a program that runs another one, e.g. `strace` and its
+/// options.
 ///
 /// # Panics
 ///
-/// If the system refuses to start it.
+/// Panics if the system cannot start the program.
 pub fn start_through(wrapper: &[&str], test: &str) -> Child {
     let itself = env::current_exe().expect("the path of the test binary");
     let mut command = match wrapper {

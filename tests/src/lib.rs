@@ -208,13 +208,13 @@ pub fn pipe_of_64_kib() -> Option<(io::PipeReader, io::PipeWriter)> {
     }
 }
 
-/// A pseudo-terminal: the side of the person, and the side of the programs.
+/// Opens a pseudo-terminal. Returns the side of the person and the side of the programs.
 ///
-/// If the system has none, this says that the test is skipped.
+/// If the system has no pseudo-terminals, prints that the test is skipped, and returns `None`.
 ///
 /// # Panics
 ///
-/// If the system refuses to set up the one that it made.
+/// Panics if the system opens a pseudo-terminal, but cannot set it up.
 pub fn terminal() -> Option<(File, File)> {
     let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC);
     let person = person.inspect_err(|error| println!("skipped: no terminal: {error}")).ok()?;

@@ -41,7 +41,7 @@ macro_rules! rows {
     };
 }
 
-/// Runs each loop beside a timer of 10 ms, and names the loops that made it fire late.
+/// Runs each loop beside a timer of 10 ms. Returns the names of the loops that made it fire late.
 fn starving(rows: &[(&'static str, Repeating)]) -> Vec<&'static str> {
     let starves = |repeating: Repeating| {
         block_on(async {
@@ -56,7 +56,7 @@ fn starving(rows: &[(&'static str, Repeating)]) -> Vec<&'static str> {
     rows.iter().filter(|(_, repeating)| starves(*repeating)).map(|(name, _)| *name).collect()
 }
 
-/// A socket that does not listen: every accept fails at once.
+/// Returns a socket that does not listen: every accept fails immediately.
 fn deaf() -> Socket {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_nonblocking(true).unwrap();
@@ -367,7 +367,7 @@ fn timers_fire_beside_a_loop_over_finished_tasks() {
     assert_eq!(starving(&rows), [""; 0]);
 }
 
-/// Steps of `operation` that complete in one poll with a budget of its own.
+/// Returns how often `operation` completes in one poll that has a whole budget.
 fn completed_in_one_poll(mut operation: impl AsyncFnMut()) -> usize {
     let (counter, waker) = Counter::with_waker();
     let mut done = 0;
@@ -396,7 +396,7 @@ fn each_completed_operation_spends_one_unit() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         assert_eq!(completed_in_one_poll(async || stream.flush().await.unwrap()), most);
-        // An operation inside that spends a unit itself is not charged twice.
+        // An inner operation that itself spends a unit is not charged twice.
         let reader = async || _ = timeout(LONG, (&stream).write(&[])).await;
         assert_eq!(completed_in_one_poll(reader), most);
         let writer = async || cooperative((&stream).flush()).await.unwrap();
@@ -426,7 +426,7 @@ async fn flood() {
     }
 }
 
-// In `or`, the flood is polled first each time, and leaves nothing.
+// `or` polls the flood first each time, and the flood leaves no budget.
 #[test]
 fn ready_future_completes_beside_one_that_spends_all() {
     run(|| async {

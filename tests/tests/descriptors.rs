@@ -24,7 +24,7 @@ fn is_open(fd: &OwnedFd) -> bool {
 #[test]
 fn an_owned_descriptor_is_watched_without_a_source_of_mio() {
     run(|| async {
-        // A blocking one: it is made non-blocking.
+        // A blocking descriptor, which is made non-blocking.
         let counter = Async::from_fd(eventfd(0, EventfdFlags::CLOEXEC).unwrap()).unwrap();
         let mut sum = [0; 8];
         let read = |fd: &_| Ok(rustix::io::read(fd, &mut sum)?);
@@ -41,7 +41,7 @@ fn a_watched_descriptor_is_closed_by_its_owner_alone() {
     run(|| async {
         let (reader, mut writer) = std::io::pipe().unwrap();
         let number = reader.as_raw_fd();
-        // Borrowed, and through an `Rc`: dropping them closes nothing, and registers nothing twice.
+        // Dropping a watch of a borrowed descriptor or of an `Rc` deregisters it, and closes nothing.
         let borrowed = Async::from_fd_with_interest(&reader, Interest::READABLE).unwrap();
         assert_eq!(borrowed.as_raw_fd(), number);
         let twice = Async::from_fd_with_interest(reader.as_fd(), Interest::READABLE);

@@ -645,7 +645,7 @@ fn what_a_dropped_read_has_read_is_not_told_once_it_is_cut_off() {
 }
 
 #[test]
-fn operation_dropped_while_another_one_runs_is_carried_out_after_it() {
+fn operation_dropped_while_another_runs_is_carried_out_later() {
     let folder = Folder::new();
     let pipe = folder.pipe("pipe");
     run(|| async move {
@@ -729,7 +729,7 @@ fn a_job_moves_no_more_bytes_than_it_may() {
 }
 
 #[test]
-fn file_is_used_after_the_executor_in_which_its_operation_began() {
+fn file_is_usable_after_the_executor_of_its_operation_ends() {
     let folder = Folder::new();
     within_deadline(move || {
         let pipe = folder.pipe("pipe");

@@ -293,7 +293,7 @@ fn the_budget_is_unlimited_under_a_foreign_executor() {
 
 // Pitfall: E8
 #[test]
-fn sockets_and_timers_work_under_any_executor_that_can_be_stepped() {
+fn sockets_and_timers_work_under_any_executor_in_steps() {
     within_deadline(|| foreign_block_on(a_thousand_operations_and_some_waits()).unwrap());
     within_deadline(|| on_local_pool(a_thousand_operations_and_some_waits()));
     within_deadline(|| on_async_executor(a_thousand_operations_and_some_waits()));

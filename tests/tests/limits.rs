@@ -355,7 +355,7 @@ fn use_the_runtime() {
     assert!(timer.as_mut().poll(cx).is_pending());
     assert!(reactor.next_deadline().is_some() && reactor.metrics().waits > 0);
     assert!(!executor::tasks().is_empty() && reactor.waits().len() >= 2);
-    // Not without limit: the end of each such task is a record as well, and so spawns the next one.
+    // The number is bounded because the end of each such task is a record too, and spawns the next.
     if executor::tasks().len() < 50 {
         executor::spawn(async {}).abort();
     }
@@ -442,7 +442,7 @@ fn a_short_read_does_not_erase_the_event_that_a_logger_fetches_after_it() {
 }
 
 thread_local! {
-    /// What the next record of a sleep resets.
+    /// The sleep that the next record `sleep` resets.
     static RESET: Cell<Option<reactor::time::Sleep>> = const { Cell::new(None) };
 }
 
@@ -468,8 +468,8 @@ impl log::Log for Resetting {
 }
 
 #[test]
-fn a_timer_that_a_logger_resets_before_the_sleep_fires() {
-    in_child("a_timer_that_a_logger_resets_before_the_sleep_fires", || {
+fn timer_that_a_logger_moves_before_the_sleep_fires_in_time() {
+    in_child("timer_that_a_logger_moves_before_the_sleep_fires_in_time", || {
         log::set_logger(&Resetting).unwrap();
         log::set_max_level(log::LevelFilter::Trace);
         let reactor = Reactor::new().unwrap();
@@ -492,7 +492,7 @@ thread_local! {
     static WAKES: Cell<Option<std::task::Waker>> = const { Cell::new(None) };
 }
 
-/// A logger that wakes a task when the executor has decided to sleep.
+/// A logger that wakes a task after the executor has decided to sleep.
 struct WakesASleeper;
 
 impl log::Log for WakesASleeper {

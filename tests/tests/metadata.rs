@@ -1,4 +1,5 @@
-//! What the manifest of each package says for those who find it alone.
+//! The manifest, README and license files of each package are complete, so that it can be used
+//! alone.
 
 use std::path::Path;
 use std::process::Command;

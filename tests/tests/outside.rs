@@ -31,7 +31,7 @@ fn succeed(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {stderr}");
 }
 
-/// The example of the recorder, as a package of its own that finds the crates like this.
+/// Creates a package of the recorder's example, with dependencies as `dependency` writes them.
 fn package(name: &str, dependency: impl Fn(&str) -> String) -> PathBuf {
     let package = folder(name);
     let crates = CRATES.map(|name| format!("{name} = {{ {} }}\n", dependency(name))).concat();
@@ -117,7 +117,7 @@ fn home() -> PathBuf {
     home
 }
 
-/// What the clone has as its last commit.
+/// Returns the last commit of the repository.
 fn revision(repository: &Path) -> String {
     let mut git = Command::new("git");
     let output = git.arg("-C").arg(repository).args(["rev-parse", "HEAD"]).output().expect("git");

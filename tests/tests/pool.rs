@@ -222,7 +222,7 @@ fn jobs_are_awaited_by_tasks_that_move_between_threads() {
     });
 }
 
-/// It compiles: that is the test.
+/// The test is that this compiles.
 fn assert_send(_: &impl Send) {}
 
 fn assert_send_and_sync<T: Send + Sync>() {}
@@ -284,7 +284,7 @@ fn the_pool_has_so_many_threads_and_no_more_and_without_work_they_end() {
         for _ in 0..MAX_THREADS {
             yield_now().await;
         }
-        // One more only starts the others.
+        // One more thread only starts the others.
         assert_eq!(threads() - before, MAX_THREADS + 1);
         drop(release);
         while let Some(job) = jobs.join_next().await {

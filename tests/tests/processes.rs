@@ -108,7 +108,7 @@ fn wait_closes_the_standard_input() {
         let mut cat = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         assert!(cat.wait().await.unwrap().success());
         assert!(cat.stdin.is_none());
-        // The pipe that nothing writes to, nor reads from, holds nothing up.
+        // `status` and `output` close a piped standard input too, so `cat` ends.
         let mut cat = Command::new("cat");
         assert!(cat.stdin(Stdio::piped()).status().await.unwrap().success());
         let output = cat.output().await.unwrap();
@@ -129,7 +129,7 @@ fn try_wait_leaves_the_standard_input_open() {
     });
 }
 
-/// What holds with a pidfd and without one.
+/// Checks what holds both with and without a pidfd.
 async fn waits_kills_and_reaps() {
     // A wait that is dropped loses nothing, and one that succeeded can be repeated.
     let mut child = sleeper().spawn().unwrap();
@@ -173,7 +173,7 @@ async fn waits_kills_and_reaps() {
     drop(dropped);
     gone(pid).await;
 
-    // And one that is killed then.
+    // A child that is killed when it is dropped.
     let killed = sleeper().kill_on_drop(true).spawn().unwrap();
     let pid = killed.id().unwrap();
     drop(killed);
@@ -247,7 +247,7 @@ fn a_wait_that_times_out_kills_with_kill_on_drop() {
     });
 }
 
-// In a poll that has used up its budget.
+// The children are dropped in a poll that has used up its budget.
 #[test]
 fn many_children_dropped_together_leave_no_zombie() {
     run(|| async {
@@ -268,8 +268,8 @@ fn many_children_dropped_together_leave_no_zombie() {
 }
 
 #[test]
-fn a_child_that_outlives_its_runtime_is_reaped_by_the_next_spawn() {
-    child::in_child("a_child_that_outlives_its_runtime_is_reaped_by_the_next_spawn", || {
+fn child_that_outlives_its_runtime_is_reaped_at_the_next_spawn() {
+    child::in_child("child_that_outlives_its_runtime_is_reaped_at_the_next_spawn", || {
         within_deadline(|| {
             let dropped = || shell("sleep 0.02").spawn().unwrap().id().unwrap();
             let kept = block_on(async { shell("sleep 0.02").spawn().unwrap() });
@@ -381,7 +381,7 @@ fn arguments_environment_and_directory_reach_the_child() {
         command.arg("name").args(["argument"]).env_clear().env("ONE", "1");
         command.envs([("TWO", "2"), ("THREE", "3")]).env_remove("THREE");
         command.current_dir(folder.path()).stdin(Stdio::null());
-        // Where the programs are: `env_clear` also takes the way to them.
+        // `env_clear` also removes `PATH`, which is needed to find the programs.
         command.env("PATH", std::env::var_os("PATH").unwrap());
         let output = command.output().await.unwrap();
         let path = folder.path().canonicalize().unwrap();

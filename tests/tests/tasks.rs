@@ -65,7 +65,7 @@ fn abort_before_the_first_poll_drops_the_future_unpolled() {
 
 // Pitfall: X6
 #[test]
-fn abort_while_queued_or_waiting_ends_the_task_in_the_next_round() {
+fn abort_while_queued_or_waiting_ends_it_in_the_next_round() {
     run(|| async {
         for queued in [false, true] {
             let kept = Rc::new(RefCell::new(None::<Waker>));

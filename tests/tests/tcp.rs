@@ -523,9 +523,9 @@ fn reset_before_accept(listener: &TcpListener) -> SocketAddr {
     client.local_addr().unwrap()
 }
 
-// The stream itself cannot say it: the kernel forgets the peer with the connection.
+// The stream itself cannot return the address: the kernel forgets it with the connection.
 #[test]
-fn incoming_with_peers_yields_the_address_of_a_peer_that_has_reset() {
+fn incoming_with_peers_yields_a_peer_that_has_reset() {
     run(|| async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = reset_before_accept(&listener);

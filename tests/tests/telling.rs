@@ -187,7 +187,7 @@ fn a_timer_is_told_to_wait_as_long_as_it_will() {
 // The thread of the pool calls the waker of the task, so no event of the kernel and no wake of the
 // reactor comes between the end of the job and the queue.
 #[test]
-fn queue_after_a_job_is_caused_by_its_end_and_by_the_waker_left_with_it() {
+fn queue_after_a_job_names_its_end_and_its_waker_as_causes() {
     let recording = record(|| async {
         let (finish, may_finish) = channel();
         let job = spawn_blocking(move || may_finish.recv());

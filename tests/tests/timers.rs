@@ -413,7 +413,7 @@ fn a_turn_ends_with_its_time_out_or_with_the_first_timer() {
     });
 }
 
-/// Far enough that no test gets there.
+/// A deadline that no test reaches.
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn soon() -> Instant {
@@ -498,7 +498,7 @@ fn reset_of_a_sleep_that_is_over_begins_it_again() {
 
 // The timer has fired, and its task was woken, but not polled yet.
 #[test]
-fn reset_after_the_timer_has_fired_waits_again_without_spinning() {
+fn reset_after_the_timer_has_fired_waits_without_spinning() {
     with_reactor(|reactor| {
         let (counter, waker) = Counter::with_waker();
         let mut sleep = sleep(Duration::from_millis(1));
@@ -533,7 +533,7 @@ fn a_sleep_that_is_reset_often_has_one_timer_and_one_waker() {
 }
 
 #[test]
-fn reset_of_a_sleep_whose_reactor_is_gone_takes_the_next_reactor() {
+fn reset_after_the_reactor_is_gone_takes_the_next_reactor() {
     within_deadline(|| {
         let mut sleep = sleep(HOUR);
         let gone = Reactor::new().unwrap();
@@ -546,9 +546,9 @@ fn reset_of_a_sleep_whose_reactor_is_gone_takes_the_next_reactor() {
     });
 }
 
-// Another task resets it, which the executor runs while the reactor knows of the hour alone.
+// Another task resets the sleep, while the reactor knows only the old deadline.
 #[test]
-fn a_task_that_sleeps_for_an_hour_wakes_when_another_resets_its_sleep() {
+fn task_wakes_early_when_another_task_resets_its_sleep() {
     run(|| async {
         let shared = Rc::new(std::cell::RefCell::new(sleep(HOUR)));
         let sleeper = shared.clone();

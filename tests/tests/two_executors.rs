@@ -20,7 +20,7 @@ use signal_hook::consts::SIGUSR1;
 use tests::wakers::{Counter, poll};
 use tests::{tcp_pair, turn_until, within_deadline};
 
-/// An executor, and where it was made.
+/// Returns an executor, and the location at which it was created.
 #[track_caller]
 fn executor() -> (Executor, &'static Location<'static>) {
     (Executor::new().unwrap(), Location::caller())
@@ -60,7 +60,7 @@ fn a_source_of_another_executor_gives_an_error_that_names_both() {
         let _stdin = child.stdin.take();
         error_of(child.wait(), place);
 
-        // What needs no wait works; and each still works in its own executor.
+        // An operation that need not wait works, and each object still works in its own executor.
         let mut peer = _peer;
         block_on(async { peer.write_all(b"x").await.unwrap() });
         assert_eq!(first.block_on(stream.read(&mut [0])).unwrap(), 1);
@@ -90,7 +90,7 @@ fn a_sleep_of_another_executor_moves_to_the_one_that_awaits_it() {
     });
 }
 
-/// Expects a panic that names all of these.
+/// Checks that `act` panics, and that the message contains all `names`.
 #[track_caller]
 fn expect_panic(names: &[String], act: impl FnOnce()) {
     let panic = catch_unwind(AssertUnwindSafe(act)).unwrap_err();
@@ -113,7 +113,7 @@ fn a_join_handle_of_another_executor_panics_and_names_both() {
         expect_panic(&[here(blocked)], || _ = block_on(set.join_next()));
         assert_eq!(set.len(), 1);
 
-        // One that has ended is no problem, nor one whose executor is gone.
+        // The handle of a finished task works, and one whose executor is gone reports the end.
         let mut done = first.spawn(async { 7 });
         assert_eq!(first.block_on(&mut done).unwrap(), 7);
         let (done, waiting) = (first.spawn(async { 7 }), first.spawn(pending::<()>()));
@@ -125,7 +125,7 @@ fn a_join_handle_of_another_executor_panics_and_names_both() {
 }
 
 #[test]
-fn executors_that_are_ticked_in_turn_may_await_each_others_tasks() {
+fn alternately_ticked_executors_can_await_each_others_tasks() {
     within_deadline(|| {
         let (first, second) = (Executor::new().unwrap(), Executor::new().unwrap());
         let task = first.spawn(async {
@@ -141,7 +141,7 @@ fn executors_that_are_ticked_in_turn_may_await_each_others_tasks() {
     });
 }
 
-// Whoever drives two reactors on one thread enters the one whose sources are polled.
+// A program that drives two reactors on one thread enters the one whose sources it polls.
 #[test]
 fn a_source_may_wait_while_its_reactor_is_entered_or_none_is() {
     within_deadline(|| {

@@ -788,7 +788,7 @@ fn who_connects_again_and_again_lets_its_neighbours_run() {
     });
 }
 
-/// The name of an abstract address, as the path that other runtimes take for it.
+/// Returns an abstract address as the path that other runtimes accept for it.
 fn as_path(address: &SocketAddr) -> PathBuf {
     let name = [&[0], address.as_abstract_name().unwrap()].concat();
     OsString::from_vec(name).into()
@@ -820,7 +820,7 @@ fn a_path_that_begins_with_a_zero_byte_is_an_abstract_name() {
 }
 
 #[test]
-fn a_zero_byte_elsewhere_in_a_path_and_too_long_a_name_are_refused() {
+fn zero_byte_inside_a_path_or_too_long_a_name_is_refused() {
     run(|| async {
         let long = format!("\0{}", "x".repeat(108));
         for path in ["so\0cket", &long] {
@@ -867,7 +867,7 @@ fn poll_functions_of_unix_sockets_wait_for_the_peer() {
     });
 }
 
-// No event tells when: the sender is not connected to the receiver.
+// No event reports the space, because the sender is not connected to the receiver.
 #[test]
 fn poll_send_to_a_full_queue_waits_until_there_is_space() {
     run(|| async {

@@ -426,7 +426,7 @@ fn the_keys_of_one_executor_are_not_popped_by_the_next() {
 
 // Pitfall: X22
 #[test]
-fn busy_executor_gets_no_notification_for_wakes_from_other_threads() {
+fn wakes_from_other_threads_do_not_notify_a_busy_executor() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         executor.block_on(async {

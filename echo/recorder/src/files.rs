@@ -67,7 +67,7 @@ mod tests {
 
     // Pitfall: V1
     #[test]
-    fn files_of_other_crates_are_not_taken_for_those_of_the_runtime() {
+    fn files_of_other_crates_are_not_taken_for_the_runtimes() {
         for (module, path) in [
             ("mine::source", "/home/x/mine/src/source.rs"),
             ("reactor_mine::source", "/home/x/reactor/src/source.rs"),
