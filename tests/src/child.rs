@@ -41,8 +41,7 @@ pub fn start(test: &str) -> Child {
     start_through(&[], test)
 }
 
-/// Starts a test like [`start`], but through a program that runs another one, e.g. `strace` and its
-/// options.
+/// Starts a test like [`start`], but through a program such as `strace`, with its options.
 ///
 /// # Panics
 ///

@@ -75,8 +75,9 @@ impl Ladder {
         text
     }
 
-    /// Writes the [`lines`](Ladder::lines) of these events one by one, instead of collecting them in
-    /// memory.
+    /// Writes the [`lines`](Ladder::lines) of these events one by one.
+    ///
+    /// Unlike `lines`, this does not collect the text in memory.
     ///
     /// # Errors
     ///

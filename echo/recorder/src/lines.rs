@@ -21,7 +21,9 @@ pub fn lines(recording: &Recording) -> String {
     to_string(|out| write_lines(recording, out))
 }
 
-/// Writes the [`lines`] of a recording one by one, instead of collecting them in memory.
+/// Writes the [`lines`] of a recording one by one.
+///
+/// Unlike `lines`, this does not collect the text in memory.
 ///
 /// # Errors
 ///

@@ -74,8 +74,9 @@ pub struct Program {
 }
 
 impl Program {
-    /// Marks all lines of a file. In `main.rs`, its path is `file!()`, and its text is
-    /// `include_str!("main.rs")`.
+    /// Marks all lines of a file.
+    ///
+    /// In `main.rs`, its path is `file!()`, and its text is `include_str!("main.rs")`.
     pub fn new(file: &'static str, text: &'static str) -> Program {
         Program { file, text, lines: (1, text.lines().count()) }
     }
