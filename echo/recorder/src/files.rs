@@ -26,9 +26,10 @@ pub(crate) fn text(path: &str) -> Option<&'static str> {
 /// Returns the path in [`FILES`] of the file of a record, or `path` itself if the file is not there.
 ///
 /// The path in a record depends on where the crate was built. In this workspace it is
-/// `reactor/src/source.rs`, in a program that depends on the crate the absolute path of a checkout,
-/// and in a build of the crate alone `src/source.rs`. The part that belongs to the crate is the same
-/// in all of them, and `module`, which begins with the name of the crate, identifies the crate.
+/// `reactor/src/source.rs`. In a program that depends on the crate, it is the absolute path in a
+/// checkout, and in a build of the crate alone it begins with `src`. The part that belongs to the crate
+/// is the same in all of them, and `module`, which begins with the name of the crate, identifies the
+/// crate.
 pub(crate) fn known_path(module: &str, path: &'static str) -> &'static str {
     let name = module.split("::").next().unwrap_or(module);
     let is_it = |known: &str| {
