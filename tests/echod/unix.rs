@@ -145,14 +145,14 @@ fn a_file_that_is_no_socket_is_never_replaced() {
     let place = place();
     fs::write(&place, "precious").unwrap();
     let ended = Server::run(&[&address(&place)]);
-    assert_complains(&ended, 1, &[&address(&place), "no socket", "remove it"]);
+    assert_complains(&ended, 1, &[&address(&place), "not a socket", "remove it"]);
     assert_eq!(fs::read_to_string(&place).unwrap(), "precious");
     // Nor a link, though what it leads to is a socket that nobody has open.
     let (stale, link) = (place.with_file_name("stale"), place.with_file_name("link"));
     drop(UnixListener::bind(&stale).unwrap());
     std::os::unix::fs::symlink(&stale, &link).unwrap();
     let ended = Server::run(&[&format!("unix:{}", link.display())]);
-    assert_complains(&ended, 1, &["no socket"]);
+    assert_complains(&ended, 1, &["not a socket"]);
     assert!(link.is_symlink() && stale.exists());
 }
 
