@@ -66,12 +66,10 @@ impl Items {
             let inside = items.members.iter().filter(|(parent, _)| *parent == file);
             let inside: Vec<_> = inside.map(|(_, item)| (name.clone(), item.clone())).collect();
             items.members.extend(inside);
-            let (file, name) = (format!("::{file}"), format!("::{name}"));
-            let rename = |record| match record {
-                Record { target, .. } if target.ends_with(&file) => {
-                    Record { target: target.replace(&file, &name), ..record }
-                }
-                _ => record,
+            let rename = |record: Record| {
+                let names = record.target.split("::");
+                let names = names.map(|part| if part == file { &name } else { part });
+                Record { target: names.collect::<Vec<_>>().join("::"), ..record }
             };
             items.records = std::mem::take(&mut items.records).into_iter().map(rename).collect();
         }
