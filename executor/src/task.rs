@@ -8,9 +8,10 @@
 //!                       ├──────────┘ ▼                             │
 //!                       │           ended                          │
 //!                       └──────────────────────────────────────────┘
+//!    queued:           true       false                          false
 //! ```
 //!
-//! A queued task is in the run queue. Queued, running and waiting tasks are all [`State::Live`]. A
+//! The last line is the flag [`Task::queued`]. Queued, running and waiting tasks are all [`State::Live`]. A
 //! task that has been aborted ends when the executor takes it out of the run queue.
 //!
 //! A task occupies one *slot* in the table of tasks (`table.rs`). When the task has ended and its
