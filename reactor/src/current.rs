@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;
 use std::panic::Location;
-use std::ptr;
 use std::rc::Rc;
 
 use crate::Reactor;
@@ -13,6 +12,19 @@ thread_local! {
     /// guards leave it empty; only one that is forgotten leaves a reactor here, for ever.
     static CURRENT: ManuallyDrop<RefCell<Option<Rc<Reactor>>>> =
         const { ManuallyDrop::new(RefCell::new(None)) };
+}
+
+/// Makes `reactor` the current one, and returns the one that was current before.
+fn replace(reactor: Option<Rc<Reactor>>) -> Option<Rc<Reactor>> {
+    let before = CURRENT.with(|current| current.take());
+    if let Some(before) = &before {
+        before.is_current.set(false);
+    }
+    if let Some(reactor) = &reactor {
+        reactor.is_current.set(true);
+    }
+    CURRENT.with(|current| current.replace(reactor));
+    before
 }
 
 impl Reactor {
@@ -49,7 +61,8 @@ impl Reactor {
     /// A task that waits here would then hang: the thread sleeps in the other reactor. If there is
     /// no current reactor, the program turns its reactors by hand.
     pub(crate) fn is_displaced(&self) -> bool {
-        CURRENT.with(|current| current.borrow().as_deref().is_some_and(|it| !ptr::eq(it, self)))
+        // The flag first: each wait asks, and nearly always it is set.
+        !self.is_current.get() && CURRENT.with(|current| current.borrow().is_some())
     }
 
     /// Makes this the current reactor of the thread until the guard is dropped.
@@ -58,7 +71,7 @@ impl Reactor {
     /// current before it. One that is forgotten, or dropped in another order, may keep a reactor and
     /// its descriptors until the process ends.
     pub fn enter(self: &Rc<Self>) -> Enter {
-        Enter { before: CURRENT.with(|current| current.replace(Some(self.clone()))) }
+        Enter { before: replace(Some(self.clone())) }
     }
 }
 
@@ -73,6 +86,6 @@ impl Drop for Enter {
     fn drop(&mut self) {
         let before = self.before.take();
         // What was there is dropped by this function, with nothing borrowed.
-        CURRENT.with(|current| current.replace(before));
+        drop(replace(before));
     }
 }

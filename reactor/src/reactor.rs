@@ -114,6 +114,8 @@ pub struct Reactor {
     signals: RefCell<Vec<(usize, Arc<AtomicBool>)>>,
     /// When the last wait ended: this one reading of the clock decides which timers are due.
     now: Cell<Instant>,
+    /// Whether it is the current reactor of its thread.
+    pub(crate) is_current: Cell<bool>,
     /// Where it was made, for error messages.
     pub(crate) place: &'static Location<'static>,
     /// For those who measure. But `turns` also numbers the turns for the waiters, by `waits` the
@@ -148,6 +150,7 @@ impl Reactor {
             waiting: Cell::new(false),
             signals: RefCell::default(),
             now: Cell::new(Instant::now()),
+            is_current: Cell::new(false),
             place: Location::caller(),
             counters: Counters::default(),
         }))
