@@ -4,8 +4,9 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// The front door, the chapters, the index of tests; and beside the path, the recorder and the ring.
-pub const READMES: [&str; 7] = [
+/// The front door, the chapters, the index of tests; and beside the path, the recorder, the ring and the
+/// adapter for hyper.
+pub const READMES: [&str; 8] = [
     "README.md",
     "reactor/README.md",
     "executor/README.md",
@@ -13,6 +14,7 @@ pub const READMES: [&str; 7] = [
     "tests/README.md",
     "echo/recorder/README.md",
     "reactor/uring/README.md",
+    "tests/interop/hyper-io/README.md",
 ];
 
 /// The folder of the workspace.
