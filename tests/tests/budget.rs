@@ -1,7 +1,9 @@
 //! The budget of futures that never wait: each one lets a timer of another task fire.
 
 use std::future::{Future, poll_fn, ready};
+use std::io::IoSlice;
 use std::pin::{Pin, pin};
+use std::process::Stdio;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -11,11 +13,13 @@ use reactor::budget::{
     OPERATIONS, consume_budget, cooperative, enter, has_budget_remaining, poll_proceed,
 };
 use reactor::io::{
-    AsyncReadExt, AsyncWriteExt, Cursor, copy, copy_bidirectional, empty, repeat, sink,
+    AsyncReadExt, AsyncSeekExt, AsyncWriteExt, Cursor, SeekFrom, copy, copy_bidirectional, empty,
+    repeat, sink,
 };
 use reactor::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
+use reactor::process::Command;
 use reactor::signal::Signal;
-use reactor::time::{interval, sleep, sleep_until, timeout};
+use reactor::time::{MissedTickBehavior, interval, interval_at, sleep, sleep_until, timeout};
 use reactor::{Async, blocking, fs, net, pipe, stdio};
 use socket2::{Domain, Socket, Type};
 use tests::wakers::{Counter, poll};
@@ -83,6 +87,12 @@ fn timers_fire_beside_a_loop_over_ready_timers() {
             let mut ticks = interval(Duration::from_nanos(1));
             forever(async || ticks.tick().await).await;
         }
+        "a poll for an overdue tick" => {
+            let past = Instant::now() - Duration::from_secs(1);
+            let mut ticks = interval_at(past, Duration::from_nanos(1));
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+            forever(async || poll_fn(|cx| ticks.poll_tick(cx)).await).await;
+        }
         "the ticks of the shortest interval as a stream" => {
             let mut ticks = interval(Duration::from_nanos(1));
             forever(async || ticks.next().await).await;
@@ -107,6 +117,10 @@ fn timers_fire_beside_a_loop_over_ready_tcp_operations() {
         "accept of a deaf listener" => {
             let listener = TcpListener::from_std(deaf().into()).unwrap();
             forever(async || listener.accept().await).await;
+        }
+        "a poll for an accept of a deaf listener" => {
+            let listener = TcpListener::from_std(deaf().into()).unwrap();
+            forever(async || poll_fn(|cx| listener.poll_accept(cx)).await.err()).await;
         }
         "incoming after its end" => {
             let listener = TcpListener::from_std(deaf().into()).unwrap();
@@ -177,6 +191,19 @@ fn timers_fire_beside_a_loop_over_ready_datagrams() {
             let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
             socket.send_to(b"x", socket.local_addr().unwrap()).await.unwrap();
             forever(async || socket.peek_from(&mut [0; 8]).await).await;
+        }
+        "polls for a send to the socket itself, and for its receipt" => {
+            let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let own = socket.local_addr().unwrap();
+            forever(async || {
+                poll_fn(|cx| socket.poll_send_to(cx, b"x", own)).await.unwrap();
+                poll_fn(|cx| socket.poll_recv_from(cx, &mut [0; 8])).await.unwrap();
+            })
+            .await;
+        }
+        "a poll for a send to a path without a socket" => {
+            let (socket, path) = (UnixDatagram::unbound().unwrap(), place());
+            forever(async || poll_fn(|cx| socket.poll_send_to(cx, b"x", &path)).await).await;
         }
         "send to a path without a socket" => {
             let (socket, path) = (UnixDatagram::unbound().unwrap(), place());
@@ -303,10 +330,43 @@ fn timers_fire_beside_a_loop_over_ready_files_and_jobs() {
             file.read_to_end(&mut Vec::new()).await.unwrap();
             forever(async || file.read(&mut [0; 8]).await).await;
         }
+        "read of nothing" => {
+            let mut file = fs::File::open("Cargo.toml").await.unwrap();
+            forever(async || file.read(&mut []).await).await;
+        }
+        "read of nothing at an offset" => {
+            let file = fs::File::open("Cargo.toml").await.unwrap();
+            forever(async || file.read_at(&mut [], 0).await).await;
+        }
+        "flush" => {
+            let mut file = fs::File::open("Cargo.toml").await.unwrap();
+            forever(async || file.flush().await).await;
+        }
+        "close" => {
+            let mut file = fs::File::open("Cargo.toml").await.unwrap();
+            forever(async || file.close().await).await;
+        }
+        "seek" => {
+            let mut file = fs::File::open("Cargo.toml").await.unwrap();
+            forever(async || file.seek(SeekFrom::Start(1)).await).await;
+        }
         "write" => {
             let path = place();
             let mut file = fs::File::create(&path).await.unwrap();
             forever(async || file.write(b"x").await).await;
+        }
+        "write of nothing" => {
+            let path = place();
+            let mut file = fs::File::create(&path).await.unwrap();
+            forever(async || file.write(&[]).await).await;
+        }
+        "change to a `std` file and back" => {
+            let mut file = Some(fs::File::open("Cargo.toml").await.unwrap());
+            forever(async || {
+                let inner = file.take().unwrap().into_std().await.unwrap();
+                file = Some(fs::File::from_std(inner));
+            })
+            .await;
         }
         "next entry after the last one" => {
             let mut entries = fs::read_dir(".").await.unwrap();
@@ -321,9 +381,54 @@ fn timers_fire_beside_a_loop_over_ready_files_and_jobs() {
             let mut stdout = stdio::stdout();
             forever(async || stdout.flush().await).await;
         }
+        "write of nothing to standard error" => {
+            let mut stderr = stdio::stderr();
+            forever(async || stderr.write_vectored(&[IoSlice::new(&[])]).await).await;
+        }
         "close of standard error" => {
             let mut stderr = stdio::stderr();
             forever(async || stderr.close().await).await;
+        }
+        "write of nothing to standard output" => {
+            let mut stdout = stdio::stdout();
+            forever(async || stdout.write(&[]).await).await;
+        }
+        "read of nothing from standard input" => {
+            let mut stdin = stdio::stdin();
+            forever(async || stdin.read(&mut []).await).await;
+        }
+    };
+    assert_eq!(starving(&rows), [""; 0]);
+}
+
+// Pitfall: B1
+#[test]
+fn timers_fire_beside_a_loop_over_ready_processes() {
+    let rows = rows! {
+        "wait for a process that has ended" => {
+            let mut child = Command::new("true").spawn().unwrap();
+            forever(async || child.wait().await).await;
+        }
+        "kill of a process that has ended" => {
+            let mut child = Command::new("true").spawn().unwrap();
+            child.wait().await.unwrap();
+            forever(async || child.kill().await).await;
+        }
+        "status of a missing program" => {
+            forever(async || Command::new("./missing").status().await).await;
+        }
+        "output of a missing program" => {
+            forever(async || Command::new("./missing").output().await).await;
+        }
+        "read of a child's output at end-of-file" => {
+            let mut child = Command::new("true").stdout(Stdio::piped()).spawn().unwrap();
+            let mut stdout = child.stdout.take().unwrap();
+            forever(async || stdout.read(&mut [0; 8]).await).await;
+        }
+        "flush of a child's input" => {
+            let mut child = Command::new("true").stdin(Stdio::piped()).spawn().unwrap();
+            let mut stdin = child.stdin.take().unwrap();
+            forever(async || stdin.flush().await).await;
         }
     };
     assert_eq!(starving(&rows), [""; 0]);

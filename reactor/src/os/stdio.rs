@@ -308,7 +308,7 @@ impl AsyncRead for Stdin {
     ) -> Poll<io::Result<usize>> {
         // No job for it: what it would bring looks like an end of file.
         if buf.is_empty() {
-            return Poll::Ready(Ok(0));
+            return budget::spend(cx).map(|()| Ok(0));
         }
         self.0.poll(cx, || self.try_read(buf))
     }
@@ -341,7 +341,7 @@ impl Writer {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         if bufs.iter().all(|buf| buf.is_empty()) {
-            return Poll::Ready(Ok(0));
+            return budget::spend(cx).map(|()| Ok(0));
         }
         let Writer { handle, write, sent } = self;
         handle.poll(cx, || try_write(handle, *write, sent, bufs))

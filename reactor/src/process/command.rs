@@ -8,6 +8,7 @@ use std::process::{self, ExitStatus, Output, Stdio};
 
 use super::{Child, orphans};
 use crate::Reactor;
+use crate::budget::charge_error;
 
 /// A process to be started: [`std::process::Command`], with a [`Child`] that can be awaited.
 ///
@@ -182,7 +183,7 @@ impl Command {
     pub fn status(&mut self) -> impl Future<Output = io::Result<ExitStatus>> + use<> {
         let child = self.spawn();
         async move {
-            let mut child = child?;
+            let mut child = charge_error(child).await?;
             drop((child.stdin.take(), child.stdout.take(), child.stderr.take()));
             child.wait().await
         }
@@ -208,7 +209,7 @@ impl Command {
     #[track_caller]
     pub fn output(&mut self) -> impl Future<Output = io::Result<Output>> + use<> {
         let child = self.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        async move { child?.wait_with_output().await }
+        async move { charge_error(child).await?.wait_with_output().await }
     }
 
     /// Returns the command of std, e.g. to look at its arguments.
