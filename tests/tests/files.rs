@@ -26,7 +26,7 @@ use proptest::prelude::*;
 use reactor::Async;
 use reactor::blocking::unblock;
 use reactor::fs::{self as ours, File, OpenOptions};
-use reactor::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use reactor::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, AsyncWrite, AsyncWriteExt};
 use rustix::fs::{Advice, CWD, FileType, Mode, OFlags, ResolveFlags, fadvise, mknodat, openat2};
 use rustix::io::{ReadWriteFlags, preadv2};
 use tests::TempDir;
@@ -725,6 +725,65 @@ fn a_job_moves_no_more_bytes_than_it_may() {
         assert_eq!(file.metadata().await.unwrap().len(), 1100);
         file.set_max_buf_size(0);
         assert_eq!(file.write(&pattern(1000)).await.unwrap(), 1);
+    });
+}
+
+#[test]
+fn read_from_the_page_cache_obeys_the_buffer_limit() {
+    let folder = Folder::new();
+    let contents = pattern(1000);
+    let path = folder.file("file", &contents);
+    run(|| async move {
+        let mut file = File::open(&path).await.unwrap();
+        file.set_max_buf_size(100);
+        let mut bytes = [0; 1000];
+        assert_eq!(file.read(&mut bytes).await.unwrap(), 100);
+        assert_eq!(file.read_at(&mut bytes, 500).await.unwrap(), 100);
+        assert_eq!(bytes[..100], contents[500..600]);
+        let mut rest = Vec::new();
+        file.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest, contents[100..]);
+    });
+}
+
+#[test]
+fn try_into_std_returns_the_file_back_while_a_read_is_pending() {
+    let folder = Folder::new();
+    run(|| async move {
+        let pipe = folder.pipe("pipe");
+        let mut writer = fs::File::options().read(true).write(true).open(&pipe).unwrap();
+        let mut file = File::options().read(true).write(true).open(&pipe).await.unwrap();
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut file).poll_read(cx, &mut [0; 5]).is_pending());
+        let mut file = file.try_into_std().unwrap_err();
+        writer.write_all(b"hello").unwrap();
+        let mut bytes = [0; 5];
+        file.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"hello");
+        assert!(file.try_into_std().is_ok(), "no operation is under way");
+    });
+}
+
+#[test]
+fn try_into_std_returns_the_file_back_with_an_unreported_error() {
+    let folder = Folder::new();
+    run(|| async move {
+        let pipe = folder.pipe("pipe");
+        let mut writer = fs::File::options().read(true).write(true).open(&pipe).unwrap();
+        // The pipe is open for reading only, so a write to it fails.
+        let mut file = File::open(&pipe).await.unwrap();
+        let mut clone = file.try_clone().await.unwrap();
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut clone).poll_read(cx, &mut [0; 1]).is_pending());
+        assert!(Pin::new(&mut file).poll_write(cx, b"x").is_pending(), "behind the read");
+        writer.write_all(b"y").unwrap();
+        assert_eq!(clone.read(&mut [0; 1]).await.unwrap(), 1);
+        clone.metadata().await.unwrap(); // It ends after the write.
+        drop(clone);
+        let mut file = file.try_into_std().unwrap_err();
+        let error = file.flush().await.unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::BADF.raw_os_error()));
+        assert!(file.try_into_std().is_ok(), "the error has been reported");
     });
 }
 

@@ -12,7 +12,7 @@ use std::fs::{self, Metadata, Permissions};
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice, Read, Seek, SeekFrom, Write};
 use std::mem;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -28,7 +28,7 @@ use crate::blocking::{JobHandle, Sequence, unblock};
 use crate::budget;
 use crate::io::vectored;
 
-/// Bytes that one job reads or writes at most: tokio's number.
+/// Bytes that one read or write moves at most, unless the caller sets a limit: tokio's number.
 const MOST: usize = 2 * 1024 * 1024;
 
 /// An open file, as [`std::fs::File`].
@@ -99,7 +99,7 @@ pub struct File {
     ///
     /// An operation through `&self` takes it out, because the future that polled it is gone then.
     pending: Mutex<Option<Pending>>,
-    /// Bytes that one job reads or writes at most.
+    /// Bytes that one read or write moves at most, by a job or in place.
     most: usize,
 }
 
@@ -295,6 +295,54 @@ impl File {
         Arc::try_unwrap(self.open).map_or_else(|open| open.file.try_clone(), |open| Ok(open.file))
     }
 
+    /// Returns the file of std without waiting, or this file if that is not possible yet.
+    ///
+    /// The cursor of the returned file is where reading ended.
+    ///
+    /// # Errors
+    ///
+    /// Returns this file unchanged if an operation is under way, if another handle of
+    /// [`try_clone`](File::try_clone) exists, if the error of a dropped write has not been reported
+    /// yet, or if the `lseek` system call fails. In all these cases, [`into_std`](File::into_std)
+    /// returns the file or the error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::fs::File;
+    /// use reactor::io::AsyncReadExt;
+    /// use std::io::Read;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let mut file = executor::block_on(async {
+    ///     let mut file = File::open("Cargo.toml").await?;
+    ///     file.read_exact(&mut [0; 1]).await?;
+    ///
+    ///     let clone = file.try_clone().await?;
+    ///     let file = file.try_into_std().unwrap_err(); // The clone uses the same descriptor.
+    ///     drop(clone);
+    ///     Ok::<_, std::io::Error>(file.try_into_std().unwrap())
+    /// })?;
+    /// let mut bytes = [0; 7];
+    /// file.read_exact(&mut bytes)?;
+    /// assert_eq!(&bytes, b"package");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn try_into_std(mut self) -> Result<fs::File, File> {
+        // Every job and every handle has a reference.
+        if Arc::get_mut(&mut self.open).is_none() {
+            return Err(self);
+        }
+        // A dropped write that has failed puts its error into `unseen` here.
+        let abandoned = self.pending().take();
+        drop(abandoned);
+        if lock(&self.unseen).is_some() || self.open.rewind().is_err() {
+            return Err(self);
+        }
+        Arc::try_unwrap(self.open).map(|open| open.file).map_err(|open| File { open, ..self })
+    }
+
     /// Returns a second handle to the same open file: both use one descriptor and one cursor.
     ///
     /// The operations of both run one at a time, in the order in which they were requested. An error
@@ -335,10 +383,11 @@ impl File {
         })
     }
 
-    /// Sets how many bytes one job reads or writes at most: 2 MiB unless it is set.
+    /// Sets how many bytes one read or write moves at most: 2 MiB unless it is set.
     ///
-    /// A larger buffer takes several jobs, between which other tasks of the same file get their
-    /// turn. A write also copies so many bytes at once. 0 is taken as 1.
+    /// The limit applies to reads from the page cache as well. A larger buffer takes several
+    /// operations, and the operations of other tasks on the same file may run between them. A write
+    /// copies up to this many bytes. 0 is taken as 1.
     ///
     /// # Examples
     ///
@@ -355,7 +404,7 @@ impl File {
         self.most = bytes.max(1);
     }
 
-    /// Returns how many bytes one job reads or writes at most.
+    /// Returns how many bytes one read or write moves at most.
     pub fn max_buf_size(&self) -> usize {
         self.most
     }
@@ -388,11 +437,13 @@ impl File {
     /// # .unwrap();
     /// ```
     pub async fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let length = buf.len().min(self.most);
+        let buf = &mut buf[..length];
         poll_fn(budget::spend).await;
         if let Some(read) = cached::read_in_place_at(&self.open.file, buf, offset) {
             return Ok(read);
         }
-        let (open, length) = (self.open.clone(), buf.len().min(self.most));
+        let open = self.open.clone();
         let bytes = unblock(move || {
             let mut bytes = vec![0; length];
             let read = retry(|| open.file.read_at(&mut bytes, offset))?;
@@ -740,6 +791,8 @@ impl AsyncRead for File {
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        let length = buf.len().min(this.most);
+        let buf = &mut buf[..length];
         loop {
             if let Some(Pending::Read(operation)) = this.pending() {
                 let read = ready!(poll(operation, cx));
@@ -761,7 +814,6 @@ impl AsyncRead for File {
                     return Poll::Ready(Ok(read));
                 }
             }
-            let length = buf.len().min(this.most);
             *this.pending() = Some(Pending::Read(this.begin(move |open| open.read_ahead(length))));
         }
     }
@@ -873,6 +925,27 @@ impl From<fs::File> for File {
 impl AsFd for File {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.open.file.as_fd()
+    }
+}
+
+impl AsRawFd for File {
+    /// Returns the descriptor, which stays open as long as a handle of this file or one of its
+    /// operations exists.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::fs::File;
+    /// use std::os::fd::{AsFd, AsRawFd};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let file = executor::block_on(File::open("Cargo.toml"))?;
+    /// assert_eq!(file.as_raw_fd(), file.as_fd().as_raw_fd());
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn as_raw_fd(&self) -> RawFd {
+        self.open.file.as_raw_fd()
     }
 }
 
