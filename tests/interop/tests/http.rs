@@ -312,7 +312,11 @@ where
 fn handler_of_axum_awaits_a_file_and_the_pool() {
     async fn text() -> String {
         assert_eq!(reactor::blocking::unblock(|| 7).await, 7);
-        reactor::fs::read_to_string("Cargo.toml").await.unwrap()
+        let mut file = reactor::fs::File::open("Cargo.toml").await.unwrap();
+        let mut text = String::new();
+        file.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, reactor::fs::read_to_string("Cargo.toml").await.unwrap());
+        text
     }
     run(|| async {
         let router = Router::new().route("/", get(text));
