@@ -4,8 +4,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// The front door, the chapters, the index of tests; and beside the path, the recorder, the ring and the
-/// adapter for hyper.
+/// The READMEs: first the front door and its chapters in reading order, then those beside the path.
 pub const READMES: [&str; 8] = [
     "README.md",
     "reactor/README.md",
