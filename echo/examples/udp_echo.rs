@@ -19,6 +19,8 @@ fn main() -> io::Result<()> {
         }
 
         server.abort();
+        // The socket is closed when the task has been dropped.
+        let _cancelled = server.await;
         client.send(b"still there?").await?;
         let refused = client.recv(&mut answer).await.expect_err("nobody is there");
         println!("the server has gone: {refused}");
