@@ -290,7 +290,7 @@ impl Executor {
     ) -> Option<F::Output> {
         let tasks = &*self.tasks;
         if tasks.has_messages() {
-            tasks.take_messages();
+            self.take_messages();
         }
         while polls.left > 0 {
             polls.task = self.next();
@@ -368,7 +368,7 @@ impl Executor {
         let looks = if self.notified.get() { LOOKS } else { 1 };
         for _ in 0..looks {
             if tasks.has_messages() {
-                tasks.take_messages();
+                self.take_messages();
                 return tasks.pop();
             }
             hint::spin_loop();
@@ -444,6 +444,12 @@ impl Executor {
             self.idle_since.set(None);
         }
         turned
+    }
+
+    /// Receives what other threads have sent, which is work.
+    fn take_messages(&self) {
+        self.tasks.take_messages();
+        self.idle_since.set(None);
     }
 
     /// Whether to spin: to fetch events without sleeping.

@@ -71,8 +71,11 @@ impl Inbox {
     }
 
     /// Declares that the executor is awake. It must call `fall_asleep` before it sleeps again.
+    ///
+    /// A swap, because a store would end the order of the swaps: the next swap of the executor
+    /// would then read this store, and acquire nothing from a sender.
     pub(crate) fn wake_up(&self) {
-        self.asleep.store(false, Ordering::Relaxed);
+        self.asleep.swap(false, Ordering::AcqRel);
     }
 }
 

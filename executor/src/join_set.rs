@@ -257,8 +257,9 @@ impl<T> JoinSet<T> {
     /// });
     /// ```
     pub fn detach_all(&mut self) {
-        self.finished.keys.borrow_mut().clear();
         drop(mem::take(&mut self.handles));
+        // Reentrancy: a destructor of an output may have run the executor and ended more tasks.
+        self.finished.keys.borrow_mut().clear();
     }
 
     /// Returns the number of tasks in the set, including ended ones whose result was not taken.

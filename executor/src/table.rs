@@ -160,7 +160,7 @@ impl Tasks {
         if task.state.get() != State::Live {
             return;
         }
-        if task.is_queued() {
+        if task.queued.get() {
             trace!(task = task.id(); "queued already");
         } else {
             trace!(task = task.id(); "queue");

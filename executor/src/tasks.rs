@@ -121,6 +121,8 @@ impl Tasks {
         let number = task.id();
         let state = match () {
             () if self.polled.get() == Some(number) => State::Running,
+            // The destructor of its future is running.
+            () if task.state.get() == task::State::Ending => State::Running,
             // Check `is_lost` before `is_queued`. Between the two checks another thread may wake a
             // task that is not lost, but nothing can wake a lost one.
             () if task.is_lost() => State::Lost,

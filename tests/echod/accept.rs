@@ -50,7 +50,11 @@ fn repeated_accept_error_backs_off_and_service_resumes() {
     };
     let used: Duration = failing.iter().zip(&before).map(used).sum();
     assert!(used < MEASURED / 4, "{} servers used {used:?} of CPU time", failing.len());
-    for (_, _, _, injection, _) in &mut failing {
+    for (errno, _, server, injection, _) in &mut failing {
+        // EAGAIN is no failure: the server waits for the next event.
+        if Errno::from_raw_os_error(*errno) != Errno::AGAIN {
+            eventually("the repeated error is logged", || warnings(server) > 0);
+        }
         injection.stop();
     }
     for (errno, start, server, _, mut client) in failing {
@@ -61,9 +65,6 @@ fn repeated_accept_error_backs_off_and_service_resumes() {
         assert_eq!(&back, b"first");
         let (warnings, seconds) = (warnings(&server), start.elapsed().as_secs() as usize);
         assert!(warnings <= seconds + 1, "error {errno}: {warnings} warnings in {seconds} s");
-        if Errno::from_raw_os_error(errno) != Errno::AGAIN {
-            assert!(warnings > 0, "error {errno}: {}", server.stderr());
-        }
     }
 }
 

@@ -240,3 +240,30 @@ fn a_task_whose_waker_somebody_holds_is_not_lost() {
     });
     assert_eq!(records, []);
 }
+
+// Method: a message comes every 20 ms, and the thread spins for longer than that.
+#[test]
+fn thread_spins_again_after_each_message_of_another_thread() {
+    within_deadline(|| {
+        let executor = Executor::new().unwrap();
+        executor.set_spin(Duration::from_millis(500));
+        let (sender, receiver) = async_channel::bounded::<()>(1);
+        let other = thread::spawn(move || {
+            for _ in 0..5 {
+                thread::sleep(Duration::from_millis(20));
+                sender.send_blocking(()).unwrap();
+            }
+        });
+        let turns = executor.block_on(async {
+            let (mut turns, mut before) = (Vec::new(), executor.metrics().turns);
+            while receiver.recv().await.is_ok() {
+                let now = executor.metrics().turns;
+                turns.push(now - before);
+                before = now;
+            }
+            turns
+        });
+        other.join().unwrap();
+        assert!(turns.len() == 5 && turns.iter().all(|&turns| turns > 10), "{turns:?}");
+    });
+}

@@ -218,7 +218,7 @@ const ACTS: [(&str, &str, &[&str]); 29] = [
     ("event", "event", &["self.deliver("]),
     ("wake", "wake", &[".wake_by_ref()"]),
     ("queue", "queue", &["self.queue(task)", "self.inbox.send("]),
-    ("queued already", "queued already", &["task.is_queued()", "self.sent.swap(true"]),
+    ("queued already", "queued already", &["task.queued.get()", "self.sent.swap(true"]),
     ("notified", "notified", &["== NOTIFY"]),
     ("timer set", "timer set", &[".set(deadline, kept)"]),
     ("timer fired", "timer fired", &[".pop_due("]),

@@ -683,3 +683,27 @@ fn join_set_detaches_and_shuts_down_its_tasks() {
         assert_eq!((ran.get(), drops.get(), set.len()), (true, 1, 0));
     });
 }
+
+/// Runs the executor when it is dropped.
+struct Ticks(Rc<Executor>);
+
+impl Drop for Ticks {
+    fn drop(&mut self) {
+        self.0.tick();
+    }
+}
+
+#[test]
+fn destructor_that_ticks_in_detach_all_leaves_the_set_empty() {
+    within_deadline(|| {
+        let executor = Rc::new(Executor::new().unwrap());
+        let (mut set, ticks) = (JoinSet::new(), executor.clone());
+        executor.block_on(async {
+            set.spawn(async move { Some(Ticks(ticks)) });
+            yield_now().await;
+            set.spawn(async { None });
+        });
+        set.detach_all();
+        assert!(set.try_join_next().is_none());
+    });
+}

@@ -1,6 +1,6 @@
 //! Why is it stuck? What each task does and waits for, as the executor tells it to whoever asks.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn};
 use std::mem;
 use std::pin::pin;
@@ -485,5 +485,30 @@ fn the_reactor_alone_tells_of_foreign_wakers() {
         assert_eq!(reactor.waits().len(), 1, "a waker stays until its source has something to say");
         drop(stream);
         assert_eq!(reactor.waits(), [], "or is gone");
+    });
+}
+
+/// Stores its task's state when it is dropped.
+struct Asks(Rc<Cell<Option<State>>>);
+
+impl Drop for Asks {
+    fn drop(&mut self) {
+        self.0.set(tasks().iter().find(|task| task.name == "asks").map(|task| task.state));
+    }
+}
+
+#[test]
+fn task_whose_future_is_being_dropped_is_running() {
+    run(|| async {
+        let state = Rc::new(Cell::new(None));
+        let asks = Asks(state.clone());
+        let task = spawn_named("asks", async move {
+            let _asks = asks;
+            pending::<()>().await;
+        });
+        yield_now().await;
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+        assert_eq!(state.get(), Some(State::Running));
     });
 }

@@ -77,8 +77,10 @@ mod sync {
         }
     }
 
-    /// The messages of a channel, and whether its receiver still exists.
-    type Channel<T> = Arc<Mutex<(VecDeque<T>, bool)>>;
+    /// The messages of a channel, whether its receiver still exists, and the number of messages.
+    ///
+    /// The number orders nothing, so the protocol cannot rely on the channel for its ordering.
+    type Channel<T> = Arc<(Mutex<(VecDeque<T>, bool)>, atomic::AtomicUsize)>;
 
     pub(crate) struct Sender<T>(Channel<T>);
 
@@ -86,34 +88,39 @@ mod sync {
 
     /// Creates a channel with those methods of crossbeam's that `inbox.rs` calls.
     pub(crate) fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
-        let channel = Arc::new(Mutex::new((VecDeque::new(), true)));
+        let channel = Arc::new((Mutex::new((VecDeque::new(), true)), atomic::AtomicUsize::new(0)));
         (Sender(channel.clone()), Receiver(channel))
     }
 
     impl<T> Sender<T> {
         pub(crate) fn send(&self, message: T) -> Result<(), T> {
-            let mut channel = self.0.lock().unwrap();
+            let mut channel = self.0.0.lock().unwrap();
             if !channel.1 {
                 return Err(message);
             }
             channel.0.push_back(message);
+            self.0.1.fetch_add(1, Ordering::Relaxed);
             Ok(())
         }
     }
 
     impl<T> Receiver<T> {
         pub(crate) fn is_empty(&self) -> bool {
-            self.0.lock().unwrap().0.is_empty()
+            self.0.1.load(Ordering::Relaxed) == 0
         }
 
         pub(crate) fn try_recv(&self) -> Option<T> {
-            self.0.lock().unwrap().0.pop_front()
+            if self.is_empty() {
+                return None;
+            }
+            self.0.1.fetch_sub(1, Ordering::Relaxed);
+            self.0.0.lock().unwrap().0.pop_front()
         }
     }
 
     impl<T> Drop for Receiver<T> {
         fn drop(&mut self) {
-            let mut channel = self.0.lock().unwrap();
+            let mut channel = self.0.0.lock().unwrap();
             channel.1 = false;
             channel.0.clear();
         }
