@@ -24,7 +24,7 @@ const EXCEPTIONS: [(&str, Demand, &str); 7] = [
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Demand {
-    /// It has documentation, whose first paragraph is a line that a list can show.
+    /// It has documentation, which begins with a paragraph.
     Line,
     /// What waits says what is lost when it is dropped.
     CancelSafety,
@@ -188,7 +188,7 @@ impl Read {
         let mut missing = Vec::new();
         let mut demand = |is_met: bool, demand| missing.extend((!is_met).then_some(demand));
         let first = item.docs.split("\n\n").next().unwrap_or_default().trim();
-        let is_line = !first.is_empty() && !first.starts_with('#') && !first.contains('\n');
+        let is_line = !first.is_empty() && !first.starts_with('#');
         demand(is_line, Demand::Line);
         if let Some(function) = &item.function {
             let says_what_is_lost = self.says_what_is_lost(item, function);

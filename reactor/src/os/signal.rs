@@ -14,7 +14,7 @@
 //! stops or dumps. `signal_hook::low_level::emulate_default_handler` has that effect on demand.
 
 use std::future::{Future, poll_fn};
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::panic::Location;
 use std::pin::Pin;
@@ -190,7 +190,7 @@ fn take_arrivals(mut pipe: &UnixStream, arrived: &AtomicBool) -> io::Result<usiz
     }
     match arrived.swap(false, Ordering::AcqRel) {
         true => Ok(arrivals.max(1)),
-        false => Err(io::ErrorKind::WouldBlock.into()),
+        false => Err(ErrorKind::WouldBlock.into()),
     }
 }
 
