@@ -61,10 +61,6 @@ mod sync {
             self.0.load(order)
         }
 
-        pub(crate) fn store(&self, value: bool, order: Ordering) {
-            self.0.store(value, order);
-        }
-
         pub(crate) fn swap(&self, value: bool, order: Ordering) -> bool {
             match MUTANT.get() {
                 Mutant::StoreForSwap if !value => {
