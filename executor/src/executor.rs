@@ -359,12 +359,14 @@ impl Executor {
     }
 
     /// Takes the next task to poll: from the run queue or, if that is empty, from the inbox.
+    #[inline]
     fn next(&self) -> Option<Rc<Task>> {
+        self.tasks.pop().or_else(|| self.next_from_inbox())
+    }
+
+    fn next_from_inbox(&self) -> Option<Rc<Task>> {
         let tasks = &self.tasks;
-        let next = tasks.pop();
-        if next.is_some() {
-            return next;
-        }
+        tasks.shrink_queue();
         let looks = if self.notified.get() { LOOKS } else { 1 };
         for _ in 0..looks {
             if tasks.has_messages() {

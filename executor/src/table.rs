@@ -156,6 +156,7 @@ impl Tasks {
     }
 
     /// Wakes a task on the executor's own thread. Does nothing if the task has ended.
+    #[inline]
     pub(crate) fn wake(&self, task: Rc<Task>) {
         if task.state.get() != State::Live {
             return;
@@ -168,9 +169,10 @@ impl Tasks {
         }
     }
 
-    /// Puts a task into the run queue, unless it is already there or has ended.
+    /// Puts a task into the run queue, unless it is already there.
+    #[inline]
     fn queue(&self, task: Rc<Task>) {
-        if task.state.get() != State::Live || task.queued.replace(true) {
+        if task.queued.replace(true) {
             return;
         }
         self.counters.wakes.add(1);
@@ -187,15 +189,19 @@ impl Tasks {
     }
 
     /// Takes the next task out of the run queue, and clears its flag `queued`.
+    #[inline]
     pub(crate) fn pop(&self) -> Option<Rc<Task>> {
-        let lists = &mut *self.lists.borrow_mut();
-        let next = lists.queue.pop_front();
-        match &next {
-            Some(task) => task.queued.set(false),
-            None if lists.queue.capacity() > BURST => lists.queue.shrink_to_fit(),
-            None => {}
+        let next = self.lists.borrow_mut().queue.pop_front()?;
+        next.queued.set(false);
+        Some(next)
+    }
+
+    /// Capacity: gives back the memory of a run queue that is empty after a burst.
+    pub(crate) fn shrink_queue(&self) {
+        let queue = &mut self.lists.borrow_mut().queue;
+        if queue.is_empty() && queue.capacity() > BURST {
+            queue.shrink_to_fit();
         }
-        next
     }
 
     /// Returns the number of tasks in the run queue.
@@ -221,7 +227,9 @@ impl Tasks {
                     header.received();
                     self.counters.remote_wakes.add(1);
                     // Not `wake`, because the sender has already logged the wakeup.
-                    if let Some(task) = self.find(&header) {
+                    if let Some(task) = self.find(&header)
+                        && task.state.get() == State::Live
+                    {
                         self.queue(task);
                     }
                 }
