@@ -268,7 +268,7 @@ impl Executor {
     fn round<F: Future>(&self, mut main: Option<Pin<&mut F>>) -> Option<F::Output> {
         let budget = budget::enter();
         let due = self.tasks.queue_len();
-        let mut polls = Polls { left: due.max(ROUND), due, task: None };
+        let mut polls = Polls { taken: 0, limit: due.max(ROUND), due, task: None };
         loop {
             let main = main.as_mut().map(|future| future.as_mut());
             let polled =
@@ -292,11 +292,10 @@ impl Executor {
         if tasks.has_messages() {
             self.take_messages();
         }
-        while polls.left > 0 {
+        while polls.taken < polls.limit {
             polls.task = self.next();
             let Some(task) = &polls.task else { break };
-            polls.left -= 1;
-            polls.due = polls.due.saturating_sub(1);
+            polls.taken += 1;
             // The task may have ended after it was queued.
             if task.state.get() != State::Live {
                 continue;
@@ -308,20 +307,18 @@ impl Executor {
             task.polls.set(task.polls.get() + 1);
             task.since.set(tasks.reactor.now());
             tasks.counters.polls.add(1);
-            tasks.polled.set(Some(task.id()));
             let waits = tasks.reactor.waits_so_far();
             budget.refill();
 
             trace!(task = task.id(); "poll");
             let polled = self.poll(task, &mut main);
-            tasks.polled.set(None);
 
             let spent = budget.spent();
             if spent == budget::OPERATIONS {
                 // The task yielded although it could have continued. In this round, poll only the
                 // tasks that were queued when it began. So events are fetched before this task is
                 // polled again.
-                polls.left = polls.due;
+                polls.limit = polls.due;
             }
             if polled.is_pending() {
                 trace!(task = task.id(); "pending");
@@ -382,7 +379,6 @@ impl Executor {
     /// `block_on`.
     #[cold]
     fn end_in_panic(&self, task: Option<Rc<Task>>, panic: Box<dyn Any + Send>) {
-        self.tasks.polled.set(None);
         let Some(task) = task.filter(|task| task.state.get() == State::Live) else {
             resume_unwind(panic)
         };
@@ -470,9 +466,11 @@ impl Executor {
 
 /// The progress of a round.
 struct Polls {
-    /// How many polls the round may still make.
-    left: usize,
-    /// How many of the tasks that were queued when the round began are still in the run queue.
+    /// How many tasks the round has taken out of the run queue.
+    taken: usize,
+    /// How many it may take.
+    limit: usize,
+    /// How many tasks were queued when the round began. They are taken first.
     due: usize,
     /// The task that is being polled, or was polled last.
     task: Option<Rc<Task>>,
@@ -564,7 +562,6 @@ impl<'a> Main<'a> {
 impl Drop for Main<'_> {
     fn drop(&mut self) {
         let panics = thread::panicking();
-        self.tasks.polled.set(None);
         self.tasks.counters.tasks.subtract(1);
         self.tasks.free(&self.task);
         match panics {

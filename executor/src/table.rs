@@ -52,8 +52,6 @@ pub(crate) struct Tasks {
     running: Cell<bool>,
     /// The ID of the next task.
     next_id: Cell<u64>,
-    /// The ID of the task that is being polled.
-    pub(crate) polled: Cell<Option<u64>>,
     pub(crate) counters: Counters,
 }
 
@@ -103,7 +101,6 @@ impl Tasks {
             reactor,
             running: Cell::new(false),
             next_id: Cell::new(0),
-            polled: Cell::new(None),
             counters: Counters::default(),
         })
     }

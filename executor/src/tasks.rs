@@ -120,7 +120,8 @@ impl Tasks {
     fn describe(&self, task: &Task, kept: &mut BTreeMap<*const (), Vec<Awaited>>) -> TaskInfo {
         let number = task.id();
         let state = match () {
-            () if self.polled.get() == Some(number) => State::Running,
+            // The stage is borrowed exactly while the task is polled.
+            () if task.stage.try_borrow_mut().is_err() => State::Running,
             // The destructor of its future is running.
             () if task.state.get() == task::State::Ending => State::Running,
             // Check `is_lost` before `is_queued`. Between the two checks another thread may wake a
