@@ -176,7 +176,8 @@ impl Executor {
     /// explains rounds and turns. After `true` it calls `tick` again. After `false` it first waits
     /// until the descriptor of the [`reactor`](Executor::reactor) is readable, or until the
     /// [`next_deadline`](Reactor::next_deadline). Outside `tick`, a spawn, an abort and a wakeup
-    /// make the descriptor readable.
+    /// make the descriptor readable. `block_on` may leave tasks queued, so call `tick` after it
+    /// before waiting.
     ///
     /// # Panics
     ///

@@ -349,11 +349,8 @@ pub(crate) struct Running<'a> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.tasks.running.set(false);
-        // Until the next `block_on` or `tick` nothing looks at the queue or the inbox. If work is
-        // left there, make the reactor's descriptor readable: an event loop that calls `tick` waits
-        // for it.
-        if !self.tasks.fall_asleep() || self.tasks.queue_len() > 0 {
-            self.tasks.inbox.notify();
-        }
+        // From here on, each wakeup makes the reactor's descriptor readable. `tick` returns whether
+        // there is work already.
+        self.tasks.fall_asleep();
     }
 }
