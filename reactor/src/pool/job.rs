@@ -3,8 +3,9 @@
 //! The task and the pool's thread share a [`Meeting`]. Whichever comes second finds what the first
 //! one left: the thread finds a waker and calls it, or the task finds the result and takes it.
 //!
-//! Invariant: a waker in the meeting is called when the job ends. Both sides look and leave under
-//! one lock, so no end of a job falls between a task's look and its waker.
+//! Invariant: a waker in the meeting is called when the job ends. Each side checks and
+//! changes the state under one lock, so a job cannot end between a task's check and the storing of
+//! its waker.
 //!
 //! Reentrancy: no waker is cloned, called or dropped under the lock, and no result is dropped under
 //! it. All of these run user code, which may poll or drop the same job.
@@ -47,8 +48,8 @@ impl<T: Send + 'static> JobHandle<T> {
         JobHandle::begin_by(Pool::submit, f)
     }
 
-    /// Makes a job of `f` and passes it to `submit`, which must see to it that a thread of the pool
-    /// runs it.
+    /// Makes a job of `f` and passes it to `submit`, which must pass it to `Pool::submit`, now or
+    /// later.
     pub(crate) fn begin_by(
         submit: impl FnOnce(&'static Pool, Job),
         f: impl FnOnce() -> T + Send + 'static,
@@ -72,7 +73,7 @@ impl<T: Send + 'static> JobHandle<T> {
         if !self.0.store(cx.waker()) {
             return Poll::Pending;
         }
-        // Without budget the result stays here. The task has been woken and polls again.
+        // Without budget, `spend` wakes the task, and the result stays here until the next poll.
         ready!(budget::spend(cx));
         match mem::replace(&mut *self.0.lock(), State::Closed) {
             State::Finished(result) => Poll::Ready(result),
@@ -83,7 +84,7 @@ impl<T: Send + 'static> JobHandle<T> {
 
 impl<T: Send + 'static> Drop for JobHandle<T> {
     fn drop(&mut self) {
-        // The guard is gone at the end of this statement, the waker or the result after it.
+        // This statement releases the lock. The old waker or result is dropped after it.
         let _left = mem::replace(&mut *self.0.lock(), State::Closed);
     }
 }
@@ -109,7 +110,7 @@ impl<T> Meeting<T> {
             _ => return true,
         }
         trace!(job = self.number, waker:? = waker.data(); "job awaited");
-        // The waker that was here before is dropped.
+        // `kept` holds the previous waker now, and is dropped without the lock.
         false
     }
 
@@ -119,12 +120,12 @@ impl<T> Meeting<T> {
         let (waker, unwanted) = self.leave(result);
         trace!(job = self.number, ok, waker:? = waker.as_ref().map(Waker::data); "job done");
         pool.unfinished().deregister(self.number);
-        // Its destructor may panic, so this comes last.
+        // Drop the result last, because its destructor may panic.
         drop(unwanted);
         waker
     }
 
-    /// Leaves the result, and takes out the waker; or returns the result if no task wants it.
+    /// Stores the result and takes out the waker. If no task wants the result, returns it instead.
     fn leave(&self, result: thread::Result<T>) -> (Option<Waker>, Option<thread::Result<T>>) {
         let mut state = self.lock();
         match mem::replace(&mut *state, State::Closed) {

@@ -21,7 +21,7 @@
 //! | `sequence.rs` | jobs that run one at a time, in order: those of one file |
 //! | `threads.rs` | the threads: how many there are, and what happens when the OS refuses one |
 //! | `waits.rs` | which tasks wait for which jobs, for the task table |
-//! | `process.rs` | a pool for each process, also after a `fork` |
+//! | `process.rs` | one pool per process, even after a `fork` |
 
 mod job;
 mod process;
@@ -45,7 +45,7 @@ pub use waits::waits;
 /// Nothing happens before the first poll. If the OS refuses to start a thread while the pool has
 /// none, `f` runs on the calling thread.
 ///
-/// The name comes from the crate blocking, which smol uses.
+/// The name comes from the crate `blocking`, which smol uses.
 ///
 /// # Panics
 ///
@@ -53,8 +53,9 @@ pub use waits::waits;
 ///
 /// # Cancel safety
 ///
-/// Dropping the future after its first poll neither stops `f` nor removes it from the pool's queue.
-/// The result is then dropped on the pool's thread, or with the future if it was there already.
+/// Dropping the future after its first poll neither stops `f` nor removes it from the pool's
+/// queue. The result is then dropped on the pool's thread, or with the future if the job has
+/// already ended.
 ///
 /// # Examples
 ///

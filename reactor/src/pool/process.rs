@@ -3,18 +3,18 @@
 use std::process;
 use std::sync::OnceLock;
 
-/// A value of which each process has one, also after a `fork`.
+/// A static value that each process has for itself, even after a `fork`.
 ///
-/// A `fork` copies the memory of the parent, but only the thread that calls it. Counters of threads
-/// are wrong in the child then, and a lock that another thread held stays locked forever. So the
-/// child does not touch the parent's value: it finds another process ID there, and makes one of its
-/// own behind it.
+/// A `fork` copies the memory of the parent, but only the thread that calls it. In the child,
+/// counters of threads are then wrong, and a lock that another thread held stays locked forever. So
+/// the child does not touch the parent's value: it finds another process ID there, and appends a
+/// value of its own.
 pub(crate) struct PerProcess<T: 'static>(OnceLock<Box<Node<T>>>);
 
 struct Node<T: 'static> {
     process: u32,
     value: T,
-    /// That of the child process which has inherited this one.
+    /// The value of a child process that inherited this node.
     child: PerProcess<T>,
 }
 
@@ -23,7 +23,7 @@ impl<T> PerProcess<T> {
         PerProcess(OnceLock::new())
     }
 
-    /// Returns the value of this process. The first call makes it. Each call is a system call.
+    /// Returns the value of this process. The first call makes it. Each call makes one system call.
     pub(crate) fn get(&'static self, make: impl Fn() -> T) -> &'static T {
         self.get_for(process::id(), make)
     }

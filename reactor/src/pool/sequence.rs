@@ -17,9 +17,9 @@ pub(crate) struct Sequence(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// A job is with the pool, or an operation takes its place.
+    /// Whether a job is with the pool, or an operation takes the place of one.
     busy: bool,
-    /// Jobs that wait for it. Empty if the sequence is not busy.
+    /// Jobs that wait until it has ended. Empty if the sequence is not busy.
     waiting: VecDeque<Job>,
 }
 
@@ -27,7 +27,7 @@ struct State {
 pub(crate) struct InPlace<'a>(&'a Arc<Sequence>);
 
 impl Sequence {
-    /// Submits `f` behind all that was submitted before.
+    /// Submits `f` behind all jobs that were submitted before.
     pub(crate) fn begin<T: Send + 'static>(
         self: &Arc<Self>,
         f: impl FnOnce() -> T + Send + 'static,
@@ -60,12 +60,12 @@ impl Sequence {
         pool.submit(Box::new(move || self.run(pool, job)));
     }
 
-    /// Runs one job on its thread, then passes the next one to the pool: behind the jobs of others,
-    /// so that a sequence that never ends does not keep a thread.
+    /// Runs one job on a thread of the pool, then submits the next one. It goes to the end of the
+    /// pool's queue, so that a sequence that is never idle does not keep a thread to itself.
     fn run(self: Arc<Self>, pool: &'static Pool, job: Job) -> Option<Waker> {
-        // A job catches its own panic, but not that of a result that no task wants.
+        // A job catches a panic of its closure, but not a panic while it drops an unwanted result.
         let done = catch_unwind(AssertUnwindSafe(job));
-        // Before the wake: the task should find the sequence idle.
+        // Do this before the wake, so that the task can find the sequence idle.
         if let Some(next) = self.take_next() {
             self.give_to(pool, next);
         }

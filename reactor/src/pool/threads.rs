@@ -1,9 +1,9 @@
 //! The threads of the pool: they take jobs from one queue.
 //!
-//! A thread is started for a job that finds no idle one. The OS may refuse it. Then the job waits
-//! for another thread of the pool; but all of these may be blocked forever, for example in a read of
-//! the standard input. So beside the pool's threads there is one that runs no jobs: the *starter*
-//! sleeps until a thread was refused, and then tries to start one until no job needs it.
+//! A job that finds no idle thread starts one. If the OS refuses, the job waits for another thread
+//! of the pool. But all of those may be blocked forever, for example in a read of the standard
+//! input. So the pool has one more thread, which runs no jobs: the *starter* sleeps until the OS
+//! refuses a thread, and then keeps trying to start one until no job needs it.
 //!
 //! Invariant: while a job is in the queue, a thread is on its way to it. It is idle and notified, or
 //! being started, or [`MAX_THREADS`] are busy, or the starter tries to start one.
@@ -24,8 +24,8 @@ use super::waits::Unfinished;
 
 /// The largest number of threads that run jobs: tokio's number.
 ///
-/// It is far larger than the number of cores, because a job may wait for another one. One more
-/// thread belongs to the pool, which runs no jobs and sleeps unless the OS refuses threads.
+/// It is far larger than the number of cores, because a job may wait for another one. The pool
+/// has one more thread, which runs no jobs and sleeps unless the OS refuses threads.
 pub const MAX_THREADS: usize = 512;
 
 /// How long a thread waits for its next job before it ends: tokio's time.
@@ -33,7 +33,8 @@ pub const MAX_THREADS: usize = 512;
 /// It is long enough to span the pauses in a burst of file reads.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// The pauses between two attempts to start a thread after the OS has refused one: they double.
+/// The starter's first pause before it tries to start a thread again. Each pause after a failure is
+/// twice as long as the previous one, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -63,16 +64,16 @@ struct State {
     idle: usize,
     /// Threads that run jobs, wait for them, or are being started.
     threads: usize,
-    /// Whether there is a starter. It begins before the first thread, and ends after the last one.
+    /// Whether there is a starter. It starts before the first thread and ends after the last one.
     has_starter: bool,
-    /// The OS has refused a thread: the starter must try again.
+    /// Whether the OS has refused a thread, so that the starter must try again.
     short: bool,
 }
 
 /// Calls a waker on a thread that must survive its panic.
 pub(crate) fn wake(waker: Waker) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-        // Not dropped: the destructor of its value might panic again.
+        // Forget the panic's value, because its destructor might panic again.
         mem::forget(panic);
         error!("a waker panicked");
     }
@@ -97,8 +98,8 @@ impl Pool {
     pub(crate) fn submit(&'static self, job: Job) {
         let mut state = self.lock();
         state.jobs.push_back(job);
-        // Every idle thread is already promised to one of the jobs before this one, unless there
-        // are more of them than jobs.
+        // Each job that was queued before takes one idle thread. One is left for this job unless
+        // the queue is now longer than the number of idle threads.
         if !state.is_short() {
             // Unlock first, or the thread would wake up only to wait for the lock.
             drop(state);
@@ -111,7 +112,7 @@ impl Pool {
     /// Starts a thread, or has the starter do it later. Without any thread, the jobs run here.
     fn add_thread(&'static self, mut state: MutexGuard<'_, State>) {
         state.threads += 1;
-        // Under the lock, which happens once: so no thread ever runs jobs without a starter.
+        // Start it under the lock, so that no thread ever runs jobs without a starter.
         if !state.has_starter {
             state.has_starter = self.start_starter().is_ok();
         }
@@ -127,8 +128,8 @@ impl Pool {
             drop(state);
             return self.refused.notify_one();
         }
-        // All jobs, not only the caller's: the thread of another job may just have been refused too,
-        // while that caller counted on this one.
+        // Run all jobs, not only the caller's. Another caller may just have been refused a thread,
+        // and have left its job to the thread that was refused here.
         let jobs = mem::take(&mut state.jobs);
         drop(state);
         self.refused.notify_one();
@@ -144,7 +145,7 @@ impl Pool {
         started
     }
 
-    /// One thread of the pool.
+    /// Runs jobs on one thread of the pool, until none comes for [`KEEP_ALIVE`].
     fn run(&self) {
         let mut state = self.lock();
         loop {
@@ -174,7 +175,8 @@ impl Pool {
         starter.stack_size(STARTER_STACK).spawn(|| self.retry_until_the_last_ends()).map(drop)
     }
 
-    /// The starter: it tries again what the OS has refused, until no job needs another thread.
+    /// Runs the starter: after each refusal, it retries until no job needs another thread. It
+    /// returns when the last thread has ended.
     fn retry_until_the_last_ends(&'static self) {
         let mut state = self.lock();
         loop {
@@ -216,14 +218,14 @@ impl State {
 
 /// Runs one job and wakes the task that waits for it.
 ///
-/// The job catches the panic of what it runs. But it drops a result that no task waits for, and the
-/// destructor of that may panic too.
+/// The job catches the panic of what it runs. But it also drops a result that no task waits
+/// for, and the destructor of the result may panic.
 fn run(job: Job) {
     match catch_unwind(AssertUnwindSafe(job)) {
         Ok(waker) => waker.into_iter().for_each(wake),
         Err(panic) => {
             warn!("a result of a blocking job panicked when it was dropped");
-            // Its destructor could panic again, and end the thread.
+            // Its destructor could panic again, which would end the thread.
             mem::forget(panic);
         }
     }

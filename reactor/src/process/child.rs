@@ -26,7 +26,7 @@ pub type ChildStderr = Receiver;
 
 /// A child process, made by [`Command::spawn`](super::Command::spawn).
 ///
-/// Dropping it lets the process run on, unless
+/// Dropping it leaves the process running, unless
 /// [`kill_on_drop`](super::Command::kill_on_drop) is set. In both cases its exit status is collected
 /// when it ends, so it leaves no zombie.
 ///
@@ -52,13 +52,13 @@ pub type ChildStderr = Receiver;
 /// # }
 /// ```
 pub struct Child {
-    /// The pipe to its standard input, if that was set to be one.
+    /// The pipe to its standard input, if the command asked for a pipe.
     pub stdin: Option<ChildStdin>,
-    /// The pipe from its standard output, if that was set to be one.
+    /// The pipe from its standard output, if the command asked for a pipe.
     pub stdout: Option<ChildStdout>,
-    /// The pipe from its standard error, if that was set to be one.
+    /// The pipe from its standard error, if the command asked for a pipe.
     pub stderr: Option<ChildStderr>,
-    /// `None` only while it is dropped.
+    /// `None` only while the child is being dropped.
     process: Option<Process>,
     kill_on_drop: bool,
 }
@@ -67,9 +67,10 @@ pub struct Child {
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) child: process::Child,
-    /// `None` if the OS does not know the process any more, or refused to watch it.
+    /// `None` if the OS no longer knows the process, or refused to watch it.
     pub(super) watch: Option<Watch>,
-    /// Whether the PID no longer is ours. Set by the first `try_wait` that finds no running process.
+    /// Whether the PID is no longer this child's. Set by the first `try_wait` that finds no
+    /// running process.
     reaped: bool,
 }
 
@@ -81,7 +82,7 @@ impl Child {
     pub(super) fn new(mut std: process::Child, kill_on_drop: bool) -> io::Result<Child> {
         let (stdin, stdout, stderr) = (std.stdin.take(), std.stdout.take(), std.stderr.take());
         let process = Process { child: std, watch: None, reaped: false };
-        // A failure below drops this, so until then it is to be killed.
+        // If a step below fails, this is dropped, and its process must not be left running.
         let mut child = Child {
             stdin: None,
             stdout: None,
@@ -115,8 +116,8 @@ impl Child {
     /// # Errors
     ///
     /// Returns ECHILD if the exit status is lost: the program ignores SIGCHLD, or other code has
-    /// reaped the child. Returns `Other` if it would have to wait for a reactor that is gone, or that is not the
-    /// current one of the thread.
+    /// reaped the child. Returns `Other` if the process still runs and the reactor of this `Child`
+    /// is gone, or is not the current reactor of the thread.
     ///
     /// # Cancel safety
     ///
@@ -150,11 +151,12 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// As [`start_kill`](Child::start_kill) and [`wait`](Child::wait).
+    /// Returns the errors of [`start_kill`](Child::start_kill) and [`wait`](Child::wait).
     ///
     /// # Cancel safety
     ///
-    /// The signal is sent by the first poll; then as [`wait`](Child::wait).
+    /// The first poll sends the signal. After that, this is as cancel safe as
+    /// [`wait`](Child::wait).
     pub async fn kill(&mut self) -> io::Result<()> {
         self.start_kill()?;
         self.wait().await?;
@@ -169,7 +171,7 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// As [`wait`](Child::wait), or returns the error of reading from a pipe.
+    /// Returns the errors of [`wait`](Child::wait), or the error of reading from a pipe.
     ///
     /// # Cancel safety
     ///
@@ -194,10 +196,10 @@ async fn read_to_end(pipe: Option<Receiver>) -> io::Result<Vec<u8>> {
 }
 
 impl Process {
-    /// Waits for the end of the process: `waitpid` is the operation, and a process that still runs
-    /// is one that would block.
+    /// Waits for the end of the process: the operation is `waitpid`, which would block while the
+    /// process runs.
     ///
-    /// Std makes the call, because it must learn that the PID is free.
+    /// The call goes through std, which must learn that the PID is free.
     pub(super) fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<ExitStatus>> {
         let Some(watch) = self.watch.take() else {
             ready!(budget::spend(cx));
@@ -214,7 +216,7 @@ impl Process {
 
     pub(super) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         let status = self.child.try_wait();
-        // The only error is ECHILD, and it means that the PID is not ours any more.
+        // The only error is ECHILD, and it means that the PID is no longer ours.
         self.reaped |= !matches!(status, Ok(None));
         status
     }

@@ -10,7 +10,7 @@ use super::{Child, orphans};
 use crate::Reactor;
 use crate::budget::charge_error;
 
-/// A process to be started: [`std::process::Command`], with a [`Child`] that can be awaited.
+/// Starts processes, like [`std::process::Command`], but with a [`Child`] that can be awaited.
 ///
 /// # Examples
 ///
@@ -41,7 +41,7 @@ pub struct Command {
 impl Command {
     /// Returns a command that starts `program`, without arguments.
     ///
-    /// As in std, the child inherits environment, working directory and standard streams.
+    /// As in std, the child inherits the environment, working directory and standard streams.
     pub fn new(program: impl AsRef<OsStr>) -> Command {
         process::Command::new(program).into()
     }
@@ -217,7 +217,7 @@ impl Command {
         &self.std
     }
 
-    /// Returns the command of std, to set what has no method here.
+    /// Returns the command of std, e.g. to set options that have no method here.
     ///
     /// # Examples
     ///
@@ -233,7 +233,7 @@ impl Command {
         &mut self.std
     }
 
-    /// Gives the command of std back. `kill_on_drop` is lost.
+    /// Returns the command of std. `kill_on_drop` is lost.
     pub fn into_std(self) -> process::Command {
         self.std
     }

@@ -13,9 +13,9 @@
 //! # Who reaps a child
 //!
 //! A process that has ended stays a *zombie* until its parent asks for its exit status.
-//! [`Child::wait`] and [`Child::try_wait`] ask. A [`Child`] that is dropped before is handed to its
-//! reactor, which asks when the process ends, so no zombie is left while the reactor is turned. If
-//! the reactor is dropped first, the next [`Command::spawn`] of any thread asks.
+//! [`Child::wait`] and [`Child::try_wait`] ask. A [`Child`] that is dropped before that is handed
+//! to its reactor, which asks when the process ends, so no zombie is left while the reactor turns.
+//! If the reactor is dropped first, the next [`Command::spawn`] of any thread asks.
 //!
 //! Two settings of a program defeat all of this, and [`Child::wait`] then returns the error ECHILD:
 //! SIGCHLD set to *ignore*, because the kernel then discards exit statuses, and code that reaps the
@@ -23,13 +23,13 @@
 //!
 //! # What does not port by changing imports
 //!
-//! - What [`Command`] does not offer is set on the command of std: [`Command::as_std_mut`] gives
-//!   `uid`, `process_group`, `pre_exec` and all others.
+//! - Options that [`Command`] does not offer are set on the command of std, which
+//!   [`Command::as_std_mut`] returns: `uid`, `process_group`, `pre_exec` and all others.
 //! - [`ChildStdin`], [`ChildStdout`] and [`ChildStderr`] are names for our pipes, not types of their
 //!   own. To give one to another child, use [`Sender::into_blocking_fd`] or
 //!   [`Receiver::into_blocking_fd`], and `Stdio::from`.
 //! - A [`Child`] is not `Send`, because it belongs to the reactor of its thread.
-//! - To kill a child that has ended already is no error, as in std.
+//! - Killing a child that has already ended is not an error, as in std.
 //!
 //! [`Sender::into_blocking_fd`]: crate::pipe::Sender::into_blocking_fd
 //! [`Receiver::into_blocking_fd`]: crate::pipe::Receiver::into_blocking_fd

@@ -18,7 +18,7 @@ thread_local! {
     static ORPHANS: RefCell<Orphans> = const { RefCell::new(Orphans(BTreeMap::new())) };
 }
 
-/// Orphans that no reactor watches, because theirs is gone.
+/// Orphans that no reactor watches, because their reactor is gone.
 static LEFT_BEHIND: Mutex<Vec<process::Child>> = Mutex::new(Vec::new());
 
 struct Orphans(BTreeMap<u32, Process>);
@@ -40,8 +40,8 @@ impl Wake for Reap {
 pub(super) fn adopt(mut orphan: Process) {
     let pid = orphan.child.id();
     let waker = Waker::from(Arc::new(Reap(pid)));
-    // A budget of its own: this may run inside the poll of a task that has used up its budget, and
-    // being out of budget would wake the orphan before it is in the map.
+    // Enter a budget of its own, because this may run inside the poll of a task that has used up
+    // its budget, and being out of budget would wake the orphan before it is in the map.
     let budget = budget::enter();
     let waited = orphan.poll_wait(&mut Context::from_waker(&waker));
     drop(budget);
@@ -63,7 +63,7 @@ pub(super) fn adopt(mut orphan: Process) {
     }
 }
 
-/// Reaps the orphans of reactors that are gone, as far as they have ended.
+/// Reaps those orphans of dropped reactors that have ended.
 pub(super) fn reap_left_behind() {
     let mut left = LEFT_BEHIND.lock().unwrap_or_else(PoisonError::into_inner);
     left.retain_mut(|child| matches!(child.try_wait(), Ok(None)));

@@ -19,7 +19,7 @@ pub(super) enum Watch {
 }
 
 impl Watch {
-    /// Begins to watch `child`. Returns `None` if the OS knows no such process any more: this
+    /// Begins to watch `child`. Returns `None` if the OS no longer knows the process: this
     /// program ignores SIGCHLD, so the kernel has discarded the exit status.
     ///
     /// The PID cannot belong to another process here, because a child keeps its PID until it is
@@ -92,7 +92,7 @@ mod pidfd {
 
         pub(super) fn kill(&self) -> Option<io::Result<()>> {
             match pidfd_send_signal(&self.0, Signal::KILL) {
-                // It has ended already, and somebody has reaped it.
+                // It has already ended and been reaped.
                 Ok(()) | Err(Errno::SRCH) => Some(Ok(())),
                 // A filter may refuse this call and permit `kill`.
                 Err(_) => None,

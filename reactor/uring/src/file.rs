@@ -114,7 +114,7 @@ impl File {
         let prepared = options.flags().and_then(|(flags, mode)| {
             Ok((flags, mode, CString::new(path.as_ref().as_os_str().as_bytes())?))
         });
-        // An error of this completes without waiting, so it spends budget.
+        // An error above completes without waiting, so spend budget for it.
         if prepared.is_err() {
             consume_budget().await;
         }

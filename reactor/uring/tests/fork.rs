@@ -18,7 +18,7 @@ fn in_fork(body: impl FnOnce() -> i32) -> Option<i32> {
     let child = match unsafe { libc::fork() } {
         0 => {
             let code = body();
-            // SAFETY: it ends the child, without the exit handlers that belong to the parent.
+            // SAFETY: `_exit` ends the child without the exit handlers, which belong to the parent.
             unsafe { libc::_exit(code) }
         }
         child => Pid::from_raw(child).expect("the system forks"),
@@ -54,7 +54,7 @@ fn first_job_of_a_forked_child_runs() {
             assert_eq!(use_the_pool().await, 7);
             assert_eq!(in_fork(child), Some(7));
         }
-        // And a child of the child.
+        // A child of the child gets a pool as well.
         assert_eq!(in_fork(|| in_fork(child).unwrap_or(1)), Some(7));
         assert_eq!(use_the_pool().await, 7);
         drop(release);
@@ -62,7 +62,7 @@ fn first_job_of_a_forked_child_runs() {
     });
 }
 
-/// The thread is inside `block_on` of the parent, so the child uses an executor that needs none.
+/// The forked thread is inside the parent's `block_on`, so the child uses another executor.
 fn child() -> i32 {
     futures_lite::future::block_on(use_the_pool())
 }
