@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::blocking::unblock;
 
-/// Creates directories with options, as [`std::fs::DirBuilder`].
+/// Creates directories with options, like [`std::fs::DirBuilder`].
 ///
 /// # Examples
 ///
@@ -33,7 +33,8 @@ pub struct DirBuilder {
 }
 
 impl DirBuilder {
-    /// Creates one directory, whose parent must exist, with the permissions that the umask leaves.
+    /// Returns a builder of one directory, whose parent must exist. It gets all permissions except
+    /// those that the umask removes.
     #[expect(clippy::new_without_default, reason = "as std's")]
     pub fn new() -> DirBuilder {
         DirBuilder { recursive: false, mode: 0o777 }
@@ -45,7 +46,7 @@ impl DirBuilder {
         self
     }
 
-    /// Sets the permissions of new directories. The umask takes some of them away.
+    /// Sets the permissions of new directories. The umask removes some of them.
     pub fn mode(&mut self, mode: u32) -> &mut DirBuilder {
         self.mode = mode;
         self
@@ -55,7 +56,7 @@ impl DirBuilder {
     ///
     /// # Errors
     ///
-    /// As [`std::fs::DirBuilder::create`].
+    /// Returns the error of [`std::fs::DirBuilder::create`].
     ///
     /// # Cancel safety
     ///

@@ -28,8 +28,8 @@ use rustix::io::{ReadWriteFlags, preadv2, retry_on_intr};
 use crate::blocking::unblock;
 use crate::budget;
 
-/// Bytes that one call reads in place at most; a larger file goes to the pool at once. To copy so
-/// many takes about as long as the way to the pool and back.
+/// The most bytes that one call reads in place; a larger file goes to the pool immediately. Copying
+/// so many bytes takes about as long as the way to the pool and back.
 const MOST: usize = 256 * 1024;
 
 /// Bytes that are worth one operation of the budget: so [`MOST`] are worth all of it.
@@ -38,16 +38,16 @@ const WORTH: usize = MOST / budget::OPERATIONS as usize;
 /// An offset that stands for the file's own, which then moves as with `read`.
 const CURSOR: u64 = u64::MAX;
 
-/// For files that may be named pipes: to open one does not wait for a writer then. A terminal does
-/// not become that of the process.
+/// With these flags, opening a named pipe does not wait for a writer, and a terminal does not
+/// become the controlling terminal of the process.
 const READ_ONLY: OFlags =
     OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
-/// Reads a whole file; `None`, if it cannot be opened in place.
+/// Reads a whole file. Returns `None` if it cannot be opened in place.
 ///
-/// Other than [`open`], this does not look first, which would cost as much again as to open. It need
-/// not, for it goes on with what it has opened, whatever that is: to the writer of a named pipe this
-/// is the one reader, who reads to the end.
+/// Unlike [`open`], this does not check the file type first, which would double the cost of
+/// opening. The check is not needed, because this reads whatever it has opened to the end. So the
+/// writer of a named pipe has one reader, which reads everything.
 pub(super) async fn read(path: &Path) -> Option<io::Result<Vec<u8>>> {
     poll_fn(budget::spend).await;
     let file = open_cached(path, READ_ONLY)?;
@@ -66,36 +66,39 @@ pub(super) async fn read(path: &Path) -> Option<io::Result<Vec<u8>>> {
     Some(unblock(move || read_rest(file.into(), bytes)).await)
 }
 
-/// Opens a regular file to read from it; `None`, if the pool has to.
+/// Opens a regular file to read from it. Returns `None` if the pool has to.
 ///
-/// It is looked at first, without opening it: to open a named pipe releases a writer who waits for
-/// a reader, and to open a device may do anything. The pool shall be the only one to do that.
+/// This checks the file type first, without opening the file: opening a named pipe releases a
+/// writer that waits for a reader, and opening a device may do anything. Only the pool should do
+/// that.
 pub(super) async fn open(path: &Path) -> Option<File> {
     poll_fn(budget::spend).await;
     let place = open_cached(path, OFlags::PATH | OFlags::CLOEXEC)?;
-    // What is known of it in memory: without a question to the server of a network file system.
+    // Use what is in memory: a network file system does not ask its server then.
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     let stat = statx(&place, c"", flags, StatxFlags::TYPE).ok()?;
     if !is_regular(stat.stx_mode.into()) {
         return None;
     }
     let file = open_cached(path, READ_ONLY)?;
-    // For regular files it means nothing, but whoever takes the descriptor shall not find it.
+    // `O_NONBLOCK` means nothing for a regular file, but code that gets the descriptor should not
+    // find it set.
     fcntl_setfl(&file, OFlags::empty()).ok()?;
     Some(file.into())
 }
 
-/// Reads at the file's cursor; `None`, if the pool has to. The caller has spent one operation.
+/// Reads at the file's cursor. Returns `None` if the pool has to. The caller has spent one
+/// operation.
 pub(super) fn read_in_place(file: &File, buf: &mut [u8]) -> Option<usize> {
     let length = buf.len().min(room());
     let read = read_cached(file, &mut buf[..length]);
-    // Linux 5.9 and 5.10 may say so before the end: see the bugs in preadv2(2).
+    // Linux 5.9 and 5.10 may return 0 before the end: see the bugs in preadv2(2).
     read.filter(|&read| read > 0 || length == 0 || is_at_end(file))
 }
 
-/// Reads at an offset; `None`, if the pool has to. The caller has spent one operation.
+/// Reads at an offset. Returns `None` if the pool has to. The caller has spent one operation.
 pub(super) fn read_in_place_at(file: &File, buf: &mut [u8], offset: u64) -> Option<usize> {
-    // That number means the cursor to the kernel, and no file is so long.
+    // The kernel takes this number as "at the cursor". No file is that long.
     if offset == CURSOR {
         return None;
     }
@@ -110,7 +113,7 @@ fn is_at_end(file: &File) -> bool {
     is_end(file, tell(file))
 }
 
-/// Whether the file ends here, by its size.
+/// Whether the file's size says that it ends at or before `at`.
 fn is_end(file: &File, at: rustix::io::Result<u64>) -> bool {
     let stat = fstat(file);
     matches!((stat, at), (Ok(stat), Ok(at)) if at >= u64::try_from(stat.st_size).unwrap_or(0))
@@ -151,12 +154,12 @@ fn length_in_place(file: &OwnedFd) -> Option<usize> {
     fits.then_some(size + 1)
 }
 
-/// Reads at the file's cursor what is in memory.
+/// Reads at the file's cursor what is in the page cache.
 fn read_cached(file: impl AsFd, buf: &mut [u8]) -> Option<usize> {
     read_cached_at(file, buf, CURSOR)
 }
 
-/// Reads at an offset what is in memory.
+/// Reads at an offset what is in the page cache.
 fn read_cached_at(file: impl AsFd, buf: &mut [u8], offset: u64) -> Option<usize> {
     let bufs = &mut [IoSliceMut::new(buf)];
     let read = preadv2(file, bufs, offset, ReadWriteFlags::NOWAIT).ok()?;

@@ -36,7 +36,7 @@ pub struct ReadDir {
 enum Rest {
     Idle(fs::ReadDir),
     Reading(JobHandle<Batch>),
-    /// Also after a job has panicked.
+    /// No entry is left, or a job has panicked.
     Ended,
 }
 
@@ -133,7 +133,7 @@ impl Stream for ReadDir {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             ready!(self.poll_batch(cx));
-            // Before an entry is taken: a poll without budget must not lose it.
+            // Spend before taking an entry, because a poll without budget must not lose it.
             if !self.batch.is_empty() || matches!(self.rest, Rest::Ended) {
                 ready!(budget::spend(cx));
             }

@@ -28,10 +28,10 @@ use crate::blocking::{JobHandle, Sequence, unblock};
 use crate::budget;
 use crate::io::vectored;
 
-/// Bytes that one read or write moves at most, unless the caller sets a limit: tokio's number.
+/// The most bytes that one read or write moves, unless the caller sets a limit: tokio's number.
 const MOST: usize = 2 * 1024 * 1024;
 
-/// An open file, as [`std::fs::File`].
+/// An open file, like [`std::fs::File`].
 ///
 /// It reads, writes and seeks by the methods of [`AsyncReadExt`], [`AsyncWriteExt`] and
 /// [`AsyncSeekExt`]. It works under any executor, and it is `Send` and `Sync`.
@@ -57,18 +57,18 @@ const MOST: usize = 2 * 1024 * 1024;
 ///
 /// # Cancel safety
 ///
-/// Reading is cancel safe: what a job has read for a dropped future is kept for the next read. Reads
-/// that repeat, such as `read_exact` and `read_to_end`, are not, as always.
+/// Reading is cancel safe: what a job has read for a dropped future is kept for the next read.
+/// Methods that read repeatedly, such as `read_exact` and `read_to_end`, are not cancel safe.
 ///
-/// Every other operation is carried out once it was polled, even if its future is dropped. The next
-/// operation begins after it.
+/// Every other operation is carried out once it has been polled, even if its future is dropped.
+/// The next operation begins after it.
 ///
 /// - A dropped `write` is carried out, up to [`set_max_buf_size`](File::set_max_buf_size) bytes. Its
 ///   error is reported by the next operation of this handle, which is then not carried out. An error
 ///   stays until an operation has returned it to a caller.
-/// - If the next operation is a write that begins with the very same bytes, it takes the place of the
-///   dropped one: the bytes are not written twice. A dropped `seek` is replaced by the very same seek
-///   in the same way. To write the same bytes again on purpose, await a flush before.
+/// - If the next operation is a write that begins with the same bytes, it continues the dropped
+///   write: the bytes are not written twice. In the same way, a `seek` to the same position
+///   continues a dropped `seek`. To write the same bytes again on purpose, await a flush first.
 ///
 /// # Examples
 ///
@@ -95,18 +95,19 @@ pub struct File {
     open: Arc<Open>,
     /// The error of a write of this handle whose future was dropped, until a caller has seen it.
     unseen: Arc<Mutex<Option<io::Error>>>,
-    /// The operation of the last poll that returned `Pending`, if the next poll may go on with it.
+    /// The operation of the last poll that returned `Pending`, if the next poll may continue it.
     ///
-    /// An operation through `&self` takes it out, because the future that polled it is gone then.
+    /// An operation through `&self` takes it out, because the future that polled it was dropped.
     pending: Mutex<Option<Pending>>,
-    /// Bytes that one read or write moves at most, by a job or in place.
+    /// The most bytes that one read or write moves, by a job or in place.
     most: usize,
 }
 
 /// What the handles of one open file share.
 struct Open {
     file: fs::File,
-    /// Bytes that were read and not asked for: they lie between the reader and the cursor.
+    /// Bytes that were read and that no caller has received yet: they lie between the reader and
+    /// the cursor.
     unread: Mutex<Unread>,
     /// One operation at a time. Only the operation whose turn it is moves the cursor.
     sequence: Arc<Sequence>,
@@ -119,15 +120,15 @@ struct Unread {
 }
 
 enum Pending {
-    /// How many bytes there are to take from [`Open::unread`] then.
+    /// Results in the number of bytes in [`Open::unread`].
     Read(Operation<io::Result<usize>>),
     Write(Arc<[u8]>, Operation<Written>),
     Seek(SeekFrom, Operation<io::Result<u64>>),
     Flush(Operation<()>),
 }
 
-/// A job of a file; or instead of its result the error of an earlier write, and then the operation
-/// was not carried out.
+/// A job of a file. It results in the error of an earlier write if there is one; then the operation
+/// itself was not carried out.
 type Operation<T> = JobHandle<Result<T, Unseen>>;
 
 /// How many bytes were written, and what kept the others back.
@@ -152,7 +153,7 @@ impl Unseen {
 impl Drop for Unseen {
     fn drop(&mut self) {
         if let Some(error) = self.error.take() {
-            // The first one explains those that follow it.
+            // Keep the first error: it explains the errors that follow.
             lock(&self.file).get_or_insert(error);
         }
     }
@@ -169,7 +170,7 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// A file that is opened for nobody is closed.
+    /// If the future is dropped, the file is closed as soon as it is open.
     ///
     /// # Examples
     ///
@@ -199,7 +200,7 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// Once polled, it is made or emptied all the same.
+    /// Once polled, the file is created or truncated even if the future is dropped.
     ///
     /// # Examples
     ///
@@ -211,7 +212,7 @@ impl File {
     /// executor::block_on(async {
     ///     let mut file = File::create(&path).await?;
     ///     file.write_all(b"hello").await?;
-    ///     file.sync_all().await?; // It waits for the disk; `write_all` has waited for the kernel.
+    ///     file.sync_all().await?; // Waits for the disk; `write_all` only waits for the kernel.
     ///     assert_eq!(std::fs::read(&path)?, b"hello");
     /// #   std::fs::remove_file(&path)?;
     ///     Ok(())
@@ -230,7 +231,7 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// Once polled, it is made all the same.
+    /// Once polled, the file is created even if the future is dropped.
     ///
     /// # Examples
     ///
@@ -280,8 +281,8 @@ impl File {
 
     /// Waits for the operations that were requested before, and returns the file.
     ///
-    /// Its cursor is where reading ended. If another handle of [`try_clone`](File::try_clone) exists, this is a duplicate of the
-    /// descriptor.
+    /// Its cursor is where reading ended. If another handle made by [`try_clone`](File::try_clone)
+    /// exists, the returned file owns a duplicate of the descriptor.
     ///
     /// # Errors
     ///
@@ -301,7 +302,7 @@ impl File {
     ///
     /// # Errors
     ///
-    /// Returns this file unchanged if an operation is under way, if another handle of
+    /// Returns this file unchanged if an operation is under way, if another handle made by
     /// [`try_clone`](File::try_clone) exists, if the error of a dropped write has not been reported
     /// yet, or if the `lseek` system call fails. In all these cases, [`into_std`](File::into_std)
     /// returns the file or the error.
@@ -383,11 +384,11 @@ impl File {
         })
     }
 
-    /// Sets how many bytes one read or write moves at most: 2 MiB unless it is set.
+    /// Sets how many bytes one read or write moves at most. The default is 2 MiB.
     ///
     /// The limit applies to reads from the page cache as well. A larger buffer takes several
     /// operations, and the operations of other tasks on the same file may run between them. A write
-    /// copies up to this many bytes. 0 is taken as 1.
+    /// copies up to this many bytes. 0 counts as 1.
     ///
     /// # Examples
     ///
@@ -411,8 +412,8 @@ impl File {
 
     /// Reads at an offset, and returns how many bytes were read; 0 is the end of the file.
     ///
-    /// The cursor stays where it is. Several of these run at the same time, on one file or on many:
-    /// they do not wait for other operations. What is in the page cache is read in place.
+    /// The cursor stays where it is. Such reads do not wait for other operations, so several of
+    /// them can run concurrently on one file. Bytes in the page cache are read in place.
     ///
     /// # Errors
     ///
@@ -420,7 +421,7 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost but the time.
+    /// Dropping the future loses nothing but time.
     ///
     /// # Examples
     ///
@@ -457,9 +458,9 @@ impl File {
 
     /// Writes at an offset, and returns how many bytes were written.
     ///
-    /// The cursor stays where it is. Several of these run at the same time, on one file or on many:
-    /// they do not wait for other operations. On Linux, a file that was opened to append ignores the
-    /// offset.
+    /// The cursor stays where it is. Such writes do not wait for other operations, so several of
+    /// them can run concurrently on one file. On Linux, a file that was opened to append ignores
+    /// the offset.
     ///
     /// # Errors
     ///
@@ -497,11 +498,12 @@ impl File {
         unblock(write).await.map_err(Unseen::see)
     }
 
-    /// Makes the file so long: shorter, or longer by zeros.
+    /// Truncates the file to `size` bytes, or extends it with zeros.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::File::set_len`], or that of a dropped write before it.
+    /// Returns the error of [`std::fs::File::set_len`], or the error of an earlier dropped
+    /// write.
     ///
     /// # Cancel safety
     ///
@@ -525,18 +527,19 @@ impl File {
     /// ```
     pub async fn set_len(&self, size: u64) -> io::Result<()> {
         self.run(move |open| {
-            // What was read ahead may be cut off.
+            // Bytes that were read ahead may lie beyond the new end.
             open.rewind()?;
             open.file.set_len(size)
         })
         .await
     }
 
-    /// Waits until all that was written, and what is known of the file, is on the disk.
+    /// Waits until the file's data and metadata are on the disk.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::File::sync_all`], or that of a dropped write before it.
+    /// Returns the error of [`std::fs::File::sync_all`], or the error of an earlier dropped
+    /// write.
     ///
     /// # Cancel safety
     ///
@@ -545,11 +548,12 @@ impl File {
         self.run(|open| open.file.sync_all()).await
     }
 
-    /// Waits until all that was written is on the disk.
+    /// Waits until the file's data is on the disk.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::File::sync_data`], or that of a dropped write before it.
+    /// Returns the error of [`std::fs::File::sync_data`], or the error of an earlier dropped
+    /// write.
     ///
     /// # Cancel safety
     ///
@@ -575,11 +579,12 @@ impl File {
         self.run(|open| open.file.sync_data()).await
     }
 
-    /// What is known of the file, after all that was written.
+    /// Returns the file's metadata, after all earlier writes.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::File::metadata`], or that of a dropped write before it.
+    /// Returns the error of [`std::fs::File::metadata`], or the error of an earlier dropped
+    /// write.
     ///
     /// # Cancel safety
     ///
@@ -588,11 +593,12 @@ impl File {
         self.run(|open| open.file.metadata()).await
     }
 
-    /// Changes who may do what.
+    /// Changes the file's permissions.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::File::set_permissions`], or that of a dropped write before it.
+    /// Returns the error of [`std::fs::File::set_permissions`], or the error of an earlier dropped
+    /// write.
     ///
     /// # Cancel safety
     ///
@@ -625,7 +631,7 @@ impl File {
         &self,
         call: impl FnOnce(&Open) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        // The future that polled it is gone, so its error is for the next operation to report.
+        // Its future was dropped, so the next operation must report its error.
         let abandoned = lock(&self.pending).take();
         drop(abandoned);
         let operation = self.begin(call);
@@ -657,8 +663,8 @@ impl File {
         })
     }
 
-    /// Carries out an operation on this thread, which must not block. `None`, if another operation is
-    /// under way or waits.
+    /// Carries out an operation on this thread, which must not block. Returns `None` if another
+    /// operation is under way or waits.
     fn in_place<T>(&mut self, call: impl FnOnce(&Open) -> io::Result<T>) -> Option<io::Result<T>> {
         // Without a job and without another handle, no other operation exists.
         let place = match Arc::get_mut(&mut self.open) {
@@ -679,8 +685,8 @@ impl File {
 }
 
 impl Open {
-    /// Moves the cursor back to where reading ended, over the bytes that no task has asked for. They
-    /// stay where they are if there is no way back, as with a terminal.
+    /// Moves the cursor back to where reading ended, over the bytes that no caller has received.
+    /// If the file cannot seek (e.g. a terminal), these bytes are kept for the next read.
     fn rewind(&self) -> io::Result<()> {
         let back = lock(&self.unread).len();
         if back == 0 {
@@ -696,8 +702,8 @@ impl Open {
         }
     }
 
-    /// Reads up to `length` bytes, unless there are bytes that were read before. Returns how many
-    /// there are.
+    /// Reads up to `length` bytes, unless bytes of an earlier read are left. Returns how many bytes
+    /// [`Open::unread`] then has.
     fn read_ahead(&self, length: usize) -> io::Result<usize> {
         let before = lock(&self.unread).len();
         if before > 0 {
@@ -710,7 +716,8 @@ impl Open {
         Ok(read)
     }
 
-    /// Reads what was read before, or else what is in the page cache. `None`, if a job has to read.
+    /// Returns bytes of an earlier read, otherwise bytes in the page cache. Returns `None` if a job
+    /// has to read.
     fn read_in_place(&self, buf: &mut [u8]) -> Option<usize> {
         let mut unread = lock(&self.unread);
         if unread.len() > 0 || buf.is_empty() {
@@ -754,14 +761,14 @@ fn take_unseen(file: &Arc<Mutex<Option<io::Error>>>) -> Option<Unseen> {
     Some(Unseen { error: Some(error), file: file.clone() })
 }
 
-/// Waits for an operation; the error is that of an earlier write.
+/// Waits for an operation. An error here is the error of an earlier write.
 fn poll<T: Send + 'static>(operation: &Operation<T>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
     let result: thread::Result<_> = ready!(operation.poll(cx));
     let done = result.unwrap_or_else(|panic| resume_unwind(panic));
     Poll::Ready(done.map_err(Unseen::see))
 }
 
-/// Makes a system call again if a signal has interrupted it.
+/// Repeats a system call until it is not interrupted by a signal.
 fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
@@ -800,7 +807,7 @@ impl AsyncRead for File {
                 if read?? == 0 {
                     return Poll::Ready(Ok(0));
                 }
-                // None, if another handle was faster.
+                // No byte is left if another handle has read them first.
                 let read = lock(&this.open.unread).take_into(buf);
                 if read > 0 || buf.is_empty() {
                     return Poll::Ready(Ok(read));
@@ -809,7 +816,7 @@ impl AsyncRead for File {
             *this.pending() = None;
             ready!(budget::spend(cx));
             if let Some(read) = this.in_place(|open| Ok(open.read_in_place(buf))) {
-                // None, if a job has to read it.
+                // `None` means that a job has to read.
                 if let Some(read) = read? {
                     return Poll::Ready(Ok(read));
                 }
@@ -841,7 +848,7 @@ impl AsyncWrite for File {
         match this.pending() {
             // The same write, polled again.
             Some(Pending::Write(bytes, _)) if vectored::begin_with(bufs, bytes) => {}
-            // The future of what is pending was dropped. Its job goes on, and this one follows it.
+            // The future of a pending operation was dropped. Its job goes on, before this write.
             _ => {
                 let bytes: Arc<[u8]> = vectored::gather(bufs, this.most).into();
                 let write = this.begin_write(bytes.clone());
@@ -855,7 +862,7 @@ impl AsyncWrite for File {
         *this.pending() = None;
         Poll::Ready(match written? {
             Written { count: 0, error: Some(unseen) } => Err(unseen.see()),
-            // As with write(2): what kept the others back keeps them back again.
+            // As with write(2), report the count only: a write of the other bytes fails again.
             Written { count, error } => {
                 error.map(Unseen::see);
                 Ok(count)
@@ -898,8 +905,8 @@ impl AsyncSeek for File {
         let this = self.get_mut();
         if !matches!(this.pending(), Some(Pending::Seek(asked, _)) if *asked == to) {
             *this.pending() = None;
-            // Moving the cursor changes a number. To know where the end is, a file system may have to
-            // ask a server.
+            // Moving the cursor only changes a number. But to find the end of the file, a network
+            // file system may have to ask its server.
             let is_quick = !matches!(to, SeekFrom::End(_));
             ready!(budget::spend(cx));
             if is_quick && let Some(position) = this.in_place(|open| open.seek(to)) {

@@ -1,8 +1,8 @@
 //! Files and directories: std's names, with operations that wait instead of blocking.
 //!
 //! A file is not a socket. It is never "not ready", only not in memory, so `epoll` has nothing to
-//! tell of it and refuses to watch it, with `EPERM`; and a call that needs the disk blocks its
-//! thread. So the default path is the blocking pool: one job for each call of this module.
+//! report and refuses to watch it, with `EPERM`. A call that needs the disk blocks its thread. So
+//! the default path is the blocking pool: one job for each call of this module.
 //!
 //! A file that *is* in memory should not pay for a thread. On Linux one can try first, without
 //! blocking: [`read`], [`read_to_string`], [`File::open`] and the reads of a [`File`] do, and cost
@@ -11,14 +11,14 @@
 //! [`read`] leaves larger files to the pool, where all is one job. Some file systems, such as tmpfs,
 //! overlayfs and those of the network, refuse such a try, and the pool reads theirs.
 //!
-//! Two limits. An open or a read in place can stall the executor's thread, because the kernel asks
-//! others before it answers, although the bytes are in the page cache. A network file system may
-//! ask its server. A fanotify listener with permission events, such as a virus scanner, is asked
-//! about every open and every read, and the call waits for its answer. The second limit: a job
-//! cannot be called back. A task that reads a named pipe without a writer keeps a thread of the pool
-//! until a writer comes, even after the future was dropped.
+//! There are two limits. First, an open or a read in place can stall the executor's thread even if
+//! the bytes are in the page cache. A network file system may ask its server. A fanotify listener
+//! with permission events, such as a virus scanner, must permit every open and every read, and the
+//! call waits for its answer. Second, a job cannot be canceled. A read of a named pipe without a
+//! writer keeps a thread of the pool until a writer comes, even after the future was dropped.
 //!
-//! All functions fail as those of [`std::fs`] with the same name. They work under any executor.
+//! Each function returns the errors of the function of [`std::fs`] with the same name. All of them
+//! work under any executor.
 //!
 //! # Cancel safety
 //!
@@ -111,7 +111,7 @@ pub async fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
 ///
 /// # Cancel safety
 ///
-/// Once polled, it is done all the same.
+/// Once polled, it is carried out even if the future is dropped.
 ///
 /// # Examples
 ///
@@ -142,7 +142,7 @@ pub async fn write(path: impl AsRef<Path>, contents: impl AsRef<[u8]>) -> io::Re
 ///
 /// # Cancel safety
 ///
-/// Once polled, it is done all the same.
+/// Once polled, it is carried out even if the future is dropped.
 ///
 /// # Examples
 ///
@@ -172,7 +172,7 @@ pub async fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<u6
 ///
 /// # Cancel safety
 ///
-/// Once polled, it is done all the same.
+/// Once polled, it is carried out even if the future is dropped.
 ///
 /// # Examples
 ///
@@ -206,7 +206,7 @@ pub async fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<
 ///
 /// # Cancel safety
 ///
-/// Once polled, it is done all the same.
+/// Once polled, it is carried out even if the future is dropped.
 pub async fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
     with_path(path.as_ref(), |path| fs::remove_file(path)).await
 }
@@ -219,7 +219,7 @@ pub async fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
 ///
 /// # Cancel safety
 ///
-/// Once polled, it is done all the same.
+/// Once polled, it is carried out even if the future is dropped.
 ///
 /// # Examples
 ///
@@ -254,7 +254,7 @@ pub async fn create_dir(path: impl AsRef<Path>) -> io::Result<()> {
 ///
 /// # Cancel safety
 ///
-/// Once polled, it is done all the same.
+/// Once polled, it is carried out even if the future is dropped.
 pub async fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
     with_path(path.as_ref(), |path| fs::create_dir_all(path)).await
 }
@@ -267,7 +267,7 @@ pub async fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
 ///
 /// # Cancel safety
 ///
-/// Once polled, it is done all the same.
+/// Once polled, it is carried out even if the future is dropped.
 pub async fn remove_dir(path: impl AsRef<Path>) -> io::Result<()> {
     with_path(path.as_ref(), |path| fs::remove_dir(path)).await
 }
@@ -280,7 +280,7 @@ pub async fn remove_dir(path: impl AsRef<Path>) -> io::Result<()> {
 ///
 /// # Cancel safety
 ///
-/// Once polled, it is done all the same.
+/// Once polled, it is carried out even if the future is dropped.
 pub async fn remove_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
     with_path(path.as_ref(), |path| fs::remove_dir_all(path)).await
 }
@@ -390,7 +390,7 @@ pub async fn try_exists(path: impl AsRef<Path>) -> io::Result<bool> {
 ///
 /// # Cancel safety
 ///
-/// Once polled, it is done all the same.
+/// Once polled, it is carried out even if the future is dropped.
 ///
 /// # Examples
 ///
@@ -437,7 +437,7 @@ pub async fn canonicalize(path: impl AsRef<Path>) -> io::Result<PathBuf> {
 ///
 /// # Cancel safety
 ///
-/// Once polled, it is done all the same.
+/// Once polled, it is carried out even if the future is dropped.
 pub async fn hard_link(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
     with_paths(from.as_ref(), to.as_ref(), |from, to| fs::hard_link(from, to)).await
 }
@@ -450,7 +450,7 @@ pub async fn hard_link(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Resu
 ///
 /// # Cancel safety
 ///
-/// Once polled, it is done all the same.
+/// Once polled, it is carried out even if the future is dropped.
 pub async fn symlink(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
     with_paths(from.as_ref(), to.as_ref(), |from, to| std::os::unix::fs::symlink(from, to)).await
 }

@@ -103,7 +103,8 @@ impl OpenOptions {
     ///
     /// # Cancel safety
     ///
-    /// Once polled, the file is made or emptied all the same, and then closed.
+    /// Once polled, the file is created or truncated even if the future is dropped; then it is
+    /// closed.
     pub async fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
         let (options, path) = (self.0.clone(), path.as_ref().to_owned());
         unblock(move || options.open(path)).await.map(File::from_std)

@@ -20,12 +20,13 @@ pub struct Descriptor<T>(pub T);
 impl<T: AsFd> Async<Descriptor<T>> {
     /// Registers a descriptor with the current reactor, for reading and writing.
     ///
-    /// It is set to non-blocking mode, for all processes and descriptors that share the open file.
+    /// It is set to non-blocking mode, which affects all processes and descriptors that share the
+    /// open file.
     ///
     /// # Errors
     ///
-    /// `PermissionDenied` for regular files, which epoll cannot watch; `AlreadyExists`, if the same
-    /// descriptor is registered already; and any other error of the system calls.
+    /// Returns `PermissionDenied` for regular files, which epoll cannot watch; `AlreadyExists` if
+    /// the same descriptor is already registered; or any other error of the system calls.
     ///
     /// # Panics
     ///
@@ -55,11 +56,11 @@ impl<T: AsFd> Async<Descriptor<T>> {
         Async::from_fd_with_interest(fd, ALL)
     }
 
-    /// Registers a descriptor for some events only, e.g. one that can just be read.
+    /// Registers a descriptor for some events only, e.g. a descriptor that can only be read.
     ///
     /// # Errors
     ///
-    /// As [`from_fd`](Async::from_fd).
+    /// Returns the same errors as [`from_fd`](Async::from_fd).
     ///
     /// # Panics
     ///

@@ -66,8 +66,9 @@ pub fn pipe() -> io::Result<(Sender, Receiver)> {
 /// Made by [`pipe`], from the standard input of a child process, from a descriptor, or by
 /// [`OpenOptions`].
 ///
-/// A write that nobody can read any more is the error `BrokenPipe`. It also sends SIGPIPE, which Rust
-/// programs ignore. A program that sets SIGPIPE back to its default is killed by such a write.
+/// After the reading end was closed, a write returns the error `BrokenPipe`. It also raises
+/// SIGPIPE, which Rust programs ignore. A program that sets SIGPIPE back to its default is killed
+/// by such a write.
 ///
 /// # Cancel safety
 ///
@@ -108,8 +109,8 @@ pub struct Sender {
 /// Made by [`pipe`], from the standard output or the standard error of a child process, from a
 /// descriptor, or by [`OpenOptions`].
 ///
-/// A read of zero bytes is the end of file: nobody has the other end open. With a pipe that has a
-/// name this may change, and a later read has bytes again.
+/// A read of zero bytes is the end of file: no process has the other end open. If the pipe has a
+/// name, this may change, and a later read may return bytes again.
 ///
 /// # Cancel safety
 ///
@@ -196,7 +197,7 @@ impl Receiver {
 
 /// How a pipe that has a name, a FIFO, is opened; tokio's `pipe::OpenOptions`.
 ///
-/// Opening never waits for somebody at the other end, as a blocking `open` would:
+/// Opening never waits for the other end to be opened, as a blocking `open` would:
 ///
 /// - A receiver may come first. Until a sender comes, it sees the end of file; and again, when the
 ///   last sender has left.
@@ -264,8 +265,8 @@ impl OpenOptions {
     ///
     /// # Errors
     ///
-    /// ENXIO, if nobody has it open for reading; `InvalidInput`, if the file is no pipe; else what
-    /// the system says.
+    /// Returns ENXIO if no process has it open for reading, `InvalidInput` if the file is not a
+    /// pipe, and otherwise the error of the `open` system call.
     ///
     /// # Panics
     ///
@@ -277,8 +278,8 @@ impl OpenOptions {
 
     fn open(&self, path: &Path, access: OFlags) -> io::Result<OwnedFd> {
         let access = if self.read_write { OFlags::RDWR } else { access };
-        // What is no pipe may be opened all the same, before it is refused: a terminal must not
-        // become ours by that.
+        // A file that is not a pipe is opened before it is refused. If it is a terminal, it must
+        // not become our controlling terminal.
         let flags = access | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
         Ok(open(path, flags, Mode::empty())?)
     }
@@ -327,7 +328,7 @@ impl TryFrom<OwnedFd> for Receiver {
     }
 }
 
-/// The writing end of a pipe of std. It panics outside of `block_on`.
+/// Converts the writing end of a std pipe. It panics outside of `block_on`.
 impl TryFrom<io::PipeWriter> for Sender {
     type Error = io::Error;
 
@@ -337,7 +338,7 @@ impl TryFrom<io::PipeWriter> for Sender {
     }
 }
 
-/// The reading end of a pipe of std. It panics outside of `block_on`.
+/// Converts the reading end of a std pipe. It panics outside of `block_on`.
 impl TryFrom<io::PipeReader> for Receiver {
     type Error = io::Error;
 
@@ -434,7 +435,7 @@ impl AsyncWrite for Sender {
     }
 
     /// Closes the descriptor, so that the other end sees the end of file: a pipe has no
-    /// `shutdown`. Tokio's leaves it open, and a filter at the other end would wait for ever.
+    /// `shutdown`. Tokio's leaves it open, and a filter at the other end would wait forever.
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(budget::spend(cx));
         self.io = None;
@@ -442,14 +443,14 @@ impl AsyncWrite for Sender {
     }
 }
 
-/// It panics after the pipe was closed, for then it has no descriptor.
+/// It panics after the pipe was closed, because then it has no descriptor.
 impl AsFd for Sender {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.io.as_ref().expect("the pipe is not closed").get_ref().as_fd()
     }
 }
 
-/// It panics after the pipe was closed, for then it has no descriptor.
+/// It panics after the pipe was closed, because then it has no descriptor.
 impl AsRawFd for Sender {
     fn as_raw_fd(&self) -> RawFd {
         self.as_fd().as_raw_fd()

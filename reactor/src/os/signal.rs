@@ -5,13 +5,14 @@
 //! is a source like any other. This is known as the *self-pipe* pattern.
 //!
 //! The flag says that the signal has arrived, and the byte only ends the wait for events. If the
-//! handler cannot write, because the kernel has no memory for the byte, say, the signal is not lost:
-//! the handler interrupts the wait of the thread that it runs on. That reactor then looks at the
+//! handler cannot write (e.g. the kernel has no memory for the byte), the signal is not lost: the
+//! handler interrupts the wait of the thread that it runs on. That reactor then looks at the
 //! flags of its signals, and notifies the reactors of other threads, which look at theirs.
 //!
-//! A handler, once there, stays until the process ends, for another one may have been put on top of
-//! it. So a signal that was watched once has lost its default effect for good: it no longer kills,
-//! stops or dumps. `signal_hook::low_level::emulate_default_handler` has that effect on demand.
+//! A handler, once there, stays until the process ends, because another one may have been
+//! installed after it. So a signal that was watched once has lost its default effect for good: it
+//! no longer kills, stops or dumps. `signal_hook::low_level::emulate_default_handler` has that
+//! effect on demand.
 
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind, Read};
@@ -40,12 +41,12 @@ use crate::{Async, Notifier, Reactor};
 /// A stream of the arrivals of one signal.
 ///
 /// Each `Signal` has a pipe of its own: several may watch the same signal, each sees it, and
-/// dropping one does not disturb the others. Arrivals between two polls are told as one, as the
+/// dropping one does not disturb the others. Arrivals between two polls are reported as one, as the
 /// kernel itself does.
 ///
-/// A signal that was watched once never kills the process again, also after this is dropped. One that
-/// arrives while no `Signal` watches it is lost: a `Signal` that is made later does not report it. To
-/// miss none, make the `Signal` first and keep it.
+/// A signal that was watched once never kills the process again, even after this is dropped. A
+/// signal that arrives while no `Signal` watches it is lost: a `Signal` that is made later does
+/// not report it. To miss none, make the `Signal` first and keep it.
 ///
 /// # Examples
 ///
@@ -67,15 +68,15 @@ pub struct Signal {
     pipe: Async<UnixStream>,
     /// Set by the handler before it writes; cleared when the arrival is reported.
     arrived: Arc<AtomicBool>,
-    /// The parts of the handler.
+    /// The three actions of the handler.
     ids: [SigId; 3],
 }
 
-/// Set by every handler: some signal has set its flag since the last look at the flags. One flag for
-/// all, because each reactor looks at it before each wait.
+/// Whether some signal has arrived since the flags were last checked. Every handler sets it. All
+/// signals share it, so that a reactor needs only one check before each wait.
 static ANY_ARRIVED: AtomicBool = AtomicBool::new(false);
 
-/// The signals of all threads. Locked for a statement at a time.
+/// The signals of all threads. The lock is never held for longer than one statement.
 static WATCHED: Mutex<Vec<Watched>> = Mutex::new(Vec::new());
 
 struct Watched {
@@ -99,8 +100,8 @@ impl Signal {
     /// Outside of `block_on`.
     #[track_caller]
     pub fn new(signal: i32) -> io::Result<Signal> {
-        // signal-hook panics at those that it forbids. Of SIGBUS it knows nothing, but std does: its
-        // handler, which finds overflows of the stack, gives the signal back at its first arrival.
+        // signal-hook panics for the signals that it forbids. SIGBUS is not among them, but std's
+        // handler for it, which detects stack overflows, restores the default at its first arrival.
         if FORBIDDEN.contains(&signal) || signal == SIGBUS {
             let text = format!("signal {signal} cannot be caught");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
@@ -108,7 +109,8 @@ impl Signal {
         let (ours, handlers) = UnixStream::pair()?;
         let pipe = Async::with_interest(ours, Interest::READABLE)?;
         let arrived = Arc::new(AtomicBool::new(false));
-        // The handler runs its parts in this order. When the byte ends a wait, the flags are set.
+        // The handler runs its actions in this order, so the flags are set when the byte ends a
+        // wait.
         let ids = [
             flag::register(signal, arrived.clone())?,
             flag::register(signal, &ANY_ARRIVED)?,
@@ -129,12 +131,12 @@ impl Signal {
     ///
     /// # Cancel safety
     ///
-    /// An arrival that nobody took stays.
+    /// An arrival that was not returned is kept for the next call.
     pub async fn recv(&mut self) -> io::Result<()> {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    /// [`recv`](Signal::recv) for those who write a `poll` function.
+    /// Polls for the next arrival: [`recv`](Signal::recv) for use in a `poll` function.
     ///
     /// # Errors
     ///
@@ -164,7 +166,7 @@ impl Signal {
 
     /// Tries `attempt`, and again after each arrival, until it no longer returns `WouldBlock`.
     ///
-    /// The pipe is emptied before the attempt: an arrival that comes after it is a new edge.
+    /// The pipe is emptied before the attempt, so an arrival after that is a new edge.
     pub(crate) fn poll_with<T>(
         &self,
         operation: &'static str,
@@ -180,8 +182,8 @@ impl Signal {
     }
 }
 
-/// Empties the pipe, then reports the arrivals that the flag stands for. In this order: a handler
-/// that runs in between sets the flag, and its byte causes no more than a spurious poll.
+/// Empties the pipe, then reports the arrivals that the flag stands for. The order matters:
+/// a handler that runs in between sets the flag, and its byte only causes a spurious poll.
 fn take_arrivals(mut pipe: &UnixStream, arrived: &AtomicBool) -> io::Result<usize> {
     let mut bytes = [0; 64];
     let mut arrivals = 0;
@@ -194,8 +196,8 @@ fn take_arrivals(mut pipe: &UnixStream, arrived: &AtomicBool) -> io::Result<usiz
     }
 }
 
-/// Whether a handler has run since the last call, on any thread. If so, notifies each reactor that
-/// has a signal which has arrived, except the one that asks, which has the notifier `own`.
+/// Returns whether a handler has run since the last call, on any thread. If so, notifies each
+/// reactor that watches an arrived signal, except the caller, whose notifier is `own`.
 pub(crate) fn take_arrived(own: &Notifier) -> bool {
     // A plain load first, because this runs before each wait.
     if !ANY_ARRIVED.load(Ordering::Relaxed) || !ANY_ARRIVED.swap(false, Ordering::AcqRel) {
@@ -204,7 +206,7 @@ pub(crate) fn take_arrived(own: &Notifier) -> bool {
     let elsewhere = |watched: &&Watched| {
         watched.arrived.load(Ordering::Acquire) && !watched.notifier.is_same(own)
     };
-    // Collected first: a notifier that fails logs that, and a logger is user code.
+    // Reentrancy: collect first, because `notify` logs a failure, and a logger is user code.
     let notifiers: Vec<Notifier> =
         watched().iter().filter(elsewhere).map(|watched| watched.notifier.clone()).collect();
     notifiers.iter().for_each(Notifier::notify);
@@ -268,7 +270,7 @@ pub fn ctrl_c() -> impl Future<Output = io::Result<()>> {
     let caller = Location::caller();
     async move {
         drop(Reactor::current_for(caller));
-        // An error of `new` completes without waiting.
+        // Spend here, because a future that ends with an error of `new` never waits.
         consume_budget().await;
         Signal::new(SIGINT)?.recv().await
     }
@@ -286,7 +288,7 @@ pub fn ctrl_c() -> impl Future<Output = io::Result<()>> {
 ///
 /// # Examples
 ///
-/// A server that ends with SIGTERM or SIGINT, and reads its configuration again with SIGHUP:
+/// A server that ends on SIGTERM or SIGINT, and reloads its configuration on SIGHUP:
 ///
 /// ```
 /// use futures_lite::future::or;
@@ -324,7 +326,8 @@ pub fn interrupt() -> io::Result<Signal> {
     Signal::new(SIGINT)
 }
 
-/// Watches SIGHUP, which tells that the terminal is gone; daemons read their configuration again.
+/// Watches SIGHUP, which reports that the terminal is gone. A daemon usually reloads its
+/// configuration.
 ///
 /// # Errors
 ///
@@ -396,7 +399,7 @@ pub fn user_defined2() -> io::Result<Signal> {
     Signal::new(SIGUSR2)
 }
 
-/// Watches SIGCHLD, which tells that a child process has stopped, continued or ended.
+/// Watches SIGCHLD, which reports that a child process has stopped, continued or ended.
 ///
 /// # Errors
 ///
@@ -410,7 +413,7 @@ pub fn child() -> io::Result<Signal> {
     Signal::new(SIGCHLD)
 }
 
-/// Watches SIGWINCH, which tells that the size of the terminal has changed.
+/// Watches SIGWINCH, which reports that the size of the terminal has changed.
 ///
 /// # Errors
 ///
@@ -438,7 +441,8 @@ pub fn alarm() -> io::Result<Signal> {
     Signal::new(SIGALRM)
 }
 
-/// Watches SIGPIPE, which a write sends if nobody can read. Programs in Rust ignore it from the start.
+/// Watches SIGPIPE, which a write to a closed pipe or socket raises. Rust programs ignore it by
+/// default.
 ///
 /// # Errors
 ///
@@ -452,7 +456,7 @@ pub fn pipe() -> io::Result<Signal> {
     Signal::new(SIGPIPE)
 }
 
-/// Watches SIGIO, which a descriptor in the mode `O_ASYNC` sends when it is ready.
+/// Watches SIGIO, which the kernel sends when a descriptor in `O_ASYNC` mode becomes ready.
 ///
 /// # Errors
 ///

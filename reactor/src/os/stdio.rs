@@ -1,22 +1,22 @@
 //! The standard streams: [`stdin`], [`stdout`] and [`stderr`].
 //!
 //! The path is the pool, whatever they are: a terminal, a pipe, a file. Readiness would need
-//! `O_NONBLOCK`, and that flag belongs to the open file, which is shared with the shell and with
-//! whoever else has it: their reads would fail with `EAGAIN`, also after our end. And without the
-//! flag no readiness is sure: between the event and the read another process may take the bytes,
-//! and then the read holds the thread with all its tasks.
+//! `O_NONBLOCK`. That flag belongs to the open file, which the process shares with the shell and
+//! other processes: their reads would fail with `EAGAIN`, even after this process has ended.
+//! Without the flag, readiness is not reliable: another process may take the bytes between the
+//! event and the read, and then the read blocks the thread with all its tasks.
 //!
-//! So a thread of the pool makes std's own calls, and blocks in them. That costs a change of threads
-//! for each: a line in and a line out again took 0.1 ms where `cat` took 0.01 ms, and a gigabyte
-//! about as long. At most one job at a time
-//! works on each stream, whoever asks, for a thread that blocks in a read or a write can neither be
-//! stopped nor spared: a stopped terminal (Ctrl-S) shall not use up the pool.
+//! So a thread of the pool makes std's own calls, and blocks in them. That costs a change of
+//! threads for each: a line in and a line out again took 0.1 ms where `cat` took 0.01 ms, and a
+//! gigabyte about as long. At most one job at a time works on each stream, for all handles
+//! together. A thread that blocks in a read or a write cannot be stopped, and a stopped terminal
+//! (Ctrl-S) must not use up the pool.
 //!
 //! - What a read brought stays in the process if the future was dropped meanwhile, and the next
 //!   read takes it. A read takes no more than was asked for, so what std has buffered stays there.
-//! - A write waits until its bytes are with the kernel. So there is nothing to flush, an error is
-//!   that of the write that it befell, and what was written is not lost when the process ends.
-//! - A process ends at the end of `main`, also while a read is pending or a write blocks.
+//! - A write waits until its bytes are with the kernel. So there is nothing to flush, an error
+//!   belongs to the write that caused it, and what was written is not lost when the process ends.
+//! - A process ends at the end of `main`, even while a read is pending or a write blocks.
 //!
 //! What goes through std's `print!` or `read_line` on the same thread keeps its order; but those
 //! block, and wait for a job that is under way.
@@ -46,10 +46,10 @@ static STDIN: PerProcess<Stream<Option<Kept>>> = PerProcess::new();
 static STDOUT: PerProcess<Stream<()>> = PerProcess::new();
 static STDERR: PerProcess<Stream<()>> = PerProcess::new();
 
-/// What a read brought, and nobody has taken yet: bytes, none at the end of file, or an error.
+/// The result of a read that no handle has taken yet: bytes (none at the end of file) or an error.
 type Kept = io::Result<Cursor<Vec<u8>>>;
 
-/// One of the three, for the whole process.
+/// One of the three streams, which the whole process shares.
 struct Stream<T> {
     kind: &'static str,
     state: Mutex<State<T>>,
@@ -59,11 +59,11 @@ struct State<T> {
     /// The number of the job that works on the stream. Set by the handle that submits it, cleared
     /// by the job.
     job: Option<u64>,
-    /// What the last job left, for any handle.
+    /// What the last job has left for any handle.
     result: T,
-    /// The wakers of the tasks that wait until the job has ended, by the number of their handle.
+    /// The wakers of the tasks that wait until the job has ended, by the number of the handle.
     waiting: BTreeMap<u64, Waker>,
-    /// Handles that there were so far.
+    /// How many handles were made so far.
     handles: u64,
 }
 
@@ -104,8 +104,8 @@ impl<T: Send + 'static> Stream<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the job on its thread: keeps what it has brought, and wakes all tasks that wait. Waking
-    /// one is not enough, because a task that has been dropped cannot pass the wakeup on.
+    /// Ends the job on its thread: stores its result, and wakes all tasks that wait. Waking one
+    /// task is not enough, because a task that has been dropped cannot pass the wakeup on.
     fn end(&self, job: u64, result: T) {
         let waiting = self.leave(result);
         let first = waiting.values().next().map(Waker::data);
@@ -113,7 +113,7 @@ impl<T: Send + 'static> Stream<T> {
         waiting.into_values().for_each(blocking::wake);
     }
 
-    /// Leaves what a job has brought, and takes out the wakers.
+    /// Stores the result of a job, and takes out the wakers.
     fn leave(&self, result: T) -> BTreeMap<u64, Waker> {
         let mut state = self.lock();
         state.job = None;
@@ -124,7 +124,7 @@ impl<T: Send + 'static> Stream<T> {
     fn list_waits(&self, add: &mut impl FnMut(u64, &'static str, usize)) {
         let state = self.lock();
         for waker in state.waiting.values() {
-            // Without a job the task has been woken, or tries at this moment.
+            // Without a job, the task has been woken or is trying right now.
             state.job.inspect(|&job| add(job, self.kind, waker.data().addr()));
         }
     }
@@ -145,7 +145,7 @@ impl<T: Send + 'static> Handle<T> {
         attempt: impl FnOnce() -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         ready!(budget::spend(cx));
-        // Before the attempt: a job that ends after it finds the waker.
+        // Store the waker before the attempt, so that a job that ends after it finds the waker.
         self.store(cx.waker());
         match attempt() {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -181,7 +181,7 @@ impl<T: Send + 'static> Handle<T> {
         drop(waker);
     }
 
-    /// Takes the stream for a job, and returns its number.
+    /// Reserves the stream for a new job, and returns the job's number.
     ///
     /// # Errors
     ///
@@ -195,7 +195,7 @@ impl<T: Send + 'static> Handle<T> {
         Ok(number)
     }
 
-    /// Submits the job for which the stream is reserved. The job outlives the handle if it must.
+    /// Submits the job for which the stream is reserved. The job may outlive the handle.
     fn submit(&self, number: u64, job: impl FnOnce() -> T + Send + 'static) {
         let stream = (self.stream)();
         let job: Job = Box::new(move || {
@@ -215,8 +215,8 @@ impl<T: Send + 'static> Drop for Handle<T> {
 
 /// Makes a call that blocks until it has a result.
 ///
-/// If whoever shares the open file has made it non-blocking, the thread sleeps in `poll` instead.
-/// That is no second place where a task waits: this is a thread of the pool, and it just blocks.
+/// If another process has made the shared open file non-blocking, the thread sleeps in `poll`
+/// instead. No task waits there: this is a thread of the pool, and it just blocks.
 fn block<S: AsFd, T>(
     stream: &mut S,
     events: PollFlags,
@@ -244,9 +244,9 @@ fn block<S: AsFd, T>(
 ///
 /// # Cancel safety
 ///
-/// One `read` that is dropped loses nothing, also if the handle is dropped with it: what comes in
-/// is kept for the next read of any handle. Futures that repeat it, such as `read_exact`, do not
-/// tell how far they came.
+/// Dropping one `read` loses nothing, even if the handle is dropped with it: what it reads is kept
+/// for the next read of any handle. Futures that repeat it, such as `read_exact`, do not report how
+/// far they came.
 ///
 /// # Examples
 ///
@@ -258,7 +258,7 @@ fn block<S: AsFd, T>(
 /// # fn main() -> std::io::Result<()> {
 /// executor::block_on(async {
 ///     let mut lines = BufReader::new(stdin()).lines();
-/// #   if true { return Ok(()) } // It would wait for whoever runs this.
+/// #   if true { return Ok(()) } // It would wait for input.
 ///     while let Some(line) = lines.next().await {
 ///         println!("{} bytes", line?.len());
 ///     }
@@ -274,7 +274,7 @@ pub fn stdin() -> Stdin {
 }
 
 impl Stdin {
-    /// Takes what was read; or else has somebody read, and would block.
+    /// Takes what was read. Otherwise submits a read and returns `WouldBlock`.
     fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
         let mut state = stdin_stream().lock();
         if let Some(kept) = state.result.take() {
@@ -306,7 +306,7 @@ impl AsyncRead for Stdin {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        // No job for it: what it would bring looks like an end of file.
+        // Submit no job: its empty result would look like the end of file.
         if buf.is_empty() {
             return budget::spend(cx).map(|()| Ok(0));
         }
@@ -324,7 +324,7 @@ struct Writer {
 /// How many bytes were written, and what kept the others back.
 type Written = (usize, io::Result<()>);
 
-/// Bytes that were handed to the pool, and whose writer was told `Pending`.
+/// Bytes that were handed to the pool, for a write that returned `Pending`.
 struct Sent {
     bytes: Arc<[u8]>,
     result: Receiver<Written>,
@@ -356,18 +356,19 @@ impl Writer {
     }
 }
 
-/// Writes these bytes, or their beginning: hands them over at first, and answers when it is written.
+/// Writes these bytes or a prefix of them. The first call submits a job, a later call returns its
+/// result.
 fn try_write(
     handle: &Handle<()>,
     write: fn(&[u8]) -> Written,
     sent: &mut Option<Sent>,
     bufs: &[IoSlice<'_>],
 ) -> io::Result<usize> {
-    // A write that was dropped cannot be called back. If the same bytes come again, they are
-    // that write, tried once more: to write them twice would be wrong. Other bytes come after.
+    // A dropped write cannot be canceled. If the same bytes come again, they continue that write,
+    // and must not be written twice. Other bytes follow it.
     if let Some((bytes, (count, result))) = try_settle(sent)? {
         if count > 0 && vectored::begin_with(bufs, &bytes) {
-            // As write(2) does: what refused the others refuses them once more.
+            // As with write(2), report the count only: a write of the other bytes fails again.
             return Ok(count);
         }
         result?;
@@ -376,12 +377,13 @@ fn try_write(
     let bytes: Arc<[u8]> = vectored::gather(bufs, MOST).into();
     let (sender, result) = bounded(1);
     *sent = Some(Sent { bytes: bytes.clone(), result });
-    // The channel is closed if the handle is gone, and then no task asks for the result.
+    // The channel is closed if the handle was dropped. Then no task waits for the result.
     handle.submit(number, move || drop(sender.send(write(&bytes))));
     Err(ErrorKind::WouldBlock.into())
 }
 
-/// What was handed over, if it is written by now, and if there was something.
+/// Takes the submitted write and its result. Returns `None` if no write was submitted, and the
+/// error `WouldBlock` while its job has not ended.
 fn try_settle(sent: &mut Option<Sent>) -> io::Result<Option<(Arc<[u8]>, Written)>> {
     let Some(Sent { result, .. }) = sent else { return Ok(None) };
     let written = match result.try_recv() {
@@ -392,14 +394,15 @@ fn try_settle(sent: &mut Option<Sent>) -> io::Result<Option<(Arc<[u8]>, Written)
     Ok(sent.take().map(|sent| (sent.bytes, written)))
 }
 
-/// On a thread of the pool. One lock for all of it: nobody else's line gets in between.
+/// Runs on a thread of the pool. One lock covers the whole write, so that no other output of this
+/// process gets in between.
 fn write_all(mut stream: impl Write + AsFd, bytes: &[u8]) -> Written {
     // What others have printed goes first; then ours, past std's buffer: that would keep what an
     // error has refused, and write it later, perhaps once more.
     let (mut count, mut result) = (0, block(&mut stream, PollFlags::OUT, |stream| stream.flush()));
     while result.is_ok() && count < bytes.len() {
         let write = |stream: &mut _| match rustix::io::write(stream, &bytes[count..]) {
-            // As std does it: what nobody has, or has for reading only, takes everything.
+            // As in std: a descriptor that is closed or read-only accepts everything.
             Err(Errno::BADF) => Ok(bytes.len() - count),
             written => Ok(written?),
         };
@@ -418,18 +421,17 @@ fn write_all(mut stream: impl Write + AsFd, bytes: &[u8]) -> Written {
 /// wait for, but a write that was dropped. Each write costs a job of the pool: for many small ones,
 /// put a [`BufWriter`](crate::io::BufWriter) around it, and flush that.
 ///
-/// Bytes of several handles do not mix within a write of up to 64 KiB. Errors are those of std:
-/// `BrokenPipe`, if nobody reads any more; none, if the descriptor was closed when the process
-/// began, or is not open for writing, for then what is written goes nowhere. A write that came some
-/// way before the error tells how far; the next one meets the error.
+/// Bytes of several handles do not mix within a write of up to 64 KiB. Errors are those of std: a
+/// write returns `BrokenPipe` if there is no reader any more. If the descriptor was closed when the
+/// process began, or is not open for writing, a write discards its bytes and returns no error. A
+/// write that fails after some bytes returns their number, and the next write returns the error.
 ///
 /// # Cancel safety
 ///
-/// A `write` that is dropped once it was polled may be carried out all the same, for the thread
-/// that does it cannot be stopped, up to 64 KiB; what is written next comes after it. But if the
-/// next write of this handle begins with the very same bytes, it takes the place of the one that
-/// was dropped: they are not written twice. A write that is dropped with its handle, at the end of
-/// the process, may be lost.
+/// A `write` that is dropped after its first poll may still be carried out, up to 64 KiB, because
+/// its thread cannot be stopped. The next write comes after it. But if the next write of this
+/// handle begins with the same bytes, it continues the dropped write: they are not written twice.
+/// A write that is dropped with its handle, at the end of the process, may be lost.
 ///
 /// # Examples
 ///
@@ -482,7 +484,7 @@ impl AsyncWrite for Stdout {
         self.0.poll_write(cx, bufs)
     }
 
-    /// Waits for a write that was dropped, and tells its error.
+    /// Waits for a write whose future was dropped, and reports its error.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.poll_flush(cx)
     }
@@ -510,7 +512,7 @@ impl AsyncWrite for Stderr {
         self.0.poll_write(cx, bufs)
     }
 
-    /// Waits for a write that was dropped, and tells its error.
+    /// Waits for a write whose future was dropped, and reports its error.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.poll_flush(cx)
     }
