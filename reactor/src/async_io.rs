@@ -18,8 +18,8 @@ use crate::source::{Registration, Source};
 
 /// A non-blocking object, registered with the reactor of its thread for its whole life.
 ///
-/// Use it for what this crate has no module for: any descriptor, with [`Async::from_fd`], and any
-/// [`mio::event::Source`]. The crate mio is exported as [`reactor::mio`](crate::mio).
+/// Use it for objects that this crate has no module for: any descriptor, with [`Async::from_fd`],
+/// and any [`mio::event::Source`]. This crate exports mio as [`reactor::mio`](crate::mio).
 ///
 /// It is neither `Send` nor `Sync`: events are delivered on the thread of its reactor, and that
 /// no other thread can come in between is what makes plain flags, without a lock, enough.
@@ -119,8 +119,8 @@ impl<S: event::Source> Async<S> {
         Ok(io)
     }
 
-    /// As [`into_inner`](Async::into_inner), for conversions that cannot fail: an error of the
-    /// deregistration is logged.
+    /// As [`into_inner`](Async::into_inner), but logs an error of the deregistration. Conversions
+    /// that cannot fail use it.
     pub(crate) fn release(mut self) -> S {
         let mut io = self.io.take().expect(TAKEN);
         self.deregister_or_warn(&mut io);
@@ -134,9 +134,9 @@ impl<S: event::Source> Async<S> {
     ///
     /// # Errors
     ///
-    /// Returns the error of `operation`, unless it is `WouldBlock`, or `Interrupted` fewer than a
-    /// hundred times in a row. Returns `Other` if it would have to wait for a reactor that is gone,
-    /// or that is not the current one of the thread.
+    /// Returns the error of `operation`, except `WouldBlock`. `Interrupted` is returned only after
+    /// a hundred retries. Returns `Other` if the operation would have to wait for a reactor that is
+    /// gone, or that is not the current one of the thread.
     ///
     /// # Cancel safety
     ///

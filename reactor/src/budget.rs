@@ -1,4 +1,4 @@
-//! How many operations a task may complete in one poll before it must let other tasks run.
+//! Limits how many operations a task may complete in one poll before other tasks run.
 //!
 //! A peer that always has more data would keep its task inside one `poll` forever: each read
 //! succeeds, so nothing ever returns `Pending`. The executor therefore sets a budget around each
@@ -33,14 +33,15 @@ use pin_project_lite::pin_project;
 /// yield costs nothing noticeable.
 pub const OPERATIONS: u32 = 128;
 
-/// More operations than any thread completes: a century of one each nanosecond. A number like any
-/// other, so that spending needs no case for it.
+/// More operations than any thread completes: at one per nanosecond, it lasts 292 years. It is an
+/// ordinary number, so that spending needs no special case.
 const UNLIMITED: u64 = u64::MAX / 2;
 
 thread_local! {
-    /// What is left for the poll in progress; nearly [`UNLIMITED`] if no executor has set a limit.
+    /// Operations left for the poll in progress; nearly [`UNLIMITED`] if no executor has set a
+    /// limit.
     static LEFT: Cell<u64> = const { Cell::new(UNLIMITED) };
-    /// Whether something in it has yielded.
+    /// Whether a future has yielded in this poll.
     static YIELDED: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -108,8 +109,8 @@ impl Budget {
     }
 }
 
-/// Spends one operation. When none is left, the task is woken at once and told `Pending`: it goes
-/// to the end of the run queue, and its readiness stays as it is.
+/// Spends one operation. If none is left, wakes the task and returns `Pending`: the task goes to
+/// the end of the run queue, and the readiness of its sources stays as it is.
 pub(crate) fn spend(cx: &mut Context<'_>) -> Poll<()> {
     let Some(left) = LEFT.get().checked_sub(1) else {
         yield_to_neighbours(cx);
@@ -124,7 +125,7 @@ pub(crate) fn left() -> u32 {
     LEFT.get().min(OPERATIONS.into()) as u32
 }
 
-/// Spends so many operations at once, or what is left: for one that took as long as they.
+/// Spends `operations`, or what is left of the budget, for one step that took as long as so many.
 pub(crate) fn charge(operations: u32) {
     LEFT.set(LEFT.get().saturating_sub(operations.into()));
 }
@@ -136,7 +137,7 @@ pub(crate) fn refund() {
 
 /// Spends one operation, and takes it back if the operation turns out to be pending.
 ///
-/// For `poll` functions of your own. Call it before the attempt. If the budget is used up, it
+/// Call it in a `poll` function of your own, before the attempt. If the budget is used up, it
 /// returns `Pending` and has woken the task, so the caller returns `Pending` without an attempt. A
 /// caller that completed something calls [`made_progress`](RestoreOnPending::made_progress). A
 /// caller that has to wait drops the guard, because waiting is free.
@@ -177,7 +178,7 @@ pub fn poll_proceed(cx: &mut Context<'_>) -> Poll<RestoreOnPending> {
     Poll::Ready(RestoreOnPending { _not_send: PhantomData })
 }
 
-/// Returned by [`poll_proceed`]: takes the operation back when it is dropped.
+/// The guard of [`poll_proceed`], which takes the operation back when it is dropped.
 #[must_use = "dropping the guard takes the operation back: call `made_progress` to keep it spent"]
 #[derive(Debug)]
 pub struct RestoreOnPending {
@@ -212,9 +213,9 @@ impl Drop for RestoreOnPending {
 
 /// Spends one operation, and yields first if the task has none left.
 ///
-/// For loops that await nothing of this crate, such as one over a channel that always has a
-/// message. It yields at most once, so it ends even if other futures of the same task use up the
-/// budget in each poll.
+/// Await it in a loop that awaits nothing else of this crate, such as a loop over a channel that
+/// always has a message. It yields at most once, so it ends even if other futures of the same task
+/// use up the budget in each poll.
 ///
 /// # Cancel safety
 ///
@@ -237,12 +238,13 @@ pub async fn consume_budget() {
     poll_fn(|cx| poll_consume_budget(cx, &mut waited)).await;
 }
 
-/// [`consume_budget`] for `poll` functions: to be called when a result is there.
+/// [`consume_budget`] as a `poll` function. Call it when the result of the future is available.
 ///
-/// `waited` is the future's own note that its last poll returned `Pending`, for this reason or for
-/// another: then it may complete without budget. This function sets it when it returns `Pending`,
-/// and clears it when it returns `Ready`, so it returns `Pending` at most once in a row. Otherwise a future beside it in the same task that uses up the budget in each poll would keep it
-/// from ever completing.
+/// The future stores `waited`: whether its last poll returned `Pending`, for this reason or for
+/// another. If it is true, the future may complete without budget. This function sets it when it
+/// returns `Pending` and clears it when it returns `Ready`, so it returns `Pending` at most once in
+/// a row. Otherwise the future would never complete beside another one in the same task that uses
+/// up the budget in each poll.
 ///
 /// # Examples
 ///
@@ -251,7 +253,7 @@ pub async fn consume_budget() {
 /// use std::pin::Pin;
 /// use std::task::{Context, Poll, ready};
 ///
-/// /// A future whose result is there from the start.
+/// /// A future whose result is available from the start.
 /// struct Ready {
 ///     value: u8,
 ///     waited: bool,
@@ -275,7 +277,7 @@ pub fn poll_consume_budget(cx: &mut Context<'_>, waited: &mut bool) -> Poll<()> 
     Poll::Ready(())
 }
 
-/// Whether the task may complete another operation in this poll.
+/// Returns whether the task may complete another operation in this poll.
 ///
 /// Always true without an executor that sets a budget.
 ///
@@ -304,7 +306,7 @@ pub fn has_budget_remaining() -> bool {
 ///
 /// # Cancel safety
 ///
-/// That of `future`.
+/// It is cancel safe if `future` is.
 ///
 /// # Examples
 ///
@@ -352,12 +354,12 @@ impl<F: Future> Future for Cooperative<F> {
     }
 }
 
-/// Yields, once, if the task has no budget left: the first line of a future that may complete at
-/// its first poll.
+/// Yields once if the task has no budget left. A future that may complete at its first poll calls
+/// this first.
 ///
-/// `waited` is the future's own note that it has returned `Pending`. From then on it may go on
-/// without budget. Otherwise a future beside it in the same task that uses up the budget in each
-/// poll would keep it from ever completing.
+/// The future stores `waited`: whether it has returned `Pending`. If it has, it may go on without
+/// budget. Otherwise it would never complete beside another future of the same task that uses up
+/// the budget in each poll.
 pub(crate) fn poll_first(cx: &mut Context<'_>, waited: &mut bool) -> Poll<()> {
     if *waited || has_budget_remaining() {
         return Poll::Ready(());
@@ -368,7 +370,7 @@ pub(crate) fn poll_first(cx: &mut Context<'_>, waited: &mut bool) -> Poll<()> {
 }
 
 /// Spends one operation for an error that is found before the first wait, and returns `result`. If
-/// there is no error, the operation itself spends.
+/// there is no error, the operation that follows spends the budget.
 pub(crate) async fn charge_error<T>(result: io::Result<T>) -> io::Result<T> {
     if result.is_err() {
         consume_budget().await;
@@ -376,8 +378,7 @@ pub(crate) async fn charge_error<T>(result: io::Result<T>) -> io::Result<T> {
     result
 }
 
-/// Spends so many operations, unless a future that was polled since has spent some itself.
-/// `before` is what [`left`] returned before that poll.
+/// Spends `operations`, unless a future has spent some itself since [`left`] returned `before`.
 pub(crate) fn charge_if_unspent(before: u32, operations: u32) {
     if left() == before {
         charge(operations);
@@ -386,10 +387,10 @@ pub(crate) fn charge_if_unspent(before: u32, operations: u32) {
 
 /// Queues the task again behind those that wait for the thread.
 ///
-/// The caller returns `Pending`. The executor sees a budget that is spent, and so asks for events
-/// before it polls the task again, even if nobody else is queued. What is really left of it stays,
-/// for the other futures that are awaited in the same task, beside the caller: they would else get
-/// nothing done as long as the caller yields in each poll.
+/// The caller returns `Pending`. The executor sees a budget that is spent, so it looks for events
+/// before it polls the task again, even if no other task is queued. What is really left of the
+/// budget stays for the other futures that the same task awaits beside the caller. Otherwise they
+/// would make no progress as long as the caller yields in each poll.
 ///
 /// # Examples
 ///

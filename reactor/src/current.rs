@@ -9,7 +9,7 @@ use crate::Reactor;
 
 thread_local! {
     /// Never dropped, so that it is there also for the destructors of other thread-locals. The
-    /// guards leave it empty; only one that is forgotten leaves a reactor here, for ever.
+    /// guards leave it empty. Only a guard that is forgotten leaves a reactor here forever.
     static CURRENT: ManuallyDrop<RefCell<Option<Rc<Reactor>>>> =
         const { ManuallyDrop::new(RefCell::new(None)) };
 }
@@ -33,7 +33,7 @@ impl Reactor {
     /// # Panics
     ///
     /// Panics outside of [`Reactor::enter`], which `block_on` calls. Every function that needs a
-    /// reactor names its caller in this panic, so that the message leads to the program's own line.
+    /// reactor names its caller in this panic, so the message leads to a line of the program.
     #[track_caller]
     pub fn current() -> Rc<Reactor> {
         // The text names the crate, because a program that forgets `block_on` is often inside the
@@ -41,8 +41,8 @@ impl Reactor {
         Reactor::try_current().expect("no reactor on this thread: call this inside `executor::block_on`, or after `Reactor::enter`")
     }
 
-    /// [`current`](Reactor::current) for a future: the panic names the line that made the future,
-    /// because a `poll` does not know its caller.
+    /// As [`current`](Reactor::current), for a future: the panic names the line that made the
+    /// future, because a `poll` does not know its caller.
     pub(crate) fn current_for(caller: &'static Location<'static>) -> Rc<Reactor> {
         Reactor::try_current().unwrap_or_else(|| {
             panic!(
@@ -58,10 +58,10 @@ impl Reactor {
 
     /// Returns whether another reactor is the current one of this thread.
     ///
-    /// A task that waits here would then hang: the thread sleeps in the other reactor. If there is
-    /// no current reactor, the program turns its reactors by hand.
+    /// A task that waits for this reactor would then hang, because the thread sleeps in the other
+    /// one. If there is no current reactor, the program turns its reactors by hand.
     pub(crate) fn is_displaced(&self) -> bool {
-        // The flag first: each wait asks, and nearly always it is set.
+        // The flag comes first: each wait calls this, and the flag is nearly always set.
         !self.is_current.get() && CURRENT.with(|current| current.borrow().is_some())
     }
 
@@ -85,7 +85,7 @@ pub struct Enter {
 impl Drop for Enter {
     fn drop(&mut self) {
         let before = self.before.take();
-        // What was there is dropped by this function, with nothing borrowed.
+        // Reentrancy: the reactor that was current is dropped here, after the borrow has ended.
         drop(replace(before));
     }
 }

@@ -19,7 +19,7 @@ impl Notifier {
         Ok(Notifier(Arc::new(mio::Waker::new(registry, token)?)))
     }
 
-    /// Whether both belong to one reactor.
+    /// Returns whether both belong to the same reactor.
     pub(crate) fn is_same(&self, other: &Notifier) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }

@@ -1,9 +1,9 @@
-//! The other ends of sockets, for those who ask what a task waits for.
+//! The peers of sockets, for diagnostics that show what a task waits for.
 //!
-//! Nothing here is part of how the reactor works. A source does not know its peer, because an idle
-//! connection should not pay for the question. The kernel knows it, and answers in `/proc`: the
-//! list of what the epoll instance watches leads from the key of a source to the inode of its
-//! socket, and the tables of the network lead from the inode to the peer.
+//! Nothing here is part of how the reactor works. A source does not store its peer, because an idle
+//! connection should not pay for diagnostics. The kernel shows it in `/proc`: the list of what the
+//! epoll instance watches maps the key of a source to the inode of its socket, and the network
+//! tables map the inode to the peer.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -12,15 +12,15 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use crate::reactor::Reactor;
 
-/// The tables of the sockets that can be connected to an address. What another network namespace
-/// holds is not in them.
+/// The tables of the sockets that can be connected to an address. They do not show the sockets of
+/// another network namespace.
 const TABLES: [&str; 4] = ["tcp", "tcp6", "udp", "udp6"];
 
 impl Reactor {
     /// Returns the peer's address of each connected TCP or UDP socket, by the key of its source.
     ///
-    /// It reads files in `/proc`, as long as the system has sockets: for a person who asks, not for
-    /// each message. On systems other than Linux the map is empty.
+    /// It reads files in `/proc` that have a line for each socket of the system, so call it for
+    /// diagnostics and not for each message. On systems other than Linux the map is empty.
     ///
     /// # Examples
     ///
@@ -55,23 +55,23 @@ impl Reactor {
     }
 }
 
-/// Reads `tfd: 5 events: 80002019 data: 1 pos:0 ino:61 sdev:8`, where `data` is the key of the source.
+/// Parses `tfd: 5 events: 80002019 data: 1 pos:0 ino:61 sdev:8`, where `data` is the source's key.
 fn inode_and_key(line: &str) -> Option<(u64, usize)> {
     let after = |name: &str| Some(line.split_once(name)?.1.trim_start().split(' ').next()?.trim());
     let inode = u64::from_str_radix(after(" ino:")?, 16).ok()?;
     Some((inode, usize::from_str_radix(after(" data:")?, 16).ok()?))
 }
 
-/// Reads a line of one of the tables: the third column is the peer, the tenth the inode.
+/// Parses a line of one of the tables: the third column is the peer, the tenth the inode.
 fn inode_and_peer(line: &str) -> Option<(u64, SocketAddr)> {
     let mut columns = line.split_ascii_whitespace();
     let peer = address(columns.nth(2)?)?;
     let inode = columns.nth(6)?.parse().ok()?;
-    // One that is not connected has port 0.
+    // The peer of a socket that is not connected has port 0.
     (peer.port() != 0).then_some((inode, peer))
 }
 
-/// Reads `0100007F:1F90`: the words of the address as the processor reads them, and the port.
+/// Parses `0100007F:1F90`: the 32-bit words of the address in native byte order, and the port.
 fn address(text: &str) -> Option<SocketAddr> {
     let (words, port) = text.split_once(':')?;
     let word = |place: usize| {

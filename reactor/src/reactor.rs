@@ -1,8 +1,8 @@
 //! The reactor: it waits for the outside world, and turns what it hears into wakes.
 //!
 //! Outside are the kernel's events on sockets and pipes, and the clock. Both end in the same few
-//! lines, the end of [`Reactor::turn`]: the second of the runtime's three single places, where an
-//! outside event becomes a `wake()`.
+//! lines at the end of [`Reactor::turn`]. This is the second of the runtime's three single places:
+//! here an outside event becomes a `wake()`.
 //!
 //! Called by: an executor, which turns it whenever it has nothing else to do, and by sockets and
 //! timers, which register here.
@@ -106,17 +106,18 @@ pub struct Reactor {
     /// Those whom the next turn wakes, whatever the kernel says; then it does not wait. Nearly
     /// always empty: it is also the list that a turn fills, kept for its room.
     pub(crate) woken: RefCell<Vec<Waker>>,
-    /// Ends the wait, for other threads.
+    /// Lets other threads end the wait.
     notifier: Notifier,
-    /// Whether a wait is in progress that may sleep; see [`Reactor::is_waiting`].
+    /// Whether a wait is in progress; see [`Reactor::is_waiting`].
     waiting: Cell<bool>,
-    /// The signals that tasks of this reactor wait for: the source of each, and its flag.
+    /// The signals that tasks of this reactor wait for: the key of each source, and the flag that
+    /// the handler sets.
     signals: RefCell<Vec<(usize, Arc<AtomicBool>)>>,
     /// When the last wait ended: this one reading of the clock decides which timers are due.
     now: Cell<Instant>,
     /// Whether it is the current reactor of its thread.
     pub(crate) is_current: Cell<bool>,
-    /// Where it was made, for error messages.
+    /// The line that made the reactor, for error messages.
     pub(crate) place: &'static Location<'static>,
     /// For those who measure. But `turns` also numbers the turns for the waiters, by `waits` the
     /// executor tells a spurious poll, and by `deregistrations` a listener that pauses learns that
@@ -165,7 +166,7 @@ impl Reactor {
     /// One turn:
     ///
     /// 1. Begin the list of those to wake, with what needs no event: see `woken` and `crowded`.
-    /// 2. Wait in `epoll_wait`, but not at all if that list has somebody; nor longer than until the
+    /// 2. Wait in `epoll_wait`, but not if that list has a waker, and no longer than until the
     ///    nearest timer. This is where the thread sleeps.
     /// 3. Deliver each event to its source: set its readiness, and move its waiters to the list. A
     ///    notification has no source; it only ends the wait.
@@ -198,8 +199,8 @@ impl Reactor {
         for event in &events {
             self.counters.events.add(1);
             if event.token() == NOTIFY {
-                // What the other thread has to say lies in the executor's inbox, or in the flags
-                // of signals whose handler it ran.
+                // The message itself is in the executor's inbox, or it is the flag of a signal
+                // whose handler ran on another thread.
                 trace!("notified");
                 signals = true;
             } else if self.deliver(event, turn, &mut woken) {
@@ -249,20 +250,20 @@ impl Reactor {
     /// `epoll_wait` counts in milliseconds, and mio rounds up: to round down would end a wait
     /// before the deadline, and the rest of it would be a loop of waits of zero.
     ///
-    /// Also returns whether a handler of a signal has run: see [`signal`](crate::signal).
+    /// Also returns whether the handler of a signal has run; see [`signal`](crate::signal).
     fn wait(&self, events: &mut Events, mut timeout: Option<Duration>) -> (io::Result<()>, bool) {
         let mut signals = false;
-        // A limit beyond the end of the clock is none; zero needs no clock.
+        // A timeout beyond the end of the clock sets no limit, and zero needs no clock reading.
         let limit = timeout.filter(|timeout| !timeout.is_zero());
         let limit = limit.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
             if signal::take_arrived(&self.notifier) && self.has_arrived_signals() {
-                // Their pipes may have events now. If one has none, nothing would end a sleep.
+                // Their pipes may have events now. If a pipe has none, no event would end a sleep.
                 (timeout, signals) = (Some(Duration::ZERO), true);
             }
             // Log before sleeping: a record written afterwards would report a sleep that is over.
-            // Reentrancy: the logger is user code. It may set a timer, so the time is computed again,
-            // and it may wake a task, which `is_waiting` is for.
+            // Reentrancy: the logger is user code. It may set a timer, so compute the time again.
+            // It may wake a task, which is what `is_waiting` is for.
             self.waiting.set(true);
             trace!(timeout:? = self.time_left(timeout, limit); "sleep");
             let waited = self.poll.borrow_mut().poll(events, self.time_left(timeout, limit));
@@ -281,8 +282,8 @@ impl Reactor {
         self.signals.borrow().iter().any(|(_, arrived)| arrived.load(Ordering::Acquire))
     }
 
-    /// Wakes the tasks that wait for a signal whose handler has run. Nearly always the event of its
-    /// pipe has done so already; but the handler may have failed to write.
+    /// Wakes the tasks that wait for a signal whose handler has run. Nearly always the event of the
+    /// signal's pipe has done so already, but the handler may have failed to write to it.
     fn deliver_signals(&self, turn: u64, woken: &mut Vec<Waker>) {
         for (key, arrived) in &*self.signals.borrow() {
             if arrived.load(Ordering::Acquire)
@@ -293,18 +294,18 @@ impl Reactor {
         }
     }
 
-    /// Looks at the flag of a signal, too, when a handler has run.
+    /// Starts checking the flag of a signal whenever a handler has run.
     pub(crate) fn watch_signal(&self, key: usize, arrived: Arc<AtomicBool>) {
         self.signals.borrow_mut().push((key, arrived));
     }
 
-    /// Ends that.
+    /// Stops checking the flag of the signal.
     pub(crate) fn forget_signal(&self, key: usize) {
         self.signals.borrow_mut().retain(|(watched, _)| *watched != key);
     }
 
-    /// How long a wait may take: until `limit`, or until the first timer. `None`, until the kernel
-    /// has something to say.
+    /// Returns how long a wait may take: until `limit`, or until the first timer. `None` means that
+    /// only an event ends it.
     fn time_left(&self, timeout: Option<Duration>, limit: Option<Instant>) -> Option<Duration> {
         if timeout == Some(Duration::ZERO) {
             return timeout;
@@ -314,8 +315,8 @@ impl Reactor {
         Some(deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// Moves the timers whose time has come, the nearest first. One by one, because of the record
-    /// between: a logger is foreign code, and may set a timer itself.
+    /// Moves the timers that are due, the nearest first. Reentrancy: it takes them one by one,
+    /// because the logger of the record in between is user code, and may set a timer itself.
     fn take_due(&self, woken: &mut Vec<Waker>) {
         let now = self.now.get();
         loop {
@@ -327,8 +328,8 @@ impl Reactor {
 
     /// Returns whether this thread is inside a wait of [`turn`](Reactor::turn).
     ///
-    /// Only a logger can see `true`: one that is called for the record `sleep`. If it wakes a task,
-    /// the executor has already decided to sleep, and must end the wait with its
+    /// Only a logger that is called for the record `sleep` can see `true`. If that logger wakes a
+    /// task, the executor has already decided to sleep, and must end the wait with the reactor's
     /// [`notifier`](Reactor::notifier).
     ///
     /// # Examples
@@ -345,7 +346,7 @@ impl Reactor {
 
     /// Returns how often a task had to wait for a source, as [`Metrics::waits`] does.
     ///
-    /// An executor compares two of these numbers around each poll.
+    /// An executor compares the number before and after a poll, to recognize a spurious poll.
     ///
     /// # Examples
     ///
@@ -420,8 +421,8 @@ impl Reactor {
         deregistered
     }
 
-    /// A source that the kernel does not know yet. The slab gives free keys again before it grows: the table is no longer than the most
-    /// sources that there were at once.
+    /// Adds a source that the kernel does not know yet. The slab reuses free keys before it grows,
+    /// so the table is only as long as the largest number of sources that existed at one time.
     pub(crate) fn add_source(self: &Rc<Self>, kind: &'static str) -> Registration {
         let mut sources = self.sources.borrow_mut();
         // Weak, or reactor and sources would keep each other alive.

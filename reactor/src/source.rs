@@ -1,8 +1,8 @@
 //! One source of events, and the one place where `WouldBlock` becomes a promise to wake.
 //!
-//! A *source* is what the kernel watches for us: a socket, a pipe, a signal's pipe. For each of its
-//! two directions it caches what the kernel last said (`ready`) and keeps the wakers of the tasks
-//! that wait.
+//! A *source* is what the kernel watches for us: a socket, a pipe, or a signal's pipe. For each of
+//! its two directions it caches what the kernel last reported (`ready`), and keeps the wakers of
+//! the tasks that wait.
 //!
 //! Called by: every operation of every socket, through [`Source::poll_io`]; and by
 //! [`Reactor::turn`](crate::Reactor::turn), through [`Source::deliver`].
@@ -37,9 +37,9 @@ pub(crate) struct Source {
     pub(crate) key: usize,
     /// The full name of the object's type, for those who ask what a task waits for.
     pub(crate) kind: &'static str,
-    /// What comes in: bytes, and connections to accept.
+    /// Incoming bytes, and connections to accept.
     pub(crate) read: Direction,
-    /// What goes out; and whether a connection has come about.
+    /// Outgoing bytes, and the completion of a `connect`.
     pub(crate) write: Direction,
     /// Weak: the executor owns the reactor. A socket that outlives it gets an error, not a hang.
     reactor: Weak<Reactor>,
@@ -116,12 +116,12 @@ pub(crate) struct Waiters {
 /// many leftovers weigh nothing.
 const LIMIT: usize = 32;
 
-/// How often an operation that a signal interrupts is repeated. A non-blocking call is hardly ever
-/// interrupted even once. One that is interrupted each time (by a seccomp filter, for example)
-/// would be a busy loop, so its caller gets the error.
+/// How often to repeat an operation that a signal interrupts. A non-blocking call is hardly ever
+/// interrupted even once. Repeating a call that always fails (because of a seccomp filter, for
+/// example) would be a busy loop, so after this many repetitions the caller gets the error.
 const INTERRUPTIONS: u32 = 100;
 
-/// The number of no turn: so the first crowd of a source is always asked who is still there.
+/// A value that no turn has, so that a source is always swept the first time it exceeds its limit.
 const NEVER: u64 = u64::MAX;
 
 impl Source {
@@ -162,8 +162,8 @@ impl Source {
     ) -> Poll<io::Result<T>> {
         let mut interruptions = 0;
         while direction.ready.get() {
-            // Before the attempt, not after it: whoever is told `Pending` for want of budget must
-            // not have taken bytes already. `ready` stays, for nothing was learned of the source.
+            // Spend before the attempt: an operation that returns `Pending` because the budget is
+            // used up must not have taken bytes. `ready` stays set, because there was no attempt.
             ready!(budget::spend(cx));
             match attempt() {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -172,7 +172,7 @@ impl Source {
                     // and the thread is here. An edge that the kernel saw since waits in epoll.
                     direction.ready.set(false);
                     trace!(source = self.key, direction = direction.name, operation; "would block");
-                    // To wait is free: the budget limits what a task gets done, not what it asks.
+                    // Waiting is free: the budget limits completed operations, not attempts.
                     budget::refund();
                     self.count_would_block();
                 }
@@ -192,8 +192,8 @@ impl Source {
                 }
             }
         }
-        // No second look at the socket after this, as threads would need: between the failed call
-        // and here nobody else can have taken the event away.
+        // With threads, a second attempt would be needed after storing the waker. Here no other
+        // code can have taken the event between the failed call and this line.
         self.store(direction, cx)
     }
 
@@ -236,28 +236,30 @@ impl Source {
         }
     }
 
-    /// Leaves the waker with this source: from now on an event can bring the task back.
+    /// Stores the waker in this source: from now on an event can wake the task.
     ///
-    /// At each poll anew, for the future may have moved to another task since the last one, and
-    /// only the waker of the latest poll is sure to reach whoever has it now.
+    /// Each poll does this again, because the future may have moved to another task since the last
+    /// one, and only the waker of the latest poll is sure to wake the right task.
     fn store<T>(&self, direction: &Direction, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         let Some(reactor) = self.reactor() else {
             ready!(budget::spend(cx));
             return Poll::Ready(Err(io::Error::other("the reactor of this source is gone")));
         };
-        // The thread sleeps in the current reactor. It would never deliver an event of this one.
+        // The thread sleeps in the current reactor, so an event of this one would not end the
+        // sleep.
         if reactor.is_displaced() {
             return Poll::Ready(Err(displaced(&reactor)));
         }
-        // Before the look at who is here: a task that is polled in vain finds its waker there, and
-        // by this count the executor knows such a poll.
+        // Count before the check below: after a spurious poll the waker is still stored, and the
+        // executor recognizes such a poll by this count.
         reactor.counters.waits.add(1);
         let waker = cx.waker();
-        // The same task, polled in vain: its waker lies here already, and one is enough.
+        // A spurious poll of the same task: its waker is already stored, and one is enough.
         if direction.waiters.borrow().contains(waker) {
             return Poll::Pending;
         }
-        // Cloning runs the waker's own code: nothing may be borrowed here.
+        // Reentrancy: cloning a waker runs user code, which may come back to this source. If its
+        // `RefCell` were borrowed here, that inner call would panic.
         let kept = waker.clone();
         if direction.ready.get() {
             // And that code has turned the reactor: the event came before its waiter.
@@ -292,8 +294,8 @@ impl Source {
         }
     }
 
-    /// Marks reading as ready, and moves its waiters into `woken`, because the flag of a signal is
-    /// set. The event of its pipe is missing if the handler could not write.
+    /// Marks the read direction ready, and moves its waiters into `woken`, because the flag of a
+    /// signal is set. The event of the signal's pipe is missing if the handler could not write.
     pub(crate) fn deliver_signal(&self, turn: u64, woken: &mut Vec<Waker>) {
         self.read.wake(false, turn, woken);
     }
@@ -307,7 +309,7 @@ impl Source {
     }
 }
 
-/// The error of a wait in the wrong executor.
+/// Returns the error of a wait in the wrong executor.
 #[cold]
 fn displaced(reactor: &Reactor) -> io::Error {
     let (owner, current) = (reactor.place, Reactor::current().place);

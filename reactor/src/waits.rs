@@ -1,4 +1,4 @@
-//! Who is waited for: all wakers that the reactor keeps, for those who ask why a task is stuck.
+//! All wakers that the reactor keeps, for diagnostics that show why a task is stuck.
 //!
 //! Nothing here is part of how the reactor works: it only looks.
 
@@ -19,13 +19,13 @@ pub struct Wait {
     pub waker: *const (),
 }
 
-/// What the reactor waits for, so that it can wake somebody.
+/// What the reactor waits for before it wakes a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Awaited {
     /// One direction of a source.
     Source {
-        /// The number under which records tell of it.
+        /// The number that identifies the source in log records.
         key: usize,
         /// The type of what was registered: `TcpListener`, `TcpStream`, ….
         kind: &'static str,
@@ -34,15 +34,15 @@ pub enum Awaited {
     },
     /// A timer.
     Deadline(Instant),
-    /// A job of the blocking pool. [`blocking::waits`](crate::blocking::waits) lists these; no
-    /// reactor knows of them.
+    /// A job of the blocking pool. Only [`blocking::waits`](crate::blocking::waits) lists these,
+    /// because no reactor knows of them.
     Job {
         /// The number that identifies the job in log records.
         number: u64,
-        /// `blocking job`; or `stdin`, `stdout`, `stderr`.
+        /// `blocking job`, `stdin`, `stdout` or `stderr`.
         kind: &'static str,
     },
-    /// The end of any source, for then there is a descriptor to spare.
+    /// The end of any source, because a descriptor may be free then.
     Descriptor,
     /// Nothing but the next turn.
     Turn,

@@ -2,14 +2,14 @@
 //!
 //! On one thread only one copy runs at a time, so all of them share one scratch buffer: a copy
 //! reads into it and writes from it immediately. Only what the writer did not take is moved to a
-//! buffer of the copy's own, exactly as large, and freed when it is written. If it is much, the copy
-//! keeps the scratch buffer itself until then. An idle connection therefore owns no buffer at all,
-//! and the bytes in flight stay in the processor's cache.
+//! buffer of the copy's own, which has exactly that size and is freed when it is written. If the
+//! rest is large, the copy keeps the scratch buffer itself until then. An idle connection therefore
+//! owns no buffer at all, and the bytes in flight stay in the processor's cache.
 //!
 //! A copy must keep whatever it read and could not write, and it cannot know before the read how
 //! much the writer will take. A thousand peers that do not read must not cost a thousand scratch
-//! buffers. So each copy reads little at once until its writer has proven that it accepts much, and
-//! again after each stall. What other copies of the thread keep does not matter.
+//! buffers. So a copy reads in small portions until its writer has accepted many bytes without a
+//! stall, and again after each stall. What other copies of the thread keep does not matter.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -26,22 +26,22 @@ use crate::fs::File;
 use crate::net::{OwnedReadHalf, ReadHalf, TcpStream, UnixStream};
 use crate::pipe::Receiver;
 
-/// Bytes of the scratch buffer, and the most that one copy reads in one poll. What was left from
-/// before may be written in the same one.
+/// Bytes of the scratch buffer, and the most that one copy reads in one poll. The same poll may
+/// also write what an earlier one left.
 const SCRATCH: usize = 256 * 1024;
 
-/// What a copy reads at once until its writer is [`PROVEN`], and the most that it then keeps.
+/// The most that one read takes, and so the most that a copy keeps, until the writer is [`PROVEN`].
 const LITTLE: usize = 60 * 1024;
 
-/// Bytes that a writer must accept without a stall before its copy reads [`SCRATCH`] at once.
+/// Bytes that a writer must accept without a stall before one read takes up to [`SCRATCH`].
 ///
 /// More than the socket buffers of both ends hold: Linux lets a send buffer grow to 4 MiB, and a
 /// receive buffer whose owner never reads stays at 128 KiB unless that owner asks for more. So the
 /// copy to a peer that never reads stalls while it still reads [`LITTLE`].
 const PROVEN: u64 = 6 << 20;
 
-/// What a read takes from [`SCRATCH`] at least, which is what one poll may read: a reader that never
-/// waits, such as `repeat`, must not keep the thread, however small its reads are.
+/// The least that one read counts against the [`SCRATCH`] bytes of one poll. Otherwise a reader
+/// that never waits, such as `repeat`, could keep the thread with small reads.
 const ONE_READ: usize = SCRATCH / budget::OPERATIONS as usize;
 
 thread_local! {
@@ -50,9 +50,9 @@ thread_local! {
 
 /// The buffer that the copies of a thread share.
 struct Scratch {
-    /// Empty, if a remainder has taken them.
+    /// Empty if a [`Remainder`] has taken them.
     bytes: Box<[u8]>,
-    /// How many of the first bytes are of an earlier read, perhaps by the copy of another connection.
+    /// How many of the first bytes an earlier read has filled, perhaps for another connection.
     used: usize,
 }
 
@@ -76,8 +76,8 @@ struct Scratch {
 ///
 /// # Panics
 ///
-/// When it is awaited: if the reader claims more bytes than its buffer holds, or the writer more
-/// bytes than it was given, as std's readers do. Such a reader or writer is broken.
+/// Panics, when it is awaited, if the reader claims more bytes than its buffer holds, or the writer
+/// claims more bytes than it was given. Such a reader or writer is broken.
 ///
 /// # Cancel safety
 ///
@@ -204,8 +204,8 @@ where
     let (mut there, mut back) = (Flow::from_reader::<A>(), Flow::from_reader::<B>());
     let mut back_first = true;
     let mut poll_both = |cx: &mut Context<'_>, there: &mut Flow, back: &mut Flow| {
-        // By turns, for they share the budget of the task: a flood in the direction that is polled
-        // first may spend all of it, and in each poll.
+        // The directions alternate, because they share the budget of the task: a flood in the
+        // direction that is polled first could spend all of it in each poll.
         back_first = !back_first;
         let mut ended = true;
         // Both are polled each time, so that each leaves its waker.
@@ -236,23 +236,23 @@ where
 #[derive(Debug, Default)]
 struct Flow {
     copied: u64,
-    /// What `copied` must reach before the writer is [`PROVEN`]. A stall moves it on.
+    /// What `copied` must reach before the writer is [`PROVEN`]. Each stall raises it.
     proven_at: u64,
     /// What the writer did not take: empty nearly always, and then it owns no memory.
     remainder: Remainder,
     /// Something was written since the last flush.
     dirty: bool,
-    /// Kept, for a copy is polled again while its flush or the other direction waits: a reader that
-    /// has ended is not asked once more.
+    /// Whether the reader has ended. The copy is polled again while its flush or the other
+    /// direction waits, and must not read then.
     end_of_file: bool,
     closed: bool,
     /// Whether the last poll returned `Pending`, for [`budget::poll_first`].
     waited: bool,
-    /// Whether the reader is one of this crate, which never claims more bytes than it has read.
+    /// Whether the reader is a type of this crate, which never claims more bytes than it has read.
     is_own_reader: bool,
 }
 
-/// Spends budget for a copy that has just ended, `moved` bytes of it in this poll.
+/// Spends budget for a copy that has just ended and moved `moved` bytes in this poll.
 ///
 /// Reader and writer may both be in memory and spend nothing, and a loop of such copies must not
 /// keep the thread, however short or long each one is. [`SCRATCH`] bytes spend all of a budget.
@@ -299,16 +299,16 @@ impl Flow {
         if self.end_of_file {
             return Poll::Ready(Ok(()));
         }
-        // Taken, not borrowed: a reader that copies something itself finds none here, and that copy
-        // brings its own.
+        // Reentrancy: the reader is user code, which may itself run a copy. Taking the buffer out
+        // instead of borrowing it gives that inner copy a buffer of its own.
         let mut scratch = take_scratch();
         let polled = self.poll_through(cx, reader, writer, &mut scratch);
         give_back(scratch);
         polled
     }
 
-    /// Reads into the scratch buffer and writes from it immediately. A function of its own, so that
-    /// the buffer is given back whichever way this ends.
+    /// Reads into the scratch buffer and writes from it immediately. This is a separate function so
+    /// that its caller gives the buffer back on every return path.
     fn poll_through<R, W>(
         &mut self,
         cx: &mut Context<'_>,
@@ -373,7 +373,7 @@ impl Flow {
         Poll::Ready(Ok(()))
     }
 
-    /// The writer has to wait, unless it only yields because the task has no budget left.
+    /// Records that the writer has to wait, unless it only yields because the budget is used up.
     fn note_stall(&mut self) {
         if budget::has_budget_remaining() {
             self.proven_at = self.copied + PROVEN;
@@ -408,13 +408,13 @@ impl Flow {
 #[derive(Debug, Default)]
 struct Remainder {
     bytes: Box<[u8]>,
-    /// Those of the bytes that are still to be written.
+    /// The range of the bytes that are still to be written.
     rest: Range<usize>,
 }
 
 impl Remainder {
-    /// Keeps a part of the scratch buffer: a copy, exactly as large; or if that is much, the
-    /// scratch buffer itself, and an empty one is left.
+    /// Keeps a part of the scratch buffer. A small part is copied to a buffer of exactly its size.
+    /// For a large part, this takes the scratch buffer itself and leaves an empty one.
     fn keep(scratch: &mut Scratch, rest: Range<usize>) -> Remainder {
         if rest.len() > LITTLE {
             return Remainder { bytes: mem::take(&mut scratch.bytes), rest };
@@ -432,20 +432,21 @@ impl Drop for Remainder {
 }
 
 impl Scratch {
-    /// Erases what earlier reads have left.
+    /// Erases the bytes of earlier reads.
     ///
-    /// A reader of another crate may claim more bytes than it has written. The rest must not be
-    /// bytes of another connection.
+    /// A reader of another crate may claim more bytes than it has written into the buffer. The
+    /// excess must not be bytes of another connection.
     fn clear(&mut self) {
         self.bytes[..self.used].fill(0);
         self.used = 0;
     }
 }
 
-/// Whether `R` is a reader of this crate: what it claims to have read comes from the kernel.
+/// Returns whether `R` is a reader of this crate. Its byte counts are those that the kernel
+/// returns.
 ///
-/// A copy from such a reader need not clear the scratch buffer. Clearing what a message of 1 KiB left
-/// costs 81 instructions, an eighth of what a server spends on such a message.
+/// A copy from such a reader need not clear the scratch buffer. Clearing the bytes of a 1 KiB
+/// message costs 81 instructions, an eighth of what a server spends on such a message.
 fn is_own_reader<R: ?Sized>() -> bool {
     fn is<R: ?Sized, T: 'static>() -> bool {
         let reader = typeid::of::<R>();
@@ -462,7 +463,7 @@ fn is_own_reader<R: ?Sized>() -> bool {
 }
 
 fn take_scratch() -> Scratch {
-    // While a thread ends, its thread-locals may be gone.
+    // While a thread ends, its thread-locals may have been destroyed.
     let kept = SCRATCH_BUFFER.try_with(Cell::take).ok().flatten();
     kept.unwrap_or_else(|| Scratch { bytes: vec![0; SCRATCH].into_boxed_slice(), used: 0 })
 }

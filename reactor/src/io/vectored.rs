@@ -1,8 +1,8 @@
-//! Vectored writes for a thread of the pool, which needs the bytes in one buffer of its own.
+//! Vectored writes for the thread pool: a job must own its bytes, in one buffer.
 
 use std::io::IoSlice;
 
-/// Copies the bytes of several buffers, but no more than `most`.
+/// Copies the bytes of several buffers into one, up to `most` bytes.
 pub(crate) fn gather(bufs: &[IoSlice<'_>], most: usize) -> Vec<u8> {
     let length: usize = bufs.iter().map(|buf| buf.len()).sum();
     let mut bytes = Vec::with_capacity(length.min(most));
@@ -12,7 +12,7 @@ pub(crate) fn gather(bufs: &[IoSlice<'_>], most: usize) -> Vec<u8> {
     bytes
 }
 
-/// Whether the bytes of these buffers begin with `bytes`.
+/// Returns whether the bytes of these buffers begin with `bytes`.
 pub(crate) fn begin_with(bufs: &[IoSlice<'_>], mut bytes: &[u8]) -> bool {
     for buf in bufs {
         let length = buf.len().min(bytes.len());

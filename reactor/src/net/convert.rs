@@ -1,4 +1,4 @@
-//! Conversions of all sockets: to and from std's, and to descriptors.
+//! Conversions of all sockets to std's sockets, from them, and to descriptors.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -6,10 +6,10 @@ use std::{net, os::unix::net as unix};
 
 use crate::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
 
-/// One row for each socket: ours, and that of std.
+/// One row for each socket: this crate's type, and std's.
 macro_rules! conversions {
     ($($socket:ident, $std:ty;)*) => {$(
-        /// As `from_std`: it panics outside of `block_on`.
+        /// Converts as `from_std` does, and panics outside of `block_on`.
         impl TryFrom<$std> for $socket {
             type Error = io::Error;
 
@@ -19,7 +19,7 @@ macro_rules! conversions {
             }
         }
 
-        /// As `into_std`: the socket stays non-blocking.
+        /// Converts as `into_std` does: the socket stays non-blocking.
         impl TryFrom<$socket> for $std {
             type Error = io::Error;
 
@@ -28,7 +28,7 @@ macro_rules! conversions {
             }
         }
 
-        /// Deregisters the socket, and gives its descriptor back, in non-blocking mode.
+        /// Deregisters the socket, and returns its descriptor, which stays in non-blocking mode.
         impl From<$socket> for OwnedFd {
             fn from(socket: $socket) -> OwnedFd {
                 socket.0.release().into()

@@ -27,37 +27,38 @@ pub(crate) trait Accept {
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<io::Result<Self::Accepted>>>;
 }
 
-/// What an error says about the listener.
+/// What an error means for the listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AcceptError {
-    /// Nothing, if it does not repeat: one connection failed, and is gone. Retry immediately.
+    /// One connection failed and is gone. Retry immediately, but pause if the error repeats.
     Connection,
-    /// The system is out of some resource, and a retry would fail too. Clients keep waiting in the
-    /// backlog meanwhile.
+    /// The system is out of some resource, so an immediate retry would fail too. Meanwhile clients
+    /// wait in the backlog.
     Shortage,
-    /// The listener is unusable, and will stay so.
+    /// The listener is unusable, and stays so.
     Listener,
 }
 
 impl AcceptError {
-    /// The class of an error of `accept`.
+    /// Classifies an error of `accept`.
     fn of_accept(error: &io::Error) -> AcceptError {
         match Errno::from_io_error(error) {
             Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC) => {
                 AcceptError::Shortage
             }
-            // An error without a number is not the kernel's: the reactor is gone.
+            // An error without a number is not the kernel's: the listener's reactor is gone, or is
+            // not the current one.
             Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::OPNOTSUPP) | None => {
                 AcceptError::Listener
             }
-            // accept(2) also returns errors of the connection's network, and of filters such as
-            // seccomp: any number is possible.
+            // Any other number is possible: accept(2) also returns network errors of the new
+            // connection, and a filter such as seccomp may return any error.
             Some(_) => AcceptError::Connection,
         }
     }
 
-    /// The class of an error of registering an accepted connection: ENOSPC, if epoll watches as
-    /// many descriptors as it may.
+    /// Classifies an error of registering an accepted connection. It is ENOSPC if the user's limit
+    /// of descriptors in epoll is reached.
     fn of_registration(error: &io::Error) -> AcceptError {
         match AcceptError::of_accept(error) {
             AcceptError::Shortage => AcceptError::Shortage,
@@ -84,7 +85,7 @@ pub struct Incoming<'a, L = TcpListener> {
     pause: Option<Pause>,
     backoff: Backoff,
     ended: bool,
-    /// Where it was made, for the panic of a pause without a reactor.
+    /// The line that made the stream. A pause outside of a reactor names it in its panic.
     caller: &'static Location<'static>,
 }
 
@@ -101,11 +102,11 @@ pub struct Incoming<'a, L = TcpListener> {
 #[must_use = "streams do nothing unless they are polled"]
 pub struct IncomingWithPeers<'a, L = TcpListener>(pub(in crate::net) Incoming<'a, L>);
 
-/// Waits for some time, or until a connection closes: then there may be descriptors again.
+/// Waits for some time, or until a source is closed, because a descriptor may be free then.
 #[derive(Debug)]
 struct Pause {
     sleep: Sleep,
-    /// Weak: who pauses must not keep a reactor from its end.
+    /// Weak, because a pause must not keep the reactor alive.
     reactor: Weak<Reactor>,
     deregistrations: u64,
 }
@@ -125,7 +126,7 @@ impl<'a, L: Accept> Incoming<'a, L> {
 
     /// Yields each connection together with the address of its peer, as `accept` returns it.
     ///
-    /// The address is there even if the peer has reset the connection already, when
+    /// The address is known even if the peer has already reset the connection. In that case
     /// [`TcpStream::peer_addr`](crate::net::TcpStream::peer_addr) fails with `NotConnected`.
     ///
     /// # Examples
@@ -152,7 +153,7 @@ impl<'a, L: Accept> Incoming<'a, L> {
         IncomingWithPeers(self)
     }
 
-    /// The next connection; `None`, after the error that broke the listener.
+    /// Returns the next connection, or `None` after the error that broke the listener.
     pub(crate) fn poll_accepted(
         &mut self,
         cx: &mut Context<'_>,
@@ -191,7 +192,7 @@ impl<'a, L: Accept> Incoming<'a, L> {
                 self.warn(class, &error);
             }
         }
-        // A loop over a stream that has ended must not keep the thread either.
+        // A loop that polls a stream that has ended must not keep the thread either.
         budget::spend(cx).map(|()| None)
     }
 
@@ -220,7 +221,7 @@ impl Pause {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // The next accept will say that it is gone.
+        // If the reactor is gone, the next accept returns that error.
         let Some(reactor) = self.reactor.upgrade() else { return Poll::Ready(()) };
         if reactor.counters.deregistrations.get() != self.deregistrations {
             return Poll::Ready(());

@@ -9,12 +9,12 @@
 //! - Sockets are not `Clone`, as async-net's are. Put one in an [`Rc`](std::rc::Rc): sending and
 //!   receiving need only a reference, and `&TcpStream` is a reader and a writer too. Or split a
 //!   stream in two, with [`split`](TcpStream::split) or [`into_split`](TcpStream::into_split).
-//! - The `poll` functions take `buf: &mut [u8]`, as those of futures-io, and not a `ReadBuf`.
-//!   [`TcpStream::peek`] has none.
-//! - There is no `readable` and no `try_read`, as tokio has them, nor any of their kin. Only an
-//!   operation learns whether a socket is ready: if it is tried in vain, it clears readiness
-//!   itself, and so nobody can forget to. On TCP, [`peek`](TcpStream::peek) waits for bytes and
-//!   leaves them there. For an operation of your own, give mio's socket to
+//! - The `poll` functions take `buf: &mut [u8]`, as in futures-io, and not tokio's `ReadBuf`.
+//!   [`TcpStream::peek`] has no `poll` function.
+//! - There are no counterparts of tokio's `readable`, `try_read` and similar functions. Only an
+//!   operation learns whether a socket is ready. An operation that returns `WouldBlock` clears
+//!   readiness itself, so no caller can forget to. On TCP, [`peek`](TcpStream::peek) waits for
+//!   bytes and leaves them there. For an operation of your own, give mio's socket to
 //!   [`Async`](crate::Async), and the operation to [`read_with`](crate::Async::read_with) or
 //!   [`write_with`](crate::Async::write_with).
 //! - An option that has no method here, such as `SO_LINGER` or `SO_KEEPALIVE`, is set through

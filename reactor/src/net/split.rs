@@ -58,7 +58,7 @@ pub struct OwnedWriteHalf<S: Shut> {
 }
 
 impl ReadHalf<'_, TcpStream> {
-    /// Reads without taking; see [`TcpStream::peek`].
+    /// Reads bytes without removing them; see [`TcpStream::peek`].
     ///
     /// # Errors
     ///
@@ -66,7 +66,7 @@ impl ReadHalf<'_, TcpStream> {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is moved, so nothing can be lost.
+    /// No byte is removed, so dropping the future loses none.
     ///
     /// # Examples
     ///
@@ -95,7 +95,7 @@ impl ReadHalf<'_, TcpStream> {
 }
 
 impl OwnedReadHalf<TcpStream> {
-    /// Reads without taking; see [`TcpStream::peek`].
+    /// Reads bytes without removing them; see [`TcpStream::peek`].
     ///
     /// # Errors
     ///
@@ -103,7 +103,7 @@ impl OwnedReadHalf<TcpStream> {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is moved, so nothing can be lost.
+    /// No byte is removed, so dropping the future loses none.
     ///
     /// # Examples
     ///

@@ -145,7 +145,7 @@ impl TcpListener {
         poll_fn(|cx| self.poll_accept(cx)).await
     }
 
-    /// [`accept`](TcpListener::accept) for those who write a `poll` function.
+    /// [`accept`](TcpListener::accept) as a `poll` function.
     ///
     /// # Errors
     ///
@@ -174,15 +174,15 @@ impl TcpListener {
 
     /// A stream of connections that survives what a server should survive.
     ///
-    /// It skips an error of one connection, and closes a connection that cannot be registered.
-    /// When descriptors or memory run out, or any other error repeats, it pauses until a socket of
-    /// this thread is closed, or for 10 ms, doubling up to a second (see
-    /// [`Backoff`](crate::time::Backoff)), and warns at most once a second. It ends, after the
-    /// error, only when the listener itself is broken.
+    /// The stream skips an error of one connection, and closes a connection that cannot be
+    /// registered. When descriptors or memory run out, or any other error repeats, it pauses for
+    /// 10 ms, doubling up to a second (see [`Backoff`](crate::time::Backoff)), or until a socket of
+    /// this thread is closed. It warns at most once a second. Only when the listener itself is
+    /// broken does it yield the error, and then it ends.
     ///
     /// # Panics
     ///
-    /// As [`Incoming`], which names the caller of this function.
+    /// As [`Incoming`]. The message names the caller of this function.
     ///
     /// # Examples
     ///
@@ -204,7 +204,7 @@ impl TcpListener {
     /// # }
     /// ```
     ///
-    /// [`Incoming::with_peers`] yields the address of each peer, too.
+    /// [`Incoming::with_peers`] also yields the address of each peer.
     #[track_caller]
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming::new(self)
@@ -519,8 +519,8 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// `NotConnected`, if the peer has reset the connection already. A server that must know the
-    /// address takes it from [`accept`](TcpListener::accept) or [`Incoming::with_peers`].
+    /// Returns `NotConnected` if the peer has already reset the connection. A server that must know
+    /// the address takes it from [`accept`](TcpListener::accept) or [`Incoming::with_peers`].
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.0.get_ref().peer_addr()
     }
@@ -650,7 +650,8 @@ impl AsyncWrite for &TcpStream {
         budget::spend(cx).map(Ok)
     }
 
-    /// Shuts down writing. What the peer has reset is closed already, and that is no error.
+    /// Shuts down writing. If the peer has reset the connection, it is closed already, which is not
+    /// an error.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         budget::spend(cx).map(|()| split::shut_write(*self))
     }

@@ -181,7 +181,8 @@ impl UdpSocket {
         let Some(target) = resolve(target).await?.into_iter().next() else {
             return Err(io::Error::new(ErrorKind::InvalidInput, "no addresses to send data to"));
         };
-        // One datagram is one operation: the attempt below spends the unit.
+        // One datagram is one operation, and the attempt below spends it. So take back what
+        // `resolve` has spent.
         budget::refund();
         poll_fn(|cx| self.poll_send_to(cx, buf, target)).await
     }
@@ -216,7 +217,7 @@ impl UdpSocket {
         poll_fn(|cx| self.poll_recv_from(cx, buf)).await
     }
 
-    /// [`send`](UdpSocket::send) for those who write a `poll` function.
+    /// [`send`](UdpSocket::send) as a `poll` function.
     ///
     /// # Errors
     ///
@@ -247,7 +248,7 @@ impl UdpSocket {
         self.0.poll_write_as("send", cx, || self.0.get_ref().send(buf))
     }
 
-    /// [`send_to`](UdpSocket::send_to) for those who write a `poll` function.
+    /// [`send_to`](UdpSocket::send_to) as a `poll` function.
     ///
     /// # Errors
     ///
@@ -261,7 +262,7 @@ impl UdpSocket {
         self.0.poll_write_as("send_to", cx, || self.0.get_ref().send_to(buf, target))
     }
 
-    /// [`recv`](UdpSocket::recv) for those who write a `poll` function.
+    /// [`recv`](UdpSocket::recv) as a `poll` function.
     ///
     /// # Errors
     ///
@@ -270,7 +271,7 @@ impl UdpSocket {
         self.0.poll_read_as("recv", cx, || self.0.get_ref().recv(buf))
     }
 
-    /// [`recv_from`](UdpSocket::recv_from) for those who write a `poll` function.
+    /// [`recv_from`](UdpSocket::recv_from) as a `poll` function.
     ///
     /// # Errors
     ///

@@ -2,21 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-/// The first pause: short enough that nobody notices a momentary failure.
+/// The first pause: short enough that a momentary failure goes unnoticed.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
-/// The longest pause, and the shortest time between two log records about the failures.
+/// The longest pause, and the shortest time between two log records of failures.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// A failure that follows the previous one after this time is the first of a new series. Longer
-/// than the longest pause, so that the pauses themselves do not end a series.
+/// A failure that comes this long after the previous one begins a new series. This is longer than
+/// the longest pause, so that the pauses themselves do not end a series.
 const END_OF_SERIES: Duration = Duration::from_secs(3);
 
 /// Decides how long to pause before retrying an operation that failed, and when to log the error.
 ///
-/// An operation that fails immediately and is retried immediately is a busy loop, and if each
-/// failure is logged it fills the disk as well. With this type, the first failure costs no pause.
-/// If the retry fails too, the pauses begin with 10 ms and double up to 1 s. A success, or three
+/// An operation that fails immediately and is retried immediately is a busy loop. If each failure
+/// is logged, the loop also fills the disk. With this type, the first failure costs no pause. If
+/// the retry fails too, the pauses begin with 10 ms and double up to 1 s. A success, or three
 /// seconds without a failure, ends the series.
 ///
 /// [`TcpListener::incoming`](crate::net::TcpListener::incoming) uses it for errors of `accept`.
@@ -54,12 +54,12 @@ const END_OF_SERIES: Duration = Duration::from_secs(3);
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Backoff {
-    /// The pause that the last failure of the current series asked for.
+    /// The pause that the last failure of the current series caused.
     pause: Duration,
-    /// The time of that failure; `None` if the last attempt succeeded.
+    /// The time of the last failure; `None` if no attempt has failed since the last success.
     failed: Option<Instant>,
-    /// When `should_log` last returned true. A success keeps it, so that an operation that fails
-    /// and succeeds in turn cannot flood the log.
+    /// When `should_log` last returned true. A success does not clear it, so an operation that
+    /// alternately fails and succeeds cannot flood the log.
     logged: Option<Instant>,
 }
 
@@ -95,8 +95,8 @@ impl Backoff {
         self.pause
     }
 
-    /// As [`failed`](Backoff::failed), for an operation that is known to fail again if it is
-    /// retried immediately: the first failure costs a pause, too.
+    /// As [`failed`](Backoff::failed), but the first failure costs a pause, too. An operation uses
+    /// this if an immediate retry is known to fail.
     pub(crate) fn failed_for_longer(&mut self) -> Duration {
         self.pause = self.failed().max(FIRST_PAUSE);
         self.pause

@@ -1,4 +1,5 @@
-//! Timers: [`sleep`], [`interval`] and [`timeout`]; and [`Backoff`], the pauses between retries.
+//! Timers: [`sleep`], [`interval`] and [`timeout`]; and [`Backoff`], which computes the pauses
+//! between retries.
 //!
 //! A timer is a waker and a deadline. The reactor waits no longer than until the nearest
 //! deadline, and wakes what is due after each wait: the precision is that of `epoll_wait`, a
@@ -10,7 +11,7 @@
 //!   `interval_at(Instant::now(), period)` for that.
 //! - [`MissedTickBehavior::Skip`] is the default; tokio's is `Burst`.
 //! - [`Sleep::deadline`] returns an `Option`, because a sleep can be longer than the clock lasts.
-//!   [`Sleep::reset`] takes `&mut self`, because a `Sleep` is `Unpin`: it needs no pinning.
+//!   [`Sleep::reset`] takes `&mut self`, because a `Sleep` is `Unpin` and needs no pinning.
 //! - A sleep can be made outside of `block_on`. It panics at its first poll there.
 //! - Deadlines are [`std::time::Instant`]s. There is no clock that a test can pause.
 
@@ -43,7 +44,7 @@ pub use backoff::Backoff;
 ///
 /// # Panics
 ///
-/// As [`Sleep`], which names the caller of this function.
+/// As [`Sleep`]. The message names the caller of this function.
 ///
 /// # Examples
 ///
@@ -67,13 +68,13 @@ pub fn sleep(duration: Duration) -> Sleep {
 ///
 /// # Panics
 ///
-/// As [`Sleep`], which names the caller of this function.
+/// As [`Sleep`]. The message names the caller of this function.
 #[track_caller]
 pub fn sleep_until(deadline: Instant) -> Sleep {
     Sleep::new(Some(deadline))
 }
 
-/// [`sleep`] on behalf of a `caller`, which the panic names if there is no reactor.
+/// Calls [`sleep`] on behalf of `caller`, which the panic names if there is no reactor.
 pub(crate) fn sleep_for(duration: Duration, caller: &'static Location<'static>) -> Sleep {
     let mut sleep = sleep(duration);
     sleep.caller = caller;
@@ -90,15 +91,15 @@ pub(crate) fn sleep_for(duration: Duration, caller: &'static Location<'static>) 
 ///
 /// # Cancel safety
 ///
-/// The deadline is fixed when it is made: awaiting `&mut sleep` again goes on where it was. A sleep
-/// that is awaited in another executor moves there.
+/// The deadline is fixed when the sleep is made, so awaiting `&mut sleep` again does not start it
+/// over. A sleep that is awaited in another executor moves there.
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Sleep {
     /// `None`: beyond the end of the clock, so never.
     deadline: Option<Instant>,
     /// Set by the first poll that has to wait.
     timer: Option<(Weak<Reactor>, TimerKey)>,
-    /// Where it was made, for the panic of a poll without a reactor.
+    /// The line that made the sleep. A poll without a reactor names it in its panic.
     caller: &'static Location<'static>,
 }
 
@@ -125,8 +126,9 @@ impl Sleep {
 
     /// Returns whether the deadline has passed.
     ///
-    /// The clock decides, not the last poll: a poll returns `Ready` only after the reactor's next
-    /// turn has read the clock too. (Tokio's returns true only after the sleep was polled.)
+    /// It reads the clock, so it may return true before a poll returns `Ready`: a poll compares the
+    /// deadline with the end of the reactor's last wait. Tokio's `is_elapsed` returns true only
+    /// after the sleep was polled.
     ///
     /// # Examples
     ///
@@ -145,16 +147,16 @@ impl Sleep {
         self.deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
 
-    /// Moves the deadline, to an earlier or a later moment. A sleep that is over begins again.
+    /// Moves the deadline to an earlier or a later moment. A sleep that is over begins again.
     ///
     /// A task that waits for this sleep need not poll it again: the reactor wakes the task at the
-    /// new deadline instead of the old one. A sleep that has woken its task already must be polled
-    /// again, as any future.
+    /// new deadline instead of the old one. A sleep that has already woken its task must be polled
+    /// again, as any future must.
     ///
     /// # Cancel safety
     ///
-    /// It does not wait. To reset one sleep is cheaper than to drop it and to make another one,
-    /// and it does the same.
+    /// This function does not wait. Resetting a sleep has the same effect as dropping it and making
+    /// another one, and is cheaper.
     ///
     /// # Examples
     ///
@@ -192,8 +194,8 @@ impl Sleep {
         self.set_deadline(Some(deadline));
     }
 
-    /// Wakes the task at the deadline, without a future that it must keep. The timer stays until it
-    /// fires, even if the task no longer needs it: only for short sleeps.
+    /// Wakes the task at the deadline, although the task keeps no future for it. The timer stays
+    /// until it fires, even if the task no longer needs it, so use this only for short sleeps.
     pub(crate) fn wake_later(mut self, cx: &mut Context<'_>) {
         let Some(deadline) = self.deadline else { return };
         self.set_timer(&Reactor::current_for(self.caller), deadline, cx.waker().clone());
@@ -219,7 +221,7 @@ impl Sleep {
                 let replaced = reactor.timers().borrow_mut().replace(key, kept);
                 match replaced {
                     Ok(old) => drop(old),
-                    // To clone it is foreign code, which has turned the reactor.
+                    // Reentrancy: cloning the waker ran user code, which has turned the reactor.
                     Err(kept) => kept.wake(),
                 }
             }
@@ -234,8 +236,8 @@ impl Sleep {
         self.timer = Some((Rc::downgrade(reactor), key));
     }
 
-    /// Takes the timer out of the reactor, if it has not fired. The caller drops the waker: that
-    /// runs user code, and nothing is borrowed there.
+    /// Takes the timer out of the reactor if it has not fired. Reentrancy: dropping the waker runs
+    /// user code, so this returns it, and the caller drops it when no `RefCell` is borrowed.
     fn remove_timer(&mut self) -> Option<(Rc<Reactor>, Waker)> {
         let (reactor, key) = self.timer.take()?;
         let reactor = reactor.upgrade()?;
@@ -250,8 +252,8 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(deadline) = self.deadline else { return Poll::Pending };
-        // A timer belongs to no OS object, so it moves to the current reactor if its own is gone, or
-        // if another executor polls it: the thread now sleeps in that one.
+        // A timer belongs to no OS object. If its own reactor is gone, or another executor polls
+        // the sleep, it moves to the current reactor, in which the thread sleeps.
         let reactor = match self.timer.as_ref().and_then(|(reactor, _)| reactor.upgrade()) {
             Some(reactor) if !reactor.is_displaced() => reactor,
             _ => {
@@ -259,9 +261,9 @@ impl Future for Sleep {
                 Reactor::current_for(self.caller)
             }
         };
-        // One clock for all timers, that of the last turn. A sleep that is due at its first poll
-        // completes without waiting, so it needs budget. If the task has none left, the sleep sets
-        // a timer, which fires in the next turn: after that it has waited, and completes.
+        // All timers use one clock reading, from the end of the last wait. A sleep that is due at
+        // its first poll completes without waiting, so it needs budget. If the task has none left,
+        // the sleep sets a timer, which fires in the next turn, and then completes without budget.
         if deadline <= reactor.now() && (self.timer.is_some() || budget::has_budget_remaining()) {
             budget::charge(1);
             self.remove_timer();
@@ -286,11 +288,12 @@ impl fmt::Debug for Sleep {
 
 /// A stream that yields every `period`, for the first time after one period.
 ///
-/// Ticks keep to the grid of the start: one that is taken late shifts no other. Ticks that were
-/// missed altogether are skipped, because a task that was too slow for one tick is not helped by
-/// ten. [`Interval::set_missed_tick_behavior`] chooses otherwise.
+/// Ticks keep to the grid of the start: a tick that is taken late does not shift the others. Ticks
+/// that were missed altogether are skipped, because ten ticks in a row do not help a task that was
+/// too slow for one. [`Interval::set_missed_tick_behavior`] changes this.
 ///
-/// The name is tokio's. There the first tick comes immediately, as with [`interval_at`] from now.
+/// Tokio's `interval` ticks immediately for the first time. [`interval_at`] with `Instant::now()`
+/// does the same here.
 ///
 /// # Panics
 ///
@@ -338,10 +341,10 @@ pub fn interval_at(start: Instant, period: Duration) -> Interval {
 
 /// Which tick follows one that was taken late; see [`Interval::set_missed_tick_behavior`].
 ///
-/// The examples are an interval of 10 ms whose task is busy from 0 ms until 45 ms.
+/// In the examples, the interval has a period of 10 ms, and its task is busy from 0 ms until 45 ms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MissedTickBehavior {
-    /// Yields every tick, the missed ones immediately one after the other: at 45 ms the ticks of
+    /// Yields every tick, and the missed ones immediately one after another: at 45 ms the ticks of
     /// 10, 20, 30 and 40 ms, then those of 50 and 60 ms.
     Burst,
     /// Shifts the ticks, so that a period passes after a late one: at 45 ms the tick of 10 ms, then
@@ -352,7 +355,7 @@ pub enum MissedTickBehavior {
     ///
     /// A tick that is overdue by less than a period is late, but not missed: a task that is busy
     /// until 25 ms takes the ticks of 10 and 20 ms then, and the next one at 30 ms. Tokio's `Skip`
-    /// would skip that of 20 ms.
+    /// would skip the tick of 20 ms.
     #[default]
     Skip,
 }
@@ -406,7 +409,7 @@ impl Interval {
         poll_fn(|cx| self.poll_tick(cx)).await
     }
 
-    /// [`tick`](Interval::tick) for those who write a `poll` function.
+    /// [`tick`](Interval::tick) as a `poll` function.
     ///
     /// # Panics
     ///
@@ -431,7 +434,7 @@ impl Interval {
         Poll::Ready(due)
     }
 
-    /// When the tick is due that follows the one of `due`, which is taken at `now`.
+    /// Returns when the next tick is due, if the tick of `due` is taken at `now`.
     fn following(&self, due: Instant, now: Instant) -> Option<Instant> {
         match self.missed {
             MissedTickBehavior::Burst => due.checked_add(self.period),
@@ -440,7 +443,7 @@ impl Interval {
         }
     }
 
-    /// The first tick after `due` that is due after `now` or was missed by less than a period.
+    /// Returns the first tick after `due` that lies after `now`, or less than a period before it.
     fn following_on_the_grid(&self, due: Instant, now: Instant) -> Option<Instant> {
         let next = due.checked_add(self.period)?;
         let late = now.saturating_duration_since(next);
@@ -448,7 +451,8 @@ impl Interval {
             return Some(next);
         }
         let rest = self.period.as_nanos() - late.as_nanos() % self.period.as_nanos();
-        // Longer periods than 584 years are missed by nobody.
+        // `Duration::from_nanos` ends at 584 years, and no program runs so long that it misses a
+        // tick of a longer period.
         now.checked_add(Duration::from_nanos(u64::try_from(rest).unwrap_or(u64::MAX)))
     }
 
@@ -479,10 +483,10 @@ impl Interval {
         self.missed = behavior;
     }
 
-    /// Begins again: the next tick comes one period from now.
+    /// Restarts the interval: the next tick comes one period from now.
     ///
-    /// A tick that was due, but not taken, is lost. A task that waits for a tick need not poll
-    /// again; see [`Sleep::reset`].
+    /// A tick that was due but not taken is lost. A task that waits for a tick need not poll again;
+    /// see [`Sleep::reset`].
     ///
     /// # Examples
     ///
@@ -505,17 +509,17 @@ impl Interval {
         self.reset_after(self.period);
     }
 
-    /// Begins again, with a tick that is due now.
+    /// Restarts the interval with a tick that is due now.
     pub fn reset_immediately(&mut self) {
         self.reset_after(Duration::ZERO);
     }
 
-    /// Begins again: the next tick comes after `duration`, those that follow it every period.
+    /// Restarts the interval: the next tick comes after `duration`, and then one every period.
     pub fn reset_after(&mut self, duration: Duration) {
         self.sleep.set_deadline(Instant::now().checked_add(duration));
     }
 
-    /// Begins again: the next tick comes at `deadline`, those that follow it every period.
+    /// Restarts the interval: the next tick comes at `deadline`, and then one every period.
     pub fn reset_at(&mut self, deadline: Instant) {
         self.sleep.reset(deadline);
     }
@@ -568,13 +572,13 @@ pub fn timeout<F: Future>(duration: Duration, future: F) -> Timeout<F> {
     Timeout { future: cooperative(future), sleep: sleep(duration) }
 }
 
-/// Waits for `future`, but no longer than until `deadline`; otherwise as [`timeout`].
+/// Waits for `future`, but no longer than until `deadline`. Otherwise it behaves as [`timeout`].
 ///
 /// Several futures can share one deadline, e.g. the steps of one request.
 ///
 /// # Errors
 ///
-/// [`Elapsed`], when the deadline passes first.
+/// Returns [`Elapsed`] if the deadline passes first.
 ///
 /// # Panics
 ///
@@ -604,7 +608,8 @@ pub fn timeout_at<F: Future>(deadline: Instant, future: F) -> Timeout<F> {
 }
 
 pin_project! {
-    /// The future of [`timeout`] and [`timeout_at`]. A struct, because an `async fn` would hold `future` twice.
+    /// The future of [`timeout`] and [`timeout_at`]. It is a struct, because the future of an
+    /// `async fn` would hold `future` twice.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless they are awaited"]
     pub struct Timeout<F> {

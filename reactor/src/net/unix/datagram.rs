@@ -27,8 +27,8 @@ use crate::net::unix::{address, named};
 /// nothing to be woken by: [`send_to`](UnixDatagram::send_to) asks again, after 1 ms and with
 /// pauses that double up to 50 ms. So connect a socket that sends much to one receiver.
 ///
-/// Its file stays when it is dropped, as std's and tokio's do. On Linux a path that begins with a
-/// zero byte is an abstract name, which needs no file.
+/// Dropping a socket leaves its file in place, as with std and tokio. On Linux a path that begins
+/// with a zero byte is an abstract name, which needs no file.
 ///
 /// # Cancel safety
 ///
@@ -296,10 +296,10 @@ impl UnixDatagram {
         until_room(caller, || self.try_send_to(buf, &target)).await
     }
 
-    /// [`send_to`](UnixDatagram::send_to) for those who write a `poll` function.
+    /// [`send_to`](UnixDatagram::send_to) as a `poll` function.
     ///
-    /// While the receiver's queue is full, it wakes the task every 5 ms. The future doubles its
-    /// pauses up to 50 ms, so prefer it where the wait may be long.
+    /// While the receiver's queue is full, this function retries every 5 ms. `send_to` doubles its
+    /// pauses up to 50 ms, so prefer `send_to` where the wait may be long.
     ///
     /// # Errors
     ///
@@ -307,7 +307,7 @@ impl UnixDatagram {
     ///
     /// # Panics
     ///
-    /// Panics if it must wait outside of `block_on`.
+    /// Panics if it has to wait outside of `block_on`.
     ///
     /// # Examples
     ///
@@ -338,10 +338,10 @@ impl UnixDatagram {
         poll_room(cx, || self.try_send_to(buf, &named(&address(path.as_ref())?)?))
     }
 
-    /// `None`, if the receiver's queue is full.
+    /// Returns `None` if the receiver's queue is full.
     ///
-    /// This does not go through our readiness: a `send` that waits for its peer has cleared it, and
-    /// that says nothing about the space of another receiver.
+    /// This does not use the readiness of the socket. A `send` that waits for the connected peer
+    /// clears it, which says nothing about the queue of another receiver.
     fn try_send_to(&self, buf: &[u8], target: &SocketAddrUnix) -> io::Result<Option<usize>> {
         let sendto = || rustix::net::sendto(self, buf, SendFlags::empty(), target);
         room(retry_on_intr(sendto).map_err(io::Error::from))
@@ -376,7 +376,7 @@ impl UnixDatagram {
         poll_fn(|cx| self.poll_recv_from(cx, buf)).await
     }
 
-    /// [`send`](UnixDatagram::send) for those who write a `poll` function.
+    /// [`send`](UnixDatagram::send) as a `poll` function.
     ///
     /// # Errors
     ///
@@ -405,7 +405,7 @@ impl UnixDatagram {
         self.0.poll_write_as("send", cx, || self.0.get_ref().send(buf))
     }
 
-    /// [`recv`](UnixDatagram::recv) for those who write a `poll` function.
+    /// [`recv`](UnixDatagram::recv) as a `poll` function.
     ///
     /// # Errors
     ///
@@ -414,7 +414,7 @@ impl UnixDatagram {
         self.0.poll_read_as("recv", cx, || self.0.get_ref().recv(buf))
     }
 
-    /// [`recv_from`](UnixDatagram::recv_from) for those who write a `poll` function.
+    /// [`recv_from`](UnixDatagram::recv_from) as a `poll` function.
     ///
     /// # Errors
     ///

@@ -161,7 +161,7 @@ impl UnixListener {
         poll_fn(|cx| self.poll_accept(cx)).await
     }
 
-    /// [`accept`](UnixListener::accept) for those who write a `poll` function.
+    /// [`accept`](UnixListener::accept) as a `poll` function.
     ///
     /// # Errors
     ///
@@ -191,13 +191,13 @@ impl UnixListener {
 
     /// A stream of connections that survives what a server should survive.
     ///
-    /// It handles errors as [`TcpListener::incoming`](crate::net::TcpListener::incoming) does: it
-    /// skips an error of one connection, pauses when an error repeats or the system is out of
-    /// descriptors or memory, and ends when the listener is broken.
+    /// The stream handles errors as [`TcpListener::incoming`](crate::net::TcpListener::incoming)
+    /// does. It skips an error of one connection, pauses when an error repeats or the system is out
+    /// of descriptors or memory, and ends when the listener is broken.
     ///
     /// # Panics
     ///
-    /// As [`Incoming`], which names the caller of this function.
+    /// As [`Incoming`]. The message names the caller of this function.
     ///
     /// # Examples
     ///
@@ -247,7 +247,7 @@ impl UnixListener {
     fn register(socket: Socket) -> io::Result<(UnixStream, SocketAddr)> {
         socket.set_nonblocking(true)?;
         let stream = mio::net::UnixStream::from(OwnedFd::from(socket));
-        // Its name is no part of the connection: on macOS one that has gone already has none.
+        // The connection works without the peer's name. On macOS a peer that is gone has none.
         let peer = stream.peer_addr().or_else(|_| SocketAddr::from_pathname(""))?;
         debug!(peer:? = peer; "accepted");
         Ok((UnixStream(Async::new(stream)?), peer))
@@ -257,8 +257,8 @@ impl UnixListener {
 impl Accept for UnixListener {
     type Accepted = (UnixStream, SocketAddr);
 
-    // Not by mio's `accept`: it makes abstract addresses unnamed ones, and a peer whose path has
-    // all of 108 bytes makes it panic.
+    // This does not call mio's `accept`, which returns abstract addresses as unnamed ones, and
+    // panics if the peer's path has all of 108 bytes.
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<io::Result<Self::Accepted>>> {
         let listener = SockRef::from(self.0.get_ref());
         let (socket, _peer) = ready!(self.0.poll_read_as("accept", cx, || listener.accept()))?;

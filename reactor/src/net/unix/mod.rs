@@ -29,8 +29,8 @@ pub use listener::UnixListener;
 pub use stream::UCred;
 pub use stream::UnixStream;
 
-/// The address of a path. On Linux a path that begins with a zero byte is an abstract name: the
-/// bytes after the zero.
+/// Returns the address of a path. On Linux a path that begins with a zero byte is an abstract name,
+/// which consists of the bytes after the zero.
 fn address(path: &Path) -> io::Result<SocketAddr> {
     #[cfg(target_os = "linux")]
     if let Some(name) = path.as_os_str().as_bytes().strip_prefix(&[0]) {

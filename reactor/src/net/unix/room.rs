@@ -18,13 +18,13 @@ use crate::time::{sleep, sleep_for};
 /// The first pause. It doubles up to [`LONGEST_PAUSE`]: a busy server needs no longer to accept.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 
-/// The longest pause: twenty attempts a second cost nothing, and nobody notices the wait.
+/// The longest pause: twenty attempts a second cost little, and 50 ms are hardly noticed.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// The pause of a `poll` function, which cannot keep a timer, and so cannot double its pauses.
+/// The pause of a `poll` function. Such a function keeps no state, so its pauses cannot grow.
 const PAUSE_OF_POLL: Duration = Duration::from_millis(5);
 
-/// Tells "there is no room", which is `None`, from other errors.
+/// Returns `None` if the error means that there is no space.
 pub(super) fn room<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Err(error) if Errno::from_io_error(&error) == Some(Errno::AGAIN) => Ok(None),
@@ -32,15 +32,16 @@ pub(super) fn room<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Makes the attempt again and again until there is room, with growing pauses. `caller` is named if
-/// there is no reactor to wait in.
+/// Repeats the attempt, with growing pauses, until there is space. If there is no reactor to wait
+/// in, the panic names `caller`.
 pub(super) async fn until_room<T>(
     caller: &'static Location<'static>,
     mut attempt: impl FnMut() -> io::Result<Option<T>>,
 ) -> io::Result<T> {
     let mut pause = FIRST_PAUSE;
     loop {
-        // Here, for such an attempt does not come by `poll_io`, and may succeed or fail for ever.
+        // These attempts do not go through `poll_io`, so they spend the budget here: in a loop,
+        // they could complete forever without waiting.
         consume_budget().await;
         if let Some(result) = attempt()? {
             return Ok(result);

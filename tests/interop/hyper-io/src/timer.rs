@@ -5,7 +5,7 @@
 //! and hyper gets an [`Alarm`]: a deadline and the key of an entry in that table.
 //!
 //! An alarm has no entry before its first poll. hyper makes one for every request head, and a head
-//! that has already arrived costs no timer.
+//! that has already arrived needs no timer.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -87,7 +87,7 @@ impl Future for Alarm {
     }
 }
 
-/// An entry in the table of one thread; removed from it when this is dropped.
+/// An entry in the table of one thread. Dropping it removes the entry from the table.
 struct Entry {
     key: usize,
     /// Identifies the thread, and collects the keys that other threads drop.
@@ -117,7 +117,7 @@ impl Drop for Entry {
 }
 
 /// Keys of entries that were dropped on another thread. Their own thread removes the entries when
-/// it next adds one; until then a timer may fire for nothing.
+/// it next adds one. Until then a timer may fire without effect.
 #[derive(Default)]
 struct DroppedElsewhere(Mutex<Vec<usize>>);
 
@@ -157,12 +157,12 @@ impl Sleeps {
         drop(sleep);
     }
 
-    /// Polls the sleep of an entry. It may have been set for another deadline, if the alarm was
-    /// reset since.
+    /// Polls the sleep of an entry. The sleep may have another deadline if the alarm was reset
+    /// since.
     ///
-    /// A sleep for an earlier deadline stays. When it is over, one for the new deadline replaces
-    /// it. So a connection that postpones its timeout with every message sets a new timer once in a
-    /// period, and not once in a message.
+    /// A sleep for an earlier deadline stays. When it is over, a sleep for the new deadline
+    /// replaces it. So a connection that postpones its timeout with every message sets a new timer
+    /// once per period, instead of once per message.
     fn poll(&self, key: usize, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let sleep = self.table.borrow_mut()[key].take();
         let mut sleep = sleep
