@@ -21,11 +21,12 @@ use crate::source::{Registration, Source};
 /// Use it for objects that this crate has no module for: any descriptor, with [`Async::from_fd`],
 /// and any [`mio::event::Source`]. This crate exports mio as [`reactor::mio`](crate::mio).
 ///
-/// It is neither `Send` nor `Sync`: events are delivered on the thread of its reactor, and that
-/// no other thread can come in between is what makes plain flags, without a lock, enough.
+/// It is neither `Send` nor `Sync`. Events are delivered on the thread of its reactor, where no
+/// other thread can interfere, so plain flags without a lock are enough.
 ///
-/// The idea is async-io's `Async`. But there is no `readable()` here: readiness is cleared by an
-/// operation that was tried in vain, and who only asks tries none.
+/// The idea is async-io's `Async`. But there is no `readable()` here: only an operation that
+/// returns `WouldBlock` clears readiness. A caller that merely waits for readiness performs none,
+/// so the flag would stay set and the caller would spin.
 ///
 /// # Examples
 ///
@@ -164,7 +165,7 @@ impl<S: event::Source> Async<S> {
         poll_fn(|cx| self.poll_write_with(cx, &mut operation)).await
     }
 
-    /// [`read_with`](Async::read_with) for those who write a `poll` function.
+    /// [`read_with`](Async::read_with) as a `poll` function.
     ///
     /// # Errors
     ///
@@ -206,7 +207,7 @@ impl<S: event::Source> Async<S> {
         self.poll_read_as("read_with", cx, || operation(self.get_ref()))
     }
 
-    /// [`write_with`](Async::write_with) for those who write a `poll` function.
+    /// [`write_with`](Async::write_with) as a `poll` function.
     ///
     /// # Errors
     ///

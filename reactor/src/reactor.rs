@@ -157,11 +157,11 @@ impl Reactor {
         }))
     }
 
-    /// Waits for the outside world, and wakes those that waited for what it says.
+    /// Waits for events and timers, and wakes the tasks that waited for them.
     ///
-    /// Returns after the first events, timers or notification, or when `timeout`
-    /// has passed, rounded up to the millisecond: `None` waits without limit, zero only looks. A
-    /// signal does not end the wait.
+    /// Returns after the first events, timers or notification, or when `timeout` has passed,
+    /// rounded up to the millisecond. `None` waits without limit, and zero does not wait. A signal
+    /// ends the wait only if a `Signal` of this reactor watches it.
     ///
     /// One turn:
     ///
@@ -235,8 +235,8 @@ impl Reactor {
         waited
     }
 
-    /// False, if the source is gone: then the event is of a time when it was not. And if its key
-    /// has a new owner by now, that one tries once in vain.
+    /// Returns false if the source has been deregistered, which makes the event stale. If its key
+    /// already belongs to a new source, that source makes one failed attempt.
     fn deliver(&self, event: &Event, turn: u64, woken: &mut Vec<Waker>) -> bool {
         // Borrowed for the whole of it, and no reference counted for each event: wakers are only
         // moved here, and that runs no code of theirs.

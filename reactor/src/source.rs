@@ -13,7 +13,7 @@
 //! ```text
 //!   ready   waiters
 //!   yes     none      the kernel may have something: the next operation tries
-//!   no      none      it had nothing, and nobody waits for more
+//!   no      none      it had nothing, and no task waits for more
 //!   no      some      tasks wait: the next event makes it ready and takes all of them
 //!   yes     some      never: the event that sets the flag takes the waiters in the same breath
 //! ```
@@ -134,25 +134,26 @@ impl Source {
         self.reactor.upgrade()
     }
 
-    /// Tries the operation; when it would block, keeps the waker and returns `Pending`.
+    /// Tries the operation. If it would block, stores the waker and returns `Pending`.
     ///
-    /// This is the only place where a task that would block begins to wait for an event. Every
-    /// read, write, accept and connect comes by here, but for the two of a Unix socket that wait
-    /// for room, of which no event tells:
+    /// Every operation that waits for an event goes through here. Two operations do not, because
+    /// epoll reports no event for them: `connect` to a Unix listener with a full backlog, and
+    /// `send_to` to an unconnected Unix datagram peer whose queue is full. Both retry on a timer.
     ///
-    /// 1. As long as the direction is ready, try. There is no waiting first and no question to the
-    ///    kernel: nearly always the bytes are there, or there is room for them.
-    /// 2. If the attempt gives a result, be it an error, that is the answer.
-    /// 3. If it would block, the direction is no longer ready. Nothing needs to be asked of the
-    ///    kernel: it has watched since the registration, and reports the next edge.
-    /// 4. Leave the waker with the direction, and return `Pending`. The waker is all that the
-    ///    reactor learns of who waits: not which task, nor what for.
+    /// 1. While the direction is ready, try the operation. It does not wait first, because the
+    ///    bytes, or the space for them, are nearly always there.
+    /// 2. If the attempt succeeds or fails, return that result. A call that a signal interrupted is
+    ///    repeated.
+    /// 3. If it would block, the direction is no longer ready. This needs no system call: the
+    ///    kernel has watched the source since its registration, and reports the next edge.
+    /// 4. Store the waker in the direction, and return `Pending`. The waker is all that the reactor
+    ///    knows about the task.
     ///
-    /// The task is polled again when somebody calls that waker, and comes by here again, from 1.
-    /// It may find that another one took what there was; then it waits anew.
+    /// When an event calls that waker, the task is polled again and starts again at 1. If another
+    /// task has taken what there was, it waits again.
     ///
-    /// `operation` is the name of the system call, for those who read the records. `attempt` makes
-    /// it, perhaps several times: it must be one that answers at once.
+    /// `operation` is the name of the system call in log records. `attempt` makes the call, perhaps
+    /// several times, and must not block.
     pub(crate) fn poll_io<T>(
         &self,
         direction: &Direction,

@@ -22,8 +22,8 @@ pub(crate) trait Accept {
 
     /// Accepts a connection, and registers it with the reactor.
     ///
-    /// The outer error is that of `accept`. The inner error is that of a connection that was
-    /// accepted but could not be registered, and has been closed.
+    /// The outer error comes from `accept`. The inner error comes from registering a connection
+    /// that was accepted. That connection has been closed.
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<io::Result<Self::Accepted>>>;
 }
 

@@ -368,7 +368,7 @@ pub enum MissedTickBehavior {
 ///
 /// # Cancel safety
 ///
-/// A tick that nobody took stays.
+/// A tick that was not taken stays.
 #[derive(Debug)]
 #[must_use = "streams do nothing unless they are polled"]
 pub struct Interval {
@@ -392,7 +392,7 @@ impl Interval {
     ///
     /// # Cancel safety
     ///
-    /// A tick that nobody took stays.
+    /// Dropping the future loses no tick: a tick that was not taken stays.
     ///
     /// # Examples
     ///
@@ -535,7 +535,8 @@ impl Stream for Interval {
 
 /// Waits for `future`, but no longer than `duration`.
 ///
-/// The future has the first word: one that is ready at once wins against a time of zero.
+/// The future is polled first, so a future that is ready immediately wins even against a timeout of
+/// zero.
 ///
 /// # Errors
 ///

@@ -19,13 +19,13 @@ use crate::net::unix::{address, named};
 
 /// A Unix socket for datagrams: they keep their bounds and their order, and none is lost.
 ///
-/// A datagram that is longer than the buffer fills it, and the rest is discarded without a word,
-/// as with std. An empty one is a datagram too: zero bytes are not an end.
+/// A datagram that is longer than the buffer fills it, and the rest is discarded silently, as with
+/// std. An empty datagram is a datagram, too: zero bytes do not mean the end.
 ///
-/// A receiver's queue holds few (10, if nobody has changed `net.unix.max_dgram_qlen`), and when it
-/// is full, who sends waits. A *connected* sender is woken when there is room. One that is not has
-/// nothing to be woken by: [`send_to`](UnixDatagram::send_to) asks again, after 1 ms and with
-/// pauses that double up to 50 ms. So connect a socket that sends much to one receiver.
+/// A receiver's queue holds few datagrams (`net.unix.max_dgram_qlen`, which is 10 by default). A
+/// sender waits while the queue is full. A *connected* sender is woken when there is space. For an
+/// unconnected sender epoll reports no event, so [`send_to`](UnixDatagram::send_to) retries after
+/// 1 ms, with pauses that double up to 50 ms. So connect a socket that sends much to one receiver.
 ///
 /// Dropping a socket leaves its file in place, as with std and tokio. On Linux a path that begins
 /// with a zero byte is an abstract name, which needs no file.

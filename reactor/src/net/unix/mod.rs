@@ -1,9 +1,9 @@
 //! Unix sockets, between the processes of one machine: [`UnixListener`], [`UnixStream`] and
 //! [`UnixDatagram`].
 //!
-//! By way of readiness, as TCP, but always until `WouldBlock`: a read stops short at the edge of a
-//! packet that carries descriptors, although the next one is there. Two calls have nothing to be
-//! ready for, for it is the other end that has no room; see [`room`].
+//! They use readiness, as TCP does, but always until `WouldBlock`: a read ends at the boundary of a
+//! packet that carries descriptors, although the next packet is there. Two calls do not use
+//! readiness, because it is the queue of another socket that is full; see [`room`].
 //!
 //! Addresses are std's: paths, and on Linux abstract names (`std::os::linux::net::SocketAddrExt`).
 //! Where a path is expected, one that begins with a zero byte is an abstract name, as with tokio.

@@ -1,9 +1,9 @@
-//! Waiting for room at the other end, where no event tells of it.
+//! Waits for space in the queue of another Unix socket, for which epoll reports no event.
 //!
-//! On Linux a Unix `connect` that finds the listener's backlog full answers `EAGAIN`, and so does
-//! a datagram for a full queue, if its sender is not connected to it. Neither means "would block"
-//! as elsewhere: what is full belongs to somebody else, and epoll, which watches our own socket,
-//! never reports that it is no longer so. All that helps is to ask again, after a pause.
+//! On Linux a Unix `connect` returns `EAGAIN` if the listener's backlog is full, and so does a
+//! `sendto` to a full queue if the sender is not connected to it. This `EAGAIN` is not the usual
+//! "would block": the full queue belongs to another socket, and epoll, which watches our own
+//! socket, never reports that the queue has space again. So these operations retry after a pause.
 
 use std::io;
 use std::panic::Location;
