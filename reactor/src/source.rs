@@ -249,6 +249,7 @@ impl Source {
         // The thread sleeps in the current reactor, so an event of this one would not end the
         // sleep.
         if reactor.is_displaced() {
+            ready!(budget::spend(cx));
             return Poll::Ready(Err(displaced(&reactor)));
         }
         // Count before the check below: after a spurious poll the waker is still stored, and the

@@ -85,9 +85,9 @@
 //! may_be_sent::<reactor::time::Sleep>();
 //! ```
 //!
-//! Nor may a copy, for what its writer did not take is counted on its thread:
+//! A copy may be sent if its reader and its writer may, because nothing of it belongs to a thread:
 //!
-//! ```compile_fail,E0277
+//! ```
 //! fn may_be_sent<T: Send>(_: T) {}
 //! may_be_sent(reactor::io::copy(reactor::io::empty(), reactor::io::sink()));
 //! ```

@@ -168,3 +168,19 @@ fn a_source_may_wait_while_its_reactor_is_entered_or_none_is() {
         drop(outer);
     });
 }
+
+#[test]
+fn timer_fires_beside_a_loop_over_a_source_of_another_executor() {
+    within_deadline(|| {
+        let (first, _) = executor();
+        let (mut stream, _peer) = first.block_on(tcp_pair()).unwrap();
+        block_on(async {
+            drop(executor::spawn(async move {
+                loop {
+                    let _displaced = stream.read(&mut [0]).await.unwrap_err();
+                }
+            }));
+            sleep(Duration::from_millis(10)).await;
+        });
+    });
+}
