@@ -246,6 +246,7 @@ impl<'run> Replay<'run> {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn the_page_of_the_demo_is_small_and_complete_and_asks_nobody_for_anything() {
     let size = fs::metadata(&demo().file).unwrap().len();
     assert!(size < 400_000, "{size} bytes");
@@ -260,6 +261,7 @@ fn the_page_of_the_demo_is_small_and_complete_and_asks_nobody_for_anything() {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn each_step_shows_what_the_recording_says_on_the_way_there_and_back_and_after_a_jump() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
@@ -309,6 +311,7 @@ fn each_step_shows_what_the_recording_says_on_the_way_there_and_back_and_after_a
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn each_key_does_what_the_list_of_keys_says() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
@@ -357,6 +360,7 @@ fn each_key_does_what_the_list_of_keys_says() {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn space_plays_up_to_the_next_chapter_and_stops() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
@@ -389,6 +393,7 @@ fn space_plays_up_to_the_next_chapter_and_stops() {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn follow_steps_only_through_what_concerns_the_tasks_of_this_step() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
@@ -412,6 +417,7 @@ fn shown_after(viewer: &Viewer, step: u64) -> u64 {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn a_long_run_follows_one_connection_and_the_task_that_accepted_it() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, long());
@@ -454,6 +460,7 @@ fn a_long_run_follows_one_connection_and_the_task_that_accepted_it() {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn a_dialog_tells_all_keys_and_another_one_finds_steps() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
@@ -504,6 +511,7 @@ fn a_dialog_tells_all_keys_and_another_one_finds_steps() {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn the_whole_chain_of_causes_is_drawn_when_asked_for() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
@@ -530,6 +538,7 @@ fn column(viewer: &Viewer, step: u64) -> (f64, f64) {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn a_press_on_the_wave_goes_to_the_step_and_so_does_dragging() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
@@ -549,6 +558,7 @@ fn a_press_on_the_wave_goes_to_the_step_and_so_does_dragging() {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn tabs_lines_and_links_lead_where_they_say() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
@@ -599,6 +609,7 @@ fn tabs_lines_and_links_lead_where_they_say() {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn the_buttons_step_as_the_keys_do() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
@@ -624,6 +635,7 @@ fn the_buttons_step_as_the_keys_do() {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn two_runs_are_compared_step_by_step_up_to_the_verdict() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, compared());
@@ -674,6 +686,7 @@ fn two_runs_are_compared_step_by_step_up_to_the_verdict() {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn a_cut_recording_says_how_many_steps_are_missing() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, cut());
@@ -711,6 +724,7 @@ fn a_cut_recording_says_how_many_steps_are_missing() {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn a_step_of_five_thousand_takes_less_than_50_milliseconds() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, long());

@@ -32,6 +32,7 @@ fn only<'a>(word: &str, all: &'a [String]) -> &'a str {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn keys_arrive_as_a_keyboard_sends_them() {
     let Some(browser) = Browser::start() else { return };
     let page = browser.open(&file(
@@ -65,6 +66,7 @@ fn keys_arrive_as_a_keyboard_sends_them() {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn keys_do_what_they_do_by_themselves() {
     let Some(browser) = Browser::start() else { return };
     let page = browser.open(&file(
@@ -79,6 +81,7 @@ fn keys_do_what_they_do_by_themselves() {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn css_and_scripts_see_the_size_of_the_window() {
     let Some(browser) = Browser::start() else { return };
     let page = browser.open(&file(
@@ -95,6 +98,7 @@ fn css_and_scripts_see_the_size_of_the_window() {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn css_sees_colours_motion_and_paper_and_keeps_them_when_another_changes() {
     let Some(browser) = Browser::start() else { return };
     let page = browser.open(&file("media.html", "<p>Text"));
@@ -118,6 +122,7 @@ fn css_sees_colours_motion_and_paper_and_keeps_them_when_another_changes() {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn what_goes_wrong_in_a_page_is_noticed_and_nothing_else() {
     let Some(browser) = Browser::start() else { return };
     let quiet = file("quiet.html", "<p>Text<script>console.log('all is well')</script>");
@@ -150,6 +155,7 @@ fn what_goes_wrong_in_a_page_is_noticed_and_nothing_else() {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn every_request_of_a_page_is_noticed() {
     let Some(browser) = Browser::start() else { return };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -186,6 +192,7 @@ fn every_request_of_a_page_is_noticed() {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn without_javascript_no_script_runs() {
     let Some(browser) = Browser::start() else { return };
     let file = file(
@@ -207,6 +214,7 @@ fn without_javascript_no_script_runs() {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn clicks_and_drags_arrive_where_they_are_aimed() {
     let Some(browser) = Browser::start() else { return };
     let page = browser.open(&file(
@@ -235,6 +243,7 @@ fn clicks_and_drags_arrive_where_they_are_aimed() {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn a_screenshot_shows_the_window() {
     let Some(browser) = Browser::start() else { return };
     let page = browser.open(&file("picture.html", "<body style='background: #0b6e77'>"));
@@ -258,6 +267,7 @@ fn a_screenshot_shows_the_window() {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn a_file_of_any_name_opens_at_the_place_that_is_asked_for() {
     let Some(browser) = Browser::start() else { return };
     let file = file("100 % ü #1?.html", "<p>Text");
@@ -275,6 +285,7 @@ fn panic_of<T>(what: impl FnOnce() -> T) -> String {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn what_an_expression_throws_is_the_tests_panic() {
     let Some(browser) = Browser::start() else { return };
     let page = browser.open(&file("throws.html", "<p>Text"));
@@ -318,6 +329,7 @@ fn signal(signal: Signal) {
 
 // In a process of its own, whose number no other test's browser has. So is the next.
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn a_browser_that_dies_fails_its_test_at_once() {
     child::in_child("a_browser_that_dies_fails_its_test_at_once", || {
         let Some(browser) = Browser::start() else { return };
@@ -330,6 +342,7 @@ fn a_browser_that_dies_fails_its_test_at_once() {
 
 // Stops the browser first: it must be killed, as one that hangs does not end when it is asked to.
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn a_browser_leaves_nothing_behind_even_if_it_hangs_and_the_test_panics() {
     child::in_child("a_browser_leaves_nothing_behind_even_if_it_hangs_and_the_test_panics", || {
         let test = || {

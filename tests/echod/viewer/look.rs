@@ -33,6 +33,7 @@ fn length(list: &Value) -> usize {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn at_each_step_and_size_little_is_yellow_and_nothing_jumps_or_is_cut_off() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
@@ -79,6 +80,7 @@ fn at_each_step_and_size_little_is_yellow_and_nothing_jumps_or_is_cut_off() {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn two_runs_or_many_tasks_do_not_jump_and_are_not_cut_off_either() {
     let Some(browser) = Browser::start() else { return };
     for recorded in [compared(), long()] {
@@ -104,6 +106,7 @@ fn two_runs_or_many_tasks_do_not_jump_and_are_not_cut_off_either() {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn on_a_phone_all_that_matters_is_in_view_without_scrolling() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
@@ -118,6 +121,7 @@ fn on_a_phone_all_that_matters_is_in_view_without_scrolling() {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn all_text_has_enough_contrast_in_light_and_dark() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
@@ -160,6 +164,7 @@ fn all_text_has_enough_contrast_in_light_and_dark() {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn who_does_not_see_the_page_is_told_what_is_on_it() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
@@ -213,6 +218,7 @@ fn who_does_not_see_the_page_is_told_what_is_on_it() {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn the_keyboard_alone_reaches_everything_in_reading_order_and_shows_where_it_is() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
@@ -237,6 +243,7 @@ fn the_keyboard_alone_reaches_everything_in_reading_order_and_shows_where_it_is(
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn without_javascript_and_on_paper_the_whole_ladder_is_there() {
     let Some(browser) = Browser::start() else { return };
     let text = fs::read_to_string(&demo().file).unwrap();
@@ -272,6 +279,7 @@ fn without_javascript_and_on_paper_the_whole_ladder_is_there() {
 }
 
 #[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
 fn who_wants_nothing_to_move_sees_nothing_move() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
