@@ -57,7 +57,8 @@ pub fn start_through(wrapper: &[&str], test: &str) -> Child {
         }
     };
     command
-        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        // The test may be one that is ignored unless it is asked for.
+        .args([test, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"])
         .env(NAME, test)
         // Only threads that ask for no size of their own: those of the blocking pool, and so a
         // limit of memory can refuse them and nothing else.
