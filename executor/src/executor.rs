@@ -13,6 +13,7 @@ use std::fmt;
 use std::future::{Future, Pending};
 use std::hint;
 use std::io;
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
@@ -29,7 +30,7 @@ use crate::Remote;
 use crate::error::{Cause, JoinError};
 use crate::join::JoinHandle;
 use crate::metrics::Metrics;
-use crate::table::Tasks;
+use crate::table::{self, Tasks};
 use crate::task::{BoxStage, Stage, State, Task};
 use crate::unwind::{contain, log_panic, message};
 
@@ -102,6 +103,39 @@ impl Executor {
         F::Output: 'static,
     {
         spawn_on(&self.tasks, "", Location::caller(), future)
+    }
+
+    /// Makes this the current executor of the thread until the guard is dropped.
+    ///
+    /// Inside [`block_on`](Executor::block_on) and [`tick`](Executor::tick) the executor is current
+    /// anyway. Call `enter` to use it outside of them: [`spawn`](crate::spawn), sockets and timers
+    /// then belong to this executor and its reactor. Nothing runs before the next `block_on` or
+    /// `tick`.
+    ///
+    /// Guards nest, and must be dropped in the reverse order: each guard restores the executor that
+    /// was current before it. `block_on` and `tick` of any executor may be called while a guard
+    /// exists, and restore the current executor when they return. A task that enters another
+    /// executor must drop the guard before its next `await`, because otherwise the next tasks of
+    /// this thread run with the wrong current executor.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::io::AsyncReadExt;
+    /// use reactor::pipe;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let executor = executor::Executor::new()?;
+    /// let entered = executor.enter();
+    /// let (sender, mut receiver) = pipe::pipe()?;
+    /// let task = executor::spawn(async move { receiver.read(&mut [0]).await });
+    /// drop((sender, entered));
+    /// assert_eq!(executor.block_on(task).unwrap()?, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn enter(&self) -> Enter<'_> {
+        Enter { _entered: self.tasks.enter(), executor: PhantomData }
     }
 
     /// Runs `future` to completion, and other tasks while it waits.
@@ -593,6 +627,20 @@ impl Drop for Executor {
 impl fmt::Debug for Executor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Executor").field("metrics", &self.metrics()).finish_non_exhaustive()
+    }
+}
+
+/// Keeps an executor current on this thread; see [`Executor::enter`].
+#[must_use = "the executor is current until the guard is dropped"]
+pub struct Enter<'a> {
+    _entered: (table::Enter, reactor::Enter),
+    /// A guard cannot outlive its executor, because a task spawned later would never run.
+    executor: PhantomData<&'a Executor>,
+}
+
+impl fmt::Debug for Enter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Enter").finish_non_exhaustive()
     }
 }
 

@@ -59,7 +59,7 @@ impl<T: 'static> JoinSet<T> {
     ///
     /// # Panics
     ///
-    /// Panics outside `block_on`.
+    /// Panics if no executor is current on this thread; see [`Executor::enter`](crate::Executor::enter).
     #[track_caller]
     pub fn spawn(&mut self, future: impl Future<Output = T> + 'static) -> AbortHandle {
         self.spawn_named("", future)
@@ -69,7 +69,7 @@ impl<T: 'static> JoinSet<T> {
     ///
     /// # Panics
     ///
-    /// Panics outside `block_on`.
+    /// Panics if no executor is current on this thread; see [`Executor::enter`](crate::Executor::enter).
     #[track_caller]
     pub fn spawn_named(
         &mut self,

@@ -42,7 +42,7 @@ use reactor::budget;
 use table::Tasks;
 
 pub use error::JoinError;
-pub use executor::Executor;
+pub use executor::{Enter, Executor};
 pub use join::{AbortHandle, JoinHandle};
 pub use join_set::JoinSet;
 pub use metrics::Metrics;
@@ -87,7 +87,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 ///
 /// # Panics
 ///
-/// Panics outside `block_on`.
+/// Panics if no executor is current on this thread; see [`Executor::enter`].
 ///
 /// # Examples
 ///
@@ -119,7 +119,7 @@ where
 ///
 /// # Panics
 ///
-/// Panics outside `block_on`.
+/// Panics if no executor is current on this thread; see [`Executor::enter`].
 ///
 /// # Examples
 ///
@@ -178,7 +178,7 @@ pub async fn yield_now() {
 ///
 /// # Panics
 ///
-/// Panics outside `block_on`.
+/// Panics if no executor is current on this thread; see [`Executor::enter`].
 ///
 /// # Examples
 ///

@@ -23,7 +23,7 @@ impl Remote {
     ///
     /// # Panics
     ///
-    /// Panics outside `block_on`.
+    /// Panics if no executor is current on this thread; see [`Executor::enter`](crate::Executor::enter).
     #[track_caller]
     pub fn current() -> Remote {
         Remote::new(&Tasks::current().inbox)

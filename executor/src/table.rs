@@ -109,11 +109,14 @@ impl Tasks {
     ///
     /// # Panics
     ///
-    /// Panics outside `block_on`.
+    /// Panics if there is none: outside `block_on`, `tick` and `Executor::enter`.
     #[track_caller]
     pub(crate) fn current() -> Rc<Tasks> {
         let current = CURRENT.with(|current| current.borrow().clone());
-        current.expect("no executor on this thread: call this inside `executor::block_on`")
+        current.expect(
+            "no executor on this thread: call this inside `executor::block_on`, or after \
+             `Executor::enter`",
+        )
     }
 
     /// Makes this executor and its reactor current on this thread, until the guards are dropped.

@@ -61,7 +61,7 @@ pub enum State {
 ///
 /// # Panics
 ///
-/// Panics outside `block_on`.
+/// Panics if no executor is current on this thread; see [`Executor::enter`].
 #[track_caller]
 pub fn tasks() -> TaskList {
     let tasks = Tasks::current();

@@ -47,6 +47,11 @@
 //!
 //! ```compile_fail,E0277
 //! fn may_be_sent<T: Send>() {}
+//! may_be_sent::<executor::Enter<'static>>();
+//! ```
+//!
+//! ```compile_fail,E0277
+//! fn may_be_sent<T: Send>() {}
 //! may_be_sent::<reactor::Async<mio::net::TcpStream>>();
 //! ```
 //!
@@ -103,4 +108,14 @@
 //! let not_send = std::rc::Rc::new(());
 //! let remote = executor::Executor::new().unwrap().remote();
 //! let _ = remote.spawn(move || async move { drop(not_send) });
+//! ```
+//!
+//! The guard of an entered executor may not outlive it, because a task spawned afterwards would
+//! never run:
+//!
+//! ```compile_fail,E0505
+//! let executor = executor::Executor::new().unwrap();
+//! let entered = executor.enter();
+//! drop(executor);
+//! drop(entered);
 //! ```

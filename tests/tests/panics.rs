@@ -291,7 +291,8 @@ fn after_a_block_on_that_panicked_the_same_executor_and_the_same_thread_run_agai
 #[test]
 fn outside_of_block_on_spawn_and_sockets_say_what_to_do() {
     let panic = catch_unwind(|| drop(spawn(async {}))).unwrap_err();
-    assert_eq!(text(panic), "no executor on this thread: call this inside `executor::block_on`");
+    let says = "no executor on this thread: call this inside `executor::block_on`, or after ";
+    assert_eq!(text(panic), format!("{says}`Executor::enter`"));
     // The `block_on` of another crate polls it, but has no reactor.
     let bind = || futures_lite::future::block_on(TcpListener::bind("127.0.0.1:0"));
     let panic = text(catch_unwind(bind).unwrap_err());

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use executor::{Executor, JoinSet, block_on};
+use executor::{Executor, JoinSet, block_on, spawn, tasks};
 use reactor::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ErrorKind};
 use reactor::net::{TcpListener, UdpSocket};
 use reactor::process::Command;
@@ -182,5 +182,59 @@ fn timer_fires_beside_a_loop_over_a_source_of_another_executor() {
             }));
             sleep(Duration::from_millis(10)).await;
         });
+    });
+}
+
+#[test]
+fn entered_executor_owns_what_is_created_before_block_on() {
+    within_deadline(|| {
+        let (executor, _) = executor();
+        let entered = executor.enter();
+        let (mut sender, mut receiver) = pipe::pipe().unwrap();
+        let timer = sleep(Duration::from_millis(1));
+        let reads = spawn(async move { receiver.read(&mut [0]).await.unwrap() });
+        let mut set = JoinSet::new();
+        set.spawn(timer);
+        assert_eq!((tasks().len(), reads.is_finished()), (2, false));
+        // `block_on` and `tick` restore what was current.
+        executor.block_on(async { sender.write_all(b"x").await.unwrap() });
+        executor.tick();
+        block_on(executor::yield_now());
+        drop(spawn(async {}));
+        drop(entered);
+        assert!(catch_unwind(|| drop(spawn(async {}))).is_err(), "none is current any more");
+        assert_eq!(executor.block_on(reads).unwrap(), 1);
+        executor.block_on(set.join_next()).unwrap().unwrap();
+        assert_eq!(executor.metrics().tasks, 0);
+    });
+}
+
+#[test]
+fn guards_of_entered_executors_nest() {
+    within_deadline(|| {
+        let ((first, _), (second, _)) = (executor(), executor());
+        let counts = || (first.metrics().tasks, second.metrics().tasks);
+        let outer = first.enter();
+        {
+            let _inner = second.enter();
+            drop(spawn(pending::<()>()));
+            assert_eq!(counts(), (0, 1));
+        }
+        drop(spawn(pending::<()>()));
+        assert_eq!(counts(), (1, 1));
+        drop(outer);
+
+        // A task may enter another executor for a moment.
+        first.block_on(async {
+            let entered = second.enter();
+            let task = spawn(async { 7 });
+            drop(entered);
+            drop(spawn(pending::<()>()));
+            // One is the future of `block_on`.
+            assert_eq!(counts(), (3, 2));
+            drop(task);
+        });
+        while second.tick() {}
+        assert_eq!(counts(), (2, 1));
     });
 }
