@@ -227,7 +227,7 @@ impl<S: event::Source> Async<S> {
         cx: &mut Context<'_>,
         attempt: impl FnMut() -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
-        self.source.poll_io(&self.source.read, operation, cx, attempt)
+        self.source.poll_operation(&self.source.read, operation, cx, attempt)
     }
 
     /// A write under the name of its system call.
@@ -237,7 +237,7 @@ impl<S: event::Source> Async<S> {
         cx: &mut Context<'_>,
         attempt: impl FnMut() -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
-        self.source.poll_io(&self.source.write, operation, cx, attempt)
+        self.source.poll_operation(&self.source.write, operation, cx, attempt)
     }
 
     /// The registration, for streams of bytes and their short transfers.

@@ -154,7 +154,7 @@ impl Source {
     ///
     /// `operation` is the name of the system call in log records. `attempt` makes the call, perhaps
     /// several times, and must not block.
-    pub(crate) fn poll_io<T>(
+    fn poll_io<T>(
         &self,
         direction: &Direction,
         operation: &'static str,
@@ -183,19 +183,36 @@ impl Source {
                 {
                     interruptions += 1;
                 }
-                result => {
+                Err(error) => {
                     trace!(
                         source = self.key, direction = direction.name, operation,
-                        error:? = result.as_ref().err().map(io::Error::kind);
+                        error:? = error.kind();
                         "tried"
                     );
-                    return Poll::Ready(result);
+                    return Poll::Ready(Err(error));
                 }
+                // The attempt has logged its success, because it knows what it transferred.
+                Ok(value) => return Poll::Ready(Ok(value)),
             }
         }
         // With threads, a second attempt would be needed after storing the waker. Here no other
         // code can have taken the event between the failed call and this line.
         self.store(direction, cx)
+    }
+
+    /// [`poll_io`](Source::poll_io) for an operation whose result proves nothing about the next one.
+    pub(crate) fn poll_operation<T>(
+        &self,
+        direction: &Direction,
+        operation: &'static str,
+        cx: &mut Context<'_>,
+        mut attempt: impl FnMut() -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        self.poll_io(direction, operation, cx, || {
+            let value = attempt()?;
+            trace!(source = self.key, direction = direction.name, operation; "tried");
+            Ok(value)
+        })
     }
 
     /// [`poll_io`](Source::poll_io) for bytes of a TCP stream, where a short transfer is an answer.
@@ -213,20 +230,19 @@ impl Source {
         cx: &mut Context<'_>,
         mut attempt: impl FnMut() -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        let (bytes, short) = ready!(self.poll_io(direction, operation, cx, || {
+        self.poll_io(direction, operation, cx, || {
             let bytes = attempt()?;
             // Bytes that arrive after this transfer, or an end-of-file, are a new edge: the next
             // turn delivers it. What came *with* these bytes is no new edge, and for that there is
-            // `drain`. Cleared before the records: a logger may turn, and that event must stay.
+            // `drain`. Set before the record: a logger may turn, and that event must stay.
             let short = 0 < bytes && bytes < length && !direction.drain.get();
             direction.ready.set(!short);
-            Ok((bytes, short))
-        }))?;
-        trace!(source = self.key, direction = direction.name, operation, bytes, length; "moved");
-        if short {
-            trace!(source = self.key, direction = direction.name; "short");
-        }
-        Poll::Ready(Ok(bytes))
+            trace!(
+                source = self.key, direction = direction.name, operation, bytes, length, short;
+                "tried"
+            );
+            Ok(bytes)
+        })
     }
 
     /// Counted, because the attempts that fail are what a reader of metrics looks for first: each

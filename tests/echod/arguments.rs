@@ -308,7 +308,7 @@ fn rust_log_chooses_what_is_told_and_tells_the_story_of_a_byte() {
     command.args(["-q", "127.0.0.1:0"]).env("RUST_LOG", "reactor=trace,executor=trace");
     let server = Server::start_command(command);
     assert_echoes(&mut server.connect(), b"x");
-    for step in ["accepted", "event", "wake", "queue", "poll", "moved", "store", "pending", "sleep"]
+    for step in ["accepted", "event", "wake", "queue", "poll", "tried", "store", "pending", "sleep"]
     {
         eventually(step, || server.stderr().contains(step));
     }

@@ -430,7 +430,7 @@ fn four_stalled_peers_do_not_shrink_the_reads_of_a_fifth() {
     let records = within_deadline(|| capture(|| executor::block_on(scene())).1);
     let read_sizes: Vec<usize> = records
         .iter()
-        .filter(|record| record.kind == "moved" && record.get("operation") == "read")
+        .filter(|record| record.kind == "tried" && record.get("operation") == "read")
         .map(|record| record.get("length").parse().unwrap())
         // The others are reads of the fifth peer itself.
         .filter(|&length| length > MESSAGE)

@@ -18,8 +18,11 @@ pub(crate) struct Values {
     pub(crate) direction: Option<Direction>,
     pub(crate) operation: String,
     pub(crate) error: Option<String>,
-    pub(crate) bytes: u64,
+    /// Only a transfer of bytes has it.
+    pub(crate) bytes: Option<u64>,
     pub(crate) length: u64,
+    /// The transfer shows that the direction is no longer ready.
+    pub(crate) short: bool,
     /// The address behind a waker, which is all that tells whose it is.
     pub(crate) waker: usize,
     pub(crate) task: u64,
@@ -66,10 +69,11 @@ impl<'kvs> VisitSource<'kvs> for Values {
             // Two records have one: the kind of the error of an operation, and a flag of an event.
             "error" => match value.to_bool() {
                 Some(error) => self.in_error = error,
-                None => self.error = inside_some(&value.to_string()).map(str::to_owned),
+                None => self.error = Some(value.to_string()),
             },
-            "bytes" => self.bytes = number(),
+            "bytes" => self.bytes = Some(number()),
             "length" => self.length = number(),
+            "short" => self.short = flag(),
             "waker" => self.waker = address(&value.to_string()),
             "task" => self.task = number(),
             "name" => self.name = text(&value),

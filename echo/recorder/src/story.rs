@@ -174,8 +174,6 @@ impl Story {
             "poll" => telling.poll(),
             "would block" => telling.would_block(),
             "tried" => telling.tried(),
-            "moved" => telling.moved(),
-            "short" => telling.short(),
             "accepted" => telling.accepted(),
             "store" => telling.store(),
             "pending" => telling.pending(),
@@ -474,57 +472,49 @@ impl Telling<'_> {
     fn tried(&mut self) {
         let event = self.known_direction().and_then(|direction| direction.event.take());
         let cause = event.unwrap_or_else(|| self.in_poll());
-        let outcome = self.values.error.take().map_or(Outcome::Works, Outcome::Fails);
+        let outcome = self.outcome();
+        self.count_written();
         let number = self.attempt(outcome, vec![cause]);
         if let Some(poll) = &mut self.thread().poll {
             poll.act = Some(number);
         }
-    }
-
-    /// The try that this record tells more of.
-    fn last_try(&mut self) -> Option<&mut Event> {
-        let last = self.thread().last;
-        self.tape.get_mut(last).filter(|event| matches!(event.kind, Kind::Try { .. }))
-    }
-
-    fn amend(&mut self, came: Outcome) {
-        if let Some(Event { kind: Kind::Try { outcome, .. }, .. }) = self.last_try() {
-            *outcome = came;
+        if self.values.short
+            && let Some(direction) = self.known_direction()
+        {
+            direction.cleared = Some(number);
         }
     }
 
-    fn moved(&mut self) {
-        let Values { bytes, length, direction, .. } = self.values;
-        if direction == Some(Direction::Write) {
+    fn outcome(&mut self) -> Outcome {
+        let Values { bytes, length, short, direction, .. } = self.values;
+        match (self.values.error.take(), bytes) {
+            (Some(error), _) => Outcome::Fails(error),
+            (None, None) => Outcome::Works,
+            (None, Some(0)) if length > 0 && direction == Some(Direction::Read) => {
+                Outcome::EndOfFile
+            }
+            (None, Some(bytes)) if short => Outcome::Short(bytes),
+            (None, Some(bytes)) => Outcome::Bytes(bytes),
+        }
+    }
+
+    fn count_written(&mut self) {
+        if self.values.direction == Some(Direction::Write) {
             let task = self.running().map(|poll| poll.task);
             if let Some(known) = task.and_then(|task| self.story.tasks.get_mut(&task)) {
-                known.written += bytes;
+                known.written += self.values.bytes.unwrap_or_default();
             }
-        }
-        let end = bytes == 0 && length > 0 && direction == Some(Direction::Read);
-        self.amend(if end { Outcome::EndOfFile } else { Outcome::Bytes(bytes) });
-    }
-
-    /// The line of this record is the one to be seen: it says why no second call follows.
-    fn short(&mut self) {
-        let (file, line) = (self.moment.file, self.moment.line);
-        let Some(event) = self.last_try() else { return };
-        (event.file, event.line) = (file, line);
-        let number = event.number;
-        if let Kind::Try { outcome, .. } = &mut event.kind
-            && let Outcome::Bytes(bytes) = *outcome
-        {
-            *outcome = Outcome::Short(bytes);
-        }
-        if let Some(direction) = self.known_direction() {
-            direction.cleared = Some(number);
         }
     }
 
     fn accepted(&mut self) {
         let peer = std::mem::take(&mut self.values.peer);
         self.thread().peer = Some(peer.clone());
-        self.amend(Outcome::Accepted(peer));
+        // The `accept` is recorded already; only its caller knows the peer.
+        let last = self.thread().last;
+        if let Some(Event { kind: Kind::Try { outcome, .. }, .. }) = self.tape.get_mut(last) {
+            *outcome = Outcome::Accepted(peer);
+        }
     }
 
     fn store(&mut self) {
