@@ -534,6 +534,30 @@ fn the_remainder_is_exact_and_freed_when_it_is_written() {
     assert_eq!((copy.copied(), remainder(&copy)), (6, String::new()));
 }
 
+#[test]
+fn copy_counts_the_reads_that_bring_bytes() {
+    let log = Rc::default();
+    let answers = [Answer::Bytes(2), Answer::Pending, Answer::Bytes(3), Answer::Bytes(0)];
+    let mut copy = pin!(copy(Script::new(&answers, b"abcdefgh", &log), sink()));
+    assert!(poll(copy.as_mut(), Waker::noop()).is_pending());
+    assert_eq!(copy.reads(), 1);
+    assert!(poll(copy.as_mut(), Waker::noop()).is_ready());
+    assert_eq!((copy.reads(), copy.copied()), (2, 5));
+}
+
+#[test]
+fn unwritten_bytes_are_those_that_the_writer_has_not_taken() {
+    let log = Rc::default();
+    let answers = [Answer::Bytes(2), Answer::Pending, Answer::Bytes(1), Answer::Pending];
+    let reads = [Answer::Bytes(6), Answer::Pending];
+    let mut writer = Script::new(&answers, &[], &log);
+    let mut copy = pin!(copy(Script::new(&reads, b"abcdef", &log), &mut writer));
+    for unwritten in [4, 3, 0] {
+        assert!(poll(copy.as_mut(), Waker::noop()).is_pending());
+        assert_eq!(copy.unwritten(), unwritten);
+    }
+}
+
 /// A reader of which `Debug` has nothing to say.
 struct Quiet(Script);
 /// A writer of that kind.

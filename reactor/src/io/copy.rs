@@ -128,6 +128,65 @@ impl<R, W> Copy<R, W> {
     pub fn copied(&self) -> u64 {
         self.flow.copied
     }
+
+    /// Returns how many reads have brought bytes so far.
+    ///
+    /// If each message of a protocol is small and waits for the answer to the previous one, this is
+    /// the number of messages. Together with [`copied`](Copy::copied), it shows whether a
+    /// connection has been active: a task that looks at both numbers after each poll needs no
+    /// wrapper around the reader or the writer. [`copy`] clears its buffer for such a wrapper.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::io::{self, AsyncWriteExt};
+    /// # use reactor::net::{TcpListener, TcpStream};
+    ///
+    /// # fn main() -> io::Result<()> {
+    /// # executor::block_on(async {
+    /// # let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// # let mut client = TcpStream::connect(listener.local_addr()?).await?;
+    /// # let (stream, _) = listener.accept().await?;
+    /// client.write_all(b"hello").await?;
+    /// client.close().await?;
+    /// let mut copy = io::copy(&stream, io::sink());
+    /// (&mut copy).await?;
+    /// assert_eq!((copy.reads(), copy.copied()), (1, 5));
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
+    pub fn reads(&self) -> u64 {
+        self.flow.reads
+    }
+
+    /// Returns how many bytes the copy has read and holds because its writer has to wait.
+    ///
+    /// They are lost if the copy is dropped now. A server that gives up a connection can therefore
+    /// tell whether its peer has received everything. A copy that has returned an error may have
+    /// lost bytes that this number does not include.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::io::{self, copy, repeat};
+    /// use reactor::pipe;
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> io::Result<()> {
+    /// # executor::block_on(async {
+    /// let (sender, _receiver) = pipe::pipe()?; // Nobody reads from this pipe, so it fills up.
+    /// let mut copy = copy(repeat(7), sender);
+    /// assert_eq!(copy.unwritten(), 0);
+    /// let ended = reactor::time::timeout(Duration::from_millis(10), &mut copy).await;
+    /// assert!(ended.is_err() && copy.unwritten() > 0);
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
+    pub fn unwritten(&self) -> usize {
+        self.flow.remainder.rest.len()
+    }
 }
 
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Future for Copy<R, W> {
@@ -236,6 +295,8 @@ where
 #[derive(Debug, Default)]
 struct Flow {
     copied: u64,
+    /// Reads that returned bytes.
+    reads: u64,
     /// What `copied` must reach before the writer is [`PROVEN`]. Each stall raises it.
     proven_at: u64,
     /// What the writer did not take: empty nearly always, and then it owns no memory.
@@ -338,6 +399,7 @@ impl Flow {
                 self.end_of_file = true;
                 return Poll::Ready(Ok(()));
             }
+            self.reads += 1;
             let mut rest = &scratch.bytes[..read];
             while !rest.is_empty() {
                 let Poll::Ready(result) = Pin::new(&mut *writer).poll_write(cx, rest) else {
