@@ -1,21 +1,24 @@
 //! Limits how many operations a task may complete in one poll before other tasks run.
 //!
-//! A peer that always has more data would keep its task inside one `poll` forever: each read
-//! succeeds, so nothing ever returns `Pending`. The executor therefore sets a budget around each
-//! poll, and every future of this crate that completes without waiting spends one unit of it:
+//! A task whose peer always has more data would stay inside one `poll` forever: each read succeeds,
+//! so nothing ever returns `Pending`. The executor therefore sets a budget for each poll, and every
+//! operation of this crate that completes spends at least one unit. When the budget is used up, the
+//! task *yields*: it wakes itself and returns `Pending`, so that it runs again after the tasks that
+//! are already queued. Two kinds of code spend the budget:
 //!
-//! - `poll_io` in `source.rs` spends one unit before each attempt;
-//! - futures that may be ready at their first poll, such as a sleep whose deadline has passed,
-//!   yield once when the budget is used up, and spend one unit when they complete.
+//! - `poll_io` in `source.rs` spends one unit before each attempt, and takes it back if the attempt
+//!   returns `WouldBlock`.
+//! - A future that may be ready at its first poll, such as a sleep whose deadline has passed,
+//!   yields once if the budget is used up, and spends one unit when it completes.
 //!
-//! Futures of other crates do not know this budget: a channel that always has a message, or a
-//! reader in memory, can keep the thread. Put [`cooperative`] around such a future, or await
-//! [`consume_budget`] once in each pass of the loop.
+//! Futures of other crates do not spend this budget. A channel that always has a message, or a
+//! reader of bytes in memory, can keep the thread busy. Wrap such a future in [`cooperative`], or
+//! await [`consume_budget`] once in each pass of the loop.
 //!
-//! The budget lives in a thread-local, because it belongs to the poll in progress and not to any
-//! socket. It is unlimited until an executor sets it, so that another runtime's executor, which
-//! would not refill it, can use the same sockets. The idea, the number and most names are those of
-//! tokio's cooperative scheduling, `tokio::task::coop`.
+//! The budget is a thread-local, because it belongs to the poll in progress and not to any socket.
+//! It is unlimited until an executor sets it. Otherwise another runtime's executor, which would not
+//! refill it, could not use the same sockets. The idea, the limit and most names come from tokio's
+//! cooperative scheduling, `tokio::task::coop`.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -27,28 +30,28 @@ use std::task::{Context, Poll, ready};
 use log::trace;
 use pin_project_lite::pin_project;
 
-/// Operations that one poll of one task may complete.
+/// The number of operations that one poll of one task may complete.
 ///
-/// Small enough that a poll full of small ones ends within a millisecond, large enough that the
-/// yield costs nothing noticeable.
+/// It is small enough that a poll full of short operations ends within a millisecond, and large
+/// enough that the cost of yielding does not matter.
 pub const OPERATIONS: u32 = 128;
 
-/// More operations than any thread completes: at one per nanosecond, it lasts 292 years. It is an
-/// ordinary number, so that spending needs no special case.
+/// More operations than any thread completes: at one operation per nanosecond, it lasts 292 years.
+/// It is an ordinary number, so that spending needs no special case.
 const UNLIMITED: u64 = u64::MAX / 2;
 
 thread_local! {
-    /// Operations left for the poll in progress; nearly [`UNLIMITED`] if no executor has set a
-    /// limit.
+    /// The number of operations left for the poll in progress. Nearly [`UNLIMITED`] if no executor
+    /// has set a limit.
     static LEFT: Cell<u64> = const { Cell::new(UNLIMITED) };
     /// Whether a future has yielded in this poll.
     static YIELDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Limits the poll that follows to [`OPERATIONS`] operations, until the guard is dropped.
+/// Guard of [`enter`]: while it exists, a poll completes at most [`OPERATIONS`] operations.
 ///
-/// The guard restores what was there before, also while unwinding: a task that panics leaves no
-/// half-spent budget to the code around it.
+/// Dropping the guard restores the previous budget, even during unwinding. So a task that panics
+/// does not leave a partly spent budget to the surrounding code.
 ///
 /// # Examples
 ///
@@ -63,12 +66,16 @@ thread_local! {
 #[must_use = "the budget ends when the guard is dropped"]
 #[derive(Debug)]
 pub struct Budget {
+    /// The previous values of `LEFT` and `YIELDED`.
     before: (u64, bool),
-    /// It belongs to the thread that made it.
+    /// Makes the guard `!Send`, because the budget is a thread-local.
     _not_send: PhantomData<*const ()>,
 }
 
-/// Sets the budget for one poll. An executor calls this around each poll of a task.
+/// Sets the budget of this thread to [`OPERATIONS`], until the returned guard is dropped.
+///
+/// An executor calls this before it polls a task. If it polls several tasks in a row, it calls
+/// [`Budget::refill`] before each further poll.
 pub fn enter() -> Budget {
     let before = (LEFT.replace(OPERATIONS.into()), YIELDED.replace(false));
     Budget { before, _not_send: PhantomData }
@@ -84,8 +91,7 @@ impl Drop for Budget {
 impl Budget {
     /// Refills the budget for the next poll.
     ///
-    /// An executor that polls many tasks in a row enters the budget once, and refills it before
-    /// each poll.
+    /// This is cheaper than another guard for each of many polls in a row.
     ///
     /// # Examples
     ///
@@ -103,14 +109,15 @@ impl Budget {
         YIELDED.set(false);
     }
 
-    /// Operations completed since the guard was made; [`OPERATIONS`], if the task has yielded.
+    /// Returns the number of operations completed since [`enter`] or the last
+    /// [`refill`](Budget::refill), or [`OPERATIONS`] if the task has yielded.
     pub fn spent(&self) -> u32 {
         if YIELDED.get() { OPERATIONS } else { OPERATIONS.saturating_sub(LEFT.get() as u32) }
     }
 }
 
-/// Spends one operation. If none is left, wakes the task and returns `Pending`: the task goes to
-/// the end of the run queue, and the readiness of its sources stays as it is.
+/// Spends one operation. If none is left, yields: wakes the task and returns `Pending`. The
+/// readiness of its sources stays as it is.
 pub(crate) fn spend(cx: &mut Context<'_>) -> Poll<()> {
     let Some(left) = LEFT.get().checked_sub(1) else {
         yield_to_neighbours(cx);
@@ -120,29 +127,31 @@ pub(crate) fn spend(cx: &mut Context<'_>) -> Poll<()> {
     Poll::Ready(())
 }
 
-/// Operations that the task may still complete in this poll.
+/// Returns the number of operations that the task may still complete in this poll.
 pub(crate) fn left() -> u32 {
     LEFT.get().min(OPERATIONS.into()) as u32
 }
 
-/// Spends `operations`, or what is left of the budget, for one step that took as long as so many.
+/// Spends `operations` for a step that took as long as that many operations. If fewer are left,
+/// spends all of them.
 pub(crate) fn charge(operations: u32) {
     LEFT.set(LEFT.get().saturating_sub(operations.into()));
 }
 
-/// Takes back what was spent on an operation that did not complete.
+/// Takes back one operation, which was spent on an attempt that did not complete.
 pub(crate) fn refund() {
     LEFT.set(LEFT.get() + 1);
 }
 
-/// Spends one operation, and takes it back if the operation turns out to be pending.
+/// Spends one operation, which the returned guard takes back if the operation does not complete.
 ///
-/// Call it in a `poll` function of your own, before the attempt. If the budget is used up, it
-/// returns `Pending` and has woken the task, so the caller returns `Pending` without an attempt. A
-/// caller that completed something calls [`made_progress`](RestoreOnPending::made_progress). A
-/// caller that has to wait drops the guard, because waiting is free.
+/// Call this in your own `poll` function, before the attempt. If the budget is used up, this
+/// function yields: it wakes the task and returns `Pending`, and the caller must return `Pending`
+/// without an attempt. If the attempt completes the operation, call
+/// [`made_progress`](RestoreOnPending::made_progress). If the operation has to wait, drop the
+/// guard, because waiting is free.
 ///
-/// Without an executor that sets a budget it always proceeds.
+/// Without an executor that sets a budget, this function always returns `Ready`.
 ///
 /// # Examples
 ///
@@ -178,11 +187,11 @@ pub fn poll_proceed(cx: &mut Context<'_>) -> Poll<RestoreOnPending> {
     Poll::Ready(RestoreOnPending { _not_send: PhantomData })
 }
 
-/// The guard of [`poll_proceed`], which takes the operation back when it is dropped.
+/// Guard of [`poll_proceed`]. Dropping it takes the operation back.
 #[must_use = "dropping the guard takes the operation back: call `made_progress` to keep it spent"]
 #[derive(Debug)]
 pub struct RestoreOnPending {
-    /// The budget belongs to the thread.
+    /// Makes the guard `!Send`, because the budget is a thread-local.
     _not_send: PhantomData<*const ()>,
 }
 
@@ -211,11 +220,11 @@ impl Drop for RestoreOnPending {
     }
 }
 
-/// Spends one operation, and yields first if the task has none left.
+/// Spends one operation. If none is left, yields once first.
 ///
 /// Await it in a loop that awaits nothing else of this crate, such as a loop over a channel that
-/// always has a message. It yields at most once, so it ends even if other futures of the same task
-/// use up the budget in each poll.
+/// always has a message. It yields at most once, so it completes even if other futures of the same
+/// task use up the budget in each poll.
 ///
 /// # Cancel safety
 ///
@@ -238,13 +247,13 @@ pub async fn consume_budget() {
     poll_fn(|cx| poll_consume_budget(cx, &mut waited)).await;
 }
 
-/// [`consume_budget`] as a `poll` function. Call it when the result of the future is available.
+/// [`consume_budget`] as a `poll` function. Call it when the result of your future is available.
 ///
-/// The future stores `waited`: whether its last poll returned `Pending`, for this reason or for
-/// another. If it is true, the future may complete without budget. This function sets it when it
-/// returns `Pending` and clears it when it returns `Ready`, so it returns `Pending` at most once in
-/// a row. Otherwise the future would never complete beside another one in the same task that uses
-/// up the budget in each poll.
+/// The future stores the flag `waited`: whether its last poll returned `Pending`, for whatever
+/// reason. If the flag is set, the future may complete without budget. This function sets the flag
+/// when it returns `Pending`, and clears it when it returns `Ready`, so it never returns `Pending`
+/// twice in a row. Without the flag, the future would never complete if another future in the same
+/// task uses up the budget in each poll.
 ///
 /// # Examples
 ///
@@ -279,7 +288,7 @@ pub fn poll_consume_budget(cx: &mut Context<'_>, waited: &mut bool) -> Poll<()> 
 
 /// Returns whether the task may complete another operation in this poll.
 ///
-/// Always true without an executor that sets a budget.
+/// Without an executor that sets a budget, this is always true.
 ///
 /// # Examples
 ///
@@ -299,14 +308,15 @@ pub fn has_budget_remaining() -> bool {
     LEFT.get() > 0
 }
 
-/// Makes a future of another crate take part in the budget.
+/// Makes a future of another crate spend budget.
 ///
-/// The future spends one operation when it completes, unless it has spent some itself. If none is
-/// left at its first poll, the task yields once before the future is polled.
+/// The returned future spends one operation when it completes, unless the last poll of `future` has
+/// spent some itself. If no operation is left at the first poll, the task yields once before
+/// `future` is polled.
 ///
 /// # Cancel safety
 ///
-/// It is cancel safe if `future` is.
+/// The returned future is cancel safe if `future` is.
 ///
 /// # Examples
 ///
@@ -357,9 +367,8 @@ impl<F: Future> Future for Cooperative<F> {
 /// Yields once if the task has no budget left. A future that may complete at its first poll calls
 /// this first.
 ///
-/// The future stores `waited`: whether it has returned `Pending`. If it has, it may go on without
-/// budget. Otherwise it would never complete beside another future of the same task that uses up
-/// the budget in each poll.
+/// The future stores the flag `waited`: whether it has returned `Pending`. Once it is set, the
+/// future may continue without budget, for the reason given at [`poll_consume_budget`].
 pub(crate) fn poll_first(cx: &mut Context<'_>, waited: &mut bool) -> Poll<()> {
     if *waited || has_budget_remaining() {
         return Poll::Ready(());
@@ -369,8 +378,10 @@ pub(crate) fn poll_first(cx: &mut Context<'_>, waited: &mut bool) -> Poll<()> {
     Poll::Pending
 }
 
-/// Spends one operation for an error that is found before the first wait, and returns `result`. If
-/// there is no error, the operation that follows spends the budget.
+/// Spends one operation if `result` is an error, and returns `result`.
+///
+/// It is for errors that are found before the first wait. Without an error, the operation that
+/// follows spends the budget.
 pub(crate) async fn charge_error<T>(result: io::Result<T>) -> io::Result<T> {
     if result.is_err() {
         consume_budget().await;
@@ -378,23 +389,24 @@ pub(crate) async fn charge_error<T>(result: io::Result<T>) -> io::Result<T> {
     result
 }
 
-/// Spends `operations`, unless a future has spent some itself since [`left`] returned `before`.
+/// Spends `operations`, unless other code has spent some since [`left`] returned `before`.
 pub(crate) fn charge_if_unspent(before: u32, operations: u32) {
     if left() == before {
         charge(operations);
     }
 }
 
-/// Queues the task again behind those that wait for the thread.
+/// Wakes the task, so that it runs again after the tasks that are already queued. The caller must
+/// then return `Pending`.
 ///
-/// The caller returns `Pending`. The executor sees a budget that is spent, so it looks for events
-/// before it polls the task again, even if no other task is queued. What is really left of the
-/// budget stays for the other futures that the same task awaits beside the caller. Otherwise they
-/// would make no progress as long as the caller yields in each poll.
+/// The executor treats a task that yields as one that has used up its budget: it looks for events
+/// before it polls the task again, even if no other task is queued. The actual budget stays as it
+/// is. If it were set to zero, other futures of the same task would make no progress while the
+/// caller yields in each poll.
 ///
 /// # Examples
 ///
-/// A loop that computes, and gives the thread away after each part:
+/// A computation that yields after each part:
 ///
 /// ```
 /// use std::future::poll_fn;
@@ -429,18 +441,18 @@ mod tests {
     }
 
     #[test]
-    fn without_an_executor_the_budget_is_unlimited() {
+    fn budget_is_unlimited_without_an_executor() {
         assert_eq!(spend_all(), 1000);
     }
 
     #[test]
-    fn a_poll_completes_no_more_than_its_budget() {
+    fn poll_completes_no_more_operations_than_its_budget() {
         let _budget = enter();
         assert_eq!(spend_all(), OPERATIONS);
     }
 
     #[test]
-    fn a_nested_budget_does_not_refill_the_outer_one() {
+    fn nested_budget_does_not_refill_the_outer_one() {
         let outer = enter();
         let used = spend_all();
         {
@@ -452,10 +464,10 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_restores_the_budget() {
+    fn panic_restores_the_previous_budget() {
         let result = std::panic::catch_unwind(|| {
             let _budget = enter();
-            panic!("in the middle of a poll");
+            panic!("inside a poll");
         });
         assert!(result.is_err());
         assert_eq!(spend_all(), 1000);

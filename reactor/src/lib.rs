@@ -1,5 +1,6 @@
-// Where the chapter's links lead in this documentation. The first definition of a link counts: those
-// at the end of the README are for who reads it as a file.
+// Link targets for the README below, which is also this crate's documentation. Rustdoc uses the
+// first definition of a link, so these override the definitions at the end of the README, which are
+// for readers of the file.
 //! [front door]: ../../../README.md
 //! [executor]: ../executor/index.html
 //! [`source.rs`]: ../src/reactor/source.rs.html
@@ -29,7 +30,7 @@
 //!
 #![doc = include_str!("../README.md")]
 
-// To be read: source, reactor, async_io, timer, budget.
+// The mechanism, meant to be read: source, reactor, async_io, timer, budget.
 mod async_io;
 pub mod budget;
 mod reactor;
@@ -42,7 +43,7 @@ mod notifier;
 mod peers;
 mod waits;
 
-// To be looked up: thin modules over the five above.
+// The breadth, meant for lookup: thin modules over the five above.
 #[path = "pool/mod.rs"]
 pub mod blocking;
 pub mod fs;
@@ -55,7 +56,8 @@ pub mod time;
 pub use async_io::Async;
 pub use current::Enter;
 pub use metrics::Metrics;
-/// The crate whose types [`Async`] takes: `mio::event::Source`, `mio::Interest` and mio's objects.
+/// The crate that defines the types [`Async`] works with: `event::Source`, `Interest`, and mio's
+/// sockets and pipes.
 pub use mio;
 pub use notifier::Notifier;
 pub use os::{Descriptor, pipe, signal, stdio};

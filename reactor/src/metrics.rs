@@ -1,21 +1,23 @@
-//! What the reactor counts.
+//! The counters of the reactor.
 
 use std::cell::Cell;
 
-/// What the reactor has counted since it was made. All numbers only grow.
+/// A snapshot of the reactor's counters. Each counts from the creation of the reactor and never
+/// decreases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {
-    /// Waits of the reactor, those that only looked included.
+    /// Turns of the reactor, including those that did not sleep.
     pub turns: u64,
     /// Events that the kernel reported.
     pub events: u64,
-    /// Operations that would have blocked.
+    /// Attempts that returned `WouldBlock`.
     pub would_blocks: u64,
-    /// Times a task was told to wait for a source.
+    /// Polls that returned `Pending` because their task has to wait for a source.
     pub waits: u64,
 }
 
+/// The counters behind [`Metrics`], and `deregistrations`, which only the runtime itself uses.
 #[derive(Default)]
 pub(crate) struct Counters {
     pub(crate) turns: Counter,
@@ -25,6 +27,7 @@ pub(crate) struct Counters {
     pub(crate) deregistrations: Counter,
 }
 
+/// A number that can be increased through a shared reference.
 #[derive(Default)]
 pub(crate) struct Counter(Cell<u64>);
 

@@ -1,9 +1,9 @@
-//! The peers of sockets, for diagnostics that show what a task waits for.
+//! The peer addresses of sockets, for diagnostics that show what a task waits for.
 //!
-//! Nothing here is part of how the reactor works. A source does not store its peer, because an idle
-//! connection should not pay for diagnostics. The kernel shows it in `/proc`: the list of what the
-//! epoll instance watches maps the key of a source to the inode of its socket, and the network
-//! tables map the inode to the peer.
+//! The reactor works without this file. A source does not store its peer, because an idle
+//! connection should not pay for diagnostics. The kernel has this information in `/proc`: the
+//! `fdinfo` file of the epoll instance maps the key of a source to the inode of its socket, and the
+//! socket tables map the inode to the peer.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -12,15 +12,15 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use crate::reactor::Reactor;
 
-/// The tables of the sockets that can be connected to an address. They do not show the sockets of
-/// another network namespace.
+/// The socket tables with peer addresses. They do not contain the sockets of another network
+/// namespace.
 const TABLES: [&str; 4] = ["tcp", "tcp6", "udp", "udp6"];
 
 impl Reactor {
     /// Returns the peer's address of each connected TCP or UDP socket, by the key of its source.
     ///
-    /// It reads files in `/proc` that have a line for each socket of the system, so call it for
-    /// diagnostics and not for each message. On systems other than Linux the map is empty.
+    /// This function reads files in `/proc` that have a line for each socket of the system, so call
+    /// it for diagnostics and not for each message. On systems other than Linux the map is empty.
     ///
     /// # Examples
     ///
@@ -55,27 +55,28 @@ impl Reactor {
     }
 }
 
-/// Parses `tfd: 5 events: 80002019 data: 1 pos:0 ino:61 sdev:8`, where `data` is the source's key.
+/// Parses a line of the `fdinfo` file, such as `tfd: 5 events: 80002019 data: 1 pos:0 ino:61
+/// sdev:8`. `data` is the source's key. All numbers except `tfd` and `pos` are hexadecimal.
 fn inode_and_key(line: &str) -> Option<(u64, usize)> {
     let after = |name: &str| Some(line.split_once(name)?.1.trim_start().split(' ').next()?.trim());
     let inode = u64::from_str_radix(after(" ino:")?, 16).ok()?;
     Some((inode, usize::from_str_radix(after(" data:")?, 16).ok()?))
 }
 
-/// Parses a line of one of the tables: the third column is the peer, the tenth the inode.
+/// Parses a line of a socket table: the third column is the peer, the tenth the inode.
 fn inode_and_peer(line: &str) -> Option<(u64, SocketAddr)> {
     let mut columns = line.split_ascii_whitespace();
     let peer = address(columns.nth(2)?)?;
     let inode = columns.nth(6)?.parse().ok()?;
-    // The peer of a socket that is not connected has port 0.
+    // An unconnected socket has peer port 0.
     (peer.port() != 0).then_some((inode, peer))
 }
 
-/// Parses `0100007F:1F90`: the 32-bit words of the address in native byte order, and the port.
+/// Parses an address such as `0100007F:1F90`: its 32-bit words in native byte order, and the port.
 fn address(text: &str) -> Option<SocketAddr> {
     let (words, port) = text.split_once(':')?;
-    let word = |place: usize| {
-        let digits = words.get(8 * place..8 * place + 8)?;
+    let word = |index: usize| {
+        let digits = words.get(8 * index..8 * index + 8)?;
         Some(u32::from_str_radix(digits, 16).ok()?.to_ne_bytes())
     };
     let ip: IpAddr = match words.len() {
@@ -94,12 +95,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read_as_the_kernel_writes_them() {
+    fn addresses_are_parsed_in_the_format_of_the_kernel() {
         if cfg!(target_endian = "little") {
-            let read = |text: &str| address(text).map(|address| address.to_string());
-            assert_eq!(read("0100007F:1F90").unwrap(), "127.0.0.1:8080");
-            assert_eq!(read("00000000000000000000000001000000:0050").unwrap(), "[::1]:80");
-            assert_eq!(read("0000000000000000FFFF00000100007F:0050").unwrap(), "127.0.0.1:80");
+            let parse = |text: &str| address(text).map(|address| address.to_string());
+            assert_eq!(parse("0100007F:1F90").unwrap(), "127.0.0.1:8080");
+            assert_eq!(parse("00000000000000000000000001000000:0050").unwrap(), "[::1]:80");
+            assert_eq!(parse("0000000000000000FFFF00000100007F:0050").unwrap(), "127.0.0.1:80");
         }
         for wrong in ["", "0100007F", "01:1F90", "0100007F:", "x100007F:1F90", "ä00007F:0000"] {
             assert_eq!(address(wrong), None, "{wrong}");
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn key_and_inode_are_hexadecimal_in_the_list_of_epoll() {
+    fn key_and_inode_in_fdinfo_are_parsed_as_hexadecimal() {
         let line = "tfd:       12 events: 8000201f data:               1a  pos:0 ino:1f sdev:8";
         assert_eq!(inode_and_key(line), Some((0x1f, 0x1a)));
         assert_eq!(inode_and_key("flags:\t02"), None);

@@ -1,4 +1,4 @@
-//! [`DirBuilder`].
+//! [`DirBuilder`]: creates directories with options.
 
 use std::fs;
 use std::io;
@@ -33,20 +33,19 @@ pub struct DirBuilder {
 }
 
 impl DirBuilder {
-    /// Returns a builder of one directory, whose parent must exist. It gets all permissions except
-    /// those that the umask removes.
-    #[expect(clippy::new_without_default, reason = "as std's")]
+    /// Returns a builder that creates one directory in an existing parent, with mode 0o777.
+    #[expect(clippy::new_without_default, reason = "std's builder has no `Default` either")]
     pub fn new() -> DirBuilder {
         DirBuilder { recursive: false, mode: 0o777 }
     }
 
-    /// Sets whether missing parents are created, and whether the directory may exist.
+    /// Sets whether to create missing parents. If true, a directory that exists is not an error.
     pub fn recursive(&mut self, recursive: bool) -> &mut DirBuilder {
         self.recursive = recursive;
         self
     }
 
-    /// Sets the permissions of new directories. The umask removes some of them.
+    /// Sets the mode of new directories, from which the OS removes the bits of the umask.
     pub fn mode(&mut self, mode: u32) -> &mut DirBuilder {
         self.mode = mode;
         self

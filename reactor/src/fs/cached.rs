@@ -1,16 +1,15 @@
-//! Files in the page cache, without a thread: on Linux only.
+//! Files in the page cache, opened and read without a thread. Linux only.
 //!
-//! It is the sockets' idea again: try; if it would block, arrange to be woken. Here a flag of each
-//! call says "answer from memory, or not at all", and whom to ask for the wake is the blocking
-//! pool, which makes the call that has to wait.
+//! Two flags make a system call fail instead of blocking: `RESOLVE_CACHED` of `openat2`, and
+//! `RWF_NOWAIT` of `preadv2`. If the call fails, the blocking pool makes the call that has to wait.
 //!
-//! What is tried here may only *succeed*. An error may mean anything: a file that is missing and a
-//! name that is not in memory both give `EAGAIN`, tmpfs does not know the flag, a sandbox may
-//! forbid the call. So on any error the pool goes on from where this stopped, and its error is the
-//! one that counts.
+//! Only the *success* of such a call counts. Its error may have many reasons: both a missing file
+//! and a path that is not cached give `EAGAIN`, tmpfs does not support the flag, a sandbox may
+//! forbid the call. So after any error the pool continues, and its result is the result of the
+//! operation.
 //!
-//! A read that never waits must not keep the thread either: it spends budget by its bytes, and one
-//! of 256 KiB spends all of it. So each task pays for what it has read itself.
+//! A task that reads without waiting must still let other tasks run. So a read spends one unit of
+//! budget for every 2 KiB, and a read of 256 KiB uses up the whole budget.
 
 use std::fs::File;
 use std::future::poll_fn;
@@ -28,14 +27,15 @@ use rustix::io::{ReadWriteFlags, preadv2, retry_on_intr};
 use crate::blocking::unblock;
 use crate::budget;
 
-/// The most bytes that one call reads in place; a larger file goes to the pool immediately. Copying
-/// so many bytes takes about as long as the way to the pool and back.
-const MOST: usize = 256 * 1024;
+/// The maximum number of bytes that one call reads in place. Copying this many takes about as long
+/// as a job of the pool, so [`read`] leaves larger files to the pool.
+const MAX_IN_PLACE: usize = 256 * 1024;
 
-/// Bytes that are worth one operation of the budget: so [`MOST`] are worth all of it.
-const WORTH: usize = MOST / budget::OPERATIONS as usize;
+/// The number of bytes that cost one operation of the budget. [`MAX_IN_PLACE`] bytes cost all of
+/// it.
+const BYTES_PER_OPERATION: usize = MAX_IN_PLACE / budget::OPERATIONS as usize;
 
-/// An offset that stands for the file's own, which then moves as with `read`.
+/// As the offset of `preadv2` (-1), it means "read at the file's cursor and move the cursor".
 const CURSOR: u64 = u64::MAX;
 
 /// With these flags, opening a named pipe does not wait for a writer, and a terminal does not
@@ -43,93 +43,98 @@ const CURSOR: u64 = u64::MAX;
 const READ_ONLY: OFlags =
     OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
-/// Reads a whole file. Returns `None` if it cannot be opened in place.
+/// Reads a whole file. Returns `None` if the file cannot be opened in place. If only a part can be
+/// read in place, the pool reads the rest.
 ///
-/// Unlike [`open`], this does not check the file type first, which would double the cost of
-/// opening. The check is not needed, because this reads whatever it has opened to the end. So the
-/// writer of a named pipe has one reader, which reads everything.
+/// Unlike [`open`], this function does not check the file type before it opens the file. The check
+/// would double the cost of opening. It is not needed, because this function reads to the end
+/// whatever it has opened, so a writer of a named pipe loses nothing.
 pub(super) async fn read(path: &Path) -> Option<io::Result<Vec<u8>>> {
     poll_fn(budget::spend).await;
     let file = open_cached(path, READ_ONLY)?;
     let mut bytes = Vec::new();
-    if let Some(length) = length_in_place(&file) {
-        poll_fn(poll_room(length)).await;
-        // One more than there should be, to see that there is no more.
+    if let Some(size) = size_if_small(&file) {
+        // Ask for one byte more than the file has, to detect the end of the file in the same call.
+        let length = size + 1;
+        poll_fn(poll_budget_for(length)).await;
         bytes.resize(length, 0);
         let read = read_cached(&file, &mut bytes);
         bytes.truncate(read.unwrap_or(0));
-        // Not if nothing was read for an error: the file may be empty, or just say so, as in /proc.
-        if read == Some(length - 1) {
+        // An error (`None`) does not count as 0 bytes, because a file in /proc reports size 0 and
+        // still has contents. The pool reads such a file.
+        if read == Some(size) {
             return Some(Ok(bytes));
         }
     }
     Some(unblock(move || read_rest(file.into(), bytes)).await)
 }
 
-/// Opens a regular file to read from it. Returns `None` if the pool has to.
+/// Opens a regular file for reading. Returns `None` if the pool has to open it.
 ///
-/// This checks the file type first, without opening the file: opening a named pipe releases a
-/// writer that waits for a reader, and opening a device may do anything. Only the pool should do
-/// that.
+/// This function checks the file type first, without opening the file. Opening a named pipe
+/// unblocks a writer that waits for a reader, and opening a device may have any side effect. So
+/// only the pool opens such a file, and only once.
 pub(super) async fn open(path: &Path) -> Option<File> {
     poll_fn(budget::spend).await;
-    let place = open_cached(path, OFlags::PATH | OFlags::CLOEXEC)?;
-    // Use what is in memory: a network file system does not ask its server then.
+    let location = open_cached(path, OFlags::PATH | OFlags::CLOEXEC)?;
+    // With this flag, a network file system answers from its cache and does not ask its server.
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    let stat = statx(&place, c"", flags, StatxFlags::TYPE).ok()?;
+    let stat = statx(&location, c"", flags, StatxFlags::TYPE).ok()?;
     if !is_regular(stat.stx_mode.into()) {
         return None;
     }
     let file = open_cached(path, READ_ONLY)?;
-    // `O_NONBLOCK` means nothing for a regular file, but code that gets the descriptor should not
+    // `O_NONBLOCK` has no effect on a regular file, but code that gets the descriptor should not
     // find it set.
     fcntl_setfl(&file, OFlags::empty()).ok()?;
     Some(file.into())
 }
 
-/// Reads at the file's cursor. Returns `None` if the pool has to. The caller has spent one
-/// operation.
+/// Reads at the file's cursor. Returns `None` if the pool has to read. The caller must have spent
+/// one operation.
 pub(super) fn read_in_place(file: &File, buf: &mut [u8]) -> Option<usize> {
-    let length = buf.len().min(room());
+    let length = buf.len().min(affordable_bytes());
     let read = read_cached(file, &mut buf[..length]);
-    // Linux 5.9 and 5.10 may return 0 before the end: see the bugs in preadv2(2).
+    // Linux 5.9 and 5.10 may return 0 before the end; see the section BUGS of preadv2(2).
     read.filter(|&read| read > 0 || length == 0 || is_at_end(file))
 }
 
-/// Reads at an offset. Returns `None` if the pool has to. The caller has spent one operation.
+/// Reads at an offset. Returns `None` if the pool has to read. The caller must have spent one
+/// operation.
 pub(super) fn read_in_place_at(file: &File, buf: &mut [u8], offset: u64) -> Option<usize> {
-    // The kernel takes this number as "at the cursor". No file is that long.
+    // The kernel would read at the cursor. No file is that long.
     if offset == CURSOR {
         return None;
     }
-    let length = buf.len().min(room());
+    let length = buf.len().min(affordable_bytes());
     let read = read_cached_at(file, &mut buf[..length], offset);
     let is_end = || is_end(file, Ok(offset));
     read.filter(|&read| read > 0 || length == 0 || is_end())
 }
 
-/// Whether the cursor is where the file ends.
+/// Returns whether the cursor is at or beyond the end of the file.
 fn is_at_end(file: &File) -> bool {
     is_end(file, tell(file))
 }
 
-/// Whether the file's size says that it ends at or before `at`.
+/// Returns whether `at` is at or beyond the end of the file, by the file's size.
 fn is_end(file: &File, at: rustix::io::Result<u64>) -> bool {
     let stat = fstat(file);
     matches!((stat, at), (Ok(stat), Ok(at)) if at >= u64::try_from(stat.st_size).unwrap_or(0))
 }
 
-/// Bytes that the task may still read in this poll, after it has spent one operation.
-fn room() -> usize {
-    MOST.min((budget::left() as usize + 1) * WORTH)
+/// Returns how many bytes the task may still read in this poll, including those of the operation
+/// that the caller has already spent.
+fn affordable_bytes() -> usize {
+    MAX_IN_PLACE.min((budget::left() as usize + 1) * BYTES_PER_OPERATION)
 }
 
-/// Lets the neighbours go first if there is not room for so many. Once: a poll in which others of
-/// the same task came first may never have it.
-fn poll_room(length: usize) -> impl FnMut(&mut Context<'_>) -> Poll<()> {
+/// Yields if the budget does not allow `length` bytes. It yields only once: if other futures of the
+/// same task spend budget before this one in each poll, the budget may never suffice.
+fn poll_budget_for(length: usize) -> impl FnMut(&mut Context<'_>) -> Poll<()> {
     let mut yielded = false;
     move |cx| {
-        if yielded || length <= room() {
+        if yielded || length <= affordable_bytes() {
             return Poll::Ready(());
         }
         yielded = true;
@@ -138,42 +143,41 @@ fn poll_room(length: usize) -> impl FnMut(&mut Context<'_>) -> Poll<()> {
     }
 }
 
-/// Opens what the names in memory lead to.
+/// Opens a path if the kernel has all its parts in the cache.
 ///
-/// io_uring opens in the same way before it asks a thread of its own. It also shares its limit: the
-/// file system itself may take its time, if a file system over the network asks its server.
+/// io_uring makes the same attempt before it uses a kernel thread. Both have the same limit: the
+/// file system may still block, e.g. if a network file system asks its server.
 fn open_cached(path: &Path, flags: OFlags) -> Option<OwnedFd> {
     openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED).ok()
 }
 
-/// The bytes to ask for to read all of a regular file; `None`, if they are too many.
-fn length_in_place(file: &OwnedFd) -> Option<usize> {
+/// Returns the size of a regular file that is small enough to be read in place.
+fn size_if_small(file: &OwnedFd) -> Option<usize> {
     let stat = fstat(file).ok()?;
     let size = usize::try_from(stat.st_size).ok()?;
-    let fits = is_regular(stat.st_mode) && size < MOST;
-    fits.then_some(size + 1)
+    (is_regular(stat.st_mode) && size < MAX_IN_PLACE).then_some(size)
 }
 
-/// Reads at the file's cursor what is in the page cache.
+/// Reads at the file's cursor, from the page cache only.
 fn read_cached(file: impl AsFd, buf: &mut [u8]) -> Option<usize> {
     read_cached_at(file, buf, CURSOR)
 }
 
-/// Reads at an offset what is in the page cache.
+/// Reads at an offset, from the page cache only.
 fn read_cached_at(file: impl AsFd, buf: &mut [u8], offset: u64) -> Option<usize> {
     let bufs = &mut [IoSliceMut::new(buf)];
     let read = preadv2(file, bufs, offset, ReadWriteFlags::NOWAIT).ok()?;
-    budget::charge((read / WORTH) as u32);
+    budget::charge((read / BYTES_PER_OPERATION) as u32);
     Some(read)
 }
 
-/// Reads, on the pool, what follows the bytes that were read already.
+/// Reads, on the pool, everything after the bytes that were already read.
 ///
-/// The file is never opened again: what it leads to may have changed, and a writer of a named pipe
-/// may be there already.
+/// This function does not open the path again. By now the path may lead to another file, and a
+/// writer of a named pipe may already have written to this reader.
 fn read_rest(mut file: File, mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
     if file.metadata()?.file_type().is_fifo() {
-        // The wait for a writer, which to open would have been.
+        // Wait for a writer. A blocking `open` would have done so, but `O_NONBLOCK` skipped it.
         retry_on_intr(|| poll(&mut [PollFd::new(&file, PollFlags::IN)], None))?;
     }
     fcntl_setfl(&file, OFlags::empty())?;

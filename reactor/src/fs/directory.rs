@@ -1,4 +1,4 @@
-//! What is in a directory: [`ReadDir`] and [`DirEntry`].
+//! The entries of a directory: [`ReadDir`] and [`DirEntry`].
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -17,22 +17,24 @@ use futures_core::Stream;
 use crate::blocking::{JobHandle, unblock};
 use crate::budget::{self, consume_budget};
 
-/// Entries that one job reads: so many that the way to the pool and back is shared by all of them.
-const BATCH: usize = 64;
+/// The number of entries that one job reads. It is large enough that the cost of a job does not
+/// matter for one entry.
+const BATCH_SIZE: usize = 64;
 
-/// The entries of a directory, as a stream; made by [`read_dir`](super::read_dir).
+/// A stream of the entries of a directory, returned by [`read_dir`](super::read_dir).
 ///
-/// They come in no order, without `.` and `..`.
+/// The order is arbitrary. The entries `.` and `..` are left out.
 ///
 /// # Cancel safety
 ///
-/// To take the next entry is cancel safe.
+/// Dropping a future that waits for the next entry loses no entry.
 pub struct ReadDir {
-    /// Entries that were read and not yet asked for.
+    /// Entries that a job has read and the stream has not returned yet.
     batch: VecDeque<io::Result<DirEntry>>,
     rest: Rest,
 }
 
+/// The entries that no job has read yet.
 enum Rest {
     Idle(fs::ReadDir),
     Reading(JobHandle<Batch>),
@@ -40,7 +42,7 @@ enum Rest {
     Ended,
 }
 
-/// What a job has read, and what follows, if anything does.
+/// The entries that a job has read, and the directory if more entries may follow.
 pub(super) type Batch = (VecDeque<io::Result<DirEntry>>, Option<fs::ReadDir>);
 
 /// One entry of a directory.
@@ -65,15 +67,16 @@ pub(super) type Batch = (VecDeque<io::Result<DirEntry>>, Option<fs::ReadDir>);
 #[derive(Clone)]
 pub struct DirEntry {
     entry: Arc<fs::DirEntry>,
-    /// Known from the directory itself, mostly; else it was asked for by the same job.
+    /// The file type, which the job that read the entry has determined. Most file systems store it
+    /// in the directory itself. `None` if that failed.
     file_type: Option<FileType>,
 }
 
-/// Reads a number of entries: for the pool.
+/// Reads up to [`BATCH_SIZE`] entries. Blocks, so only the pool calls it.
 pub(super) fn read_batch(mut directory: fs::ReadDir) -> Batch {
-    let entries = directory.by_ref().take(BATCH);
+    let entries = directory.by_ref().take(BATCH_SIZE);
     let batch: VecDeque<_> = entries.map(|entry| entry.map(DirEntry::new)).collect();
-    let rest = (batch.len() == BATCH).then_some(directory);
+    let rest = (batch.len() == BATCH_SIZE).then_some(directory);
     (batch, rest)
 }
 
@@ -82,17 +85,17 @@ impl ReadDir {
         ReadDir { batch, rest: rest.map_or(Rest::Ended, Rest::Idle) }
     }
 
-    /// The next entry; `None` at the end.
+    /// Returns the next entry, or `None` at the end.
     ///
-    /// tokio's name, for loops without `StreamExt`.
+    /// With this method, named as in tokio, a loop needs no `StreamExt`.
     ///
     /// # Errors
     ///
-    /// When the directory cannot be read on.
+    /// Returns the error of the `readdir` call.
     ///
     /// # Cancel safety
     ///
-    /// No entry is lost.
+    /// Dropping the future loses no entry.
     ///
     /// # Examples
     ///
@@ -113,7 +116,7 @@ impl ReadDir {
         poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await.transpose()
     }
 
-    /// Waits for the next entries, if there are any.
+    /// If a job is reading, waits for its entries.
     fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Rest::Reading(job) = &self.rest {
             let result = ready!(job.poll(cx));
@@ -133,7 +136,8 @@ impl Stream for ReadDir {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             ready!(self.poll_batch(cx));
-            // Spend before taking an entry, because a poll without budget must not lose it.
+            // Charge the budget before taking the entry. A poll that is out of budget must return
+            // `Pending`, and would lose an entry already taken.
             if !self.batch.is_empty() || matches!(self.rest, Rest::Ended) {
                 ready!(budget::spend(cx));
             }
@@ -155,25 +159,26 @@ impl DirEntry {
         DirEntry { file_type: entry.file_type().ok(), entry: Arc::new(entry) }
     }
 
-    /// The path: that of the directory, as it was given, and the name.
+    /// Returns the path of the entry: the path given to [`read_dir`](super::read_dir), joined with
+    /// the entry's name.
     pub fn path(&self) -> PathBuf {
         self.entry.path()
     }
 
-    /// The name alone.
+    /// Returns the name of the entry, without the directory.
     pub fn file_name(&self) -> OsString {
         self.entry.file_name()
     }
 
-    /// What it is; a symbolic link is one.
+    /// Returns the type of the file. Does not follow symbolic links.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::DirEntry::file_type`].
+    /// Returns the error of [`std::fs::DirEntry::file_type`].
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost.
+    /// Dropping the future loses nothing.
     pub async fn file_type(&self) -> io::Result<FileType> {
         consume_budget().await;
         match self.file_type {
@@ -182,15 +187,15 @@ impl DirEntry {
         }
     }
 
-    /// What is known of it; of a symbolic link, not of what that leads to.
+    /// Returns the metadata of the file. Does not follow symbolic links.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::DirEntry::metadata`].
+    /// Returns the error of [`std::fs::DirEntry::metadata`].
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost.
+    /// Dropping the future loses only the result.
     pub async fn metadata(&self) -> io::Result<Metadata> {
         let entry = self.entry.clone();
         unblock(move || entry.metadata()).await

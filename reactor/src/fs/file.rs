@@ -1,11 +1,11 @@
 //! [`File`]: an open file, whose operations run in the order in which they were requested.
 //!
-//! An operation of a file is a job in its [`Sequence`]. While the sequence is idle, an operation
-//! that does not block takes the place of a job on the calling thread: a read from the page cache,
-//! or a seek.
+//! Each operation of a file is a job in its [`Sequence`]. If the sequence is idle, an operation
+//! that does not block (a read from the page cache, or a seek) runs on the calling thread instead.
 //!
-//! The future of an operation may be dropped while its job runs. What the job leaves is not lost:
-//! bytes that were read lie in [`Open::unread`], and the error of a write in [`File::unseen`].
+//! The future of an operation may be dropped while its job runs. The result of the job is then
+//! kept: [`Open::unread`] keeps bytes that were read, and [`File::unreported`] keeps the error of a
+//! write.
 
 use std::fmt;
 use std::fs::{self, Metadata, Permissions};
@@ -28,28 +28,34 @@ use crate::blocking::{JobHandle, Sequence, unblock};
 use crate::budget;
 use crate::io::vectored;
 
-/// The most bytes that one read or write moves, unless the caller sets a limit: tokio's number.
-const MOST: usize = 2 * 1024 * 1024;
+/// The maximum number of bytes that one read or write moves unless the caller sets another limit,
+/// as in tokio.
+const DEFAULT_MAX_BUF_SIZE: usize = 2 * 1024 * 1024;
 
 /// An open file, like [`std::fs::File`].
 ///
-/// It reads, writes and seeks by the methods of [`AsyncReadExt`], [`AsyncWriteExt`] and
-/// [`AsyncSeekExt`]. It works under any executor, and it is `Send` and `Sync`.
+/// Use the methods of [`AsyncReadExt`], [`AsyncWriteExt`] and [`AsyncSeekExt`] to read, write and
+/// seek. A `File` works under any executor, and it is `Send` and `Sync`.
 ///
-/// Bytes in the page cache are read in place. All other operations run on the blocking pool, one at
-/// a time, in the order in which they were requested. Each task waits for its own result.
+/// The operations of a file run one at a time, in the order in which they were requested, and each
+/// task waits only for its own result. Only [`read_at`](File::read_at) and
+/// [`write_at`](File::write_at) run concurrently.
 ///
-/// A write completes when the kernel has the bytes. So an error belongs to the write that caused it,
-/// and a process that returns from `main` loses nothing that was acknowledged. Each write costs a
-/// job of the pool: for many small writes, put a [`BufWriter`](crate::io::BufWriter) around the file
-/// and flush it.
+/// Two operations run on the calling thread: on Linux, a read of bytes in the page cache (see the
+/// [module documentation](super)), and a seek that is not relative to the end of the file. All
+/// others run on the blocking pool.
 ///
-/// The cursor is the kernel's: a duplicate of the descriptor shares it.
+/// A write completes when the kernel has the bytes. So an error belongs to the write that caused
+/// it, and a process that returns from `main` loses no bytes whose write has completed. Each write
+/// costs a job of the pool. For many small writes, wrap the file in a
+/// [`BufWriter`](crate::io::BufWriter) and flush it at the end.
+///
+/// The cursor is that of the kernel, so a duplicate of the descriptor shares it.
 ///
 /// # What does not port by changing imports
 ///
-/// The `File` of tokio acknowledges a write when it is queued, and reports its error later. There
-/// `flush` must be awaited before the file is dropped. Here it need not be.
+/// A write to tokio's `File` completes when it is queued, and a later operation reports its error.
+/// So `flush` must be awaited before the file is dropped. With this `File`, that is not needed.
 ///
 /// [`AsyncReadExt`]: crate::io::AsyncReadExt
 /// [`AsyncWriteExt`]: crate::io::AsyncWriteExt
@@ -57,18 +63,19 @@ const MOST: usize = 2 * 1024 * 1024;
 ///
 /// # Cancel safety
 ///
-/// Reading is cancel safe: what a job has read for a dropped future is kept for the next read.
-/// Methods that read repeatedly, such as `read_exact` and `read_to_end`, are not cancel safe.
+/// A single `read` is cancel safe: bytes that a job has read for a dropped future are kept for the
+/// next read. Methods that read repeatedly, such as `read_exact` and `read_to_end`, are not cancel
+/// safe.
 ///
-/// Every other operation is carried out once it has been polled, even if its future is dropped.
-/// The next operation begins after it.
+/// Once polled, every other operation is carried out even if its future is dropped. The next
+/// operation begins after it has ended.
 ///
-/// - A dropped `write` is carried out, up to [`set_max_buf_size`](File::set_max_buf_size) bytes. Its
-///   error is reported by the next operation of this handle, which is then not carried out. An error
-///   stays until an operation has returned it to a caller.
+/// - A dropped `write` writes up to [`set_max_buf_size`](File::set_max_buf_size) bytes. If it
+///   fails, the next operation of this handle is not carried out and returns the error instead. The
+///   error is kept until an operation has returned it.
 /// - If the next operation is a write that begins with the same bytes, it continues the dropped
-///   write: the bytes are not written twice. In the same way, a `seek` to the same position
-///   continues a dropped `seek`. To write the same bytes again on purpose, await a flush first.
+///   write, so the bytes are not written twice. To write the same bytes again on purpose, await a
+///   flush first. In the same way, a `seek` to the same position continues a dropped `seek`.
 ///
 /// # Examples
 ///
@@ -93,64 +100,68 @@ const MOST: usize = 2 * 1024 * 1024;
 /// ```
 pub struct File {
     open: Arc<Open>,
-    /// The error of a write of this handle whose future was dropped, until a caller has seen it.
-    unseen: Arc<Mutex<Option<io::Error>>>,
-    /// The operation of the last poll that returned `Pending`, if the next poll may continue it.
+    /// The error of a write through this handle whose future was dropped, until an operation has
+    /// returned it.
+    unreported: Arc<Mutex<Option<io::Error>>>,
+    /// The operation whose last poll returned `Pending`, if the next poll may continue it.
     ///
-    /// An operation through `&self` takes it out, because the future that polled it was dropped.
+    /// An operation through `&self` abandons it. The future that polled it had borrowed the file
+    /// mutably, so that future no longer exists.
     pending: Mutex<Option<Pending>>,
-    /// The most bytes that one read or write moves, by a job or in place.
-    most: usize,
+    /// The maximum number of bytes that one read or write moves, by a job or in place.
+    max_buf_size: usize,
 }
 
-/// What the handles of one open file share.
+/// The part of an open file that its handles share.
 struct Open {
     file: fs::File,
-    /// Bytes that were read and that no caller has received yet: they lie between the reader and
-    /// the cursor.
+    /// Bytes that a job has read and that no caller has received yet. They end at the cursor.
     unread: Mutex<Unread>,
-    /// One operation at a time. Only the operation whose turn it is moves the cursor.
+    /// Runs the operations one at a time. Only the current operation moves the cursor.
     sequence: Arc<Sequence>,
 }
 
 #[derive(Default)]
 struct Unread {
     bytes: Vec<u8>,
+    /// The number of bytes, from the start, that callers have received.
     taken: usize,
 }
 
+/// An operation in progress, with the arguments by which a later poll recognizes it.
 enum Pending {
-    /// Results in the number of bytes in [`Open::unread`].
+    /// Returns the number of bytes in [`Open::unread`].
     Read(Operation<io::Result<usize>>),
     Write(Arc<[u8]>, Operation<Written>),
     Seek(SeekFrom, Operation<io::Result<u64>>),
     Flush(Operation<()>),
 }
 
-/// A job of a file. It results in the error of an earlier write if there is one; then the operation
-/// itself was not carried out.
-type Operation<T> = JobHandle<Result<T, Unseen>>;
+/// A job of a file. If an earlier write left an unreported error, the job returns that error and
+/// does not carry out its operation.
+type Operation<T> = JobHandle<Result<T, Unreported>>;
 
-/// How many bytes were written, and what kept the others back.
+/// The result of a write: the number of bytes written, and the error that stopped it, if any.
 struct Written {
     count: usize,
-    error: Option<Unseen>,
+    error: Option<Unreported>,
 }
 
-/// An error of a write. If it is dropped before a caller has seen it, the file keeps it for the next
-/// operation.
-struct Unseen {
+/// An error of a write. If it is dropped before [`report`](Unreported::report), the file keeps it
+/// for the next operation.
+struct Unreported {
     error: Option<io::Error>,
     file: Arc<Mutex<Option<io::Error>>>,
 }
 
-impl Unseen {
-    fn see(mut self) -> io::Error {
-        self.error.take().expect("it is taken once, here")
+impl Unreported {
+    /// Takes the error out, for an operation that returns it.
+    fn report(mut self) -> io::Error {
+        self.error.take().expect("only this function takes the error, and it consumes the value")
     }
 }
 
-impl Drop for Unseen {
+impl Drop for Unreported {
     fn drop(&mut self) {
         if let Some(error) = self.error.take() {
             // Keep the first error: it explains the errors that follow.
@@ -160,17 +171,17 @@ impl Drop for Unseen {
 }
 
 impl File {
-    /// Opens a file to read from it.
+    /// Opens a file for reading.
     ///
-    /// In place, if it is a regular file and its name is in memory.
+    /// On Linux, a regular file is opened in place if the kernel has all parts of its path cached.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::File::open`].
+    /// Returns the error of [`std::fs::File::open`].
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the file is closed as soon as it is open.
+    /// If the future is dropped while the pool opens the file, the file is closed again.
     ///
     /// # Examples
     ///
@@ -192,11 +203,11 @@ impl File {
         }
     }
 
-    /// Opens a file to write to it: a new one, or an old one that is emptied.
+    /// Opens a file for writing. Creates the file if it does not exist, and truncates it otherwise.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::File::create`].
+    /// Returns the error of [`std::fs::File::create`].
     ///
     /// # Cancel safety
     ///
@@ -223,11 +234,12 @@ impl File {
         File::options().write(true).create(true).truncate(true).open(path).await
     }
 
-    /// Opens a new file to read and write; one that exists is an error.
+    /// Creates a new file for reading and writing.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::File::create_new`]: `AlreadyExists`.
+    /// Returns `AlreadyExists` if the file exists, or another error of
+    /// [`std::fs::File::create_new`].
     ///
     /// # Cancel safety
     ///
@@ -247,15 +259,16 @@ impl File {
         File::options().read(true).write(true).create_new(true).open(path).await
     }
 
-    /// A way to open files with other options.
+    /// Returns options to open a file in other ways, all off.
     pub fn options() -> OpenOptions {
         OpenOptions::new()
     }
 
-    /// Takes over a file of std.
+    /// Wraps a file of std.
     ///
-    /// A duplicate of it shares its cursor, in the kernel: while a thread of the pool reads one of
-    /// them, an operation of the other makes its thread wait.
+    /// A duplicate of the descriptor shares the cursor, and the kernel lets only one thread use the
+    /// cursor at a time. So while a thread of the pool reads from the file, an operation on a
+    /// duplicate blocks its own thread.
     ///
     /// # Examples
     ///
@@ -273,20 +286,21 @@ impl File {
         let sequence = Arc::default();
         File {
             open: Arc::new(Open { file, unread: Mutex::default(), sequence }),
-            unseen: Arc::default(),
+            unreported: Arc::default(),
             pending: Mutex::default(),
-            most: MOST,
+            max_buf_size: DEFAULT_MAX_BUF_SIZE,
         }
     }
 
-    /// Waits for the operations that were requested before, and returns the file.
+    /// Waits for the operations that were requested before, and returns the file of std.
     ///
-    /// Its cursor is where reading ended. If another handle made by [`try_clone`](File::try_clone)
-    /// exists, the returned file owns a duplicate of the descriptor.
+    /// The cursor of the returned file is where reading ended. If another handle made by
+    /// [`try_clone`](File::try_clone) exists, the returned file owns a duplicate of the descriptor.
     ///
     /// # Errors
     ///
-    /// Returns the error of a dropped write, or of the `lseek` or `dup` system call.
+    /// Returns the error of an earlier dropped write, or the error of the `lseek` or `dup` system
+    /// call.
     ///
     /// # Cancel safety
     ///
@@ -296,16 +310,16 @@ impl File {
         Arc::try_unwrap(self.open).map_or_else(|open| open.file.try_clone(), |open| Ok(open.file))
     }
 
-    /// Returns the file of std without waiting, or this file if that is not possible yet.
+    /// Returns the file of std. Does not wait.
     ///
     /// The cursor of the returned file is where reading ended.
     ///
     /// # Errors
     ///
-    /// Returns this file unchanged if an operation is under way, if another handle made by
-    /// [`try_clone`](File::try_clone) exists, if the error of a dropped write has not been reported
-    /// yet, or if the `lseek` system call fails. In all these cases, [`into_std`](File::into_std)
-    /// returns the file or the error.
+    /// Returns this file unchanged in four cases: an operation is in progress, another handle made
+    /// by [`try_clone`](File::try_clone) exists, no operation has returned the error of a dropped
+    /// write yet, or the `lseek` system call fails. In all of them, [`into_std`](File::into_std)
+    /// waits and returns the file or the error.
     ///
     /// # Examples
     ///
@@ -331,32 +345,33 @@ impl File {
     /// # }
     /// ```
     pub fn try_into_std(mut self) -> Result<fs::File, File> {
-        // Every job and every handle has a reference.
+        // Every job and every other handle holds a reference.
         if Arc::get_mut(&mut self.open).is_none() {
             return Err(self);
         }
-        // A dropped write that has failed puts its error into `unseen` here.
+        // Dropping a write that has failed stores its error in `unreported`.
         let abandoned = self.pending().take();
         drop(abandoned);
-        if lock(&self.unseen).is_some() || self.open.rewind().is_err() {
+        if lock(&self.unreported).is_some() || self.open.rewind().is_err() {
             return Err(self);
         }
         Arc::try_unwrap(self.open).map(|open| open.file).map_err(|open| File { open, ..self })
     }
 
-    /// Returns a second handle to the same open file: both use one descriptor and one cursor.
+    /// Returns another handle to the same open file. Both handles use one descriptor and one
+    /// cursor.
     ///
-    /// The operations of both run one at a time, in the order in which they were requested. An error
-    /// of a dropped write stays with the handle of that write. The signature is tokio's; it neither
-    /// waits nor fails.
+    /// The operations of both handles run one at a time, in the order in which they were requested.
+    /// The error of a dropped write is returned only through the handle of that write.
     ///
     /// # Errors
     ///
-    /// Never.
+    /// This function never fails. It is `async` and returns a `Result` only to match tokio's
+    /// signature.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost.
+    /// This function never waits.
     ///
     /// # Examples
     ///
@@ -378,17 +393,17 @@ impl File {
     pub async fn try_clone(&self) -> io::Result<File> {
         Ok(File {
             open: self.open.clone(),
-            unseen: Arc::default(),
+            unreported: Arc::default(),
             pending: Mutex::default(),
-            most: self.most,
+            max_buf_size: self.max_buf_size,
         })
     }
 
-    /// Sets how many bytes one read or write moves at most. The default is 2 MiB.
+    /// Sets the maximum number of bytes that one read or write moves. The default is 2 MiB.
     ///
-    /// The limit applies to reads from the page cache as well. A larger buffer takes several
-    /// operations, and the operations of other tasks on the same file may run between them. A write
-    /// copies up to this many bytes. 0 counts as 1.
+    /// The limit also applies to reads from the page cache. To fill or write a larger buffer takes
+    /// several operations, and operations of other handles may run in between. A write copies up to
+    /// this many bytes. 0 counts as 1.
     ///
     /// # Examples
     ///
@@ -402,18 +417,18 @@ impl File {
     /// });
     /// ```
     pub fn set_max_buf_size(&mut self, bytes: usize) {
-        self.most = bytes.max(1);
+        self.max_buf_size = bytes.max(1);
     }
 
-    /// Returns how many bytes one read or write moves at most.
+    /// Returns the maximum number of bytes that one read or write moves.
     pub fn max_buf_size(&self) -> usize {
-        self.most
+        self.max_buf_size
     }
 
-    /// Reads at an offset, and returns how many bytes were read; 0 is the end of the file.
+    /// Reads at an offset, and returns how many bytes were read. 0 means the end of the file.
     ///
-    /// The cursor stays where it is. Such reads do not wait for other operations, so several of
-    /// them can run concurrently on one file. Bytes in the page cache are read in place.
+    /// The cursor does not move. Such a read does not wait for other operations, so several can run
+    /// concurrently on one file. On Linux, bytes in the page cache are read in place.
     ///
     /// # Errors
     ///
@@ -421,7 +436,7 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses nothing but time.
+    /// Dropping the future loses nothing, because the cursor does not move.
     ///
     /// # Examples
     ///
@@ -438,7 +453,7 @@ impl File {
     /// # .unwrap();
     /// ```
     pub async fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let length = buf.len().min(self.most);
+        let length = buf.len().min(self.max_buf_size);
         let buf = &mut buf[..length];
         poll_fn(budget::spend).await;
         if let Some(read) = cached::read_in_place_at(&self.open.file, buf, offset) {
@@ -458,9 +473,8 @@ impl File {
 
     /// Writes at an offset, and returns how many bytes were written.
     ///
-    /// The cursor stays where it is. Such writes do not wait for other operations, so several of
-    /// them can run concurrently on one file. On Linux, a file that was opened to append ignores
-    /// the offset.
+    /// The cursor does not move. Such a write does not wait for other operations, so several can
+    /// run concurrently on one file. On Linux, a file in append mode ignores the offset.
     ///
     /// # Errors
     ///
@@ -468,8 +482,8 @@ impl File {
     ///
     /// # Cancel safety
     ///
-    /// Once polled, it is carried out even if the future is dropped. Its error is then reported by
-    /// the next operation of this handle.
+    /// Once polled, the write is carried out even if the future is dropped. If it fails, the next
+    /// operation of this handle returns the error.
     ///
     /// # Examples
     ///
@@ -489,25 +503,25 @@ impl File {
     /// # }
     /// ```
     pub async fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        let bytes = buf[..buf.len().min(self.most)].to_vec();
-        let (open, unseen) = (self.open.clone(), self.unseen.clone());
+        let bytes = buf[..buf.len().min(self.max_buf_size)].to_vec();
+        let (open, unreported) = (self.open.clone(), self.unreported.clone());
         let write = move || {
             let written = retry(|| open.file.write_at(&bytes, offset));
-            written.map_err(|error| Unseen { error: Some(error), file: unseen })
+            written.map_err(|error| Unreported { error: Some(error), file: unreported })
         };
-        unblock(write).await.map_err(Unseen::see)
+        unblock(write).await.map_err(Unreported::report)
     }
 
     /// Truncates the file to `size` bytes, or extends it with zeros.
     ///
     /// # Errors
     ///
-    /// Returns the error of [`std::fs::File::set_len`], or the error of an earlier dropped
-    /// write.
+    /// Returns the error of [`std::fs::File::set_len`], or the error of an earlier
+    /// dropped write.
     ///
     /// # Cancel safety
     ///
-    /// Once polled, it is carried out even if the future is dropped.
+    /// Once polled, the operation is carried out even if the future is dropped.
     ///
     /// # Examples
     ///
@@ -527,37 +541,37 @@ impl File {
     /// ```
     pub async fn set_len(&self, size: u64) -> io::Result<()> {
         self.run(move |open| {
-            // Bytes that were read ahead may lie beyond the new end.
+            // Discard bytes that were read ahead, because they may lie beyond the new end.
             open.rewind()?;
             open.file.set_len(size)
         })
         .await
     }
 
-    /// Waits until the file's data and metadata are on the disk.
+    /// Waits until the file's data and metadata have reached the disk.
     ///
     /// # Errors
     ///
-    /// Returns the error of [`std::fs::File::sync_all`], or the error of an earlier dropped
-    /// write.
+    /// Returns the error of [`std::fs::File::sync_all`], or the error of an earlier
+    /// dropped write.
     ///
     /// # Cancel safety
     ///
-    /// Once polled, it is carried out even if the future is dropped.
+    /// Once polled, the operation is carried out even if the future is dropped.
     pub async fn sync_all(&self) -> io::Result<()> {
         self.run(|open| open.file.sync_all()).await
     }
 
-    /// Waits until the file's data is on the disk.
+    /// Waits until the file's data has reached the disk, and the metadata needed to read it.
     ///
     /// # Errors
     ///
-    /// Returns the error of [`std::fs::File::sync_data`], or the error of an earlier dropped
-    /// write.
+    /// Returns the error of [`std::fs::File::sync_data`], or the error of an earlier
+    /// dropped write.
     ///
     /// # Cancel safety
     ///
-    /// Once polled, it is carried out even if the future is dropped.
+    /// Once polled, the operation is carried out even if the future is dropped.
     ///
     /// # Examples
     ///
@@ -579,16 +593,16 @@ impl File {
         self.run(|open| open.file.sync_data()).await
     }
 
-    /// Returns the file's metadata, after all earlier writes.
+    /// Returns the file's metadata. All earlier writes have been carried out by then.
     ///
     /// # Errors
     ///
-    /// Returns the error of [`std::fs::File::metadata`], or the error of an earlier dropped
-    /// write.
+    /// Returns the error of [`std::fs::File::metadata`], or the error of an earlier
+    /// dropped write.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost.
+    /// Dropping the future loses only the result.
     pub async fn metadata(&self) -> io::Result<Metadata> {
         self.run(|open| open.file.metadata()).await
     }
@@ -597,12 +611,12 @@ impl File {
     ///
     /// # Errors
     ///
-    /// Returns the error of [`std::fs::File::set_permissions`], or the error of an earlier dropped
-    /// write.
+    /// Returns the error of [`std::fs::File::set_permissions`], or the error of an earlier
+    /// dropped write.
     ///
     /// # Cancel safety
     ///
-    /// Once polled, it is carried out even if the future is dropped.
+    /// Once polled, the operation is carried out even if the future is dropped.
     ///
     /// # Examples
     ///
@@ -626,56 +640,58 @@ impl File {
         self.run(move |open| open.file.set_permissions(permissions)).await
     }
 
-    /// Runs a call on the pool, behind the operations that were requested before.
+    /// Runs a call on the pool, after the operations that were requested before.
     async fn run<T: Send + 'static>(
         &self,
         call: impl FnOnce(&Open) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        // Its future was dropped, so the next operation must report its error.
+        // Drop a pending operation before submitting this one. If it has failed, this stores its
+        // error, which this operation must return.
         let abandoned = lock(&self.pending).take();
         drop(abandoned);
         let operation = self.begin(call);
         poll_fn(|cx| poll(&operation, cx)).await?
     }
 
-    /// Submits an operation behind those that were requested before.
+    /// Submits an operation. It runs after the operations that were requested before.
     fn begin<T: Send + 'static>(
         &self,
         call: impl FnOnce(&Open) -> T + Send + 'static,
     ) -> Operation<T> {
-        let (open, unseen) = (self.open.clone(), self.unseen.clone());
-        self.open.sequence.begin(move || match take_unseen(&unseen) {
+        let (open, unreported) = (self.open.clone(), self.unreported.clone());
+        self.open.sequence.begin(move || match take_unreported(&unreported) {
             Some(error) => Err(error),
             None => Ok(call(&open)),
         })
     }
 
-    /// Submits a write of these bytes.
+    /// Submits a write of `bytes` at the cursor.
     fn begin_write(&self, bytes: Arc<[u8]>) -> Operation<Written> {
-        let unseen = self.unseen.clone();
+        let unreported = self.unreported.clone();
         self.begin(move |open| {
             let (count, result) = match open.rewind() {
                 Ok(()) => write_all(&open.file, &bytes),
                 error => (0, error),
             };
-            let unseen = |error| Unseen { error: Some(error), file: unseen };
-            Written { count, error: result.err().map(unseen) }
+            let unreported = |error| Unreported { error: Some(error), file: unreported };
+            Written { count, error: result.err().map(unreported) }
         })
     }
 
-    /// Carries out an operation on this thread, which must not block. Returns `None` if another
-    /// operation is under way or waits.
+    /// Runs a call that does not block on the calling thread. Returns `None` if another operation
+    /// is running or waits.
     fn in_place<T>(&mut self, call: impl FnOnce(&Open) -> io::Result<T>) -> Option<io::Result<T>> {
-        // Without a job and without another handle, no other operation exists.
-        let place = match Arc::get_mut(&mut self.open) {
+        // If this handle holds the only reference, there is neither a job nor another handle, so no
+        // guard is needed.
+        let guard = match Arc::get_mut(&mut self.open) {
             Some(_) => None,
             None => Some(self.open.sequence.enter_if_idle()?),
         };
-        let result = match take_unseen(&self.unseen) {
-            Some(unseen) => Err(unseen.see()),
+        let result = match take_unreported(&self.unreported) {
+            Some(unreported) => Err(unreported.report()),
             None => call(&self.open),
         };
-        drop(place);
+        drop(guard);
         Some(result)
     }
 
@@ -685,8 +701,8 @@ impl File {
 }
 
 impl Open {
-    /// Moves the cursor back to where reading ended, over the bytes that no caller has received.
-    /// If the file cannot seek (e.g. a terminal), these bytes are kept for the next read.
+    /// Moves the cursor back over the bytes that no caller has received, and discards them. If the
+    /// file cannot seek (e.g. a terminal), keeps the bytes for the next read.
     fn rewind(&self) -> io::Result<()> {
         let back = lock(&self.unread).len();
         if back == 0 {
@@ -702,8 +718,8 @@ impl Open {
         }
     }
 
-    /// Reads up to `length` bytes, unless bytes of an earlier read are left. Returns how many bytes
-    /// [`Open::unread`] then has.
+    /// Reads up to `length` bytes into [`Open::unread`], unless bytes of an earlier read are left
+    /// there. Returns the number of bytes that are there afterwards.
     fn read_ahead(&self, length: usize) -> io::Result<usize> {
         let before = lock(&self.unread).len();
         if before > 0 {
@@ -716,7 +732,7 @@ impl Open {
         Ok(read)
     }
 
-    /// Returns bytes of an earlier read, otherwise bytes in the page cache. Returns `None` if a job
+    /// Copies bytes of an earlier read, or otherwise from the page cache. Returns `None` if a job
     /// has to read.
     fn read_in_place(&self, buf: &mut [u8]) -> Option<usize> {
         let mut unread = lock(&self.unread);
@@ -738,7 +754,7 @@ impl Unread {
         self.bytes.len() - self.taken
     }
 
-    /// Moves as many bytes as fit.
+    /// Moves as many bytes as fit into `buf`, and returns their number.
     fn take_into(&mut self, buf: &mut [u8]) -> usize {
         let length = self.len().min(buf.len());
         buf[..length].copy_from_slice(&self.bytes[self.taken..][..length]);
@@ -750,25 +766,25 @@ impl Unread {
     }
 }
 
-/// No panic can happen under these locks: they are held for a few moves.
+/// Ignores poisoning, because no code under these locks can panic: it only moves values.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The error of a dropped write, for an operation that reports it.
-fn take_unseen(file: &Arc<Mutex<Option<io::Error>>>) -> Option<Unseen> {
+/// Takes out the error of a dropped write, for an operation that returns it.
+fn take_unreported(file: &Arc<Mutex<Option<io::Error>>>) -> Option<Unreported> {
     let error = lock(file).take()?;
-    Some(Unseen { error: Some(error), file: file.clone() })
+    Some(Unreported { error: Some(error), file: file.clone() })
 }
 
-/// Waits for an operation. An error here is the error of an earlier write.
+/// Waits for an operation. An error returned here is the error of an earlier write.
 fn poll<T: Send + 'static>(operation: &Operation<T>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
     let result: thread::Result<_> = ready!(operation.poll(cx));
     let done = result.unwrap_or_else(|panic| resume_unwind(panic));
-    Poll::Ready(done.map_err(Unseen::see))
+    Poll::Ready(done.map_err(Unreported::report))
 }
 
-/// Repeats a system call until it is not interrupted by a signal.
+/// Repeats a system call as long as signals interrupt it.
 fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
@@ -778,7 +794,8 @@ fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// Writes all bytes, and returns how many were written.
+/// Writes all bytes. Returns the number written, and the error that stopped the write early, if
+/// any.
 fn write_all(mut file: &fs::File, bytes: &[u8]) -> (usize, io::Result<()>) {
     let mut count = 0;
     while count < bytes.len() {
@@ -798,7 +815,7 @@ impl AsyncRead for File {
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let length = buf.len().min(this.most);
+        let length = buf.len().min(this.max_buf_size);
         let buf = &mut buf[..length];
         loop {
             if let Some(Pending::Read(operation)) = this.pending() {
@@ -807,7 +824,7 @@ impl AsyncRead for File {
                 if read?? == 0 {
                     return Poll::Ready(Ok(0));
                 }
-                // No byte is left if another handle has read them first.
+                // 0 means that another handle took all the bytes first. Then read again.
                 let read = lock(&this.open.unread).take_into(buf);
                 if read > 0 || buf.is_empty() {
                     return Poll::Ready(Ok(read));
@@ -816,7 +833,7 @@ impl AsyncRead for File {
             *this.pending() = None;
             ready!(budget::spend(cx));
             if let Some(read) = this.in_place(|open| Ok(open.read_in_place(buf))) {
-                // `None` means that a job has to read.
+                // On `None`, a job has to read.
                 if let Some(read) = read? {
                     return Poll::Ready(Ok(read));
                 }
@@ -846,32 +863,35 @@ impl AsyncWrite for File {
             return Poll::Ready(Ok(0));
         }
         match this.pending() {
-            // The same write, polled again.
+            // The same write is polled again.
             Some(Pending::Write(bytes, _)) if vectored::begin_with(bufs, bytes) => {}
-            // The future of a pending operation was dropped. Its job goes on, before this write.
+            // If there is a pending operation, its future was dropped. Its job ends before this
+            // write.
             _ => {
-                let bytes: Arc<[u8]> = vectored::gather(bufs, this.most).into();
+                let bytes: Arc<[u8]> = vectored::gather(bufs, this.max_buf_size).into();
                 let write = this.begin_write(bytes.clone());
                 *this.pending() = Some(Pending::Write(bytes, write));
             }
         }
         let Some(Pending::Write(_, operation)) = this.pending() else {
-            unreachable!("it was just put there")
+            unreachable!("the operation was stored above")
         };
         let written = ready!(poll(operation, cx));
         *this.pending() = None;
         Poll::Ready(match written? {
-            Written { count: 0, error: Some(unseen) } => Err(unseen.see()),
-            // As with write(2), report the count only: a write of the other bytes fails again.
+            Written { count: 0, error: Some(unreported) } => Err(unreported.report()),
+            // Like write(2), return only the count. Discard the error: a write of the remaining
+            // bytes will fail again.
             Written { count, error } => {
-                error.map(Unseen::see);
+                error.map(Unreported::report);
                 Ok(count)
             }
         })
     }
 
-    /// Waits for the operations that were requested before, and reports the error of a dropped write.
-    /// A write that has completed is with the kernel already.
+    /// Waits for the operations that were requested before, and returns the error of a dropped
+    /// write. Nothing needs to be flushed, because the kernel has the bytes of every completed
+    /// write.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !matches!(this.pending(), Some(Pending::Flush(_))) {
@@ -883,14 +903,14 @@ impl AsyncWrite for File {
             *this.pending() = Some(Pending::Flush(this.begin(|_| ())));
         }
         let Some(Pending::Flush(operation)) = this.pending() else {
-            unreachable!("it was just put there")
+            unreachable!("the operation was stored above")
         };
         let flushed = ready!(poll(operation, cx));
         *this.pending() = None;
         Poll::Ready(flushed)
     }
 
-    /// As `poll_flush`; the descriptor is closed when the file is dropped.
+    /// Does the same as `poll_flush`. The descriptor stays open until the file is dropped.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_flush(cx)
     }
@@ -905,17 +925,17 @@ impl AsyncSeek for File {
         let this = self.get_mut();
         if !matches!(this.pending(), Some(Pending::Seek(asked, _)) if *asked == to) {
             *this.pending() = None;
-            // Moving the cursor only changes a number. But to find the end of the file, a network
-            // file system may have to ask its server.
-            let is_quick = !matches!(to, SeekFrom::End(_));
+            // A seek only changes a number in the kernel, except that to find the end of the file,
+            // a network file system may have to ask its server.
+            let may_block = matches!(to, SeekFrom::End(_));
             ready!(budget::spend(cx));
-            if is_quick && let Some(position) = this.in_place(|open| open.seek(to)) {
+            if !may_block && let Some(position) = this.in_place(|open| open.seek(to)) {
                 return Poll::Ready(position);
             }
             *this.pending() = Some(Pending::Seek(to, this.begin(move |open| open.seek(to))));
         }
         let Some(Pending::Seek(_, operation)) = this.pending() else {
-            unreachable!("it was just put there")
+            unreachable!("the operation was stored above")
         };
         let position = ready!(poll(operation, cx));
         *this.pending() = None;
@@ -936,7 +956,7 @@ impl AsFd for File {
 }
 
 impl AsRawFd for File {
-    /// Returns the descriptor, which stays open as long as a handle of this file or one of its
+    /// Returns the descriptor. It stays open as long as a handle of this file or one of its
     /// operations exists.
     ///
     /// # Examples

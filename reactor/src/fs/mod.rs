@@ -1,29 +1,33 @@
 //! Files and directories: std's names, with operations that wait instead of blocking.
 //!
-//! A file is not a socket. It is never "not ready", only not in memory, so `epoll` has nothing to
-//! report and refuses to watch it, with `EPERM`. A call that needs the disk blocks its thread. So
-//! the default path is the blocking pool: one job for each call of this module.
+//! A file cannot be watched by `epoll`, which refuses it with `EPERM`. A file always counts as
+//! ready, and yet a read blocks its thread if the bytes are not in the page cache. So every call of
+//! this module is a job of the [blocking pool](crate::blocking), with one exception.
 //!
-//! A file that *is* in memory should not pay for a thread. On Linux one can try first, without
-//! blocking: [`read`], [`read_to_string`], [`File::open`] and the reads of a [`File`] do, and cost
-//! the system calls of std then. It is the sockets' idea again: try; if it would block, arrange to
-//! be woken, here by the pool. What is read in place spends budget, 256 KiB all of it;
-//! [`read`] leaves larger files to the pool, where all is one job. Some file systems, such as tmpfs,
-//! overlayfs and those of the network, refuse such a try, and the pool reads theirs.
+//! The exception is for files in the page cache, which should not pay for a thread. On Linux,
+//! [`read`], [`read_to_string`], [`File::open`] and the reads of a [`File`] first make a system
+//! call that fails instead of blocking. This is the principle that sockets follow: try, and if it
+//! would block, arrange a wakeup. Here the pool causes the wakeup. If the call succeeds, the
+//! operation costs what it costs in std. It spends budget by the bytes that it reads, and 256 KiB
+//! use up all of it. [`read`] gives larger files to the pool, where one job reads the whole file.
+//! Some file systems do not support the non-blocking call, e.g. tmpfs, overlayfs and network file
+//! systems. Their files are always read by the pool.
 //!
-//! There are two limits. First, an open or a read in place can stall the executor's thread even if
-//! the bytes are in the page cache. A network file system may ask its server. A fanotify listener
-//! with permission events, such as a virus scanner, must permit every open and every read, and the
-//! call waits for its answer. Second, a job cannot be canceled. A read of a named pipe without a
-//! writer keeps a thread of the pool until a writer comes, even after the future was dropped.
+//! There are two limits:
 //!
-//! Each function returns the errors of the function of [`std::fs`] with the same name. All of them
-//! work under any executor.
+//! - An open or a read in place can block the executor's thread even if the bytes are in the page
+//!   cache. To open a file, a network file system may ask its server. A fanotify listener with
+//!   permission events, such as a virus scanner, must permit every open and every read, and the
+//!   call waits for its answer.
+//! - A job cannot be canceled. A read of a named pipe without a writer keeps a thread of the pool
+//!   busy until a writer opens the pipe, even after the future was dropped.
+//!
+//! All functions work under any executor.
 //!
 //! # Cancel safety
 //!
-//! A call that was polled once is made, even if its future is dropped: there is no way to take it
-//! out of the pool. Only its result is lost.
+//! Once a future of this module has been polled, its call is made even if the future is dropped,
+//! because a job cannot be removed from the pool. Only the result is lost.
 
 mod builder;
 #[cfg_attr(not(target_os = "linux"), path = "uncached.rs")]
@@ -45,16 +49,16 @@ use crate::blocking::unblock;
 
 /// Reads a whole file.
 ///
-/// In place, if all of it is in memory and it is smaller than 256 KiB; else, from where that ends,
-/// on the pool.
+/// On Linux, a file that is smaller than 256 KiB is read in place as far as it is in the page
+/// cache. The pool reads the rest, and all other files.
 ///
 /// # Errors
 ///
-/// As [`std::fs::read`].
+/// Returns the error of [`std::fs::read`].
 ///
 /// # Cancel safety
 ///
-/// Nothing is lost but the time.
+/// Dropping the future loses only the result.
 ///
 /// # Examples
 ///
@@ -75,15 +79,15 @@ pub async fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Reads a whole file of text, by the way of [`read`].
+/// Reads a whole file of UTF-8 text, in the same way as [`read`].
 ///
 /// # Errors
 ///
-/// As [`std::fs::read_to_string`]: `InvalidData`, if it is no UTF-8.
+/// Returns the error of [`std::fs::read_to_string`]: `InvalidData` if the file is not valid UTF-8.
 ///
 /// # Cancel safety
 ///
-/// Nothing is lost but the time.
+/// Dropping the future loses only the result.
 ///
 /// # Examples
 ///
@@ -101,17 +105,17 @@ pub async fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
     text.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// Writes a whole file: a new one, or instead of what is there.
+/// Writes a whole file. Creates the file if it does not exist, and replaces its contents otherwise.
 ///
-/// The bytes are copied for the pool.
+/// The bytes are copied, because the pool's thread cannot borrow them.
 ///
 /// # Errors
 ///
-/// As [`std::fs::write`].
+/// Returns the error of [`std::fs::write`].
 ///
 /// # Cancel safety
 ///
-/// Once polled, it is carried out even if the future is dropped.
+/// Once polled, the call is made even if the future is dropped.
 ///
 /// # Examples
 ///
@@ -134,15 +138,15 @@ pub async fn write(path: impl AsRef<Path>, contents: impl AsRef<[u8]>) -> io::Re
     with_path(path.as_ref(), move |path| fs::write(path, contents)).await
 }
 
-/// Copies the bytes and permissions of a file, and returns how many bytes there were.
+/// Copies the contents and permissions of a file, and returns the number of bytes.
 ///
 /// # Errors
 ///
-/// As [`std::fs::copy`].
+/// Returns the error of [`std::fs::copy`].
 ///
 /// # Cancel safety
 ///
-/// Once polled, it is carried out even if the future is dropped.
+/// Once polled, the call is made even if the future is dropped.
 ///
 /// # Examples
 ///
@@ -164,15 +168,15 @@ pub async fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<u6
     with_paths(from.as_ref(), to.as_ref(), |from, to| fs::copy(from, to)).await
 }
 
-/// Gives a file another name, and replaces what had it.
+/// Renames a file or directory, and replaces `to` if it exists.
 ///
 /// # Errors
 ///
-/// As [`std::fs::rename`].
+/// Returns the error of [`std::fs::rename`].
 ///
 /// # Cancel safety
 ///
-/// Once polled, it is carried out even if the future is dropped.
+/// Once polled, the call is made even if the future is dropped.
 ///
 /// # Examples
 ///
@@ -198,28 +202,28 @@ pub async fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<
     with_paths(from.as_ref(), to.as_ref(), |from, to| fs::rename(from, to)).await
 }
 
-/// Removes a file, or rather one of its names.
+/// Removes one name of a file. The file itself is removed with its last name.
 ///
 /// # Errors
 ///
-/// As [`std::fs::remove_file`].
+/// Returns the error of [`std::fs::remove_file`].
 ///
 /// # Cancel safety
 ///
-/// Once polled, it is carried out even if the future is dropped.
+/// Once polled, the call is made even if the future is dropped.
 pub async fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
     with_path(path.as_ref(), |path| fs::remove_file(path)).await
 }
 
-/// Makes a directory.
+/// Creates a directory.
 ///
 /// # Errors
 ///
-/// As [`std::fs::create_dir`].
+/// Returns the error of [`std::fs::create_dir`].
 ///
 /// # Cancel safety
 ///
-/// Once polled, it is carried out even if the future is dropped.
+/// Once polled, the call is made even if the future is dropped.
 ///
 /// # Examples
 ///
@@ -246,15 +250,15 @@ pub async fn create_dir(path: impl AsRef<Path>) -> io::Result<()> {
     with_path(path.as_ref(), |path| fs::create_dir(path)).await
 }
 
-/// Makes a directory, and those above it that are missing.
+/// Creates a directory and all missing parents.
 ///
 /// # Errors
 ///
-/// As [`std::fs::create_dir_all`].
+/// Returns the error of [`std::fs::create_dir_all`].
 ///
 /// # Cancel safety
 ///
-/// Once polled, it is carried out even if the future is dropped.
+/// Once polled, the call is made even if the future is dropped.
 pub async fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
     with_path(path.as_ref(), |path| fs::create_dir_all(path)).await
 }
@@ -263,39 +267,39 @@ pub async fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// As [`std::fs::remove_dir`].
+/// Returns the error of [`std::fs::remove_dir`].
 ///
 /// # Cancel safety
 ///
-/// Once polled, it is carried out even if the future is dropped.
+/// Once polled, the call is made even if the future is dropped.
 pub async fn remove_dir(path: impl AsRef<Path>) -> io::Result<()> {
     with_path(path.as_ref(), |path| fs::remove_dir(path)).await
 }
 
-/// Removes a directory with all that is in it.
+/// Removes a directory and everything in it.
 ///
 /// # Errors
 ///
-/// As [`std::fs::remove_dir_all`].
+/// Returns the error of [`std::fs::remove_dir_all`].
 ///
 /// # Cancel safety
 ///
-/// Once polled, it is carried out even if the future is dropped.
+/// Once polled, the call is made even if the future is dropped.
 pub async fn remove_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
     with_path(path.as_ref(), |path| fs::remove_dir_all(path)).await
 }
 
-/// The entries of a directory, as a stream.
+/// Returns the entries of a directory as a stream.
 ///
-/// They are read in batches, so that they share the way to the pool and back.
+/// One job of the pool reads a batch of entries, which is cheaper than a job for each.
 ///
 /// # Errors
 ///
-/// As [`std::fs::read_dir`].
+/// Returns the error of [`std::fs::read_dir`].
 ///
 /// # Cancel safety
 ///
-/// Nothing is lost but the result.
+/// Dropping the future loses only the result.
 ///
 /// # Examples
 ///
@@ -320,28 +324,28 @@ pub async fn read_dir(path: impl AsRef<Path>) -> io::Result<ReadDir> {
     with_path(path.as_ref(), first).await.map(ReadDir::new)
 }
 
-/// What is known of a file, or of what a symbolic link leads to.
+/// Returns the metadata of a file. Follows symbolic links.
 ///
 /// # Errors
 ///
-/// As [`std::fs::metadata`].
+/// Returns the error of [`std::fs::metadata`].
 ///
 /// # Cancel safety
 ///
-/// Nothing is lost but the result.
+/// Dropping the future loses only the result.
 pub async fn metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
     with_path(path.as_ref(), |path| fs::metadata(path)).await
 }
 
-/// What is known of a file, or of a symbolic link itself.
+/// Returns the metadata of a file. Does not follow symbolic links.
 ///
 /// # Errors
 ///
-/// As [`std::fs::symlink_metadata`].
+/// Returns the error of [`std::fs::symlink_metadata`].
 ///
 /// # Cancel safety
 ///
-/// Nothing is lost but the result.
+/// Dropping the future loses only the result.
 ///
 /// # Examples
 ///
@@ -369,28 +373,29 @@ pub async fn symlink_metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
     with_path(path.as_ref(), |path| fs::symlink_metadata(path)).await
 }
 
-/// Whether something has this name; an error, if that cannot be found out.
+/// Returns whether the path exists. Follows symbolic links.
 ///
 /// # Errors
 ///
-/// As [`std::fs::exists`].
+/// Returns the error of [`std::fs::exists`] if the OS does not report whether the path exists, e.g.
+/// `PermissionDenied`.
 ///
 /// # Cancel safety
 ///
-/// Nothing is lost but the result.
+/// Dropping the future loses only the result.
 pub async fn try_exists(path: impl AsRef<Path>) -> io::Result<bool> {
     with_path(path.as_ref(), |path| fs::exists(path)).await
 }
 
-/// Changes who may do what with a file.
+/// Changes the permissions of a file.
 ///
 /// # Errors
 ///
-/// As [`std::fs::set_permissions`].
+/// Returns the error of [`std::fs::set_permissions`].
 ///
 /// # Cancel safety
 ///
-/// Once polled, it is carried out even if the future is dropped.
+/// Once polled, the call is made even if the future is dropped.
 ///
 /// # Examples
 ///
@@ -416,59 +421,59 @@ pub async fn set_permissions(path: impl AsRef<Path>, permissions: Permissions) -
     with_path(path.as_ref(), |path| fs::set_permissions(path, permissions)).await
 }
 
-/// The absolute path, with all symbolic links followed.
+/// Returns the absolute path, with all symbolic links resolved.
 ///
 /// # Errors
 ///
-/// As [`std::fs::canonicalize`].
+/// Returns the error of [`std::fs::canonicalize`].
 ///
 /// # Cancel safety
 ///
-/// Nothing is lost but the result.
+/// Dropping the future loses only the result.
 pub async fn canonicalize(path: impl AsRef<Path>) -> io::Result<PathBuf> {
     with_path(path.as_ref(), |path| fs::canonicalize(path)).await
 }
 
-/// Gives a file one more name.
+/// Creates the hard link `to`, another name for the file `from`.
 ///
 /// # Errors
 ///
-/// As [`std::fs::hard_link`].
+/// Returns the error of [`std::fs::hard_link`].
 ///
 /// # Cancel safety
 ///
-/// Once polled, it is carried out even if the future is dropped.
+/// Once polled, the call is made even if the future is dropped.
 pub async fn hard_link(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
     with_paths(from.as_ref(), to.as_ref(), |from, to| fs::hard_link(from, to)).await
 }
 
-/// Makes a symbolic link to `from`, with the name `to`.
+/// Creates the symbolic link `to`, which points to `from`.
 ///
 /// # Errors
 ///
-/// As [`std::os::unix::fs::symlink`].
+/// Returns the error of [`std::os::unix::fs::symlink`].
 ///
 /// # Cancel safety
 ///
-/// Once polled, it is carried out even if the future is dropped.
+/// Once polled, the call is made even if the future is dropped.
 pub async fn symlink(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
     with_paths(from.as_ref(), to.as_ref(), |from, to| std::os::unix::fs::symlink(from, to)).await
 }
 
-/// What a symbolic link says: where it leads to.
+/// Returns the target of a symbolic link.
 ///
 /// # Errors
 ///
-/// As [`std::fs::read_link`].
+/// Returns the error of [`std::fs::read_link`].
 ///
 /// # Cancel safety
 ///
-/// Nothing is lost but the result.
+/// Dropping the future loses only the result.
 pub async fn read_link(path: impl AsRef<Path>) -> io::Result<PathBuf> {
     with_path(path.as_ref(), |path| fs::read_link(path)).await
 }
 
-/// Makes a call with a path on the pool.
+/// Runs a call with one path on the pool.
 async fn with_path<T: Send + 'static>(
     path: &Path,
     call: impl FnOnce(&Path) -> T + Send + 'static,
@@ -477,7 +482,7 @@ async fn with_path<T: Send + 'static>(
     unblock(move || call(&path)).await
 }
 
-/// Makes a call with two paths on the pool.
+/// Runs a call with two paths on the pool.
 async fn with_paths<T: Send + 'static>(
     from: &Path,
     to: &Path,

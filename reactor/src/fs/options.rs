@@ -1,4 +1,4 @@
-//! [`OpenOptions`].
+//! [`OpenOptions`]: opens files with options.
 
 use std::fs;
 use std::io;
@@ -8,10 +8,9 @@ use std::path::Path;
 use super::File;
 use crate::blocking::unblock;
 
-/// How a file is opened: as [`std::fs::OpenOptions`], flag by flag.
+/// Opens files with options, like [`std::fs::OpenOptions`].
 ///
-/// Files are opened on the blocking pool; to read from one that is in the page cache,
-/// [`File::open`] needs none.
+/// The pool opens the file. To open a file only for reading, [`File::open`] may need no thread.
 ///
 /// # Examples
 ///
@@ -41,55 +40,56 @@ use crate::blocking::unblock;
 pub struct OpenOptions(fs::OpenOptions);
 
 impl OpenOptions {
-    /// Nothing is allowed yet.
-    #[expect(clippy::new_without_default, reason = "as std's")]
+    /// Returns options that are all off.
+    #[expect(clippy::new_without_default, reason = "std's options have no `Default` either")]
     pub fn new() -> OpenOptions {
         OpenOptions(fs::OpenOptions::new())
     }
 
-    /// To read.
+    /// Sets whether the file can be read.
     pub fn read(&mut self, read: bool) -> &mut OpenOptions {
         self.0.read(read);
         self
     }
 
-    /// To write.
+    /// Sets whether the file can be written.
     pub fn write(&mut self, write: bool) -> &mut OpenOptions {
         self.0.write(write);
         self
     }
 
-    /// To write, each time at the end, wherever that is then.
+    /// Sets append mode: the file can be written, and each write goes to the current end of the
+    /// file.
     pub fn append(&mut self, append: bool) -> &mut OpenOptions {
         self.0.append(append);
         self
     }
 
-    /// Empties the file.
+    /// Sets whether to truncate an existing file to length 0.
     pub fn truncate(&mut self, truncate: bool) -> &mut OpenOptions {
         self.0.truncate(truncate);
         self
     }
 
-    /// Makes the file, if there is none.
+    /// Sets whether to create the file if it does not exist.
     pub fn create(&mut self, create: bool) -> &mut OpenOptions {
         self.0.create(create);
         self
     }
 
-    /// Makes the file, and fails if there is one.
+    /// Sets whether to create the file and to fail if it exists.
     pub fn create_new(&mut self, create_new: bool) -> &mut OpenOptions {
         self.0.create_new(create_new);
         self
     }
 
-    /// The permissions of a file that is made, without those that the umask takes.
+    /// Sets the mode of a new file, from which the OS removes the bits of the umask.
     pub fn mode(&mut self, mode: u32) -> &mut OpenOptions {
         self.0.mode(mode);
         self
     }
 
-    /// Further flags for the system call, such as `O_NOFOLLOW`.
+    /// Sets further flags for the `open` system call, such as `O_NOFOLLOW`.
     pub fn custom_flags(&mut self, flags: i32) -> &mut OpenOptions {
         self.0.custom_flags(flags);
         self
@@ -99,11 +99,11 @@ impl OpenOptions {
     ///
     /// # Errors
     ///
-    /// As [`std::fs::OpenOptions::open`].
+    /// Returns the error of [`std::fs::OpenOptions::open`].
     ///
     /// # Cancel safety
     ///
-    /// Once polled, the file is created or truncated even if the future is dropped; then it is
+    /// Once polled, the file is created or truncated even if the future is dropped. It is then
     /// closed.
     pub async fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
         let (options, path) = (self.0.clone(), path.as_ref().to_owned());

@@ -1,4 +1,5 @@
-//! Where the system cannot be asked for what is in memory: the pool makes all calls.
+//! The counterpart of `cached.rs` for systems without a read that fails instead of blocking. Each
+//! function returns `None`, so the pool makes every call.
 
 use std::fs::File;
 use std::io;

@@ -1,25 +1,26 @@
 //! Blocking work on other threads: [`unblock`].
 //!
-//! Some calls always block: reading a file, resolving a name, a long computation. On the executor's
-//! thread such a call would hold up every task, so a thread pool makes it.
+//! Some work blocks its thread: reading a file, resolving a host name, a long computation. On the
+//! executor's thread it would hold up every task, so a thread pool does it.
 //!
 //! The pool does not need a reactor. When a job ends, its thread stores the result and calls the
-//! waker of the task that waits for it. This is an ordinary wake from another thread, so the futures
-//! of this module, of [`fs`](crate::fs) and of [`stdio`](crate::stdio) are `Send` and work under any
-//! executor.
+//! waker of the task that waits for it. This is an ordinary wake from another thread, so the
+//! futures of this module, of [`fs`](crate::fs) and of [`stdio`](crate::stdio) are `Send` and work
+//! under any executor.
 //!
 //! The whole process shares one pool. It starts threads when jobs arrive, at most [`MAX_THREADS`],
-//! and a thread ends after [`KEEP_ALIVE`] without a job. The process does not wait for running jobs
-//! when it ends: await a job that must finish before `main` returns.
+//! and a thread ends after [`KEEP_ALIVE`] without a job. When the process ends, it does not wait
+//! for running jobs: await a job that must finish before `main` returns.
 //!
-//! A job that is under way during a `fork` exists in the parent only. The child starts a pool of its
-//! own with its first job. A future that waits for a job of the parent never completes in the child.
+//! A job that is in progress during a `fork` exists in the parent only. The child starts its own
+//! pool with its first job. In the child, a future that waits for a job of the parent never
+//! completes.
 //!
-//! | file | what it is for |
+//! | file | contents |
 //! |---|---|
 //! | `job.rs` | one job: its result, and the waker of the task that waits for it |
-//! | `sequence.rs` | jobs that run one at a time, in order: those of one file |
-//! | `threads.rs` | the threads: how many there are, and what happens when the OS refuses one |
+//! | `sequence.rs` | jobs that run one at a time, in order, e.g. the operations of one file |
+//! | `threads.rs` | the threads: how many there are, and what happens if the OS refuses one |
 //! | `waits.rs` | which tasks wait for which jobs, for the task table |
 //! | `process.rs` | one pool per process, even after a `fork` |
 
@@ -42,10 +43,10 @@ pub use waits::waits;
 
 /// Runs `f` on a thread of the blocking pool and waits for its result.
 ///
-/// Nothing happens before the first poll. If the OS refuses to start a thread while the pool has
-/// none, `f` runs on the calling thread.
+/// The first poll submits `f`. If the pool has no thread and the OS refuses to start one, `f` runs
+/// on the calling thread.
 ///
-/// The name comes from the crate `blocking`, which smol uses.
+/// The function is named after `unblock` of the crate `blocking`, which smol uses.
 ///
 /// # Panics
 ///

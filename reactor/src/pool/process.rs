@@ -1,20 +1,20 @@
-//! [`PerProcess`]: statics that do not survive a `fork`.
+//! [`PerProcess`]: a static value that a forked child does not inherit.
 
 use std::process;
 use std::sync::OnceLock;
 
-/// A static value that each process has for itself, even after a `fork`.
+/// A static value of which each process has its own, even after a `fork`.
 ///
-/// A `fork` copies the memory of the parent, but only the thread that calls it. In the child,
-/// counters of threads are then wrong, and a lock that another thread held stays locked forever. So
-/// the child does not touch the parent's value: it finds another process ID there, and appends a
-/// value of its own.
+/// A `fork` copies all memory of the parent, but only the calling thread. In the child, thread
+/// counts are then wrong, and a lock that another thread held stays locked forever. So the child
+/// must not use the parent's value. It recognizes that value by its process ID, and appends its own
+/// value to a linked list.
 pub(crate) struct PerProcess<T: 'static>(OnceLock<Box<Node<T>>>);
 
 struct Node<T: 'static> {
     process: u32,
     value: T,
-    /// The value of a child process that inherited this node.
+    /// The value of a forked child that inherited this node.
     child: PerProcess<T>,
 }
 
@@ -23,21 +23,22 @@ impl<T> PerProcess<T> {
         PerProcess(OnceLock::new())
     }
 
-    /// Returns the value of this process. The first call makes it. Each call makes one system call.
+    /// Returns the value of this process, which the first call makes. Each call costs one `getpid`
+    /// system call.
     pub(crate) fn get(&'static self, make: impl Fn() -> T) -> &'static T {
         self.get_for(process::id(), make)
     }
 
     fn get_for(&self, process: u32, make: impl Fn() -> T) -> &T {
-        let mut place = self;
+        let mut list = self;
         loop {
-            let node = place.0.get_or_init(|| {
+            let node = list.0.get_or_init(|| {
                 Box::new(Node { process, value: make(), child: PerProcess::new() })
             });
             if node.process == process {
                 return &node.value;
             }
-            place = &node.child;
+            list = &node.child;
         }
     }
 }
@@ -47,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_process_gets_a_value_of_its_own_and_keeps_it() {
+    fn each_process_gets_and_keeps_its_own_value() {
         let values = PerProcess::new();
         for process in [10, 20, 10, 30, 20] {
             assert_eq!(*values.get_for(process, || process), process);

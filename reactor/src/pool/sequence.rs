@@ -7,27 +7,27 @@ use std::task::Waker;
 
 use super::{Job, JobHandle, Pool};
 
-/// Runs jobs one after the other, for example the operations of one file.
+/// Runs jobs one after the other, e.g. the operations of one file.
 ///
-/// At most one job of a sequence is with the pool, so a sequence never occupies two threads. Every
-/// job has a handle of its own. So each task waits for its own result, and a task whose job has
-/// just ended submits its next one behind those of the others.
+/// The pool has at most one job of a sequence at a time, so a sequence never occupies two threads.
+/// Every job has its own handle, so each task waits only for its own result. A task that submits
+/// one job after another does not starve the other tasks, because each new job goes to the end.
 #[derive(Default)]
 pub(crate) struct Sequence(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// Whether a job is with the pool, or an operation takes the place of one.
+    /// Whether the pool has a job of this sequence, or an [`InPlace`] guard exists.
     busy: bool,
-    /// Jobs that wait until it has ended. Empty if the sequence is not busy.
+    /// Jobs to run afterwards, in this order. Empty if the sequence is not busy.
     waiting: VecDeque<Job>,
 }
 
-/// Keeps the jobs of a sequence waiting until it is dropped; see [`Sequence::enter_if_idle`].
+/// Guard of [`Sequence::enter_if_idle`]. No job of the sequence runs until the guard is dropped.
 pub(crate) struct InPlace<'a>(&'a Arc<Sequence>);
 
 impl Sequence {
-    /// Submits `f` behind all jobs that were submitted before.
+    /// Submits `f`. It runs after all jobs that were submitted before.
     pub(crate) fn begin<T: Send + 'static>(
         self: &Arc<Self>,
         f: impl FnOnce() -> T + Send + 'static,
@@ -35,7 +35,8 @@ impl Sequence {
         JobHandle::begin_by(|pool, job| self.submit(pool, job), f)
     }
 
-    /// Takes the place of a job on the calling thread, unless a job runs or waits.
+    /// Lets the caller act as a job, on its own thread, until it drops the guard. Returns `None` if
+    /// a job runs or waits.
     pub(crate) fn enter_if_idle(self: &Arc<Self>) -> Option<InPlace<'_>> {
         let mut state = self.lock();
         if state.busy {
@@ -53,26 +54,29 @@ impl Sequence {
         }
         state.busy = true;
         drop(state);
-        self.clone().give_to(pool, job);
+        self.clone().submit_to(pool, job);
     }
 
-    fn give_to(self: Arc<Self>, pool: &'static Pool, job: Job) {
+    fn submit_to(self: Arc<Self>, pool: &'static Pool, job: Job) {
         pool.submit(Box::new(move || self.run(pool, job)));
     }
 
-    /// Runs one job on a thread of the pool, then submits the next one. It goes to the end of the
-    /// pool's queue, so that a sequence that is never idle does not keep a thread to itself.
+    /// Runs one job on a thread of the pool, then submits the next one.
+    ///
+    /// The next job goes to the end of the pool's queue. If this thread ran it directly, a sequence
+    /// that is never idle would keep the thread to itself.
     fn run(self: Arc<Self>, pool: &'static Pool, job: Job) -> Option<Waker> {
-        // A job catches a panic of its closure, but not a panic while it drops an unwanted result.
+        // Panic safety: a job catches a panic in its closure, but not in the destructor of an
+        // unwanted result.
         let done = catch_unwind(AssertUnwindSafe(job));
-        // Do this before the wake, so that the task can find the sequence idle.
+        // Do this before the caller wakes the task, so that the task can find the sequence idle.
         if let Some(next) = self.take_next() {
-            self.give_to(pool, next);
+            self.submit_to(pool, next);
         }
         done.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
-    /// Takes out the job that comes next, or marks the sequence as idle.
+    /// Takes out the next job. If there is none, marks the sequence as idle.
     fn take_next(&self) -> Option<Job> {
         let mut state = self.lock();
         let next = state.waiting.pop_front();
@@ -80,7 +84,7 @@ impl Sequence {
         next
     }
 
-    /// No panic can happen under the lock: it is held for a few moves.
+    /// Ignores poisoning, because no code under this lock can panic: it only moves values.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -89,7 +93,7 @@ impl Sequence {
 impl Drop for InPlace<'_> {
     fn drop(&mut self) {
         if let Some(next) = self.0.take_next() {
-            self.0.clone().give_to(Pool::current(), next);
+            self.0.clone().submit_to(Pool::current(), next);
         }
     }
 }
@@ -104,19 +108,19 @@ mod tests {
         let sequence = Arc::new(Sequence::default());
         let (sender, receiver) = channel();
         let mut jobs = Vec::new();
-        let place = sequence.enter_if_idle().expect("no job yet");
+        let guard = sequence.enter_if_idle().expect("no job yet");
         assert!(sequence.enter_if_idle().is_none());
         for n in 0..100 {
             let sender = sender.clone();
             jobs.push(sequence.begin(move || sender.send(n).unwrap()));
         }
-        assert!(receiver.try_recv().is_err(), "they wait for what is done in place");
-        drop((place, sender));
+        assert!(receiver.try_recv().is_err(), "a job ran before the guard was dropped");
+        drop((guard, sender));
         assert!(receiver.iter().eq(0..100));
     }
 
     #[test]
-    fn panic_of_an_unwanted_result_does_not_end_the_sequence() {
+    fn sequence_continues_after_an_unwanted_result_panics() {
         struct Bomb;
 
         impl Drop for Bomb {
@@ -126,11 +130,11 @@ mod tests {
         }
 
         let sequence = Arc::new(Sequence::default());
-        let place = sequence.enter_if_idle();
+        let guard = sequence.enter_if_idle();
         drop(sequence.begin(|| Bomb));
         let (sender, receiver) = channel();
         let _job = sequence.begin(move || sender.send(7).unwrap());
-        drop(place);
+        drop(guard);
         assert_eq!(receiver.recv(), Ok(7));
     }
 }

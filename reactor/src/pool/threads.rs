@@ -1,12 +1,13 @@
-//! The threads of the pool: they take jobs from one queue.
+//! The threads of the pool, which take jobs from one queue.
 //!
-//! A job that finds no idle thread starts one. If the OS refuses, the job waits for another thread
-//! of the pool. But all of those may be blocked forever, for example in a read of the standard
-//! input. So the pool has one more thread, which runs no jobs: the *starter* sleeps until the OS
-//! refuses a thread, and then keeps trying to start one until no job needs it.
+//! A job that finds no idle thread starts one. If the OS refuses, the job waits until another
+//! thread of the pool is free. But all threads may be blocked forever, e.g. in a read from standard
+//! input. So the pool has one more thread, the *starter*, which runs no jobs. It sleeps until the
+//! OS refuses a thread, and then retries until no job needs another thread.
 //!
-//! Invariant: while a job is in the queue, a thread is on its way to it. It is idle and notified, or
-//! being started, or [`MAX_THREADS`] are busy, or the starter tries to start one.
+//! Invariant: while the queue holds a job, at least one of these is true: an idle thread has been
+//! notified, a thread is being started, [`MAX_THREADS`] threads are busy, or the starter is
+//! retrying.
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,26 +23,26 @@ use log::{error, warn};
 use super::PerProcess;
 use super::waits::Unfinished;
 
-/// The largest number of threads that run jobs: tokio's number.
+/// The maximum number of threads that run jobs, as in tokio.
 ///
 /// It is far larger than the number of cores, because a job may wait for another one. The pool
-/// has one more thread, which runs no jobs and sleeps unless the OS refuses threads.
+/// has one more thread, which runs no jobs and sleeps unless the OS refuses to start a thread.
 pub const MAX_THREADS: usize = 512;
 
-/// How long a thread waits for its next job before it ends: tokio's time.
+/// How long a thread waits for its next job before it ends, as in tokio.
 ///
 /// It is long enough to span the pauses in a burst of file reads.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// The starter's first pause before it tries to start a thread again. Each pause after a failure is
-/// twice as long as the previous one, up to [`LONGEST_PAUSE`].
+/// The starter's first pause before it retries. Each pause after a failure is twice as long as the
+/// previous one, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Bytes of the starter's stack. It only starts threads, and logs.
+/// The starter's stack size in bytes. The starter only starts threads and logs.
 const STARTER_STACK: usize = 256 * 1024;
 
-/// A job: it returns the waker to call when it has ended, if a task waits for it.
+/// A job. It returns the waker of the task that waits for it, if any, and the caller must call it.
 pub(crate) type Job = Box<dyn FnOnce() -> Option<Waker> + Send>;
 
 static POOL: PerProcess<Pool> = PerProcess::new();
@@ -53,34 +54,35 @@ pub(crate) struct Pool {
     state: Mutex<State>,
     /// Notified once for each job that an idle thread must take.
     work: Condvar,
-    /// Notified when the starter has something to do, or must end.
-    refused: Condvar,
+    /// Notified when the starter must retry, or end.
+    starter: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
-    /// Threads that wait for `work`.
+    /// The number of threads that wait for `work`.
     idle: usize,
-    /// Threads that run jobs, wait for them, or are being started.
+    /// The number of threads that run jobs, wait for them, or are being started.
     threads: usize,
-    /// Whether there is a starter. It starts before the first thread and ends after the last one.
+    /// Whether the starter exists. It is started before the first thread and ends after the last
+    /// one.
     has_starter: bool,
-    /// Whether the OS has refused a thread, so that the starter must try again.
-    short: bool,
+    /// Whether the OS has refused a thread, so that the starter must retry.
+    was_refused: bool,
 }
 
-/// Calls a waker on a thread that must survive its panic.
+/// Calls a waker. Panic safety: catches its panic, because the calling thread must survive it.
 pub(crate) fn wake(waker: Waker) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-        // Forget the panic's value, because its destructor might panic again.
+        // Forget the panic payload, because its destructor might panic again.
         mem::forget(panic);
         error!("a waker panicked");
     }
 }
 
 impl Pool {
-    /// Returns the pool of this process; one system call.
+    /// Returns the pool of this process. Costs one `getpid` system call.
     pub(crate) fn current() -> &'static Pool {
         POOL.get(Pool::default)
     }
@@ -89,19 +91,19 @@ impl Pool {
         &self.unfinished
     }
 
-    /// No panic can happen under the lock: jobs run outside of it.
+    /// Ignores poisoning, because no code under this lock can panic: jobs run outside of it.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a job for the next thread that is free.
+    /// Queues a job for the next free thread.
     pub(crate) fn submit(&'static self, job: Job) {
         let mut state = self.lock();
         state.jobs.push_back(job);
-        // Each job that was queued before takes one idle thread. One is left for this job unless
-        // the queue is now longer than the number of idle threads.
-        if !state.is_short() {
-            // Unlock first, or the thread would wake up only to wait for the lock.
+        // Each job that was queued earlier will take one idle thread. An idle thread remains for
+        // this job unless the queue is now longer than the number of idle threads.
+        if !state.needs_thread() {
+            // Unlock first. Otherwise the thread would wake up only to wait for the lock.
             drop(state);
             self.work.notify_one();
         } else if state.threads < MAX_THREADS {
@@ -109,10 +111,11 @@ impl Pool {
         }
     }
 
-    /// Starts a thread, or has the starter do it later. Without any thread, the jobs run here.
+    /// Starts a thread. If the OS refuses, the starter retries. If the pool has no thread at all,
+    /// the queued jobs run on the calling thread.
     fn add_thread(&'static self, mut state: MutexGuard<'_, State>) {
         state.threads += 1;
-        // Start it under the lock, so that no thread ever runs jobs without a starter.
+        // Start the starter under the lock, so that no thread ever runs jobs without a starter.
         if !state.has_starter {
             state.has_starter = self.start_starter().is_ok();
         }
@@ -124,15 +127,15 @@ impl Pool {
         let mut state = self.lock();
         state.threads -= 1;
         if state.threads > 0 {
-            state.short = true;
+            state.was_refused = true;
             drop(state);
-            return self.refused.notify_one();
+            return self.starter.notify_one();
         }
-        // Run all jobs, not only the caller's. Another caller may just have been refused a thread,
-        // and have left its job to the thread that was refused here.
+        // Run all queued jobs, not only the caller's. Another caller may have failed to start a
+        // thread while this one was counted in `threads`, and so left its job in the queue.
         let jobs = mem::take(&mut state.jobs);
         drop(state);
-        self.refused.notify_one();
+        self.starter.notify_one();
         jobs.into_iter().for_each(run);
     }
 
@@ -140,12 +143,12 @@ impl Pool {
         let started = thread::Builder::new().name("blocking".into()).spawn(|| self.run());
         let started = started.map(drop);
         if let Err(error) = &started {
-            warn!("cannot start a thread for blocking work: {error}");
+            warn!("cannot start a thread of the blocking pool: {error}");
         }
         started
     }
 
-    /// Runs jobs on one thread of the pool, until none comes for [`KEEP_ALIVE`].
+    /// Runs jobs on one thread of the pool, until none arrives for [`KEEP_ALIVE`].
     fn run(&self) {
         let mut state = self.lock();
         loop {
@@ -163,7 +166,7 @@ impl Pool {
                 state.threads -= 1;
                 if state.threads == 0 {
                     drop(state);
-                    self.refused.notify_one();
+                    self.starter.notify_one();
                 }
                 return;
             }
@@ -172,27 +175,27 @@ impl Pool {
 
     fn start_starter(&'static self) -> io::Result<()> {
         let starter = thread::Builder::new().name("blocking starter".into());
-        starter.stack_size(STARTER_STACK).spawn(|| self.retry_until_the_last_ends()).map(drop)
+        starter.stack_size(STARTER_STACK).spawn(|| self.run_starter()).map(drop)
     }
 
-    /// Runs the starter: after each refusal, it retries until no job needs another thread. It
-    /// returns when the last thread has ended.
-    fn retry_until_the_last_ends(&'static self) {
+    /// Runs the starter: after each refusal, it retries until no job needs another thread. Returns
+    /// when the last thread has ended.
+    fn run_starter(&'static self) {
         let mut state = self.lock();
         loop {
-            let sleeps = |state: &mut State| !state.short && state.threads > 0;
-            state = self.refused.wait_while(state, sleeps).unwrap_or_else(PoisonError::into_inner);
+            let sleeps = |state: &mut State| !state.was_refused && state.threads > 0;
+            state = self.starter.wait_while(state, sleeps).unwrap_or_else(PoisonError::into_inner);
             if state.threads == 0 {
                 state.has_starter = false;
-                state.short = false;
+                state.was_refused = false;
                 return;
             }
             let mut pause = FIRST_PAUSE;
-            while state.is_short() && state.threads < MAX_THREADS {
+            while state.needs_thread() && state.threads < MAX_THREADS {
                 drop(state);
                 thread::sleep(pause);
                 state = self.lock();
-                if !state.is_short() || state.threads == MAX_THREADS {
+                if !state.needs_thread() || state.threads == MAX_THREADS {
                     break;
                 }
                 state.threads += 1;
@@ -204,28 +207,28 @@ impl Pool {
                     pause = LONGEST_PAUSE.min(pause * 2);
                 }
             }
-            state.short = false;
+            state.was_refused = false;
         }
     }
 }
 
 impl State {
-    /// Whether there are more jobs than threads to take them.
-    fn is_short(&self) -> bool {
+    /// Returns whether there are more queued jobs than idle threads.
+    fn needs_thread(&self) -> bool {
         self.jobs.len() > self.idle
     }
 }
 
 /// Runs one job and wakes the task that waits for it.
 ///
-/// The job catches the panic of what it runs. But it also drops a result that no task waits
-/// for, and the destructor of the result may panic.
+/// Panic safety: a job catches a panic in its closure. But it also drops a result that no task
+/// waits for, and the destructor of the result may panic.
 fn run(job: Job) {
     match catch_unwind(AssertUnwindSafe(job)) {
         Ok(waker) => waker.into_iter().for_each(wake),
         Err(panic) => {
-            warn!("a result of a blocking job panicked when it was dropped");
-            // Its destructor could panic again, which would end the thread.
+            warn!("the destructor of a blocking job's result panicked");
+            // The destructor of the panic payload could panic again, which would end the thread.
             mem::forget(panic);
         }
     }

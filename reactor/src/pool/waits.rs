@@ -1,6 +1,6 @@
-//! Which tasks wait for jobs, for a person who asks why a task is stuck.
+//! The list of unfinished jobs, which shows what a stuck task waits for.
 //!
-//! Nothing here is part of how the pool works: it only lists.
+//! The pool works without this file. It serves diagnostics only.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,16 +17,17 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 #[derive(Default)]
 pub(super) struct Unfinished(Mutex<BTreeMap<u64, Arc<dyn Waits>>>);
 
-/// Something that a task may wait for.
+/// A job, with the type of its result erased.
 pub(super) trait Waits: Send + Sync {
-    /// The address of the data of the waker that is stored here.
+    /// Returns the data address of the stored waker, if there is one.
     fn waker(&self) -> Option<usize>;
 }
 
-/// Returns all wakers that jobs of the blocking pool keep, for all threads of the process.
+/// Returns all wakers that jobs of the blocking pool store, on behalf of all threads of the
+/// process.
 ///
-/// It is the counterpart of [`Reactor::waits`](crate::Reactor::waits), which lists the wakers that
-/// one reactor keeps. It calls no waker and clones none, so no user code runs.
+/// The wakers that a reactor stores are listed by [`Reactor::waits`](crate::Reactor::waits). This
+/// function neither clones nor calls a waker, so it runs no user code.
 ///
 /// # Examples
 ///
@@ -73,7 +74,7 @@ pub(crate) fn next_number() -> u64 {
 }
 
 impl Unfinished {
-    /// Gives a job its number, and lists it until [`deregister`](Unfinished::deregister).
+    /// Makes a job with a new number, and lists it until [`deregister`](Unfinished::deregister).
     pub(super) fn register<W: Waits + 'static>(&self, make: impl FnOnce(u64) -> Arc<W>) -> Arc<W> {
         let number = next_number();
         let job = make(number);
@@ -81,7 +82,8 @@ impl Unfinished {
         job
     }
 
-    /// The caller has a reference of its own, so nothing of the job is dropped under the lock.
+    /// Removes a job from the list. The caller must hold a reference to the job, so that the job is
+    /// not dropped under the lock.
     pub(super) fn deregister(&self, number: u64) {
         self.lock().remove(&number);
     }

@@ -1,4 +1,4 @@
-//! A process that runs: [`Child`].
+//! [`Child`]: a child process, its standard streams and its exit status.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -15,20 +15,20 @@ use super::watch::Watch;
 use crate::budget;
 use crate::pipe::{Receiver, Sender};
 
-/// The standard input of a child: what is written here, the child reads.
+/// The parent's end of the pipe to a child's standard input.
 pub type ChildStdin = Sender;
 
-/// The standard output of a child: what the child writes is read here.
+/// The parent's end of the pipe from a child's standard output.
 pub type ChildStdout = Receiver;
 
-/// The standard error of a child: what the child writes is read here.
+/// The parent's end of the pipe from a child's standard error.
 pub type ChildStderr = Receiver;
 
 /// A child process, made by [`Command::spawn`](super::Command::spawn).
 ///
-/// Dropping it leaves the process running, unless
-/// [`kill_on_drop`](super::Command::kill_on_drop) is set. In both cases its exit status is collected
-/// when it ends, so it leaves no zombie.
+/// Dropping a `Child` leaves the process running, unless
+/// [`kill_on_drop`](super::Command::kill_on_drop) is set. In both cases the process is reaped when
+/// it ends, so it does not remain a zombie; see the [module documentation](super).
 ///
 /// # Examples
 ///
@@ -41,7 +41,7 @@ pub type ChildStderr = Receiver;
 /// executor::block_on(async {
 ///     let mut child = Command::new("sleep").arg("60").spawn()?;
 ///     let waited = timeout(Duration::from_millis(1), child.wait()).await;
-///     assert!(waited.is_err()); // It still runs, and can be waited for again.
+///     assert!(waited.is_err()); // The child still runs. We can wait for it again.
 ///     assert!(child.id().is_some() && child.try_wait()?.is_none());
 ///     child.start_kill()?; // Or `kill`, which also waits.
 ///     let output = child.wait_with_output().await?;
@@ -52,37 +52,36 @@ pub type ChildStderr = Receiver;
 /// # }
 /// ```
 pub struct Child {
-    /// The pipe to its standard input, if the command asked for a pipe.
+    /// The pipe to the child's standard input, if the command asked for a pipe.
     pub stdin: Option<ChildStdin>,
-    /// The pipe from its standard output, if the command asked for a pipe.
+    /// The pipe from the child's standard output, if the command asked for a pipe.
     pub stdout: Option<ChildStdout>,
-    /// The pipe from its standard error, if the command asked for a pipe.
+    /// The pipe from the child's standard error, if the command asked for a pipe.
     pub stderr: Option<ChildStderr>,
     /// `None` only while the child is being dropped.
     process: Option<Process>,
     kill_on_drop: bool,
 }
 
-/// A child of std, and what reports its end.
+/// A child of std, and the source of the event that reports its exit.
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) child: process::Child,
-    /// `None` if the OS no longer knows the process, or refused to watch it.
+    /// `None` if the OS no longer knows the process, or if watching it failed.
     pub(super) watch: Option<Watch>,
-    /// Whether the PID is no longer this child's. Set by the first `try_wait` that finds no
-    /// running process.
+    /// Whether the PID may belong to another process by now. Set by the first `try_wait` that finds
+    /// no running process.
     reaped: bool,
 }
 
-const THERE: &str = "the process is there until the child is dropped";
-
 impl Child {
-    /// Watches a child that has just been started, so that the OS cannot have reused its PID.
+    /// Begins to watch a child of std. The child must have just been started, so that its PID
+    /// cannot have been reused.
     #[track_caller]
     pub(super) fn new(mut std: process::Child, kill_on_drop: bool) -> io::Result<Child> {
         let (stdin, stdout, stderr) = (std.stdin.take(), std.stdout.take(), std.stderr.take());
         let process = Process { child: std, watch: None, reaped: false };
-        // If a step below fails, this is dropped, and its process must not be left running.
+        // If a step below fails, `child` is dropped, and its process must not continue to run.
         let mut child = Child {
             stdin: None,
             stdout: None,
@@ -99,10 +98,10 @@ impl Child {
         Ok(child)
     }
 
-    /// Returns the PID, as long as it belongs to this child.
+    /// Returns the PID as long as it belongs to this child.
     ///
-    /// It is `None` after a wait has returned the exit status, because the OS may then give the PID
-    /// to another process.
+    /// Returns `None` after a wait has returned the exit status, because the OS may then give the
+    /// PID to another process.
     pub fn id(&self) -> Option<u32> {
         let process = self.process.as_ref().filter(|process| !process.reaped);
         process.map(|process| process.child.id())
@@ -110,26 +109,27 @@ impl Child {
 
     /// Waits until the process has ended, and returns its exit status.
     ///
-    /// It closes the standard input first, because a child that waits for more input never ends.
-    /// It may be called again, and then returns the same status.
+    /// The first poll closes the child's standard input, because a child that waits for more input
+    /// never ends. Further calls return the same status.
     ///
     /// # Errors
     ///
-    /// Returns ECHILD if the exit status is lost: the program ignores SIGCHLD, or other code has
-    /// reaped the child. Returns `Other` if the process still runs and the reactor of this `Child`
-    /// is gone, or is not the current reactor of the thread.
+    /// Returns ECHILD if the exit status is lost, because the program ignores SIGCHLD or other code
+    /// has reaped the child. Returns an error of kind `Other` if the process still runs and the
+    /// reactor of this `Child` is gone, or is not the current reactor of the thread.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses nothing but the standard input, which is closed by the first poll.
+    /// Dropping the future loses no exit status: call `wait` again. But the standard input stays
+    /// closed.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         drop(self.stdin.take());
         poll_fn(|cx| self.process_mut().poll_wait(cx)).await
     }
 
-    /// Returns the exit status if the process has ended, without waiting.
+    /// Returns the exit status if the process has ended. Does not wait.
     ///
-    /// It leaves the standard input open.
+    /// Unlike [`wait`](Child::wait), it leaves the standard input open.
     ///
     /// # Errors
     ///
@@ -138,11 +138,11 @@ impl Child {
         self.process_mut().try_wait()
     }
 
-    /// Sends SIGKILL to the process. Does nothing if it has ended.
+    /// Sends SIGKILL to the process. Does nothing if the process has ended.
     ///
     /// # Errors
     ///
-    /// Returns EPERM for a process that changed its user.
+    /// Returns EPERM if the process has changed its user ID.
     pub fn start_kill(&mut self) -> io::Result<()> {
         self.process_mut().kill()
     }
@@ -155,19 +155,20 @@ impl Child {
     ///
     /// # Cancel safety
     ///
-    /// The first poll sends the signal. After that, this is as cancel safe as
-    /// [`wait`](Child::wait).
+    /// The first poll sends the signal, which dropping the future does not undo. Call
+    /// [`wait`](Child::wait) to get the exit status.
     pub async fn kill(&mut self) -> io::Result<()> {
         self.start_kill()?;
         self.wait().await?;
         Ok(())
     }
 
-    /// Waits until the process has ended and its pipes are closed, and returns what it wrote.
+    /// Waits until the process has ended and its pipes are closed, and returns its output.
     ///
-    /// The pipes are read meanwhile, because a child that fills a pipe waits for its reader.
-    /// A pipe that was taken out of its field, or never made, gives no bytes. A process that the
-    /// child started can hold the pipes open beyond the child's end.
+    /// The pipes are read while the process runs, because a child that fills a pipe blocks until
+    /// bytes are read from it. If a pipe was taken out of its field or was never made, its output
+    /// is empty. A process that the child started can hold the pipes open after the child has
+    /// ended.
     ///
     /// # Errors
     ///
@@ -175,7 +176,7 @@ impl Child {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the child and all that was read.
+    /// Dropping the future drops the child and discards the bytes that were read.
     pub async fn wait_with_output(mut self) -> io::Result<Output> {
         let pipes = try_zip(read_to_end(self.stdout.take()), read_to_end(self.stderr.take()));
         let (status, (stdout, stderr)) = try_zip(self.wait(), pipes).await?;
@@ -183,7 +184,7 @@ impl Child {
     }
 
     fn process_mut(&mut self) -> &mut Process {
-        self.process.as_mut().expect(THERE)
+        self.process.as_mut().expect("the process is present until the child is dropped")
     }
 }
 
@@ -196,14 +197,14 @@ async fn read_to_end(pipe: Option<Receiver>) -> io::Result<Vec<u8>> {
 }
 
 impl Process {
-    /// Waits for the end of the process: the operation is `waitpid`, which would block while the
-    /// process runs.
+    /// Waits until the process has ended. The operation is `waitpid`, and "still running" counts as
+    /// `WouldBlock`.
     ///
-    /// The call goes through std, which must learn that the PID is free.
+    /// The call goes through std's `Child`, which must not use the PID again after it was reaped.
     pub(super) fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<ExitStatus>> {
         let Some(watch) = self.watch.take() else {
             ready!(budget::spend(cx));
-            let unwatched = || io::Error::other("no event reports the end of this process");
+            let unwatched = || io::Error::other("cannot wait for a child that is not watched");
             return Poll::Ready(self.try_wait().and_then(|status| status.ok_or_else(unwatched)));
         };
         let waited = watch.poll(cx, || match self.try_wait()? {
@@ -216,14 +217,14 @@ impl Process {
 
     pub(super) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         let status = self.child.try_wait();
-        // The only error is ECHILD, and it means that the PID is no longer ours.
+        // The only possible error is ECHILD, and it means that the PID is no longer this child's.
         self.reaped |= !matches!(status, Ok(None));
         status
     }
 
     fn kill(&mut self) -> io::Result<()> {
-        // By PID only if there is no descriptor: the PID of a child that the kernel or other code
-        // has reaped may belong to another process.
+        // Prefer the pidfd. If the kernel or other code has reaped the child, its PID may belong to
+        // another process.
         let killed = self.watch.as_ref().and_then(Watch::kill);
         killed.unwrap_or_else(|| self.child.kill())
     }
@@ -235,11 +236,11 @@ impl Drop for Child {
         if !matches!(process.try_wait(), Ok(None)) {
             return;
         }
-        // A process that cannot be killed runs on.
+        // A process that cannot be killed continues to run.
         if self.kill_on_drop
             && let Err(error) = process.kill()
         {
-            warn!(pid = process.child.id(); "cannot kill a child that is dropped: {error}");
+            warn!(pid = process.child.id(); "cannot kill the process of a dropped child: {error}");
         }
         orphans::adopt(process);
     }

@@ -1,4 +1,4 @@
-//! How a child process is started: [`Command`].
+//! [`Command`]: starts child processes.
 
 use std::ffi::OsStr;
 use std::future::Future;
@@ -10,7 +10,7 @@ use super::{Child, orphans};
 use crate::Reactor;
 use crate::budget::charge_error;
 
-/// Starts processes, like [`std::process::Command`], but with a [`Child`] that can be awaited.
+/// Starts processes, like [`std::process::Command`], but returns a [`Child`] that can be awaited.
 ///
 /// # Examples
 ///
@@ -41,7 +41,8 @@ pub struct Command {
 impl Command {
     /// Returns a command that starts `program`, without arguments.
     ///
-    /// As in std, the child inherits the environment, working directory and standard streams.
+    /// As in std, the child inherits the environment, the working directory and the standard
+    /// streams.
     pub fn new(program: impl AsRef<OsStr>) -> Command {
         process::Command::new(program).into()
     }
@@ -80,7 +81,7 @@ impl Command {
         self
     }
 
-    /// Gives the child an empty environment, except for variables that are set afterwards.
+    /// Gives the child an empty environment. Variables can be set afterwards.
     pub fn env_clear(&mut self) -> &mut Command {
         self.std.env_clear();
         self
@@ -92,27 +93,28 @@ impl Command {
         self
     }
 
-    /// Sets the standard input of the child: [`Stdio::piped`] for [`Child::stdin`].
+    /// Sets the child's standard input. For a pipe in [`Child::stdin`], pass [`Stdio::piped`].
     pub fn stdin(&mut self, stdin: impl Into<Stdio>) -> &mut Command {
         self.std.stdin(stdin);
         self
     }
 
-    /// Sets the standard output of the child: [`Stdio::piped`] for [`Child::stdout`].
+    /// Sets the child's standard output. For a pipe in [`Child::stdout`], pass [`Stdio::piped`].
     pub fn stdout(&mut self, stdout: impl Into<Stdio>) -> &mut Command {
         self.std.stdout(stdout);
         self
     }
 
-    /// Sets the standard error of the child: [`Stdio::piped`] for [`Child::stderr`].
+    /// Sets the child's standard error. For a pipe in [`Child::stderr`], pass [`Stdio::piped`].
     pub fn stderr(&mut self, stderr: impl Into<Stdio>) -> &mut Command {
         self.std.stderr(stderr);
         self
     }
 
-    /// Sets whether dropping the [`Child`] kills the process. By default it runs on.
+    /// Sets whether dropping the [`Child`] kills the process. By default the process continues to
+    /// run.
     ///
-    /// This also decides what happens when the future of [`status`](Command::status) or
+    /// The setting also applies if the future of [`status`](Command::status) or
     /// [`output`](Command::output) is dropped, e.g. by a timeout.
     pub fn kill_on_drop(&mut self, kill_on_drop: bool) -> &mut Command {
         self.kill_on_drop = kill_on_drop;
@@ -121,18 +123,18 @@ impl Command {
 
     /// Starts the process.
     ///
-    /// This blocks the thread until the child has called `exec`, as in std: usually less than a
+    /// As in std, this blocks the thread until the child has called `exec`, usually for less than a
     /// millisecond.
     ///
     /// # Errors
     ///
     /// Returns the error of std's [`spawn`](process::Command::spawn). If the reactor cannot watch
-    /// the child or its pipes, e.g. for lack of descriptors, the child is killed and that error is
-    /// returned.
+    /// the child or its pipes, e.g. for lack of descriptors, kills the child and returns that
+    /// error.
     ///
     /// # Panics
     ///
-    /// Panics outside of `block_on`.
+    /// Panics if called outside of `block_on`.
     ///
     /// # Examples
     ///
@@ -157,28 +159,29 @@ impl Command {
     /// ```
     #[track_caller]
     pub fn spawn(&mut self) -> io::Result<Child> {
-        // Panic before there is a process, not afterwards.
+        // Panic before the process exists, not afterwards.
         drop(Reactor::current());
-        orphans::reap_left_behind();
+        orphans::reap_unwatched();
         Child::new(self.std.spawn()?, self.kill_on_drop)
     }
 
-    /// Starts the process, and returns a future of its exit status.
+    /// Starts the process, and returns a future that waits for its exit status.
     ///
-    /// The process starts in this call, not at the first poll. Pipes that the command asked for are
-    /// closed: use [`spawn`](Command::spawn) to talk to the child.
+    /// The process starts in this call, not at the first poll. The future closes any pipes that the
+    /// command asked for. To communicate with the child, use [`spawn`](Command::spawn).
     ///
     /// # Errors
     ///
-    /// As [`spawn`](Command::spawn) and [`Child::wait`].
+    /// The future returns the errors of [`spawn`](Command::spawn) and [`Child::wait`].
     ///
     /// # Panics
     ///
-    /// Panics outside of `block_on`.
+    /// Panics if called outside of `block_on`.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the child: see [`kill_on_drop`](Command::kill_on_drop).
+    /// Dropping the future drops the child. [`kill_on_drop`](Command::kill_on_drop) determines
+    /// whether that kills the process.
     #[track_caller]
     pub fn status(&mut self) -> impl Future<Output = io::Result<ExitStatus>> + use<> {
         let child = self.spawn();
@@ -189,35 +192,36 @@ impl Command {
         }
     }
 
-    /// Starts the process, and returns a future of its exit status and its output.
+    /// Starts the process, and returns a future that waits for its exit status and its output.
     ///
-    /// The process starts in this call, not at the first poll. As in tokio, both streams become
-    /// pipes even if the command set them to something else before, and standard input stays as
+    /// The process starts in this call, not at the first poll. As in tokio, standard output and
+    /// standard error become pipes even if the command set them otherwise. Standard input stays as
     /// it was set.
     ///
     /// # Errors
     ///
-    /// As [`spawn`](Command::spawn) and [`Child::wait_with_output`].
+    /// The future returns the errors of [`spawn`](Command::spawn) and [`Child::wait_with_output`].
     ///
     /// # Panics
     ///
-    /// Panics outside of `block_on`.
+    /// Panics if called outside of `block_on`.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the child: see [`kill_on_drop`](Command::kill_on_drop).
+    /// Dropping the future drops the child. [`kill_on_drop`](Command::kill_on_drop) determines
+    /// whether that kills the process.
     #[track_caller]
     pub fn output(&mut self) -> impl Future<Output = io::Result<Output>> + use<> {
         let child = self.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         async move { charge_error(child).await?.wait_with_output().await }
     }
 
-    /// Returns the command of std, e.g. to look at its arguments.
+    /// Returns the underlying command of std, e.g. to inspect its arguments.
     pub fn as_std(&self) -> &process::Command {
         &self.std
     }
 
-    /// Returns the command of std, e.g. to set options that have no method here.
+    /// Returns the underlying command of std, e.g. to set options that have no method here.
     ///
     /// # Examples
     ///
@@ -233,7 +237,7 @@ impl Command {
         &mut self.std
     }
 
-    /// Returns the command of std. `kill_on_drop` is lost.
+    /// Returns the underlying command of std. The setting of `kill_on_drop` is lost.
     pub fn into_std(self) -> process::Command {
         self.std
     }

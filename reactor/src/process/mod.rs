@@ -1,32 +1,33 @@
-//! Child processes: [`Command`] and [`Child`], with std's names and tokio's shapes.
+//! Child processes: [`Command`] and [`Child`], with std's names and tokio's signatures.
 //!
-//! The standard library starts the process; this module waits for it without a thread. Linux has a
+//! The standard library starts the process. This module waits for it without a thread. Linux has a
 //! descriptor for a process, a *pidfd*, which becomes readable when the process has ended. So the
 //! wait is one more operation that goes through [`Async`](crate::Async): it tries `waitpid`, and
-//! "still running" counts as `WouldBlock`. The standard streams of a child are our
+//! "still running" counts as `WouldBlock`. The standard streams of a child are this crate's
 //! [pipes](crate::pipe).
 //!
-//! Where the OS offers no pidfd (Linux before 5.3, a seccomp filter that refuses it, other systems),
-//! each wait listens for SIGCHLD instead and tries again after each arrival. SIGCHLD then has a
-//! handler, which stays until the process ends, and must not be blocked in all threads.
+//! Some systems have no pidfd: Linux before 5.3, a sandbox whose seccomp filter refuses it, and
+//! systems other than Linux. There, each wait listens for SIGCHLD and retries whenever that signal
+//! arrives. The handler of SIGCHLD then stays installed until the program ends, and at least one
+//! thread must not block the signal.
 //!
-//! # Who reaps a child
+//! # Reaping
 //!
-//! A process that has ended stays a *zombie* until its parent asks for its exit status.
-//! [`Child::wait`] and [`Child::try_wait`] ask. A [`Child`] that is dropped before that is handed
-//! to its reactor, which asks when the process ends, so no zombie is left while the reactor turns.
-//! If the reactor is dropped first, the next [`Command::spawn`] of any thread asks.
+//! A process that has ended remains a *zombie* until its parent *reaps* it, which means that the
+//! parent gets the exit status from the OS. [`Child::wait`] and [`Child::try_wait`] do that. If a
+//! [`Child`] is dropped while the process runs, its reactor reaps the process when it ends, so no
+//! zombie remains while the reactor turns. If the reactor is dropped first, the next
+//! [`Command::spawn`] on any thread reaps the process.
 //!
-//! Two settings of a program defeat all of this, and [`Child::wait`] then returns the error ECHILD:
-//! SIGCHLD set to *ignore*, because the kernel then discards exit statuses, and code that reaps the
-//! children of others with `waitpid(-1)`.
+//! Two kinds of programs defeat this, and [`Child::wait`] then returns ECHILD. One ignores SIGCHLD,
+//! so the kernel discards exit statuses. The other reaps all children with `waitpid(-1)`.
 //!
 //! # What does not port by changing imports
 //!
-//! - Options that [`Command`] does not offer are set on the command of std, which
-//!   [`Command::as_std_mut`] returns: `uid`, `process_group`, `pre_exec` and all others.
-//! - [`ChildStdin`], [`ChildStdout`] and [`ChildStderr`] are names for our pipes, not types of their
-//!   own. To give one to another child, use [`Sender::into_blocking_fd`] or
+//! - Options that have no method of [`Command`] (`uid`, `process_group`, `pre_exec` and others) are
+//!   set on the command of std, which [`Command::as_std_mut`] returns.
+//! - [`ChildStdin`], [`ChildStdout`] and [`ChildStderr`] are aliases of this crate's pipes, not
+//!   distinct types. To give one to another child, use [`Sender::into_blocking_fd`] or
 //!   [`Receiver::into_blocking_fd`], and `Stdio::from`.
 //! - A [`Child`] is not `Send`, because it belongs to the reactor of its thread.
 //! - Killing a child that has already ended is not an error, as in std.

@@ -1,4 +1,4 @@
-//! What reports that a child has ended: a pidfd, or SIGCHLD.
+//! The source of the event that reports a child's exit: a pidfd, or SIGCHLD.
 
 use std::io;
 use std::process;
@@ -8,32 +8,32 @@ use std::task::{Context, Poll};
 use crate::Async;
 use crate::signal::Signal;
 
-/// The source of events that ends the wait for a child.
+/// The source that a wait for a child waits for.
 #[derive(Debug)]
 pub(super) enum Watch {
-    /// A descriptor of this very process.
+    /// A descriptor of the process, readable when the process has ended.
     #[cfg(target_os = "linux")]
     Pidfd(Async<pidfd::Pidfd>),
-    /// SIGCHLD, which arrives for every child of this program.
+    /// SIGCHLD, which arrives whenever any child of this program ends.
     Signal(Signal),
 }
 
 impl Watch {
-    /// Begins to watch `child`. Returns `None` if the OS no longer knows the process: this
-    /// program ignores SIGCHLD, so the kernel has discarded the exit status.
+    /// Begins to watch `child`, which must have just been started.
     ///
-    /// The PID cannot belong to another process here, because a child keeps its PID until it is
-    /// reaped. Only the kernel's own reaping (see above) frees the PID earlier.
+    /// Returns `None` if the OS no longer knows the process. That happens if this program ignores
+    /// SIGCHLD: the kernel then reaps the process when it ends. Otherwise a child keeps its PID
+    /// until this program reaps it, so the PID identifies the right process here.
     pub(super) fn new(child: &process::Child) -> io::Result<Option<Watch>> {
         #[cfg(target_os = "linux")]
         match pidfd::Pidfd::open(child) {
             Ok(pidfd) => return pidfd::watch(pidfd).map(Some),
             Err(rustix::io::Errno::SRCH) => return Ok(None),
-            // Typically ENOSYS or EPERM. If the reason is a lack of descriptors, the next line
-            // reports that.
+            // Typically ENOSYS or EPERM. If this program has run out of descriptors, the fallback
+            // below returns that error.
             Err(_) => {}
         }
-        let _ = child;
+        let _ = child; // Otherwise unused on systems without a pidfd.
         Watch::signal().map(Some)
     }
 
@@ -41,7 +41,7 @@ impl Watch {
         Signal::new(signal_hook::consts::SIGCHLD).map(Watch::Signal)
     }
 
-    /// Tries `attempt`, and again after each event, until it no longer returns `WouldBlock`.
+    /// Calls `attempt` now and after each event, until it no longer returns `WouldBlock`.
     pub(super) fn poll<T>(
         &self,
         cx: &mut Context<'_>,
@@ -54,8 +54,8 @@ impl Watch {
         }
     }
 
-    /// Kills the process by its descriptor, which never names another process. Returns `None` if
-    /// that is impossible here.
+    /// Kills the process through its pidfd, which never refers to another process. Returns `None`
+    /// if there is no pidfd, or if the OS refuses the call.
     pub(super) fn kill(&self) -> Option<io::Result<()>> {
         match self {
             #[cfg(target_os = "linux")]
@@ -79,22 +79,24 @@ mod pidfd {
     use super::Watch;
     use crate::Async;
 
-    /// A descriptor of a process. It is closed on exec, and readable when the process has ended.
+    /// A pidfd: readable when the process has ended, and closed on exec.
     #[derive(Debug)]
     pub(crate) struct Pidfd(OwnedFd);
 
     impl Pidfd {
-        /// Without `NONBLOCK`, which needs a newer kernel: only `waitid` on the descriptor would
-        /// block, and we call `waitpid`, so that std learns of the exit status.
+        /// Opens the pidfd of `child`.
+        ///
+        /// The flag `PIDFD_NONBLOCK` needs Linux 5.10 and is not needed here. It concerns only
+        /// `waitid` on the pidfd, and the wait uses `waitpid` so that std gets the exit status.
         pub(super) fn open(child: &process::Child) -> Result<Pidfd, Errno> {
             pidfd_open(Pid::from_child(child), PidfdFlags::empty()).map(Pidfd)
         }
 
         pub(super) fn kill(&self) -> Option<io::Result<()>> {
             match pidfd_send_signal(&self.0, Signal::KILL) {
-                // It has already ended and been reaped.
+                // ESRCH: the process has ended and was reaped.
                 Ok(()) | Err(Errno::SRCH) => Some(Ok(())),
-                // A filter may refuse this call and permit `kill`.
+                // A seccomp filter may refuse this system call and permit `kill`.
                 Err(_) => None,
             }
         }

@@ -2,22 +2,22 @@
 
 use std::time::{Duration, Instant};
 
-/// The first pause: short enough that a momentary failure goes unnoticed.
+/// The first pause. It is so short that a momentary failure goes unnoticed.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
-/// The longest pause, and the shortest time between two log records of failures.
+/// The longest pause, and the minimum time between two log records of failures.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// A failure that comes this long after the previous one begins a new series. This is longer than
-/// the longest pause, so that the pauses themselves do not end a series.
+/// A failure that occurs this long after the previous one begins a new series. The time is longer
+/// than the longest pause, so that the pauses themselves do not end a series.
 const END_OF_SERIES: Duration = Duration::from_secs(3);
 
 /// Decides how long to pause before retrying an operation that failed, and when to log the error.
 ///
-/// An operation that fails immediately and is retried immediately is a busy loop. If each failure
-/// is logged, the loop also fills the disk. With this type, the first failure costs no pause. If
-/// the retry fails too, the pauses begin with 10 ms and double up to 1 s. A success, or three
-/// seconds without a failure, ends the series.
+/// Retrying immediately an operation that fails immediately is a busy loop. If each failure is
+/// logged, the loop also fills the disk. With this type, the first failure of a series causes no
+/// pause. If the retry fails too, the pauses start at 10 ms and double up to 1 s. A success, or
+/// three seconds without a failure, ends the series.
 ///
 /// [`TcpListener::incoming`](crate::net::TcpListener::incoming) uses it for errors of `accept`.
 ///
@@ -54,9 +54,9 @@ const END_OF_SERIES: Duration = Duration::from_secs(3);
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Backoff {
-    /// The pause that the last failure of the current series caused.
+    /// The pause after the last failure.
     pause: Duration,
-    /// The time of the last failure; `None` if no attempt has failed since the last success.
+    /// When the last failure occurred. `None` if no attempt has failed since the last success.
     failed: Option<Instant>,
     /// When `should_log` last returned true. A success does not clear it, so an operation that
     /// alternately fails and succeeds cannot flood the log.
@@ -64,7 +64,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Makes a backoff without a failure.
+    /// Returns a backoff that has recorded no failure.
     pub const fn new() -> Backoff {
         Backoff { pause: Duration::ZERO, failed: None, logged: None }
     }
@@ -95,8 +95,8 @@ impl Backoff {
         self.pause
     }
 
-    /// As [`failed`](Backoff::failed), but the first failure costs a pause, too. An operation uses
-    /// this if an immediate retry is known to fail.
+    /// Like [`failed`](Backoff::failed), but the first failure causes a pause too. For an operation
+    /// whose immediate retry would certainly fail.
     pub(crate) fn failed_for_longer(&mut self) -> Duration {
         self.pause = self.failed().max(FIRST_PAUSE);
         self.pause
@@ -107,7 +107,7 @@ impl Backoff {
         self.failed = None;
     }
 
-    /// Returns whether to log the current failure: true at most once a second.
+    /// Returns whether to log the current failure. Returns true at most once a second.
     ///
     /// # Examples
     ///

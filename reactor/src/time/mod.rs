@@ -1,18 +1,18 @@
-//! Timers: [`sleep`], [`interval`] and [`timeout`]; and [`Backoff`], which computes the pauses
+//! Timers: [`sleep`], [`interval`] and [`timeout`], and [`Backoff`], which computes the pauses
 //! between retries.
 //!
-//! A timer is a waker and a deadline. The reactor waits no longer than until the nearest
-//! deadline, and wakes what is due after each wait: the precision is that of `epoll_wait`, a
-//! millisecond, and never too early.
+//! A timer is a deadline and a waker. The reactor waits no longer than until the nearest deadline,
+//! and after each wait it calls the wakers of the timers that are due. The resolution is that of
+//! `epoll_wait`, a millisecond. A timer may fire late, but never early.
 //!
 //! # What does not port by changing imports
 //!
-//! - [`interval`] ticks for the first time after one period; tokio's ticks immediately. Write
-//!   `interval_at(Instant::now(), period)` for that.
-//! - [`MissedTickBehavior::Skip`] is the default; tokio's is `Burst`.
-//! - [`Sleep::deadline`] returns an `Option`, because a sleep can be longer than the clock lasts.
-//!   [`Sleep::reset`] takes `&mut self`, because a `Sleep` is `Unpin` and needs no pinning.
-//! - A sleep can be made outside of `block_on`. It panics at its first poll there.
+//! - The first tick of [`interval`] comes after one period. In tokio it comes immediately; for
+//!   that, write `interval_at(Instant::now(), period)`.
+//! - [`MissedTickBehavior::Skip`] is the default. Tokio's default is `Burst`.
+//! - [`Sleep::deadline`] returns an `Option`, because a deadline can lie beyond the end of the
+//!   clock. [`Sleep::reset`] takes `&mut self`, because `Sleep` is `Unpin` and needs no pinning.
+//! - A sleep can be made outside of `block_on`. If it is polled there, it panics.
 //! - Deadlines are [`std::time::Instant`]s. There is no clock that a test can pause.
 
 mod backoff;
@@ -37,14 +37,15 @@ use crate::timer::TimerKey;
 
 pub use backoff::Backoff;
 
-/// Waits for `duration`: never less, and the reactor's turn longer.
+/// Waits for `duration`.
 ///
-/// Zero is over with the next turn, which does not wait then; what lies beyond the clock's end
-/// never comes.
+/// The sleep never ends early. It ends after the first turn of the reactor whose wait ends at the
+/// deadline or later. A sleep of zero ends after the next turn, which then does not wait. If the
+/// deadline lies beyond the end of the clock, the sleep never ends.
 ///
 /// # Panics
 ///
-/// As [`Sleep`]. The message names the caller of this function.
+/// Panics at the first poll outside of `block_on`. The message names the caller of this function.
 ///
 /// # Examples
 ///
@@ -64,17 +65,17 @@ pub fn sleep(duration: Duration) -> Sleep {
     Sleep::new(Instant::now().checked_add(duration))
 }
 
-/// Waits until `deadline`; as [`sleep`], never less, and the reactor's turn longer.
+/// Waits until `deadline`. Like [`sleep`], it never ends early.
 ///
 /// # Panics
 ///
-/// As [`Sleep`]. The message names the caller of this function.
+/// Panics at the first poll outside of `block_on`. The message names the caller of this function.
 #[track_caller]
 pub fn sleep_until(deadline: Instant) -> Sleep {
     Sleep::new(Some(deadline))
 }
 
-/// Calls [`sleep`] on behalf of `caller`, which the panic names if there is no reactor.
+/// Calls [`sleep`] on behalf of `caller`: a panic for lack of a reactor names `caller`.
 pub(crate) fn sleep_for(duration: Duration, caller: &'static Location<'static>) -> Sleep {
     let mut sleep = sleep(duration);
     sleep.caller = caller;
@@ -83,23 +84,24 @@ pub(crate) fn sleep_for(duration: Duration, caller: &'static Location<'static>) 
 
 /// The future of [`sleep`] and [`sleep_until`].
 ///
-/// Dropping it drops its timer. Polling it after its end says that it is over, again.
+/// Dropping the sleep removes its timer. A sleep that has ended returns `Ready` from every further
+/// poll.
 ///
 /// # Panics
 ///
-/// When it is first polled outside of `block_on`.
+/// Panics if it is first polled outside of `block_on`.
 ///
 /// # Cancel safety
 ///
-/// The deadline is fixed when the sleep is made, so awaiting `&mut sleep` again does not start it
-/// over. A sleep that is awaited in another executor moves there.
+/// The deadline is fixed when the sleep is made, so awaiting `&mut sleep` again continues the same
+/// sleep. If another executor polls the sleep, its timer moves to the reactor of that executor.
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Sleep {
-    /// `None`: beyond the end of the clock, so never.
+    /// `None` if the sleep never ends, because its deadline lies beyond the end of the clock.
     deadline: Option<Instant>,
-    /// Set by the first poll that has to wait.
+    /// The timer, and the reactor that has it. Set by the first poll that has to wait.
     timer: Option<(Weak<Reactor>, TimerKey)>,
-    /// The line that made the sleep. A poll without a reactor names it in its panic.
+    /// The line that made the sleep, for the panic of a poll without a reactor.
     caller: &'static Location<'static>,
 }
 
@@ -109,7 +111,7 @@ impl Sleep {
         Sleep { deadline, timer: None, caller: Location::caller() }
     }
 
-    /// When it will be over; `None`, if never.
+    /// Returns the deadline, or `None` if it lies beyond the end of the clock.
     ///
     /// # Examples
     ///
@@ -126,9 +128,9 @@ impl Sleep {
 
     /// Returns whether the deadline has passed.
     ///
-    /// It reads the clock, so it may return true before a poll returns `Ready`: a poll compares the
-    /// deadline with the end of the reactor's last wait. Tokio's `is_elapsed` returns true only
-    /// after the sleep was polled.
+    /// This function reads the clock. A poll compares the deadline with an older reading, taken at
+    /// the end of the reactor's last wait. So `is_elapsed` may return true before a poll returns
+    /// `Ready`. Tokio's `is_elapsed` returns true only after the sleep was polled.
     ///
     /// # Examples
     ///
@@ -147,20 +149,20 @@ impl Sleep {
         self.deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
 
-    /// Moves the deadline to an earlier or a later moment. A sleep that is over begins again.
+    /// Moves the deadline to an earlier or a later time. A sleep that has ended starts again.
     ///
-    /// A task that waits for this sleep need not poll it again: the reactor wakes the task at the
-    /// new deadline instead of the old one. A sleep that has already woken its task must be polled
-    /// again, as any future must.
+    /// A task that already waits for this sleep need not poll it again: the reactor wakes the task
+    /// at the new deadline instead of the old one. If the timer has already fired, poll the sleep
+    /// again; that sets a new timer.
     ///
     /// # Cancel safety
     ///
-    /// This function does not wait. Resetting a sleep has the same effect as dropping it and making
-    /// another one, and is cheaper.
+    /// This function does not wait. Resetting a sleep is a cheaper way to drop it and make another
+    /// one.
     ///
     /// # Examples
     ///
-    /// A limit on the time without progress, which begins again with each read:
+    /// An idle timeout, which each read restarts:
     ///
     /// ```
     /// use futures_lite::future::or;
@@ -194,8 +196,8 @@ impl Sleep {
         self.set_deadline(Some(deadline));
     }
 
-    /// Wakes the task at the deadline, although the task keeps no future for it. The timer stays
-    /// until it fires, even if the task no longer needs it, so use this only for short sleeps.
+    /// Sets a timer that wakes the task at the deadline, without a future that owns it. No code can
+    /// remove this timer before it fires, so use it only for short sleeps.
     pub(crate) fn wake_later(mut self, cx: &mut Context<'_>) {
         let Some(deadline) = self.deadline else { return };
         self.set_timer(&Reactor::current_for(self.caller), deadline, cx.waker().clone());
@@ -204,40 +206,46 @@ impl Sleep {
 
     fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
-        // No timer: the sleep was not polled, or its timer has fired. The next poll sets one.
+        // Without a timer (not polled yet, or fired), leave it to the next poll to set one.
         let Some((reactor, waker)) = self.remove_timer() else { return };
         if let Some(deadline) = deadline {
             self.set_timer(&reactor, deadline, waker);
         }
     }
 
-    /// Makes sure that the timer wakes `waker`: if the sleep has moved to another task since the
-    /// last poll, the timer still holds the waker of the old one.
+    /// Sets a timer that calls `waker`, or updates the existing one.
+    ///
+    /// The sleep may have moved to another task since its last poll. Then its timer still holds the
+    /// waker of the previous task.
     fn wake_at(&mut self, reactor: &Rc<Reactor>, deadline: Instant, waker: &Waker) {
         match self.timer {
             Some((_, key)) if reactor.timers().borrow().will_wake(key, waker) => {}
             Some((_, key)) => {
-                let kept = waker.clone();
-                let replaced = reactor.timers().borrow_mut().replace(key, kept);
+                let waker = waker.clone();
+                let replaced = reactor.timers().borrow_mut().replace(key, waker);
                 match replaced {
                     Ok(old) => drop(old),
-                    // Reentrancy: cloning the waker ran user code, which has turned the reactor.
-                    Err(kept) => kept.wake(),
+                    // Reentrancy: the timer has fired, because `clone` ran user code that turned
+                    // the reactor. It will not fire again, so wake the task now.
+                    Err(waker) => waker.wake(),
                 }
             }
             None => self.set_timer(reactor, deadline, waker.clone()),
         }
     }
 
-    fn set_timer(&mut self, reactor: &Rc<Reactor>, deadline: Instant, kept: Waker) {
-        let data = kept.data();
-        let key = reactor.timers().borrow_mut().set(deadline, kept);
+    fn set_timer(&mut self, reactor: &Rc<Reactor>, deadline: Instant, waker: Waker) {
+        let data = waker.data();
+        let key = reactor.timers().borrow_mut().set(deadline, waker);
         trace!(waker:? = data, after:? = deadline - Instant::now(); "timer set");
         self.timer = Some((Rc::downgrade(reactor), key));
     }
 
-    /// Takes the timer out of the reactor if it has not fired. Reentrancy: dropping the waker runs
-    /// user code, so this returns it, and the caller drops it when no `RefCell` is borrowed.
+    /// Takes the timer out of the reactor, if it has not fired, and returns the reactor and the
+    /// waker.
+    ///
+    /// Reentrancy: dropping the waker runs user code, so the caller drops it when no `RefCell` is
+    /// borrowed.
     fn remove_timer(&mut self) -> Option<(Rc<Reactor>, Waker)> {
         let (reactor, key) = self.timer.take()?;
         let reactor = reactor.upgrade()?;
@@ -252,8 +260,9 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(deadline) = self.deadline else { return Poll::Pending };
-        // A timer belongs to no OS object. If its own reactor is gone, or another executor polls
-        // the sleep, it moves to the current reactor, in which the thread sleeps.
+        // The thread sleeps in its current reactor, so the timer must be there. If the timer's
+        // reactor is gone or another reactor is current, move the timer. Unlike a socket, a timer
+        // belongs to no OS object, so it can move.
         let reactor = match self.timer.as_ref().and_then(|(reactor, _)| reactor.upgrade()) {
             Some(reactor) if !reactor.is_displaced() => reactor,
             _ => {
@@ -261,9 +270,10 @@ impl Future for Sleep {
                 Reactor::current_for(self.caller)
             }
         };
-        // All timers use one clock reading, from the end of the last wait. A sleep that is due at
-        // its first poll completes without waiting, so it needs budget. If the task has none left,
-        // the sleep sets a timer, which fires in the next turn, and then completes without budget.
+        // All timers compare with one clock reading, from the end of the last wait. A sleep that is
+        // due at its first poll needs budget, because it completes without waiting. If the task has
+        // none left, the sleep sets a timer instead. The timer fires in the next turn, and then the
+        // sleep completes even without budget.
         if deadline <= reactor.now() && (self.timer.is_some() || budget::has_budget_remaining()) {
             budget::charge(1);
             self.remove_timer();
@@ -286,18 +296,17 @@ impl fmt::Debug for Sleep {
     }
 }
 
-/// A stream that yields every `period`, for the first time after one period.
+/// Returns a stream that ticks every `period`. The first tick comes after one period.
 ///
-/// Ticks keep to the grid of the start: a tick that is taken late does not shift the others. Ticks
-/// that were missed altogether are skipped, because ten ticks in a row do not help a task that was
-/// too slow for one. [`Interval::set_missed_tick_behavior`] changes this.
+/// Ticks are due at multiples of `period` after the start, even if a tick is taken late. A tick
+/// that was missed altogether is skipped, because a task that was too slow for one tick does not
+/// benefit from ten in a row. [`Interval::set_missed_tick_behavior`] changes this.
 ///
-/// Tokio's `interval` ticks immediately for the first time. [`interval_at`] with `Instant::now()`
-/// does the same here.
+/// For a first tick that comes immediately, as in tokio, use [`interval_at`] with `Instant::now()`.
 ///
 /// # Panics
 ///
-/// If `period` is zero.
+/// Panics if `period` is zero.
 ///
 /// # Examples
 ///
@@ -316,11 +325,11 @@ pub fn interval(period: Duration) -> Interval {
     Interval::new(Instant::now().checked_add(period), period)
 }
 
-/// A stream that yields every `period`, for the first time at `start`.
+/// Returns a stream that ticks every `period`. The first tick comes at `start`.
 ///
 /// # Panics
 ///
-/// If `period` is zero.
+/// Panics if `period` is zero.
 ///
 /// # Examples
 ///
@@ -344,31 +353,35 @@ pub fn interval_at(start: Instant, period: Duration) -> Interval {
 /// In the examples, the interval has a period of 10 ms, and its task is busy from 0 ms until 45 ms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MissedTickBehavior {
-    /// Yields every tick, and the missed ones immediately one after another: at 45 ms the ticks of
-    /// 10, 20, 30 and 40 ms, then those of 50 and 60 ms.
-    Burst,
-    /// Shifts the ticks, so that a period passes after a late one: at 45 ms the tick of 10 ms, then
-    /// those of 55 and 65 ms.
-    Delay,
-    /// Skips the missed ticks, and keeps to the grid: at 45 ms the tick of 10 ms, then those of 50
-    /// and 60 ms.
+    /// Delivers every tick, the missed ones immediately one after another.
     ///
-    /// A tick that is overdue by less than a period is late, but not missed: a task that is busy
-    /// until 25 ms takes the ticks of 10 and 20 ms then, and the next one at 30 ms. Tokio's `Skip`
+    /// At 45 ms, the task gets the ticks of 10, 20, 30 and 40 ms. The next ticks come at 50 and 60
+    /// ms.
+    Burst,
+    /// Shifts all later ticks, so that a full period passes after a late tick.
+    ///
+    /// At 45 ms, the task gets the tick of 10 ms. The next ticks come at 55 and 65 ms.
+    Delay,
+    /// Skips the missed ticks. Later ticks are still due at multiples of the period.
+    ///
+    /// At 45 ms, the task gets the tick of 10 ms. The next ticks come at 50 and 60 ms.
+    ///
+    /// A tick that is overdue by less than a period is late, but not missed. So a task that is busy
+    /// until 25 ms gets the ticks of 10 and 20 ms then, and the next one at 30 ms. Tokio's `Skip`
     /// would skip the tick of 20 ms.
     #[default]
     Skip,
 }
 
-/// The stream of [`interval`]; its items are the moments at which the ticks were due.
+/// The stream of [`interval`] and [`interval_at`]. Each item is the time at which the tick was due.
 ///
 /// # Panics
 ///
-/// As [`Sleep`].
+/// Panics if it is first polled outside of `block_on`.
 ///
 /// # Cancel safety
 ///
-/// A tick that was not taken stays.
+/// Dropping a future that waits for a tick loses no tick: the next call returns it.
 #[derive(Debug)]
 #[must_use = "streams do nothing unless they are polled"]
 pub struct Interval {
@@ -384,15 +397,15 @@ impl Interval {
         Interval { period, missed: MissedTickBehavior::default(), sleep: Sleep::new(start) }
     }
 
-    /// Waits for the next tick, and tells when it was due.
+    /// Waits for the next tick, and returns when it was due.
     ///
     /// # Panics
     ///
-    /// As [`Sleep`].
+    /// Panics if it is first polled outside of `block_on`.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses no tick: a tick that was not taken stays.
+    /// Dropping the future loses no tick: the next call returns it.
     ///
     /// # Examples
     ///
@@ -413,7 +426,7 @@ impl Interval {
     ///
     /// # Panics
     ///
-    /// As [`Sleep`].
+    /// Panics if it is first called outside of `block_on`.
     ///
     /// # Examples
     ///
@@ -430,33 +443,34 @@ impl Interval {
     pub fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Instant> {
         ready!(Pin::new(&mut self.sleep).poll(cx));
         let due = self.sleep.deadline.expect("a sleep without a deadline never ends");
-        self.sleep.set_deadline(self.following(due, Instant::now()));
+        self.sleep.set_deadline(self.next_due(due, Instant::now()));
         Poll::Ready(due)
     }
 
-    /// Returns when the next tick is due, if the tick of `due` is taken at `now`.
-    fn following(&self, due: Instant, now: Instant) -> Option<Instant> {
+    /// Returns when the next tick is due if the tick of `due` is taken at `now`.
+    fn next_due(&self, due: Instant, now: Instant) -> Option<Instant> {
         match self.missed {
             MissedTickBehavior::Burst => due.checked_add(self.period),
             MissedTickBehavior::Delay => now.checked_add(self.period),
-            MissedTickBehavior::Skip => self.following_on_the_grid(due, now),
+            MissedTickBehavior::Skip => self.next_not_missed(due, now),
         }
     }
 
-    /// Returns the first tick after `due` that lies after `now`, or less than a period before it.
-    fn following_on_the_grid(&self, due: Instant, now: Instant) -> Option<Instant> {
+    /// Returns the first tick after `due` that is in the future, or is overdue by less than a
+    /// period.
+    fn next_not_missed(&self, due: Instant, now: Instant) -> Option<Instant> {
         let next = due.checked_add(self.period)?;
         let late = now.saturating_duration_since(next);
         if late < self.period {
             return Some(next);
         }
         let rest = self.period.as_nanos() - late.as_nanos() % self.period.as_nanos();
-        // `Duration::from_nanos` ends at 584 years, and no program runs so long that it misses a
-        // tick of a longer period.
+        // A `u64` holds the nanoseconds of 584 years. The conversion fails only for a longer
+        // period, and no program runs long enough to miss a tick of that.
         now.checked_add(Duration::from_nanos(u64::try_from(rest).unwrap_or(u64::MAX)))
     }
 
-    /// Returns the time from one tick to the next.
+    /// Returns the period.
     ///
     /// # Examples
     ///
@@ -483,10 +497,10 @@ impl Interval {
         self.missed = behavior;
     }
 
-    /// Restarts the interval: the next tick comes one period from now.
+    /// Restarts the interval: the next tick is due one period from now.
     ///
-    /// A tick that was due but not taken is lost. A task that waits for a tick need not poll again;
-    /// see [`Sleep::reset`].
+    /// A tick that is due but was not taken is discarded. A task that already waits for a tick need
+    /// not poll again; see [`Sleep::reset`].
     ///
     /// # Examples
     ///
@@ -509,17 +523,17 @@ impl Interval {
         self.reset_after(self.period);
     }
 
-    /// Restarts the interval with a tick that is due now.
+    /// Restarts the interval: the next tick is due now.
     pub fn reset_immediately(&mut self) {
         self.reset_after(Duration::ZERO);
     }
 
-    /// Restarts the interval: the next tick comes after `duration`, and then one every period.
+    /// Restarts the interval: the next tick is due after `duration`, and then one every period.
     pub fn reset_after(&mut self, duration: Duration) {
         self.sleep.set_deadline(Instant::now().checked_add(duration));
     }
 
-    /// Restarts the interval: the next tick comes at `deadline`, and then one every period.
+    /// Restarts the interval: the next tick is due at `deadline`, and then one every period.
     pub fn reset_at(&mut self, deadline: Instant) {
         self.sleep.reset(deadline);
     }
@@ -535,21 +549,21 @@ impl Stream for Interval {
 
 /// Waits for `future`, but no longer than `duration`.
 ///
-/// The future is polled first, so a future that is ready immediately wins even against a timeout of
-/// zero.
+/// The future is polled before the timer, so a future that is immediately ready completes even with
+/// a timeout of zero.
 ///
 /// # Errors
 ///
-/// [`Elapsed`], when the time is over first.
+/// Returns [`Elapsed`] if `duration` passes before `future` completes.
 ///
 /// # Panics
 ///
-/// As [`Sleep`], when `future` is not ready at once.
+/// Panics if it is polled outside of `block_on` and `future` is not immediately ready.
 ///
 /// # Cancel safety
 ///
-/// That of `future`, which is dropped with the time-out. To wait for it again, give it as
-/// `&mut future`.
+/// The timeout is cancel safe if `future` is. Dropping the timeout drops `future`. To wait for the
+/// same future again after a timeout, pass `&mut future`.
 ///
 /// # Examples
 ///
@@ -564,7 +578,7 @@ impl Stream for Interval {
 ///
 ///     let mut task = executor::spawn(reactor::time::sleep(Duration::from_millis(5)));
 ///     while timeout(Duration::from_millis(1), &mut task).await.is_err() {
-///         // Not yet; and nothing is lost.
+///         // The task is still running. Wait for it again.
 ///     }
 /// });
 /// ```
@@ -573,9 +587,9 @@ pub fn timeout<F: Future>(duration: Duration, future: F) -> Timeout<F> {
     Timeout { future: cooperative(future), sleep: sleep(duration) }
 }
 
-/// Waits for `future`, but no longer than until `deadline`. Otherwise it behaves as [`timeout`].
+/// Waits for `future`, but no longer than until `deadline`. Otherwise it behaves like [`timeout`].
 ///
-/// Several futures can share one deadline, e.g. the steps of one request.
+/// Use it if several futures share one deadline, e.g. the steps of one request.
 ///
 /// # Errors
 ///
@@ -583,11 +597,11 @@ pub fn timeout<F: Future>(duration: Duration, future: F) -> Timeout<F> {
 ///
 /// # Panics
 ///
-/// As [`timeout`].
+/// Panics if it is polled outside of `block_on` and `future` is not immediately ready.
 ///
 /// # Cancel safety
 ///
-/// As [`timeout`].
+/// The same as for [`timeout`].
 ///
 /// # Examples
 ///
@@ -609,8 +623,9 @@ pub fn timeout_at<F: Future>(deadline: Instant, future: F) -> Timeout<F> {
 }
 
 pin_project! {
-    /// The future of [`timeout`] and [`timeout_at`]. It is a struct, because the future of an
-    /// `async fn` would hold `future` twice.
+    /// The future of [`timeout`] and [`timeout_at`].
+    ///
+    /// It is a struct because the future of an `async fn` would store `future` twice.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless they are awaited"]
     pub struct Timeout<F> {
@@ -632,7 +647,7 @@ impl<F: Future> Future for Timeout<F> {
     }
 }
 
-/// The time of a [`timeout`] is over.
+/// The error of [`timeout`] and [`timeout_at`]: the deadline passed before the future completed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed(());
 
@@ -656,32 +671,32 @@ mod tests {
 
     const PERIOD: Duration = Duration::from_millis(10);
 
-    /// From a tick to the one that follows it, when it was taken so much later than it was due.
-    fn following(late: Duration) -> Duration {
+    /// Returns the time between two due ticks if the first one is taken `late` after it was due.
+    fn gap_after(late: Duration) -> Duration {
         let due = Instant::now();
-        interval(PERIOD).following(due, due + late).unwrap() - due
+        interval(PERIOD).next_due(due, due + late).unwrap() - due
     }
 
     #[test]
-    fn the_next_tick_is_the_first_of_the_grid_that_was_not_missed() {
-        assert_eq!(following(Duration::ZERO), PERIOD);
-        assert_eq!(following(PERIOD / 2), PERIOD);
-        // It was due, and is given late, as long as the one after it is still to come.
-        assert_eq!(following(PERIOD * 3 / 2), PERIOD);
-        assert_eq!(following(PERIOD * 5 / 2), PERIOD * 3);
-        assert_eq!(following(PERIOD * 1001 / 2), PERIOD * 501);
+    fn next_tick_is_the_first_that_was_not_missed() {
+        assert_eq!(gap_after(Duration::ZERO), PERIOD);
+        assert_eq!(gap_after(PERIOD / 2), PERIOD);
+        // The next tick is late, but not missed, because it is overdue by less than a period.
+        assert_eq!(gap_after(PERIOD * 3 / 2), PERIOD);
+        assert_eq!(gap_after(PERIOD * 5 / 2), PERIOD * 3);
+        assert_eq!(gap_after(PERIOD * 1001 / 2), PERIOD * 501);
     }
 
-    // The examples of `MissedTickBehavior`.
+    // Uses the examples in the documentation of `MissedTickBehavior`.
     #[test]
-    fn each_missed_tick_behavior_schedules_the_next_tick_as_documented() {
+    fn missed_tick_behaviors_match_their_documentation() {
         let start = Instant::now();
         let now = start + PERIOD * 9 / 2;
         let due = |missed| {
             let mut ticks = interval_at(start + PERIOD, PERIOD);
             ticks.set_missed_tick_behavior(missed);
-            let second = ticks.following(start + PERIOD, now).unwrap();
-            [second, ticks.following(second, now.max(second)).unwrap()].map(|due| due - start)
+            let second = ticks.next_due(start + PERIOD, now).unwrap();
+            [second, ticks.next_due(second, now.max(second)).unwrap()].map(|due| due - start)
         };
         assert_eq!(due(MissedTickBehavior::Burst), [PERIOD * 2, PERIOD * 3]);
         assert_eq!(due(MissedTickBehavior::Delay), [PERIOD * 11 / 2, PERIOD * 13 / 2]);
@@ -690,8 +705,8 @@ mod tests {
 
     // Pitfall: C1
     #[test]
-    fn a_tick_beyond_the_clocks_end_never_comes() {
+    fn tick_beyond_the_end_of_the_clock_is_never_due() {
         let (interval, now) = (interval(Duration::MAX), Instant::now());
-        assert_eq!(interval.following(now, now), None);
+        assert_eq!(interval.next_due(now, now), None);
     }
 }
