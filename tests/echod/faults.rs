@@ -1,4 +1,4 @@
-//! Six faults on a switch: the wrong version shows the symptom, and the right one does not.
+//! Six faults on a switch: the wrong version shows the symptom, and the right version does not.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,54 +26,56 @@ fn read(path: &str) -> String {
     fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// What one version told.
-struct Told {
+/// What the output says about one version.
+struct Version {
     symptom: String,
     lost: bool,
 }
 
-impl Told {
-    /// Of what `fault NAME` printed. The line of code that it names must be where it says, and below
-    /// the mark of this version.
+impl Version {
+    /// Parses the output of `fault NAME`.
+    ///
+    /// Fails unless the line of code that it shows is at the given location, below the mark of this
+    /// version.
     #[track_caller]
-    fn of(version: &str, stdout: &str) -> Told {
+    fn parse(version: &str, stdout: &str) -> Version {
         let parts: Vec<&str> = stdout.split("\n\n").collect();
         let part = parts.iter().find(|part| part.starts_with(version));
-        let lines: Vec<&str> = part.expect("it tells of this version").lines().collect();
-        let [symptom, middle @ .., place, code] = &lines[..] else { panic!("{lines:?}") };
+        let lines: Vec<&str> = part.expect("the output contains this version").lines().collect();
+        let [symptom, middle @ .., location, code] = &lines[..] else { panic!("{lines:?}") };
 
-        let (path, number) = place.trim().rsplit_once(':').expect("FILE:LINE");
+        let (path, number) = location.trim().rsplit_once(':').expect("FILE:LINE");
         let text = read(path);
         let (before, line): (Vec<&str>, _) = {
             let mut lines = text.lines().map(str::trim);
-            let number: usize = number.parse().expect("the number of a line");
+            let number: usize = number.parse().expect("a line number");
             (lines.by_ref().take(number - 1).collect(), lines.next())
         };
         assert_eq!(line, Some(code.trim()));
         let comment = before.iter().rev().take_while(|line| line.starts_with("// "));
         let mark = if version == "right" { "// Right: " } else { "// Wrong: " };
-        assert!(comment.into_iter().any(|line| line.starts_with(mark)), "{place}: no {mark}");
+        assert!(comment.into_iter().any(|line| line.starts_with(mark)), "{location}: no {mark}");
 
-        let lost = "       lost tasks, as the executor reports: 1";
+        let lost = "       lost tasks reported by the executor: 1";
         assert!(middle.iter().all(|line| *line == lost) && middle.len() < 2, "{middle:?}");
-        Told { symptom: symptom[version.len()..].trim().to_owned(), lost: !middle.is_empty() }
+        Version { symptom: symptom[version.len()..].trim().to_owned(), lost: !middle.is_empty() }
     }
 
-    /// The first number of the symptom.
+    /// Returns the first number of the symptom.
     fn number(&self) -> u32 {
         let first = self.symptom.split(' ').find_map(|word| word.parse().ok());
         first.unwrap_or_else(|| panic!("no number: {}", self.symptom))
     }
 
     #[track_caller]
-    fn assert_tells(&self, words: &str) {
+    fn assert_shows(&self, words: &str) {
         assert!(self.symptom.contains(words), "{words}: {}", self.symptom);
     }
 }
 
-/// Runs both versions, and checks the form of what is told.
+/// Runs both versions, and checks the form of the output.
 #[track_caller]
-fn right_and_wrong(name: &str) -> (Told, Told) {
+fn right_and_wrong(name: &str) -> (Version, Version) {
     let Ended { status, stdout, stderr } = fault(&[name]);
     assert!(status.success() && stderr.is_empty(), "{status}: {stderr}");
     assert!(stdout.is_ascii() && stdout.lines().all(|line| line.len() <= 80), "{stdout}");
@@ -84,18 +86,18 @@ fn right_and_wrong(name: &str) -> (Told, Told) {
     let (what, path) =
         next.expect("what to read next").split_once("` in ").expect("`WHAT` in FILE");
     assert!(read(path).contains(what), "{what} is not in {path}");
-    (Told::of("right", &stdout), Told::of("wrong", &stdout))
+    (Version::parse("right", &stdout), Version::parse("wrong", &stdout))
 }
 
 #[test]
-fn a_future_that_forgets_its_waker_never_gets_the_byte_and_is_reported_as_lost() {
+fn future_that_stores_no_waker_is_reported_as_lost() {
     let (right, wrong) = right_and_wrong("forget-waker");
     assert_eq!((right.number(), right.lost), (1, false));
     assert_eq!((wrong.number(), wrong.lost), (0, true));
 }
 
 #[test]
-fn who_reads_once_for_each_event_leaves_bytes_behind() {
+fn one_read_per_event_leaves_bytes_behind() {
     let (right, wrong) = right_and_wrong("read-once");
     assert_eq!(right.number(), 100);
     assert!((1..100).contains(&wrong.number()), "{}", wrong.symptom);
@@ -103,31 +105,31 @@ fn who_reads_once_for_each_event_leaves_bytes_behind() {
 }
 
 #[test]
-fn with_one_slot_for_reader_and_writer_the_first_to_wait_is_stranded() {
+fn shared_waker_slot_strands_the_reader() {
     let (right, wrong) = right_and_wrong("one-slot");
     assert_eq!((right.number(), right.lost), (1, false));
     assert_eq!((wrong.number(), wrong.lost), (0, false));
 }
 
 #[test]
-fn without_a_notification_a_woken_task_waits_for_the_next_timer() {
+fn wakeup_without_notification_waits_for_a_timer() {
     let (right, wrong) = right_and_wrong("no-notify");
-    right.assert_tells("the wake ended the sleep");
-    wrong.assert_tells("a timer ended the sleep");
+    right.assert_shows("the wakeup ended the sleep");
+    wrong.assert_shows("a timer ended the sleep");
 }
 
 #[test]
-fn while_a_task_blocks_the_thread_another_one_does_not_tick() {
+fn blocking_call_stops_the_ticks_of_another_task() {
     let (right, wrong) = right_and_wrong("block");
     assert!(right.number() > 0, "{}", right.symptom);
     assert_eq!(wrong.number(), 0);
 }
 
 #[test]
-fn a_server_that_awaits_a_connection_leaves_the_next_client_without_an_answer() {
+fn awaited_connection_delays_the_next_client() {
     let (right, wrong) = right_and_wrong("await-connection");
-    right.assert_tells("has its answer");
-    wrong.assert_tells("has no answer");
+    right.assert_shows("gets its answer");
+    wrong.assert_shows("gets no answer");
 }
 
 #[test]
@@ -135,13 +137,13 @@ fn one_version_can_be_run_alone() {
     for (version, other) in [("right", "wrong"), ("wrong", "right")] {
         let Ended { status, stdout, .. } = fault(&["await-connection", version]);
         assert!(status.success());
-        let told = Told::of(version, &stdout);
-        told.assert_tells(if version == "right" { "has its answer" } else { "has no answer" });
+        let parsed = Version::parse(version, &stdout);
+        parsed.assert_shows(if version == "right" { "gets its answer" } else { "gets no answer" });
         assert!(!stdout.contains(&format!("\n{other}")), "{stdout}");
     }
 }
 
-/// The kinds of the steps of each of the two runs of a fault, and its verdict.
+/// Records both versions. Returns the kinds of their steps, and the verdict.
 fn recorded(name: &str) -> ([Vec<String>; 2], Value) {
     let folder = folder();
     let file = folder.path().join("run.html");
@@ -165,14 +167,14 @@ fn recorded(name: &str) -> ([Vec<String>; 2], Value) {
 }
 
 /// Where two recordings part, by the number of the step.
-fn parts(compare: &Value) -> [usize; 2] {
+fn divergence(compare: &Value) -> [usize; 2] {
     [0, 1].map(|run| compare["parts"][run].as_u64().expect("a number") as usize)
 }
 
 #[test]
-fn a_recorded_fault_parts_from_the_right_version_where_the_wrong_line_is() {
+fn recordings_diverge_at_the_wrong_line() {
     let ([right, wrong], compare) = recorded("forget-waker");
-    let [a, b] = parts(&compare);
+    let [a, b] = divergence(&compare);
     // The same poll: there the right one tries and leaves its waker, the other just gives up.
     assert_eq!((right[a - 2].as_str(), wrong[b - 2].as_str()), ("poll", "poll"));
     assert_eq!((right[a - 1].as_str(), wrong[b - 1].as_str()), ("would block", "pending"));
@@ -182,13 +184,13 @@ fn a_recorded_fault_parts_from_the_right_version_where_the_wrong_line_is() {
     assert!(verdict.contains("Nothing can wake the task"), "{verdict}");
 
     let ([right, wrong], compare) = recorded("read-once");
-    let [a, b] = parts(&compare);
+    let [a, b] = divergence(&compare);
     // After the first answer the right one writes the next, and the other waits.
     assert_eq!((right[a - 1].as_str(), wrong[b - 1].as_str()), ("try", "would block"));
 }
 
 #[test]
-fn every_fault_can_be_recorded_and_its_verdict_tells_the_symptom() {
+fn verdict_of_a_recorded_fault_states_the_symptom() {
     for (name, symptom) in [
         ("one-slot", "the reader got 0 of 1 bytes"),
         ("no-notify", "a timer ended the sleep"),
@@ -198,12 +200,12 @@ fn every_fault_can_be_recorded_and_its_verdict_tells_the_symptom() {
         let (_, compare) = recorded(name);
         let verdict = compare["verdict"].as_str().expect("words");
         assert!(verdict.contains("With the fault: **") && verdict.contains(symptom));
-        assert!(parts(&compare).iter().all(|part| *part > 1), "{name}: {compare}");
+        assert!(divergence(&compare).iter().all(|part| *part > 1), "{name}: {compare}");
     }
 }
 
 #[test]
-fn a_page_that_cannot_be_written_is_told_before_anything_runs() {
+fn unwritable_trace_file_is_reported_before_the_run() {
     for file in ["/no/such/folder/run.html", "run.txt"] {
         let Ended { status, stdout, stderr } = fault(&["block", "--trace", file]);
         assert_eq!((status.code(), stdout.as_str()), (Some(2), ""), "{file}");
@@ -212,7 +214,7 @@ fn a_page_that_cannot_be_written_is_told_before_anything_runs() {
 }
 
 #[test]
-fn without_a_name_the_six_faults_are_listed_as_the_readme_has_them() {
+fn faults_are_listed_as_in_the_readme() {
     let Ended { status, stdout, .. } = fault(&[]);
     assert!(status.success());
     assert!(stdout.is_ascii() && stdout.lines().all(|line| line.len() <= 80), "{stdout}");
@@ -227,7 +229,7 @@ fn without_a_name_the_six_faults_are_listed_as_the_readme_has_them() {
 }
 
 #[test]
-fn what_is_no_fault_is_refused_in_one_line() {
+fn unknown_fault_is_an_error() {
     for arguments in [&["forget"][..], &["block", "half"], &["block", "right", "wrong"]] {
         let Ended { status, stdout, stderr } = fault(arguments);
         assert_eq!((status.code(), stdout.as_str()), (Some(2), ""), "{arguments:?}");

@@ -1,8 +1,8 @@
-//! The loop that accepts awaits each connection, instead of spawning it.
+//! An accept loop that awaits each connection instead of spawning a task for it.
 //!
-//! `await` means: I go on when this has ended. Only tasks run beside one another. So a loop that
-//! awaits a connection accepts the next one when the peer of the first has gone. The second client
-//! is connected all the same, by the kernel, and waits in the backlog.
+//! Code after an `await` runs when the awaited future has completed. So a loop that awaits a
+//! connection accepts the next one only after the first peer has gone. Until then, the kernel has
+//! connected the second client, but keeps it in the backlog.
 
 use std::io;
 use std::net::{self, SocketAddr};
@@ -12,7 +12,7 @@ use executor::{JoinSet, block_on};
 use reactor::net::{TcpListener, TcpStream};
 use reactor::time::timeout;
 
-use crate::sockets::{LOOPBACK, PATIENCE, client, connect, exchange};
+use crate::sockets::{CLIENT_TIMEOUT, LOOPBACK, client, connect, exchange};
 use crate::{DEADLINE, Fault, Symptom, Version};
 
 pub(crate) const FAULT: Fault = Fault {
@@ -29,8 +29,8 @@ const CLIENTS: usize = 2;
 fn run(version: Version) -> io::Result<Symptom> {
     let listener = net::TcpListener::bind(LOOPBACK)?;
     let address = listener.local_addr()?;
-    let clients = client(move || talk(address));
-    // What goes wrong here, the clients see.
+    let clients = client(move || run_clients(address));
+    // The clients report the symptom, so the result of the server does not matter.
     let _ = block_on(timeout(DEADLINE, serve(listener, version)));
     clients.join().expect("the clients do not panic")
 }
@@ -41,9 +41,9 @@ async fn serve(listener: net::TcpListener, version: Version) -> io::Result<()> {
     for _ in 0..CLIENTS {
         let (stream, _) = listener.accept().await?;
         match version {
-            // Right: a task of its own, and on to the next client.
+            // Right: the connection gets a task of its own, and the loop continues.
             Version::Right => drop(connections.spawn(echo(stream))),
-            // Wrong: no other client until this one has gone.
+            // Wrong: the loop accepts no other client until this one has gone.
             Version::Wrong => echo(stream).await,
         }
     }
@@ -53,12 +53,13 @@ async fn serve(listener: net::TcpListener, version: Version) -> io::Result<()> {
 
 async fn echo(mut stream: TcpStream) {
     let (reader, writer) = stream.split();
-    // The peer sees what goes wrong.
+    // The client reports errors.
     let _ = reactor::io::copy(reader, writer).await;
 }
 
-/// The first client says nothing, and stays until the second has an answer or gives up.
-fn talk(address: SocketAddr) -> io::Result<Symptom> {
+/// Connects two clients. The first one sends nothing, and stays until the second one has an answer or
+/// gives up.
+fn run_clients(address: SocketAddr) -> io::Result<Symptom> {
     let first = connect(address)?;
     let second = connect(address)?;
     let begin = Instant::now();
@@ -66,7 +67,7 @@ fn talk(address: SocketAddr) -> io::Result<Symptom> {
     let took = begin.elapsed().as_secs_f64() * 1e3;
     drop(first);
     Ok(Symptom(match back {
-        0 => format!("the second client has no answer within {} ms", PATIENCE.as_millis()),
-        _ => format!("the second client has its answer after {took:.1} ms"),
+        0 => format!("the second client gets no answer within {} ms", CLIENT_TIMEOUT.as_millis()),
+        _ => format!("the second client gets its answer after {took:.1} ms"),
     }))
 }

@@ -1,7 +1,7 @@
-//! A call that blocks the thread, in a task.
+//! A call in a task that blocks the thread.
 //!
-//! All tasks share one thread. One that calls a blocking function, here a read from an ordinary
-//! socket of std, stops them all: nobody is polled, no event is fetched, no timer fires.
+//! All tasks share one thread. One task calls a blocking function, here a read from an ordinary std
+//! socket. Until it returns, no other task is polled, no event is fetched, and no timer fires.
 
 use std::cell::Cell;
 use std::io::{self, Read, Write};
@@ -18,23 +18,23 @@ use crate::{Fault, Symptom, Version};
 
 pub(crate) const FAULT: Fault = Fault {
     name: "block",
-    sentence: "a call in one task blocks the thread, and all the others",
+    sentence: "a call in one task blocks the thread, and so all other tasks",
     next: "`fn unblock` in reactor/src/pool/mod.rs",
     run,
     file: file!(),
     text: include_str!("block.rs"),
 };
 
-/// How long the peer takes for its answer.
+/// How long the peer takes to answer.
 const SLOW: Duration = Duration::from_millis(300);
 
-/// Of the ticks.
+/// Interval of the ticks.
 const PERIOD: Duration = Duration::from_millis(10);
 
 fn run(version: Version) -> io::Result<Symptom> {
     let listener = TcpListener::bind(LOOPBACK)?;
     let stream = connect(listener.local_addr()?)?;
-    // No answer is missed in this fault: it only takes its time, more so on a busy machine.
+    // Both versions get the answer. The timeout only keeps a broken run from hanging.
     stream.set_read_timeout(Some(20 * SLOW))?;
     let (mut answer, _) = listener.accept()?;
     let peer = thread::spawn(move || {
@@ -49,13 +49,13 @@ fn run(version: Version) -> io::Result<Symptom> {
 async fn ask_while_another_ticks(stream: TcpStream, version: Version) -> io::Result<Symptom> {
     let ticks = Rc::new(Ticks::new());
     drop(spawn_named("ticker", tick(ticks.clone())));
-    // When this returns, the ticker has been polled, and has set its timer.
+    // This returns after the ticker has been polled and has set its timer.
     yield_now().await;
     let ask = move || ask(&stream);
     match version {
-        // Right: a thread of the pool blocks, and this one goes on.
+        // Right: a thread of the pool blocks, and this thread continues.
         Version::Right => spawn_blocking(ask).await.map_err(io::Error::other)?,
-        // Wrong: this thread blocks, which is everybody's.
+        // Wrong: this thread blocks, and all tasks share it.
         Version::Wrong => ask(),
     }?;
     let call = SLOW.as_millis();
@@ -76,7 +76,7 @@ async fn tick(ticks: Rc<Ticks>) {
     }
 }
 
-/// The ticks so far, and the longest time between two of them.
+/// The number of ticks, and the longest time between two of them.
 struct Ticks {
     count: Cell<u32>,
     last: Cell<Instant>,
@@ -95,7 +95,7 @@ impl Ticks {
         self.count.set(self.count.get() + 1);
     }
 
-    /// With the one that has not ended.
+    /// Returns the longest gap, including the one since the last tick.
     fn longest_gap(&self) -> Duration {
         self.longest.get().max(self.last.get().elapsed())
     }

@@ -1,10 +1,10 @@
-//! A future that returns `Pending`, and nobody has its waker.
+//! A future that returns `Pending` without storing its waker.
 //!
-//! `Pending` is a promise: somebody holds my waker, and will call it when it is worth polling me
-//! again. Here somebody is the source of the socket. If the future does not leave its waker there,
-//! the byte arrives, the kernel reports it, and there is nobody to wake.
+//! A future that returns `Pending` promises that something holds the waker and will call it. Here
+//! that is the source of the socket. If the future does not store its waker there, the byte arrives
+//! and epoll reports it, but the reactor finds no waker to call.
 //!
-//! The executor notices, and exactly: after the poll no waker of the task is left anywhere.
+//! The executor detects this exactly: after the poll, no waker of the task exists.
 
 use std::future::Future;
 use std::io::{self, ErrorKind, Read as _};
@@ -23,7 +23,7 @@ use crate::{DEADLINE, Fault, Symptom, Version};
 
 pub(crate) const FAULT: Fault = Fault {
     name: "forget-waker",
-    sentence: "a future returns Pending, and nobody has its waker",
+    sentence: "a future returns Pending without storing its waker",
     next: "`fn poll_io` in reactor/src/source.rs",
     run,
     file: file!(),
@@ -33,12 +33,12 @@ pub(crate) const FAULT: Fault = Fault {
 fn run(version: Version) -> io::Result<Symptom> {
     let listener = TcpListener::bind(LOOPBACK)?;
     let address = listener.local_addr()?;
-    let (server_waits, told) = channel();
+    let (server_waits, started) = channel();
     let client = client(move || {
         let stream = connect(address)?;
-        Ok(told.recv().map_or(0, |()| exchange(&stream, 1)))
+        Ok(started.recv().map_or(0, |()| exchange(&stream, 1)))
     });
-    // What goes wrong here, the client sees.
+    // The client reports the symptom, so the result of the server does not matter.
     let _ = block_on(timeout(DEADLINE, serve(listener, server_waits, version)));
     Ok(came_back(client.join().expect("the client does not panic")?, 1))
 }
@@ -50,7 +50,7 @@ async fn serve(
 ) -> io::Result<()> {
     let stream = accept(listener).await?;
     let echo = spawn_named("echo", echo(stream, version));
-    // When this returns, the task has been polled, and has found nothing to read.
+    // This returns after the task has been polled and has found nothing to read.
     yield_now().await;
     let _ = server_waits.send(());
     echo.await.map_err(io::Error::other)?
@@ -67,7 +67,7 @@ async fn echo(stream: Async<TcpStream>, version: Version) -> io::Result<()> {
     }
 }
 
-/// A read that somebody wrote by hand, over a socket that does not block.
+/// A read of a non-blocking socket, as a hand-written future.
 struct Read<'a> {
     stream: &'a Async<TcpStream>,
     buffer: &'a mut [u8],
@@ -84,9 +84,9 @@ impl Future for Read<'_> {
             result => return Poll::Ready(result),
         }
         match version {
-            // Right: tries once more, and leaves the waker with the source.
+            // Right: try again, and store the waker in the source.
             Version::Right => stream.poll_read_with(cx, |mut io| io.read(buffer)),
-            // Wrong: the waker in `cx` is left nowhere.
+            // Wrong: the waker in `cx` is not stored anywhere.
             Version::Wrong => Poll::Pending,
         }
     }

@@ -1,37 +1,37 @@
-//! A logger that counts the tasks which the executor reports as lost.
+//! A logger that counts the tasks that the executor reports as lost.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use log::{LevelFilter, Log, Metadata, Record};
 use recorder::{Options, Recorder};
 
-static LOST: AtomicUsize = AtomicUsize::new(0);
+static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-struct Lost;
+struct LostTasks;
 
-/// More than any of the runs has.
+/// More events than any run has.
 const EVENTS: usize = 100_000;
 
-/// From now on, counts; and records, if asked to.
+/// Installs the logger. If `record` is set, returns a recorder of the runs.
 pub(crate) fn install(record: bool) -> Option<&'static Recorder> {
     let options = Options::recording(if record { EVENTS } else { 0 });
-    let recorder = Recorder::install(Box::new(Lost), LevelFilter::Warn, options);
+    let recorder = Recorder::install(Box::new(LostTasks), LevelFilter::Warn, options);
     recorder.ok().filter(|_| record)
 }
 
-/// How many there have been.
+/// Returns the number of lost tasks so far.
 pub(crate) fn count() -> usize {
-    LOST.load(Ordering::Relaxed)
+    COUNT.load(Ordering::Relaxed)
 }
 
-impl Log for Lost {
+impl Log for LostTasks {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.level() <= LevelFilter::Warn
     }
 
     fn log(&self, record: &Record<'_>) {
         if record.args().to_string().starts_with("lost: ") {
-            LOST.fetch_add(1, Ordering::Relaxed);
+            COUNT.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -1,15 +1,15 @@
-//! Six classic faults of async runtimes and of their users, each on a switch: beside the right
-//! version stands the wrong one, the same program but for one line.
+//! Six classic faults of async runtimes and of programs that use them. Each exists in a right and a
+//! wrong version, which differ in one line.
 //!
 //! ```text
-//! fault                      lists the six
+//! fault                      lists the faults
 //! fault NAME                 runs both versions, the right one first
-//! fault NAME right|wrong     runs one
-//! … --trace FILE.html        also records them, to step through: two, one over the other
+//! fault NAME right|wrong     runs one version
+//! … --trace FILE.html        also records the runs, to step through in a browser
 //! ```
 //!
-//! The runtime has no part in this: each fault is a wrong future, task or executor over the public
-//! interface, in a file of its own. Its line is the one below `// Wrong:`.
+//! The runtime contains no code for this: each fault is a wrong future, task or executor that uses
+//! the public API, in a file of its own. The wrong line is the one below `// Wrong:`.
 
 mod await_connection;
 mod block;
@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use recorder::{Page, Program, Recorder, Run};
 
-/// After this the server of a run gives up: with a fault, most wait for ever.
+/// The server of a run gives up after this time. With the fault, most servers would wait forever.
 const DEADLINE: Duration = Duration::from_secs(1);
 
 const FAULTS: [Fault; 6] = [
@@ -41,13 +41,15 @@ const FAULTS: [Fault; 6] = [
     await_connection::FAULT,
 ];
 
-/// One fault, and where to read on.
+/// One fault, and what to read about it.
 struct Fault {
     name: &'static str,
     sentence: &'static str,
+    /// The code to read next, and its file.
     next: &'static str,
-    /// Runs one version to its end, on this thread.
+    /// Runs one version to completion, on this thread.
     run: fn(Version) -> io::Result<Symptom>,
+    /// The source file of the fault, and its text.
     file: &'static str,
     text: &'static str,
 }
@@ -58,34 +60,34 @@ enum Version {
     Wrong,
 }
 
-/// What can be seen from outside, in numbers.
+/// What an observer outside the runtime sees, in numbers.
 struct Symptom(String);
 
-/// What is left of the run of one version.
-struct Ran {
+/// The outcome of running one version.
+struct Outcome {
     symptom: String,
     lost: usize,
     run: Option<Run>,
 }
 
 fn main() -> io::Result<ExitCode> {
-    match tell() {
-        // Whoever asked has read enough: `fault block | head -3`.
+    match run_command() {
+        // The reader has closed the pipe, as in `fault block | head -3`.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        told => told,
+        result => result,
     }
 }
 
-fn tell() -> io::Result<ExitCode> {
+fn run_command() -> io::Result<ExitCode> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let trace = match arguments.iter().position(|argument| *argument == "--trace") {
-        Some(place) if arguments.get(place + 1).is_some_and(|file| file.ends_with(".html")) => {
-            let file = Path::new(arguments[place + 1]);
-            arguments.drain(place..place + 2);
+        Some(at) if arguments.get(at + 1).is_some_and(|file| file.ends_with(".html")) => {
+            let file = Path::new(arguments[at + 1]);
+            arguments.drain(at..at + 2);
             Some(file)
         }
-        Some(_) => return Ok(refuse("after --trace comes a file: --trace run.html")),
+        Some(_) => return Ok(usage_error("--trace requires a file name that ends in .html")),
         None => None,
     };
     let (name, versions) = match arguments[..] {
@@ -93,19 +95,27 @@ fn tell() -> io::Result<ExitCode> {
         [name] => (name, &[Version::Right, Version::Wrong][..]),
         [name, "right"] => (name, &[Version::Right][..]),
         [name, "wrong"] => (name, &[Version::Wrong][..]),
-        _ => return Ok(refuse("after the name comes nothing, `right` or `wrong`")),
+        _ => {
+            return Ok(usage_error(
+                "the name of a fault may be followed by `right` or `wrong` only",
+            ));
+        }
     };
     let Some(fault) = FAULTS.iter().find(|fault| fault.name == name) else {
-        return Ok(refuse(&format!("no fault is named {name:?}; without a name, all are listed")));
+        return Ok(usage_error(&format!(
+            "there is no fault {name:?}; run it without arguments to list the faults"
+        )));
     };
     let file = match trace.map(|path| File::create(path).map(|file| (path, file))).transpose() {
         Ok(file) => file,
-        Err(error) => return Ok(refuse(&format!("cannot write the file of --trace: {error}"))),
+        Err(error) => {
+            return Ok(usage_error(&format!("cannot create the file of --trace: {error}")));
+        }
     };
     let recorder = lost::install(file.is_some());
-    recorder.into_iter().for_each(sockets::wait_for);
+    recorder.into_iter().for_each(sockets::set_recorder);
     writeln!(stdout(), "{}: {}", fault.name, fault.sentence)?;
-    let runs: io::Result<Vec<Ran>> =
+    let runs: io::Result<Vec<Outcome>> =
         versions.iter().map(|version| run(fault, *version, recorder)).collect();
     if let Some((path, mut file)) = file {
         file.write_all(page(fault, runs?).html().as_bytes())?;
@@ -115,16 +125,16 @@ fn tell() -> io::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The page of one version, or of both, one over the other.
-fn page(fault: &Fault, runs: Vec<Ran>) -> Page {
+/// Returns the page of one version, or of both for comparison.
+fn page(fault: &Fault, runs: Vec<Outcome>) -> Page {
     let title = format!("fault {}", fault.name);
     let mut last = None;
     let mut symptoms = Vec::new();
     let mut pages = Vec::new();
-    for ran in runs {
-        symptoms.push(ran.symptom);
-        last = Some(ran.lost);
-        pages.extend(ran.run);
+    for outcome in runs {
+        symptoms.push(outcome.symptom);
+        last = Some(outcome.lost);
+        pages.extend(outcome.run);
     }
     match <[Run; 2]>::try_from(pages) {
         Ok(pages) => {
@@ -149,15 +159,19 @@ fn list() -> io::Result<()> {
     for fault in FAULTS {
         writeln!(stdout(), "{:17} {}", fault.name, fault.sentence)?;
     }
-    writeln!(stdout(), "\none of them, right and wrong: cargo run --example fault -- NAME")
+    writeln!(stdout(), "\nto run both versions of a fault: cargo run --example fault -- NAME")
 }
 
-fn refuse(why: &str) -> ExitCode {
+fn usage_error(why: &str) -> ExitCode {
     eprintln!("fault: {why}");
     ExitCode::from(2)
 }
 
-fn run(fault: &Fault, version: Version, recorder: Option<&'static Recorder>) -> io::Result<Ran> {
+fn run(
+    fault: &Fault,
+    version: Version,
+    recorder: Option<&'static Recorder>,
+) -> io::Result<Outcome> {
     let (name, label, mark) = match version {
         Version::Right => ("right", "right", "// Right:"),
         Version::Wrong => ("wrong", "with the fault", "// Wrong:"),
@@ -168,24 +182,24 @@ fn run(fault: &Fault, version: Version, recorder: Option<&'static Recorder>) -> 
     let lost = lost::count() - before;
     writeln!(stdout(), "\n{name}  {symptom}")?;
     if lost > 0 {
-        writeln!(stdout(), "       lost tasks, as the executor reports: {lost}")?;
+        writeln!(stdout(), "       lost tasks reported by the executor: {lost}")?;
     }
     let (number, code) = line_below(mark, fault.text);
     writeln!(stdout(), "       {}:{number}\n       {code}", fault.file)?;
     let run = recorder.map(|recorder| {
         let mut run = Run::new(&format!("A real run: {}.", fault.sentence), recorder.recording());
         run.label = label.to_owned();
-        // Both of its lines, and what stands around them.
+        // Show both marked lines and the lines around them.
         let lines =
             (line_below("// Right:", fault.text).0 - 3, line_below("// Wrong:", fault.text).0 + 1);
         run.program = Some(Program::new(fault.file, fault.text).showing(lines.0, lines.1));
         run.read = fault.next.rsplit(' ').next().unwrap_or_default().to_owned();
         run
     });
-    Ok(Ran { symptom, lost, run })
+    Ok(Outcome { symptom, lost, run })
 }
 
-/// The first line of code below the comment that begins with `mark`, and its number.
+/// Returns the first line of code below the comment that begins with `mark`, and its number.
 fn line_below<'a>(mark: &str, text: &'a str) -> (usize, &'a str) {
     let lines = (1..).zip(text.lines().map(str::trim));
     let mut below = lines.skip_while(|(_, line)| !line.starts_with(mark));

@@ -1,8 +1,9 @@
-//! A wake from another thread, and no notification for the reactor that sleeps.
+//! A wakeup from another thread that does not notify the sleeping reactor.
 //!
-//! The smallest executor on this reactor: one future, and one flag in the place of a run queue. Its
-//! thread sleeps in `Reactor::turn`. A wake from another thread sets the flag; if it does not end
-//! the sleep too, the thread looks at the flag when something else wakes it, in this case a timer.
+//! This is the smallest executor on this reactor: it has one future, and one flag instead of a run
+//! queue. Its thread sleeps in `Reactor::turn`. A wakeup from another thread sets the flag. If it
+//! does not also end the sleep, the thread sees the flag only after something else ends the sleep,
+//! here a timer.
 
 use std::future::{Future, poll_fn};
 use std::io::{self, Read, Write};
@@ -23,17 +24,17 @@ use crate::{DEADLINE, Fault, Symptom, Version};
 
 pub(crate) const FAULT: Fault = Fault {
     name: "no-notify",
-    sentence: "a wake from another thread does not end the reactor's sleep",
+    sentence: "a wakeup from another thread does not end the reactor's sleep",
     next: "`fn send` in executor/src/inbox.rs",
     run,
     file: file!(),
     text: include_str!("no_notify.rs"),
 };
 
-/// When the client speaks: the reactor has long been asleep.
-const LATE: Duration = Duration::from_millis(50);
+/// How long the client waits before it sends a byte. By then the reactor sleeps.
+const DELAY: Duration = Duration::from_millis(50);
 
-/// The one task of the executor, as its wakers know it.
+/// The part of the task that wakers point to.
 struct Task {
     queued: AtomicBool,
     notifier: Notifier,
@@ -44,14 +45,15 @@ impl Wake for Task {
     fn wake(self: Arc<Self>) {
         self.queued.store(true, Ordering::Release);
         match self.version {
-            // Right: ends the sleep, or the next one if the thread is just about to.
+            // Right: end the sleep, or the next one if the thread is about to sleep.
             Version::Right => self.notifier.notify(),
-            // Wrong: the task is queued, and the thread sleeps on.
+            // Wrong: the task is queued, but the thread stays asleep.
             Version::Wrong => {}
         }
     }
 }
 
+/// Polls the future whenever its task has been woken, and sleeps in between.
 fn block_on<F: Future>(future: F, version: Version) -> io::Result<F::Output> {
     let reactor = Reactor::new()?;
     let _entered = reactor.enter();
@@ -75,10 +77,10 @@ fn run(version: Version) -> io::Result<Symptom> {
     let (server, _) = listener.accept()?;
     server.set_read_timeout(Some(DEADLINE))?;
     let (wakers, waiting) = channel();
-    let (tell, received) = channel();
-    let reader = thread::spawn(move || read(&server, &waiting, &tell));
+    let (send_time, received) = channel();
+    let reader = thread::spawn(move || read(&server, &waiting, &send_time));
     let client = thread::spawn(move || {
-        thread::sleep(LATE);
+        thread::sleep(DELAY);
         client.write_all(b"x")
     });
     let delay = async {
@@ -87,25 +89,25 @@ fn run(version: Version) -> io::Result<Symptom> {
     };
     let begin = Instant::now();
     let delay = block_on(delay, version)?;
-    let ended_by = if begin.elapsed() < DEADLINE { "the wake" } else { "a timer" };
+    let ended_by = if begin.elapsed() < DEADLINE { "the wakeup" } else { "a timer" };
     reader.join().expect("the reader does not panic")?;
     client.join().expect("the client does not panic")?;
     Ok(Symptom(match delay {
         Ok(delay) => {
             let delay = delay.as_secs_f64() * 1e3;
-            format!("polled {delay:.1} ms after its wake; {ended_by} ended the sleep")
+            format!("polled {delay:.1} ms after its wakeup; {ended_by} ended the sleep")
         }
         Err(_) => format!("not woken within {} ms", DEADLINE.as_millis()),
     }))
 }
 
-/// Blocks until a byte has come, tells the task when that was, and wakes it.
+/// Blocks until a byte arrives, sends the time of arrival to the task, and wakes the task.
 fn read(
     mut stream: &TcpStream,
     waiting: &Receiver<Waker>,
     received: &Sender<Instant>,
 ) -> io::Result<()> {
-    // None comes, if the task has gone.
+    // This fails if the task has ended without waiting.
     let Ok(waker) = waiting.recv() else { return Ok(()) };
     stream.read_exact(&mut [0])?;
     let _ = received.send(Instant::now());
@@ -113,7 +115,7 @@ fn read(
     Ok(())
 }
 
-/// Waits for what that thread sends.
+/// Receives a value. Sends the waker to the other thread whenever it has to wait.
 async fn next<T>(receiver: &Receiver<T>, wakers: &Sender<Waker>) -> T {
     poll_fn(|cx| match receiver.try_recv() {
         Ok(value) => Poll::Ready(value),

@@ -1,11 +1,11 @@
-//! One slot for the waiter, shared by both directions of a socket.
+//! One waker slot that both directions of a socket share.
 //!
-//! A task reads from a socket while another one writes to it. If there is room for one waker only,
-//! the second to wait replaces the first: the kernel reports that a byte has come, and the wrong
-//! task is woken, finds nothing to do, and waits again. The first is stranded.
+//! One task reads from a socket while another task writes to it. If the socket has space for one
+//! waker only, the second task to wait replaces the waker of the first. When a byte arrives, the
+//! wrong task is woken, makes no progress, and waits again. Nothing wakes the first task.
 //!
-//! The executor does not report the first as lost: it asks after each poll, and at that time the
-//! slot still held the waker.
+//! The executor does not report the first task as lost. It checks after each poll, and at that time
+//! the slot still held the task's waker.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -26,35 +26,38 @@ use crate::{DEADLINE, Fault, Symptom, Version};
 
 pub(crate) const FAULT: Fault = Fault {
     name: "one-slot",
-    sentence: "reader and writer of a socket share one slot for a waker",
+    sentence: "a socket's reader and writer share one waker slot",
     next: "`struct Waiters` in reactor/src/source.rs",
     run,
     file: file!(),
     text: include_str!("one_slot.rs"),
 };
 
-/// Room for the waker of one task, and a waker itself: the reactor wakes the slot, and the slot
+/// Holds the waker of one task. A slot is a waker itself: the reactor wakes the slot, and the slot
 /// wakes the task.
 #[derive(Default)]
 struct Slot(Mutex<Option<Waker>>);
 
 impl Slot {
-    /// Whoever waited here before is forgotten. Called before each try, and not only if that would
-    /// block: a task whose budget is spent is woken at once, through this slot too.
-    fn keep(&self, waker: &Waker) {
-        let before = self.0.lock().expect("nobody panics with it").replace(waker.clone());
+    /// Stores a waker, and drops the one that was stored before.
+    ///
+    /// Called before each attempt, even if that succeeds: a task that has spent its budget is woken
+    /// through this slot too.
+    fn store(&self, waker: &Waker) {
+        let before =
+            self.0.lock().expect("no thread panics while it holds the lock").replace(waker.clone());
         drop(before);
     }
 }
 
 impl Wake for Slot {
     fn wake(self: Arc<Self>) {
-        let waker = self.0.lock().expect("nobody panics with it").take();
+        let waker = self.0.lock().expect("no thread panics while it holds the lock").take();
         waker.into_iter().for_each(Waker::wake);
     }
 }
 
-/// A socket that keeps its waiters itself.
+/// A socket that stores the wakers itself.
 struct Socket {
     stream: Async<TcpStream>,
     reader: Arc<Slot>,
@@ -65,23 +68,23 @@ impl Socket {
     fn new(stream: Async<TcpStream>, version: Version) -> Socket {
         let reader = Arc::new(Slot::default());
         let writer = match version {
-            // Right: each direction has its own.
+            // Right: each direction has a slot of its own.
             Version::Right => Arc::new(Slot::default()),
-            // Wrong: one slot for both.
+            // Wrong: both directions share one slot.
             Version::Wrong => reader.clone(),
         };
         Socket { stream, reader, writer }
     }
 
     fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.reader.keep(cx.waker());
+        self.reader.store(cx.waker());
         let slot = Waker::from(self.reader.clone());
         let cx = &mut Context::from_waker(&slot);
         self.stream.poll_read_with(cx, |mut stream| stream.read(buffer))
     }
 
     fn poll_write(&self, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
-        self.writer.keep(cx.waker());
+        self.writer.store(cx.waker());
         let slot = Waker::from(self.writer.clone());
         let cx = &mut Context::from_waker(&slot);
         self.stream.poll_write_with(cx, |mut stream| stream.write(buffer))
@@ -91,13 +94,13 @@ impl Socket {
 fn run(version: Version) -> io::Result<Symptom> {
     let listener = TcpListener::bind(LOOPBACK)?;
     let address = listener.local_addr()?;
-    let (both_wait, told) = channel();
+    let (both_wait, sends) = channel();
     let client = client(move || {
         let mut stream = connect(address)?;
-        // One byte when told, then nothing until the server has gone. It reads nothing at all, so
-        // the server's writer has to wait.
-        for () in told {
-            // Refused, if the server has given up meanwhile.
+        // Send a byte when both tasks wait, and then stay until the server has gone. The client
+        // reads nothing, so the server's writer has to wait.
+        for () in sends {
+            // This fails if the server has given up meanwhile.
             let _ = stream.write_all(b"x");
         }
         Ok(())
@@ -110,7 +113,7 @@ fn run(version: Version) -> io::Result<Symptom> {
     }))
 }
 
-/// How many bytes the reader got.
+/// Runs the reader and the writer, and returns how many bytes the reader got.
 async fn serve(
     listener: TcpListener,
     both_wait: Sender<()>,
@@ -119,8 +122,8 @@ async fn serve(
     let socket = Rc::new(Socket::new(accept(listener).await?, version));
     let reader = spawn_named("reader", read(socket.clone()));
     drop(spawn_named("writer", flood(socket)));
-    // When this returns, both have been polled. First the reader found nothing to read, then the
-    // writer no more room.
+    // This returns after both have been polled: first the reader found nothing to read, then the
+    // writer filled the send buffer.
     yield_now().await;
     let _ = both_wait.send(());
     reader.await.map_err(io::Error::other)?
@@ -131,7 +134,7 @@ async fn read(socket: Rc<Socket>) -> io::Result<usize> {
     poll_fn(|cx| socket.poll_read(cx, &mut byte)).await
 }
 
-/// Writes as long as there is room, and more.
+/// Writes until the send buffer is full, and then waits.
 async fn flood(socket: Rc<Socket>) -> io::Result<Infallible> {
     let bytes = vec![b'x'; 1 << 20];
     loop {

@@ -1,8 +1,8 @@
-//! One read for each event, although the buffer came back full.
+//! One read per event, although the read filled the buffer.
 //!
-//! The reactor asks the kernel for *edges*: it hears of a socket once when bytes arrive, and not
-//! again because some are left. So whoever has heard must read until `WouldBlock`. A task that
-//! reads once and then waits for the next event waits for bytes which the peer has sent already.
+//! The reactor registers sockets edge-triggered: epoll reports once that bytes have arrived, and does
+//! not repeat the event because some are left. So a task must read until `WouldBlock`. A task that
+//! reads once and then waits for the next event waits for bytes that the peer has already sent.
 
 use std::io::{self, ErrorKind, Read};
 use std::mem;
@@ -18,21 +18,21 @@ use crate::{DEADLINE, Fault, Symptom, Version};
 
 pub(crate) const FAULT: Fault = Fault {
     name: "read-once",
-    sentence: "a task reads once for each event, and bytes are left",
+    sentence: "a task reads once per event, and leaves bytes behind",
     next: "`fn poll_transfer` in reactor/src/source.rs",
     run,
     file: file!(),
     text: include_str!("read_once.rs"),
 };
 
-/// More than the server's buffer, and in one segment: so it is one event.
+/// More bytes than the server's buffer holds, but few enough for one segment and so one event.
 const BYTES: usize = 100;
 
 fn run(version: Version) -> io::Result<Symptom> {
     let listener = TcpListener::bind(LOOPBACK)?;
     let address = listener.local_addr()?;
     let client = client(move || Ok(exchange(&connect(address)?, BYTES)));
-    // What goes wrong here, the client sees.
+    // The client reports the symptom, so the result of the server does not matter.
     let _ = block_on(timeout(DEADLINE, echo(listener, version)));
     Ok(came_back(client.join().expect("the client does not panic")?, BYTES))
 }
@@ -53,16 +53,18 @@ async fn echo(listener: TcpListener, version: Version) -> io::Result<()> {
         };
         write_all(&stream, &buffer[..bytes]).await?;
         match version {
-            // Right: reads again. Only `WouldBlock` says that nothing is left.
+            // Right: read again. Only `WouldBlock` means that nothing is left.
             Version::Right => {}
-            // Wrong: waits, as if one read had taken all that the event told of.
+            // Wrong: wait, as if one read had taken everything that the event reported.
             Version::Wrong => next_event(&stream).await?,
         }
     }
 }
 
-/// Waits until the kernel reports the socket as readable once more. For this it has to tell the
-/// reactor that a read would have blocked: there is no such wait among its own, for this reason.
+/// Waits until the kernel next reports the socket as readable.
+///
+/// To do so, it claims that a read returned `WouldBlock`. The reactor has no such operation, because
+/// it would cause exactly this fault.
 async fn next_event(stream: &Async<TcpStream>) -> io::Result<()> {
     let mut waited = false;
     let blocks_once = |_: &TcpStream| match mem::replace(&mut waited, true) {

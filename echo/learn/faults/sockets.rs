@@ -1,4 +1,4 @@
-//! What several of the faults share: the client, on a plain thread, and a server's bare socket.
+//! What several faults share: a client on a plain thread, and plain sockets for the server.
 
 use std::io::{self, Read, Write};
 use std::net::{self, SocketAddr};
@@ -13,56 +13,61 @@ use recorder::{OUTSIDE, Recorder};
 
 use crate::{DEADLINE, Symptom};
 
-/// Any free port of this machine.
+/// A free port of the loopback interface.
 pub(crate) const LOOPBACK: SocketAddr =
     SocketAddr::new(net::IpAddr::V4(net::Ipv4Addr::LOCALHOST), 0);
 
-/// How long a client waits for an answer. Less than the server's deadline: so what it misses, it
-/// misses because of the fault.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(800);
+/// How long a client waits for an answer.
+///
+/// It is less than the server's deadline, so an answer that does not arrive is missing because of
+/// the fault.
+pub(crate) const CLIENT_TIMEOUT: Duration = Duration::from_millis(800);
 
 static RECORDER: OnceLock<&Recorder> = OnceLock::new();
 
-/// From now on, clients wait until the server sleeps before they do anything: so that two recordings
-/// part where the versions do, and not where a client was faster.
-pub(crate) fn wait_for(recorder: &'static Recorder) {
+/// Makes clients wait until the server sleeps, before they do anything.
+///
+/// Then two recordings differ where the two versions differ, and not where a client was faster.
+pub(crate) fn set_recorder(recorder: &'static Recorder) {
     let _ = RECORDER.set(recorder);
 }
 
-fn let_the_server_sleep() {
+fn wait_until_server_sleeps() {
     if let Some(recorder) = RECORDER.get() {
         recorder.wait_for_rest(DEADLINE / 10);
     }
 }
 
-/// Starts a client on a thread of its own.
+/// Runs a client on another thread.
 pub(crate) fn client<T: Send + 'static>(
     act: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> JoinHandle<io::Result<T>> {
     let client = move || {
-        let_the_server_sleep();
+        wait_until_server_sleeps();
         act()
     };
     let started = thread::Builder::new().name("client".to_owned()).spawn(client);
-    started.expect("the system has room for a thread")
+    started.expect("the OS can start a thread")
 }
 
-/// A client's socket, with its patience. What clients do is told before they do it, or the kernel could tell
-/// the server first.
+/// Connects a client, whose reads and writes have a timeout.
+///
+/// A client logs each action before it acts. Otherwise the server's records of the event could come
+/// first.
 pub(crate) fn connect(address: SocketAddr) -> io::Result<net::TcpStream> {
     trace!(target: OUTSIDE, "connects");
     let stream = net::TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(CLIENT_TIMEOUT))?;
+    stream.set_write_timeout(Some(CLIENT_TIMEOUT))?;
     Ok(stream)
 }
 
-/// Sends so many bytes at once, and returns how many of them came back in time.
+/// Sends `bytes` bytes in one write, and returns how many of them came back in time.
 pub(crate) fn exchange(mut stream: &net::TcpStream, bytes: usize) -> usize {
     let mut buffer = vec![b'x'; bytes];
     let mut back = 0;
     let peer = stream.local_addr().map_or(String::new(), |own| own.to_string());
-    let_the_server_sleep();
+    wait_until_server_sleeps();
     trace!(target: OUTSIDE, peer; "sends {bytes} byte{}", if bytes == 1 { "" } else { "s" });
     if stream.write_all(&buffer).is_err() {
         return back;
@@ -75,17 +80,19 @@ pub(crate) fn exchange(mut stream: &net::TcpStream, bytes: usize) -> usize {
     back
 }
 
-/// What a client tells of an exchange.
+/// Describes an exchange in which `back` of `bytes` bytes came back.
 pub(crate) fn came_back(back: usize, bytes: usize) -> Symptom {
     let came_back = format!("{back} of {bytes} bytes came back");
     match back < bytes {
-        true => Symptom(format!("{came_back} within {} ms", PATIENCE.as_millis())),
+        true => Symptom(format!("{came_back} within {} ms", CLIENT_TIMEOUT.as_millis())),
         false => Symptom(came_back),
     }
 }
 
-/// Accepts one connection, and leaves reading and writing to the caller: `reactor::net` would do
-/// them right.
+/// Accepts one connection, and returns its bare socket.
+///
+/// The faults read and write it themselves, because the sockets of `reactor::net` do not have these
+/// faults.
 pub(crate) async fn accept(listener: net::TcpListener) -> io::Result<Async<TcpStream>> {
     listener.set_nonblocking(true)?;
     let listener = Async::new(TcpListener::from_std(listener))?;
@@ -93,7 +100,7 @@ pub(crate) async fn accept(listener: net::TcpListener) -> io::Result<Async<TcpSt
     Async::new(stream)
 }
 
-/// Writes all of the bytes.
+/// Writes all bytes.
 pub(crate) async fn write_all(stream: &Async<TcpStream>, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let written = stream.write_with(|mut stream| stream.write(bytes)).await?;

@@ -1,9 +1,9 @@
-//! All tasks share one thread. A call that blocks it, and a computation too, stops everybody: no
-//! task is polled, no event is fetched, no timer fires, until it returns.
+//! All tasks share one thread. While one task blocks it, with a blocking call or a long
+//! computation, no other task is polled, no event is fetched, and no timer fires.
 //!
-//! There is a cure for each: the async version of the call; without one, a thread of the blocking
-//! pool (`unblock`, `spawn_blocking`); and a computation goes there too, or yields often, for
-//! after each yield events are fetched, and a timer or a socket waits for one part at most.
+//! A blocking call has two cures: call its async version, or run it on the thread pool (`unblock`,
+//! `spawn_blocking`). A computation can run on the thread pool too, or yield often: events are
+//! fetched and timers fire after each yield, so they are late by one part of the computation at most.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -20,31 +20,35 @@ use reactor::net::TcpStream;
 use reactor::time::{interval, sleep};
 
 use crate::connection::sockets;
-use crate::{Question, say};
+use crate::{Question, print_line};
 
 pub(crate) const QUESTION: Question =
-    Question { text: "What does one blocking call do to everyone?", run };
+    Question { text: "What does one blocking call do to all other tasks?", run };
 
-/// How long each of the calls takes.
+/// How long each call or computation takes.
 const SLOW: Duration = Duration::from_millis(300);
 
+/// Interval of the task that runs beside it.
+const TICK: Duration = Duration::from_millis(10);
+
 fn run() -> io::Result<()> {
-    say(format_args!("A task ticks. Beside it, for {} ms:", SLOW.as_millis()))?;
+    let (tick, slow) = (TICK.as_millis(), SLOW.as_millis());
+    print_line(format_args!("one task ticks every {tick} ms; another one takes {slow} ms for"))?;
     block_on(async {
         beside("thread::sleep", async { thread::sleep(SLOW) }).await?;
         beside("time::sleep", sleep(SLOW)).await?;
         let stream = slow_peer()?;
-        beside("read of a socket of std", async { read(stream) }).await?;
+        beside("read of a std socket", async { read(stream) }).await?;
         let stream = slow_peer()?;
-        beside("the same in unblock", unblock(|| read(stream))).await?;
+        beside("the same, in unblock", unblock(|| read(stream))).await?;
         let mut stream = TcpStream::from_std(slow_peer()?)?;
-        beside("read of a socket of reactor", stream.read(&mut [0])).await?;
+        beside("read of a reactor socket", stream.read(&mut [0])).await?;
         beside("a computation", compute(Duration::MAX)).await?;
-        beside("the same, yields each ms", compute(Duration::from_millis(1))).await
+        beside("the same, yielding each ms", compute(Duration::from_millis(1))).await
     })
 }
 
-/// A socket whose peer sends a byte, but late.
+/// Returns a socket whose peer sends a byte after [`SLOW`].
 fn slow_peer() -> io::Result<net::TcpStream> {
     let (mut peer, ours) = sockets()?;
     thread::spawn(move || {
@@ -58,20 +62,21 @@ fn read(mut stream: net::TcpStream) -> io::Result<usize> {
     stream.read(&mut [0])
 }
 
-async fn compute(yields_each: Duration) {
+/// Computes for [`SLOW`], and yields whenever it has computed for `part`.
+async fn compute(part: Duration) {
     let begin = Instant::now();
     while begin.elapsed() < SLOW {
-        let part = Instant::now();
-        while part.elapsed() < yields_each && begin.elapsed() < SLOW {}
+        let part_begin = Instant::now();
+        while part_begin.elapsed() < part && begin.elapsed() < SLOW {}
         yield_now().await;
     }
 }
 
-/// Runs it beside a task that ticks, and says how that one fared.
+/// Runs `slow` beside a task that ticks, and prints how that task was affected.
 async fn beside<T>(what: &str, slow: impl Future<Output = T>) -> io::Result<()> {
     let ticks = Rc::new(RefCell::new(vec![Instant::now()]));
     let ticker = spawn(tick(ticks.clone()));
-    // When this returns, the ticker has set its first timer.
+    // This returns after the ticker has set its first timer.
     yield_now().await;
     slow.await;
     ticker.abort();
@@ -79,14 +84,14 @@ async fn beside<T>(what: &str, slow: impl Future<Output = T>) -> io::Result<()> 
     ticks.push(Instant::now());
     let gaps = ticks.windows(2).map(|pair| (pair[1] - pair[0]).as_millis());
     let longest = gaps.max().unwrap_or_default();
-    // Not told by the gap: a busy machine makes one too.
+    // A long gap alone proves nothing, because a busy machine causes one too.
     let ticks = ticks.len() - 2;
-    let others = if ticks == 0 { "all stops" } else { "all goes on" };
-    say(format_args!("    {what:28} {others:11}  {ticks} ticks, longest gap {longest} ms"))
+    let others = if ticks == 0 { "others stop" } else { "others run" };
+    print_line(format_args!("    {what:28} {others:11}  {ticks} ticks, longest gap {longest} ms"))
 }
 
 async fn tick(ticks: Rc<RefCell<Vec<Instant>>>) {
-    let mut interval = interval(Duration::from_millis(10));
+    let mut interval = interval(TICK);
     loop {
         interval.tick().await;
         ticks.borrow_mut().push(Instant::now());

@@ -1,5 +1,5 @@
-//! A connection over the loopback, as several of the programs use one: the server's end in this
-//! runtime, and the client's on a plain thread.
+//! A loopback connection for the programs: the server's end belongs to this runtime, and the
+//! client's end to a plain thread.
 
 use std::io::{self, Write};
 use std::net::{self, Ipv4Addr};
@@ -14,29 +14,31 @@ use recorder::OUTSIDE;
 
 use crate::ladder::RECORDER;
 
-/// Before an act from outside: long enough to see that the thread sleeps.
+/// Delay before another thread acts. It makes the sleep visible in the printed steps.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// How long a client waits for the server, at most: for ever, for a person.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// Upper limit of every wait that would otherwise be unbounded, so that no program hangs.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The two ends of a connection, as std has them: ours, and the client's.
+/// Returns the server's end and the client's end of a connection, both as std sockets.
 pub(crate) fn sockets() -> io::Result<(net::TcpStream, net::TcpStream)> {
     let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let client = net::TcpStream::connect(listener.local_addr()?)?;
-    client.set_read_timeout(Some(PATIENCE))?;
+    client.set_read_timeout(Some(DEADLINE))?;
     let (ours, _) = listener.accept()?;
     Ok((ours, client))
 }
 
-/// Our end in this runtime, and the client's.
+/// Returns the server's end, registered with the reactor, and the client's end.
 pub(crate) fn connection() -> io::Result<(TcpStream, net::TcpStream)> {
     let (ours, client) = sockets()?;
     Ok((TcpStream::from_std(ours)?, client))
 }
 
-/// Both ends. The kernel has reported the server's already, as it does with each new source, for
-/// there is room to write to it: so the next report is about what the client does.
+/// Returns the same as [`connection`], after the first event of the server's end.
+///
+/// The kernel reports every new connection as writable. The next event is then about something that
+/// the client does.
 pub(crate) async fn connected() -> io::Result<(TcpStream, net::TcpStream)> {
     let reactor = Reactor::current();
     let before = reactor.metrics().events;
@@ -47,10 +49,11 @@ pub(crate) async fn connected() -> io::Result<(TcpStream, net::TcpStream)> {
     Ok((server, client))
 }
 
-/// Sends so many bytes, from a thread of its own, as soon as the thread of the executor waits in
-/// `epoll_wait`. The end of that thread gives the client back.
+/// Sends `bytes` bytes from another thread, as soon as the executor's thread sleeps in `epoll_wait`.
+///
+/// Joining the thread returns the client's end.
 pub(crate) fn send(client: net::TcpStream, bytes: usize) -> JoinHandle<io::Result<net::TcpStream>> {
-    at_rest("client", move || {
+    when_asleep("client", move || {
         let peer = client.local_addr()?.to_string();
         trace!(target: OUTSIDE, peer; "sends {bytes} byte{}", if bytes == 1 { "" } else { "s" });
         (&client).write_all(&vec![b'x'; bytes])?;
@@ -58,18 +61,18 @@ pub(crate) fn send(client: net::TcpStream, bytes: usize) -> JoinHandle<io::Resul
     })
 }
 
-/// Acts on a thread of its own, as soon as the thread of the executor waits in `epoll_wait`.
-pub(crate) fn at_rest<T: Send + 'static>(
+/// Calls `act` on another thread, as soon as the executor's thread sleeps in `epoll_wait`.
+pub(crate) fn when_asleep<T: Send + 'static>(
     name: &str,
     act: impl FnOnce() -> T + Send + 'static,
 ) -> JoinHandle<T> {
-    // Listens from now on, or it would not hear of the sleep that comes.
+    // Install the recorder on this thread, before the executor sleeps: it must record that sleep.
     let recorder = *RECORDER;
     let act = move || {
         thread::sleep(PAUSE);
-        recorder.wait_for_rest(PATIENCE);
+        recorder.wait_for_rest(DEADLINE);
         act()
     };
     let started = thread::Builder::new().name(name.to_owned()).spawn(act);
-    started.expect("the system has room for a thread")
+    started.expect("the OS can start a thread")
 }

@@ -1,9 +1,9 @@
-//! By hand: it is in an argument, `cx`. The executor makes it in one place, around the waker of
-//! the task, when it polls that task's future. Each future passes it on to those that it polls, for
-//! it cannot return `Pending` but by one of theirs; `.await` does this for an `async fn`. At the
-//! bottom is the read that would block. It leaves a clone of the waker with its source.
+//! The waker travels in `cx`, an argument of every `poll`. The executor creates this `Context` from
+//! the task's waker when it polls the task. Each future passes `cx` on to the futures that it
+//! polls; in an `async fn`, the compiler generates that code for each `.await`. The read at the
+//! bottom gets `WouldBlock`, and its source stores a clone of the waker.
 //!
-//! The program looks at its own stack at that moment, and at the lines of code that stand there.
+//! The program captures its own stack at that moment, and shows how each function gets `cx`.
 
 use std::backtrace::Backtrace;
 use std::io;
@@ -15,13 +15,13 @@ use reactor::io::copy;
 use reactor::net::TcpStream;
 
 use crate::connection::connected;
-use crate::ladder::listen;
-use crate::{Question, say};
+use crate::ladder::set_listener;
+use crate::{Question, print_line};
 
 pub(crate) const QUESTION: Question =
     Question { text: "How does the waker get from the executor to the socket?", run };
 
-/// The files whose functions are told.
+/// The files whose functions are shown, and their text.
 const FILES: [(&str, &str); 7] = [
     ("echo/learn/questions/context.rs", include_str!("context.rs")),
     ("executor/src/executor.rs", include_str!("../../../executor/src/executor.rs")),
@@ -35,9 +35,9 @@ const FILES: [(&str, &str); 7] = [
 fn run() -> io::Result<()> {
     block_on(async {
         let (stream, client) = connected().await?;
-        listen(hear);
+        set_listener(on_record);
         let echo = spawn(echo(stream));
-        // When this returns, the task has been polled, and has found nothing to read.
+        // This returns after the task has been polled and has found nothing to read.
         yield_now().await;
         drop(client);
         echo.await?
@@ -49,31 +49,31 @@ async fn echo(mut stream: TcpStream) -> io::Result<()> {
     copy(reader, writer).await.map(drop)
 }
 
-fn hear(record: &Record<'_>) {
+fn on_record(record: &Record<'_>) {
     let values = record.key_values();
     let waker = values.get(Key::from("waker")).map_or(String::new(), |waker| waker.to_string());
-    // If nobody reads it any more, the program learns so soon.
+    // Ignore the error: the next `print_line` outside the logger returns it too.
     let _ = match record.args().as_str() {
-        Some("spawn") => say(format_args!("spawn: the executor makes a waker, {waker}")),
-        Some("store") => tell(&Backtrace::force_capture())
-            .and_then(|()| say(format_args!("store: the source keeps a waker, {waker}"))),
+        Some("spawn") => print_line(format_args!("spawn: the executor creates a waker, {waker}")),
+        Some("store") => print_stack(&Backtrace::force_capture())
+            .and_then(|()| print_line(format_args!("store: the source stores a waker, {waker}"))),
         _ => Ok(()),
     };
 }
 
-/// Tells the functions on the stack that are ours, the outermost first, each once.
-fn tell(stack: &Backtrace) -> io::Result<()> {
+/// Prints the functions of [`FILES`] that are on the stack: the outermost first, each once.
+fn print_stack(stack: &Backtrace) -> io::Result<()> {
     let stack = stack.to_string();
-    let places = stack.lines().filter_map(|line| line.trim().strip_prefix("at "));
+    let locations = stack.lines().filter_map(|line| line.trim().strip_prefix("at "));
     let frames =
-        places.filter_map(Frame::at).skip_while(|frame| !frame.file.ends_with("source.rs"));
+        locations.filter_map(Frame::at).skip_while(|frame| !frame.file.ends_with("source.rs"));
     let mut frames: Vec<Frame> = frames.collect();
     frames.reverse();
-    let mut told = Vec::new();
+    let mut printed = Vec::new();
     for Frame { function, file, cx } in frames {
-        if !told.contains(&(function, file)) {
-            told.push((function, file));
-            say(format_args!("  {function:<14} {file:<32} {cx}"))?;
+        if !printed.contains(&(function, file)) {
+            printed.push((function, file));
+            print_line(format_args!("  {function:<14} {file:<32} {cx}"))?;
         }
     }
     Ok(())
@@ -83,17 +83,19 @@ fn tell(stack: &Backtrace) -> io::Result<()> {
 struct Frame {
     function: &'static str,
     file: &'static str,
-    /// How it comes by `cx`.
+    /// How the function gets `cx`.
     cx: &'static str,
 }
 
 impl Frame {
-    /// Of `PATH:LINE:COLUMN`, if it is ours: the names of functions in a backtrace depend on how
-    /// the program was built, so the name is taken from the code.
-    fn at(place: &str) -> Option<Frame> {
-        let mut parts = place.rsplitn(3, ':').skip(1);
+    /// Finds the function at `PATH:LINE:COLUMN`, if it is in one of [`FILES`].
+    ///
+    /// The name comes from the source text. The names in a backtrace depend on how the program was
+    /// built.
+    fn at(location: &str) -> Option<Frame> {
+        let mut parts = location.rsplitn(3, ':').skip(1);
         let (line, path) = (parts.next()?.parse().ok()?, parts.next()?);
-        // From the root of the system, or from the folder in which the program runs.
+        // The path is absolute, or relative to the current directory.
         let path = path.trim_start_matches("./");
         let is_here = |file: &str| path.ends_with(file) || file.ends_with(path);
         let (file, text) = FILES.into_iter().find(|(file, _)| is_here(file))?;
@@ -103,15 +105,15 @@ impl Frame {
         let function = lines[head].split("fn ").nth(1)?.split(['<', '(']).next()?;
         let has = |words: &str| lines[head..].iter().any(|line| line.contains(words));
         let cx = if has("Context::from_waker(") {
-            "makes cx of the waker"
+            "creates cx from the waker"
         } else if has("cx: &mut Context<") {
-            "is given cx, passes it on"
+            "receives cx, passes it on"
         } else if has(": &Waker") {
-            "is given the waker"
+            "receives the waker"
         } else if lines[head].contains("async fn") {
-            "has it in .await"
+            "passes cx on in .await"
         } else {
-            "knows of no cx"
+            "has no cx"
         };
         Some(Frame { function, file, cx })
     }

@@ -1,10 +1,10 @@
-//! Edge: the kernel tells once that bytes have come, and not again because some are left. This
-//! costs no second system call to ask for the next report; but who stops reading too soon waits for
-//! bytes that are there. So one reads until `WouldBlock`. On a TCP stream a short read says the same,
-//! and spares the last call. Not so on a pipe in packet mode: there a read ends with its packet.
+//! Epoll is used edge-triggered: it reports once that bytes have arrived, and does not repeat the
+//! event because some are left. No system call is needed to ask for the next event. In return, a
+//! task that stops reading too early waits for bytes that are already there. So it reads until
+//! `WouldBlock`. On a TCP stream a short read means the same, and saves the last call. On a pipe in
+//! packet mode it does not, because there every read stops at the end of a packet.
 //!
-//! Because every edge is told, a source is registered once for its whole life, and not once for each
-//! message.
+//! Because epoll reports every change, a source is registered once, and not once per message.
 
 use std::io::{self, Read, Write};
 use std::net;
@@ -20,31 +20,31 @@ use reactor::Reactor;
 use reactor::io::{AsyncReadExt, copy};
 
 use crate::connection::{connected, send};
-use crate::ladder::listen;
-use crate::{Question, say};
+use crate::ladder::set_listener;
+use crate::{Question, print_line};
 
 pub(crate) const QUESTION: Question =
-    Question { text: "Edge or level: why read until WouldBlock or a short read?", run };
+    Question { text: "Edge-triggered: why read until WouldBlock or a short read?", run };
 
 const BYTES: usize = 100;
 const MESSAGES: usize = 1000;
 
-/// How often the kernel was told to watch a source.
+/// How many sources were registered with the kernel.
 static REGISTERED: AtomicU64 = AtomicU64::new(0);
 
 fn run() -> io::Result<()> {
-    listen(|record: &Record<'_>| {
+    set_listener(|record: &Record<'_>| {
         let registers = record.args().as_str() == Some("register");
         REGISTERED.fetch_add(u64::from(registers), Ordering::Relaxed);
     });
-    say(format_args!("bare mio, one read of 16 for each event, {BYTES} bytes sent:"))?;
+    print_line(format_args!("bare mio, one read of 16 bytes per event; {BYTES} bytes are sent:"))?;
     read_once()?;
     block_on(async {
-        say(format_args!("a task that reads 16 at once, {BYTES} bytes sent:"))?;
+        print_line(format_args!("a task that reads 16 bytes at a time; {BYTES} bytes are sent:"))?;
         read_all().await?;
         #[cfg(target_os = "linux")]
         read_packets().await?;
-        say(format_args!("an echo of {MESSAGES} messages:"))?;
+        print_line(format_args!("an echo of {MESSAGES} messages:"))?;
         echo().await
     })
 }
@@ -60,10 +60,10 @@ fn read_once() -> io::Result<()> {
     client.write_all(&[b'x'; BYTES])?;
     for limit in [10_000, 50] {
         poll.poll(&mut events, Some(Duration::from_millis(limit)))?;
-        let told = events.iter().count();
-        let bytes = if told > 0 { server.read(&mut [0; 16])? } else { 0 };
+        let count = events.iter().count();
+        let bytes = if count > 0 { server.read(&mut [0; 16])? } else { 0 };
         let left = server.peek(&mut [0; BYTES])?;
-        say(format_args!("  events: {told}, read: {bytes}, left: {left}"))?;
+        print_line(format_args!("  events: {count}, read: {bytes}, left: {left}"))?;
     }
     Ok(())
 }
@@ -77,17 +77,19 @@ async fn read_all() -> io::Result<()> {
         reads.push(server.read(&mut [0; 16]).await?);
     }
     let all = Reactor::current().metrics();
-    say(format_args!("  events: {}, read: {reads:?}", all.events - before.events))?;
+    print_line(format_args!("  events: {}, read: {reads:?}", all.events - before.events))?;
     let waits = poll_once(server.read(&mut [0; 16])).await.is_none();
     let would_blocks = Reactor::current().metrics().would_blocks - all.would_blocks;
-    say(format_args!("  one more read waits: {waits}, WouldBlocks for that: {would_blocks}"))?;
+    print_line(format_args!(
+        "  one more read waits: {waits}; calls that got WouldBlock: {would_blocks}"
+    ))?;
     client.join().expect("the client does not panic").map(drop)
 }
 
 #[cfg(target_os = "linux")]
 async fn read_packets() -> io::Result<()> {
     use rustix::pipe::{PipeFlags, pipe_with};
-    say("a pipe in packet mode, packets of 3 and 5 bytes sent, reads of 64:")?;
+    print_line("a pipe in packet mode, reads of 64 bytes; packets of 3 and 5 bytes are sent:")?;
     let (reader, writer) = pipe_with(PipeFlags::DIRECT | PipeFlags::NONBLOCK)?;
     let reader = mio::unix::pipe::Receiver::from(reader);
     let reader = reactor::Async::with_interest(reader, Interest::READABLE)?;
@@ -100,7 +102,9 @@ async fn read_packets() -> io::Result<()> {
     let (first, second) = (read().await?, read().await?);
     let third = poll_once(read()).await.is_none();
     let events = Reactor::current().metrics().events - before.events;
-    say(format_args!("  events: {events}, read: {first}, then {second}, then one waits: {third}"))
+    print_line(format_args!(
+        "  events: {events}, read: {first}, then {second}; one more read waits: {third}"
+    ))
 }
 
 async fn echo() -> io::Result<()> {
@@ -119,5 +123,5 @@ async fn echo() -> io::Result<()> {
     let bytes = echo.await??;
     client.join().expect("the client does not panic")?;
     let registered = REGISTERED.load(Ordering::Relaxed) - before;
-    say(format_args!("  bytes: {bytes}, registrations with the kernel: {registered}"))
+    print_line(format_args!("  bytes: {bytes}, registrations with the kernel: {registered}"))
 }

@@ -1,9 +1,9 @@
-//! A connection has two directions, and each keeps wakers of its own: so one task may wait to read
-//! while another one waits to write, and an event wakes the one whom it concerns.
+//! A connection has two directions, and each stores its own wakers. So one task can wait to read
+//! while another task waits to write, and an event wakes only the task that waits for its direction.
 //!
-//! `split` lends out the two halves within one task, `into_split` gives them away to two. What is
-//! spawned runs beside whoever spawned it; what is awaited is over before the next line begins. A
-//! server that awaits a client makes the others wait.
+//! `split` borrows both halves within one task; `into_split` returns owned halves for two tasks. A
+//! spawned task runs beside the task that spawned it. An awaited future completes before the next
+//! line runs, so a server that awaits a client makes all other clients wait.
 
 use std::convert::Infallible;
 use std::io::{self, Read, Write};
@@ -16,22 +16,22 @@ use reactor::net::{TcpListener, TcpStream};
 use reactor::time::sleep;
 
 use crate::connection::connection;
-use crate::{Question, say};
+use crate::{Question, print_line};
 
 pub(crate) const QUESTION: Question =
-    Question { text: "How can reader and writer be two tasks? Spawn or await?", run };
+    Question { text: "How can two tasks read and write one socket? Spawn or await?", run };
 
-/// How long a client thinks about its answer.
+/// How long a client takes for its answer.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// More than the kernel keeps for one connection, on both sides.
-const MUCH: usize = 16 << 20;
+/// More bytes than the socket buffers of both ends hold.
+const FLOOD: usize = 16 << 20;
 
 fn run() -> io::Result<()> {
     block_on(two_halves())?;
-    say("three clients are asked, and each takes its time to answer:")?;
-    say(format_args!("    served by spawn: {}", block_on(three_clients(true))?))?;
-    say(format_args!("    served by await: {}", block_on(three_clients(false))?))
+    print_line(format_args!("three clients each answer after {} ms:", PAUSE.as_millis()))?;
+    print_line(format_args!("    spawned: {}", block_on(three_clients(true))?))?;
+    print_line(format_args!("    awaited: {}", block_on(three_clients(false))?))
 }
 
 async fn two_halves() -> io::Result<()> {
@@ -39,22 +39,25 @@ async fn two_halves() -> io::Result<()> {
     let (reader, writer) = ours.into_split();
     drop(spawn_named("reader", read(reader)));
     drop(spawn_named("writer", flood(writer)));
-    let [reader, writer] = at_rest().await;
-    say("one connection; its peer neither sends nor reads:")?;
-    say(format_args!("    reader: {:?}", reader.awaits))?;
-    say(format_args!("    writer: {:?}", writer.awaits))?;
+    let [reader, writer] = when_idle().await;
+    print_line("one connection; its peer neither sends nor reads:")?;
+    print_line(format_args!("    reader: {:?}", reader.awaits))?;
+    print_line(format_args!("    writer: {:?}", writer.awaits))?;
 
     peer.write_all(b"x")?;
     let [reader_then, writer_then] = polled_after(reader.polls).await?;
     let polls = [reader_then.polls - reader.polls, writer_then.polls - writer.polls];
-    say(format_args!("the peer sends a byte; polls:  reader {}, writer {}", polls[0], polls[1]))?;
+    print_line(format_args!(
+        "the peer sends a byte; polls:  reader {}, writer {}",
+        polls[0], polls[1]
+    ))?;
 
-    let drain = move || peer.read_exact(&mut vec![0; MUCH]).map(|()| peer);
+    let drain = move || peer.read_exact(&mut vec![0; FLOOD]).map(|()| peer);
     let _peer = spawn_blocking(drain).await.map_err(io::Error::other)??;
-    let [reader, writer] = at_rest().await;
+    let [reader, writer] = when_idle().await;
     let writers = if writer.polls > writer_then.polls { "some" } else { "none" };
     let readers = reader.polls - reader_then.polls;
-    say(format_args!("the peer reads 16 MiB; polls:  reader {readers}, writer {writers}\n"))
+    print_line(format_args!("the peer reads 16 MiB; polls:  reader {readers}, writer {writers}\n"))
 }
 
 async fn read(mut reader: impl AsyncRead + Unpin) -> io::Result<()> {
@@ -70,13 +73,14 @@ async fn flood(mut writer: impl AsyncWrite + Unpin) -> io::Result<Infallible> {
 
 fn halves() -> [TaskInfo; 2] {
     let [_main, reader, writer] =
-        <[TaskInfo; 3]>::try_from(tasks().into_vec()).expect("these three");
+        <[TaskInfo; 3]>::try_from(tasks().into_vec()).expect("there are three tasks");
     [reader, writer]
 }
 
-/// The reader and the writer, as soon as the reader has been polled more often. Not later: the
-/// kernel may still have a rest of what was written to move to the peer's side, and then wakes the
-/// writer.
+/// Returns the reader and the writer as soon as the reader has been polled more than `polls` times.
+///
+/// Later the writer may be woken as well, because the kernel may still be moving written bytes to
+/// the peer's side.
 async fn polled_after(polls: u64) -> io::Result<[TaskInfo; 2]> {
     for _ in 0..1000 {
         sleep(Duration::from_millis(1)).await;
@@ -84,12 +88,13 @@ async fn polled_after(polls: u64) -> io::Result<[TaskInfo; 2]> {
             return Ok(halves());
         }
     }
-    Err(io::Error::other("the byte has woken nobody"))
+    Err(io::Error::other("the byte has not woken the reader"))
 }
 
-/// The reader and the writer, when neither has been polled for a while: the kernel takes its time
-/// to move what was written to the peer's side.
-async fn at_rest() -> [TaskInfo; 2] {
+/// Returns the reader and the writer when neither has been polled for a while.
+///
+/// Before that, the writer may be woken whenever the kernel moves written bytes to the peer's side.
+async fn when_idle() -> [TaskInfo; 2] {
     let mut polls = 0;
     loop {
         sleep(PAUSE / 2).await;
@@ -101,7 +106,7 @@ async fn at_rest() -> [TaskInfo; 2] {
     }
 }
 
-/// How long it takes until all have answered, and what that tells.
+/// Serves three clients, and describes how long it took until all had answered.
 async fn three_clients(by_spawn: bool) -> io::Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let (mut clients, mut served) = (JoinSet::new(), JoinSet::new());
@@ -118,8 +123,8 @@ async fn three_clients(by_spawn: bool) -> io::Result<String> {
     }
     while served.join_next().await.is_some() {}
     let took = begin.elapsed();
-    // Three pauses take that long at least, if none begins before the last one has ended.
-    let how = if took < 3 * PAUSE { "together" } else { "one after the other" };
+    // Three pauses take at least this long if they do not overlap.
+    let how = if took < 3 * PAUSE { "concurrently" } else { "one after the other" };
     Ok(format!("{how}, {} ms", took.as_millis()))
 }
 

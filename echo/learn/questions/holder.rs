@@ -1,9 +1,9 @@
-//! Whoever is to end the wait holds the waker: the source of a socket, a timer, the handle of a task
-//! that is awaited. The executor keeps the future, as a value in a table, and does nothing about it:
-//! the run queue does not have it, so nobody asks again and again whether there is something to do.
+//! Whatever ends the wait holds the waker: the source of a socket, a timer, or the handle of an
+//! awaited task. The executor keeps the future in its table. The task is not in the run queue, so
+//! the executor does not poll it, and nothing checks again and again whether it could continue.
 //!
-//! `executor::tasks` brings the two together: what the reactor holds it knows by the waker's
-//! address, and of the rest it knows how many there are.
+//! `executor::tasks` shows both. It finds the wakers that the reactor holds by their addresses, and
+//! counts the others.
 
 use std::io;
 use std::time::Duration;
@@ -15,12 +15,13 @@ use reactor::net::TcpStream;
 use reactor::time::sleep;
 
 use crate::connection::{connected, send};
-use crate::{Question, say};
+use crate::{Question, print_line};
 
 pub(crate) const QUESTION: Question =
-    Question { text: "Who holds the waker, and where is the task while it waits?", run };
+    Question { text: "What holds the waker, and where is the task while it waits?", run };
 
-const A_WHILE: Duration = Duration::from_millis(50);
+/// How long the waiting tasks are observed.
+const OBSERVED: Duration = Duration::from_millis(50);
 
 fn run() -> io::Result<()> {
     let executor = Executor::new()?;
@@ -32,21 +33,21 @@ async fn three_wait(executor: &Executor) -> io::Result<()> {
     let reader = spawn_named("reader", read(stream));
     let joiner = spawn_named("joiner", join(reader));
     let sleeper = spawn_named("sleeper", sleep(Duration::from_secs(60)));
-    // When this returns, each has been polled once.
+    // This returns after each task has been polled once.
     yield_now().await;
-    say("task  name     state    polls  who holds its waker")?;
-    tell()?;
+    print_line("task  name     state    polls  what holds its waker")?;
+    print_waiting_tasks()?;
     let before = executor.metrics();
-    sleep(A_WHILE).await;
+    sleep(OBSERVED).await;
     let after = executor.metrics();
-    // One of each is for this sleep itself.
+    // This sleep itself caused one wakeup and one poll.
     let (polls, wakes) = (after.polls - before.polls - 1, after.wakes - before.wakes - 1);
-    let ms = A_WHILE.as_millis();
-    say(format_args!("within {ms} ms: {wakes} times in the run queue, {polls} times polled"))?;
+    let ms = OBSERVED.as_millis();
+    print_line(format_args!("in the next {ms} ms: queued {wakes} times, polled {polls} times"))?;
     let client = send(client, 1);
     let bytes = joiner.await??;
-    say(format_args!("the client sent {bytes} byte; who waits after that:"))?;
-    tell()?;
+    print_line(format_args!("the client sent {bytes} byte; tasks that still wait:"))?;
+    print_waiting_tasks()?;
     sleeper.abort();
     client.join().expect("the client does not panic").map(drop)
 }
@@ -59,12 +60,12 @@ async fn join(reader: JoinHandle<io::Result<usize>>) -> io::Result<usize> {
     reader.await?
 }
 
-/// One line for each task, but for the main one, which asks.
-fn tell() -> io::Result<()> {
+/// Prints a line for each task except the main one, which is running.
+fn print_waiting_tasks() -> io::Result<()> {
     for task in tasks().iter().filter(|task| task.state != State::Running) {
         let TaskInfo { number, name, state, polls, .. } = task;
         let state = format!("{state:?}");
-        say(format_args!("{number:4}  {name:8} {state:8} {polls:5}  {}", holder(task)))?;
+        print_line(format_args!("{number:4}  {name:8} {state:8} {polls:5}  {}", holder(task)))?;
     }
     Ok(())
 }
@@ -72,9 +73,9 @@ fn tell() -> io::Result<()> {
 fn holder(task: &TaskInfo) -> String {
     match &task.awaits[..] {
         [Awaited::Source { key, kind, direction }] => {
-            format!("the reactor, in source {key} ({kind}), for {direction}")
+            format!("the reactor: {direction} on source {key} ({kind})")
         }
-        [Awaited::Deadline(_)] => "the reactor, in a timer".to_owned(),
+        [Awaited::Deadline(_)] => "the reactor: a timer".to_owned(),
         [] => format!("{} elsewhere: a handle, a channel or a thread", task.elsewhere),
         others => format!("{others:?}"),
     }

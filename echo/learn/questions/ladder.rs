@@ -1,4 +1,4 @@
-//! Answers that are told as the demo is: step by step.
+//! Answers that are printed step by step, like the demo of `echod`.
 
 use std::io;
 use std::sync::{LazyLock, OnceLock};
@@ -6,12 +6,14 @@ use std::sync::{LazyLock, OnceLock};
 use log::{LevelFilter, Log, Metadata, Record};
 use recorder::{HEAD, Kind, Ladder, Options, Recorder, Recording};
 
-use crate::say;
+use crate::print_line;
 
-/// More than any of the programs has.
+/// More steps than any of the programs has.
 const STEPS: usize = 10_000;
 
-/// A log that nobody reads, unless the program listens itself: the recorder does so before it.
+/// A logger that passes each record to the function given to [`set_listener`], if any.
+///
+/// The recorder is in front of it, and gets every record first.
 struct Listener;
 
 static LISTENER: OnceLock<fn(&Record<'_>)> = OnceLock::new();
@@ -30,23 +32,25 @@ impl Log for Listener {
     fn flush(&self) {}
 }
 
-/// The recorder of this process. Programs whose steps are not told never ask for it, and so run
-/// without.
+/// The recorder of this process.
+///
+/// It is installed on first use, so a program that does not use it runs without one.
 pub(crate) static RECORDER: LazyLock<&'static Recorder> = LazyLock::new(|| {
     let options = Options::recording(STEPS);
     let installed = Recorder::install(Box::new(Listener), LevelFilter::Off, options);
     installed.expect("this process has no other logger")
 });
 
-/// From now on, the program hears each record of the runtime.
-pub(crate) fn listen(listener: fn(&Record<'_>)) {
+/// Calls `listener` with each log record of the runtime from now on.
+pub(crate) fn set_listener(listener: fn(&Record<'_>)) {
     LISTENER.set(listener).expect("a program has one listener");
     LazyLock::force(&RECORDER);
 }
 
-/// Runs the program, and tells those of its steps that concern these tasks. A program may `start`
-/// the recorder once more, when what it had to prepare is done.
-pub(crate) fn told_following(
+/// Runs the program, and prints its steps that concern the given tasks.
+///
+/// A program can leave out its preparation: it calls `RECORDER.start()` again when that is done.
+pub(crate) fn print_steps_of_tasks(
     tasks: &[u64],
     program: impl FnOnce() -> io::Result<()>,
 ) -> io::Result<()> {
@@ -55,16 +59,16 @@ pub(crate) fn told_following(
     print(&RECORDER.recording().following(tasks))
 }
 
-/// Runs the program, and tells its steps.
-pub(crate) fn told(program: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+/// Runs the program, and prints its steps.
+pub(crate) fn print_steps(program: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     RECORDER.start();
     program()?;
     print(&RECORDER.recording())
 }
 
-/// Runs the program, and tells those of its steps that are of the kinds asked for. Their numbers
-/// show where others are left out.
-pub(crate) fn told_of(
+/// Runs the program, and prints its steps of the given kinds. Gaps in the step numbers show where
+/// other steps are left out.
+pub(crate) fn print_steps_of_kinds(
     kinds: fn(&Kind) -> bool,
     program: impl FnOnce() -> io::Result<()>,
 ) -> io::Result<()> {
@@ -72,14 +76,14 @@ pub(crate) fn told_of(
     program()?;
     let mut recording = RECORDER.recording();
     recording.events.retain(|event| kinds(&event.kind));
-    let told: Vec<u64> = recording.events.iter().map(|event| event.number).collect();
+    let numbers: Vec<u64> = recording.events.iter().map(|event| event.number).collect();
     for event in &mut recording.events {
-        event.causes.retain(|cause| told.contains(cause));
+        event.causes.retain(|cause| numbers.contains(cause));
     }
     print(&recording)
 }
 
 fn print(recording: &Recording) -> io::Result<()> {
-    say(HEAD)?;
-    say(Ladder::new(false, false).lines(&recording.events).trim_end())
+    print_line(HEAD)?;
+    print_line(Ladder::new(false, false).lines(&recording.events).trim_end())
 }

@@ -1,32 +1,35 @@
-//! A future is a value: nothing of it runs until somebody polls it.
+//! A future is a value. Its code runs only while the future is polled.
 
 use std::io;
 use std::mem::size_of_val;
 
 use executor::{block_on, spawn, yield_now};
 
-use crate::{Question, say};
+use crate::{Question, print_line};
 
 pub(crate) const QUESTION: Question =
     Question { text: "Why does calling an async fn do nothing?", run };
 
-/// Says that it runs.
+/// Prints that it runs.
 async fn greet(greeted: &'static str) -> io::Result<()> {
-    say(format_args!("    runs: {greeted}"))
+    print_line(format_args!("    runs: {greeted}"))
 }
 
 fn run() -> io::Result<()> {
     let never = greet("never");
-    say(format_args!("called: a value of {} bytes, and nothing has run", size_of_val(&never)))?;
+    print_line(format_args!(
+        "called: a value of {} bytes; none of its code has run",
+        size_of_val(&never)
+    ))?;
     drop(never);
-    say("dropped: nothing will")?;
+    print_line("dropped: its code will never run")?;
     block_on(async {
-        say("awaited:")?;
+        print_line("awaited:")?;
         greet("awaited").await?;
         let task = spawn(greet("spawned"));
-        say("spawned: queued, but it has not run, for this task has the thread")?;
+        print_line("spawned: queued, but not polled, because this task occupies the thread")?;
         yield_now().await;
-        say("this task gave the thread away once; now it goes on")?;
+        print_line("this task has yielded once, and now continues")?;
         task.await.map_err(io::Error::other)?
     })
 }

@@ -1,12 +1,12 @@
-//! Fifteen questions about async I/O, each answered by a small program that runs here and now.
+//! Fifteen questions about async I/O, each answered by a small program.
 //!
 //! ```text
-//! question        lists the fifteen
-//! question N      answers one
+//! question        lists the questions
+//! question N      runs the program that answers question N
 //! ```
 //!
-//! Each program uses the public interface, as a user would, and prints what it saw: no answer is
-//! written down in advance. The guide in `tests/README.md` shows what they print.
+//! Each program uses only the public API, and prints what it observes: no answer is written down in
+//! advance. The guide shows the answers in `tests/README.md`.
 
 mod blocking;
 mod connection;
@@ -48,8 +48,8 @@ const QUESTIONS: [Question; 15] = [
     fairness::QUESTION,
 ];
 
-/// Columns for the text of a question in the list.
-const ROOM: usize = 76;
+/// Columns available for the text of a question in the list.
+const TEXT_WIDTH: usize = 76;
 
 /// One question, and the program that answers it.
 struct Question {
@@ -63,43 +63,45 @@ fn main() -> io::Result<ExitCode> {
         [] => list(),
         [number] => match number.parse().ok().and_then(question) {
             Some(question) => (question.run)(),
-            None => return Ok(refuse(&format!("no question has the number {number:?}"))),
+            None => return Ok(usage_error(&format!("there is no question {number:?}"))),
         },
-        _ => return Ok(refuse("one number is enough")),
+        _ => return Ok(usage_error("too many arguments")),
     };
     match answered {
-        // Whoever asked has read enough: `question 5 | head -3`.
+        // The reader has closed the pipe, as in `question 5 | head -3`.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         answered => answered.map(|()| ExitCode::SUCCESS),
     }
 }
 
-/// By its number, which begins with 1.
+/// Returns the question with this number, counted from 1.
 fn question(number: usize) -> Option<&'static Question> {
     QUESTIONS.get(number.checked_sub(1)?)
 }
 
 fn list() -> io::Result<()> {
     for (number, question) in (1..).zip(&QUESTIONS) {
-        say(format_args!("{number:2}  {}", wrap(question.text)))?;
+        print_line(format_args!("{number:2}  {}", wrap(question.text)))?;
     }
-    say("\nthe answer to one of them: cargo run --example question -- N")
+    print_line("\nto see an answer: cargo run --example question -- N")
 }
 
-/// In two lines, if one has no room for it.
+/// Breaks a text that does not fit into one line into two.
 fn wrap(text: &str) -> String {
-    match text.get(..ROOM).and_then(|line| line.rfind(' ')) {
-        Some(end) if text.len() > ROOM => format!("{}\n    {}", &text[..end], &text[end + 1..]),
+    match text.get(..TEXT_WIDTH).and_then(|line| line.rfind(' ')) {
+        Some(end) if text.len() > TEXT_WIDTH => {
+            format!("{}\n    {}", &text[..end], &text[end + 1..])
+        }
         _ => text.to_owned(),
     }
 }
 
-fn refuse(why: &str) -> ExitCode {
-    eprintln!("question: {why}; without a number, all are listed");
+fn usage_error(why: &str) -> ExitCode {
+    eprintln!("question: {why}; run it without arguments to list the questions");
     ExitCode::from(2)
 }
 
 /// Prints a line.
-fn say(what: impl std::fmt::Display) -> io::Result<()> {
+fn print_line(what: impl std::fmt::Display) -> io::Result<()> {
     writeln!(stdout(), "{what}")
 }

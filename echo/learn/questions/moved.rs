@@ -1,10 +1,11 @@
-//! A waker names a task, and a future may move from one task to another: so each poll that has to
-//! wait leaves its own, else the wrong task would be woken. That of an earlier poll stays until the
-//! source has something to say: who no longer waits is woken in vain, once.
+//! A waker belongs to a task, and a future can move from one task to another. So each poll that has
+//! to wait stores the waker that it is given; otherwise the event would wake the wrong task. The
+//! wakers of earlier polls stay until the next event of the source, which wakes those tasks too,
+//! spuriously and once.
 //!
-//! And one must look again after storing if the event can come from another thread: between the look
-//! and the store it finds nobody to wake. A socket needs no second look: what comes after the failed
-//! call is told by the next `epoll_wait`, and the thread that makes that call is the one that stores.
+//! If another thread causes the event, the poll must check again after it has stored its waker: an
+//! event between the check and the store finds no waker. A socket needs no second check, because
+//! events are delivered by the next turn of the reactor, on the thread that stores the waker.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -24,21 +25,21 @@ use reactor::time::timeout;
 use reactor::{Async, Awaited, Reactor};
 
 use crate::connection::{connected, send};
-use crate::{Question, say};
+use crate::{Question, print_line};
 
 pub(crate) const QUESTION: Question = Question {
-    text: "Why is the waker stored anew at each poll, and when must one look again after storing?",
+    text: "Why must each poll store its waker, and when must it check again afterwards?",
     run,
 };
 
 fn run() -> io::Result<()> {
     block_on(async {
-        say("a read that task A begins is moved to task B:")?;
+        print_line("task A polls a read, and then task B polls the same read:")?;
         move_to_another_task().await?;
-        say("another thread sets a flag between the look and the store:")?;
+        print_line("another thread sets a flag between the check and the store:")?;
         wait_for_a_flag(false).await?;
         wait_for_a_flag(true).await?;
-        say("a byte comes between the read that would block and the store:")?;
+        print_line("a byte arrives between the failed read and the store:")?;
         wait_for_a_byte().await
     })
 }
@@ -49,21 +50,29 @@ async fn move_to_another_task() -> io::Result<()> {
     let (mut stream, client) = connected().await?;
     let read: Reading = Box::pin(async move { stream.read(&mut [0; 16]).await });
     let moved = Rc::new(Cell::new(None));
-    let a = spawn_named("A", begin(read, moved.clone()));
+    let a = spawn_named("A", poll_once(read, moved.clone()));
     yield_now().await;
-    say(format_args!("  after the poll of A the source has the waker of {}", keepers()))?;
-    let b = spawn_named("B", async move { moved.take().expect("A has begun").await });
+    print_line(format_args!(
+        "  after the poll of A, the source stores wakers of: {}",
+        stored_wakers()
+    ))?;
+    let b = spawn_named("B", async move { moved.take().expect("A has polled it").await });
     yield_now().await;
-    say(format_args!("  after the poll of B the source has the waker of {}", keepers()))?;
+    print_line(format_args!(
+        "  after the poll of B, the source stores wakers of: {}",
+        stored_wakers()
+    ))?;
     let client = send(client, 1);
     let bytes = b.await??;
-    let in_vain = a.is_finished();
-    say(format_args!("  a byte comes: B reads {bytes} byte; A is polled in vain: {in_vain}"))?;
+    let spurious = a.is_finished();
+    print_line(format_args!(
+        "  a byte arrives: B reads {bytes} byte; A is polled spuriously: {spurious}"
+    ))?;
     client.join().expect("the client does not panic").map(drop)
 }
 
-/// Polls the read once, and gives it away; then it is over with the next wake.
-async fn begin(read: Reading, to: Rc<Cell<Option<Reading>>>) {
+/// Polls the read once and puts it into `to`. Completes on the next wakeup.
+async fn poll_once(read: Reading, to: Rc<Cell<Option<Reading>>>) {
     let mut read = Some(read);
     poll_fn(|cx| match read.take() {
         Some(mut read) => {
@@ -76,14 +85,14 @@ async fn begin(read: Reading, to: Rc<Cell<Option<Reading>>>) {
     .await;
 }
 
-/// The tasks whose wakers the source of a socket has.
-fn keepers() -> String {
+/// Returns the names of the tasks whose wakers the source of the socket stores.
+fn stored_wakers() -> String {
     let tasks = tasks().into_iter();
     let kept = tasks.filter(|task| matches!(task.awaits[..], [Awaited::Source { .. }]));
     kept.map(|task| task.name).collect::<Vec<_>>().join(" and ")
 }
 
-/// What a thread sets, and where it finds whom to wake.
+/// A flag that one thread sets, with the waker of the task that waits for it.
 #[derive(Default)]
 struct Flag {
     set: AtomicBool,
@@ -93,39 +102,40 @@ struct Flag {
 impl Flag {
     fn set(&self) {
         self.set.store(true, Ordering::Release);
-        let waker = self.slot.lock().expect("nobody panics with it").take();
+        let waker = self.slot.lock().expect("no thread panics while it holds the lock").take();
         waker.into_iter().for_each(Waker::wake);
     }
 
-    fn poll(self: &Arc<Self>, cx: &mut Context<'_>, look_again: bool) -> Poll<()> {
+    fn poll(self: &Arc<Self>, cx: &mut Context<'_>, check_again: bool) -> Poll<()> {
         if self.set.load(Ordering::Acquire) {
             return Poll::Ready(());
         }
-        // Just here comes the other thread.
+        // The other thread sets the flag at the worst moment.
         let flag = self.clone();
-        thread::spawn(move || flag.set()).join().expect("to set it does not panic");
-        *self.slot.lock().expect("nobody panics with it") = Some(cx.waker().clone());
-        match look_again && self.set.load(Ordering::Acquire) {
+        thread::spawn(move || flag.set()).join().expect("setting the flag does not panic");
+        *self.slot.lock().expect("no thread panics while it holds the lock") =
+            Some(cx.waker().clone());
+        match check_again && self.set.load(Ordering::Acquire) {
             true => Poll::Ready(()),
             false => Poll::Pending,
         }
     }
 }
 
-async fn wait_for_a_flag(look_again: bool) -> io::Result<()> {
+async fn wait_for_a_flag(check_again: bool) -> io::Result<()> {
     let flag = Arc::new(Flag::default());
     let shared = flag.clone();
-    let waits = spawn(async move { poll_fn(|cx| shared.poll(cx, look_again)).await });
+    let waits = spawn(async move { poll_fn(|cx| shared.poll(cx, check_again)).await });
     let ended = timeout(Duration::from_millis(100), waits).await.is_ok();
-    let order = if look_again { "look, store, look again" } else { "look, store" };
+    let order = if check_again { "check, store, check again" } else { "check, store" };
     let set = flag.set.load(Ordering::Acquire);
-    say(format_args!("  {order:<24} set: {set}; the task has ended within 100 ms: {ended}"))
+    print_line(format_args!("  {order:<25}  set: {set}; task completed within 100 ms: {ended}"))
 }
 
 async fn wait_for_a_byte() -> io::Result<()> {
     let (server, mut client) = connected().await?;
     let server = mio::net::TcpStream::from_std(server.into_std()?);
-    // Not for writing: the kernel would at once have something to report.
+    // Do not register for writing, because the kernel would immediately report that.
     let server = Async::with_interest(server, Interest::READABLE)?;
     let before = Reactor::current().metrics();
     let mut calls = 0;
@@ -133,7 +143,7 @@ async fn wait_for_a_byte() -> io::Result<()> {
         calls += 1;
         let read = server.read(&mut [0; 16]);
         if calls == 1 {
-            // Just here comes the byte.
+            // The byte arrives at the worst moment.
             client.write_all(b"x")?;
             while server.peek(&mut [0]).is_err() {}
         }
@@ -143,5 +153,5 @@ async fn wait_for_a_byte() -> io::Result<()> {
     let after = Reactor::current().metrics();
     let blocks = after.would_blocks - before.would_blocks;
     let events = after.events - before.events;
-    say(format_args!("  WouldBlock: {blocks}, events: {events}, then read: {bytes}"))
+    print_line(format_args!("  WouldBlock: {blocks}, events: {events}, then read: {bytes}"))
 }

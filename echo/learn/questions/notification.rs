@@ -1,9 +1,9 @@
-//! A waker that is called on another thread puts the key of its task into the inbox, and notifies:
-//! that makes a descriptor readable for which `epoll_wait` waits too, and so it returns.
+//! A waker that is called on another thread sends its task to the executor's inbox. If the executor
+//! sleeps or is about to, the waker also notifies it: it makes a descriptor readable that
+//! `epoll_wait` waits for, so `epoll_wait` returns.
 //!
-//! The executor then moves the keys from the inbox into its run queue. Only the first who finds the
-//! inbox without a notification sends one: a hundred wakes, while the thread is busy, cost one
-//! system call.
+//! Between rounds, the executor moves the tasks from the inbox to its run queue. So a busy executor
+//! needs no notification, and receives all wakeups that have arrived meanwhile at once.
 
 use std::future::poll_fn;
 use std::io;
@@ -13,43 +13,42 @@ use std::thread;
 
 use executor::{Executor, JoinSet, Metrics, block_on, yield_now};
 
-use crate::connection::PATIENCE;
-use crate::ladder::{RECORDER, told};
-use crate::{Question, say};
+use crate::connection::DEADLINE;
+use crate::ladder::{RECORDER, print_steps};
+use crate::{Question, print_line};
 
 pub(crate) const QUESTION: Question =
-    Question { text: "How does another thread end epoll_wait?", run };
+    Question { text: "How does another thread make epoll_wait return?", run };
 
 fn run() -> io::Result<()> {
-    told(one_wake)?;
+    print_steps(one_wake)?;
     let Metrics { remote_wakes, notifications, .. } = many_wakes(100)?;
-    say(format_args!(
-        "\nwhile this thread was busy, another one woke a hundred tasks:\n    \
-         {remote_wakes} wakes from other threads; notifications: {notifications}"
+    print_line(format_args!(
+        "\nwhile this thread was busy, another thread woke a hundred tasks:\n    \
+         wakeups from other threads: {remote_wakes}, times the inbox was emptied: {notifications}"
     ))
 }
 
-/// A task waits for what only another thread can give. Both sides share nothing but channels of
-/// std, and the waker.
+/// A task waits for a message from another thread. They share only std channels and the waker.
 fn one_wake() -> io::Result<()> {
     let (wakers, waker) = channel::<Waker>();
-    let (give, given) = channel();
+    let (sender, receiver) = channel();
     let other = thread::Builder::new().name("other".to_owned()).spawn(move || {
-        let waker = waker.recv().expect("the task leaves its waker");
-        RECORDER.wait_for_rest(PATIENCE);
-        give.send("it").expect("the task waits");
+        let waker = waker.recv().expect("the task sends its waker");
+        RECORDER.wait_for_rest(DEADLINE);
+        sender.send("it").expect("the task waits");
         waker.wake();
     })?;
-    block_on(next(given, wakers));
+    block_on(next(receiver, wakers));
     other.join().map_err(|_| io::Error::other("the other thread panicked"))
 }
 
-/// Waits for what the other thread gives, and lets it have the waker until then.
-async fn next<T>(given: Receiver<T>, wakers: Sender<Waker>) -> T {
-    poll_fn(|cx| match given.try_recv() {
+/// Receives a message, and sends the waker to the other thread whenever it has to wait.
+async fn next<T>(receiver: Receiver<T>, wakers: Sender<Waker>) -> T {
+    poll_fn(|cx| match receiver.try_recv() {
         Ok(value) => Poll::Ready(value),
         Err(_) => {
-            // Refused, if the thread has gone: then nothing more will be given either.
+            // This fails if the thread has ended. Then no message will come either.
             let _ = wakers.send(cx.waker().clone());
             Poll::Pending
         }
@@ -57,26 +56,26 @@ async fn next<T>(given: Receiver<T>, wakers: Sender<Waker>) -> T {
     .await
 }
 
-/// What the executor counted when as many tasks were woken at once, from another thread.
+/// Wakes `count` tasks from another thread while this one is busy, and returns the metrics.
 fn many_wakes(count: usize) -> io::Result<Metrics> {
     let executor = Executor::new()?;
     executor.block_on(async {
         let (wakers, waiting) = channel::<Waker>();
         let mut tasks = JoinSet::new();
-        let mut gives = Vec::new();
+        let mut senders = Vec::new();
         for _ in 0..count {
-            let (give, given) = channel();
-            gives.push(give);
-            tasks.spawn(next(given, wakers.clone()));
+            let (sender, receiver) = channel();
+            senders.push(sender);
+            tasks.spawn(next(receiver, wakers.clone()));
         }
-        // When this returns, each has been polled, and has left its waker.
+        // This returns after each task has been polled and has sent its waker.
         yield_now().await;
         let wake_all = move || {
-            gives.iter().for_each(|give| _ = give.send(()));
+            senders.iter().for_each(|sender| _ = sender.send(()));
             waiting.try_iter().for_each(Waker::wake);
         };
-        // This task keeps the thread busy: it blocks until all of them are woken.
-        thread::spawn(wake_all).join().expect("it does not panic");
+        // This task blocks the executor's thread until all of them have been woken.
+        thread::spawn(wake_all).join().expect("waking does not panic");
         while tasks.join_next().await.is_some() {}
     });
     Ok(executor.metrics())

@@ -1,10 +1,10 @@
-//! A wake puts the task into the run queue, unless it is there: two wakes before a poll are one
-//! poll. A wake during a poll means one more, for the poll may have looked already. To wake a task
-//! that is done wakes nobody, and nobody else.
+//! A wakeup queues the task unless it is queued already, so two wakeups before a poll cause one
+//! poll. A wakeup during a poll causes one more, because the poll may already have checked what the
+//! wakeup is about. A wakeup of a completed task does nothing, to this task or any other.
 //!
-//! So a poll may come without news, and that is no bug: to be polled means "look again". Such a
-//! poll is cheap, since a source that is not ready is not even asked. To rely on news would be the
-//! bug.
+//! So a poll can be spurious: nothing has happened. That is not a bug, because a poll only means
+//! "try again". It is cheap, because the operation makes no system call while its source is not
+//! ready. A future that relied on news at every poll would have a bug.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -16,15 +16,15 @@ use executor::{Executor, spawn, yield_now};
 use reactor::io::AsyncReadExt;
 use reactor::time::sleep;
 
-use crate::connection::{PATIENCE, connection};
-use crate::{Question, say};
+use crate::connection::{DEADLINE, connection};
+use crate::{Question, print_line};
 
 pub(crate) const QUESTION: Question = Question {
-    text: "What if wake comes twice, during a poll, or after Ready? Are spurious polls bugs?",
+    text: "What if wake is called twice, during a poll, or after Ready? Are spurious polls bugs?",
     run,
 };
 
-/// What a future that was written by hand counts, and what it shall do.
+/// Counts the polls of [`count`], and controls what the next poll does.
 #[derive(Default)]
 struct Counted {
     polls: Cell<u64>,
@@ -33,6 +33,7 @@ struct Counted {
     is_done: Cell<bool>,
 }
 
+/// A future that is written by hand: it waits until `is_done` is set.
 async fn count(counted: Rc<Counted>) {
     poll_fn(|cx| {
         counted.polls.set(counted.polls.get() + 1);
@@ -49,9 +50,9 @@ impl Counted {
         waker.iter().chain(&waker).for_each(Waker::wake_by_ref);
     }
 
-    /// Polls since the last call, and those that are queued now.
+    /// Returns the number of polls since the last call, including those that are queued now.
     async fn new_polls(&self) -> u64 {
-        // Once for those that are queued, and once for what they wake.
+        // The first yield runs the queued polls, and the second one the polls that those caused.
         yield_now().await;
         yield_now().await;
         self.polls.take()
@@ -62,7 +63,7 @@ fn run() -> io::Result<()> {
     let executor = Executor::new()?;
     executor.block_on(async {
         wakes(&executor).await?;
-        reads_in_vain(&executor).await
+        spurious_reads(&executor).await
     })
 }
 
@@ -72,34 +73,36 @@ async fn wakes(executor: &Executor) -> io::Result<()> {
     counted.new_polls().await;
 
     counted.wake_twice();
-    say(format_args!("woken twice before its poll:  {} poll", counted.new_polls().await))?;
+    print_line(format_args!("woken twice before its poll:  {} poll", counted.new_polls().await))?;
 
     counted.wakes_itself.set(2);
     counted.wake_twice();
     let more = counted.new_polls().await - 1;
-    say(format_args!("woken twice during its poll:  {more} more"))?;
+    print_line(format_args!("woken twice during its poll:  {more} more poll"))?;
 
     counted.is_done.set(true);
     counted.wake_twice();
     task.await.map_err(io::Error::other)?;
-    // The place of the task that has ended goes to the next one.
-    let next = spawn(sleep(PATIENCE));
+    // The next task reuses the slot of the task that has ended.
+    let next = spawn(sleep(DEADLINE));
     counted.new_polls().await;
     let before = executor.metrics().polls;
     counted.wake_twice();
     let polls = counted.new_polls().await;
-    // Two are of the task that asks.
+    // Two polls belong to this task.
     let others = executor.metrics().polls - before - 2;
     next.abort();
-    say(format_args!("woken twice after Ready:      {polls}, and {others} of other tasks"))
+    print_line(format_args!(
+        "woken twice after Ready:      {polls} polls, and {others} of other tasks"
+    ))
 }
 
-async fn reads_in_vain(executor: &Executor) -> io::Result<()> {
+async fn spurious_reads(executor: &Executor) -> io::Result<()> {
     let (mut ours, mut peer) = connection()?;
     let counted = Rc::new(Counted::default());
-    let keeper = counted.clone();
+    let shared = counted.clone();
     let reader = spawn(async move {
-        keeper.waker.replace(Some(poll_fn(|cx| Poll::Ready(cx.waker().clone())).await));
+        shared.waker.replace(Some(poll_fn(|cx| Poll::Ready(cx.waker().clone())).await));
         ours.read(&mut [0; 16]).await
     });
     counted.new_polls().await;
@@ -110,13 +113,13 @@ async fn reads_in_vain(executor: &Executor) -> io::Result<()> {
         yield_now().await;
     }
     let after = executor.metrics();
-    say(format_args!(
-        "a read that is woken 3 times in vain:\n    \
-         polls that found nothing: {}; reads that would have blocked: {}",
+    print_line(format_args!(
+        "a read is woken 3 times, and no byte has arrived:\n    \
+         spurious polls: {}, calls that got WouldBlock: {}",
         after.spurious_polls - before.spurious_polls,
         after.would_blocks - before.would_blocks,
     ))?;
     peer.write_all(b"x")?;
     let bytes = reader.await.map_err(io::Error::other)??;
-    say(format_args!("then a byte comes:\n    the same read returns {bytes}"))
+    print_line(format_args!("a byte arrives:\n    the same read returns {bytes}"))
 }

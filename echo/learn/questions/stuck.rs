@@ -1,10 +1,9 @@
-//! `Pending` is a promise: somebody holds my waker, and calls it when it is worth polling me again.
-//! So there are three ways to wait for ever. Nobody holds the waker: the executor knows that
-//! exactly, and reports it. Somebody holds it who has no reason to call it: a source on which
-//! nothing comes. Or somebody holds it who waits for the very same task.
+//! A future that returns `Pending` promises that something holds its waker and will call it. There
+//! are three ways to wait forever. Nothing holds the waker: the executor detects this exactly, and
+//! reports the task as lost. Something holds the waker but never calls it, such as a source on which
+//! nothing arrives. Or the waker is held by a task that waits for this very task.
 //!
-//! `executor::tasks` tells them apart. A server tells the same when it is asked: `echod` when it
-//! gets SIGUSR1.
+//! `executor::tasks` tells these apart. `echod` prints the same table when it receives SIGUSR1.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -22,16 +21,16 @@ use reactor::net::TcpStream;
 use reactor::time::timeout;
 
 use crate::connection::connected;
-use crate::ladder::listen;
-use crate::{Question, say};
+use crate::ladder::set_listener;
+use crate::{Question, print_line};
 
-pub(crate) const QUESTION: Question = Question { text: "Why does my future never wake?", run };
+pub(crate) const QUESTION: Question = Question { text: "Why does my future never complete?", run };
 
-/// Where a task finds the handle of another one.
+/// Holds the handle of a task, for another task to take.
 type Slot = Rc<RefCell<Option<JoinHandle<()>>>>;
 
 fn run() -> io::Result<()> {
-    listen(hear);
+    set_listener(print_warning);
     block_on(main())
 }
 
@@ -43,47 +42,51 @@ async fn main() -> io::Result<()> {
     *first.borrow_mut() = Some(spawn_named("first", join(second.clone())));
     *second.borrow_mut() = Some(spawn_named("second", join(first.clone())));
     let began = Instant::now();
-    // Instead of waiting for ever.
-    let ended = timeout(Duration::from_millis(100), reader).await.is_ok();
-    say(format_args!("after {} ms the reader has ended: {ended}", began.elapsed().as_millis()))?;
-    say("task  name       state    polls  who has its waker")?;
-    tasks().iter().filter(|task| task.state != State::Running).try_for_each(tell)
+    // Give up, because this would wait forever.
+    let completed = timeout(Duration::from_millis(100), reader).await.is_ok();
+    print_line(format_args!(
+        "reader completed within {} ms: {completed}",
+        began.elapsed().as_millis()
+    ))?;
+    print_line("task  name       state    polls  what holds its waker")?;
+    tasks().iter().filter(|task| task.state != State::Running).try_for_each(print_row)
 }
 
-/// Leaves its waker nowhere.
+/// Returns `Pending` without storing its waker.
 async fn forget() {
     poll_fn(|_| Poll::Pending).await
 }
 
-/// The peer sends nothing.
+/// Reads from a peer that sends nothing.
 async fn read(mut stream: TcpStream) {
     let _ = stream.read(&mut [0; 16]).await;
 }
 
+/// Awaits the task whose handle is in the slot.
 async fn join(slot: Slot) {
-    let handle = slot.take().expect("both handles are there before this runs");
+    let handle = slot.take().expect("both handles are stored before this runs");
     let _ = handle.await;
 }
 
-/// What the executor reports of its own accord.
-fn hear(record: &Record<'_>) {
+/// Prints what the executor logs as a warning.
+fn print_warning(record: &Record<'_>) {
     if record.level() <= Level::Warn {
-        // If nobody reads it any more, the program learns so soon.
-        let place = record.key_values().get(Key::from("at"));
-        let place = place.map_or(String::new(), |place| place.to_string());
-        let _ = say(format_args!("{}\n      spawned at {place}", record.args()));
+        // Ignore the error: the next `print_line` outside the logger returns it too.
+        let location = record.key_values().get(Key::from("at"));
+        let location = location.map_or(String::new(), |location| location.to_string());
+        let _ = print_line(format_args!("{}\n      spawned at {location}", record.args()));
     }
 }
 
-fn tell(task: &TaskInfo) -> io::Result<()> {
+fn print_row(task: &TaskInfo) -> io::Result<()> {
     let TaskInfo { number, name, state, awaits, elsewhere, polls, .. } = task;
-    let why = match (state, &awaits[..]) {
-        (State::Lost, _) => "nobody".to_owned(),
+    let holder = match (state, &awaits[..]) {
+        (State::Lost, _) => "nothing".to_owned(),
         (_, [Awaited::Source { key, kind, direction }]) => {
-            format!("source {key} ({kind}), for {direction}")
+            format!("the reactor: {direction} on source {key} ({kind})")
         }
         _ => format!("{elsewhere} elsewhere: a handle, a channel or a thread"),
     };
     let state = format!("{state:?}");
-    say(format_args!("{number:4}  {name:9}  {state:8} {polls:5}  {why}"))
+    print_line(format_args!("{number:4}  {name:9}  {state:8} {polls:5}  {holder}"))
 }

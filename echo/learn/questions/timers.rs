@@ -1,8 +1,8 @@
-//! The thread sleeps in one `epoll_wait` for everything. The nearest timer gives it its time-out;
-//! all others, and all sockets, cost nothing meanwhile.
+//! The thread sleeps in one `epoll_wait` for all timers and sockets. The timeout of that call is the
+//! time until the nearest deadline. Timers with later deadlines cost nothing meanwhile.
 //!
-//! When the wait ends, the reactor wakes whoever waited for the events that came, and whoever has a
-//! timer that is due. No thread waits for a timer, and no timer has a descriptor.
+//! When `epoll_wait` returns, the reactor wakes the tasks that waited for the reported events, and
+//! the tasks whose timers have expired. No timer needs a thread or a descriptor.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -17,30 +17,32 @@ use reactor::io::AsyncReadExt;
 use reactor::time::sleep;
 use recorder::{Kind, OUTSIDE};
 
-use crate::connection::{PATIENCE, connection};
-use crate::ladder::{RECORDER, told_of};
-use crate::{Question, say};
+use crate::connection::{DEADLINE, connection};
+use crate::ladder::{RECORDER, print_steps_of_kinds};
+use crate::{Question, print_line};
 
 pub(crate) const QUESTION: Question =
     Question { text: "How do timers fit into one epoll_wait?", run };
 
-/// The far one is late enough for a busy machine not to miss the near one until then.
+/// The nearer deadline.
 const NEAR: Duration = Duration::from_millis(50);
+
+/// The later deadline: so late that even a busy machine fires the near timer before it.
 const FAR: Duration = Duration::from_millis(300);
 
 fn run() -> io::Result<()> {
     let mut threads = None;
-    told_of(is_about_waiting, || {
+    print_steps_of_kinds(is_about_waiting, || {
         threads = block_on(three_waits())?;
         Ok(())
     })?;
     match threads {
-        Some(threads) => say(format_args!("\nthreads, while three waits lasted: {threads}")),
-        None => say("\nhow many threads there are, this system does not tell"),
+        Some(threads) => print_line(format_args!("\nthreads during the three waits: {threads}")),
+        None => print_line("\nthis OS does not report the number of threads"),
     }
 }
 
-/// What the task waits for, how the thread waits, and what ends that.
+/// Whether a step shows what the task waits for, how the thread sleeps, or what ends the sleep.
 fn is_about_waiting(kind: &Kind) -> bool {
     use Kind::{Event, Outside, Sleep, Store, TimerFired, TimerSet, Try};
     matches!(
@@ -55,35 +57,36 @@ fn is_about_waiting(kind: &Kind) -> bool {
     )
 }
 
-/// One task that waits for two timers and a byte at once.
+/// Waits in one task for two timers and a byte, and returns the number of threads meanwhile.
 async fn three_waits() -> io::Result<Option<String>> {
     let (mut ours, peer) = connection()?;
-    // So long that the kernel has reported of the new connection that there is room to write.
+    // By then the kernel has reported the new connection as writable.
     sleep(Duration::from_millis(1)).await;
     RECORDER.start();
     let timers = async {
         zip(sleep(FAR), sleep(NEAR)).await;
         let threads = threads();
-        send_when_it_sleeps(peer).map(|()| threads)
+        send_when_asleep(peer).map(|()| threads)
     };
     let (read, threads) = zip(ours.read(&mut [0; 16]), timers).await;
     read.and(threads)
 }
 
-/// Of this process, where Linux tells.
+/// Returns the number of threads of this process, on Linux.
 fn threads() -> Option<String> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("Threads:"))?;
     Some(line.trim().to_owned())
 }
 
-fn send_when_it_sleeps(mut peer: TcpStream) -> io::Result<()> {
+/// Sends a byte from another thread, as soon as the executor's thread sleeps in `epoll_wait`.
+fn send_when_asleep(mut peer: TcpStream) -> io::Result<()> {
     let own = peer.local_addr()?;
     let client = move || {
-        RECORDER.wait_for_rest(PATIENCE);
+        RECORDER.wait_for_rest(DEADLINE);
         trace!(target: OUTSIDE, peer:% = own; "sends 1 byte");
         peer.write_all(b"x")?;
-        // Until the server has gone: what it is told of shall be the byte, and no end-of-file.
+        // Stay until the server closes: the event must report the byte, and not an end of file.
         peer.read(&mut [0])
     };
     thread::Builder::new().name("client".to_owned()).spawn(client).map(drop)

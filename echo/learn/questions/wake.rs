@@ -1,9 +1,10 @@
-//! Whoever has what the task waits for: the reactor, for events and timers; another task; another
-//! thread. Each on the thread on which it runs, for a waker may be called anywhere.
+//! Whatever ends the wait calls `wake`: the reactor for an event or a timer, another task, or
+//! another thread. It calls `wake` on the thread on which it runs, because a waker may be called on
+//! any thread.
 //!
-//! `wake` only puts the task into the run queue. It never polls: that is done by the executor, on its
-//! own thread, after whoever called has gone on. From another thread the way into the queue leads
-//! through an inbox, and a notification ends the sleep of the executor's thread.
+//! `wake` only puts the task into the run queue. It never polls the task. The executor does that
+//! later, on its own thread. A wakeup from another thread reaches the run queue through an inbox,
+//! and a notification ends the sleep of the executor's thread.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -21,44 +22,44 @@ use reactor::io::AsyncReadExt;
 use reactor::net::TcpStream;
 use reactor::time::sleep;
 
-use crate::connection::{at_rest, connected, send};
-use crate::ladder::listen;
-use crate::{Question, say};
+use crate::connection::{connected, send, when_asleep};
+use crate::ladder::set_listener;
+use crate::{Question, print_line};
 
 pub(crate) const QUESTION: Question =
     Question { text: "Who calls wake, on which thread, and what does wake do?", run };
 
-/// The task that waits; 0, while none does.
-static WAITS: AtomicU64 = AtomicU64::new(0);
+/// The task that waits, or 0 if none does.
+static WAITING_TASK: AtomicU64 = AtomicU64::new(0);
 
 fn run() -> io::Result<()> {
-    listen(hear);
+    set_listener(print_record);
     block_on(main())
 }
 
 async fn main() -> io::Result<()> {
     let (stream, client) = connected().await?;
-    say("thread  where                act")?;
-    say("an event of a socket:")?;
+    print_line("thread  module               action")?;
+    print_line("an event on a socket:")?;
     let reader = spawn(read(stream));
     let client = send(client, 1);
     reader.await??;
     client.join().expect("the client does not panic")?;
-    say("a timer:")?;
+    print_line("a timer:")?;
     spawn(sleep(Duration::from_millis(10))).await?;
-    say("another task:")?;
+    print_line("another task:")?;
     let slot = Rc::new(Cell::new(None));
-    let waits = spawn(leave_waker(slot.clone()));
+    let waiter = spawn(wait_for_wake(slot.clone()));
     spawn(async move { slot.take().into_iter().for_each(Waker::wake) }).await?;
-    waits.await?;
-    say("another thread:")?;
+    waiter.await?;
+    print_line("another thread:")?;
     let slot = Rc::new(Cell::new(None));
-    let waits = spawn(leave_waker(slot.clone()));
+    let waiter = spawn(wait_for_wake(slot.clone()));
     yield_now().await;
     let waker = slot.take();
-    let other = at_rest("other", move || waker.into_iter().for_each(Waker::wake));
-    waits.await?;
-    other.join().expect("a wake does not panic");
+    let other = when_asleep("other", move || waker.into_iter().for_each(Waker::wake));
+    waiter.await?;
+    other.join().expect("waking does not panic");
     Ok(())
 }
 
@@ -66,10 +67,10 @@ async fn read(mut stream: TcpStream) -> io::Result<usize> {
     stream.read(&mut [0; 16]).await
 }
 
-/// Waits until it is woken, once.
-async fn leave_waker(slot: Rc<Cell<Option<Waker>>>) {
-    let mut left = false;
-    poll_fn(|cx| match std::mem::replace(&mut left, true) {
+/// Puts its waker into `slot`, and completes when it is woken.
+async fn wait_for_wake(slot: Rc<Cell<Option<Waker>>>) {
+    let mut waits = false;
+    poll_fn(|cx| match std::mem::replace(&mut waits, true) {
         true => Poll::Ready(()),
         false => {
             slot.set(Some(cx.waker().clone()));
@@ -79,26 +80,27 @@ async fn leave_waker(slot: Rc<Cell<Option<Waker>>>) {
     .await;
 }
 
-/// Tells what happens from the moment a task waits until it is polled again.
-fn hear(record: &Record<'_>) {
-    let Some(act @ ("pending" | "wake" | "queue" | "notified" | "poll")) = record.args().as_str()
+/// Prints the records from the moment a task waits until it is polled again.
+fn print_record(record: &Record<'_>) {
+    let Some(action @ ("pending" | "wake" | "queue" | "notified" | "poll")) =
+        record.args().as_str()
     else {
         return;
     };
     let task = record.key_values().get(Key::from("task")).and_then(|task| task.to_u64());
-    match (act, task) {
-        // The main task, which only looks on.
+    match (action, task) {
+        // The main task only observes.
         (_, Some(0)) => return,
-        ("pending", Some(task)) => return WAITS.store(task, Ordering::Relaxed),
-        _ if WAITS.load(Ordering::Relaxed) == 0 => return,
+        ("pending", Some(task)) => return WAITING_TASK.store(task, Ordering::Relaxed),
+        _ if WAITING_TASK.load(Ordering::Relaxed) == 0 => return,
         _ => {}
     }
-    if act == "poll" && task == Some(WAITS.load(Ordering::Relaxed)) {
-        WAITS.store(0, Ordering::Relaxed);
+    if action == "poll" && task == Some(WAITING_TASK.load(Ordering::Relaxed)) {
+        WAITING_TASK.store(0, Ordering::Relaxed);
     }
     let thread = thread::current();
-    let (thread, place) = (thread.name().unwrap_or_default(), record.target());
+    let (thread, module) = (thread.name().unwrap_or_default(), record.target());
     let task = task.map_or(String::new(), |task| format!(" task {task}"));
-    // If nobody reads it any more, the program learns so soon.
-    let _ = say(format_args!("{thread:<7} {place:<20} {act}{task}"));
+    // Ignore the error: the next `print_line` outside the logger returns it too.
+    let _ = print_line(format_args!("{thread:<7} {module:<20} {action}{task}"));
 }
