@@ -1,4 +1,4 @@
-//! What can be given as an address.
+//! Addresses, and the lookup of host names: [`ToSocketAddrs`] and [`lookup_host`].
 
 use std::io;
 use std::net::{self, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -6,17 +6,17 @@ use std::net::{self, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, Socke
 use crate::blocking::unblock;
 use crate::budget::consume_budget;
 
-/// An address, or what one or more can be made of, as [`std::net::ToSocketAddrs`].
+/// A value that can be converted to one or more addresses; the async [`std::net::ToSocketAddrs`].
 ///
-/// Literal addresses, such as `"127.0.0.1:7777"` or `("::1", 7777)`, are parsed in place. Host
-/// names are looked up by the operating system on the blocking pool; a look-up that has begun
-/// cannot be cancelled.
+/// A literal address, such as `"127.0.0.1:7777"` or `("::1", 7777)`, is parsed on the calling
+/// thread. A host name is looked up by the OS on the blocking pool. A lookup that has begun cannot
+/// be canceled.
 ///
-/// The trait is sealed: it is implemented for the types that std has it for.
+/// The trait is sealed. It is implemented for the same types as std's trait.
 #[expect(private_bounds, reason = "sealed")]
 pub trait ToSocketAddrs: Resolve {}
 
-/// Where to look, if no look-up is needed; else the name to look up.
+/// The result of parsing: addresses, or a host name and a port that need a lookup.
 pub(crate) enum Addresses {
     Literal(Vec<SocketAddr>),
     Name(String, u16),
@@ -26,19 +26,20 @@ pub(crate) trait Resolve {
     fn addresses(&self) -> io::Result<Addresses>;
 }
 
-/// Looks up all addresses of a host, or of whatever else stands for addresses.
+/// Looks up all addresses of a host, e.g. `"localhost:80"`.
 ///
-/// Names go to the blocking pool, since the system's look-up can only block: that of
-/// `getaddrinfo`, with all that is configured for it. Literal addresses are parsed in place.
+/// `getaddrinfo` resolves the name as the OS is configured. It always blocks, so it runs on the
+/// blocking pool. A literal address needs no lookup.
 ///
 /// # Errors
 ///
-/// When the name is not known, or nobody can be asked; `InvalidInput` for what is no address.
+/// Returns the error of `getaddrinfo` if the name is unknown or no name server answers. Returns
+/// `InvalidInput` if the text is neither an address nor a name with a port.
 ///
 /// # Cancel safety
 ///
-/// Nothing is lost, but a look-up that has begun is not cancelled: dropping the future leaves its
-/// thread of the pool busy until the system answers or gives up, which may take many seconds.
+/// Dropping the future loses no data, but does not stop a lookup that has begun. Its thread of the
+/// pool stays busy until `getaddrinfo` returns, which may take many seconds.
 ///
 /// # Examples
 ///
@@ -56,25 +57,25 @@ pub async fn lookup_host(host: impl ToSocketAddrs) -> io::Result<impl Iterator<I
     Ok(resolve(host).await?.into_iter())
 }
 
-/// All addresses that `addr` stands for.
+/// Returns all addresses of `addr`.
 pub(crate) async fn resolve(addr: impl ToSocketAddrs) -> io::Result<Vec<SocketAddr>> {
-    // A literal address, or an invalid one, completes without waiting.
+    // Spend budget here, because a literal or an invalid address completes without waiting.
     consume_budget().await;
     match addr.addresses()? {
         Addresses::Literal(literal) => Ok(literal),
         Addresses::Name(host, port) => {
-            let look_up = move || net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), port));
-            Ok(unblock(look_up).await?.collect())
+            let lookup = move || net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), port));
+            Ok(unblock(lookup).await?.collect())
         }
     }
 }
 
-/// Tries one address after the other, as std does; the error is that of the last one.
-pub(crate) async fn first_that_works<T>(
+/// Tries the addresses in order, as std does. If all fail, returns the error of the last one.
+pub(crate) async fn try_addresses<T>(
     addr: impl ToSocketAddrs,
     attempt: impl AsyncFn(SocketAddr) -> io::Result<T>,
 ) -> io::Result<T> {
-    let mut last = io::Error::new(io::ErrorKind::InvalidInput, "there is no address to try");
+    let mut last = io::Error::new(io::ErrorKind::InvalidInput, "could not resolve to any address");
     for addr in resolve(addr).await? {
         match attempt(addr).await {
             Ok(value) => return Ok(value),
@@ -92,7 +93,7 @@ fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, format!("invalid socket address: {what}"))
 }
 
-/// One row for each type: how it becomes addresses.
+/// One row for each type: how to convert it to addresses.
 macro_rules! to_socket_addrs {
     ($($type:ty: $self:ident => $addresses:expr;)*) => {$(
         impl ToSocketAddrs for $type {}

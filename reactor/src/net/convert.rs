@@ -1,4 +1,4 @@
-//! Conversions of all sockets to std's sockets, from them, and to descriptors.
+//! Conversions of all sockets from and to std sockets, and to descriptors.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -6,10 +6,10 @@ use std::{net, os::unix::net as unix};
 
 use crate::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
 
-/// One row for each socket: this crate's type, and std's.
+/// One row for each socket: the type of this crate, and the std type.
 macro_rules! conversions {
     ($($socket:ident, $std:ty;)*) => {$(
-        /// Converts as `from_std` does, and panics outside of `block_on`.
+        /// Converts as `from_std` does. Panics outside of `block_on`.
         impl TryFrom<$std> for $socket {
             type Error = io::Error;
 
@@ -19,7 +19,7 @@ macro_rules! conversions {
             }
         }
 
-        /// Converts as `into_std` does: the socket stays non-blocking.
+        /// Converts as `into_std` does: the socket stays in non-blocking mode.
         impl TryFrom<$socket> for $std {
             type Error = io::Error;
 
@@ -29,6 +29,7 @@ macro_rules! conversions {
         }
 
         /// Deregisters the socket, and returns its descriptor, which stays in non-blocking mode.
+        /// Logs an error of the deregistration.
         impl From<$socket> for OwnedFd {
             fn from(socket: $socket) -> OwnedFd {
                 socket.0.release().into()

@@ -1,4 +1,4 @@
-//! [`Incoming`]: the stream of connections of any listener.
+//! [`Incoming`]: the stream of connections that a listener accepts.
 
 use std::future::Future;
 use std::io;
@@ -17,25 +17,25 @@ use crate::{Reactor, budget};
 
 /// A socket that listens for connections.
 pub(crate) trait Accept {
-    /// A connection, and the address of its other end.
+    /// A connection, and the address of its peer.
     type Accepted;
 
     /// Accepts a connection, and registers it with the reactor.
     ///
     /// The outer error comes from `accept`. The inner error comes from registering a connection
-    /// that was accepted. That connection has been closed.
+    /// that was accepted; that connection has been closed.
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<io::Result<Self::Accepted>>>;
 }
 
 /// What an error means for the listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AcceptError {
-    /// One connection failed and is gone. Retry immediately, but pause if the error repeats.
+    /// One connection failed. Retry immediately, but pause if the error repeats.
     Connection,
-    /// The system is out of some resource, so an immediate retry would fail too. Meanwhile clients
-    /// wait in the backlog.
-    Shortage,
-    /// The listener is unusable, and stays so.
+    /// The process or the OS is out of descriptors or memory, so an immediate retry would fail
+    /// too. Clients wait in the accept queue meanwhile.
+    OutOfResources,
+    /// The listener is permanently unusable.
     Listener,
 }
 
@@ -44,40 +44,40 @@ impl AcceptError {
     fn of_accept(error: &io::Error) -> AcceptError {
         match Errno::from_io_error(error) {
             Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC) => {
-                AcceptError::Shortage
+                AcceptError::OutOfResources
             }
-            // An error without a number is not the kernel's: the listener's reactor is gone, or is
-            // not the current one.
+            // An error without a number does not come from the kernel: the listener's reactor is
+            // gone, or is not the current one.
             Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::OPNOTSUPP) | None => {
                 AcceptError::Listener
             }
-            // Any other number is possible: accept(2) also returns network errors of the new
-            // connection, and a filter such as seccomp may return any error.
+            // Any other number is possible, because accept(2) also returns network errors of the
+            // new connection, and a seccomp filter may return any error.
             Some(_) => AcceptError::Connection,
         }
     }
 
-    /// Classifies an error of registering an accepted connection. It is ENOSPC if the user's limit
-    /// of descriptors in epoll is reached.
+    /// Classifies an error of registering an accepted connection, e.g. ENOSPC if the user has as
+    /// many descriptors in epoll as `max_user_watches` allows.
     fn of_registration(error: &io::Error) -> AcceptError {
         match AcceptError::of_accept(error) {
-            AcceptError::Shortage => AcceptError::Shortage,
+            AcceptError::OutOfResources => AcceptError::OutOfResources,
             AcceptError::Connection | AcceptError::Listener => AcceptError::Connection,
         }
     }
 }
 
-/// The stream of `incoming()`, of [`TcpListener`] and of [`UnixListener`].
+/// The stream that `incoming()` of [`TcpListener`] or [`UnixListener`] returns.
 ///
 /// [`UnixListener`]: crate::net::UnixListener
 ///
 /// # Panics
 ///
-/// When it is polled outside of `block_on`.
+/// Panics if it accepts a connection or begins a pause outside of `block_on`.
 ///
 /// # Cancel safety
 ///
-/// A connection that was accepted has also been yielded: none is lost.
+/// Dropping the stream loses no connection: each connection that it accepted has been yielded.
 #[derive(Debug)]
 #[must_use = "streams do nothing unless they are polled"]
 pub struct Incoming<'a, L = TcpListener> {
@@ -85,29 +85,32 @@ pub struct Incoming<'a, L = TcpListener> {
     pause: Option<Pause>,
     backoff: Backoff,
     ended: bool,
-    /// The line that made the stream. A pause outside of a reactor names it in its panic.
+    /// The line that created the stream. If a pause begins without a current reactor, the panic
+    /// message names this line.
     caller: &'static Location<'static>,
 }
 
-/// The stream of [`Incoming::with_peers`].
+/// The stream that [`Incoming::with_peers`] returns.
 ///
 /// # Panics
 ///
-/// Panics if it is polled outside of `block_on`.
+/// Panics as [`Incoming`] does.
 ///
 /// # Cancel safety
 ///
-/// A connection that was accepted has also been yielded: none is lost.
+/// Dropping the stream loses no connection: each connection that it accepted has been yielded.
 #[derive(Debug)]
 #[must_use = "streams do nothing unless they are polled"]
 pub struct IncomingWithPeers<'a, L = TcpListener>(pub(in crate::net) Incoming<'a, L>);
 
-/// Waits for some time, or until a source is closed, because a descriptor may be free then.
+/// A wait that ends after some time, or when any source is deregistered, because a descriptor may
+/// be free then.
 #[derive(Debug)]
 struct Pause {
     sleep: Sleep,
     /// Weak, because a pause must not keep the reactor alive.
     reactor: Weak<Reactor>,
+    /// The reactor's count of deregistrations when the pause began.
     deregistrations: u64,
 }
 
@@ -126,7 +129,7 @@ impl<'a, L: Accept> Incoming<'a, L> {
 
     /// Yields each connection together with the address of its peer, as `accept` returns it.
     ///
-    /// The address is known even if the peer has already reset the connection. In that case
+    /// The address is known even if the peer has already reset the connection. After a reset,
     /// [`TcpStream::peer_addr`](crate::net::TcpStream::peer_addr) fails with `NotConnected`.
     ///
     /// # Examples
@@ -153,7 +156,8 @@ impl<'a, L: Accept> Incoming<'a, L> {
         IncomingWithPeers(self)
     }
 
-    /// Returns the next connection, or `None` after the error that broke the listener.
+    /// Returns the next connection. After an error that makes the listener unusable, returns that
+    /// error and then `None`.
     pub(crate) fn poll_accepted(
         &mut self,
         cx: &mut Context<'_>,
@@ -179,32 +183,33 @@ impl<'a, L: Accept> Incoming<'a, L> {
             };
             let pause = match class {
                 AcceptError::Connection => self.backoff.failed(),
-                AcceptError::Shortage => self.backoff.failed_for_longer(),
+                AcceptError::OutOfResources => self.backoff.failed_for_longer(),
                 AcceptError::Listener => {
                     self.ended = true;
                     return Poll::Ready(Some(Err(error)));
                 }
             };
             if pause.is_zero() {
-                debug!("skipping a connection that cannot be accepted: {error}");
+                debug!("skipping a connection that failed: {error}");
             } else {
                 self.pause = Some(Pause::new(pause, self.caller));
                 self.warn(class, &error);
             }
         }
-        // A loop that polls a stream that has ended must not keep the thread either.
+        // Spend budget here too, so that a loop over an ended stream lets other tasks run.
         budget::spend(cx).map(|()| None)
     }
 
+    /// Logs the error, at most once a second.
     fn warn(&mut self, class: AcceptError, error: &io::Error) {
         if !self.backoff.should_log() {
             return;
         }
         match class {
-            AcceptError::Shortage => {
+            AcceptError::OutOfResources => {
                 warn!("cannot accept until connections close or limits are raised: {error}");
             }
-            _ => warn!("cannot accept connections, retrying with pauses of up to 1 s: {error}"),
+            _ => warn!("cannot accept, retrying after pauses of up to 1 s: {error}"),
         }
     }
 }
@@ -221,7 +226,7 @@ impl Pause {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // If the reactor is gone, the next accept returns that error.
+        // If the reactor is gone, end the pause: the next `accept` returns the error for that.
         let Some(reactor) = self.reactor.upgrade() else { return Poll::Ready(()) };
         if reactor.counters.deregistrations.get() != self.deregistrations {
             return Poll::Ready(());
@@ -241,7 +246,7 @@ mod tests {
 
     // Pitfall: S2
     #[test]
-    fn an_error_of_one_connection_does_not_end_the_listener() {
+    fn connection_error_does_not_end_the_listener() {
         let errors = [
             Errno::CONNABORTED,
             Errno::PROTO,
@@ -256,14 +261,14 @@ mod tests {
 
     // Pitfall: S1
     #[test]
-    fn a_shortage_makes_the_listener_pause() {
+    fn listener_pauses_when_out_of_resources() {
         let errors = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::NOSPC];
-        assert!(errors.into_iter().all(|errno| class(errno) == AcceptError::Shortage));
+        assert!(errors.into_iter().all(|errno| class(errno) == AcceptError::OutOfResources));
     }
 
     // Pitfall: S2
     #[test]
-    fn a_broken_listener_is_told() {
+    fn listener_error_ends_the_listener() {
         let errors = [Errno::BADF, Errno::INVAL, Errno::NOTSOCK];
         assert!(errors.into_iter().all(|errno| class(errno) == AcceptError::Listener));
     }
@@ -271,7 +276,7 @@ mod tests {
     #[test]
     fn registration_error_never_ends_the_listener() {
         let class = |errno: Errno| AcceptError::of_registration(&errno.into());
-        assert_eq!(class(Errno::NOSPC), AcceptError::Shortage);
+        assert_eq!(class(Errno::NOSPC), AcceptError::OutOfResources);
         for errno in [Errno::BADF, Errno::INVAL, Errno::PERM] {
             assert_eq!(class(errno), AcceptError::Connection);
         }

@@ -1,4 +1,4 @@
-//! The two halves of a connection, for all kinds of connections.
+//! The read half and the write half of a connection: TCP or Unix, borrowed or owned.
 
 use std::error::Error;
 use std::fmt;
@@ -11,14 +11,14 @@ use futures_io::{AsyncRead, AsyncWrite};
 
 use crate::net::TcpStream;
 
-/// A connection whose writing can be shut down, so that the peer sees an end-of-file.
-pub(crate) trait Shut {
-    fn shut_write(&self) -> io::Result<()>;
+/// A connection that can shut down writing, so that the peer reads end-of-file.
+pub(crate) trait ShutdownWrite {
+    fn shutdown_write(&self) -> io::Result<()>;
 }
 
-/// Shuts down writing. A connection that the peer has reset is shut already.
-pub(crate) fn shut_write(connection: &impl Shut) -> io::Result<()> {
-    match connection.shut_write() {
+/// Shuts down writing. Succeeds if the peer has reset the connection, which shut it down already.
+pub(crate) fn shutdown_write(connection: &impl ShutdownWrite) -> io::Result<()> {
+    match connection.shutdown_write() {
         Err(error) if error.kind() == ErrorKind::NotConnected => Ok(()),
         result => result,
     }
@@ -28,45 +28,46 @@ pub(crate) fn borrowed<S>(connection: &S) -> (ReadHalf<'_, S>, WriteHalf<'_, S>)
     (ReadHalf(connection), WriteHalf(connection))
 }
 
-pub(crate) fn owned<S: Shut>(connection: S) -> (OwnedReadHalf<S>, OwnedWriteHalf<S>) {
+pub(crate) fn owned<S: ShutdownWrite>(connection: S) -> (OwnedReadHalf<S>, OwnedWriteHalf<S>) {
     let connection = Rc::new(connection);
     let reader = OwnedReadHalf(connection.clone());
-    (reader, OwnedWriteHalf { connection, shut_on_drop: true })
+    (reader, OwnedWriteHalf { connection, shutdown_on_drop: true })
 }
 
-/// The half of a borrowed connection that reads.
+/// The read half of a borrowed connection.
 #[derive(Debug)]
 pub struct ReadHalf<'a, S>(&'a S);
 
-/// The half of a borrowed connection that writes.
+/// The write half of a borrowed connection.
 #[derive(Debug)]
 pub struct WriteHalf<'a, S>(&'a S);
 
-/// The half that reads, and owns the connection together with the other half.
+/// The read half of a connection that both halves own.
 #[derive(Debug)]
 pub struct OwnedReadHalf<S>(Rc<S>);
 
-/// The half that writes, and owns the connection together with the other half.
+/// The write half of a connection that both halves own.
 ///
-/// Dropping it shuts down writing; the peer then sees an end-of-file after all that was written.
+/// Dropping it shuts down writing. The peer then reads all bytes that were written, and then
+/// end-of-file.
 #[derive(Debug)]
 #[expect(private_bounds, reason = "only connections of this crate are split")]
-pub struct OwnedWriteHalf<S: Shut> {
+pub struct OwnedWriteHalf<S: ShutdownWrite> {
     connection: Rc<S>,
-    /// Not after it was shut down already, or reunited.
-    shut_on_drop: bool,
+    /// Cleared when writing has been shut down, or when the halves are reunited.
+    shutdown_on_drop: bool,
 }
 
 impl ReadHalf<'_, TcpStream> {
-    /// Reads bytes without removing them; see [`TcpStream::peek`].
+    /// Reads bytes without removing them from the queue; see [`TcpStream::peek`].
     ///
     /// # Errors
     ///
-    /// As [`TcpStream::peek`].
+    /// Returns the same errors as [`TcpStream::peek`].
     ///
     /// # Cancel safety
     ///
-    /// No byte is removed, so dropping the future loses none.
+    /// Dropping the future loses no data, because `peek` removes none.
     ///
     /// # Examples
     ///
@@ -95,15 +96,15 @@ impl ReadHalf<'_, TcpStream> {
 }
 
 impl OwnedReadHalf<TcpStream> {
-    /// Reads bytes without removing them; see [`TcpStream::peek`].
+    /// Reads bytes without removing them from the queue; see [`TcpStream::peek`].
     ///
     /// # Errors
     ///
-    /// As [`TcpStream::peek`].
+    /// Returns the same errors as [`TcpStream::peek`].
     ///
     /// # Cancel safety
     ///
-    /// No byte is removed, so dropping the future loses none.
+    /// Dropping the future loses no data, because `peek` removes none.
     ///
     /// # Examples
     ///
@@ -131,12 +132,12 @@ impl OwnedReadHalf<TcpStream> {
 }
 
 #[expect(private_bounds, reason = "only connections of this crate are split")]
-impl<S: Shut> OwnedReadHalf<S> {
-    /// Puts the two halves of one connection together again.
+impl<S: ShutdownWrite> OwnedReadHalf<S> {
+    /// Reunites the two halves of one connection.
     ///
     /// # Errors
     ///
-    /// Gives both back, if they are halves of two connections.
+    /// Returns both halves if they belong to different connections.
     ///
     /// # Examples
     ///
@@ -147,7 +148,7 @@ impl<S: Shut> OwnedReadHalf<S> {
     /// # let listener = TcpListener::bind("127.0.0.1:0").await?;
     /// let stream = TcpStream::connect(listener.local_addr()?).await?;
     /// let (reader, writer) = stream.into_split();
-    /// let stream = reader.reunite(writer).expect("the halves of one connection");
+    /// let stream = reader.reunite(writer).expect("halves of one connection");
     /// # drop(stream);
     /// # Ok(())
     /// # })
@@ -158,9 +159,9 @@ impl<S: Shut> OwnedReadHalf<S> {
             return Err(ReuniteError(self, writer));
         }
         let mut writer = writer;
-        writer.shut_on_drop = false;
+        writer.shutdown_on_drop = false;
         drop(writer);
-        Ok(Rc::into_inner(self.0).expect("a connection has no more than two halves"))
+        Ok(Rc::into_inner(self.0).expect("a connection has only two halves"))
     }
 }
 
@@ -182,17 +183,17 @@ impl<S> AsRef<S> for OwnedReadHalf<S> {
     }
 }
 
-impl<S: Shut> AsRef<S> for OwnedWriteHalf<S> {
+impl<S: ShutdownWrite> AsRef<S> for OwnedWriteHalf<S> {
     fn as_ref(&self) -> &S {
         &self.connection
     }
 }
 
-impl<S: Shut> Drop for OwnedWriteHalf<S> {
+impl<S: ShutdownWrite> Drop for OwnedWriteHalf<S> {
     fn drop(&mut self) {
-        if self.shut_on_drop {
-            // The peer may have gone, and nobody is here to be told.
-            let _ = shut_write(&*self.connection);
+        if self.shutdown_on_drop {
+            // Ignore an error (e.g. the peer is gone), because `drop` cannot return it.
+            let _ = shutdown_write(&*self.connection);
         }
     }
 }
@@ -268,7 +269,7 @@ where
     }
 }
 
-impl<S: Shut> AsyncWrite for OwnedWriteHalf<S>
+impl<S: ShutdownWrite> AsyncWrite for OwnedWriteHalf<S>
 where
     for<'b> &'b S: AsyncWrite,
 {
@@ -294,25 +295,25 @@ where
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut &*self.connection).poll_close(cx))?;
-        self.shut_on_drop = false;
+        self.shutdown_on_drop = false;
         Poll::Ready(Ok(()))
     }
 }
 
-/// The two halves given to [`OwnedReadHalf::reunite`], which are not of one connection.
+/// The error of [`OwnedReadHalf::reunite`]: the two halves, which belong to different connections.
 #[expect(private_bounds, reason = "only connections of this crate are split")]
-pub struct ReuniteError<S: Shut>(pub OwnedReadHalf<S>, pub OwnedWriteHalf<S>);
+pub struct ReuniteError<S: ShutdownWrite>(pub OwnedReadHalf<S>, pub OwnedWriteHalf<S>);
 
-impl<S: Shut> fmt::Display for ReuniteError<S> {
+impl<S: ShutdownWrite> fmt::Display for ReuniteError<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("tried to reunite halves that are not of the same connection")
     }
 }
 
-impl<S: Shut> fmt::Debug for ReuniteError<S> {
+impl<S: ShutdownWrite> fmt::Debug for ReuniteError<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ReuniteError(..)")
     }
 }
 
-impl<S: Shut> Error for ReuniteError<S> {}
+impl<S: ShutdownWrite> Error for ReuniteError<S> {}

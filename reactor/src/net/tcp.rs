@@ -15,17 +15,17 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::budget;
 use crate::net::ToSocketAddrs;
-use crate::net::addr::first_that_works;
+use crate::net::addr::try_addresses;
 use crate::net::incoming::{Accept, Incoming, IncomingWithPeers};
-use crate::net::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, Shut, WriteHalf};
+use crate::net::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ShutdownWrite, WriteHalf};
 use crate::{Async, Reactor};
 
-/// Connections that the kernel completes before we accept them; the kernel may allow less.
+/// The length of the kernel's accept queue. The OS may cap it.
 const BACKLOG: u32 = 1024;
 
-/// Buffers that one `readv` or `writev` takes, `IOV_MAX`: std does not offer the kernel those
-/// beyond it, and a transfer that leaves only them untouched is not short.
-const VECTORS: usize = 1024;
+/// How many buffers one `readv` or `writev` call takes. std passes no more to the kernel, so a
+/// transfer that fills these buffers is not short, even if the caller passed more.
+const IOV_MAX: usize = 1024;
 
 /// A TCP socket that listens for connections.
 ///
@@ -52,28 +52,30 @@ const VECTORS: usize = 1024;
 pub struct TcpListener(pub(in crate::net) Async<mio::net::TcpListener>);
 
 impl TcpListener {
-    /// Listens at the first of the addresses that works. Port 0 lets the system choose one.
+    /// Listens on the first address that can be bound. With port 0, the OS chooses a free port.
     ///
-    /// `SO_REUSEADDR` is set, as std does: a server can be started again at once.
+    /// Sets `SO_REUSEADDR`, as std does, so that a server can be restarted immediately.
     ///
     /// # Errors
     ///
-    /// `AddrInUse`, `PermissionDenied` and what else the system says; `InvalidInput` for what is
-    /// no address.
+    /// Returns the error of the last address: of the system call `socket`, `setsockopt`, `bind`,
+    /// `listen`, `ioctl` or `epoll_ctl`, e.g. `AddrInUse` or `PermissionDenied`. Returns the errors
+    /// of [`lookup_host`](crate::net::lookup_host) if `addr` cannot be resolved.
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics outside of `block_on`.
     ///
     /// # Cancel safety
     ///
-    /// It waits only while a name is looked up, and nothing listens yet.
+    /// Dropping the future loses nothing: it waits only while a name is looked up, and then there
+    /// is no socket yet.
     #[track_caller]
     pub fn bind(addr: impl ToSocketAddrs) -> impl Future<Output = io::Result<TcpListener>> {
         let caller = Location::caller();
         async move {
             drop(Reactor::current_for(caller));
-            first_that_works(addr, async |addr| {
+            try_addresses(addr, async |addr| {
                 let socket =
                     Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
                 socket.set_reuse_address(true)?;
@@ -85,15 +87,15 @@ impl TcpListener {
         }
     }
 
-    /// Takes over a listener of std, and makes it non-blocking.
+    /// Converts a std listener, and sets it to non-blocking mode.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `ioctl` or `epoll_ctl` system call.
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics outside of `block_on`.
     ///
     /// # Examples
     ///
@@ -118,11 +120,11 @@ impl TcpListener {
         Async::new(mio::net::TcpListener::from_std(listener)).map(TcpListener)
     }
 
-    /// Gives the listener back as std's. It stays non-blocking.
+    /// Deregisters the listener, and converts it to a std listener. It stays in non-blocking mode.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `epoll_ctl` system call. The socket is then closed.
     pub fn into_std(self) -> io::Result<net::TcpListener> {
         Ok(OwnedFd::from(self.0.into_inner()?).into())
     }
@@ -131,16 +133,17 @@ impl TcpListener {
     ///
     /// # Errors
     ///
-    /// What the system says. Many of these errors say nothing about the listener;
-    /// [`incoming`](TcpListener::incoming) knows which.
+    /// Returns the error of the `accept` or `epoll_ctl` system call. Many of these errors concern
+    /// one connection only, and the listener stays usable.
+    /// [`incoming`](TcpListener::incoming) tells them apart.
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics if a connection is accepted outside of `block_on`.
     ///
     /// # Cancel safety
     ///
-    /// A connection that was accepted has also been returned: none is lost.
+    /// Dropping the future loses no connection: it returns as soon as it has accepted one.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         poll_fn(|cx| self.poll_accept(cx)).await
     }
@@ -149,11 +152,11 @@ impl TcpListener {
     ///
     /// # Errors
     ///
-    /// As [`accept`](TcpListener::accept).
+    /// Returns the same errors as [`accept`](TcpListener::accept).
     ///
     /// # Panics
     ///
-    /// Panics outside of `block_on`.
+    /// Panics if a connection is accepted outside of `block_on`.
     ///
     /// # Examples
     ///
@@ -172,17 +175,18 @@ impl TcpListener {
         Accept::poll_accept(self, cx).map(|accepted| accepted?)
     }
 
-    /// A stream of connections that survives what a server should survive.
+    /// Returns a stream of connections that handles the errors of `accept`.
     ///
     /// The stream skips an error of one connection, and closes a connection that cannot be
-    /// registered. When descriptors or memory run out, or any other error repeats, it pauses for
-    /// 10 ms, doubling up to a second (see [`Backoff`](crate::time::Backoff)), or until a socket of
-    /// this thread is closed. It warns at most once a second. Only when the listener itself is
-    /// broken does it yield the error, and then it ends.
+    /// registered. If descriptors or memory run out, or if any other error repeats, the stream
+    /// pauses. The pauses begin with 10 ms and double up to 1 s (see
+    /// [`Backoff`](crate::time::Backoff)). A pause ends early when a socket of this thread is
+    /// closed. The stream logs a warning at most once a second. If the listener itself becomes
+    /// unusable, the stream yields the error and ends.
     ///
     /// # Panics
     ///
-    /// As [`Incoming`]. The message names the caller of this function.
+    /// The stream panics as described at [`Incoming`].
     ///
     /// # Examples
     ///
@@ -210,40 +214,41 @@ impl TcpListener {
         Incoming::new(self)
     }
 
-    /// The address that it listens at: with port 0, the one that the system chose.
+    /// Returns the address that the listener is bound to. If it was bound to port 0, this is the
+    /// way to learn the port.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `getsockname` system call.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.get_ref().local_addr()
     }
 
-    /// Changes how many connections the kernel completes before they are accepted, 1024 at first.
+    /// Sets the length of the kernel's accept queue, which `bind` sets to 1024.
     ///
-    /// The kernel may allow less: on Linux `net.core.somaxconn`.
+    /// The OS may cap it: on Linux the cap is `net.core.somaxconn`.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `listen` system call.
     pub fn set_backlog(&self, backlog: u32) -> io::Result<()> {
         SockRef::from(self.0.get_ref()).listen(i32::try_from(backlog).unwrap_or(i32::MAX))
     }
 
-    /// The time to live of packets, in hops.
+    /// Returns the time to live of outgoing packets (`IP_TTL`), in hops.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `getsockopt` system call.
     pub fn ttl(&self) -> io::Result<u32> {
         self.0.get_ref().ttl()
     }
 
-    /// Sets the time to live of packets, in hops.
+    /// Sets the time to live of outgoing packets (`IP_TTL`), in hops.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `setsockopt` system call.
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         self.0.get_ref().set_ttl(ttl)
     }
@@ -284,13 +289,14 @@ impl Stream for IncomingWithPeers<'_> {
 
 /// A TCP connection.
 ///
-/// Reading and writing need only `&TcpStream`, so that two tasks, or the two halves of
-/// [`split`](TcpStream::split), may use one connection.
+/// Reading and writing need only `&TcpStream`, so two tasks, or the two halves of
+/// [`split`](TcpStream::split), can use one connection.
 ///
 /// # Cancel safety
 ///
-/// One `read` or `write` that moved bytes has also returned: none are lost. Futures that repeat
-/// them, such as `read_exact`, `read_to_end` and `write_all`, do not tell how far they came.
+/// Dropping the future of a single `read` or `write` loses no bytes: it returns as soon as it has
+/// moved some. Futures that repeat these operations, such as `read_exact`, `read_to_end` and
+/// `write_all`, are not cancel safe: they do not report how many bytes they have moved.
 ///
 /// # Examples
 ///
@@ -322,25 +328,27 @@ impl Stream for IncomingWithPeers<'_> {
 pub struct TcpStream(pub(in crate::net) Async<mio::net::TcpStream>);
 
 impl TcpStream {
-    /// Connects to the first of the addresses that answers.
+    /// Connects to the first address that accepts the connection.
     ///
     /// # Errors
     ///
-    /// That of the last address: `ConnectionRefused`, say. `InvalidInput` for what is no address.
+    /// Returns the error of the last address, of the system call `socket`, `connect` or
+    /// `epoll_ctl`, e.g. `ConnectionRefused`. Returns the errors of
+    /// [`lookup_host`](crate::net::lookup_host) if `addr` cannot be resolved.
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics outside of `block_on`.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future closes the socket, and tries no further address.
+    /// Dropping the future closes the socket that is connecting, and tries no further address.
     #[track_caller]
     pub fn connect(addr: impl ToSocketAddrs) -> impl Future<Output = io::Result<TcpStream>> {
         let caller = Location::caller();
         async move {
             drop(Reactor::current_for(caller));
-            first_that_works(addr, async |addr| {
+            try_addresses(addr, async |addr| {
                 let stream = TcpStream(Async::new(mio::net::TcpStream::connect(addr)?)?);
                 poll_fn(|cx| stream.poll_connected(cx)).await?;
                 Ok(stream)
@@ -349,8 +357,8 @@ impl TcpStream {
         }
     }
 
-    /// "Writable" is only a hint that the connection may be there. It is, when the socket holds no
-    /// error and knows its peer.
+    /// Waits until the connection is established. A write event is only a hint: the connection is
+    /// established if the socket has no pending error and has a peer address.
     fn poll_connected(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let socket = self.0.get_ref();
         self.0.poll_write_as("connect", cx, || {
@@ -366,15 +374,15 @@ impl TcpStream {
         })
     }
 
-    /// Takes over a connection of std, and makes it non-blocking.
+    /// Converts a std connection, and sets it to non-blocking mode.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `ioctl` or `epoll_ctl` system call.
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics outside of `block_on`.
     ///
     /// # Examples
     ///
@@ -398,16 +406,17 @@ impl TcpStream {
         Async::new(mio::net::TcpStream::from_std(stream)).map(TcpStream)
     }
 
-    /// Gives the connection back as std's. It stays non-blocking.
+    /// Deregisters the connection, and converts it to a std connection. It stays in non-blocking
+    /// mode.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `epoll_ctl` system call. The socket is then closed.
     pub fn into_std(self) -> io::Result<net::TcpStream> {
         Ok(OwnedFd::from(self.0.into_inner()?).into())
     }
 
-    /// Splits it into a half to read and a half to write, which borrow it.
+    /// Splits the connection into a read half and a write half, which borrow it.
     ///
     /// # Examples
     ///
@@ -428,10 +437,10 @@ impl TcpStream {
         split::borrowed(self)
     }
 
-    /// Splits it into two halves that may live in two tasks.
+    /// Splits the connection into a read half and a write half, which can move to different tasks.
     ///
-    /// Dropping the write half shuts down writing, so the peer sees an end-of-file. So it is with
-    /// tokio's, whose names these are.
+    /// Dropping the write half shuts down writing, so the peer reads end-of-file. Tokio's function
+    /// of the same name does the same.
     ///
     /// # Examples
     ///
@@ -451,7 +460,7 @@ impl TcpStream {
     /// let (mut reader, mut writer) = stream.into_split(); // The peer echoes.
     /// drop(executor::spawn(async move { writer.write_all(b"hello").await }));
     /// let mut answer = String::new();
-    /// reader.read_to_string(&mut answer).await?; // It ends, for the writer was dropped.
+    /// reader.read_to_string(&mut answer).await?; // Ends, because the writer was dropped.
     /// assert_eq!(answer, "hello");
     /// # Ok(())
     /// # })
@@ -461,17 +470,18 @@ impl TcpStream {
         split::owned(self)
     }
 
-    /// Reads without taking, and returns how many bytes there were: the next read gives them again.
+    /// Waits for bytes and copies them into `buf` without removing them from the socket's queue.
     ///
-    /// Zero means end-of-file, or an empty `buf`.
+    /// Returns how many bytes it has copied. The next read returns them again. Zero means
+    /// end-of-file, or that `buf` is empty.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `recv` system call.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is moved, so nothing can be lost.
+    /// Dropping the future loses no data, because `peek` removes none.
     ///
     /// # Examples
     ///
@@ -501,44 +511,47 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// `NotConnected`, if the peer has reset the connection already.
+    /// Returns `NotConnected` if the peer has already reset the connection, or another error of the
+    /// `shutdown` system call.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.0.get_ref().shutdown(how)
     }
 
-    /// The address of this end.
+    /// Returns the local address of the connection.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `getsockname` system call.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.get_ref().local_addr()
     }
 
-    /// The address of the other end.
+    /// Returns the address of the peer.
     ///
     /// # Errors
     ///
-    /// Returns `NotConnected` if the peer has already reset the connection. A server that must know
-    /// the address takes it from [`accept`](TcpListener::accept) or [`Incoming::with_peers`].
+    /// Returns `NotConnected` if the peer has already reset the connection, or another error of the
+    /// `getpeername` system call. A server that must know the address takes it from
+    /// [`accept`](TcpListener::accept) or [`Incoming::with_peers`].
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.0.get_ref().peer_addr()
     }
 
-    /// Whether small writes are sent at once, instead of being collected (Nagle's algorithm).
+    /// Returns whether Nagle's algorithm is off (`TCP_NODELAY`).
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `getsockopt` system call.
     pub fn nodelay(&self) -> io::Result<bool> {
         self.0.get_ref().nodelay()
     }
 
-    /// Sends small writes at once, or collects them.
+    /// Turns Nagle's algorithm off if `nodelay` is true: small writes are sent immediately, instead
+    /// of being held back until earlier data is acknowledged.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `setsockopt` system call.
     ///
     /// # Examples
     ///
@@ -564,29 +577,29 @@ impl TcpStream {
         self.0.get_ref().set_nodelay(nodelay)
     }
 
-    /// The time to live of packets, in hops.
+    /// Returns the time to live of outgoing packets (`IP_TTL`), in hops.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `getsockopt` system call.
     pub fn ttl(&self) -> io::Result<u32> {
         self.0.get_ref().ttl()
     }
 
-    /// Sets the time to live of packets, in hops.
+    /// Sets the time to live of outgoing packets (`IP_TTL`), in hops.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `setsockopt` system call.
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         self.0.get_ref().set_ttl(ttl)
     }
 
-    /// Takes the error that is pending on the socket.
+    /// Takes the pending error of the socket (`SO_ERROR`), so that no later operation returns it.
     ///
     /// # Errors
     ///
-    /// When even that cannot be learned.
+    /// Returns the error of the `getsockopt` system call.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.0.get_ref().take_error()
     }
@@ -598,8 +611,8 @@ impl AsFd for TcpStream {
     }
 }
 
-impl Shut for TcpStream {
-    fn shut_write(&self) -> io::Result<()> {
+impl ShutdownWrite for TcpStream {
+    fn shutdown_write(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
     }
 }
@@ -620,7 +633,7 @@ impl AsyncRead for &TcpStream {
         bufs: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
         let (source, mut socket) = (self.0.source(), self.0.get_ref());
-        let length = bufs.iter().take(VECTORS).map(|buf| buf.len()).sum();
+        let length = bufs.iter().take(IOV_MAX).map(|buf| buf.len()).sum();
         source.poll_transfer(&source.read, "readv", length, cx, || socket.read_vectored(bufs))
     }
 }
@@ -641,19 +654,18 @@ impl AsyncWrite for &TcpStream {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let (source, mut socket) = (self.0.source(), self.0.get_ref());
-        let length = bufs.iter().take(VECTORS).map(|buf| buf.len()).sum();
+        let length = bufs.iter().take(IOV_MAX).map(|buf| buf.len()).sum();
         source.poll_transfer(&source.write, "writev", length, cx, || socket.write_vectored(bufs))
     }
 
-    /// The kernel sends by itself: there is nothing to flush.
+    /// Does nothing, because the kernel sends written bytes without a flush.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         budget::spend(cx).map(Ok)
     }
 
-    /// Shuts down writing. If the peer has reset the connection, it is closed already, which is not
-    /// an error.
+    /// Shuts down writing. Succeeds if the peer has already reset the connection.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        budget::spend(cx).map(|()| split::shut_write(*self))
+        budget::spend(cx).map(|()| split::shutdown_write(*self))
     }
 }
 

@@ -1,7 +1,7 @@
 //! UDP: [`UdpSocket`].
 //!
-//! By way of readiness, as TCP, but always until `WouldBlock`: a datagram that is shorter than the
-//! buffer says nothing about the next one.
+//! UDP sockets use readiness, as TCP sockets do. But only `WouldBlock` clears the readiness: a
+//! datagram that is shorter than the buffer does not mean that the queue is empty.
 
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
@@ -12,28 +12,29 @@ use std::task::{Context, Poll};
 
 use crate::budget;
 use crate::net::ToSocketAddrs;
-use crate::net::addr::{first_that_works, resolve};
+use crate::net::addr::{resolve, try_addresses};
 use crate::{Async, Reactor};
 
 /// A UDP socket.
 ///
-/// Datagrams keep their bounds: each that is received is one that was sent. An empty one is a
-/// datagram too: zero bytes are not an end. One that is longer than the buffer fills it, and the
-/// rest is discarded without a word, as with std: who must know gives a buffer that is one byte
-/// longer than the longest datagram expected. None is longer than 65,507 bytes over IPv4.
+/// One receive operation returns exactly one datagram. A datagram may be empty, so zero bytes do
+/// not mean the end. If a datagram is longer than the buffer, the rest of it is discarded without
+/// an error, as with std. To detect this, pass a buffer that is one byte longer than the longest
+/// datagram you expect. Over IPv4, no datagram is longer than 65,507 bytes.
 ///
-/// What the network says about an earlier datagram, "nobody listens there" for instance, comes
-/// back as the error of a later call: `ConnectionRefused`, once, from whichever operation is first.
-/// On a *connected* socket, that is; on Linux one that is not connected is told nothing. The socket
-/// is as good as before: a loop that receives should go on after such an error. (And a `send` that
-/// returns it has not sent.)
+/// On a *connected* socket, a network error that an earlier datagram caused is the result of a
+/// later operation. For example, if the peer's port is closed, the next operation of any kind
+/// returns `ConnectionRefused`, once. The socket stays usable, so a receive loop should go on after
+/// such an error. A `send` that returns it has not sent its datagram. On Linux, an unconnected
+/// socket does not receive such errors.
 ///
-/// All operations need only `&UdpSocket`: several tasks may send and receive on one socket, and
-/// each datagram goes to one of them.
+/// All operations need only `&UdpSocket`. Several tasks can send and receive on one socket, and one
+/// of them receives each datagram.
 ///
 /// # Cancel safety
 ///
-/// A datagram that was received has also been returned: dropping a future loses none.
+/// Dropping the future of a receive operation loses no datagram: it returns as soon as it has
+/// received one.
 ///
 /// # Examples
 ///
@@ -53,7 +54,7 @@ use crate::{Async, Reactor};
 ///     assert_eq!((&bytes[..length], from), (&b"hello"[..], client.local_addr()?));
 ///     server.send_to(&bytes[..length], from).await?;
 ///
-///     assert_eq!(client.peek(&mut bytes).await?, 5); // It is still there.
+///     assert_eq!(client.peek(&mut bytes).await?, 5); // It stays in the queue.
 ///     assert_eq!(client.peek_from(&mut bytes).await?, (5, server.local_addr()?));
 ///     assert_eq!(client.recv(&mut bytes).await?, 5);
 ///     Ok(())
@@ -64,41 +65,44 @@ use crate::{Async, Reactor};
 pub struct UdpSocket(pub(in crate::net) Async<mio::net::UdpSocket>);
 
 impl UdpSocket {
-    /// Binds a socket to the first of the addresses that works. Port 0 lets the system choose one.
+    /// Binds a socket to the first address that can be bound. With port 0, the OS chooses a free
+    /// port.
     ///
     /// # Errors
     ///
-    /// `AddrInUse`, `PermissionDenied` and what else the system says; `InvalidInput` for what is
-    /// no address.
+    /// Returns the error of the last address: of the system call `socket`, `bind` or `epoll_ctl`,
+    /// e.g. `AddrInUse` or `PermissionDenied`. Returns the errors of
+    /// [`lookup_host`](crate::net::lookup_host) if `addr` cannot be resolved.
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics outside of `block_on`.
     ///
     /// # Cancel safety
     ///
-    /// It waits only while a name is looked up, and nothing is bound yet.
+    /// Dropping the future loses nothing: it waits only while a name is looked up, and then there
+    /// is no socket yet.
     #[track_caller]
     pub fn bind(addr: impl ToSocketAddrs) -> impl Future<Output = io::Result<UdpSocket>> {
         let caller = Location::caller();
         async move {
             drop(Reactor::current_for(caller));
-            first_that_works(addr, async |addr| {
+            try_addresses(addr, async |addr| {
                 Async::new(mio::net::UdpSocket::bind(addr)?).map(UdpSocket)
             })
             .await
         }
     }
 
-    /// Takes over a socket of std, and makes it non-blocking.
+    /// Converts a std socket, and sets it to non-blocking mode.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `ioctl` or `epoll_ctl` system call.
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics outside of `block_on`.
     ///
     /// # Examples
     ///
@@ -120,99 +124,97 @@ impl UdpSocket {
         Async::new(mio::net::UdpSocket::from_std(socket)).map(UdpSocket)
     }
 
-    /// Gives the socket back as std's. It stays non-blocking.
+    /// Deregisters the socket, and converts it to a std socket. It stays in non-blocking mode.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `epoll_ctl` system call. The socket is then closed.
     pub fn into_std(self) -> io::Result<net::UdpSocket> {
         Ok(OwnedFd::from(self.0.into_inner()?).into())
     }
 
-    /// Sets the peer, to the first of the addresses that works.
+    /// Sets the peer of the socket, to the first address that `connect` accepts.
     ///
-    /// `send` sends to it, and of the datagrams that come from now on only its own are received:
-    /// those of others that lie there already still are. Nothing is sent for this, so it says
-    /// nothing about whether the peer is there.
+    /// `send` sends to the peer. From now on the kernel queues only datagrams of the peer.
+    /// Datagrams of other senders that are already in the queue stay there. `connect` sends
+    /// nothing, so success does not mean that the peer exists.
     ///
     /// # Errors
     ///
-    /// That of the last address; `InvalidInput` for what is no address.
-    ///
-    /// # Panics
-    ///
-    /// For a name, outside of `block_on`.
+    /// Returns the error of the `connect` system call for the last address. Returns the errors of
+    /// [`lookup_host`](crate::net::lookup_host) if `addr` cannot be resolved.
     ///
     /// # Cancel safety
     ///
-    /// It waits only while a name is looked up, and no peer is set yet.
+    /// Dropping the future changes nothing: it waits only while a name is looked up, and then the
+    /// peer is not set yet.
     pub async fn connect(&self, addr: impl ToSocketAddrs) -> io::Result<()> {
-        first_that_works(addr, async |addr| self.0.get_ref().connect(addr)).await
+        try_addresses(addr, async |addr| self.0.get_ref().connect(addr)).await
     }
 
     /// Sends one datagram to the peer that `connect` has set.
     ///
     /// # Errors
     ///
-    /// `ConnectionRefused`, if nobody was there for an *earlier* one; this one is then not sent.
-    /// What else the system says: `EMSGSIZE`, if it is too long.
+    /// Returns `ConnectionRefused` if the peer's port was closed when an *earlier* datagram arrived
+    /// there; this datagram is then not sent. Returns another error of the `send` system call, e.g.
+    /// EMSGSIZE if the datagram is too long.
     ///
     /// # Cancel safety
     ///
-    /// A datagram is sent whole, or not at all; if it was, this has also returned.
+    /// If the future is dropped before it completes, no datagram has been sent.
     pub async fn send(&self, buf: &[u8]) -> io::Result<usize> {
         poll_fn(|cx| self.poll_send(cx, buf)).await
     }
 
-    /// Sends one datagram to the first of the addresses.
+    /// Sends one datagram to the first address of `target`.
     ///
     /// # Errors
     ///
-    /// As [`send`](UdpSocket::send); `InvalidInput`, if there is no address.
-    ///
-    /// # Panics
-    ///
-    /// For a name, outside of `block_on`.
+    /// Returns the same errors as [`send`](UdpSocket::send). Returns the errors of
+    /// [`lookup_host`](crate::net::lookup_host) if `target` cannot be resolved, and `InvalidInput`
+    /// if it contains no address.
     ///
     /// # Cancel safety
     ///
-    /// A datagram is sent whole, or not at all; if it was, this has also returned.
+    /// If the future is dropped before it completes, no datagram has been sent.
     pub async fn send_to(&self, buf: &[u8], target: impl ToSocketAddrs) -> io::Result<usize> {
         let Some(target) = resolve(target).await?.into_iter().next() else {
             return Err(io::Error::new(ErrorKind::InvalidInput, "no addresses to send data to"));
         };
-        // One datagram is one operation, and the attempt below spends it. So take back what
-        // `resolve` has spent.
+        // One datagram must cost one operation of the budget. The attempt below spends it, so
+        // refund what `resolve` has spent.
         budget::refund();
         poll_fn(|cx| self.poll_send_to(cx, buf, target)).await
     }
 
-    /// Receives one datagram from the peer that `connect` has set, or from anyone.
+    /// Receives one datagram, and returns how many bytes it has copied into `buf`.
     ///
-    /// The number of bytes is at most that of `buf`, also for a datagram that was longer; zero is
-    /// the length of an empty one.
+    /// A connected socket receives datagrams of its peer, an unconnected socket those of any
+    /// sender. If the datagram is longer than `buf`, the rest is discarded. Zero means an empty
+    /// datagram.
     ///
     /// # Errors
     ///
-    /// `ConnectionRefused`, if nobody was there for a datagram that was sent before. The next call
-    /// receives again.
+    /// Returns `ConnectionRefused` if the peer's port was closed when an earlier datagram arrived
+    /// there; call `recv` again after this error. Returns another error of the `recv` system call.
     ///
     /// # Cancel safety
     ///
-    /// A datagram that was received has also been returned.
+    /// Dropping the future loses no datagram: it returns as soon as it has received one.
     pub async fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
         poll_fn(|cx| self.poll_recv(cx, buf)).await
     }
 
-    /// Receives one datagram, and tells where it came from.
+    /// Receives one datagram, and returns its length and the address of its sender.
     ///
     /// # Errors
     ///
-    /// As [`recv`](UdpSocket::recv).
+    /// Returns the same errors as [`recv`](UdpSocket::recv).
     ///
     /// # Cancel safety
     ///
-    /// A datagram that was received has also been returned.
+    /// Dropping the future loses no datagram: it returns as soon as it has received one.
     pub async fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         poll_fn(|cx| self.poll_recv_from(cx, buf)).await
     }
@@ -221,7 +223,7 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// As [`send`](UdpSocket::send).
+    /// Returns the same errors as [`send`](UdpSocket::send).
     ///
     /// # Examples
     ///
@@ -252,7 +254,7 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// As [`send_to`](UdpSocket::send_to).
+    /// Returns the same errors as [`send_to`](UdpSocket::send_to).
     pub fn poll_send_to(
         &self,
         cx: &mut Context<'_>,
@@ -266,7 +268,7 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// As [`recv`](UdpSocket::recv).
+    /// Returns the same errors as [`recv`](UdpSocket::recv).
     pub fn poll_recv(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         self.0.poll_read_as("recv", cx, || self.0.get_ref().recv(buf))
     }
@@ -275,7 +277,7 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// As [`recv_from`](UdpSocket::recv_from).
+    /// Returns the same errors as [`recv_from`](UdpSocket::recv_from).
     pub fn poll_recv_from(
         &self,
         cx: &mut Context<'_>,
@@ -284,73 +286,76 @@ impl UdpSocket {
         self.0.poll_read_as("recv_from", cx, || self.0.get_ref().recv_from(buf))
     }
 
-    /// Shows the next datagram without taking it.
+    /// Waits for a datagram, and copies it into `buf` without removing it from the queue.
     ///
     /// # Errors
     ///
-    /// As [`recv`](UdpSocket::recv).
+    /// Returns the same errors as [`recv`](UdpSocket::recv).
     ///
     /// # Cancel safety
     ///
-    /// Nothing is moved, so nothing can be lost.
+    /// Dropping the future loses no datagram, because this method removes none.
     pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         poll_fn(|cx| self.0.poll_read_as("peek", cx, || self.0.get_ref().peek(buf))).await
     }
 
-    /// Shows the next datagram without taking it, and tells where it came from.
+    /// Waits for a datagram as [`peek`](UdpSocket::peek) does, and returns its length and the
+    /// address of its sender.
     ///
     /// # Errors
     ///
-    /// As [`recv`](UdpSocket::recv).
+    /// Returns the same errors as [`recv`](UdpSocket::recv).
     ///
     /// # Cancel safety
     ///
-    /// Nothing is moved, so nothing can be lost.
+    /// Dropping the future loses no datagram, because this method removes none.
     pub async fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         poll_fn(|cx| self.0.poll_read_as("peek_from", cx, || self.0.get_ref().peek_from(buf))).await
     }
 
-    /// The address that it is bound to: with port 0, the one that the system chose.
+    /// Returns the address that the socket is bound to. If it was bound to port 0, this is the way
+    /// to learn the port.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `getsockname` system call.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.get_ref().local_addr()
     }
 
-    /// The address of the peer that `connect` has set.
+    /// Returns the address of the peer that `connect` has set.
     ///
     /// # Errors
     ///
-    /// `NotConnected`, if there is none.
+    /// Returns `NotConnected` if no peer is set, or another error of the `getpeername` system call.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.0.get_ref().peer_addr()
     }
 
-    /// Takes the error that is pending on the socket, so that no operation returns it.
+    /// Takes the pending error of the socket (`SO_ERROR`), so that no later operation returns it.
     ///
     /// # Errors
     ///
-    /// When even that cannot be learned.
+    /// Returns the error of the `getsockopt` system call.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.0.get_ref().take_error()
     }
 
-    /// Whether it may send to broadcast addresses.
+    /// Returns whether the socket may send to broadcast addresses (`SO_BROADCAST`).
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `getsockopt` system call.
     pub fn broadcast(&self) -> io::Result<bool> {
         self.0.get_ref().broadcast()
     }
 
-    /// Allows it to send to broadcast addresses; else the system answers `PermissionDenied`.
+    /// Sets whether the socket may send to broadcast addresses (`SO_BROADCAST`). By default such a
+    /// send returns `PermissionDenied`.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `setsockopt` system call.
     ///
     /// # Examples
     ///
@@ -370,7 +375,7 @@ impl UdpSocket {
     /// assert!(socket.take_error()?.is_none());
     ///
     /// let group = Ipv4Addr::new(224, 0, 0, 251);
-    /// # if true { return Ok(()) } // It depends on the networks of the machine.
+    /// # if true { return Ok(()) } // The rest depends on the machine's networks.
     /// socket.join_multicast_v4(group, Ipv4Addr::UNSPECIFIED)?;
     /// socket.leave_multicast_v4(group, Ipv4Addr::UNSPECIFIED)?;
     ///
@@ -388,114 +393,124 @@ impl UdpSocket {
         self.0.get_ref().set_broadcast(broadcast)
     }
 
-    /// The time to live of packets, in hops.
+    /// Returns the time to live of outgoing packets (`IP_TTL`), in hops.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `getsockopt` system call.
     pub fn ttl(&self) -> io::Result<u32> {
         self.0.get_ref().ttl()
     }
 
-    /// Sets the time to live of packets, in hops.
+    /// Sets the time to live of outgoing packets (`IP_TTL`), in hops.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `setsockopt` system call.
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         self.0.get_ref().set_ttl(ttl)
     }
 
-    /// Whether this machine receives what it sends to groups of IPv4.
+    /// Returns whether this machine receives the IPv4 multicast packets that the socket sends
+    /// (`IP_MULTICAST_LOOP`).
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `getsockopt` system call.
     pub fn multicast_loop_v4(&self) -> io::Result<bool> {
         self.0.get_ref().multicast_loop_v4()
     }
 
-    /// Sets whether this machine receives what it sends to groups of IPv4.
+    /// Sets whether this machine receives the IPv4 multicast packets that the socket sends
+    /// (`IP_MULTICAST_LOOP`).
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `setsockopt` system call.
     pub fn set_multicast_loop_v4(&self, multicast_loop: bool) -> io::Result<()> {
         self.0.get_ref().set_multicast_loop_v4(multicast_loop)
     }
 
-    /// The time to live of what is sent to groups of IPv4, in hops.
+    /// Returns the time to live of outgoing IPv4 multicast packets (`IP_MULTICAST_TTL`), in hops.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `getsockopt` system call.
     pub fn multicast_ttl_v4(&self) -> io::Result<u32> {
         self.0.get_ref().multicast_ttl_v4()
     }
 
-    /// Sets the time to live of what is sent to groups of IPv4, in hops.
+    /// Sets the time to live of outgoing IPv4 multicast packets (`IP_MULTICAST_TTL`), in hops.
     ///
-    /// With 1, the default, it stays in the local network.
+    /// With 1, which is the default, the packets stay in the local network.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `setsockopt` system call.
     pub fn set_multicast_ttl_v4(&self, ttl: u32) -> io::Result<()> {
         self.0.get_ref().set_multicast_ttl_v4(ttl)
     }
 
-    /// Whether this machine receives what it sends to groups of IPv6.
+    /// Returns whether this machine receives the IPv6 multicast packets that the socket sends
+    /// (`IPV6_MULTICAST_LOOP`).
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `getsockopt` system call.
     pub fn multicast_loop_v6(&self) -> io::Result<bool> {
         self.0.get_ref().multicast_loop_v6()
     }
 
-    /// Sets whether this machine receives what it sends to groups of IPv6.
+    /// Sets whether this machine receives the IPv6 multicast packets that the socket sends
+    /// (`IPV6_MULTICAST_LOOP`).
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `setsockopt` system call.
     pub fn set_multicast_loop_v6(&self, multicast_loop: bool) -> io::Result<()> {
         self.0.get_ref().set_multicast_loop_v6(multicast_loop)
     }
 
-    /// Joins a group of IPv4, on the interface of that address; unspecified: on the system's own.
+    /// Joins an IPv4 multicast group, on the interface that has the address `interface`. If it is
+    /// `UNSPECIFIED`, the OS chooses the interface.
     ///
-    /// By value, as tokio's and async-net's; std takes references.
+    /// The parameters are values, as in tokio and async-net; std takes references.
     ///
     /// # Errors
     ///
-    /// What the system says: `InvalidInput`, if it is no address of a group.
+    /// Returns `InvalidInput` if `group` is not a multicast address, or another error of the
+    /// `setsockopt` system call.
     pub fn join_multicast_v4(&self, group: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
         self.0.get_ref().join_multicast_v4(&group, &interface)
     }
 
-    /// Leaves a group of IPv4.
+    /// Leaves an IPv4 multicast group.
     ///
     /// # Errors
     ///
-    /// `AddrNotAvailable`, if it is in no such group.
+    /// Returns `AddrNotAvailable` if the socket is not a member of the group, or another error of
+    /// the `setsockopt` system call.
     pub fn leave_multicast_v4(&self, group: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
         self.0.get_ref().leave_multicast_v4(&group, &interface)
     }
 
-    /// Joins a group of IPv6, on the interface of that index; 0, on the system's choice.
+    /// Joins an IPv6 multicast group, on the interface that has the index `interface`. If it is 0,
+    /// the OS chooses the interface.
     ///
     /// # Errors
     ///
-    /// What the system says: `InvalidInput`, if it is no address of a group.
+    /// Returns `InvalidInput` if `group` is not a multicast address, or another error of the
+    /// `setsockopt` system call.
     pub fn join_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
         self.0.get_ref().join_multicast_v6(group, interface)
     }
 
-    /// Leaves a group of IPv6.
+    /// Leaves an IPv6 multicast group.
     ///
     /// # Errors
     ///
-    /// `AddrNotAvailable`, if it is in no such group.
+    /// Returns `AddrNotAvailable` if the socket is not a member of the group, or another error of
+    /// the `setsockopt` system call.
     pub fn leave_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
         self.0.get_ref().leave_multicast_v6(group, interface)
     }

@@ -14,25 +14,28 @@ use rustix::net::{SendFlags, SocketAddrUnix};
 
 use crate::Async;
 use crate::budget::charge_error;
-use crate::net::unix::room::{poll_room, room, until_room};
-use crate::net::unix::{address, named};
+use crate::net::unix::room::{none_if_full, poll_unless_full, retry_while_full};
+use crate::net::unix::{address, to_rustix};
 
-/// A Unix socket for datagrams: they keep their bounds and their order, and none is lost.
+/// A Unix datagram socket. Datagrams arrive in order, and none is lost.
 ///
-/// A datagram that is longer than the buffer fills it, and the rest is discarded silently, as with
-/// std. An empty datagram is a datagram, too: zero bytes do not mean the end.
+/// One receive operation returns exactly one datagram. A datagram may be empty, so zero bytes do
+/// not mean the end. If a datagram is longer than the buffer, the rest of it is discarded without
+/// an error, as with std.
 ///
 /// A receiver's queue holds few datagrams (`net.unix.max_dgram_qlen`, which is 10 by default). A
-/// sender waits while the queue is full. A *connected* sender is woken when there is space. For an
-/// unconnected sender epoll reports no event, so [`send_to`](UnixDatagram::send_to) retries after
-/// 1 ms, with pauses that double up to 50 ms. So connect a socket that sends much to one receiver.
+/// sender waits while the queue is full. If the sender is *connected*, an event wakes it when there
+/// is space. For an unconnected sender epoll reports no event, so
+/// [`send_to`](UnixDatagram::send_to) retries after 1 ms, with pauses that double up to 50 ms.
+/// So connect a socket that sends many datagrams to one receiver.
 ///
-/// Dropping a socket leaves its file in place, as with std and tokio. On Linux a path that begins
+/// Dropping a socket leaves its file in place, as in std and tokio. On Linux, a path that begins
 /// with a zero byte is an abstract name, which needs no file.
 ///
 /// # Cancel safety
 ///
-/// A datagram that was received has also been returned: dropping a future loses none.
+/// Dropping the future of a receive operation loses no datagram: it returns as soon as it has
+/// received one.
 ///
 /// # Examples
 ///
@@ -67,30 +70,31 @@ use crate::net::unix::{address, named};
 pub struct UnixDatagram(pub(in crate::net) Async<mio::net::UnixDatagram>);
 
 impl UnixDatagram {
-    /// Makes a socket file at `path`, and receives there.
+    /// Creates a socket file at `path`, and binds a socket to it.
     ///
     /// # Errors
     ///
-    /// `AddrInUse`, if there is a file already; `InvalidInput` for a path that is too long; and
-    /// what else the system says.
+    /// Returns `AddrInUse` if the file already exists, and `InvalidInput` if the path is too long.
+    /// Returns any other error of the system calls `socket`, `bind`, `ioctl` and `epoll_ctl`.
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics outside of `block_on`.
     #[track_caller]
     pub fn bind(path: impl AsRef<Path>) -> io::Result<UnixDatagram> {
         UnixDatagram::bind_addr(&address(path.as_ref())?)
     }
 
-    /// Binds to an address of std: on Linux it may be an abstract name, which needs no file.
+    /// Binds a socket to a std address, which on Linux may be an abstract name.
     ///
     /// # Errors
     ///
-    /// `AddrInUse`, and what else the system says.
+    /// Returns `AddrInUse` if the address is in use, or another error of the system calls of
+    /// [`bind`](UnixDatagram::bind).
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics outside of `block_on`.
     ///
     /// # Examples
     ///
@@ -120,29 +124,29 @@ impl UnixDatagram {
         UnixDatagram::from_std(net::UnixDatagram::bind_addr(address)?)
     }
 
-    /// A socket without a name: it can send, and nobody can send to it.
+    /// Creates an unnamed socket. It can send, but no socket can send to it.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `socket` or `epoll_ctl` system call.
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics outside of `block_on`.
     #[track_caller]
     pub fn unbound() -> io::Result<UnixDatagram> {
         Async::new(mio::net::UnixDatagram::unbound()?).map(UnixDatagram)
     }
 
-    /// Two sockets without names, connected to each other.
+    /// Creates two unnamed sockets that are connected to each other.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `socketpair` or `epoll_ctl` system call.
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics outside of `block_on`.
     ///
     /// # Examples
     ///
@@ -164,15 +168,15 @@ impl UnixDatagram {
         Ok((UnixDatagram(Async::new(one)?), UnixDatagram(Async::new(other)?)))
     }
 
-    /// Takes over a socket of std, and makes it non-blocking.
+    /// Converts a std socket, and sets it to non-blocking mode.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `ioctl` or `epoll_ctl` system call.
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics outside of `block_on`.
     ///
     /// # Examples
     ///
@@ -194,44 +198,46 @@ impl UnixDatagram {
         Async::new(mio::net::UnixDatagram::from_std(socket)).map(UnixDatagram)
     }
 
-    /// Gives the socket back as std's. It stays non-blocking.
+    /// Deregisters the socket, and converts it to a std socket. It stays in non-blocking mode.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `epoll_ctl` system call. The socket is then closed.
     pub fn into_std(self) -> io::Result<net::UnixDatagram> {
         Ok(OwnedFd::from(self.0.into_inner()?).into())
     }
 
-    /// Sets the peer: for `send`, and from which alone datagrams are received from now on.
+    /// Sets the peer of the socket. `send` sends to the peer, and from now on only the peer can
+    /// send to this socket.
     ///
     /// # Errors
     ///
-    /// `NotFound`, if there is no file; `ConnectionRefused`, if nobody receives there any more; and
-    /// what else the system says.
+    /// Returns `NotFound` if the file does not exist, `ConnectionRefused` if no socket is bound to
+    /// it any more, or another error of the `connect` system call.
     pub fn connect(&self, path: impl AsRef<Path>) -> io::Result<()> {
         self.connect_addr(&address(path.as_ref())?)
     }
 
-    /// Sets the peer, by an address of std: on Linux it may be an abstract name.
+    /// Sets the peer to a std address, which on Linux may be an abstract name.
     ///
     /// # Errors
     ///
-    /// As [`connect`](UnixDatagram::connect); `InvalidInput` for an address without a name.
+    /// Returns the same errors as [`connect`](UnixDatagram::connect), and `InvalidInput` if the
+    /// address is unnamed.
     pub fn connect_addr(&self, address: &SocketAddr) -> io::Result<()> {
-        Ok(rustix::net::connect(self, &named(address)?)?)
+        Ok(rustix::net::connect(self, &to_rustix(address)?)?)
     }
 
     /// Sends one datagram to the peer that `connect` has set, and waits while its queue is full.
     ///
     /// # Errors
     ///
-    /// `NotConnected`, if there is none; `ConnectionRefused`, if it is gone; and what else the
-    /// system says: `EMSGSIZE`, if the datagram is too long.
+    /// Returns `NotConnected` if no peer is set, and `ConnectionRefused` if the peer is closed.
+    /// Returns another error of the `send` system call, e.g. EMSGSIZE if the datagram is too long.
     ///
     /// # Cancel safety
     ///
-    /// A datagram is sent whole, or not at all; if it was, this has also returned.
+    /// If the future is dropped before it completes, no datagram has been sent.
     pub async fn send(&self, buf: &[u8]) -> io::Result<usize> {
         poll_fn(|cx| self.poll_send(cx, buf)).await
     }
@@ -240,16 +246,16 @@ impl UnixDatagram {
     ///
     /// # Errors
     ///
-    /// `NotFound`, if there is no file; `ConnectionRefused`, if nobody receives there any more; and
-    /// what else the system says.
+    /// Returns `NotFound` if the file does not exist, `ConnectionRefused` if no socket is bound to
+    /// it any more, or another error of the `sendto` system call.
     ///
     /// # Panics
     ///
-    /// When it must wait outside of `block_on`.
+    /// Panics if it has to wait outside of `block_on`.
     ///
     /// # Cancel safety
     ///
-    /// A datagram is sent whole, or not at all; if it was, this has also returned.
+    /// If the future is dropped before it completes, no datagram has been sent.
     #[track_caller]
     pub fn send_to(
         &self,
@@ -263,19 +269,20 @@ impl UnixDatagram {
         }
     }
 
-    /// Sends one datagram to an address of std: on Linux it may be an abstract name.
+    /// Sends one datagram to a std address, which on Linux may be an abstract name.
     ///
     /// # Errors
     ///
-    /// As [`send_to`](UnixDatagram::send_to); `InvalidInput` for an address without a name.
+    /// Returns the same errors as [`send_to`](UnixDatagram::send_to), and `InvalidInput` if the
+    /// address is unnamed.
     ///
     /// # Panics
     ///
-    /// When it must wait outside of `block_on`.
+    /// Panics if it has to wait outside of `block_on`.
     ///
     /// # Cancel safety
     ///
-    /// A datagram is sent whole, or not at all; if it was, this has also returned.
+    /// If the future is dropped before it completes, no datagram has been sent.
     #[track_caller]
     pub fn send_to_addr(
         &self,
@@ -292,18 +299,18 @@ impl UnixDatagram {
         buf: &[u8],
         address: &SocketAddr,
     ) -> io::Result<usize> {
-        let target = charge_error(named(address)).await?;
-        until_room(caller, || self.try_send_to(buf, &target)).await
+        let target = charge_error(to_rustix(address)).await?;
+        retry_while_full(caller, || self.try_send_to(buf, &target)).await
     }
 
     /// [`send_to`](UnixDatagram::send_to) as a `poll` function.
     ///
-    /// While the receiver's queue is full, this function retries every 5 ms. `send_to` doubles its
-    /// pauses up to 50 ms, so prefer `send_to` where the wait may be long.
+    /// While the receiver's queue is full, the task is woken every 5 ms to retry. The pauses of
+    /// `send_to` double up to 50 ms, so prefer `send_to` if the wait may be long.
     ///
     /// # Errors
     ///
-    /// As [`send_to`](UnixDatagram::send_to).
+    /// Returns the same errors as [`send_to`](UnixDatagram::send_to).
     ///
     /// # Panics
     ///
@@ -335,43 +342,44 @@ impl UnixDatagram {
         buf: &[u8],
         path: impl AsRef<Path>,
     ) -> Poll<io::Result<usize>> {
-        poll_room(cx, || self.try_send_to(buf, &named(&address(path.as_ref())?)?))
+        poll_unless_full(cx, || self.try_send_to(buf, &to_rustix(&address(path.as_ref())?)?))
     }
 
-    /// Returns `None` if the receiver's queue is full.
+    /// Sends one datagram, or returns `None` if the receiver's queue is full.
     ///
-    /// This does not use the readiness of the socket. A `send` that waits for the connected peer
-    /// clears it, which says nothing about the queue of another receiver.
+    /// It does not use the socket's readiness, which concerns only the queue of the connected peer.
     fn try_send_to(&self, buf: &[u8], target: &SocketAddrUnix) -> io::Result<Option<usize>> {
         let sendto = || rustix::net::sendto(self, buf, SendFlags::empty(), target);
-        room(retry_on_intr(sendto).map_err(io::Error::from))
+        none_if_full(retry_on_intr(sendto).map_err(io::Error::from))
     }
 
-    /// Receives one datagram from the peer that `connect` has set, or from anyone.
+    /// Receives one datagram, and returns how many bytes it has copied into `buf`.
     ///
-    /// The number of bytes is at most that of `buf`, also for a datagram that was longer; zero is
-    /// the length of an empty one.
+    /// A connected socket receives datagrams of its peer, an unconnected socket those of any
+    /// sender. If the datagram is longer than `buf`, the rest is discarded. Zero means an empty
+    /// datagram.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `recv` system call.
     ///
     /// # Cancel safety
     ///
-    /// A datagram that was received has also been returned.
+    /// Dropping the future loses no datagram: it returns as soon as it has received one.
     pub async fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
         poll_fn(|cx| self.poll_recv(cx, buf)).await
     }
 
-    /// Receives one datagram, and tells where it came from: often from a socket without a name.
+    /// Receives one datagram, and returns its length and the address of its sender, which is often
+    /// unnamed.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `recvfrom` system call.
     ///
     /// # Cancel safety
     ///
-    /// A datagram that was received has also been returned.
+    /// Dropping the future loses no datagram: it returns as soon as it has received one.
     pub async fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         poll_fn(|cx| self.poll_recv_from(cx, buf)).await
     }
@@ -380,7 +388,7 @@ impl UnixDatagram {
     ///
     /// # Errors
     ///
-    /// As [`send`](UnixDatagram::send).
+    /// Returns the same errors as [`send`](UnixDatagram::send).
     ///
     /// # Examples
     ///
@@ -409,7 +417,7 @@ impl UnixDatagram {
     ///
     /// # Errors
     ///
-    /// As [`recv`](UnixDatagram::recv).
+    /// Returns the same errors as [`recv`](UnixDatagram::recv).
     pub fn poll_recv(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         self.0.poll_read_as("recv", cx, || self.0.get_ref().recv(buf))
     }
@@ -418,7 +426,7 @@ impl UnixDatagram {
     ///
     /// # Errors
     ///
-    /// As [`recv_from`](UnixDatagram::recv_from).
+    /// Returns the same errors as [`recv_from`](UnixDatagram::recv_from).
     pub fn poll_recv_from(
         &self,
         cx: &mut Context<'_>,
@@ -427,40 +435,42 @@ impl UnixDatagram {
         self.0.poll_read_as("recv_from", cx, || self.0.get_ref().recv_from(buf))
     }
 
-    /// Shuts down receiving, sending or both: who then sends is told `BrokenPipe`.
+    /// Shuts down receiving, sending or both.
     ///
-    /// Linux ends no wait by it. A `recv` goes on waiting, for a datagram that can no longer come.
+    /// If receiving is shut down, a `send` to this socket returns `BrokenPipe`. If sending is shut
+    /// down, a `send` from this socket does. On Linux, a pending operation does not complete: a
+    /// `recv` waits forever, because no datagram can arrive any more.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `shutdown` system call.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.0.get_ref().shutdown(how)
     }
 
-    /// The address that it is bound to, if any.
+    /// Returns the address that the socket is bound to, or an unnamed address.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `getsockname` system call.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.get_ref().local_addr()
     }
 
-    /// The address of the peer that `connect` has set.
+    /// Returns the address of the peer that `connect` has set.
     ///
     /// # Errors
     ///
-    /// `NotConnected`, if there is none.
+    /// Returns `NotConnected` if no peer is set, or another error of the `getpeername` system call.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.0.get_ref().peer_addr()
     }
 
-    /// Takes the error that is pending on the socket, so that no operation returns it.
+    /// Takes the pending error of the socket (`SO_ERROR`), so that no later operation returns it.
     ///
     /// # Errors
     ///
-    /// When even that cannot be learned.
+    /// Returns the error of the `getsockopt` system call.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.0.get_ref().take_error()
     }

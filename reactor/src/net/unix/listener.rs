@@ -19,8 +19,8 @@ use crate::net::unix::stream::UnixStream;
 
 /// A Unix socket that listens for connections.
 ///
-/// Its file stays when it is dropped, as std's and tokio's do, and then refuses connections. To
-/// bind there again, remove it first.
+/// Dropping the listener leaves its socket file in place, as in std and tokio. Connections to that
+/// file are then refused. Remove the file before you bind to the same path again.
 ///
 /// # Examples
 ///
@@ -51,33 +51,35 @@ use crate::net::unix::stream::UnixStream;
 pub struct UnixListener(pub(in crate::net) Async<mio::net::UnixListener>);
 
 impl UnixListener {
-    /// Makes a socket file at `path`, and listens there.
+    /// Creates a socket file at `path`, and listens on it.
     ///
-    /// On Linux a path that begins with a zero byte is an abstract name, which needs no file.
+    /// On Linux, a path that begins with a zero byte is an abstract name, which needs no file.
     ///
     /// # Errors
     ///
-    /// `AddrInUse`, if there is a file already, also one that a dead process has left;
-    /// `InvalidInput` for a path that is too long (108 bytes on Linux, 104 elsewhere) or holds a
-    /// zero byte; and what else the system says.
+    /// Returns `AddrInUse` if the file already exists, even if its process has ended. Returns
+    /// `InvalidInput` if the path has more than 107 bytes (103 on macOS and BSD) or contains a zero
+    /// byte. Returns any other error of the system calls `socket`, `bind`, `listen`, `ioctl` and
+    /// `epoll_ctl`.
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics outside of `block_on`.
     #[track_caller]
     pub fn bind(path: impl AsRef<Path>) -> io::Result<UnixListener> {
         UnixListener::bind_addr(&address(path.as_ref())?)
     }
 
-    /// Listens at an address of std: on Linux it may be an abstract name, which needs no file.
+    /// Listens on a std address, which on Linux may be an abstract name.
     ///
     /// # Errors
     ///
-    /// `AddrInUse`, and what else the system says.
+    /// Returns `AddrInUse` if the address is in use, or another error of the system calls of
+    /// [`bind`](UnixListener::bind).
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics outside of `block_on`.
     ///
     /// # Examples
     ///
@@ -104,15 +106,15 @@ impl UnixListener {
         UnixListener::from_std(net::UnixListener::bind_addr(address)?)
     }
 
-    /// Takes over a listener of std, and makes it non-blocking.
+    /// Converts a std listener, and sets it to non-blocking mode.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `ioctl` or `epoll_ctl` system call.
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics outside of `block_on`.
     ///
     /// # Examples
     ///
@@ -134,29 +136,31 @@ impl UnixListener {
         Async::new(mio::net::UnixListener::from_std(listener)).map(UnixListener)
     }
 
-    /// Gives the listener back as std's. It stays non-blocking.
+    /// Deregisters the listener, and converts it to a std listener. It stays in non-blocking mode.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `epoll_ctl` system call. The socket is then closed.
     pub fn into_std(self) -> io::Result<net::UnixListener> {
         Ok(OwnedFd::from(self.0.into_inner()?).into())
     }
 
-    /// Waits for a connection. The address is mostly unnamed: clients seldom bind their end.
+    /// Waits for a connection, and returns it with the address of its peer. The address is usually
+    /// unnamed, because clients rarely bind their socket.
     ///
     /// # Errors
     ///
-    /// What the system says. Many of these errors say nothing about the listener;
-    /// [`incoming`](UnixListener::incoming) knows which.
+    /// Returns the error of the `accept`, `ioctl` or `epoll_ctl` system call. Many of these errors
+    /// concern one connection only, and the listener stays usable.
+    /// [`incoming`](UnixListener::incoming) tells them apart.
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics if a connection is accepted outside of `block_on`.
     ///
     /// # Cancel safety
     ///
-    /// A connection that was accepted has also been returned: none is lost.
+    /// Dropping the future loses no connection: it returns as soon as it has accepted one.
     pub async fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
         poll_fn(|cx| self.poll_accept(cx)).await
     }
@@ -165,11 +169,11 @@ impl UnixListener {
     ///
     /// # Errors
     ///
-    /// As [`accept`](UnixListener::accept).
+    /// Returns the same errors as [`accept`](UnixListener::accept).
     ///
     /// # Panics
     ///
-    /// Panics outside of `block_on`.
+    /// Panics if a connection is accepted outside of `block_on`.
     ///
     /// # Examples
     ///
@@ -189,15 +193,13 @@ impl UnixListener {
         Accept::poll_accept(self, cx).map(|accepted| accepted?)
     }
 
-    /// A stream of connections that survives what a server should survive.
+    /// Returns a stream of connections that handles the errors of `accept`.
     ///
-    /// The stream handles errors as [`TcpListener::incoming`](crate::net::TcpListener::incoming)
-    /// does. It skips an error of one connection, pauses when an error repeats or the system is out
-    /// of descriptors or memory, and ends when the listener is broken.
+    /// It handles them as [`TcpListener::incoming`](crate::net::TcpListener::incoming) does.
     ///
     /// # Panics
     ///
-    /// As [`Incoming`]. The message names the caller of this function.
+    /// The stream panics as described at [`Incoming`].
     ///
     /// # Examples
     ///
@@ -225,20 +227,20 @@ impl UnixListener {
         Incoming::new(self)
     }
 
-    /// The address that it listens at.
+    /// Returns the address that the listener is bound to.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `getsockname` system call.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.get_ref().local_addr()
     }
 
-    /// Takes the error that is pending on the socket.
+    /// Takes the pending error of the socket (`SO_ERROR`), so that no later operation returns it.
     ///
     /// # Errors
     ///
-    /// When even that cannot be learned.
+    /// Returns the error of the `getsockopt` system call.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.0.get_ref().take_error()
     }
@@ -247,7 +249,8 @@ impl UnixListener {
     fn register(socket: Socket) -> io::Result<(UnixStream, SocketAddr)> {
         socket.set_nonblocking(true)?;
         let stream = mio::net::UnixStream::from(OwnedFd::from(socket));
-        // The connection works without the peer's name. On macOS a peer that is gone has none.
+        // On macOS, `getpeername` fails if the peer has already closed the connection. Use an
+        // unnamed address then, because the connection is usable without one.
         let peer = stream.peer_addr().or_else(|_| SocketAddr::from_pathname(""))?;
         debug!(peer:? = peer; "accepted");
         Ok((UnixStream(Async::new(stream)?), peer))
@@ -257,8 +260,8 @@ impl UnixListener {
 impl Accept for UnixListener {
     type Accepted = (UnixStream, SocketAddr);
 
-    // This does not call mio's `accept`, which returns abstract addresses as unnamed ones, and
-    // panics if the peer's path has all of 108 bytes.
+    // Do not call mio's `accept`: it returns abstract addresses as unnamed, and panics if the path
+    // of the peer fills all 108 bytes.
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<io::Result<Self::Accepted>>> {
         let listener = SockRef::from(self.0.get_ref());
         let (socket, _peer) = ready!(self.0.poll_read_as("accept", cx, || listener.accept()))?;

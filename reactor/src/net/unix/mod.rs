@@ -1,12 +1,14 @@
 //! Unix sockets, between the processes of one machine: [`UnixListener`], [`UnixStream`] and
 //! [`UnixDatagram`].
 //!
-//! They use readiness, as TCP does, but always until `WouldBlock`: a read ends at the boundary of a
-//! packet that carries descriptors, although the next packet is there. Two calls do not use
-//! readiness, because it is the queue of another socket that is full; see [`room`].
+//! Unix sockets use readiness, as TCP sockets do. But only `WouldBlock` clears the readiness: a
+//! read may stop short at a message that carries file descriptors, although more data is queued.
+//! Two calls do not use readiness, because the queue that is full belongs to another socket; see
+//! [`room`].
 //!
-//! Addresses are std's: paths, and on Linux abstract names (`std::os::linux::net::SocketAddrExt`).
-//! Where a path is expected, one that begins with a zero byte is an abstract name, as with tokio.
+//! Addresses are those of std: paths, and on Linux abstract names
+//! (`std::os::linux::net::SocketAddrExt`). Where a path is expected, one that begins with a zero
+//! byte means an abstract name, as in tokio.
 
 mod datagram;
 mod listener;
@@ -29,8 +31,8 @@ pub use listener::UnixListener;
 pub use stream::UCred;
 pub use stream::UnixStream;
 
-/// Returns the address of a path. On Linux a path that begins with a zero byte is an abstract name,
-/// which consists of the bytes after the zero.
+/// Converts a path to an address. On Linux, a path that begins with a zero byte becomes an abstract
+/// name, which consists of the bytes after the zero.
 fn address(path: &Path) -> io::Result<SocketAddr> {
     #[cfg(target_os = "linux")]
     if let Some(name) = path.as_os_str().as_bytes().strip_prefix(&[0]) {
@@ -39,9 +41,10 @@ fn address(path: &Path) -> io::Result<SocketAddr> {
     SocketAddr::from_pathname(path)
 }
 
-/// The same address as rustix takes it. std's `connect` blocks. mio's socket cannot send to an
-/// abstract name, and mio takes the last byte from one that begins with a zero.
-fn named(address: &SocketAddr) -> io::Result<SocketAddrUnix> {
+/// Converts an address for rustix, whose `connect` and `sendto` we call. The `connect` of std
+/// blocks. mio cannot send to an abstract name, and drops the last byte of a name that begins with
+/// a zero byte.
+fn to_rustix(address: &SocketAddr) -> io::Result<SocketAddrUnix> {
     if let Some(path) = address.as_pathname() {
         return Ok(SocketAddrUnix::new(path)?);
     }
@@ -49,5 +52,5 @@ fn named(address: &SocketAddr) -> io::Result<SocketAddrUnix> {
     if let Some(name) = address.as_abstract_name() {
         return Ok(SocketAddrUnix::new_abstract_name(name)?);
     }
-    Err(io::Error::new(ErrorKind::InvalidInput, "the address has no name"))
+    Err(io::Error::new(ErrorKind::InvalidInput, "cannot connect or send to an unnamed address"))
 }

@@ -1,9 +1,9 @@
-//! Waits for space in the queue of another Unix socket, for which epoll reports no event.
+//! Retries for two operations that wait for space in the queue of another Unix socket.
 //!
-//! On Linux a Unix `connect` returns `EAGAIN` if the listener's backlog is full, and so does a
-//! `sendto` to a full queue if the sender is not connected to it. This `EAGAIN` is not the usual
-//! "would block": the full queue belongs to another socket, and epoll, which watches our own
-//! socket, never reports that the queue has space again. So these operations retry after a pause.
+//! On Linux, a Unix `connect` returns `EAGAIN` if the listener's backlog is full. So does a
+//! `sendto` if the receiver's queue is full and the sender is not connected to the receiver. No
+//! event ends these waits: epoll watches our socket, and the full queue belongs to another one.
+//! These operations therefore retry after a pause.
 
 use std::io;
 use std::panic::Location;
@@ -15,33 +15,34 @@ use rustix::io::Errno;
 use crate::budget::{self, consume_budget};
 use crate::time::{sleep, sleep_for};
 
-/// The first pause. It doubles up to [`LONGEST_PAUSE`]: a busy server needs no longer to accept.
+/// The first pause: a busy server accepts within this time. The pause doubles up to
+/// [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 
-/// The longest pause: twenty attempts a second cost little, and 50 ms are hardly noticed.
+/// The longest pause: twenty attempts a second cost little, and a delay of 50 ms is hardly noticed.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// The pause of a `poll` function. Such a function keeps no state, so its pauses cannot grow.
-const PAUSE_OF_POLL: Duration = Duration::from_millis(5);
+/// The pause of a `poll` function. It keeps no state between polls, so its pauses cannot grow.
+const POLL_PAUSE: Duration = Duration::from_millis(5);
 
-/// Returns `None` if the error means that there is no space.
-pub(super) fn room<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+/// Returns `None` if the result is `EAGAIN`, which means that the queue is full.
+pub(super) fn none_if_full<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Err(error) if Errno::from_io_error(&error) == Some(Errno::AGAIN) => Ok(None),
         result => result.map(Some),
     }
 }
 
-/// Repeats the attempt, with growing pauses, until there is space. If there is no reactor to wait
-/// in, the panic names `caller`.
-pub(super) async fn until_room<T>(
+/// Repeats the attempt, with growing pauses, until the queue has space. If there is no current
+/// reactor for the pause, the panic message names `caller`.
+pub(super) async fn retry_while_full<T>(
     caller: &'static Location<'static>,
     mut attempt: impl FnMut() -> io::Result<Option<T>>,
 ) -> io::Result<T> {
     let mut pause = FIRST_PAUSE;
     loop {
-        // These attempts do not go through `poll_io`, so they spend the budget here: in a loop,
-        // they could complete forever without waiting.
+        // Spend budget here, because these attempts do not go through `poll_io`. Otherwise a loop
+        // of attempts that all succeed would never let other tasks run.
         consume_budget().await;
         if let Some(result) = attempt()? {
             return Ok(result);
@@ -51,9 +52,10 @@ pub(super) async fn until_room<T>(
     }
 }
 
-/// Makes one attempt. If there is no space, the reactor wakes the task after a pause.
+/// Makes one attempt. If the queue is full, returns `Pending`, and a timer wakes the task after
+/// [`POLL_PAUSE`].
 #[track_caller]
-pub(super) fn poll_room<T>(
+pub(super) fn poll_unless_full<T>(
     cx: &mut Context<'_>,
     attempt: impl FnOnce() -> io::Result<Option<T>>,
 ) -> Poll<io::Result<T>> {
@@ -62,7 +64,7 @@ pub(super) fn poll_room<T>(
         Some(result) => Poll::Ready(result),
         None => {
             budget::refund();
-            sleep(PAUSE_OF_POLL).wake_later(cx);
+            sleep(POLL_PAUSE).wake_later(cx);
             Poll::Pending
         }
     }

@@ -14,20 +14,21 @@ use futures_io::{AsyncRead, AsyncWrite};
 use socket2::{Domain, Socket, Type};
 
 use crate::budget::{self, charge_error};
-use crate::net::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, Shut, WriteHalf};
-use crate::net::unix::room::{room, until_room};
-use crate::net::unix::{address, named};
+use crate::net::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ShutdownWrite, WriteHalf};
+use crate::net::unix::room::{none_if_full, retry_while_full};
+use crate::net::unix::{address, to_rustix};
 use crate::{Async, Reactor};
 
-/// A Unix connection: a stream of bytes in both directions, between processes of one machine.
+/// A Unix connection: a byte stream in both directions, between processes of one machine.
 ///
-/// Reading and writing need only `&UnixStream`, so that two tasks, or the two halves of
-/// [`split`](UnixStream::split), may use one connection.
+/// Reading and writing need only `&UnixStream`, so two tasks, or the two halves of
+/// [`split`](UnixStream::split), can use one connection.
 ///
 /// # Cancel safety
 ///
-/// One `read` or `write` that moved bytes has also returned: none are lost. Futures that repeat
-/// them, such as `read_exact`, `read_to_end` and `write_all`, do not tell how far they came.
+/// Dropping the future of a single `read` or `write` loses no bytes: it returns as soon as it has
+/// moved some. Futures that repeat these operations, such as `read_exact`, `read_to_end` and
+/// `write_all`, are not cancel safe: they do not report how many bytes they have moved.
 ///
 /// # Examples
 ///
@@ -56,24 +57,26 @@ pub struct UnixStream(pub(in crate::net) Async<mio::net::UnixStream>);
 impl UnixStream {
     /// Connects to the socket at `path`.
     ///
-    /// On Linux a path that begins with a zero byte is an abstract name, which needs no file.
+    /// On Linux, a path that begins with a zero byte is an abstract name, which needs no file.
     ///
-    /// A connection comes about at once, or not at all. If the listener has no room for more until
-    /// it accepts some, Linux says only "try again": this does so, after 1 ms and with pauses that
-    /// double up to 50 ms, for as long as it takes.
+    /// The `connect` system call succeeds or fails immediately. If the listener's backlog is full,
+    /// it fails with `EAGAIN` on Linux, and epoll reports no event when there is space. So this
+    /// function retries after 1 ms, with pauses that double up to 50 ms, until `connect` succeeds
+    /// or returns another error.
     ///
     /// # Errors
     ///
-    /// `NotFound`, if there is no file; `ConnectionRefused`, if nobody listens at it any more;
-    /// `InvalidInput` for a path that is too long; and what else the system says.
+    /// Returns `NotFound` if the file does not exist, `ConnectionRefused` if no process listens on
+    /// it, and `InvalidInput` if the path is too long. Returns any other error of the system calls
+    /// `socket`, `connect` and `epoll_ctl`.
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics outside of `block_on`.
     ///
     /// # Cancel safety
     ///
-    /// While it waits there is no socket: dropping the future drops a timer.
+    /// Dropping the future loses nothing: while it waits, it holds a timer but no socket.
     ///
     /// # Examples
     ///
@@ -101,19 +104,20 @@ impl UnixStream {
         }
     }
 
-    /// Connects to an address of std: on Linux it may be an abstract name.
+    /// Connects to a std address, which on Linux may be an abstract name.
     ///
     /// # Errors
     ///
-    /// As [`connect`](UnixStream::connect).
+    /// Returns the same errors as [`connect`](UnixStream::connect), and `InvalidInput` if the
+    /// address is unnamed.
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics outside of `block_on`.
     ///
     /// # Cancel safety
     ///
-    /// As [`connect`](UnixStream::connect).
+    /// Dropping the future loses nothing, as with [`connect`](UnixStream::connect).
     ///
     /// # Examples
     ///
@@ -148,40 +152,40 @@ impl UnixStream {
         caller: &'static Location<'static>,
         address: &SocketAddr,
     ) -> io::Result<UnixStream> {
-        let address = charge_error(named(address)).await?;
+        let address = charge_error(to_rustix(address)).await?;
         let connect = || {
             let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
             socket.set_nonblocking(true)?;
             rustix::net::connect(&socket, &address)?;
             Ok(OwnedFd::from(socket).into())
         };
-        Async::new(until_room(caller, || room(connect())).await?).map(UnixStream)
+        Async::new(retry_while_full(caller, || none_if_full(connect())).await?).map(UnixStream)
     }
 
-    /// Two connected sockets that have no names.
+    /// Creates two unnamed sockets that are connected to each other.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `socketpair` or `epoll_ctl` system call.
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics outside of `block_on`.
     #[track_caller]
     pub fn pair() -> io::Result<(UnixStream, UnixStream)> {
         let (one, other) = mio::net::UnixStream::pair()?;
         Ok((UnixStream(Async::new(one)?), UnixStream(Async::new(other)?)))
     }
 
-    /// Takes over a connection of std, and makes it non-blocking.
+    /// Converts a std connection, and sets it to non-blocking mode.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `ioctl` or `epoll_ctl` system call.
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics outside of `block_on`.
     ///
     /// # Examples
     ///
@@ -204,16 +208,17 @@ impl UnixStream {
         Async::new(mio::net::UnixStream::from_std(stream)).map(UnixStream)
     }
 
-    /// Gives the connection back as std's. It stays non-blocking.
+    /// Deregisters the connection, and converts it to a std connection. It stays in non-blocking
+    /// mode.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `epoll_ctl` system call. The socket is then closed.
     pub fn into_std(self) -> io::Result<net::UnixStream> {
         Ok(OwnedFd::from(self.0.into_inner()?).into())
     }
 
-    /// Splits it into a half to read and a half to write, which borrow it.
+    /// Splits the connection into a read half and a write half, which borrow it.
     ///
     /// # Examples
     ///
@@ -233,9 +238,9 @@ impl UnixStream {
         split::borrowed(self)
     }
 
-    /// Splits it into two halves that may live in two tasks.
+    /// Splits the connection into a read half and a write half, which can move to different tasks.
     ///
-    /// Dropping the write half shuts down writing, so the peer sees an end-of-file.
+    /// Dropping the write half shuts down writing, so the peer reads end-of-file.
     ///
     /// # Examples
     ///
@@ -249,7 +254,7 @@ impl UnixStream {
     /// let (_reader, mut writer) = ours.into_split();
     /// drop(executor::spawn(async move { writer.write_all(b"hello").await }));
     /// let mut text = String::new();
-    /// theirs.read_to_string(&mut text).await?; // It ends, for the writer was dropped.
+    /// theirs.read_to_string(&mut text).await?; // Ends, because the writer was dropped.
     /// assert_eq!(text, "hello");
     /// # Ok(())
     /// # })
@@ -261,25 +266,27 @@ impl UnixStream {
 
     /// Shuts down reading, writing or both.
     ///
-    /// A `write` that waits for room is ended by it, with `BrokenPipe`, only if both are shut. Of
-    /// its own direction alone Linux tells nobody who waits: neither when we shut down writing, nor
-    /// when the peer shuts down reading.
+    /// A `write` that waits for space returns `BrokenPipe` only if both directions are shut down.
+    /// For the write direction alone Linux reports no event, neither when this side shuts down
+    /// writing, nor when the peer shuts down reading.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `shutdown` system call.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.0.get_ref().shutdown(how)
     }
 
-    /// Who is at the other end, as the kernel knows it: the process that connected or listened.
+    /// Returns the credentials of the peer: the process that called `connect`, `listen` or
+    /// `socketpair`.
     ///
-    /// The kernel notes it at that moment. If the process has changed its user since, or handed the
-    /// socket on, this still names who it was then. Linux only; std's is not stable yet.
+    /// The kernel records the credentials at that call. The result stays the same if the process
+    /// changes its user or passes the socket to another process. Linux only; the function of std is
+    /// not stable yet.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `getsockopt` system call.
     ///
     /// # Examples
     ///
@@ -296,48 +303,49 @@ impl UnixStream {
     #[cfg(target_os = "linux")]
     pub fn peer_cred(&self) -> io::Result<UCred> {
         let peer = rustix::net::sockopt::socket_peercred(self.as_fd())?;
-        // 0 stands for a process that this namespace does not see.
+        // 0 means a process that is not visible in our PID namespace.
         let pid = Some(rustix::process::Pid::as_raw(Some(peer.pid))).filter(|pid| *pid != 0);
         Ok(UCred { uid: peer.uid.as_raw(), gid: peer.gid.as_raw(), pid })
     }
 
-    /// The address of this end.
+    /// Returns the local address of the connection.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `getsockname` system call.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.get_ref().local_addr()
     }
 
-    /// The address of the other end.
+    /// Returns the address of the peer.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `getpeername` system call.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.0.get_ref().peer_addr()
     }
 
-    /// Takes the error that is pending on the socket.
+    /// Takes the pending error of the socket (`SO_ERROR`), so that no later operation returns it.
     ///
     /// # Errors
     ///
-    /// When even that cannot be learned.
+    /// Returns the error of the `getsockopt` system call.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.0.get_ref().take_error()
     }
 }
 
-/// The credentials of [`UnixStream::peer_cred`], in the form of std's unstable ones.
+/// The credentials that [`UnixStream::peer_cred`] returns. The fields are those of std's unstable
+/// `UCred`.
 #[cfg(target_os = "linux")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UCred {
-    /// The effective user.
+    /// The effective user ID.
     pub uid: u32,
-    /// The effective group.
+    /// The effective group ID.
     pub gid: u32,
-    /// The process; `None`, if it lives in a namespace that ours does not see.
+    /// The process ID, or `None` if the process is not visible in our PID namespace.
     pub pid: Option<i32>,
 }
 
@@ -347,8 +355,8 @@ impl AsFd for UnixStream {
     }
 }
 
-impl Shut for UnixStream {
-    fn shut_write(&self) -> io::Result<()> {
+impl ShutdownWrite for UnixStream {
+    fn shutdown_write(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
     }
 }
@@ -392,14 +400,14 @@ impl AsyncWrite for &UnixStream {
         self.0.poll_write_as("writev", cx, || socket.write_vectored(bufs))
     }
 
-    /// What is written is with the peer already: there is nothing to flush.
+    /// Does nothing, because written bytes are already in the peer's receive queue.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         budget::spend(cx).map(Ok)
     }
 
     /// Shuts down writing.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        budget::spend(cx).map(|()| split::shut_write(*self))
+        budget::spend(cx).map(|()| split::shutdown_write(*self))
     }
 }
 
