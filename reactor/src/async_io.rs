@@ -1,7 +1,7 @@
-//! [`Async`]: any object that mio can watch, with operations that wait instead of blocking.
+//! [`Async`]: an object that mio can watch, with operations that wait instead of blocking.
 //!
-//! Sockets and signals are thin modules over this one type: each names the system call,
-//! and [`poll_io`](crate::source::Source::poll_io) does the waiting.
+//! Sockets, pipes and signals are thin modules over this type. Each names the system call, and
+//! [`poll_io`](crate::source::Source::poll_io) does the waiting.
 
 use std::any::type_name;
 use std::fmt;
@@ -16,17 +16,17 @@ use mio::{Interest, event};
 use crate::reactor::{ALL, Reactor};
 use crate::source::{Registration, Source};
 
-/// A non-blocking object, registered with the reactor of its thread for its whole life.
+/// A non-blocking object that stays registered with the reactor of its thread until it is dropped.
 ///
-/// Use it for objects that this crate has no module for: any descriptor, with [`Async::from_fd`],
-/// and any [`mio::event::Source`]. This crate exports mio as [`reactor::mio`](crate::mio).
+/// Use it for an object that this crate has no module for: a descriptor (see [`Async::from_fd`]),
+/// or any [`mio::event::Source`]. This crate exports mio as [`reactor::mio`](crate::mio).
 ///
-/// It is neither `Send` nor `Sync`. Events are delivered on the thread of its reactor, where no
-/// other thread can interfere, so plain flags without a lock are enough.
+/// `Async` is neither `Send` nor `Sync`. The reactor delivers events on the same thread that uses
+/// the object, so the readiness flags need no lock.
 ///
-/// The idea is async-io's `Async`. But there is no `readable()` here: only an operation that
-/// returns `WouldBlock` clears readiness. A caller that merely waits for readiness performs none,
-/// so the flag would stay set and the caller would spin.
+/// The idea comes from the type of the same name in async-io. But there is no `readable()` here:
+/// only an operation that returns `WouldBlock` clears readiness. A caller that merely waits for
+/// readiness performs none, so the flag would stay set and the caller would spin.
 ///
 /// # Examples
 ///
@@ -47,12 +47,13 @@ use crate::source::{Registration, Source};
 /// # }
 /// ```
 pub struct Async<S: event::Source> {
-    /// Empty only after `into_inner`.
+    /// `None` only after `into_inner` or `release`, which consume `self`.
     io: Option<S>,
     source: Registration,
 }
 
-const TAKEN: &str = "the object is there until `into_inner` takes it with `self`";
+/// Why [`Async::io`] is never `None` where it is used.
+const PRESENT: &str = "the object is present until `into_inner` consumes `self`";
 
 impl<S: event::Source> Async<S> {
     /// Registers `io` with the current reactor, for reading and writing.
@@ -61,25 +62,26 @@ impl<S: event::Source> Async<S> {
     ///
     /// # Errors
     ///
-    /// What the kernel says: `PermissionDenied` for regular files, which it cannot watch.
+    /// Returns the error of the `epoll_ctl` system call, e.g. `PermissionDenied` for a regular
+    /// file, which epoll cannot watch.
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics outside of `block_on`.
     #[track_caller]
     pub fn new(io: S) -> io::Result<Async<S>> {
         Async::with_interest(io, ALL)
     }
 
-    /// Registers `io` for some events only: the end of a pipe that can just be read, say.
+    /// Registers `io` for some events only, e.g. for reading if it is the read end of a pipe.
     ///
     /// # Errors
     ///
-    /// As [`new`](Async::new).
+    /// Returns the same errors as [`new`](Async::new).
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics outside of `block_on`.
     ///
     /// # Examples
     ///
@@ -104,44 +106,45 @@ impl<S: event::Source> Async<S> {
         Ok(Async { io: Some(io), source })
     }
 
-    /// The object itself.
+    /// Returns a reference to the object.
     pub fn get_ref(&self) -> &S {
-        self.io.as_ref().expect(TAKEN)
+        self.io.as_ref().expect(PRESENT)
     }
 
-    /// Deregisters the object and gives it back. It stays non-blocking.
+    /// Deregisters the object and returns it. It stays in non-blocking mode.
     ///
     /// # Errors
     ///
-    /// What the kernel says; a descriptor that was closed behind our back, for instance.
+    /// Returns the error of the `epoll_ctl` system call, e.g. if other code has already closed the
+    /// descriptor. The object is then dropped.
     pub fn into_inner(mut self) -> io::Result<S> {
-        let mut io = self.io.take().expect(TAKEN);
+        let mut io = self.io.take().expect(PRESENT);
         self.deregister(&mut io)?;
         Ok(io)
     }
 
-    /// As [`into_inner`](Async::into_inner), but logs an error of the deregistration. Conversions
-    /// that cannot fail use it.
+    /// Deregisters the object and returns it, for conversions that cannot fail. Logs an error of
+    /// the deregistration.
     pub(crate) fn release(mut self) -> S {
-        let mut io = self.io.take().expect(TAKEN);
+        let mut io = self.io.take().expect(PRESENT);
         self.deregister_or_warn(&mut io);
         io
     }
 
-    /// Waits until `operation` no longer answers `WouldBlock`, and returns what it says.
+    /// Calls `operation` until it no longer returns `WouldBlock`, and returns its result.
     ///
-    /// `operation` must try to read, and must not turn the reactor. It is tried at once, and
-    /// again when the kernel reports that there may be something to read.
+    /// `operation` must try to read, and must not turn the reactor. The first call is immediate.
+    /// After a `WouldBlock`, the next call follows an event that reports the object as readable.
     ///
     /// # Errors
     ///
     /// Returns the error of `operation`, except `WouldBlock`. `Interrupted` is returned only after
-    /// a hundred retries. Returns `Other` if the operation would have to wait for a reactor that is
-    /// gone, or that is not the current one of the thread.
+    /// a hundred retries. Returns `Other` if the operation would have to wait but the reactor of
+    /// this object is gone or is not the current one of the thread.
     ///
     /// # Cancel safety
     ///
-    /// An operation that moved data has also returned it: dropping the future loses nothing.
+    /// Dropping the future loses no data: it returns as soon as `operation` has succeeded.
     pub async fn read_with<T>(
         &self,
         mut operation: impl FnMut(&S) -> io::Result<T>,
@@ -149,15 +152,18 @@ impl<S: event::Source> Async<S> {
         poll_fn(|cx| self.poll_read_with(cx, &mut operation)).await
     }
 
-    /// Waits until `operation`, which must try to write, no longer answers `WouldBlock`.
+    /// Calls `operation`, which must try to write, until it no longer returns `WouldBlock`.
+    ///
+    /// The counterpart of [`read_with`](Async::read_with), for events that report the object as
+    /// writable.
     ///
     /// # Errors
     ///
-    /// As [`read_with`](Async::read_with).
+    /// Returns the same errors as [`read_with`](Async::read_with).
     ///
     /// # Cancel safety
     ///
-    /// An operation that moved data has also returned: dropping the future loses nothing.
+    /// Dropping the future loses no data: it returns as soon as `operation` has succeeded.
     pub async fn write_with<T>(
         &self,
         mut operation: impl FnMut(&S) -> io::Result<T>,
@@ -169,7 +175,7 @@ impl<S: event::Source> Async<S> {
     ///
     /// # Errors
     ///
-    /// As [`read_with`](Async::read_with).
+    /// Returns the same errors as [`read_with`](Async::read_with).
     ///
     /// # Examples
     ///
@@ -211,7 +217,7 @@ impl<S: event::Source> Async<S> {
     ///
     /// # Errors
     ///
-    /// As [`read_with`](Async::read_with).
+    /// Returns the same errors as [`read_with`](Async::read_with).
     pub fn poll_write_with<T>(
         &self,
         cx: &mut Context<'_>,
@@ -220,7 +226,7 @@ impl<S: event::Source> Async<S> {
         self.poll_write_as("write_with", cx, || operation(self.get_ref()))
     }
 
-    /// A read under the name of its system call.
+    /// Polls a read. `operation` is the name of the system call in log records.
     pub(crate) fn poll_read_as<T>(
         &self,
         operation: &'static str,
@@ -230,7 +236,7 @@ impl<S: event::Source> Async<S> {
         self.source.poll_operation(&self.source.read, operation, cx, attempt)
     }
 
-    /// A write under the name of its system call.
+    /// Polls a write. `operation` is the name of the system call in log records.
     pub(crate) fn poll_write_as<T>(
         &self,
         operation: &'static str,
@@ -240,7 +246,7 @@ impl<S: event::Source> Async<S> {
         self.source.poll_operation(&self.source.write, operation, cx, attempt)
     }
 
-    /// The registration, for streams of bytes and their short transfers.
+    /// Returns the source of this object, e.g. for `poll_transfer` of a TCP stream.
     pub(crate) fn source(&self) -> &Source {
         &self.source
     }
@@ -254,13 +260,13 @@ impl<S: event::Source> Async<S> {
     fn deregister(&self, io: &mut S) -> io::Result<()> {
         match self.source.reactor() {
             Some(reactor) => reactor.deregister(io, self.source.key),
-            // The reactor is gone, and its epoll instance with it.
+            // The reactor is gone, and has closed its epoll instance.
             None => Ok(()),
         }
     }
 }
 
-/// Deregisters first; then the object closes itself, and the source gives up its key.
+/// Deregisters the object before it closes its descriptor. The source frees its key after that.
 impl<S: event::Source> Drop for Async<S> {
     fn drop(&mut self) {
         let Some(mut io) = self.io.take() else { return };

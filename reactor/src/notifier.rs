@@ -1,4 +1,4 @@
-//! The way to a sleeping reactor, for other threads.
+//! [`Notifier`]: ends the sleep of a reactor from another thread.
 
 use std::fmt;
 use std::io;
@@ -7,24 +7,26 @@ use std::sync::Arc;
 use log::error;
 use mio::{Registry, Token};
 
-/// Ends a reactor's wait from another thread, or the next one if it does not wait now.
+/// A handle that ends the reactor's current wait from any thread.
 ///
-/// Notifications are not counted: many may end one wait.
+/// If the reactor is not waiting, its next wait returns immediately. Notifications are not counted:
+/// several of them may end a single wait.
 #[derive(Clone)]
 pub struct Notifier(Arc<mio::Waker>);
 
 impl Notifier {
-    /// Registers with the reactor's `epoll`, under a token of its own.
+    /// Creates a notifier and registers it with the reactor's epoll instance, under `token`.
     pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<Notifier> {
         Ok(Notifier(Arc::new(mio::Waker::new(registry, token)?)))
     }
 
-    /// Returns whether both belong to the same reactor.
+    /// Returns whether both notifiers belong to the same reactor.
     pub(crate) fn is_same(&self, other: &Notifier) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Ends the wait. One system call; after the reactor's end it has no effect.
+    /// Ends the reactor's wait, at the cost of one system call. Has no effect if the reactor has
+    /// been dropped.
     ///
     /// # Examples
     ///
@@ -39,7 +41,7 @@ impl Notifier {
     /// ```
     pub fn notify(&self) {
         if let Err(error) = self.0.wake() {
-            error!("cannot end the wait of the reactor: {error}");
+            error!("cannot notify the reactor: {error}");
         }
     }
 }

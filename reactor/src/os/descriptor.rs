@@ -1,4 +1,4 @@
-//! [`Descriptor`]: any file descriptor, as an object that the reactor can watch.
+//! [`Descriptor`]: a file descriptor as an object that the reactor can watch.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -12,21 +12,22 @@ use crate::reactor::ALL;
 
 /// A file descriptor, or any object that has one, in an [`Async`]; see [`Async::from_fd`].
 ///
-/// The descriptor is closed when the object closes it: an `OwnedFd` when it is dropped, a
-/// `BorrowedFd` never. `Async` deregisters it before that.
+/// The inner object decides when the descriptor is closed: an `OwnedFd` closes it when it is
+/// dropped, a `BorrowedFd` never does. `Async` deregisters the descriptor first.
 #[derive(Clone, Copy, Debug)]
 pub struct Descriptor<T>(pub T);
 
 impl<T: AsFd> Async<Descriptor<T>> {
     /// Registers a descriptor with the current reactor, for reading and writing.
     ///
-    /// It is set to non-blocking mode, which affects all processes and descriptors that share the
-    /// open file.
+    /// Sets the descriptor to non-blocking mode. This affects all processes and descriptors that
+    /// share the open file.
     ///
     /// # Errors
     ///
-    /// Returns `PermissionDenied` for regular files, which epoll cannot watch; `AlreadyExists` if
-    /// the same descriptor is already registered; or any other error of the system calls.
+    /// Returns `PermissionDenied` for a regular file, which epoll cannot watch, and `AlreadyExists`
+    /// if the descriptor is already registered. Returns any other error of the `ioctl` or
+    /// `epoll_ctl` system call.
     ///
     /// # Panics
     ///
@@ -56,7 +57,7 @@ impl<T: AsFd> Async<Descriptor<T>> {
         Async::from_fd_with_interest(fd, ALL)
     }
 
-    /// Registers a descriptor for some events only, e.g. a descriptor that can only be read.
+    /// Registers a descriptor for some events only, e.g. for reading if it is not open for writing.
     ///
     /// # Errors
     ///
@@ -97,9 +98,9 @@ impl<T: AsFd> AsFd for Descriptor<T> {
 }
 
 impl<T: AsFd> Descriptor<T> {
-    /// Calls `act` with mio's view of the descriptor, which does not close it.
-    fn with_source<R>(&self, act: impl FnOnce(&mut SourceFd<'_>) -> R) -> R {
-        act(&mut SourceFd(&self.as_fd().as_raw_fd()))
+    /// Calls `f` with the descriptor as a mio source, which does not close it.
+    fn with_source<R>(&self, f: impl FnOnce(&mut SourceFd<'_>) -> R) -> R {
+        f(&mut SourceFd(&self.as_fd().as_raw_fd()))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the operating system offers besides sockets.
+//! Descriptors other than sockets, and signals.
 
 mod descriptor;
 pub mod pipe;

@@ -1,15 +1,16 @@
-//! Pipes: [`pipe`], [`Sender`], [`Receiver`], and [`OpenOptions`] for pipes that have a name.
+//! Pipes: [`pipe`], [`Sender`], [`Receiver`], and [`OpenOptions`] for named pipes.
 //!
-//! The path is readiness: the kernel watches pipes as it watches sockets, and each operation goes
-//! through [`Async`]. A short read proves nothing here, unlike on TCP: a pipe may stop at the edge
-//! of a packet. So a task reads until `WouldBlock` before it waits.
+//! Pipes use readiness: epoll watches them as it watches sockets, and each operation goes through
+//! [`Async`]. Unlike on TCP, a short read does not mean that the pipe is empty, because a read may
+//! stop at a packet boundary. So a task reads until `WouldBlock` before it waits.
 //!
-//! The two ends of a pipe are two open files. That ours does not block changes nothing for a child
-//! that has the other one.
+//! The two ends of a pipe are two open files. Non-blocking mode of our end therefore does not
+//! affect a child process that has the other end.
 //!
-//! The standard streams of a child process are pipes, too; [`process`](crate::process) makes them. A
-//! task that writes more than a pipe holds waits until the child reads, and the child may wait until
-//! its own output is read. So write and read in two tasks, or both processes wait forever.
+//! The standard streams of a child process are pipes, which [`process`](crate::process) creates. If
+//! a task writes more than the pipe can hold, it waits until the child reads. The child may in turn
+//! wait until its own output is read. So write and read in two tasks; otherwise both processes may
+//! wait forever.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -27,15 +28,16 @@ use rustix::fs::{Mode, OFlags, fcntl_getfl, open};
 
 use crate::{Async, budget};
 
-/// Makes a pipe: what is written into the first is read from the second.
+/// Creates a pipe. Bytes that are written to the [`Sender`] can be read from the [`Receiver`].
 ///
 /// # Errors
 ///
-/// When the system has no descriptor to spare.
+/// Returns the error of the `pipe2` or `epoll_ctl` system call, e.g. EMFILE if the process has no
+/// free descriptor.
 ///
 /// # Panics
 ///
-/// Outside of `block_on`.
+/// Panics outside of `block_on`.
 ///
 /// # Examples
 ///
@@ -47,7 +49,7 @@ use crate::{Async, budget};
 /// executor::block_on(async {
 ///     let (mut sender, mut receiver) = pipe()?;
 ///     sender.write_all(b"hello").await?;
-///     sender.close().await?; // Or drop it: either way the receiver sees the end.
+///     sender.close().await?; // Or drop it: both cause end-of-file.
 ///     let mut text = String::new();
 ///     receiver.read_to_string(&mut text).await?;
 ///     assert_eq!(text, "hello");
@@ -61,18 +63,19 @@ pub fn pipe() -> io::Result<(Sender, Receiver)> {
     Ok((Sender::new(sender)?, Receiver::new(receiver)?))
 }
 
-/// The end of a pipe that is written to.
+/// The write end of a pipe.
 ///
-/// Made by [`pipe`], from the standard input of a child process, from a descriptor, or by
-/// [`OpenOptions`].
+/// Created by [`pipe`] or [`OpenOptions`], or converted from the standard input of a child process
+/// or from a descriptor.
 ///
-/// After the reading end was closed, a write returns the error `BrokenPipe`. It also raises
-/// SIGPIPE, which Rust programs ignore. A program that sets SIGPIPE back to its default is killed
-/// by such a write.
+/// If the read end is closed, a write returns `BrokenPipe`. It also raises SIGPIPE, which Rust
+/// programs ignore. In a program that resets SIGPIPE to its default, such a write kills the
+/// process.
 ///
 /// # Cancel safety
 ///
-/// One `write` that moved bytes has also returned. `write_all` does not tell how far it came.
+/// Dropping the future of a single `write` loses no bytes: it returns as soon as it has written
+/// some. `write_all` is not cancel safe: it does not report how many bytes it has written.
 ///
 /// # Examples
 ///
@@ -100,22 +103,23 @@ pub fn pipe() -> io::Result<(Sender, Receiver)> {
 /// ```
 #[derive(Debug)]
 pub struct Sender {
-    /// Empty once it is closed.
+    /// `None` after `poll_close`.
     io: Option<Async<mio_pipe::Sender>>,
 }
 
-/// The end of a pipe that is read from.
+/// The read end of a pipe.
 ///
-/// Made by [`pipe`], from the standard output or the standard error of a child process, from a
-/// descriptor, or by [`OpenOptions`].
+/// Created by [`pipe`] or [`OpenOptions`], or converted from the standard output or standard error
+/// of a child process or from a descriptor.
 ///
-/// A read of zero bytes is the end of file: no process has the other end open. If the pipe has a
-/// name, this may change, and a later read may return bytes again.
+/// A read of zero bytes is end-of-file: no process has the write end open. A process may open a
+/// named pipe again for writing, and a later read then returns bytes again.
 ///
 /// # Cancel safety
 ///
-/// One `read` that moved bytes has also returned: none are lost. Futures that repeat it, such as
-/// `read_exact`, do not tell how far they came.
+/// Dropping the future of a single `read` loses no bytes: it returns as soon as it has read some.
+/// Futures that repeat `read`, such as `read_exact`, are not cancel safe: they do not report how
+/// many bytes they have read.
 #[derive(Debug)]
 pub struct Receiver(Async<mio_pipe::Receiver>);
 
@@ -125,11 +129,13 @@ impl Sender {
         Ok(Sender { io: Some(Async::with_interest(pipe, Interest::WRITABLE)?) })
     }
 
-    /// Gives the descriptor back, in blocking mode: for the standard output of a child, say.
+    /// Converts the sender to a descriptor in blocking mode, e.g. for the standard output of a
+    /// child process.
     ///
     /// # Errors
     ///
-    /// What the system says; `BrokenPipe`, if it is closed already.
+    /// Returns `BrokenPipe` if the sender has been closed, or the error of the `epoll_ctl` or
+    /// `ioctl` system call.
     ///
     /// # Examples
     ///
@@ -143,7 +149,7 @@ impl Sender {
     /// let (sender, mut receiver) = pipe()?;
     /// let mut child = Command::new("echo").arg("hello").stdout(sender.into_blocking_fd()?).spawn()?;
     /// let mut text = String::new();
-    /// receiver.read_to_string(&mut text).await?; // The end comes with that of the child.
+    /// receiver.read_to_string(&mut text).await?; // Until the child ends.
     /// assert_eq!(text, "hello\n");
     /// # child.wait()?;
     /// # Ok(())
@@ -163,11 +169,12 @@ impl Receiver {
         Async::with_interest(pipe, Interest::READABLE).map(Receiver)
     }
 
-    /// Gives the descriptor back, in blocking mode: for the standard input of a child, say.
+    /// Converts the receiver to a descriptor in blocking mode, e.g. for the standard input of a
+    /// child process.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the error of the `epoll_ctl` or `ioctl` system call.
     ///
     /// # Examples
     ///
@@ -195,16 +202,16 @@ impl Receiver {
     }
 }
 
-/// How a pipe that has a name, a FIFO, is opened; tokio's `pipe::OpenOptions`.
+/// Options for opening a named pipe (FIFO); the counterpart of tokio's `pipe::OpenOptions`.
 ///
-/// Opening never waits for the other end to be opened, as a blocking `open` would:
+/// Unlike a blocking `open`, opening does not wait until another process opens the other end:
 ///
-/// - A receiver may come first. Until a sender comes, it sees the end of file; and again, when the
-///   last sender has left.
-/// - A sender must not come first: the error is ENXIO. Try again after a while.
+/// - A receiver can be opened first. It reads end-of-file until a sender is opened, and again after
+///   the last sender is closed.
+/// - A sender cannot be opened first. Opening it returns ENXIO; retry later.
 ///
-/// Whoever opens it for reading *and* writing is at the other end himself, and none of this
-/// happens: see [`read_write`](OpenOptions::read_write).
+/// Neither happens if the pipe is opened for reading *and* writing, because this process then has
+/// the other end open itself; see [`read_write`](OpenOptions::read_write).
 ///
 /// # Examples
 ///
@@ -233,44 +240,45 @@ pub struct OpenOptions {
 }
 
 impl OpenOptions {
-    /// Options with which a receiver only reads, and a sender only writes.
+    /// Creates options that open a receiver for reading only, and a sender for writing only.
     pub fn new() -> OpenOptions {
         OpenOptions::default()
     }
 
-    /// Whether to open it for reading and writing, whatever it is used for.
+    /// Sets whether to open the pipe for both reading and writing.
     ///
-    /// Then a receiver never sees the end of file, and a sender needs no receiver: what it writes
-    /// waits in the pipe. POSIX leaves open whether this works; Linux and macOS do it.
+    /// A receiver then never reads end-of-file. A sender needs no receiver: its bytes stay in the
+    /// pipe until one reads them. POSIX leaves the behavior undefined; Linux and macOS support it.
     pub fn read_write(&mut self, read_write: bool) -> &mut OpenOptions {
         self.read_write = read_write;
         self
     }
 
-    /// Opens the end that is read from.
+    /// Opens the read end.
     ///
     /// # Errors
     ///
-    /// `InvalidInput`, if the file is no pipe; else what the system says.
+    /// Returns `InvalidInput` if the file is not a pipe, and otherwise the error of the `open`,
+    /// `ioctl` or `epoll_ctl` system call.
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics outside of `block_on`.
     #[track_caller]
     pub fn open_receiver(&self, path: impl AsRef<Path>) -> io::Result<Receiver> {
         Receiver::try_from(self.open(path.as_ref(), OFlags::RDONLY)?)
     }
 
-    /// Opens the end that is written to.
+    /// Opens the write end.
     ///
     /// # Errors
     ///
-    /// Returns ENXIO if no process has it open for reading, `InvalidInput` if the file is not a
-    /// pipe, and otherwise the error of the `open` system call.
+    /// Returns ENXIO if no process has the pipe open for reading, `InvalidInput` if the file is not
+    /// a pipe, and otherwise the error of the `open`, `ioctl` or `epoll_ctl` system call.
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics outside of `block_on`.
     #[track_caller]
     pub fn open_sender(&self, path: impl AsRef<Path>) -> io::Result<Sender> {
         Sender::try_from(self.open(path.as_ref(), OFlags::WRONLY)?)
@@ -278,31 +286,34 @@ impl OpenOptions {
 
     fn open(&self, path: &Path, access: OFlags) -> io::Result<OwnedFd> {
         let access = if self.read_write { OFlags::RDWR } else { access };
-        // A file that is not a pipe is opened before it is refused. If it is a terminal, it must
-        // not become our controlling terminal.
+        // `check` runs after the file is open. If the file is a terminal, `NOCTTY` keeps it from
+        // becoming our controlling terminal.
         let flags = access | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
         Ok(open(path, flags, Mode::empty())?)
     }
 }
 
-/// Refuses what is no pipe, or not open for this: the first read or write would fail, and a file
-/// never says `WouldBlock`.
-fn check(fd: OwnedFd, refused: OFlags) -> io::Result<OwnedFd> {
+/// Returns `InvalidInput` if the descriptor is not a pipe, or is open only for the opposite
+/// direction, `opposite`. Otherwise the first read or write would fail, and on a regular file it
+/// would block, because that never returns `WouldBlock`.
+fn check(fd: OwnedFd, opposite: OFlags) -> io::Result<OwnedFd> {
     let file = File::from(fd);
     let access = fcntl_getfl(&file)? & OFlags::RWMODE;
     if !file.metadata()?.file_type().is_fifo() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a pipe"));
     }
-    if access == refused {
-        let text = "the end of a pipe that is open for the other direction";
+    if access == opposite {
+        let text = "the pipe is open only for the opposite direction";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
     Ok(file.into())
 }
 
-/// Takes over a descriptor, and makes it non-blocking: for all who share it.
+/// Converts a descriptor. Sets it to non-blocking mode, which affects all descriptors that share
+/// the open file.
 ///
-/// `InvalidInput`, if it is no pipe, or not open for writing. It panics outside of `block_on`.
+/// Returns `InvalidInput` if the descriptor is not a pipe or is not open for writing. Panics
+/// outside of `block_on`.
 impl TryFrom<OwnedFd> for Sender {
     type Error = io::Error;
 
@@ -314,9 +325,11 @@ impl TryFrom<OwnedFd> for Sender {
     }
 }
 
-/// Takes over a descriptor, and makes it non-blocking: for all who share it.
+/// Converts a descriptor. Sets it to non-blocking mode, which affects all descriptors that share
+/// the open file.
 ///
-/// `InvalidInput`, if it is no pipe, or not open for reading. It panics outside of `block_on`.
+/// Returns `InvalidInput` if the descriptor is not a pipe or is not open for reading. Panics
+/// outside of `block_on`.
 impl TryFrom<OwnedFd> for Receiver {
     type Error = io::Error;
 
@@ -328,7 +341,7 @@ impl TryFrom<OwnedFd> for Receiver {
     }
 }
 
-/// Converts the writing end of a std pipe. It panics outside of `block_on`.
+/// Converts the write end of a std pipe. Panics outside of `block_on`.
 impl TryFrom<io::PipeWriter> for Sender {
     type Error = io::Error;
 
@@ -338,7 +351,7 @@ impl TryFrom<io::PipeWriter> for Sender {
     }
 }
 
-/// Converts the reading end of a std pipe. It panics outside of `block_on`.
+/// Converts the read end of a std pipe. Panics outside of `block_on`.
 impl TryFrom<io::PipeReader> for Receiver {
     type Error = io::Error;
 
@@ -348,7 +361,7 @@ impl TryFrom<io::PipeReader> for Receiver {
     }
 }
 
-/// The standard input of a child process. It panics outside of `block_on`.
+/// Converts the standard input of a child process. Panics outside of `block_on`.
 impl TryFrom<ChildStdin> for Sender {
     type Error = io::Error;
 
@@ -358,7 +371,7 @@ impl TryFrom<ChildStdin> for Sender {
     }
 }
 
-/// The standard output of a child process. It panics outside of `block_on`.
+/// Converts the standard output of a child process. Panics outside of `block_on`.
 impl TryFrom<ChildStdout> for Receiver {
     type Error = io::Error;
 
@@ -368,7 +381,7 @@ impl TryFrom<ChildStdout> for Receiver {
     }
 }
 
-/// The standard error of a child process. It panics outside of `block_on`.
+/// Converts the standard error of a child process. Panics outside of `block_on`.
 impl TryFrom<ChildStderr> for Receiver {
     type Error = io::Error;
 
@@ -429,13 +442,14 @@ impl AsyncWrite for Sender {
         self.poll_write_as("writev", cx, |pipe| pipe.write_vectored(bufs))
     }
 
-    /// What is written is in the pipe: there is nothing to flush.
+    /// Does nothing, because written bytes are already in the pipe.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         budget::spend(cx).map(Ok)
     }
 
-    /// Closes the descriptor, so that the other end sees the end of file: a pipe has no
-    /// `shutdown`. Tokio's leaves it open, and a filter at the other end would wait forever.
+    /// Closes the descriptor, so that the other end reads end-of-file. A pipe has no `shutdown`.
+    /// (Tokio's sender stays open, so a program at the other end that reads until end-of-file would
+    /// wait forever.)
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(budget::spend(cx));
         self.io = None;
@@ -443,14 +457,14 @@ impl AsyncWrite for Sender {
     }
 }
 
-/// It panics after the pipe was closed, because then it has no descriptor.
+/// Panics if the sender has been closed, because it has no descriptor then.
 impl AsFd for Sender {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.io.as_ref().expect("the pipe is not closed").get_ref().as_fd()
     }
 }
 
-/// It panics after the pipe was closed, because then it has no descriptor.
+/// Panics if the sender has been closed, because it has no descriptor then.
 impl AsRawFd for Sender {
     fn as_raw_fd(&self) -> RawFd {
         self.as_fd().as_raw_fd()

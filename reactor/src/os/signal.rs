@@ -1,18 +1,19 @@
-//! Signals, as a stream: [`Signal`] and [`ctrl_c`].
+//! Signals as a stream: [`Signal`] and [`ctrl_c`].
 //!
-//! The path is readiness. A signal handler may do next to nothing, and wakers are far beyond that.
-//! So the handler, which is signal-hook's, sets a flag and writes one byte into a pipe; the other end
-//! is a source like any other. This is known as the *self-pipe* pattern.
+//! A signal handler may call only a few functions, and a waker is not one of them. So the handler,
+//! which comes from signal-hook, sets a flag and writes one byte into a pipe. The other end of the
+//! pipe is a source like any other, so a signal becomes an event. This is the *self-pipe* pattern.
 //!
-//! The flag says that the signal has arrived, and the byte only ends the wait for events. If the
-//! handler cannot write (e.g. the kernel has no memory for the byte), the signal is not lost: the
-//! handler interrupts the wait of the thread that it runs on. That reactor then looks at the
-//! flags of its signals, and notifies the reactors of other threads, which look at theirs.
+//! The flag records that the signal has arrived; the byte only ends the wait for events. If the
+//! handler cannot write the byte (e.g. the kernel has no memory for it), the signal is not lost.
+//! The handler also interrupts the wait of the thread that it runs on. The reactor of that thread
+//! then checks the flags of its signals, and notifies the reactors of other threads, which check
+//! theirs.
 //!
-//! A handler, once there, stays until the process ends, because another one may have been
-//! installed after it. So a signal that was watched once has lost its default effect for good: it
-//! no longer kills, stops or dumps. `signal_hook::low_level::emulate_default_handler` has that
-//! effect on demand.
+//! A handler stays installed until the process ends, because another handler may have been
+//! installed after it. So a signal that was watched once permanently loses its default effect: it
+//! no longer kills or stops the process, or dumps core.
+//! `signal_hook::low_level::emulate_default_handler` causes that effect on demand.
 
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind, Read};
@@ -40,13 +41,13 @@ use crate::{Async, Notifier, Reactor};
 
 /// A stream of the arrivals of one signal.
 ///
-/// Each `Signal` has a pipe of its own: several may watch the same signal, each sees it, and
-/// dropping one does not disturb the others. Arrivals between two polls are reported as one, as the
-/// kernel itself does.
+/// Each `Signal` has its own pipe. So several can watch the same signal, each of them reports it,
+/// and dropping one does not affect the others. Several arrivals between two polls are reported as
+/// one, because the kernel also merges pending signals.
 ///
-/// A signal that was watched once never kills the process again, even after this is dropped. A
-/// signal that arrives while no `Signal` watches it is lost: a `Signal` that is made later does
-/// not report it. To miss none, make the `Signal` first and keep it.
+/// A signal that was watched once never kills the process again, even after the `Signal` is
+/// dropped. A signal that arrives while no `Signal` watches it is lost: a `Signal` that is created
+/// later does not report it. To miss none, create the `Signal` first and keep it.
 ///
 /// # Examples
 ///
@@ -66,42 +67,45 @@ use crate::{Async, Notifier, Reactor};
 #[derive(Debug)]
 pub struct Signal {
     pipe: Async<UnixStream>,
-    /// Set by the handler before it writes; cleared when the arrival is reported.
+    /// Set by the handler before it writes the byte; cleared when the arrival is reported.
     arrived: Arc<AtomicBool>,
-    /// The three actions of the handler.
+    /// The actions that are registered with the handler: set two flags, write a byte.
     ids: [SigId; 3],
 }
 
-/// Whether some signal has arrived since the flags were last checked. Every handler sets it. All
-/// signals share it, so that a reactor needs only one check before each wait.
+/// Whether any signal has arrived since the flags were last checked. All handlers set it, so a
+/// reactor checks only this flag before each wait.
 static ANY_ARRIVED: AtomicBool = AtomicBool::new(false);
 
-/// The signals of all threads. The lock is never held for longer than one statement.
+/// The watched signals of all threads. The lock is never held for longer than one statement.
 static WATCHED: Mutex<Vec<Watched>> = Mutex::new(Vec::new());
 
 struct Watched {
     arrived: Arc<AtomicBool>,
+    /// The notifier of the reactor whose task watches the signal.
     notifier: Notifier,
 }
 
 impl Signal {
-    /// Begins to watch a signal, by its number.
+    /// Begins to watch a signal, which is given by its number.
     ///
-    /// The usual ones have functions of their own, e.g. [`terminate`].
+    /// The common signals have functions of their own, e.g. [`terminate`].
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for what is no signal, and for signals that cannot be caught, SIGKILL and
-    /// SIGSTOP, or must not be: SIGSEGV, SIGBUS, SIGILL and SIGFPE tell a thread of its own fault.
-    /// Else what the operating system says.
+    /// Returns `InvalidInput` if `signal` is not the number of a signal, and for SIGKILL and
+    /// SIGSTOP, which cannot be caught. Also returns `InvalidInput` for SIGSEGV, SIGBUS, SIGILL and
+    /// SIGFPE, because these report a fault of the thread itself. Returns any other error of the
+    /// `socketpair`, `epoll_ctl` or `sigaction` system call.
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics outside of `block_on`.
     #[track_caller]
     pub fn new(signal: i32) -> io::Result<Signal> {
-        // signal-hook panics for the signals that it forbids. SIGBUS is not among them, but std's
-        // handler for it, which detects stack overflows, restores the default at its first arrival.
+        // signal-hook panics for the signals that it forbids. It does not forbid SIGBUS, but std
+        // handles SIGBUS to detect stack overflows. That handler restores the default action when
+        // the signal first arrives.
         if FORBIDDEN.contains(&signal) || signal == SIGBUS {
             let text = format!("signal {signal} cannot be caught");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
@@ -109,12 +113,12 @@ impl Signal {
         let (ours, handlers) = UnixStream::pair()?;
         let pipe = Async::with_interest(ours, Interest::READABLE)?;
         let arrived = Arc::new(AtomicBool::new(false));
-        // The handler runs its actions in this order, so the flags are set when the byte ends a
-        // wait.
+        // The handler runs its actions in this order, so both flags are set before the byte ends
+        // the wait.
         let ids = [
             flag::register(signal, arrived.clone())?,
             flag::register(signal, &ANY_ARRIVED)?,
-            // Non-blocking: a full pipe already ends the wait that the refused byte would end.
+            // The write does not block. If the pipe is full, its bytes already end the wait.
             pipe::register(signal, OwnedFd::from(handlers))?,
         ];
         let reactor = Reactor::current();
@@ -127,20 +131,20 @@ impl Signal {
     ///
     /// # Errors
     ///
-    /// When the reactor is gone.
+    /// Returns `Other` if the signal's reactor is gone or is not the current one of the thread.
     ///
     /// # Cancel safety
     ///
-    /// An arrival that was not returned is kept for the next call.
+    /// Dropping the future loses no arrival: the next call returns it.
     pub async fn recv(&mut self) -> io::Result<()> {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    /// Polls for the next arrival: [`recv`](Signal::recv) for use in a `poll` function.
+    /// [`recv`](Signal::recv) as a `poll` function.
     ///
     /// # Errors
     ///
-    /// As [`recv`](Signal::recv).
+    /// Returns the same errors as [`recv`](Signal::recv).
     ///
     /// # Examples
     ///
@@ -164,9 +168,10 @@ impl Signal {
         Poll::Ready(Ok(()))
     }
 
-    /// Tries `attempt`, and again after each arrival, until it no longer returns `WouldBlock`.
+    /// Calls `attempt`, and again after each arrival, until it no longer returns `WouldBlock`.
     ///
-    /// The pipe is emptied before the attempt, so an arrival after that is a new edge.
+    /// Each call empties the pipe before the attempt, so epoll reports a later arrival as a new
+    /// edge.
     pub(crate) fn poll_with<T>(
         &self,
         operation: &'static str,
@@ -175,15 +180,19 @@ impl Signal {
     ) -> Poll<io::Result<T>> {
         let pipe = self.pipe.get_ref();
         self.pipe.poll_read_as(operation, cx, || {
-            // An error means that the signal has not arrived again.
+            // An error only means that the signal has not arrived again.
             let _ = take_arrivals(pipe, &self.arrived);
             attempt()
         })
     }
 }
 
-/// Empties the pipe, then reports the arrivals that the flag stands for. The order matters:
-/// a handler that runs in between sets the flag, and its byte only causes a spurious poll.
+/// Empties the pipe, then clears the flag. Returns the number of arrivals, or `WouldBlock` if the
+/// flag was not set.
+///
+/// The order matters. If a handler runs between the two steps, its arrival is returned here, and
+/// its byte later causes a spurious poll. In the opposite order, the byte would be read, the flag
+/// would stay set, and no event would report the arrival.
 fn take_arrivals(mut pipe: &UnixStream, arrived: &AtomicBool) -> io::Result<usize> {
     let mut bytes = [0; 64];
     let mut arrivals = 0;
@@ -196,25 +205,27 @@ fn take_arrivals(mut pipe: &UnixStream, arrived: &AtomicBool) -> io::Result<usiz
     }
 }
 
-/// Returns whether a handler has run since the last call, on any thread. If so, notifies each
-/// reactor that watches an arrived signal, except the caller, whose notifier is `own`.
+/// Returns whether a handler has run on any thread since the last call. If so, notifies each
+/// reactor that watches a signal whose flag is set, except the calling reactor, whose notifier is
+/// `own`.
 pub(crate) fn take_arrived(own: &Notifier) -> bool {
-    // A plain load first, because this runs before each wait.
+    // Load before the swap: this runs before each wait, and a relaxed load is cheaper.
     if !ANY_ARRIVED.load(Ordering::Relaxed) || !ANY_ARRIVED.swap(false, Ordering::AcqRel) {
         return false;
     }
-    let elsewhere = |watched: &&Watched| {
+    let is_elsewhere = |watched: &&Watched| {
         watched.arrived.load(Ordering::Acquire) && !watched.notifier.is_same(own)
     };
-    // Reentrancy: collect first, because `notify` logs a failure, and a logger is user code.
+    // Reentrancy: release the lock before `notify`, which logs a failure. A logger is user code and
+    // may create or drop a `Signal`, which takes the same lock.
     let notifiers: Vec<Notifier> =
-        watched().iter().filter(elsewhere).map(|watched| watched.notifier.clone()).collect();
+        watched().iter().filter(is_elsewhere).map(|watched| watched.notifier.clone()).collect();
     notifiers.iter().for_each(Notifier::notify);
     true
 }
 
 fn watched() -> MutexGuard<'static, Vec<Watched>> {
-    // Nothing panics under the lock.
+    // The lock is never poisoned, because nothing panics while it is held.
     WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -238,19 +249,19 @@ impl Drop for Signal {
     }
 }
 
-/// Waits for Ctrl-C, that is SIGINT. From the first poll on it no longer kills the process.
+/// Waits for Ctrl-C, i.e. SIGINT. From the first poll on, SIGINT no longer kills the process.
 ///
 /// # Errors
 ///
-/// As [`Signal::new`].
+/// Returns the same errors as [`Signal::new`].
 ///
 /// # Panics
 ///
-/// Outside of `block_on`.
+/// Panics outside of `block_on`.
 ///
 /// # Cancel safety
 ///
-/// A signal that arrives after the future was dropped is lost; [`Signal`] keeps them.
+/// A signal that arrives after the future has been dropped is lost. Use a [`Signal`] to miss none.
 ///
 /// # Examples
 ///
@@ -259,7 +270,7 @@ impl Drop for Signal {
 /// # fn main() -> std::io::Result<()> {
 /// executor::block_on(async {
 ///     let interrupted = executor::spawn(reactor::signal::ctrl_c());
-///     executor::yield_now().await; // It is polled, and watches the signal.
+///     executor::yield_now().await; // The first poll begins to watch SIGINT.
 /// #   raise(SIGINT)?;
 ///     interrupted.await?
 /// })
@@ -270,17 +281,17 @@ pub fn ctrl_c() -> impl Future<Output = io::Result<()>> {
     let caller = Location::caller();
     async move {
         drop(Reactor::current_for(caller));
-        // Spend here, because a future that ends with an error of `new` never waits.
+        // Spend budget here: if `new` returns an error, the future completes without waiting.
         consume_budget().await;
         Signal::new(SIGINT)?.recv().await
     }
 }
 
-/// Watches SIGTERM, by which `kill` and service managers ask a process to end.
+/// Watches SIGTERM, with which `kill` and service managers ask a process to terminate.
 ///
 /// # Errors
 ///
-/// As [`Signal::new`].
+/// Returns the same errors as [`Signal::new`].
 ///
 /// # Panics
 ///
@@ -288,7 +299,7 @@ pub fn ctrl_c() -> impl Future<Output = io::Result<()>> {
 ///
 /// # Examples
 ///
-/// A server that ends on SIGTERM or SIGINT, and reloads its configuration on SIGHUP:
+/// A server that terminates on SIGTERM or SIGINT, and reloads its configuration on SIGHUP:
 ///
 /// ```
 /// use futures_lite::future::or;
@@ -312,11 +323,11 @@ pub fn terminate() -> io::Result<Signal> {
     Signal::new(SIGTERM)
 }
 
-/// Watches SIGINT, which Ctrl-C sends to the processes of a terminal.
+/// Watches SIGINT, which Ctrl-C sends to the foreground processes of a terminal.
 ///
 /// # Errors
 ///
-/// As [`Signal::new`].
+/// Returns the same errors as [`Signal::new`].
 ///
 /// # Panics
 ///
@@ -326,12 +337,12 @@ pub fn interrupt() -> io::Result<Signal> {
     Signal::new(SIGINT)
 }
 
-/// Watches SIGHUP, which reports that the terminal is gone. A daemon usually reloads its
-/// configuration.
+/// Watches SIGHUP, which reports that the terminal has been closed. A daemon has no terminal, and
+/// usually reloads its configuration on this signal.
 ///
 /// # Errors
 ///
-/// As [`Signal::new`].
+/// Returns the same errors as [`Signal::new`].
 ///
 /// # Panics
 ///
@@ -341,11 +352,11 @@ pub fn hangup() -> io::Result<Signal> {
     Signal::new(SIGHUP)
 }
 
-/// Watches SIGQUIT, which Ctrl-\ sends to the processes of a terminal.
+/// Watches SIGQUIT, which Ctrl-\ sends to the foreground processes of a terminal.
 ///
 /// # Errors
 ///
-/// As [`Signal::new`].
+/// Returns the same errors as [`Signal::new`].
 ///
 /// # Panics
 ///
@@ -375,7 +386,7 @@ pub fn quit() -> io::Result<Signal> {
 ///
 /// # Errors
 ///
-/// As [`Signal::new`].
+/// Returns the same errors as [`Signal::new`].
 ///
 /// # Panics
 ///
@@ -389,7 +400,7 @@ pub fn user_defined1() -> io::Result<Signal> {
 ///
 /// # Errors
 ///
-/// As [`Signal::new`].
+/// Returns the same errors as [`Signal::new`].
 ///
 /// # Panics
 ///
@@ -399,11 +410,11 @@ pub fn user_defined2() -> io::Result<Signal> {
     Signal::new(SIGUSR2)
 }
 
-/// Watches SIGCHLD, which reports that a child process has stopped, continued or ended.
+/// Watches SIGCHLD, which reports that a child process has stopped, continued or terminated.
 ///
 /// # Errors
 ///
-/// As [`Signal::new`].
+/// Returns the same errors as [`Signal::new`].
 ///
 /// # Panics
 ///
@@ -417,7 +428,7 @@ pub fn child() -> io::Result<Signal> {
 ///
 /// # Errors
 ///
-/// As [`Signal::new`].
+/// Returns the same errors as [`Signal::new`].
 ///
 /// # Panics
 ///
@@ -431,7 +442,7 @@ pub fn window_change() -> io::Result<Signal> {
 ///
 /// # Errors
 ///
-/// As [`Signal::new`].
+/// Returns the same errors as [`Signal::new`].
 ///
 /// # Panics
 ///
@@ -446,7 +457,7 @@ pub fn alarm() -> io::Result<Signal> {
 ///
 /// # Errors
 ///
-/// As [`Signal::new`].
+/// Returns the same errors as [`Signal::new`].
 ///
 /// # Panics
 ///
@@ -460,7 +471,7 @@ pub fn pipe() -> io::Result<Signal> {
 ///
 /// # Errors
 ///
-/// As [`Signal::new`].
+/// Returns the same errors as [`Signal::new`].
 ///
 /// # Panics
 ///
