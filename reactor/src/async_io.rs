@@ -144,7 +144,7 @@ impl<S: event::Source> Async<S> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses no data: it returns as soon as `operation` has succeeded.
+    /// Dropping the future loses no data: it completes as soon as `operation` has succeeded.
     pub async fn read_with<T>(
         &self,
         mut operation: impl FnMut(&S) -> io::Result<T>,
@@ -163,7 +163,7 @@ impl<S: event::Source> Async<S> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses no data: it returns as soon as `operation` has succeeded.
+    /// Dropping the future loses no data: it completes as soon as `operation` has succeeded.
     pub async fn write_with<T>(
         &self,
         mut operation: impl FnMut(&S) -> io::Result<T>,

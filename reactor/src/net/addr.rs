@@ -16,7 +16,7 @@ use crate::budget::consume_budget;
 #[expect(private_bounds, reason = "sealed")]
 pub trait ToSocketAddrs: Resolve {}
 
-/// The result of parsing: addresses, or a host name and a port that need a lookup.
+/// The result of parsing: addresses, or a host name that needs a lookup and a port.
 pub(crate) enum Addresses {
     Literal(Vec<SocketAddr>),
     Name(String, u16),

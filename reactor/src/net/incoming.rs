@@ -27,7 +27,7 @@ pub(crate) trait Accept {
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<io::Result<Self::Accepted>>>;
 }
 
-/// What an error means for the listener.
+/// How an error affects the listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AcceptError {
     /// One connection failed. Retry immediately, but pause if the error repeats.
@@ -57,8 +57,8 @@ impl AcceptError {
         }
     }
 
-    /// Classifies an error of registering an accepted connection, e.g. ENOSPC if the user has as
-    /// many descriptors in epoll as `max_user_watches` allows.
+    /// Classifies an error of registering an accepted connection, e.g. ENOSPC if the user has
+    /// reached the epoll limit `max_user_watches`.
     fn of_registration(error: &io::Error) -> AcceptError {
         match AcceptError::of_accept(error) {
             AcceptError::OutOfResources => AcceptError::OutOfResources,

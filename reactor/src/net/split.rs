@@ -16,7 +16,7 @@ pub(crate) trait ShutdownWrite {
     fn shutdown_write(&self) -> io::Result<()>;
 }
 
-/// Shuts down writing. Succeeds if the peer has reset the connection, which shut it down already.
+/// Shuts down writing. Returns `Ok` if there is no connection any more, e.g. after a reset.
 pub(crate) fn shutdown_write(connection: &impl ShutdownWrite) -> io::Result<()> {
     match connection.shutdown_write() {
         Err(error) if error.kind() == ErrorKind::NotConnected => Ok(()),

@@ -23,8 +23,8 @@ use crate::{Async, Reactor};
 /// The length of the kernel's accept queue. The OS may cap it.
 const BACKLOG: u32 = 1024;
 
-/// How many buffers one `readv` or `writev` call takes. std passes no more to the kernel, so a
-/// transfer that fills these buffers is not short, even if the caller passed more.
+/// The most buffers that one `readv` or `writev` call takes. std passes no more to the kernel, so a
+/// transfer that uses all of these completely is not short, even if the caller passed more.
 const IOV_MAX: usize = 1024;
 
 /// A TCP socket that listens for connections.
@@ -58,9 +58,10 @@ impl TcpListener {
     ///
     /// # Errors
     ///
-    /// Returns the error of the last address: of the system call `socket`, `setsockopt`, `bind`,
-    /// `listen`, `ioctl` or `epoll_ctl`, e.g. `AddrInUse` or `PermissionDenied`. Returns the errors
-    /// of [`lookup_host`](crate::net::lookup_host) if `addr` cannot be resolved.
+    /// If all addresses fail, returns the error of the last one: of the system call `socket`,
+    /// `setsockopt`, `bind`, `listen`, `ioctl` or `epoll_ctl`, e.g. `AddrInUse` or
+    /// `PermissionDenied`. If `addr` cannot be resolved, returns an error of
+    /// [`lookup_host`](crate::net::lookup_host).
     ///
     /// # Panics
     ///
@@ -68,8 +69,8 @@ impl TcpListener {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses nothing: it waits only while a name is looked up, and then there
-    /// is no socket yet.
+    /// Dropping the future loses nothing: it waits only while a name is looked up, before it
+    /// creates a socket.
     #[track_caller]
     pub fn bind(addr: impl ToSocketAddrs) -> impl Future<Output = io::Result<TcpListener>> {
         let caller = Location::caller();
@@ -143,7 +144,7 @@ impl TcpListener {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses no connection: it returns as soon as it has accepted one.
+    /// Dropping the future loses no connection: it completes as soon as it has accepted one.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         poll_fn(|cx| self.poll_accept(cx)).await
     }
@@ -179,7 +180,7 @@ impl TcpListener {
     ///
     /// The stream skips an error of one connection, and closes a connection that cannot be
     /// registered. If descriptors or memory run out, or if any other error repeats, the stream
-    /// pauses. The pauses begin with 10 ms and double up to 1 s (see
+    /// pauses. The pauses begin at 10 ms and double up to 1 s (see
     /// [`Backoff`](crate::time::Backoff)). A pause ends early when a socket of this thread is
     /// closed. The stream logs a warning at most once a second. If the listener itself becomes
     /// unusable, the stream yields the error and ends.
@@ -214,8 +215,8 @@ impl TcpListener {
         Incoming::new(self)
     }
 
-    /// Returns the address that the listener is bound to. If it was bound to port 0, this is the
-    /// way to learn the port.
+    /// Returns the address that the listener is bound to. If it was bound to port 0, the address
+    /// contains the port that the OS chose.
     ///
     /// # Errors
     ///
@@ -294,7 +295,7 @@ impl Stream for IncomingWithPeers<'_> {
 ///
 /// # Cancel safety
 ///
-/// Dropping the future of a single `read` or `write` loses no bytes: it returns as soon as it has
+/// Dropping the future of a single `read` or `write` loses no bytes: it completes as soon as it has
 /// moved some. Futures that repeat these operations, such as `read_exact`, `read_to_end` and
 /// `write_all`, are not cancel safe: they do not report how many bytes they have moved.
 ///
@@ -332,9 +333,9 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// Returns the error of the last address, of the system call `socket`, `connect` or
-    /// `epoll_ctl`, e.g. `ConnectionRefused`. Returns the errors of
-    /// [`lookup_host`](crate::net::lookup_host) if `addr` cannot be resolved.
+    /// If all addresses fail, returns the error of the last one: of the system call `socket`,
+    /// `connect` or `epoll_ctl`, e.g. `ConnectionRefused`. If `addr` cannot be resolved, returns an
+    /// error of [`lookup_host`](crate::net::lookup_host).
     ///
     /// # Panics
     ///
@@ -546,8 +547,8 @@ impl TcpStream {
         self.0.get_ref().nodelay()
     }
 
-    /// Turns Nagle's algorithm off if `nodelay` is true: small writes are sent immediately, instead
-    /// of being held back until earlier data is acknowledged.
+    /// Turns Nagle's algorithm off or on. If it is off (`nodelay` is true), the kernel sends small
+    /// writes immediately. Otherwise it holds them back until the peer acknowledges earlier data.
     ///
     /// # Errors
     ///

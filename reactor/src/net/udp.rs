@@ -22,18 +22,18 @@ use crate::{Async, Reactor};
 /// an error, as with std. To detect this, pass a buffer that is one byte longer than the longest
 /// datagram you expect. Over IPv4, no datagram is longer than 65,507 bytes.
 ///
-/// On a *connected* socket, a network error that an earlier datagram caused is the result of a
-/// later operation. For example, if the peer's port is closed, the next operation of any kind
-/// returns `ConnectionRefused`, once. The socket stays usable, so a receive loop should go on after
-/// such an error. A `send` that returns it has not sent its datagram. On Linux, an unconnected
-/// socket does not receive such errors.
+/// On a *connected* socket, a network error that an earlier datagram caused is returned by a later
+/// operation. For example, if the peer's port is closed, the next operation of any kind returns
+/// `ConnectionRefused`, once. The socket stays usable, so a receive loop should go on after such an
+/// error. A `send` that returns it has not sent its datagram. On Linux, an unconnected socket does
+/// not report such errors.
 ///
-/// All operations need only `&UdpSocket`. Several tasks can send and receive on one socket, and one
-/// of them receives each datagram.
+/// All operations need only `&UdpSocket`, so several tasks can send and receive on one socket. Each
+/// datagram goes to one of them.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future of a receive operation loses no datagram: it returns as soon as it has
+/// Dropping the future of a receive operation loses no datagram: it completes as soon as it has
 /// received one.
 ///
 /// # Examples
@@ -70,9 +70,9 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// Returns the error of the last address: of the system call `socket`, `bind` or `epoll_ctl`,
-    /// e.g. `AddrInUse` or `PermissionDenied`. Returns the errors of
-    /// [`lookup_host`](crate::net::lookup_host) if `addr` cannot be resolved.
+    /// If all addresses fail, returns the error of the last one: of the system call `socket`,
+    /// `bind` or `epoll_ctl`, e.g. `AddrInUse` or `PermissionDenied`. If `addr` cannot be resolved,
+    /// returns an error of [`lookup_host`](crate::net::lookup_host).
     ///
     /// # Panics
     ///
@@ -80,8 +80,8 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses nothing: it waits only while a name is looked up, and then there
-    /// is no socket yet.
+    /// Dropping the future loses nothing: it waits only while a name is looked up, before it
+    /// creates a socket.
     #[track_caller]
     pub fn bind(addr: impl ToSocketAddrs) -> impl Future<Output = io::Result<UdpSocket>> {
         let caller = Location::caller();
@@ -141,13 +141,13 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// Returns the error of the `connect` system call for the last address. Returns the errors of
-    /// [`lookup_host`](crate::net::lookup_host) if `addr` cannot be resolved.
+    /// If all addresses fail, returns the error of the `connect` system call for the last one. If
+    /// `addr` cannot be resolved, returns an error of [`lookup_host`](crate::net::lookup_host).
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future changes nothing: it waits only while a name is looked up, and then the
-    /// peer is not set yet.
+    /// Dropping the future changes nothing: it waits only while a name is looked up, before it sets
+    /// the peer.
     pub async fn connect(&self, addr: impl ToSocketAddrs) -> io::Result<()> {
         try_addresses(addr, async |addr| self.0.get_ref().connect(addr)).await
     }
@@ -171,9 +171,9 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// Returns the same errors as [`send`](UdpSocket::send). Returns the errors of
-    /// [`lookup_host`](crate::net::lookup_host) if `target` cannot be resolved, and `InvalidInput`
-    /// if it contains no address.
+    /// Returns the same errors as [`send`](UdpSocket::send). If `target` cannot be resolved,
+    /// returns an error of [`lookup_host`](crate::net::lookup_host). If it contains no address,
+    /// returns `InvalidInput`.
     ///
     /// # Cancel safety
     ///
@@ -201,7 +201,7 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses no datagram: it returns as soon as it has received one.
+    /// Dropping the future loses no datagram: it completes as soon as it has received one.
     pub async fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
         poll_fn(|cx| self.poll_recv(cx, buf)).await
     }
@@ -214,7 +214,7 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses no datagram: it returns as soon as it has received one.
+    /// Dropping the future loses no datagram: it completes as soon as it has received one.
     pub async fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         poll_fn(|cx| self.poll_recv_from(cx, buf)).await
     }
@@ -313,8 +313,8 @@ impl UdpSocket {
         poll_fn(|cx| self.0.poll_read_as("peek_from", cx, || self.0.get_ref().peek_from(buf))).await
     }
 
-    /// Returns the address that the socket is bound to. If it was bound to port 0, this is the way
-    /// to learn the port.
+    /// Returns the address that the socket is bound to. If it was bound to port 0, the address
+    /// contains the port that the OS chose.
     ///
     /// # Errors
     ///

@@ -74,7 +74,7 @@ pub fn pipe() -> io::Result<(Sender, Receiver)> {
 ///
 /// # Cancel safety
 ///
-/// Dropping the future of a single `write` loses no bytes: it returns as soon as it has written
+/// Dropping the future of a single `write` loses no bytes: it completes as soon as it has written
 /// some. `write_all` is not cancel safe: it does not report how many bytes it has written.
 ///
 /// # Examples
@@ -117,7 +117,7 @@ pub struct Sender {
 ///
 /// # Cancel safety
 ///
-/// Dropping the future of a single `read` loses no bytes: it returns as soon as it has read some.
+/// Dropping the future of a single `read` loses no bytes: it completes as soon as it has read some.
 /// Futures that repeat `read`, such as `read_exact`, are not cancel safe: they do not report how
 /// many bytes they have read.
 #[derive(Debug)]
@@ -210,7 +210,7 @@ impl Receiver {
 ///   the last sender is closed.
 /// - A sender cannot be opened first. Opening it returns ENXIO; retry later.
 ///
-/// Neither happens if the pipe is opened for reading *and* writing, because this process then has
+/// Neither applies if the pipe is opened for reading *and* writing, because this process then has
 /// the other end open itself; see [`read_write`](OpenOptions::read_write).
 ///
 /// # Examples
@@ -248,7 +248,8 @@ impl OpenOptions {
     /// Sets whether to open the pipe for both reading and writing.
     ///
     /// A receiver then never reads end-of-file. A sender needs no receiver: its bytes stay in the
-    /// pipe until one reads them. POSIX leaves the behavior undefined; Linux and macOS support it.
+    /// pipe until a receiver reads them. POSIX leaves the behavior undefined; Linux and macOS
+    /// support it.
     pub fn read_write(&mut self, read_write: bool) -> &mut OpenOptions {
         self.read_write = read_write;
         self
@@ -294,8 +295,8 @@ impl OpenOptions {
 }
 
 /// Returns `InvalidInput` if the descriptor is not a pipe, or is open only for the opposite
-/// direction, `opposite`. Otherwise the first read or write would fail, and on a regular file it
-/// would block, because that never returns `WouldBlock`.
+/// direction, `opposite`. Without this check, the first read or write would fail, or block the
+/// thread: a regular file never returns `WouldBlock`.
 fn check(fd: OwnedFd, opposite: OFlags) -> io::Result<OwnedFd> {
     let file = File::from(fd);
     let access = fcntl_getfl(&file)? & OFlags::RWMODE;
@@ -309,7 +310,7 @@ fn check(fd: OwnedFd, opposite: OFlags) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Converts a descriptor. Sets it to non-blocking mode, which affects all descriptors that share
+/// Converts a descriptor, and sets it to non-blocking mode. This affects all descriptors that share
 /// the open file.
 ///
 /// Returns `InvalidInput` if the descriptor is not a pipe or is not open for writing. Panics
@@ -325,7 +326,7 @@ impl TryFrom<OwnedFd> for Sender {
     }
 }
 
-/// Converts a descriptor. Sets it to non-blocking mode, which affects all descriptors that share
+/// Converts a descriptor, and sets it to non-blocking mode. This affects all descriptors that share
 /// the open file.
 ///
 /// Returns `InvalidInput` if the descriptor is not a pipe or is not open for reading. Panics

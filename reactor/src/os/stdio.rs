@@ -21,8 +21,9 @@
 //!   process ends.
 //! - The process ends at the end of `main`, even if a read is pending or a write blocks.
 //!
-//! Calls of std's `print!` or `read_line` on the same thread keep their order with operations of
-//! this module. But they block the thread, in particular until a running job of the stream ends.
+//! The functions of std, such as `print!` and `read_line`, can be mixed with these streams on one
+//! thread, and the order of the bytes is kept. But these functions block the thread. In particular,
+//! they wait until a running job of the stream has ended.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -42,8 +43,8 @@ use crate::blocking::{self, Job, PerProcess, Pool};
 use crate::budget;
 use crate::io::vectored;
 
-/// The most bytes that one job moves: the capacity of a pipe. A write of more would block after a
-/// part of it.
+/// The most bytes that one job moves: the capacity of a pipe. A larger write would always block
+/// until the reader has taken a part of it.
 const MAX_JOB_BYTES: usize = 64 * 1024;
 
 static STDIN: PerProcess<Stream<Option<ReadResult>>> = PerProcess::new();
@@ -223,8 +224,8 @@ impl<T: Send + 'static> Drop for Handle<T> {
     }
 }
 
-/// Repeats a call until it returns neither `Interrupted` nor `WouldBlock`. Blocks the thread, which
-/// is a thread of the pool.
+/// Repeats a call until it returns neither `Interrupted` nor `WouldBlock`. Blocks its thread, which
+/// belongs to the pool.
 ///
 /// The call returns `WouldBlock` only if another process has set the shared open file to
 /// non-blocking mode. The thread then sleeps in the `poll` system call until it can retry.
@@ -380,7 +381,7 @@ fn try_write(
 ) -> io::Result<usize> {
     // A write whose future was dropped still takes place. If the new write begins with the same
     // bytes, it continues the dropped one; otherwise these bytes would be written twice. If it
-    // begins with other bytes, they are written next.
+    // begins with other bytes, a job writes them now.
     if let Some((bytes, (count, result))) = take_written(submitted)? {
         if count > 0 && vectored::begin_with(bufs, &bytes) {
             // Return only the count, as write(2) does. An error occurs again when the caller writes
@@ -480,7 +481,7 @@ pub fn stdout() -> Stdout {
 ///
 /// # Cancel safety
 ///
-/// A `write` behaves as that of [`Stdout`] does when its future is dropped.
+/// The same rules hold as for [`Stdout`].
 pub struct Stderr(Writer);
 
 /// Returns a handle to the standard error of the process.

@@ -1,4 +1,4 @@
-//! [`UnixDatagram`].
+//! [`UnixDatagram`]: a Unix socket for datagrams.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -34,7 +34,7 @@ use crate::net::unix::{address, to_rustix};
 ///
 /// # Cancel safety
 ///
-/// Dropping the future of a receive operation loses no datagram: it returns as soon as it has
+/// Dropping the future of a receive operation loses no datagram: it completes as soon as it has
 /// received one.
 ///
 /// # Examples
@@ -365,7 +365,7 @@ impl UnixDatagram {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses no datagram: it returns as soon as it has received one.
+    /// Dropping the future loses no datagram: it completes as soon as it has received one.
     pub async fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
         poll_fn(|cx| self.poll_recv(cx, buf)).await
     }
@@ -379,7 +379,7 @@ impl UnixDatagram {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses no datagram: it returns as soon as it has received one.
+    /// Dropping the future loses no datagram: it completes as soon as it has received one.
     pub async fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         poll_fn(|cx| self.poll_recv_from(cx, buf)).await
     }

@@ -1,4 +1,4 @@
-//! [`UnixListener`].
+//! [`UnixListener`]: accepts connections of a Unix socket.
 
 use std::future::poll_fn;
 use std::io;
@@ -160,7 +160,7 @@ impl UnixListener {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses no connection: it returns as soon as it has accepted one.
+    /// Dropping the future loses no connection: it completes as soon as it has accepted one.
     pub async fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
         poll_fn(|cx| self.poll_accept(cx)).await
     }

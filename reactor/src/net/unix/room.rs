@@ -15,14 +15,14 @@ use rustix::io::Errno;
 use crate::budget::{self, consume_budget};
 use crate::time::{sleep, sleep_for};
 
-/// The first pause: a busy server accepts within this time. The pause doubles up to
-/// [`LONGEST_PAUSE`].
+/// The first pause: a busy server usually accepts within this time. Each further pause is twice as
+/// long as the previous one, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 
 /// The longest pause: twenty attempts a second cost little, and a delay of 50 ms is hardly noticed.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// The pause of a `poll` function. It keeps no state between polls, so its pauses cannot grow.
+/// The pause of a `poll` function, which keeps no state between polls, so its pauses cannot grow.
 const POLL_PAUSE: Duration = Duration::from_millis(5);
 
 /// Returns `None` if the result is `EAGAIN`, which means that the queue is full.

@@ -1,4 +1,4 @@
-//! [`UnixStream`].
+//! [`UnixStream`]: a connection between two Unix sockets.
 
 use std::future::Future;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -26,7 +26,7 @@ use crate::{Async, Reactor};
 ///
 /// # Cancel safety
 ///
-/// Dropping the future of a single `read` or `write` loses no bytes: it returns as soon as it has
+/// Dropping the future of a single `read` or `write` loses no bytes: it completes as soon as it has
 /// moved some. Futures that repeat these operations, such as `read_exact`, `read_to_end` and
 /// `write_all`, are not cancel safe: they do not report how many bytes they have moved.
 ///
