@@ -13,8 +13,8 @@ use std::task::{Context, Poll};
 use log::warn;
 use mio::{Interest, event};
 
-use crate::reactor::{ALL, Reactor};
-use crate::source::{Registration, Source};
+use crate::reactor::{ALL, Reactor, Registration};
+use crate::source::Direction;
 
 /// A non-blocking object that stays registered with the reactor of its thread until it is dropped.
 ///
@@ -233,7 +233,7 @@ impl<S: event::Source> Async<S> {
         cx: &mut Context<'_>,
         attempt: impl FnMut() -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
-        self.source.poll_operation(&self.source.read, operation, cx, attempt)
+        self.source.poll_operation(Direction::Read, operation, cx, attempt)
     }
 
     /// Polls a write. `operation` is the name of the system call in log records.
@@ -243,11 +243,11 @@ impl<S: event::Source> Async<S> {
         cx: &mut Context<'_>,
         attempt: impl FnMut() -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
-        self.source.poll_operation(&self.source.write, operation, cx, attempt)
+        self.source.poll_operation(Direction::Write, operation, cx, attempt)
     }
 
-    /// Returns the source of this object, e.g. for `poll_transfer` of a TCP stream.
-    pub(crate) fn source(&self) -> &Source {
+    /// Returns the registration of this object, e.g. for `poll_transfer` of a TCP stream.
+    pub(crate) fn source(&self) -> &Registration {
         &self.source
     }
 

@@ -1,48 +1,45 @@
-//! Which reactor runs on this thread: so that `TcpListener::bind(addr)` reads like std's.
+//! Which reactor is the *current* one of this thread. Sockets and timers that are created on the
+//! thread belong to it, so that `TcpListener::bind(addr)` reads like std's.
 
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::rc::Rc;
 
-use crate::Reactor;
+use crate::reactor::Reactor;
+use crate::shared::Shared;
 
 thread_local! {
-    /// Never dropped, so that it is there also for the destructors of other thread-locals. The
-    /// guards leave it empty. Only a guard that is forgotten leaves a reactor here forever.
+    /// Never dropped, so that the destructors of other thread-locals can use it. The guards leave it
+    /// empty. Only a guard that is forgotten leaves a reactor here forever.
     static CURRENT: ManuallyDrop<RefCell<Option<Rc<Reactor>>>> =
         const { ManuallyDrop::new(RefCell::new(None)) };
 }
 
 /// Makes `reactor` the current one, and returns the one that was current before.
 fn replace(reactor: Option<Rc<Reactor>>) -> Option<Rc<Reactor>> {
-    let before = CURRENT.with(|current| current.take());
-    if let Some(before) = &before {
-        before.is_current.set(false);
-    }
-    if let Some(reactor) = &reactor {
-        reactor.is_current.set(true);
-    }
-    CURRENT.with(|current| current.replace(reactor));
+    let now = reactor.as_ref().map(|reactor| reactor.shared.clone());
+    let before = CURRENT.with(|current| current.replace(reactor));
+    Shared::replace_current(before.as_ref().map(|before| &*before.shared), now.as_deref());
     before
 }
 
 impl Reactor {
-    /// The reactor that sockets and timers made on this thread belong to.
+    /// Returns the current reactor of this thread, to which new sockets and timers belong.
     ///
     /// # Panics
     ///
-    /// Panics outside of [`Reactor::enter`], which `block_on` calls. Every function that needs a
-    /// reactor names its caller in this panic, so the message leads to a line of the program.
+    /// Panics outside of [`Reactor::enter`], which `block_on` calls. The message names the caller of
+    /// the function that needs the reactor.
     #[track_caller]
     pub fn current() -> Rc<Reactor> {
-        // The text names the crate, because a program that forgets `block_on` is often inside the
-        // `block_on` of another runtime.
+        // The text names the crate, because such a program is often inside the `block_on` of another
+        // runtime.
         Reactor::try_current().expect("no reactor on this thread: call this inside `executor::block_on`, or after `Reactor::enter`")
     }
 
-    /// As [`current`](Reactor::current), for a future: the panic names the line that made the
-    /// future, because a `poll` does not know its caller.
+    /// Returns what [`current`](Reactor::current) returns, for a future. The panic names the line
+    /// that made the future, because `poll` does not know its caller.
     pub(crate) fn current_for(caller: &'static Location<'static>) -> Rc<Reactor> {
         Reactor::try_current().unwrap_or_else(|| {
             panic!(
@@ -56,20 +53,11 @@ impl Reactor {
         CURRENT.with(|current| current.borrow().clone())
     }
 
-    /// Returns whether another reactor is the current one of this thread.
-    ///
-    /// A task that waits for this reactor would then hang, because the thread sleeps in the other
-    /// one. If there is no current reactor, the program turns its reactors by hand.
-    pub(crate) fn is_displaced(&self) -> bool {
-        // The flag comes first: each wait calls this, and the flag is nearly always set.
-        !self.is_current.get() && CURRENT.with(|current| current.borrow().is_some())
-    }
-
     /// Makes this the current reactor of the thread until the guard is dropped.
     ///
-    /// Guards nest, and are dropped in the reverse order: each puts back the reactor that was
-    /// current before it. One that is forgotten, or dropped in another order, may keep a reactor and
-    /// its descriptors until the process ends.
+    /// The guard then restores the reactor that was current before. Drop nested guards in reverse
+    /// order. A guard that is forgotten, or dropped in another order, may keep a reactor and its
+    /// descriptors until the process ends.
     pub fn enter(self: &Rc<Self>) -> Enter {
         Enter { before: replace(Some(self.clone())) }
     }

@@ -41,6 +41,7 @@ mod current;
 mod metrics;
 mod notifier;
 mod peers;
+mod shared;
 mod waits;
 
 // The breadth, meant for lookup: thin modules over the five above.

@@ -1,25 +1,25 @@
-//! The reactor: it waits for the outside world, and turns what it hears into wakes.
+//! The reactor: it waits for events and timers, and wakes the tasks that wait for them.
 //!
-//! Outside are the kernel's events on sockets and pipes, and the clock. Both end in the same few
-//! lines at the end of [`Reactor::turn`]. This is the second of the runtime's three single places:
-//! here an outside event becomes a `wake()`.
+//! Events come from the kernel, for sockets and pipes. Timers come from the clock. Both end in the
+//! last lines of [`Reactor::turn`], the place where what happens outside becomes a `wake()`.
 //!
-//! Called by: an executor, which turns it whenever it has nothing else to do, and by sockets and
-//! timers, which register here.
+//! An executor turns the reactor whenever it has polled the tasks that were queued. Sockets and
+//! timers register here when they are created.
 //!
-//! Invariant: `turn` delivers all that it fetched before any task runs, and it wakes with nothing
-//! borrowed. The reactor does not know what a task is.
+//! Invariant: a turn delivers all events that it fetched before it wakes the first task. The reactor
+//! does not know what a task is; it only knows wakers.
 //!
-//! What changes in a [`Reactor`] is in many small cells, and none of them is borrowed while foreign
-//! code runs: so what is called from here, a waker or a logger, may call the reactor again.
+//! Reentrancy: a waker and a logger are user code, which may call back into the reactor. A second
+//! `borrow_mut` of one `RefCell` panics, so no `RefCell` is borrowed while either of them runs.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::mem;
+use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
@@ -30,28 +30,29 @@ use mio::event::{self, Event};
 use mio::{Events, Interest, Registry, Token};
 use slab::Slab;
 
-use crate::metrics::{Counters, Metrics};
+use crate::metrics::Metrics;
 use crate::notifier::Notifier;
+use crate::shared::Shared;
 use crate::signal;
-use crate::source::{Registration, Source};
+use crate::source::Source;
 use crate::timer::Timers;
 
-/// The token of the notifier, which is no source and has no slot; a slab never grows so far.
+/// The token of the notifier, which is not a source. No key of a source grows this large.
 const NOTIFY: Token = Token(usize::MAX);
 
-/// Events that one turn can fetch: as many connections can become ready at once and be served by
-/// one `epoll_wait`. 48 KiB of address space, touched only as far as it is used.
+/// The largest number of events that one turn fetches. With more, many connections that are ready
+/// at once are served by fewer system calls; the list takes 12 bytes per event.
 const EVENTS: usize = 4096;
 
-/// Room that grew beyond this with a burst is given back after it; that of the sources not before
-/// fewer than [`SURVIVORS`] are left: to cut a long table with each removal costs its square.
+/// Capacity: a list or a table that has grown larger than this shrinks after the burst.
 const BURST: usize = 1024;
+/// Capacity: the table of sources shrinks when fewer sources than this are left. Shrinking a long
+/// table at each removal would be quadratic.
 const SURVIVORS: usize = 64;
 
-/// What a source is watched for, unless it can do less: all, once, for its whole life. To change
-/// it with each wait would cost a system call (`epoll_ctl`) each time. Mio asks for *edges*: the
-/// kernel reports a change once, and `ready` remembers it. Priority is for the urgent bytes of TCP,
-/// of which mio tells on Linux only.
+/// What a source is watched for, unless it can do less. It is registered for all of this once, and
+/// for its whole life, because a change would cost a system call (`epoll_ctl`) before each wait.
+/// *Priority* is the urgent data of TCP, which mio reports on Linux only.
 #[cfg(target_os = "linux")]
 pub(crate) const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
 #[cfg(not(target_os = "linux"))]
@@ -59,9 +60,8 @@ pub(crate) const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 /// Waits for events and timers, and wakes the tasks that wait for them.
 ///
-/// A reactor belongs to one thread. An executor owns one and turns it; it also works alone, under
-/// any executor that can be stepped. That the sleep is its own, and no part of an executor, is
-/// what lets both be read, and replaced, one without the other.
+/// A reactor belongs to one thread. An executor owns one and turns it. Because it does not depend
+/// on an executor, it also works under any other executor that can be stepped.
 ///
 /// # Examples
 ///
@@ -80,130 +80,125 @@ pub(crate) const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE);
 ///
 /// let notifier = reactor.notifier();
 /// notifier.notify();
-/// reactor.turn(None)?; // Returns at once.
+/// reactor.turn(None)?; // Returns immediately.
 /// # Ok(())
 /// # }
 /// ```
 pub struct Reactor {
     /// The `epoll` instance. Borrowed only while the thread waits in it.
     poll: RefCell<mio::Poll>,
-    /// The same `epoll` by a second descriptor, which needs no cell. So `poll` is not borrowed
-    /// while an object registers itself, which may be foreign code, nor as long as the descriptor
-    /// is lent to a foreign event loop.
+    /// A second descriptor of the same `epoll` instance, to register sources with. It needs no
+    /// `RefCell`: an object's own `register` may be user code, and another event loop may borrow
+    /// the descriptor for longer than a statement.
     registry: Registry,
-    /// Where the kernel writes its events. Empty only while a turn reads it.
+    /// The list that the kernel fills with events. `None` only while a turn reads it.
     events: Cell<Option<Events>>,
-    /// All sources, by key. A key is reused as soon as its source is deregistered: an event of
-    /// the old owner in the hands of the new one would be a false hint, and harmless.
-    pub(crate) sources: RefCell<Slab<Rc<Source>>>,
-    /// When to wake whom, though nothing happens.
+    /// All sources, by key. A key is reused after its source is deregistered. If the new source got
+    /// an event of the old one, this would cost one failed attempt and no more.
+    sources: RefCell<Slab<Rc<Source>>>,
+    /// What the sources use of the reactor.
+    pub(crate) shared: Rc<Shared>,
+    /// Wakers to call at a deadline, even if no event arrives.
     timers: RefCell<Timers>,
-    /// Sources whose waiters the next turn wakes, to see who is still there: those of operations
-    /// that were dropped will not come back.
-    crowded: RefCell<Vec<usize>>,
-    /// Tasks that wait until a source is deregistered, for then there is a descriptor to spare.
+    /// Wakers of tasks that wait until a source is deregistered, because a descriptor is free then.
     pub(crate) short_of_descriptors: RefCell<Vec<Waker>>,
-    /// Those whom the next turn wakes, whatever the kernel says; then it does not wait. Nearly
-    /// always empty: it is also the list that a turn fills, kept for its room.
+    /// Wakers that the next turn calls even if no event arrives. Nearly always empty: it is the
+    /// list that a turn fills, which stays here so that its capacity is reused.
     pub(crate) woken: RefCell<Vec<Waker>>,
     /// Lets other threads end the wait.
     notifier: Notifier,
     /// Whether a wait is in progress; see [`Reactor::is_waiting`].
     waiting: Cell<bool>,
     /// The signals that tasks of this reactor wait for: the key of each source, and the flag that
-    /// the handler sets.
+    /// the signal handler sets.
     signals: RefCell<Vec<(usize, Arc<AtomicBool>)>>,
-    /// When the last wait ended: this one reading of the clock decides which timers are due.
+    /// When the last wait ended. All timers compare with this one clock reading.
     now: Cell<Instant>,
-    /// Whether it is the current reactor of its thread.
-    pub(crate) is_current: Cell<bool>,
-    /// The line that made the reactor, for error messages.
-    pub(crate) place: &'static Location<'static>,
-    /// For those who measure. But `turns` also numbers the turns for the waiters, by `waits` the
-    /// executor tells a spurious poll, and by `deregistrations` a listener that pauses learns that
-    /// there is a descriptor to spare.
-    pub(crate) counters: Counters,
+}
+
+/// A source and its key in the reactor's table, which is free again when this is dropped.
+///
+/// The table refers to the source too, to find it by the key of an event. An operation needs no
+/// lookup, because each socket owns a `Registration`.
+pub(crate) struct Registration {
+    source: Rc<Source>,
+    /// Weak, because the executor owns the reactor. A socket that outlives it returns errors.
+    reactor: Weak<Reactor>,
 }
 
 impl Reactor {
-    /// Makes a reactor.
+    /// Creates a reactor.
     ///
     /// # Errors
     ///
-    /// When the operating system refuses a descriptor for `epoll` or for the notifier.
+    /// Returns an error if the OS does not provide a descriptor for `epoll` or for the notifier.
     #[track_caller]
     pub fn new() -> io::Result<Rc<Reactor>> {
         let poll = mio::Poll::new()?;
         let registry = poll.registry().try_clone()?;
-        // One more thing that `epoll` watches (on Linux an eventfd): to write to it, from any
-        // thread, is what ends a wait.
+        // The notifier is one more thing that `epoll` watches, on Linux an eventfd. Any thread can
+        // write to it, which ends a wait.
         let notifier = Notifier::new(&registry, NOTIFY)?;
         Ok(Rc::new(Reactor {
             poll: RefCell::new(poll),
             registry,
             events: Cell::new(Some(Events::with_capacity(EVENTS))),
             sources: RefCell::default(),
+            shared: Rc::new(Shared::new(Location::caller())),
             timers: RefCell::default(),
-            crowded: RefCell::default(),
             short_of_descriptors: RefCell::default(),
             woken: RefCell::default(),
             notifier,
             waiting: Cell::new(false),
             signals: RefCell::default(),
             now: Cell::new(Instant::now()),
-            is_current: Cell::new(false),
-            place: Location::caller(),
-            counters: Counters::default(),
         }))
     }
 
     /// Waits for events and timers, and wakes the tasks that waited for them.
     ///
     /// Returns after the first events, timers or notification, or when `timeout` has passed,
-    /// rounded up to the millisecond. `None` waits without limit, and zero does not wait. A signal
+    /// rounded up to the millisecond. `None` waits without a limit, and zero does not wait. A signal
     /// ends the wait only if a `Signal` of this reactor watches it.
     ///
     /// One turn:
     ///
-    /// 1. Begin the list of those to wake, with what needs no event: see `woken` and `crowded`.
-    /// 2. Wait in `epoll_wait`, but not if that list has a waker, and no longer than until the
-    ///    nearest timer. This is where the thread sleeps.
+    /// 1. Start the list of wakers to call with those that need no event: `woken`, and the waiters
+    ///    of sources that must be swept.
+    /// 2. Wait in `epoll_wait`, until the first event or the nearest deadline. This is where the
+    ///    thread sleeps. If the list contains a waker already, fetch events without waiting.
     /// 3. Deliver each event to its source: set its readiness, and move its waiters to the list. A
     ///    notification has no source; it only ends the wait.
-    /// 4. Move the timers that are due to the list.
-    /// 5. Wake all that are on the list. To wake runs no task: it only queues it.
+    /// 4. Move the wakers of timers that are due to the list.
+    /// 5. Call all wakers in the list. A waker runs no task: it only queues it.
     ///
     /// # Errors
     ///
-    /// What `epoll_wait` reports, which a correct program never sees.
+    /// Returns the error of the system call `epoll_wait`. A correct program sees none.
     pub fn turn(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.counters.turns.add(1);
-        let turn = self.counters.turns.get();
-        // Taken, not borrowed: a waker at the end of this turn may put somebody into the next.
+        self.shared.counters.turns.add(1);
+        // Reentrancy: take the list, because a waker at the end of this turn may add one to the
+        // list of the next turn.
         let mut woken = self.woken.take();
-        for key in self.crowded.take() {
-            // It may have been deregistered since it asked.
-            if let Some(source) = self.source(key) {
-                source.sweep(turn, &mut woken);
-            }
-        }
+        self.sweep_crowded(&mut woken);
 
-        // Who is on the list already must not wait for the kernel; but it is asked all the same,
-        // or those who wake each other could keep everybody else's events out.
+        // Fetch events even if there are wakers already. Otherwise tasks that wake each other could
+        // delay the events of all others.
         let timeout = if woken.is_empty() { timeout } else { Some(Duration::ZERO) };
-        // A turn within this one, from the code of a logger, finds none and brings its own.
+        // Reentrancy: a logger may turn the reactor inside this turn. The inner turn finds no list
+        // of events, and makes one.
         let mut events = self.events.take().unwrap_or_else(|| Events::with_capacity(EVENTS));
         let (waited, mut signals) = self.wait(&mut events, timeout);
 
-        // Should the wait have failed, there are no events, and the timers still get their due.
+        // After a wait that failed, there are no events, but timers may still be due.
         for event in &events {
-            self.counters.events.add(1);
+            self.shared.counters.events.add(1);
             if event.token() == NOTIFY {
                 // The message itself is in the executor's inbox, or it is the flag of a signal
                 // whose handler ran on another thread.
                 trace!("notified");
                 signals = true;
-            } else if self.deliver(event, turn, &mut woken) {
+            } else if self.deliver(event, &mut woken) {
                 trace!(
                     source = event.token().0,
                     readable = event.is_readable(),
@@ -217,40 +212,46 @@ impl Reactor {
         }
         self.events.set(Some(events));
         if signals {
-            self.deliver_signals(turn, &mut woken);
+            self.deliver_signals(&mut woken);
         }
-        // Timers after events: of one turn, those for whom something has come are polled first.
+        // Take timers after events, so that of one turn the tasks with an event are polled first.
         self.take_due(&mut woken);
 
-        // All that was fetched is delivered, and nothing is borrowed any more: a waker runs
-        // foreign code, which may register, deregister, set timers, or even turn again.
-        for waker in woken.drain(..) {
-            wake(waker);
-        }
-        // The list is kept for its room, unless a burst made it large. And unless foreign code has
-        // put somebody into the next one meanwhile: to put this in its place would lose that wake.
+        // Everything that was fetched has been delivered. Only now call the wakers.
+        wake_all(&mut woken);
+        // Capacity: keep the list, unless a burst made it large.
+        // Reentrancy: a waker may have added one to the list of the next turn. Do not replace it.
         if woken.capacity() <= BURST && self.woken.borrow().is_empty() {
             self.woken.replace(woken);
         }
         waited
     }
 
-    /// Returns false if the source has been deregistered, which makes the event stale. If its key
-    /// already belongs to a new source, that source makes one failed attempt.
-    fn deliver(&self, event: &Event, turn: u64, woken: &mut Vec<Waker>) -> bool {
-        // Borrowed for the whole of it, and no reference counted for each event: wakers are only
-        // moved here, and that runs no code of theirs.
-        let sources = self.sources.borrow();
-        let source = sources.get(event.token().0);
-        source.inspect(|source| source.deliver(event, turn, woken)).is_some()
+    /// Moves the waiters of sources that have too many into `woken`.
+    fn sweep_crowded(&self, woken: &mut Vec<Waker>) {
+        for key in self.shared.crowded.take() {
+            // The source may have been deregistered since it asked for this.
+            if let Some(source) = self.sources.borrow().get(key) {
+                source.sweep(woken);
+            }
+        }
     }
 
-    /// The only place where the thread sleeps.
+    /// Returns false if the source has been deregistered, which makes the event stale. If its key
+    /// already belongs to a new source, that source makes one failed attempt.
+    fn deliver(&self, event: &Event, woken: &mut Vec<Waker>) -> bool {
+        // Borrowed for the whole call: it moves wakers and runs no user code.
+        let sources = self.sources.borrow();
+        let source = sources.get(event.token().0);
+        source.inspect(|source| source.deliver(event, woken)).is_some()
+    }
+
+    /// Waits for events. This is the only place where the thread sleeps.
     ///
-    /// `epoll_wait` counts in milliseconds, and mio rounds up: to round down would end a wait
-    /// before the deadline, and the rest of it would be a loop of waits of zero.
+    /// `epoll_wait` counts milliseconds, and mio rounds the timeout up. A timeout that was rounded
+    /// down would end before the deadline, and the rest would be a busy loop.
     ///
-    /// Also returns whether the handler of a signal has run; see [`signal`](crate::signal).
+    /// Also returns whether a signal handler has run; see [`signal`](crate::signal).
     fn wait(&self, events: &mut Events, mut timeout: Option<Duration>) -> (io::Result<()>, bool) {
         let mut signals = false;
         // A timeout beyond the end of the clock sets no limit, and zero needs no clock reading.
@@ -268,10 +269,10 @@ impl Reactor {
             trace!(timeout:? = self.time_left(timeout, limit); "sleep");
             let waited = self.poll.borrow_mut().poll(events, self.time_left(timeout, limit));
             self.waiting.set(false);
-            // Also after an error, for timers: the clock goes on, whatever the kernel says.
+            // Also after an error, because timers depend only on the clock.
             self.now.set(Instant::now());
             match waited {
-                // A signal's handler has run. The wait goes on for the time that remains.
+                // A signal handler has run. The wait continues for the time that remains.
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 waited => return (waited, signals),
             }
@@ -284,12 +285,12 @@ impl Reactor {
 
     /// Wakes the tasks that wait for a signal whose handler has run. Nearly always the event of the
     /// signal's pipe has done so already, but the handler may have failed to write to it.
-    fn deliver_signals(&self, turn: u64, woken: &mut Vec<Waker>) {
+    fn deliver_signals(&self, woken: &mut Vec<Waker>) {
         for (key, arrived) in &*self.signals.borrow() {
             if arrived.load(Ordering::Acquire)
                 && let Some(source) = self.sources.borrow().get(*key)
             {
-                source.deliver_signal(turn, woken);
+                source.deliver_signal(woken);
             }
         }
     }
@@ -315,8 +316,10 @@ impl Reactor {
         Some(deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// Moves the timers that are due, the nearest first. Reentrancy: it takes them one by one,
-    /// because the logger of the record in between is user code, and may set a timer itself.
+    /// Moves the wakers of timers that are due into `woken`, the earliest deadline first.
+    ///
+    /// Reentrancy: take them one by one, because the logger of the record in between may set a
+    /// timer.
     fn take_due(&self, woken: &mut Vec<Waker>) {
         let now = self.now.get();
         loop {
@@ -357,45 +360,46 @@ impl Reactor {
     /// # }
     /// ```
     pub fn waits_so_far(&self) -> u64 {
-        self.counters.waits.get()
+        self.shared.counters.waits.get()
     }
 
-    /// When the last wait ended: the clock of all timers.
+    /// Returns when the last wait ended: the clock of all timers.
     ///
-    /// For those who can do with a turn's precision and want no clock reading for each message.
+    /// Use it where the precision of a turn is enough, to save a clock reading per message.
     pub fn now(&self) -> Instant {
         self.now.get()
     }
 
-    /// When the reactor must be turned, even if no event comes: the nearest deadline of a timer.
+    /// Returns when the reactor must be turned even if no event arrives: the nearest deadline of a
+    /// timer.
     ///
-    /// A foreign event loop must call [`turn`](Reactor::turn) then, even if the descriptor stays
-    /// silent. A moment that is past means: now.
+    /// Another event loop must call [`turn`](Reactor::turn) at that time, even if the descriptor
+    /// reports nothing. A time in the past means immediately.
     pub fn next_deadline(&self) -> Option<Instant> {
-        // What waits for nothing but the next turn: a foreign loop must not sleep before it.
-        if !self.crowded.borrow().is_empty() || !self.woken.borrow().is_empty() {
+        // Some wakers wait only for the next turn. The event loop must not sleep before it.
+        if !self.shared.crowded.borrow().is_empty() || !self.woken.borrow().is_empty() {
             return Some(self.now());
         }
         self.timers.borrow().next_deadline()
     }
 
-    /// A handle with which other threads end a wait.
+    /// Returns a handle with which other threads end a wait.
     ///
-    /// Without it, a waker that only queues would leave the thread asleep until something else
-    /// happens.
+    /// A waker that only queues a task would leave the thread asleep until an event arrives. An
+    /// executor's waker therefore uses this handle when another thread calls it.
     pub fn notifier(&self) -> Notifier {
         self.notifier.clone()
     }
 
-    /// What was counted so far.
+    /// Returns the counters of this reactor.
     pub fn metrics(&self) -> Metrics {
-        self.counters.metrics()
+        self.shared.counters.metrics()
     }
 
-    /// Registers with the kernel, once for the whole life of the source.
+    /// Registers an object with the kernel, once for its whole life.
     ///
-    /// An object's own `register` may be the user's code: so nothing is borrowed around it. When
-    /// the kernel refuses, `source` is dropped on the way out, and its key is free again.
+    /// Reentrancy: the object's own `register` may be user code, so nothing is borrowed here. If
+    /// the kernel returns an error, the registration is dropped, which frees the key.
     pub(crate) fn register(
         self: &Rc<Self>,
         io: &mut dyn event::Source,
@@ -408,34 +412,33 @@ impl Reactor {
         Ok(source)
     }
 
-    /// Deregisters. The owner closes the descriptor after this: were it the other way round, a
-    /// duplicate of the descriptor would keep the kernel reporting events for a freed key.
+    /// Deregisters an object. The caller closes the descriptor afterwards: if it were closed first
+    /// while a duplicate of it exists, the kernel would go on reporting events for this key.
     pub(crate) fn deregister(&self, io: &mut dyn event::Source, key: usize) -> io::Result<()> {
         let deregistered = self.registry.deregister(io);
         debug!(source = key; "deregister");
-        self.counters.deregistrations.add(1);
-        // The caller closes its descriptor next, and who could get none may try again. Not woken
-        // here, where a socket is being dropped in the middle of anybody's code.
+        self.shared.counters.deregistrations.add(1);
+        // The caller closes its descriptor next, so tasks that wait for one may try again. The next
+        // turn wakes them, because this may run in a destructor, in the middle of any code.
         let hopeful = self.short_of_descriptors.take();
         self.woken.borrow_mut().extend(hopeful);
         deregistered
     }
 
-    /// Adds a source that the kernel does not know yet. The slab reuses free keys before it grows,
-    /// so the table is only as long as the largest number of sources that existed at one time.
-    pub(crate) fn add_source(self: &Rc<Self>, kind: &'static str) -> Registration {
+    /// Adds a source that the kernel does not know yet. The table reuses free keys before it grows,
+    /// so it is as long as the largest number of sources that existed at one time.
+    fn add_source(self: &Rc<Self>, kind: &'static str) -> Registration {
         let mut sources = self.sources.borrow_mut();
-        // Weak, or reactor and sources would keep each other alive.
-        let source = Rc::new(Source::new(sources.vacant_key(), kind, Rc::downgrade(self)));
+        let source = Rc::new(Source::new(sources.vacant_key(), kind, self.shared.clone()));
         sources.insert(source.clone());
-        Registration(source)
+        Registration { source, reactor: Rc::downgrade(self) }
     }
 
-    /// Gives up the key. What is left of its waiters is dropped by the caller, with nothing
-    /// borrowed: that runs foreign code.
-    pub(crate) fn remove_source(&self, key: usize) -> Option<Rc<Source>> {
+    /// Frees the key. The caller drops the source, with the waiters that are left in it, after the
+    /// borrow has ended, because the destructor of a waker is user code.
+    fn remove_source(&self, key: usize) -> Option<Rc<Source>> {
         let mut sources = self.sources.borrow_mut();
-        // Tried, although it is always there: this runs in destructors, which must not panic.
+        // The source is always there, but this runs in destructors, which must not panic.
         let removed = sources.try_remove(key);
         if sources.capacity() > BURST && sources.len() < SURVIVORS {
             sources.shrink_to_fit();
@@ -443,25 +446,20 @@ impl Reactor {
         removed
     }
 
-    /// A reference of its own, so that the slab is not borrowed while the source is used.
-    fn source(&self, key: usize) -> Option<Rc<Source>> {
-        self.sources.borrow().get(key).cloned()
+    /// Calls `list` for each source, for diagnostics.
+    pub(crate) fn each_source(&self, mut list: impl FnMut(&Source)) {
+        self.sources.borrow().iter().for_each(|(_, source)| list(source));
     }
 
-    /// For the future that sleeps: it sets its timer, and drops it with itself.
+    /// Returns the timers. A sleep sets one timer, and removes it when it is dropped.
     pub(crate) fn timers(&self) -> &RefCell<Timers> {
         &self.timers
     }
 
-    /// Asks the next turn to wake all waiters of a source: see `Waiters::push`, which counts them.
-    pub(crate) fn sweep_next_turn(&self, key: usize) {
-        self.crowded.borrow_mut().push(key);
-    }
-
-    /// Wakes `waker` when the next source is deregistered. All who wait are woken then, though
-    /// there is one descriptor to spare: the others fail once more, and wait again.
+    /// Wakes `waker` when the next source is deregistered. All tasks that wait for this are woken
+    /// then, although one descriptor is free; the others fail once more and wait again.
     pub(crate) fn wake_on_deregistration(&self, waker: &Waker) {
-        // Once for each: a task that waits is polled for other reasons too, and comes by each time.
+        // A task that is polled for another reason comes here again. Store its waker once.
         if !self.short_of_descriptors.borrow().iter().any(|kept| kept.will_wake(waker)) {
             let kept = waker.clone();
             self.short_of_descriptors.borrow_mut().push(kept);
@@ -469,49 +467,66 @@ impl Reactor {
     }
 }
 
-/// Tells one task that it is worth trying again: the second of the single places ends here.
+/// Calls all wakers: here an event becomes a wakeup.
 ///
-/// Neither a waker that panics nor a logger may cost anybody a wake: under an executor of
-/// somebody else's, `wake` is somebody else's code.
-fn wake(waker: Waker) {
-    let woken = catch_unwind(AssertUnwindSafe(|| {
-        let waking = Waking(waker);
-        trace!(waker:? = waking.0.data(); "wake");
-    }));
-    if let Err(panic) = woken {
-        // Not dropped: the destructor of its value might panic again.
+/// Panic safety: a waker of another executor may panic. The other tasks must be woken all the same.
+fn wake_all(woken: &mut Vec<Waker>) {
+    let mut wakers = woken.drain(..);
+    let mut wake = || {
+        for waker in &mut wakers {
+            // Log first: the logger of a record after `wake` would report its effects before it.
+            trace!(waker:? = waker.data(); "wake");
+            waker.wake();
+        }
+    };
+    while let Err(panic) = catch_unwind(AssertUnwindSafe(&mut wake)) {
+        // Do not drop the panic's value, because its destructor might panic too.
         mem::forget(panic);
         error!("a waker panicked");
     }
 }
 
-/// Calls `wake` when it is dropped: after the record, so that it does not tell of the wake's effect
-/// first, and also if the logger panics.
-struct Waking(Waker);
-
-impl Drop for Waking {
-    fn drop(&mut self) {
-        self.0.wake_by_ref();
+impl Registration {
+    /// Returns the reactor, unless it has been dropped.
+    pub(crate) fn reactor(&self) -> Option<Rc<Reactor>> {
+        self.reactor.upgrade()
     }
 }
 
-/// Sockets and timers may outlive their reactor: whoever waits for one learns that no turn will
-/// come.
+impl Deref for Registration {
+    type Target = Source;
+
+    fn deref(&self) -> &Source {
+        &self.source
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let removed = self.reactor().and_then(|reactor| reactor.remove_source(self.key));
+        // Reentrancy: this is not yet the last reference. The registration's own one is dropped
+        // next, while nothing is borrowed.
+        drop(removed);
+    }
+}
+
+/// Wakes all tasks that wait. Sockets and timers may outlive their reactor, and under another
+/// executor their tasks do too: a socket's next operation returns an error, and a timer moves to
+/// the current reactor.
 impl Drop for Reactor {
     fn drop(&mut self) {
-        // Woken, not merely dropped: under a foreign executor their tasks live on. The next
-        // operation of a socket finds no reactor, and says so; a timer is set with the next one.
+        self.shared.end();
         let mut woken = self.woken.take();
         woken.extend(mem::take(&mut self.timers.get_mut().waiting).into_values());
         for (_, source) in self.sources.take() {
-            source.sweep(0, &mut woken);
+            source.sweep(&mut woken);
         }
-        woken.into_iter().for_each(wake);
+        wake_all(&mut woken);
     }
 }
 
-/// The descriptor of `epoll`: it is readable when a turn would find events. So another event loop
-/// can watch a reactor; of all else [`next_deadline`](Reactor::next_deadline) tells it.
+/// The descriptor of `epoll`, which is readable when a turn would find events. Another event loop
+/// can watch it, and must also respect [`next_deadline`](Reactor::next_deadline).
 impl AsFd for Reactor {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.registry.as_fd()
@@ -533,7 +548,7 @@ mod tests {
 
     // Pitfall: T5
     #[test]
-    fn the_memory_of_a_burst_comes_back() {
+    fn memory_of_a_burst_is_freed() {
         let reactor = Reactor::new().unwrap();
         let sources: Vec<_> = (0..10_000).map(|_| reactor.add_source("")).collect();
         assert!(reactor.sources.borrow().capacity() >= 10_000);
@@ -546,11 +561,11 @@ mod tests {
         }
         reactor.turn(Some(Duration::ZERO)).unwrap();
         assert!(reactor.woken.take().capacity() <= BURST);
-        assert!(reactor.crowded.take().is_empty());
+        assert!(reactor.shared.crowded.take().is_empty());
     }
 
     #[test]
-    fn a_key_is_given_again_as_soon_as_it_is_free() {
+    fn free_key_is_reused_first() {
         let reactor = Reactor::new().unwrap();
         let (first, second) = (reactor.add_source(""), reactor.add_source(""));
         let free = first.key;
@@ -559,7 +574,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_within_a_turn_brings_its_own_events() {
+    fn turn_inside_a_turn_uses_its_own_list_of_events() {
         let reactor = Reactor::new().unwrap();
         let events = reactor.events.take();
         reactor.notifier().notify();

@@ -1,119 +1,112 @@
-//! One source of events, and the one place where `WouldBlock` becomes a promise to wake.
+//! One I/O source, and the place where `WouldBlock` becomes a pending wakeup.
 //!
-//! A *source* is what the kernel watches for us: a socket, a pipe, or a signal's pipe. For each of
-//! its two directions it caches what the kernel last reported (`ready`), and keeps the wakers of
-//! the tasks that wait.
+//! A *source* is anything that the reactor can wait for: a socket, a pipe, the pipe that a signal
+//! handler writes to. Reading and writing wait independently, so a source has two *directions*.
+//! For each, it stores whether the next operation should try its system call (`ready`) and the
+//! wakers of the tasks that wait for an event (the *waiters*). With one flag for both, a read that
+//! would block would also stop the writer. With one place for a waker, a reader and a writer in two
+//! tasks would evict each other.
 //!
-//! Called by: every operation of every socket, through [`Source::poll_io`]; and by
-//! [`Reactor::turn`](crate::Reactor::turn), through [`Source::deliver`].
+//! Tasks enter this file through [`Source::poll_io`], which every operation that waits for an event
+//! calls. The reactor enters through [`Source::deliver`], once per event.
 //!
 //! Invariant: a task that waits has its waker here, and the event that ends its wait has not been
-//! delivered yet. (One whose budget is spent does not wait: it has been woken instead.)
+//! delivered yet.
 //!
-//! ```text
-//!   ready   waiters
-//!   yes     none      the kernel may have something: the next operation tries
-//!   no      none      it had nothing, and no task waits for more
-//!   no      some      tasks wait: the next event makes it ready and takes all of them
-//!   yes     some      never: the event that sets the flag takes the waiters in the same breath
-//! ```
+//! | `ready` | waiters | meaning                                                        |
+//! |---------|---------|----------------------------------------------------------------|
+//! | true    | none    | the next operation tries its system call                       |
+//! | false   | none    | nothing is left, as the last operation found; no task waits    |
+//! | false   | some    | tasks wait; the next event sets `ready` and takes their wakers |
+//! | true    | some    | impossible: the event that sets `ready` takes the waiters      |
+//!
+//! Sources are registered *edge-triggered*: epoll reports a change once, and does not repeat the
+//! event while data is still there. This is why `ready` must remember it.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind};
-use std::mem;
-use std::ops::Deref;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use log::trace;
 use mio::event::Event;
 
 use crate::budget;
-use crate::reactor::Reactor;
+use crate::shared::Shared;
 
-/// What the reactor knows of one registered object.
+/// What the reactor knows about one registered object.
+///
+/// An echoed message uses the first four fields and not the rest. They are 64 bytes, the size of a
+/// cache line, and `repr(C)` keeps them in this order. With a thousand connections, the time that a
+/// message takes depends on how many cache lines it touches.
+#[repr(C)]
 pub(crate) struct Source {
-    /// The place in the reactor's slab, and the token that the kernel hands back with each event.
-    pub(crate) key: usize,
-    /// The full name of the object's type, for those who ask what a task waits for.
-    pub(crate) kind: &'static str,
     /// Incoming bytes, and connections to accept.
-    pub(crate) read: Direction,
-    /// Outgoing bytes, and the completion of a `connect`.
-    pub(crate) write: Direction,
-    /// Weak: the executor owns the reactor. A socket that outlives it gets an error, not a hang.
-    reactor: Weak<Reactor>,
-}
-
-/// A source and its place among those of the reactor, which it gives up when it is dropped.
-///
-/// The reactor has a reference too, to find the source of an event by its key. Each socket has one
-/// of its own, in here, so that no operation has to look anything up.
-pub(crate) struct Registration(pub(crate) Rc<Source>);
-
-impl Deref for Registration {
-    type Target = Source;
-
-    fn deref(&self) -> &Source {
-        &self.0
-    }
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        let removed = self.reactor().and_then(|reactor| reactor.remove_source(self.key));
-        // The last reference is our own, which goes after this, with nothing borrowed: with it go
-        // the wakers of dropped operations, and the destructor of a waker is foreign code.
-        drop(removed);
-    }
-}
-
-/// One direction of a source: reading and writing never share a flag or a waker.
-///
-/// With one flag for both, a read that would block would also stop the writer, whom no event will
-/// come to help: the socket was writable all the time. With one slot for a waker, a reader and a
-/// writer in two tasks would push each other out.
-pub(crate) struct Direction {
-    /// As records tell it: `read` or `write`.
-    pub(crate) name: &'static str,
-
-    /// The kernel may have something for us: try before waiting.
+    read: Readiness,
+    /// Space for outgoing bytes, and the completion of a `connect`.
+    write: Readiness,
+    /// The wakers of the tasks that wait.
     ///
-    /// Set at the start, and by `turn` for each event. Cleared only by the operation that learned
-    /// that there is nothing more. It is a hint: a false `true` costs one failed call.
+    /// Reentrancy: the `RefCell` is never borrowed while a waker is cloned, called or dropped. Each
+    /// of these runs user code, which may call back into this source, and a second `borrow_mut`
+    /// panics.
+    waiters: RefCell<Waiters>,
+    shared: Rc<Shared>,
+    /// The key of the source in the reactor's table. The kernel returns it with each event.
+    pub(crate) key: usize,
+    /// The full name of the object's type, for diagnostics.
+    pub(crate) kind: &'static str,
+}
+
+/// Reading or writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Read,
+    Write,
+}
+
+/// What the last event and the last operation reported about one direction.
+struct Readiness {
+    /// Whether the next operation should try its system call.
+    ///
+    /// It starts as `true`, because trying is the way to find out. Only an event sets it; only an
+    /// operation clears it, when it finds that nothing is left. A `true` that is out of date is
+    /// harmless: it costs one system call that returns `WouldBlock`.
     ready: Cell<bool>,
 
-    /// A short transfer proves nothing here: go on until `WouldBlock`.
+    /// Whether only `WouldBlock` proves that nothing is left.
     ///
-    /// Set by `turn` with the end of the stream, an error or urgent data, and never cleared: each
-    /// of these makes a read stop short although more waits behind it, and no further event
-    /// would tell of it.
-    drain: Cell<bool>,
-
-    /// Whoever was told `Pending` here, and has not been woken since.
-    ///
-    /// Borrowed for a statement at a time: cloning, calling or dropping a waker runs foreign code,
-    /// which may come by here again.
-    pub(crate) waiters: RefCell<Waiters>,
+    /// Set by an event that reports the end of the stream, an error or urgent data, and never
+    /// cleared. From then on a read may stop short although more is queued behind it, and no
+    /// further event would report the rest.
+    until_would_block: Cell<bool>,
 }
 
-/// The wakers of the tasks that wait for one direction, in the order of their coming.
+/// The wakers of the tasks that wait for a source.
+struct Waiters {
+    /// The first waiter of each direction. Nearly always it is the only one, and costs no
+    /// allocation.
+    read: Option<Waker>,
+    write: Option<Waker>,
+    /// The other waiters. `None` until two tasks have waited for the same direction.
+    crowd: Option<Box<Crowd>>,
+}
+
+/// The waiters of a source that came after the first one of their direction.
 ///
-/// Several tasks may wait for the same: a hundred that accept from one listener, two that receive
-/// from one socket. A single slot would strand all but the last of them.
-pub(crate) struct Waiters {
-    /// Nearly always there is but one, and it costs no allocation.
-    pub(crate) first: Option<Waker>,
-    /// Empty, if there is no first.
-    pub(crate) rest: Vec<Waker>,
-    /// More waiters than this are suspected to be leftovers of operations that were dropped.
+/// Several tasks may wait for one direction: a hundred tasks may accept connections from one
+/// listener.
+struct Crowd {
+    /// In the order of their arrival.
+    waiters: Vec<(Direction, Waker)>,
+    /// The number of waiters at which to check which of them still wait; see [`Crowd::push`].
     limit: usize,
-    /// The turn that last woke them all, when they were several.
+    /// The turn that last took all of them.
     emptied_in: u64,
 }
 
-/// The smallest [`Waiters::limit`]. So many that honest programs seldom reach it, so few that as
-/// many leftovers weigh nothing.
+/// The first [`Crowd::limit`]: programs without stale wakers seldom reach it, and this many stale
+/// wakers need little memory.
 const LIMIT: usize = 32;
 
 /// How often to repeat an operation that a signal interrupts. A non-blocking call is hardly ever
@@ -121,61 +114,58 @@ const LIMIT: usize = 32;
 /// example) would be a busy loop, so after this many repetitions the caller gets the error.
 const INTERRUPTIONS: u32 = 100;
 
-/// A value that no turn has, so that a source is always swept the first time it exceeds its limit.
-const NEVER: u64 = u64::MAX;
-
 impl Source {
-    pub(crate) fn new(key: usize, kind: &'static str, reactor: Weak<Reactor>) -> Source {
-        Source { key, kind, read: Direction::new("read"), write: Direction::new("write"), reactor }
+    pub(crate) fn new(key: usize, kind: &'static str, shared: Rc<Shared>) -> Source {
+        let waiters = RefCell::new(Waiters { read: None, write: None, crowd: None });
+        Source { read: Readiness::new(), write: Readiness::new(), waiters, shared, key, kind }
     }
 
-    /// The reactor, as long as its executor lives.
-    pub(crate) fn reactor(&self) -> Option<Rc<Reactor>> {
-        self.reactor.upgrade()
-    }
-
-    /// Tries the operation. If it would block, stores the waker and returns `Pending`.
+    /// Calls `attempt`. If it would block, stores the waker and returns `Pending`.
     ///
-    /// Every operation that waits for an event goes through here. Two operations do not, because
-    /// epoll reports no event for them: `connect` to a Unix listener with a full backlog, and
-    /// `send_to` to an unconnected Unix datagram peer whose queue is full. Both retry on a timer.
+    /// Every operation that waits for an event goes through here:
     ///
-    /// 1. While the direction is ready, try the operation. It does not wait first, because the
-    ///    bytes, or the space for them, are nearly always there.
-    /// 2. If the attempt succeeds or fails, return that result. A call that a signal interrupted is
-    ///    repeated.
-    /// 3. If it would block, the direction is no longer ready. This needs no system call: the
-    ///    kernel has watched the source since its registration, and reports the next edge.
-    /// 4. Store the waker in the direction, and return `Pending`. The waker is all that the reactor
-    ///    knows about the task.
+    /// 1. While the direction is ready, call `attempt`. Trying first is cheaper than waiting first:
+    ///    the bytes, or the space for them, are nearly always there.
+    /// 2. Return any result except `WouldBlock`. If a signal interrupted the call, repeat it.
+    /// 3. After `WouldBlock`, the direction is no longer ready. No system call is needed to ask for
+    ///    the next event: the kernel watches the source from its registration on.
+    /// 4. Store the waker of the task and return `Pending`. The waker is all that the reactor knows
+    ///    about the task.
     ///
-    /// When an event calls that waker, the task is polled again and starts again at 1. If another
-    /// task has taken what there was, it waits again.
+    /// The next event of this direction wakes the task. The executor polls it again, and the
+    /// operation starts again at step 1. If another task has taken the bytes in the meantime, the
+    /// operation waits again.
+    ///
+    /// Two operations do not go through here, because epoll reports no event for them: `connect` to
+    /// a Unix listener with a full backlog, and `send_to` to an unconnected Unix datagram peer whose
+    /// queue is full. Both retry on a timer.
     ///
     /// `operation` is the name of the system call in log records. `attempt` makes the call, perhaps
     /// several times, and must not block.
     fn poll_io<T>(
         &self,
-        direction: &Direction,
+        direction: Direction,
         operation: &'static str,
         cx: &mut Context<'_>,
         mut attempt: impl FnMut() -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
+        let ready = &self.readiness(direction).ready;
         let mut interruptions = 0;
-        while direction.ready.get() {
+        while ready.get() {
             // Spend before the attempt: an operation that returns `Pending` because the budget is
             // used up must not have taken bytes. `ready` stays set, because there was no attempt.
             ready!(budget::spend(cx));
             match attempt() {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    // Could an event slip in between the failed call and this line, and be
-                    // erased by it? No: events are delivered by `turn`, on this very thread,
-                    // and the thread is here. An edge that the kernel saw since waits in epoll.
-                    direction.ready.set(false);
-                    trace!(source = self.key, direction = direction.name, operation; "would block");
+                    // No event can be lost between the failed call and this line. Only
+                    // `Reactor::turn` delivers events, on this thread, and the thread is here. If
+                    // the source has become ready since the call, epoll keeps the event for the
+                    // next turn.
+                    ready.set(false);
+                    trace!(source = self.key, direction = direction.name(), operation; "would block");
                     // Waiting is free: the budget limits completed operations, not attempts.
                     budget::refund();
-                    self.count_would_block();
+                    self.shared.counters.would_blocks.add(1);
                 }
                 // A signal handler ran before any data moved. Repeat the call.
                 Err(error)
@@ -185,7 +175,7 @@ impl Source {
                 }
                 Err(error) => {
                     trace!(
-                        source = self.key, direction = direction.name, operation,
+                        source = self.key, direction = direction.name(), operation,
                         error:? = error.kind();
                         "tried"
                     );
@@ -195,214 +185,261 @@ impl Source {
                 Ok(value) => return Poll::Ready(Ok(value)),
             }
         }
-        // With threads, a second attempt would be needed after storing the waker. Here no other
-        // code can have taken the event between the failed call and this line.
+        // A runtime with several threads would have to check `ready` again after storing the waker:
+        // an event delivered in between would wake no task. Here only this thread delivers events.
         self.store(direction, cx)
     }
 
-    /// [`poll_io`](Source::poll_io) for an operation whose result proves nothing about the next one.
+    /// Calls [`poll_io`](Source::poll_io) for an operation whose success says nothing about the next
+    /// attempt, so it leaves `ready` set.
     pub(crate) fn poll_operation<T>(
         &self,
-        direction: &Direction,
+        direction: Direction,
         operation: &'static str,
         cx: &mut Context<'_>,
         mut attempt: impl FnMut() -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
         self.poll_io(direction, operation, cx, || {
             let value = attempt()?;
-            trace!(source = self.key, direction = direction.name, operation; "tried");
+            trace!(source = self.key, direction = direction.name(), operation; "tried");
             Ok(value)
         })
     }
 
-    /// [`poll_io`](Source::poll_io) for bytes of a TCP stream, where a short transfer is an answer.
+    /// Calls [`poll_io`](Source::poll_io) for bytes of a TCP stream. A short transfer clears
+    /// `ready`, as `WouldBlock` does.
     ///
-    /// The kernel gave less than was asked for, so its buffer is empty (or full, when writing):
-    /// the next call would block. Not making it saves one system call in every message.
+    /// A *short* transfer moves fewer bytes than `length`. For a TCP stream it means that the
+    /// kernel's buffer is now empty (or full, when writing), so the next call would block. Not
+    /// making that call saves one system call per message.
     ///
-    /// Of TCP alone. A pipe or a Unix socket may stop short at the edge of a packet although the
-    /// next one is there, and a terminal at the end of a line; a datagram is always short.
+    /// This holds for TCP only. A read from a pipe, a Unix socket or a terminal may stop at the end
+    /// of a packet or a line although more is queued, and a datagram is nearly always short.
     pub(crate) fn poll_transfer(
         &self,
-        direction: &Direction,
+        direction: Direction,
         operation: &'static str,
         length: usize,
         cx: &mut Context<'_>,
         mut attempt: impl FnMut() -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
+        let readiness = self.readiness(direction);
         self.poll_io(direction, operation, cx, || {
             let bytes = attempt()?;
-            // Bytes that arrive after this transfer, or an end-of-file, are a new edge: the next
-            // turn delivers it. What came *with* these bytes is no new edge, and for that there is
-            // `drain`. Set before the record: a logger may turn, and that event must stay.
-            let short = 0 < bytes && bytes < length && !direction.drain.get();
-            direction.ready.set(!short);
+            let short = 0 < bytes && bytes < length && !readiness.until_would_block.get();
+            if short {
+                // What arrives after this transfer causes an event, which sets `ready` again. What
+                // arrived with these bytes, such as the end of the stream, causes none; that is
+                // why `until_would_block` exists.
+                // Reentrancy: clear the flag before the record. Its logger may turn the reactor,
+                // and an event that this turn delivers must not be erased.
+                readiness.ready.set(false);
+            }
             trace!(
-                source = self.key, direction = direction.name, operation, bytes, length, short;
+                source = self.key, direction = direction.name(), operation, bytes, length, short;
                 "tried"
             );
             Ok(bytes)
         })
     }
 
-    /// Counted, because the attempts that fail are what a reader of metrics looks for first: each
-    /// is a call that brought nothing.
-    fn count_would_block(&self) {
-        if let Some(reactor) = self.reactor() {
-            reactor.counters.would_blocks.add(1);
-        }
-    }
-
-    /// Stores the waker in this source: from now on an event can wake the task.
+    /// Stores the waker, so that the next event of this direction wakes the task.
     ///
-    /// Each poll does this again, because the future may have moved to another task since the last
-    /// one, and only the waker of the latest poll is sure to wake the right task.
-    fn store<T>(&self, direction: &Direction, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        let Some(reactor) = self.reactor() else {
+    /// This runs on every poll that has to wait. A future may move to another task between two
+    /// polls, and only the waker of the latest poll belongs to the task that now owns the future.
+    fn store<T>(&self, direction: Direction, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if let Err(error) = self.shared.can_wait() {
             ready!(budget::spend(cx));
-            return Poll::Ready(Err(io::Error::other("the reactor of this source is gone")));
-        };
-        // The thread sleeps in the current reactor, so an event of this one would not end the
-        // sleep.
-        if reactor.is_displaced() {
-            ready!(budget::spend(cx));
-            return Poll::Ready(Err(displaced(&reactor)));
+            return Poll::Ready(Err(error));
         }
         // Count before the check below: after a spurious poll the waker is still stored, and the
         // executor recognizes such a poll by this count.
-        reactor.counters.waits.add(1);
+        self.shared.counters.waits.add(1);
         let waker = cx.waker();
-        // A spurious poll of the same task: its waker is already stored, and one is enough.
-        if direction.waiters.borrow().contains(waker) {
+        if self.waiters.borrow().contains(direction, waker) {
             return Poll::Pending;
         }
-        // Reentrancy: cloning a waker runs user code, which may come back to this source. If its
-        // `RefCell` were borrowed here, that inner call would panic.
         let kept = waker.clone();
-        if direction.ready.get() {
-            // And that code has turned the reactor: the event came before its waiter.
+        // Reentrancy: `clone` may have run user code that turned the reactor. If that turn has
+        // delivered the event, wake the task now, because no later event would.
+        if self.readiness(direction).ready.get() {
             kept.wake();
             return Poll::Pending;
         }
-        let crowded = direction.waiters.borrow_mut().push(kept, reactor.counters.turns.get());
-        trace!(source = self.key, direction = direction.name, waker:? = waker.data(); "store");
-        // Not at once: this is the middle of somebody's poll, and to wake runs foreign code.
+        let crowded = self.waiters.borrow_mut().push(direction, kept, self.turn());
+        trace!(source = self.key, direction = direction.name(), waker:? = waker.data(); "store");
         if crowded {
-            reactor.sweep_next_turn(self.key);
+            self.shared.crowded.borrow_mut().push(self.key);
         }
         Poll::Pending
     }
 
-    /// Notes what the kernel said, and moves the waiters that it concerns into `woken`.
+    /// Sets `ready` for the directions that the event concerns, and moves their waiters into
+    /// `woken`.
     ///
-    /// They are moved, not copied: a waker that was used is gone, and a task that still has to wait
-    /// leaves it again. All of them are, although one read may take everything: to wake one only
-    /// would strand the others if that one has lost interest meanwhile.
-    pub(crate) fn deliver(&self, event: &Event, turn: u64, woken: &mut Vec<Waker>) {
-        // A peer that hung up, or an error, may come without `readable` or `writable`, and ends
-        // the wait of both sides all the same: the operation itself will say what happened.
+    /// All waiters of a direction move, although one read may take all the bytes. If only one task
+    /// were woken, and it no longer wanted to read, the others would wait forever. A task that
+    /// still has to wait stores its waker again.
+    pub(crate) fn deliver(&self, event: &Event, woken: &mut Vec<Waker>) {
+        // An end of the stream or an error may be reported without `readable` or `writable`. It
+        // ends the wait all the same: the system call will return what happened.
         let error = event.is_error();
         let read_ends = event.is_read_closed() || event.is_priority() || error;
         let write_ends = event.is_write_closed() || error;
+        let mut waiters = self.waiters.borrow_mut();
         if event.is_readable() || read_ends {
-            self.read.wake(read_ends, turn, woken);
+            self.read.set_ready(read_ends);
+            waiters.take(Direction::Read, self.turn(), woken);
         }
         if event.is_writable() || write_ends {
-            self.write.wake(write_ends, turn, woken);
+            self.write.set_ready(write_ends);
+            waiters.take(Direction::Write, self.turn(), woken);
         }
     }
 
-    /// Marks the read direction ready, and moves its waiters into `woken`, because the flag of a
-    /// signal is set. The event of the signal's pipe is missing if the handler could not write.
-    pub(crate) fn deliver_signal(&self, turn: u64, woken: &mut Vec<Waker>) {
-        self.read.wake(false, turn, woken);
+    /// Sets `ready` for the read direction, because the flag of a signal is set, and moves its
+    /// waiters into `woken`. If the signal handler could not write to its pipe, there is no event.
+    pub(crate) fn deliver_signal(&self, woken: &mut Vec<Waker>) {
+        self.read.set_ready(false);
+        self.waiters.borrow_mut().take(Direction::Read, self.turn(), woken);
     }
 
-    /// Moves all waiters into `woken`: those that still wait will come back. `ready` stays as it
-    /// is, for the kernel has said nothing: who comes back leaves its waker, and makes no system
-    /// call for it.
-    pub(crate) fn sweep(&self, turn: u64, woken: &mut Vec<Waker>) {
-        self.read.waiters.borrow_mut().take(turn, woken);
-        self.write.waiters.borrow_mut().take(turn, woken);
+    /// Moves all waiters into `woken`, to find out which of them still wait: those store their
+    /// wakers again. `ready` does not change, so they make no system call.
+    pub(crate) fn sweep(&self, woken: &mut Vec<Waker>) {
+        let mut waiters = self.waiters.borrow_mut();
+        waiters.take(Direction::Read, self.turn(), woken);
+        waiters.take(Direction::Write, self.turn(), woken);
     }
-}
 
-/// Returns the error of a wait in the wrong executor.
-#[cold]
-fn displaced(reactor: &Reactor) -> io::Error {
-    let (owner, current) = (reactor.place, Reactor::current().place);
-    io::Error::other(format!(
-        "this source belongs to the reactor that was made at {owner}, but the current one was made \
-         at {current}: await it in the executor in which it was made"
-    ))
+    /// Returns the number of the current turn, or of the last one.
+    fn turn(&self) -> u64 {
+        self.shared.counters.turns.get()
+    }
+
+    /// Calls `list` for each waiter, for diagnostics.
+    pub(crate) fn each_waiter(&self, mut list: impl FnMut(Direction, &Waker)) {
+        let waiters = self.waiters.borrow();
+        waiters.read.iter().for_each(|waker| list(Direction::Read, waker));
+        waiters.write.iter().for_each(|waker| list(Direction::Write, waker));
+        let crowd = waiters.crowd.iter().flat_map(|crowd| &crowd.waiters);
+        crowd.for_each(|(direction, waker)| list(*direction, waker));
+    }
+
+    fn readiness(&self, direction: Direction) -> &Readiness {
+        match direction {
+            Direction::Read => &self.read,
+            Direction::Write => &self.write,
+        }
+    }
 }
 
 impl Direction {
-    /// Ready at once: nobody has asked the kernel yet, and the first operation is the question.
-    fn new(name: &'static str) -> Direction {
-        let waiters = Waiters { first: None, rest: Vec::new(), limit: LIMIT, emptied_in: NEVER };
-        Direction {
-            name,
-            ready: Cell::new(true),
-            drain: Cell::new(false),
-            waiters: RefCell::new(waiters),
+    /// Returns the name in log records and diagnostics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Direction::Read => "read",
+            Direction::Write => "write",
         }
     }
+}
 
-    /// Makes the direction ready, and moves its waiters out. It calls none of them: that is done at
-    /// the end of the turn, when all events are delivered and nothing is borrowed.
-    fn wake(&self, drain: bool, turn: u64, woken: &mut Vec<Waker>) {
+impl Readiness {
+    fn new() -> Readiness {
+        Readiness { ready: Cell::new(true), until_would_block: Cell::new(false) }
+    }
+
+    /// Sets `ready`, and `until_would_block` too if the event reported a reason for it.
+    fn set_ready(&self, until_would_block: bool) {
         self.ready.set(true);
-        self.drain.set(self.drain.get() || drain);
-        let mut waiters = self.waiters.borrow_mut();
-        // Asked before the call, for mostly the answer is no: an event often tells of both
-        // directions, and nearly always nobody waits to write.
-        if waiters.first.is_some() {
-            waiters.take(turn, woken);
+        if until_would_block {
+            self.until_would_block.set(true);
         }
     }
 }
 
 impl Waiters {
-    /// Whether this waker is here: exact, while there is no crowd. In one only the latest are
-    /// looked at, for to look at all would cost the square of their number; a waker that is here
-    /// twice does no harm, and counts as the leftover that it is.
-    fn contains(&self, waker: &Waker) -> bool {
-        let Some(first) = &self.first else { return false };
-        let latest = self.rest.iter().rev().take(LIMIT);
-        first.will_wake(waker) || latest.into_iter().any(|kept| kept.will_wake(waker))
+    fn first(&mut self, direction: Direction) -> &mut Option<Waker> {
+        match direction {
+            Direction::Read => &mut self.read,
+            Direction::Write => &mut self.write,
+        }
     }
 
-    /// Adds a waiter, and tells whether it is time to ask who is still there.
-    ///
-    /// A future that is dropped while it waits leaves its waker behind, and a silent source would
-    /// collect them for ever. So when there are suspiciously many, the next turn wakes them all,
-    /// and those that still wait come back. In the round after that the limit grows with them,
-    /// else ten thousand honest waiters would be swept at every turn.
-    fn push(&mut self, waker: Waker, turn: u64) -> bool {
-        if self.first.is_none() {
-            self.first = Some(waker);
-            return false;
-        }
-        self.rest.push(waker);
-        let crowded = self.rest.len() == self.limit;
-        if crowded && self.emptied_in == turn {
-            self.limit *= 2;
-            return false;
-        }
-        crowded
+    /// Whether the waker is already stored, as it is after a spurious poll.
+    fn contains(&self, direction: Direction, waker: &Waker) -> bool {
+        let first = match direction {
+            Direction::Read => &self.read,
+            Direction::Write => &self.write,
+        };
+        let Some(first) = first else { return false };
+        first.will_wake(waker)
+            || self.crowd.as_ref().is_some_and(|crowd| crowd.contains(direction, waker))
     }
 
-    /// Moves all of them into `woken`, first in first out: else the last to come would be served
-    /// first, come back as the last, and be served first again.
-    fn take(&mut self, turn: u64, woken: &mut Vec<Waker>) {
-        let Some(first) = self.first.take() else { return };
+    /// Adds a waiter. Returns true if the source must be swept; see [`Crowd::push`].
+    fn push(&mut self, direction: Direction, waker: Waker, turn: u64) -> bool {
+        let first = self.first(direction);
+        if first.is_none() {
+            *first = Some(waker);
+            return false;
+        }
+        self.crowd.get_or_insert_default().push(direction, waker, turn)
+    }
+
+    /// Moves the waiters of one direction into `woken`, first in, first out. In another order, some
+    /// of them could be last each time.
+    #[inline]
+    fn take(&mut self, direction: Direction, turn: u64, woken: &mut Vec<Waker>) {
+        let Some(first) = self.first(direction).take() else { return };
         woken.push(first);
-        if !self.rest.is_empty() {
-            // Not `append`: it would keep the room of the largest crowd that ever waited here.
-            woken.extend(mem::take(&mut self.rest));
-            self.limit = LIMIT;
-            self.emptied_in = turn;
+        if let Some(crowd) = &mut self.crowd {
+            crowd.take(direction, turn, woken);
+        }
+    }
+}
+
+impl Default for Crowd {
+    fn default() -> Crowd {
+        // No turn has this number.
+        Crowd { waiters: Vec::new(), limit: LIMIT, emptied_in: u64::MAX }
+    }
+}
+
+impl Crowd {
+    /// Looks only at the latest waiters, because a search through all of them on every poll would
+    /// be quadratic. A waker that is stored twice does no harm.
+    fn contains(&self, direction: Direction, waker: &Waker) -> bool {
+        let latest = self.waiters.iter().rev().take(LIMIT);
+        latest.into_iter().any(|(of, kept)| *of == direction && kept.will_wake(waker))
+    }
+
+    /// Adds a waiter. Returns true if the next turn must wake them all, to find out which of them
+    /// still wait.
+    ///
+    /// Capacity: a future that is dropped while it waits leaves its waker behind. A source without
+    /// events would collect these *stale* wakers forever. So when the number of waiters reaches
+    /// the limit, the next turn *sweeps* the source: it wakes all of them, and those that still
+    /// wait store their wakers again. The limit doubles with them. Otherwise ten thousand tasks
+    /// that really wait would be woken in every turn.
+    #[cold]
+    fn push(&mut self, direction: Direction, waker: Waker, turn: u64) -> bool {
+        self.waiters.push((direction, waker));
+        if self.waiters.len() < self.limit {
+            return false;
+        }
+        self.limit *= 2;
+        // In the round after a sweep, those that come back do wait.
+        self.emptied_in != turn
+    }
+
+    #[cold]
+    fn take(&mut self, direction: Direction, turn: u64, woken: &mut Vec<Waker>) {
+        let taken = self.waiters.extract_if(.., |(of, _)| *of == direction);
+        woken.extend(taken.map(|(_, waker)| waker));
+        if self.waiters.is_empty() {
+            // Capacity: this frees the memory that the waiters occupied.
+            *self = Crowd { emptied_in: turn, ..Crowd::default() };
         }
     }
 }
@@ -410,15 +447,16 @@ impl Waiters {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::panic::Location;
     use std::sync::Arc;
     use std::task::Wake;
 
-    /// Each is another waker than all others.
+    /// A waker that differs from all others.
     struct Distinct;
 
     impl Wake for Distinct {
         fn wake(self: Arc<Self>) {
-            unreachable!("here wakers are handed over: the reactor wakes them");
+            unreachable!("a source moves wakers, and the reactor calls them");
         }
     }
 
@@ -426,93 +464,116 @@ mod tests {
         Waker::from(Arc::new(Distinct))
     }
 
+    fn source() -> Source {
+        Source::new(0, "", Rc::new(Shared::new(Location::caller())))
+    }
+
     fn same(one: &[Waker], other: &[Waker]) -> bool {
         one.len() == other.len() && one.iter().zip(other).all(|(a, b)| a.will_wake(b))
     }
 
+    // A thousand idle connections pay for each byte.
     #[test]
-    fn a_direction_begins_ready_and_an_event_makes_it_ready_again() {
-        let direction = Direction::new("read");
-        assert!(direction.ready.get() && !direction.drain.get());
-        direction.ready.set(false);
-        direction.wake(false, 1, &mut Vec::new());
-        assert!(direction.ready.get() && !direction.drain.get());
+    fn a_source_fits_into_two_cache_lines() {
+        assert!(size_of::<Source>() <= 112);
     }
 
     #[test]
-    fn drain_is_never_cleared() {
-        let direction = Direction::new("read");
-        for (drain, then) in [(false, false), (true, true), (false, true), (true, true)] {
-            direction.wake(drain, 1, &mut Vec::new());
-            assert_eq!(direction.drain.get(), then);
+    fn a_source_starts_ready_and_an_event_makes_it_ready_again() {
+        let source = source();
+        assert!(source.read.ready.get() && !source.read.until_would_block.get());
+        source.read.ready.set(false);
+        source.read.set_ready(false);
+        assert!(source.read.ready.get() && !source.read.until_would_block.get());
+    }
+
+    #[test]
+    fn until_would_block_is_never_cleared() {
+        let source = source();
+        for (reported, then) in [(false, false), (true, true), (false, true), (true, true)] {
+            source.read.set_ready(reported);
+            assert_eq!(source.read.until_would_block.get(), then);
         }
     }
 
     // Pitfall: W2
     #[test]
     fn an_event_of_one_direction_does_not_touch_the_other() {
-        let source = Source::new(0, "", Weak::new());
+        let source = source();
         source.read.ready.set(false);
         source.write.ready.set(false);
-        source.write.waiters.borrow_mut().push(waker(), 1);
-        let mut woken = Vec::new();
-        source.read.wake(true, 1, &mut woken);
-        assert!(source.read.ready.get() && source.read.drain.get());
-        assert!(!source.write.ready.get() && !source.write.drain.get() && woken.is_empty());
+        let (mut waiters, mut woken) = (source.waiters.borrow_mut(), Vec::new());
+        waiters.push(Direction::Write, waker(), 1);
+        source.read.set_ready(true);
+        waiters.take(Direction::Read, 1, &mut woken);
+        assert!(source.read.ready.get() && source.read.until_would_block.get());
+        assert!(!source.write.ready.get() && !source.write.until_would_block.get());
+        assert!(woken.is_empty());
     }
 
-    // A plain list says who must be woken, in which order. The random numbers are those of a
+    // Two plain lists say who must be woken, in which order. The random numbers are those of a
     // linear congruence: the same each time.
     // Pitfall: E6
     #[test]
-    fn waiters_come_out_as_they_came_in() {
-        let (direction, mut list, mut random) = (Direction::new("read"), Vec::new(), 1_u64);
+    fn waiters_are_woken_first_in_first_out() {
+        let directions = [Direction::Read, Direction::Write];
+        let (source, mut lists, mut random) = (source(), [Vec::new(), Vec::new()], 1_u64);
         for turn in 0..2000 {
             random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let (direction, list) = (directions[turn & 1], &mut lists[turn & 1]);
+            let mut waiters = source.waiters.borrow_mut();
             for _ in 0..random >> 58 {
                 let waker = waker();
-                assert!(!direction.waiters.borrow().contains(&waker));
-                direction.waiters.borrow_mut().push(waker.clone(), turn);
-                assert!(direction.waiters.borrow().contains(&waker));
+                assert!(!waiters.contains(direction, &waker));
+                waiters.push(direction, waker.clone(), turn as u64);
+                assert!(waiters.contains(direction, &waker));
                 list.push(waker);
             }
             if random >> 40 & 3 == 0 {
                 let mut woken = Vec::new();
-                direction.wake(false, turn, &mut woken);
-                assert!(same(&woken, &list));
+                waiters.take(direction, turn as u64, &mut woken);
+                assert!(same(&woken, list));
                 list.clear();
             }
         }
     }
 
+    /// Pushes `count` waiters, and returns how often the source asked for a sweep.
+    fn push(source: &Source, count: usize, turn: u64) -> usize {
+        let mut waiters = source.waiters.borrow_mut();
+        (0..count).filter(|_| waiters.push(Direction::Read, waker(), turn)).count()
+    }
+
     // Pitfall: W11
     #[test]
-    fn a_crowd_is_suspected_once_and_not_again_when_it_comes_back() {
-        let waiters = &mut Direction::new("read").waiters.into_inner();
-        let mut crowd =
-            |count: usize, turn| (0..count).filter(|_| waiters.push(waker(), turn)).count();
-        // The first is in the cell; then one more than the limit makes a crowd, told once.
-        assert_eq!((crowd(LIMIT, 0), crowd(1, 0), crowd(5 * LIMIT, 0)), (0, 1, 0));
-        waiters.take(1, &mut Vec::new());
-        let mut crowd =
-            |count: usize, turn| (0..count).filter(|_| waiters.push(waker(), turn)).count();
-        // They come back in the round after that turn, and are honest, as many as they were;
-        // then the limit holds again.
-        assert_eq!(crowd(5 * LIMIT, 1), 0);
-        assert_eq!((crowd(2 * LIMIT, 2), crowd(2 * LIMIT, 3)), (0, 1));
+    fn stale_wakers_are_swept_whenever_they_double() {
+        let source = source();
+        // The first waiter is not part of the crowd.
+        assert_eq!(push(&source, LIMIT, 0), 0);
+        assert_eq!([push(&source, 1, 0), push(&source, LIMIT, 0)], [1, 1]);
+        assert_eq!([push(&source, 2 * LIMIT - 1, 0), push(&source, 1, 0)], [0, 1]);
+    }
+
+    // Pitfall: W11
+    #[test]
+    fn waiters_that_come_back_after_a_sweep_are_not_swept_again() {
+        let source = source();
+        source.shared.counters.turns.add(1);
+        push(&source, 5 * LIMIT, 0);
+        source.sweep(&mut Vec::new());
+        assert_eq!(push(&source, 5 * LIMIT, 1), 0);
+        // In later rounds, as many again are suspicious.
+        assert_eq!(push(&source, 5 * LIMIT, 2), 1);
     }
 
     // Pitfall: T5
     #[test]
-    fn the_room_of_a_crowd_is_given_back() {
-        let waiters = &mut Direction::new("read").waiters.into_inner();
-        (0..2).for_each(|_| _ = waiters.push(waker(), 0));
-        waiters.take(1, &mut Vec::new());
-        for _ in 0..10_000 {
-            waiters.push(waker(), 1);
-        }
-        assert!(waiters.limit > 10_000);
-        waiters.take(2, &mut Vec::new());
-        assert_eq!((waiters.rest.capacity(), waiters.limit), (0, LIMIT));
+    fn memory_of_a_crowd_is_freed() {
+        let source = source();
+        push(&source, 10_000, 1);
+        source.sweep(&mut Vec::new());
+        let waiters = source.waiters.borrow();
+        let crowd = waiters.crowd.as_ref().unwrap();
+        assert_eq!((crowd.waiters.capacity(), crowd.limit), (0, LIMIT));
     }
 }

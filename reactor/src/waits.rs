@@ -6,7 +6,6 @@ use std::task::Waker;
 use std::time::Instant;
 
 use crate::reactor::Reactor;
-use crate::source::Source;
 
 /// One waker that the reactor keeps; see [`Reactor::waits`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,9 +80,13 @@ impl Reactor {
     /// ```
     pub fn waits(&self) -> Vec<Wait> {
         let mut waits = Vec::new();
-        for (_, source) in &*self.sources.borrow() {
-            source.list_waits(&mut waits);
-        }
+        self.each_source(|source| {
+            let (key, kind) = (source.key, short(source.kind));
+            source.each_waiter(|direction, waker| {
+                let direction = direction.name();
+                waits.push(Wait::new(Awaited::Source { key, kind, direction }, waker));
+            });
+        });
         for ((deadline, _), waker) in &self.timers().borrow().waiting {
             waits.push(Wait::new(Awaited::Deadline(*deadline), waker));
         }
@@ -97,19 +100,6 @@ impl Reactor {
 impl Wait {
     fn new(awaited: Awaited, waker: &Waker) -> Wait {
         Wait { awaited, waker: waker.data() }
-    }
-}
-
-impl Source {
-    fn list_waits(&self, waits: &mut Vec<Wait>) {
-        let (key, kind) = (self.key, short(self.kind));
-        for direction in [&self.read, &self.write] {
-            let waiters = direction.waiters.borrow();
-            for waker in waiters.first.iter().chain(&waiters.rest) {
-                let awaited = Awaited::Source { key, kind, direction: direction.name };
-                waits.push(Wait::new(awaited, waker));
-            }
-        }
     }
 }
 

@@ -217,7 +217,7 @@ impl<'a, L: Accept> Incoming<'a, L> {
 impl Pause {
     fn new(duration: Duration, caller: &'static Location<'static>) -> Pause {
         let reactor = Reactor::current_for(caller);
-        let deregistrations = reactor.counters.deregistrations.get();
+        let deregistrations = reactor.shared.counters.deregistrations.get();
         Pause {
             sleep: sleep_for(duration, caller),
             reactor: Rc::downgrade(&reactor),
@@ -228,7 +228,7 @@ impl Pause {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // If the reactor is gone, end the pause: the next `accept` returns the error for that.
         let Some(reactor) = self.reactor.upgrade() else { return Poll::Ready(()) };
-        if reactor.counters.deregistrations.get() != self.deregistrations {
+        if reactor.shared.counters.deregistrations.get() != self.deregistrations {
             return Poll::Ready(());
         }
         reactor.wake_on_deregistration(cx.waker());

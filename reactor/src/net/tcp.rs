@@ -18,6 +18,7 @@ use crate::net::ToSocketAddrs;
 use crate::net::addr::try_addresses;
 use crate::net::incoming::{Accept, Incoming, IncomingWithPeers};
 use crate::net::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ShutdownWrite, WriteHalf};
+use crate::source::Direction;
 use crate::{Async, Reactor};
 
 /// The length of the kernel's accept queue. The OS may cap it.
@@ -625,7 +626,7 @@ impl AsyncRead for &TcpStream {
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let (source, mut socket) = (self.0.source(), self.0.get_ref());
-        source.poll_transfer(&source.read, "read", buf.len(), cx, || socket.read(buf))
+        source.poll_transfer(Direction::Read, "read", buf.len(), cx, || socket.read(buf))
     }
 
     fn poll_read_vectored(
@@ -635,7 +636,7 @@ impl AsyncRead for &TcpStream {
     ) -> Poll<io::Result<usize>> {
         let (source, mut socket) = (self.0.source(), self.0.get_ref());
         let length = bufs.iter().take(IOV_MAX).map(|buf| buf.len()).sum();
-        source.poll_transfer(&source.read, "readv", length, cx, || socket.read_vectored(bufs))
+        source.poll_transfer(Direction::Read, "readv", length, cx, || socket.read_vectored(bufs))
     }
 }
 
@@ -646,7 +647,7 @@ impl AsyncWrite for &TcpStream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let (source, mut socket) = (self.0.source(), self.0.get_ref());
-        source.poll_transfer(&source.write, "write", buf.len(), cx, || socket.write(buf))
+        source.poll_transfer(Direction::Write, "write", buf.len(), cx, || socket.write(buf))
     }
 
     fn poll_write_vectored(
@@ -656,7 +657,7 @@ impl AsyncWrite for &TcpStream {
     ) -> Poll<io::Result<usize>> {
         let (source, mut socket) = (self.0.source(), self.0.get_ref());
         let length = bufs.iter().take(IOV_MAX).map(|buf| buf.len()).sum();
-        source.poll_transfer(&source.write, "writev", length, cx, || socket.write_vectored(bufs))
+        source.poll_transfer(Direction::Write, "writev", length, cx, || socket.write_vectored(bufs))
     }
 
     /// Does nothing, because the kernel sends written bytes without a flush.

@@ -264,7 +264,7 @@ impl Future for Sleep {
         // reactor is gone or another reactor is current, move the timer. Unlike a socket, a timer
         // belongs to no OS object, so it can move.
         let reactor = match self.timer.as_ref().and_then(|(reactor, _)| reactor.upgrade()) {
-            Some(reactor) if !reactor.is_displaced() => reactor,
+            Some(reactor) if !reactor.shared.is_displaced() => reactor,
             _ => {
                 self.remove_timer();
                 Reactor::current_for(self.caller)
