@@ -47,6 +47,11 @@ impl JoinError {
         JoinError(Box::new(Parts { cause, task: task.described() }))
     }
 
+    /// Returns the error of a task that an executor dropped before it could start.
+    pub(crate) fn not_started(task: Described) -> JoinError {
+        JoinError(Box::new(Parts { cause: Cause::Cancelled, task }))
+    }
+
     /// Returns whether the task was aborted, or dropped with its executor.
     ///
     /// Returns false if the destructor of the future then panicked: the error is that panic.

@@ -263,9 +263,11 @@ impl Executor {
     /// # fn main() -> std::io::Result<()> {
     /// let executor = executor::Executor::new()?;
     /// let remote = executor.remote();
-    /// let other = std::thread::spawn(move || remote.spawn(async || println!("from afar")));
-    /// assert!(other.join().unwrap().is_ok());
-    /// while executor.tick() {}
+    /// let other = std::thread::spawn(move || remote.spawn(async || "from afar").join());
+    /// while !other.is_finished() {
+    ///     executor.tick();
+    /// }
+    /// assert_eq!(other.join().unwrap().unwrap(), "from afar");
     /// # Ok(())
     /// # }
     /// ```

@@ -16,6 +16,7 @@
 //! its own swap, so the executor finds the message. `tests/tests/wake_protocol.rs` checks this file
 //! with loom.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -27,9 +28,9 @@ use super::sync::{AtomicBool, Notifier, Ordering, Receiver, Sender, unbounded};
 pub(crate) enum Message {
     /// Queue this task, because it was woken.
     Wake(Arc<Header>),
-    /// Call this function, which spawns a task. It creates the future on the executor's thread,
-    /// because the future need not be `Send`.
-    Spawn(Box<dyn FnOnce() + Send>),
+    /// Call this function, which spawns or aborts a task. It creates the future on the executor's
+    /// thread, because the future need not be `Send`.
+    Call(Box<dyn FnOnce() + Send>),
 }
 
 /// The sending side of the channel, and the flag that decides whether a sender must notify.
@@ -76,6 +77,14 @@ impl Inbox {
     /// would then read this store, and acquire nothing from a sender.
     pub(crate) fn wake_up(&self) {
         self.asleep.swap(false, Ordering::AcqRel);
+    }
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let asleep = self.asleep.load(Ordering::Relaxed);
+        let mut debug = f.debug_struct("Inbox");
+        debug.field("messages", &self.sender.len()).field("asleep", &asleep).finish()
     }
 }
 

@@ -130,6 +130,25 @@ impl<T> JoinHandle<T> {
         }
     }
 
+    /// Calls `then` with this handle when the task ends, or immediately if it has ended already.
+    pub(crate) fn when_finished(self, then: impl FnOnce(JoinHandle<T>) + 'static)
+    where
+        T: 'static,
+    {
+        let task = self.task.clone();
+        let joiner = Joiner::Call(Box::new(move || then(self)));
+        match task.is_finished() {
+            // The task and its handle now refer to each other, until the executor ends the task.
+            false => task.joiner.set(joiner),
+            true => joiner.notify(),
+        }
+    }
+
+    /// Returns the key of the task's slot, and its ID. Other threads refer to the task by these.
+    pub(crate) fn key(&self) -> (usize, u64) {
+        (self.task.header.key, self.task.id())
+    }
+
     /// Frees the slot of the task, unless the executor was dropped.
     fn free(&self) {
         if let Some(tasks) = self.tasks.upgrade() {
@@ -138,7 +157,7 @@ impl<T> JoinHandle<T> {
     }
 }
 
-fn abort(task: &Rc<Task>, tasks: &Weak<Tasks>) {
+pub(crate) fn abort(task: &Rc<Task>, tasks: &Weak<Tasks>) {
     if let Some(tasks) = tasks.upgrade()
         && !task.is_finished()
     {

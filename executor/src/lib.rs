@@ -45,8 +45,8 @@ pub use error::JoinError;
 pub use executor::{Enter, Executor};
 pub use join::{AbortHandle, JoinHandle};
 pub use join_set::JoinSet;
-pub use metrics::Metrics;
-pub use remote::{Closed, Remote};
+pub use metrics::{Metrics, metrics};
+pub use remote::{Remote, RemoteJoinHandle};
 pub use task_list::TaskList;
 pub use tasks::{State, TaskInfo, tasks};
 

@@ -1,17 +1,30 @@
-//! [`Remote`] spawns tasks from other threads.
+//! [`Remote`] spawns tasks from other threads, and [`RemoteJoinHandle`] awaits them there.
+//!
+//! A [`JoinHandle`](crate::JoinHandle) must stay on the executor's thread. So the executor sends
+//! the result of the task to a *mailbox*, which the two threads share.
 
 use std::fmt;
 use std::future::Future;
-use std::io;
+use std::mem;
 use std::panic::Location;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Wake, Waker, ready};
+use std::thread::{self, Thread};
 
+use reactor::budget;
+
+use crate::error::JoinError;
 use crate::executor::spawn_on;
 use crate::inbox::{Inbox, Message};
+use crate::join::{JoinHandle, abort};
 use crate::table::Tasks;
+use crate::task::Described;
+use crate::unwind::contain;
 
 /// Spawns tasks on an executor from other threads. It can be cloned and sent.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Remote(Arc<Inbox>);
 
 impl Remote {
@@ -23,75 +36,345 @@ impl Remote {
     ///
     /// # Panics
     ///
-    /// Panics if no executor is current on this thread; see [`Executor::enter`](crate::Executor::enter).
-    #[track_caller]
-    pub fn current() -> Remote {
-        Remote::new(&Tasks::current().inbox)
-    }
-
-    /// Spawns a task on the executor.
-    ///
-    /// The executor calls `make` on its own thread, so the future that `make` creates need not be
-    /// `Send`. The task is detached. It can send a result through a channel.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`Closed`] if the executor was dropped. If the executor is dropped after this call,
-    /// it may drop `make` without calling it.
+    /// Panics if no executor is current on this thread; see
+    /// [`Executor::enter`](crate::Executor::enter).
     ///
     /// # Examples
     ///
     /// ```
     /// use executor::{Remote, block_on};
-    /// use reactor::blocking::unblock;
-    /// use std::cell::Cell;
-    /// use std::rc::Rc;
     ///
-    /// let (sender, receiver) = std::sync::mpsc::channel();
-    /// block_on(async move {
+    /// block_on(async {
     ///     let remote = Remote::current();
-    ///     std::thread::spawn(move || {
-    ///         remote.spawn(move || {
-    ///             let not_send = Rc::new(Cell::new(42));
-    ///             async move { sender.send(not_send.get()).unwrap() }
-    ///         })
-    ///     });
-    ///     // `recv` blocks, so call it on a thread of the pool: this thread must run the task.
-    ///     assert_eq!(unblock(move || receiver.recv()).await, Ok(42));
+    ///     // This thread calls `spawn`, but the task runs on the first one.
+    ///     let other = std::thread::spawn(move || remote.spawn(|| async { 42 }));
+    ///     assert_eq!(other.join().unwrap().await.unwrap(), 42);
     /// });
     /// ```
     #[track_caller]
-    pub fn spawn<F>(&self, make: impl FnOnce() -> F + Send + 'static) -> Result<(), Closed>
+    pub fn current() -> Remote {
+        Remote::new(&Tasks::current().inbox)
+    }
+
+    /// Returns a `Remote` of the executor that runs on this thread; `None` if there is none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use executor::{Remote, block_on};
+    ///
+    /// assert!(Remote::try_current().is_none());
+    /// assert!(block_on(async { Remote::try_current() }).is_some());
+    /// ```
+    pub fn try_current() -> Option<Remote> {
+        Tasks::try_current().map(|tasks| Remote::new(&tasks.inbox))
+    }
+
+    /// Spawns a task on the executor.
+    ///
+    /// The executor calls `make` on its own thread, in the first poll of the task, so the future
+    /// that `make` creates need not be `Send`. The handle returns the result to this thread.
+    ///
+    /// If the executor was dropped, or is dropped before the task ends, the handle reports that the
+    /// task was cancelled. `make` may then be dropped without a call, on either thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use executor::{Executor, JoinError};
+    /// use std::cell::Cell;
+    /// use std::rc::Rc;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let executor = Executor::new()?;
+    /// let remote = executor.remote();
+    /// let other = std::thread::spawn(move || {
+    ///     let task = remote.spawn(|| async {
+    ///         let not_send = Rc::new(Cell::new(42));
+    ///         executor::yield_now().await;
+    ///         not_send.get()
+    ///     });
+    ///     task.join()
+    /// });
+    /// while !other.is_finished() {
+    ///     executor.tick();
+    /// }
+    /// assert_eq!(other.join().unwrap().unwrap(), 42);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn spawn<F>(&self, make: impl FnOnce() -> F + Send + 'static) -> RemoteJoinHandle<F::Output>
     where
         F: Future + 'static,
-        F::Output: 'static,
+        F::Output: Send + 'static,
+    {
+        self.spawn_named("", make)
+    }
+
+    /// Spawns a task with a name for log records and panics; see [`spawn`](Remote::spawn).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let remote = executor::Executor::new()?.remote();
+    /// // The executor has been dropped.
+    /// let error = remote.spawn_named("late", || async {}).join().unwrap_err();
+    /// assert!(error.is_cancelled() && error.to_string().contains("\"late\""));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn spawn_named<F>(
+        &self,
+        name: &'static str,
+        make: impl FnOnce() -> F + Send + 'static,
+    ) -> RemoteJoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: Send + 'static,
     {
         let location = Location::caller();
-        let spawn = move || drop(spawn_on(&Tasks::current(), "", location, make()));
-        if self.0.send(Message::Spawn(Box::new(spawn))) { Ok(()) } else { Err(Closed(())) }
+        let described = Described { id: None, name, location };
+        let state = Mutex::new(State::Unfinished(None));
+        let mailbox = Arc::new(Mailbox { task: OnceLock::new(), state });
+        let sender = Sender { mailbox: mailbox.clone(), described };
+        self.0.send(Message::Call(Box::new(move || {
+            let task = spawn_on(&Tasks::current(), name, location, async move { make().await });
+            sender.mailbox.task.get_or_init(|| task.key());
+            task.when_finished(|task| sender.send_result_of(task));
+        })));
+        RemoteJoinHandle { mailbox, inbox: self.0.clone(), waited: false }
     }
 }
 
-impl fmt::Debug for Remote {
+/// Awaits a task from any thread, or aborts it; see [`Remote::spawn`].
+///
+/// Any executor can poll the handle. A thread without one calls [`join`](RemoteJoinHandle::join).
+/// Dropping the handle detaches the task: it continues, and its output is dropped.
+///
+/// # Panics
+///
+/// Panics if the handle is polled again after it returned the result.
+///
+/// # Cancel safety
+///
+/// Dropping a future that awaits `&mut handle` loses nothing: the handle can be awaited again.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{Remote, block_on};
+/// use std::thread;
+///
+/// block_on(async {
+///     let remote = Remote::current();
+///     let other = thread::spawn(move || {
+///         // This is another executor, on another thread.
+///         block_on(async { remote.spawn(|| async { "from afar" }).await })
+///     });
+///     while !other.is_finished() {
+///         executor::yield_now().await;
+///     }
+///     assert_eq!(other.join().unwrap().unwrap(), "from afar");
+/// });
+/// ```
+pub struct RemoteJoinHandle<T> {
+    mailbox: Arc<Mailbox<T>>,
+    inbox: Arc<Inbox>,
+    /// Whether the last poll returned `Pending`; see [`budget::poll_consume_budget`].
+    waited: bool,
+}
+
+impl<T: Send + 'static> RemoteJoinHandle<T> {
+    /// Blocks this thread until the task ends, and returns its result.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`JoinError`] if the task panicked, was aborted, or was dropped with its executor.
+    ///
+    /// # Panics
+    ///
+    /// Panics on the thread of the task's executor while it runs, because it cannot run the task
+    /// while this call blocks it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// executor::block_on(async {
+    ///     let remote = executor::Remote::current();
+    ///     let join = move || remote.spawn(|| async { panic!("at its first poll") }).join();
+    ///     let result: Result<(), _> = reactor::blocking::unblock(join).await;
+    ///     assert!(result.unwrap_err().is_panic());
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn join(mut self) -> Result<T, JoinError> {
+        let here = Tasks::try_current();
+        assert!(
+            self.is_finished() || here.is_none_or(|tasks| !Arc::ptr_eq(&tasks.inbox, &self.inbox)),
+            "`join` would block the executor that runs the task: await the handle instead"
+        );
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let cx = &mut Context::from_waker(&waker);
+        loop {
+            match Pin::new(&mut self).poll(cx) {
+                Poll::Ready(result) => return result,
+                Poll::Pending => thread::park(),
+            }
+        }
+    }
+
+    /// Aborts the task: the executor drops its future instead of polling it again.
+    ///
+    /// This sends a message to the executor; see [`JoinHandle::abort`](crate::JoinHandle::abort)
+    /// for what the executor does. If the task has already completed, or completes before the
+    /// executor receives the message, the handle returns the output.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// executor::block_on(async {
+    ///     let task = executor::Remote::current().spawn(std::future::pending::<()>);
+    ///     task.abort();
+    ///     assert!(task.await.unwrap_err().is_cancelled());
+    /// });
+    /// ```
+    pub fn abort(&self) {
+        if self.is_finished() {
+            return;
+        }
+        let mailbox = self.mailbox.clone();
+        self.inbox.send(Message::Call(Box::new(move || {
+            // The inbox keeps the order of messages, so the executor has already spawned the task.
+            let Some(&(key, id)) = mailbox.task.get() else { return };
+            let tasks = Tasks::current();
+            if let Some(task) = tasks.get(key, id) {
+                abort(&task, &Rc::downgrade(&tasks));
+            }
+        })));
+    }
+}
+
+impl<T> RemoteJoinHandle<T> {
+    /// Returns whether the task has ended. If so, [`join`](RemoteJoinHandle::join) does not block.
+    pub fn is_finished(&self) -> bool {
+        !matches!(*self.mailbox.lock(), State::Unfinished(_))
+    }
+}
+
+impl<T> Future for RemoteJoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if !self.mailbox.store(cx.waker()) {
+            self.waited = true;
+            return Poll::Pending;
+        }
+        ready!(budget::poll_consume_budget(cx, &mut self.waited));
+        let state = mem::replace(&mut *self.mailbox.lock(), State::Closed);
+        let State::Finished(result) = state else { panic!("a handle gives its result only once") };
+        Poll::Ready(result)
+    }
+}
+
+impl<T> Drop for RemoteJoinHandle<T> {
+    fn drop(&mut self) {
+        let state = mem::replace(&mut *self.mailbox.lock(), State::Closed);
+        contain("the destructor of the output of a task of another thread", || drop(state));
+    }
+}
+
+impl<T> fmt::Debug for RemoteJoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Remote")
+        let mut debug = f.debug_struct("RemoteJoinHandle");
+        if let Some((_, id)) = self.mailbox.task.get() {
+            debug.field("task", id);
+        }
+        debug.field("finished", &self.is_finished()).finish()
     }
 }
 
-/// The error of spawning on an executor that was dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Closed(());
+/// Wakes a thread that is blocked in [`RemoteJoinHandle::join`].
+struct Unpark(Thread);
 
-impl fmt::Display for Closed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the executor is gone")
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }
 
-impl std::error::Error for Closed {}
+/// Where the result of a task meets the waker of the code that waits for it.
+///
+/// Reentrancy: no waker is cloned, called or dropped while the lock is held, and no result is
+/// dropped. All of these run user code, which may use the same handle.
+struct Mailbox<T> {
+    /// The key and the ID of the task. Set when the executor has spawned it.
+    task: OnceLock<(usize, u64)>,
+    state: Mutex<State<T>>,
+}
 
-impl From<Closed> for io::Error {
-    fn from(closed: Closed) -> io::Error {
-        io::Error::other(closed)
+enum State<T> {
+    /// The task has not ended. This waker is called when it does.
+    Unfinished(Option<Waker>),
+    /// The result of the task.
+    Finished(Result<T, JoinError>),
+    /// The result was taken, or the handle was dropped.
+    Closed,
+}
+
+impl<T> Mailbox<T> {
+    /// No panic can happen under the lock: it is held for a few moves.
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stores the waker. Returns whether the task has ended; if so, no waker is needed.
+    fn store(&self, waker: &Waker) -> bool {
+        let mut waker = Some(waker.clone());
+        match &mut *self.lock() {
+            State::Unfinished(stored) => mem::swap(stored, &mut waker),
+            _ => return true,
+        }
+        // `waker` now holds the previous waker, and is dropped without the lock.
+        false
+    }
+
+    /// Stores the result and wakes the code that waits for it, unless there is a result already.
+    fn put(&self, result: Result<T, JoinError>) {
+        let mut state = self.lock();
+        let State::Unfinished(waker) = &mut *state else { return };
+        let waker = waker.take();
+        *state = State::Finished(result);
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// The executor's end of a mailbox. If it is dropped without a result, the task was cancelled.
+struct Sender<T> {
+    mailbox: Arc<Mailbox<T>>,
+    /// For the error of a task that never started.
+    described: Described,
+}
+
+impl<T: 'static> Sender<T> {
+    /// Sends the result of a task that has ended, unless the other handle was dropped.
+    fn send_result_of(self, mut task: JoinHandle<T>) {
+        let wanted = matches!(*self.mailbox.lock(), State::Unfinished(_));
+        if wanted && let Some(result) = task.take() {
+            self.mailbox.put(result);
+        }
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        if matches!(*self.mailbox.lock(), State::Unfinished(_)) {
+            self.mailbox.put(Err(JoinError::not_started(self.described)));
+        }
     }
 }

@@ -112,11 +112,14 @@ impl Tasks {
     /// Panics if there is none: outside `block_on`, `tick` and `Executor::enter`.
     #[track_caller]
     pub(crate) fn current() -> Rc<Tasks> {
-        let current = CURRENT.with(|current| current.borrow().clone());
-        current.expect(
+        Tasks::try_current().expect(
             "no executor on this thread: call this inside `executor::block_on`, or after \
              `Executor::enter`",
         )
+    }
+
+    pub(crate) fn try_current() -> Option<Rc<Tasks>> {
+        CURRENT.with(|current| current.borrow().clone())
     }
 
     /// Makes this executor and its reactor current on this thread, until the guards are dropped.
@@ -153,6 +156,12 @@ impl Tasks {
         let lists = self.lists.borrow();
         let task = lists.slots.get(header.key)?;
         Arc::ptr_eq(&task.header, header).then(|| task.clone())
+    }
+
+    /// Returns the task with this key and ID. A later task in the same slot has another ID.
+    pub(crate) fn get(&self, key: usize, id: u64) -> Option<Rc<Task>> {
+        let lists = self.lists.borrow();
+        lists.slots.get(key).filter(|task| task.id() == id).cloned()
     }
 
     /// Wakes a task on the executor's own thread. Does nothing if the task has ended.
@@ -233,7 +242,7 @@ impl Tasks {
                         self.queue(task);
                     }
                 }
-                Message::Spawn(spawn) => contain("a function from another thread", spawn),
+                Message::Call(call) => contain("a function from another thread", call),
             }
         }
     }
@@ -316,7 +325,12 @@ impl Tasks {
 
     /// Closes the inbox: drops the messages in it, and makes later sends fail.
     pub(crate) fn close(&self) {
-        let messages = self.messages.take();
+        let Some(messages) = self.messages.take() else { return };
+        // Panic safety: drop them one by one, because the channel would leak those that follow a
+        // panic, and then the handles of other threads would wait forever.
+        for message in messages.try_iter().take(messages.len()) {
+            contain("the destructor of a message", || drop(message));
+        }
         contain("the destructor of a message", || drop(messages));
     }
 

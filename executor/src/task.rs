@@ -121,7 +121,7 @@ impl Task {
 
     /// Returns what identifies the task in messages.
     pub(crate) fn described(&self) -> Described {
-        Described { id: self.id(), name: self.name.get(), location: self.location.get() }
+        Described { id: Some(self.id()), name: self.name.get(), location: self.location.get() }
     }
 
     /// Whether the task has ended. Its result may have been taken.
@@ -172,6 +172,8 @@ pub(crate) enum Joiner {
     Task(Waker),
     /// The task belongs to a [`JoinSet`](crate::JoinSet), under this key.
     Set(Weak<Finished>, usize),
+    /// Another thread spawned the task. This function sends it the result.
+    Call(Box<dyn FnOnce()>),
 }
 
 impl Joiner {
@@ -179,6 +181,7 @@ impl Joiner {
         match self {
             Joiner::None => {}
             Joiner::Task(waker) => waker.wake(),
+            Joiner::Call(call) => call(),
             Joiner::Set(finished, key) => {
                 if let Some(finished) = finished.upgrade() {
                     finished.push(key);
@@ -271,7 +274,8 @@ impl fmt::Display for Task {
 /// It is a copy, because a later task may overwrite the slot.
 #[derive(Clone, Copy)]
 pub(crate) struct Described {
-    pub(crate) id: u64,
+    /// `None` if another thread wanted to spawn the task, but it never started.
+    pub(crate) id: Option<u64>,
     pub(crate) name: &'static str,
     pub(crate) location: &'static Location<'static>,
 }
@@ -279,9 +283,13 @@ pub(crate) struct Described {
 impl fmt::Display for Described {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Described { id, name, location } = self;
-        match *name {
-            "" => write!(f, "task {id}, spawned at {location}"),
-            _ => write!(f, "task {id} \"{name}\", spawned at {location}"),
+        f.write_str("task")?;
+        if let Some(id) = id {
+            write!(f, " {id}")?;
         }
+        if !name.is_empty() {
+            write!(f, " \"{name}\"")?;
+        }
+        write!(f, ", spawned at {location}")
     }
 }

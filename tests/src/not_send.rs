@@ -10,7 +10,7 @@
 //! fn may_be_shared<T: Send + Sync>() {}
 //!
 //! may_be_shared::<executor::Remote>();
-//! may_be_shared::<executor::Closed>();
+//! may_be_shared::<executor::RemoteJoinHandle<std::cell::Cell<u8>>>();
 //! may_be_shared::<executor::JoinError>();
 //! may_be_shared::<reactor::Notifier>();
 //! may_be_shared::<std::task::Waker>();

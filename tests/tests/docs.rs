@@ -12,11 +12,12 @@ use syn::{Attribute, Block, Expr, ImplItem, Item, Lit, Meta, ReturnType, Signatu
 use syn::{Type, TypeParamBound, Visibility};
 
 /// What a demand does not hold for, and why.
-const EXCEPTIONS: [(&str, Demand, &str); 7] = [
+const EXCEPTIONS: [(&str, Demand, &str); 8] = [
     ("Executor::new", Demand::Panics, "`track_caller` is for error messages"),
     ("Reactor::new", Demand::Panics, "`track_caller` is for error messages"),
     ("Executor::spawn", Demand::Panics, "`track_caller` is for the place of the task"),
     ("Remote::spawn", Demand::Panics, "`track_caller` is for the place of the task"),
+    ("Remote::spawn_named", Demand::Panics, "`track_caller` is for the place of the task"),
     ("Async::get_ref", Demand::Panics, "`expect` states what always holds"),
     ("Async::into_inner", Demand::Panics, "`expect` states what always holds"),
     ("OwnedReadHalf::reunite", Demand::Panics, "`expect` states what always holds"),

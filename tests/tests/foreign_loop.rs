@@ -64,7 +64,7 @@ fn a_foreign_event_loop_drives_tasks_sockets_timers_jobs_and_other_threads() {
             let job = unblock(|| "job").await;
             let (sender, receiver) = async_flag();
             let from_outside = unblock(move || remote.spawn(move || async move { sender.set() }));
-            from_outside.await.unwrap();
+            from_outside.await.await.unwrap();
             receiver.await;
             spawn(yield_now()).await.unwrap();
             format!("{text} {job}")

@@ -4,7 +4,7 @@
 //! The panics here are `resume_unwind`: they unwind as any other, but print nothing.
 
 use std::cell::Cell;
-use std::future::{Future, pending, poll_fn};
+use std::future::{Future, Ready, pending, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -117,7 +117,7 @@ fn a_panic_in_the_destructor_of_a_panic_does_not_end_the_loop() {
         drop::<executor::JoinHandle<()>>(spawn(async { resume_unwind(Box::new(Bomb)) }));
         yield_now().await;
         let make = || -> std::future::Ready<()> { resume_unwind(Box::new(Bomb)) };
-        Remote::current().spawn(make).unwrap();
+        drop(Remote::current().spawn(make));
         assert_alive().await;
     });
 }
@@ -147,18 +147,23 @@ fn a_waker_that_panics_costs_nobody_else_the_wake() {
     });
 }
 
+fn fail(text: &'static str) {
+    resume_unwind(Box::new(text))
+}
+
 // Pitfall: X5
 #[test]
 fn a_panic_in_what_another_thread_spawns_stays_its_own() {
     run(|| async {
         let remote = Remote::current();
-        let (sender, receiver) = channel();
         let thread = thread::spawn(move || {
-            remote.spawn(|| -> std::future::Ready<()> { resume_unwind(Box::new(())) }).unwrap();
-            remote.spawn(|| async { resume_unwind(Box::new(())) }).unwrap();
-            remote.spawn(move || async move { sender.send("ran").unwrap() }).unwrap();
+            let in_make = remote.spawn(|| -> Ready<()> { resume_unwind(Box::new("in make")) });
+            let in_poll = remote.spawn(|| async { fail("in poll") });
+            drop(remote.spawn(|| async { fail("detached") }));
+            let panics = [in_make.join(), in_poll.join()].map(|result| result.unwrap_err());
+            assert_eq!(panics.map(|error| text(error.into_panic())), ["in make", "in poll"]);
         });
-        while receiver.try_recv().is_err() {
+        while !thread.is_finished() {
             yield_now().await;
         }
         thread.join().unwrap();
@@ -213,9 +218,10 @@ fn destructors_that_panic_at_the_end_of_the_executor_cost_no_other_task_its_drop
             pending::<()>()
         };
         executor.tick();
-        executor.remote().spawn(make).unwrap();
+        let task = executor.remote().spawn(make);
         drop(executor);
         assert_eq!(drops.get(), 3);
+        assert!(task.is_finished());
     });
 }
 
@@ -371,7 +377,11 @@ fn panics_of_destructors_do_not_escape_the_drop_of_an_executor() {
         let spawn_later = move || async move { drop(bomb) };
         executor.block_on(yield_now());
         drop(with_output);
-        assert!(executor.remote().spawn(spawn_later).is_ok());
+        let later = executor.remote().spawn(spawn_later);
+        let behind_it = executor.remote().spawn(async || ());
         drop(executor);
+        // The handles are told in spite of the panic.
+        assert!(later.join().unwrap_err().is_cancelled());
+        assert!(behind_it.join().unwrap_err().is_cancelled());
     });
 }

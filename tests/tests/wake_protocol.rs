@@ -100,6 +100,12 @@ mod sync {
         }
     }
 
+    impl<T> Sender<T> {
+        pub(crate) fn len(&self) -> usize {
+            self.0.1.load(Ordering::Relaxed)
+        }
+    }
+
     impl<T> Receiver<T> {
         pub(crate) fn is_empty(&self) -> bool {
             self.0.1.load(Ordering::Relaxed) == 0
@@ -219,7 +225,7 @@ impl Model {
                         false => header.received(),
                     }
                 }
-                Message::Spawn(spawn) => spawn(),
+                Message::Call(call) => call(),
             }
         }
         unmarked
@@ -319,7 +325,7 @@ fn wakeup_and_spawn_that_share_a_notification_both_arrive() {
                     spawns.store(1, Ordering::Relaxed);
                     header.send();
                 };
-                assert!(inbox.send(Message::Spawn(Box::new(spawn))));
+                assert!(inbox.send(Message::Call(Box::new(spawn))));
             }),
         ];
         let both = [woken, spawned];
@@ -361,7 +367,7 @@ fn wakers_and_remotes_may_be_used_while_the_executor_ends() {
         let inbox = model.inbox.clone();
         let threads = [
             thread::spawn(wake),
-            thread::spawn(move || _ = inbox.send(Message::Spawn(Box::new(|| ())))),
+            thread::spawn(move || _ = inbox.send(Message::Call(Box::new(|| ())))),
         ];
         drop(model);
         threads.into_iter().for_each(|thread| thread.join().unwrap());

@@ -217,7 +217,7 @@ fn a_spawn_from_another_thread_wakes_an_idle_loop() {
                     set.store(true, Ordering::Release);
                     waker.wake();
                 };
-                remote.spawn(make).unwrap();
+                drop(remote.spawn(make));
             });
             until(&flag, |waker| sender.send(waker.clone()).unwrap()).await;
             thread.join().unwrap();
@@ -320,7 +320,7 @@ fn a_foreign_driver_that_turns_the_reactor_cannot_swallow_the_wake_of_another_th
         let remote = executor.remote();
         let (sender, receiver) = channel();
         let send = move || async move { sender.send("ran").unwrap() };
-        thread::spawn(move || remote.spawn(send).unwrap()).join().unwrap();
+        thread::spawn(move || drop(remote.spawn(send))).join().unwrap();
         executor.reactor().turn(Some(Duration::ZERO)).unwrap();
         while executor.tick() {}
         assert_eq!(receiver.try_recv(), Ok("ran"));
