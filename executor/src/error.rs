@@ -77,6 +77,28 @@ impl JoinError {
         }
     }
 
+    /// Returns the value that the task panicked with, or this error if the task was cancelled.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error itself if the task was cancelled.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// executor::block_on(async {
+    ///     let task = executor::spawn(std::future::pending::<()>());
+    ///     task.abort();
+    ///     match task.await.unwrap_err().try_into_panic() {
+    ///         Ok(panic) => std::panic::resume_unwind(panic),
+    ///         Err(error) => assert!(error.is_cancelled()),
+    ///     }
+    /// });
+    /// ```
+    pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
+        if self.is_panic() { Ok(self.into_panic()) } else { Err(self) }
+    }
+
     /// Returns the message of the panic, if its payload is a string.
     fn message(&self) -> Option<String> {
         let Cause::Panic(panic) = &self.0.cause else { return None };

@@ -92,6 +92,26 @@ impl<T> JoinHandle<T> {
         AbortHandle { id: self.task.id(), task: self.task.clone(), tasks: self.tasks.clone() }
     }
 
+    /// Returns the ID of the task, by which log records and [`tasks`](crate::tasks()) name it.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the handle has returned the result already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// executor::block_on(async {
+    ///     let task = executor::spawn(async {});
+    ///     assert_eq!(task.id(), executor::tasks()[1].number);
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn id(&self) -> u64 {
+        assert!(!self.joined, "the handle has returned the result");
+        self.task.id()
+    }
+
     /// Returns whether the task has ended: it completed, panicked, or was dropped after an abort.
     pub fn is_finished(&self) -> bool {
         self.task.is_finished()
@@ -258,6 +278,20 @@ impl AbortHandle {
         if self.is_current() {
             abort(&self.task, &self.tasks);
         }
+    }
+
+    /// Returns the ID of the task; see [`JoinHandle::id`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// executor::block_on(async {
+    ///     let task = executor::spawn(async {});
+    ///     assert_eq!(task.abort_handle().id(), task.id());
+    /// });
+    /// ```
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// Returns whether the task has ended.

@@ -131,6 +131,50 @@ impl<T: 'static> JoinSet<T> {
     /// });
     /// ```
     pub fn poll_join_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, JoinError>>> {
+        self.poll_ended(cx).map(|ended| ended?.take())
+    }
+
+    /// Waits until a task ends, and returns its ID and its result; see
+    /// [`join_next`](JoinSet::join_next).
+    ///
+    /// The [`AbortHandle`] that [`spawn`](JoinSet::spawn) returned has the same ID. So a program
+    /// can know which task has panicked.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`JoinError`] if that task was aborted or panicked.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it has to wait inside `block_on` of another executor on the same thread, because
+    /// the tasks cannot run there.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing: a result that was not returned stays in the set.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    ///
+    /// executor::block_on(async {
+    ///     let mut tasks = executor::JoinSet::new();
+    ///     let spawn = |n: u32| (tasks.spawn(async move { 6 / n }).id(), n);
+    ///     let divisors: HashMap<u64, u32> = (0..3).map(spawn).collect();
+    ///     while let Some((id, result)) = tasks.join_next_with_id().await {
+    ///         assert_eq!(result.is_err(), divisors[&id] == 0);
+    ///     }
+    /// });
+    /// ```
+    pub async fn join_next_with_id(&mut self) -> Option<(u64, Result<T, JoinError>)> {
+        let mut ended = poll_fn(|cx| self.poll_ended(cx)).await?;
+        let id = ended.id();
+        ended.take().map(|result| (id, result))
+    }
+
+    /// Polls for the handle of the next task that ends.
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Option<JoinHandle<T>>> {
         if !self.is_empty() && self.finished.keys.borrow().is_empty() {
             // Store the waker on each poll, because the set may have moved to another task.
             let waker = cx.waker().clone();
@@ -149,7 +193,7 @@ impl<T: 'static> JoinSet<T> {
             }
         }
         ready!(budget::poll_consume_budget(cx, &mut self.waited));
-        Poll::Ready(self.try_join_next())
+        Poll::Ready(self.pop_ended())
     }
 
     /// Returns the result of a task that has already ended; `None` if there is none.
@@ -166,8 +210,13 @@ impl<T: 'static> JoinSet<T> {
     /// });
     /// ```
     pub fn try_join_next(&mut self) -> Option<Result<T, JoinError>> {
+        self.pop_ended()?.take()
+    }
+
+    /// Removes the handle of the task that ended first.
+    fn pop_ended(&mut self) -> Option<JoinHandle<T>> {
         let key = self.finished.keys.borrow_mut().pop_front()?;
-        self.handles.remove(key).take()
+        Some(self.handles.remove(key))
     }
 
     /// Waits for all tasks, and returns their outputs in the order in which the tasks ended.
@@ -287,6 +336,7 @@ impl<T> Drop for JoinSet<T> {
 
 impl<T> fmt::Debug for JoinSet<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinSet").field("len", &self.len()).finish()
+        let finished = self.finished.keys.borrow().len();
+        f.debug_struct("JoinSet").field("len", &self.len()).field("finished", &finished).finish()
     }
 }

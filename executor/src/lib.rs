@@ -7,6 +7,8 @@
 //! [`inbox.rs`]: ../src/executor/inbox.rs.html
 //! [`executor.rs`]: ../src/executor/executor.rs.html
 //! [`join.rs`]: ../src/executor/join.rs.html
+//! [`remote.rs`]: ../src/executor/remote.rs.html
+//! [`Remote`]: Remote
 //! [`budget.rs`]: ../src/reactor/budget.rs.html
 //! [`JoinHandle`]: JoinHandle
 //! [`yield_now`]: yield_now

@@ -10,7 +10,7 @@ use std::sync::Once;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use executor::{JoinSet, block_on, spawn, spawn_blocking, spawn_named, tasks};
+use executor::{JoinSet, Remote, block_on, metrics, spawn, spawn_blocking, spawn_named, tasks};
 use mio::Interest;
 use reactor::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
 use reactor::process::Command;
@@ -129,6 +129,8 @@ fn panic_without_an_executor_names_the_callers_file() {
         expect_our_file("spawn_blocking", || drop(spawn_blocking(|| ())));
         expect_our_file("JoinSet::spawn", || drop(JoinSet::new().spawn(async {})));
         expect_our_file("tasks", || drop(tasks()));
+        expect_our_file("metrics", || _ = metrics());
+        expect_our_file("Remote::current", || drop(Remote::current()));
         expect_our_file("a nested block_on", || block_on(async { block_on(async {}) }));
         block_on(async {
             let error = spawn(std::future::pending::<()>());

@@ -3,9 +3,9 @@
 //!
 //! The panics here are `resume_unwind`: they unwind as any other, but print nothing.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, Ready, pending, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::mpsc::channel;
@@ -14,7 +14,8 @@ use std::thread;
 use std::time::Duration;
 
 use executor::{
-    Executor, JoinSet, Remote, block_on, spawn, spawn_blocking, spawn_named, yield_now,
+    AbortHandle, Enter, Executor, JoinError, JoinHandle, JoinSet, Metrics, Remote,
+    RemoteJoinHandle, TaskInfo, TaskList, block_on, spawn, spawn_blocking, spawn_named, yield_now,
 };
 use reactor::net::TcpListener;
 use reactor::time::sleep;
@@ -65,7 +66,7 @@ fn a_panic_in_a_poll_stays_in_the_handle() {
             resume_unwind(Box::new("later"))
         });
         let detached = spawn(async { resume_unwind(Box::new("unseen")) });
-        drop::<executor::JoinHandle<()>>(detached);
+        drop::<JoinHandle<()>>(detached);
         assert_eq!(text(at_once.await.unwrap_err().into_panic()), "at once");
         assert_eq!(text(later.await.unwrap_err().into_panic()), "later");
         assert_alive().await;
@@ -114,7 +115,7 @@ fn a_panic_in_the_destructor_of_an_output_that_nobody_wants_does_not_end_the_loo
 #[test]
 fn a_panic_in_the_destructor_of_a_panic_does_not_end_the_loop() {
     run(|| async {
-        drop::<executor::JoinHandle<()>>(spawn(async { resume_unwind(Box::new(Bomb)) }));
+        drop::<JoinHandle<()>>(spawn(async { resume_unwind(Box::new(Bomb)) }));
         yield_now().await;
         let make = || -> std::future::Ready<()> { resume_unwind(Box::new(Bomb)) };
         drop(Remote::current().spawn(make));
@@ -290,6 +291,44 @@ fn after_a_block_on_that_panicked_the_same_executor_and_the_same_thread_run_agai
         executor.block_on(assert_alive());
         block_on(assert_alive());
         assert_eq!(executor.metrics().tasks, 0);
+    });
+}
+
+// The compiler checks this: the test cannot fail at run time.
+#[test]
+fn public_types_may_be_used_after_a_caught_panic() {
+    fn may_be_used<T: UnwindSafe + RefUnwindSafe>() {}
+
+    // The output of a task is out of reach until the handle returns it.
+    type Output = Rc<RefCell<u8>>;
+    may_be_used::<Executor>();
+    may_be_used::<Enter<'_>>();
+    may_be_used::<JoinHandle<Output>>();
+    may_be_used::<AbortHandle>();
+    may_be_used::<JoinSet<Output>>();
+    may_be_used::<Remote>();
+    may_be_used::<RemoteJoinHandle<Cell<u8>>>();
+    may_be_used::<JoinError>();
+    may_be_used::<Metrics>();
+    may_be_used::<TaskInfo>();
+    may_be_used::<TaskList>();
+}
+
+#[test]
+fn handles_and_executor_work_after_block_on_panicked() {
+    within_deadline(|| {
+        let executor = Executor::new().unwrap();
+        let (task, remote) = (executor.spawn(yield_now()), executor.remote());
+        let mut set = JoinSet::new();
+        // No `AssertUnwindSafe` is needed.
+        let panic = catch_unwind(|| executor.block_on(async { fail("main") })).unwrap_err();
+        assert_eq!(text(panic), "main");
+        executor.block_on(async {
+            set.spawn(async { 1 });
+            task.await.unwrap();
+            remote.spawn(|| async {}).await.unwrap();
+            assert_eq!(set.join_next().await.unwrap().unwrap(), 1);
+        });
     });
 }
 

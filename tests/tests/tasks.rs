@@ -13,7 +13,9 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use executor::{Executor, JoinHandle, JoinSet, spawn, spawn_blocking, spawn_named, yield_now};
+use executor::{
+    Executor, JoinHandle, JoinSet, Remote, spawn, spawn_blocking, spawn_named, yield_now,
+};
 use reactor::Async;
 use reactor::io::{AsyncReadExt, copy, repeat, sink};
 use reactor::time::{sleep, sleep_until};
@@ -706,4 +708,57 @@ fn destructor_that_ticks_in_detach_all_leaves_the_set_empty() {
         set.detach_all();
         assert!(set.try_join_next().is_none());
     });
+}
+
+#[test]
+fn join_set_gives_the_ids_of_its_tasks() {
+    run(|| async {
+        let mut set = JoinSet::new();
+        let fails = set.spawn(async { std::panic::resume_unwind(Box::new("fails")) }).id();
+        let works = set.spawn(async { 7 }).id();
+        let (id, result) = set.join_next_with_id().await.unwrap();
+        let panic = result.unwrap_err().try_into_panic().unwrap();
+        assert_eq!((id, panic.downcast_ref()), (fails, Some(&"fails")));
+        let (id, result) = set.join_next_with_id().await.unwrap();
+        assert_eq!((id, result.unwrap()), (works, 7));
+        assert!(set.join_next_with_id().await.is_none());
+
+        let task = spawn(std::future::pending::<()>());
+        assert_eq!(task.id(), task.abort_handle().id());
+        task.abort();
+        assert!(task.await.unwrap_err().try_into_panic().unwrap_err().is_cancelled());
+    });
+}
+
+#[test]
+fn debug_texts_show_the_state() {
+    run(|| async {
+        let mut task = spawn_named("named", yield_now());
+        let abort = task.abort_handle();
+        let mut set = JoinSet::new();
+        set.spawn(async {});
+        set.spawn(yield_now());
+        let remote = Remote::current();
+        let other = remote.spawn(yield_now);
+        assert_eq!(
+            format!("{task:?} {abort:?} {set:?} {other:?}"),
+            "JoinHandle { task: 1, name: \"named\", finished: false } \
+             AbortHandle { task: 1, finished: false } \
+             JoinSet { len: 2, finished: 0 } \
+             RemoteJoinHandle { finished: false }"
+        );
+        assert_eq!(format!("{remote:?}"), "Remote(Inbox { messages: 1, asleep: false })");
+        yield_now().await;
+        (&mut task).await.unwrap();
+        assert_eq!(
+            format!("{task:?} {abort:?} {set:?} {other:?}"),
+            "JoinHandle(joined) \
+             AbortHandle { task: 1, finished: true } \
+             JoinSet { len: 2, finished: 2 } \
+             RemoteJoinHandle { task: 4, finished: true }"
+        );
+    });
+    let executor = Executor::new().unwrap();
+    let debug = format!("{executor:?}");
+    assert!(debug.starts_with("Executor { metrics: Metrics { polls: 0, "), "{debug}");
 }
