@@ -246,7 +246,7 @@ mod tests {
 
     // Pitfall: S2
     #[test]
-    fn connection_error_does_not_end_the_listener() {
+    fn connection_error_does_not_end_the_stream() {
         let errors = [
             Errno::CONNABORTED,
             Errno::PROTO,
@@ -261,20 +261,20 @@ mod tests {
 
     // Pitfall: S1
     #[test]
-    fn listener_pauses_when_out_of_resources() {
+    fn resource_error_pauses_the_stream() {
         let errors = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::NOSPC];
         assert!(errors.into_iter().all(|errno| class(errno) == AcceptError::OutOfResources));
     }
 
     // Pitfall: S2
     #[test]
-    fn listener_error_ends_the_listener() {
+    fn error_of_an_unusable_listener_ends_the_stream() {
         let errors = [Errno::BADF, Errno::INVAL, Errno::NOTSOCK];
         assert!(errors.into_iter().all(|errno| class(errno) == AcceptError::Listener));
     }
 
     #[test]
-    fn registration_error_never_ends_the_listener() {
+    fn registration_error_never_ends_the_stream() {
         let class = |errno: Errno| AcceptError::of_registration(&errno.into());
         assert_eq!(class(Errno::NOSPC), AcceptError::OutOfResources);
         for errno in [Errno::BADF, Errno::INVAL, Errno::PERM] {

@@ -59,9 +59,9 @@ impl TcpListener {
     ///
     /// # Errors
     ///
-    /// If all addresses fail, returns the error of the last one: of the system call `socket`,
-    /// `setsockopt`, `bind`, `listen`, `ioctl` or `epoll_ctl`, e.g. `AddrInUse` or
-    /// `PermissionDenied`. If `addr` cannot be resolved, returns an error of
+    /// If all addresses fail, returns the error of the last one, e.g. `AddrInUse` or
+    /// `PermissionDenied`. The error comes from the system call `socket`, `setsockopt`, `bind`,
+    /// `listen`, `ioctl` or `epoll_ctl`. If `addr` cannot be resolved, returns an error of
     /// [`lookup_host`](crate::net::lookup_host).
     ///
     /// # Panics
@@ -334,9 +334,9 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// If all addresses fail, returns the error of the last one: of the system call `socket`,
-    /// `connect` or `epoll_ctl`, e.g. `ConnectionRefused`. If `addr` cannot be resolved, returns an
-    /// error of [`lookup_host`](crate::net::lookup_host).
+    /// If all addresses fail, returns the error of the last one, e.g. `ConnectionRefused`. The
+    /// error comes from the system call `socket`, `connect` or `epoll_ctl`. If `addr` cannot be
+    /// resolved, returns an error of [`lookup_host`](crate::net::lookup_host).
     ///
     /// # Panics
     ///

@@ -70,9 +70,9 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// If all addresses fail, returns the error of the last one: of the system call `socket`,
-    /// `bind` or `epoll_ctl`, e.g. `AddrInUse` or `PermissionDenied`. If `addr` cannot be resolved,
-    /// returns an error of [`lookup_host`](crate::net::lookup_host).
+    /// If all addresses fail, returns the error of the last one, e.g. `AddrInUse` or
+    /// `PermissionDenied`. The error comes from the system call `socket`, `bind` or `epoll_ctl`. If
+    /// `addr` cannot be resolved, returns an error of [`lookup_host`](crate::net::lookup_host).
     ///
     /// # Panics
     ///

@@ -287,8 +287,8 @@ impl OpenOptions {
 
     fn open(&self, path: &Path, access: OFlags) -> io::Result<OwnedFd> {
         let access = if self.read_write { OFlags::RDWR } else { access };
-        // `check` runs after the file is open. If the file is a terminal, `NOCTTY` keeps it from
-        // becoming our controlling terminal.
+        // `check_pipe` runs after the file is open. If the file is a terminal, `NOCTTY` keeps it
+        // from becoming our controlling terminal.
         let flags = access | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
         Ok(open(path, flags, Mode::empty())?)
     }
@@ -297,14 +297,15 @@ impl OpenOptions {
 /// Returns `InvalidInput` if the descriptor is not a pipe, or is open only for the opposite
 /// direction, `opposite`. Without this check, the first read or write would fail, or block the
 /// thread: a regular file never returns `WouldBlock`.
-fn check(fd: OwnedFd, opposite: OFlags) -> io::Result<OwnedFd> {
+fn check_pipe(fd: OwnedFd, opposite: OFlags) -> io::Result<OwnedFd> {
     let file = File::from(fd);
     let access = fcntl_getfl(&file)? & OFlags::RWMODE;
     if !file.metadata()?.file_type().is_fifo() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a pipe"));
     }
     if access == opposite {
-        let text = "the pipe is open only for the opposite direction";
+        let direction = if opposite == OFlags::RDONLY { "writing" } else { "reading" };
+        let text = format!("the pipe is not open for {direction}");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
     Ok(file.into())
@@ -320,7 +321,7 @@ impl TryFrom<OwnedFd> for Sender {
 
     #[track_caller]
     fn try_from(fd: OwnedFd) -> io::Result<Sender> {
-        let pipe = mio_pipe::Sender::from(check(fd, OFlags::RDONLY)?);
+        let pipe = mio_pipe::Sender::from(check_pipe(fd, OFlags::RDONLY)?);
         pipe.set_nonblocking(true)?;
         Sender::new(pipe)
     }
@@ -336,7 +337,7 @@ impl TryFrom<OwnedFd> for Receiver {
 
     #[track_caller]
     fn try_from(fd: OwnedFd) -> io::Result<Receiver> {
-        let pipe = mio_pipe::Receiver::from(check(fd, OFlags::WRONLY)?);
+        let pipe = mio_pipe::Receiver::from(check_pipe(fd, OFlags::WRONLY)?);
         pipe.set_nonblocking(true)?;
         Receiver::new(pipe)
     }
@@ -461,7 +462,7 @@ impl AsyncWrite for Sender {
 /// Panics if the sender has been closed, because it has no descriptor then.
 impl AsFd for Sender {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.io.as_ref().expect("the pipe is not closed").get_ref().as_fd()
+        self.io.as_ref().expect("a closed sender has no descriptor").get_ref().as_fd()
     }
 }
 
