@@ -2,8 +2,6 @@
 
 use std::io;
 use std::net::Shutdown;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_lite::Stream;
@@ -18,14 +16,16 @@ pub(crate) trait Listener {
     fn incoming(&self) -> impl Stream<Item = io::Result<Self::Socket>> + Unpin;
 }
 
-/// A connection, which is read and written at once.
+/// The socket of a connection.
 pub(crate) trait Socket: 'static {
-    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
-    fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>>;
+    /// A reader and writer, of which several may use the socket at the same time.
+    type Ref<'a>: AsyncRead + AsyncWrite + Unpin;
+
+    fn by_ref(&self) -> Self::Ref<'_>;
     fn shutdown(&self, how: Shutdown) -> io::Result<()>;
     /// Makes closing the socket discard unsent data, and send a reset instead of a FIN.
     fn reset_when_closed(&self) -> io::Result<()>;
-    /// The other end, for the log. To learn it costs a system call.
+    /// The other end, for the log. Asking for it costs a system call.
     fn peer(&self) -> Option<String>;
 }
 
@@ -46,12 +46,10 @@ impl Listener for UnixListener {
 }
 
 impl Socket for TcpStream {
-    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut &*self).poll_read(cx, buf)
-    }
+    type Ref<'a> = &'a TcpStream;
 
-    fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut &*self).poll_write(cx, buf)
+    fn by_ref(&self) -> &TcpStream {
+        self
     }
 
     fn shutdown(&self, how: Shutdown) -> io::Result<()> {
@@ -68,12 +66,10 @@ impl Socket for TcpStream {
 }
 
 impl Socket for UnixStream {
-    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut &*self).poll_read(cx, buf)
-    }
+    type Ref<'a> = &'a UnixStream;
 
-    fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut &*self).poll_write(cx, buf)
+    fn by_ref(&self) -> &UnixStream {
+        self
     }
 
     fn shutdown(&self, how: Shutdown) -> io::Result<()> {

@@ -33,6 +33,7 @@
 mod address;
 mod arguments;
 mod connection;
+mod connections;
 mod demo;
 mod ending;
 mod inherited;
@@ -45,6 +46,7 @@ mod server;
 mod shared;
 mod socket_file;
 mod stats;
+mod survey;
 mod table;
 mod telling;
 mod threads;
@@ -185,11 +187,15 @@ async fn serve_until(
         listener.announce();
         start(listener, &server);
     }
-    let stats = stats::tell(&arguments, executor, &server);
-    let result = future::or(stopped(ending, &shared), stats).await;
-    shared.stop(arguments.grace);
-    shared.ended().await;
-    info!("stopped");
+    let serving = async {
+        let stats = stats::tell(&arguments, executor, &server);
+        let result = future::or(stopped(ending, &shared), stats).await;
+        shared.stop(arguments.grace);
+        shared.ended().await;
+        info!("stopped");
+        result
+    };
+    let result = future::or(serving, server.connections.end_in_time(&shared)).await;
     result.and(trace.map_or(Ok(()), |trace| trace.save()))
 }
 

@@ -8,18 +8,19 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, ready};
-use std::time::Instant;
 
 use executor::yield_now;
 use futures_lite::{Stream, future};
 use reactor::Reactor;
 use reactor::time::sleep_until;
 
+use crate::connections::Connections;
 use crate::shared::Shared;
 
 /// The server, as the connections of one thread see it.
 pub(crate) struct Server {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) connections: Connections,
     pub(crate) counts: Counts,
     /// Those of our own sockets for datagrams: two that answered each other would never end.
     pub(crate) udp_ports: RefCell<BTreeSet<u16>>,
@@ -37,15 +38,12 @@ pub(crate) struct Counts {
 }
 
 impl Server {
-    /// The part of this thread.
+    /// The server without connections.
     pub(crate) fn new(shared: Arc<Shared>) -> Server {
         let (counts, udp_ports) = (Counts::default(), RefCell::default());
-        Server { shared, counts, udp_ports, reactor: Reactor::current() }
-    }
-
-    /// The time of the last turn, which costs no system call.
-    pub(crate) fn now(&self) -> Instant {
-        self.reactor.now()
+        let reactor = Reactor::current();
+        let connections = Connections::new(shared.idle, reactor.clone());
+        Server { shared, connections, counts, udp_ports, reactor }
     }
 
     /// The next connection, but none beyond the limit: those wait in the backlog. When the server
@@ -78,17 +76,17 @@ impl Server {
         held_up: impl Fn() -> bool,
     ) -> Option<T> {
         // A backlog that is never empty must not keep its listener open beyond the time of grace.
-        if self.shared.is_over(self.now()) {
+        if self.shared.is_over(self.reactor.now()) {
             return None;
         }
         let stopped = async {
             let by = self.shared.stops().await;
             // A spent budget looks like an empty backlog: with a fresh one it is asked once more.
             yield_now().await;
-            let mut end = by.map(sleep_until);
-            poll_fn(|cx| match &mut end {
-                Some(end) if held_up() => Pin::new(end).poll(cx).map(|()| None),
-                _ => Poll::Ready(None),
+            let mut end = sleep_until(by);
+            poll_fn(|cx| match held_up() {
+                true => Pin::new(&mut end).poll(cx).map(|()| None),
+                false => Poll::Ready(None),
             })
             .await
         };
@@ -97,8 +95,8 @@ impl Server {
 }
 
 /// Adds to a count.
-pub(crate) fn add(count: &Cell<u64>, n: usize) {
-    count.set(count.get() + n as u64);
+pub(crate) fn add(count: &Cell<u64>, n: u64) {
+    count.set(count.get() + n);
 }
 
 #[cfg(test)]

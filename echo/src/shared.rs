@@ -9,9 +9,11 @@ use futures_lite::future;
 use log::{error, info};
 use reactor::time::sleep_until;
 
-use crate::connection::LINGER;
-use crate::stats::Survey;
+use crate::survey::Survey;
 use crate::watch::Watch;
+
+/// How long the server reads on from a connection that it ends; see `Connection::linger`.
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
 
 /// What all threads of the server share.
 #[derive(Default)]
@@ -83,8 +85,8 @@ impl Shared {
     }
 
     /// Waits for the order to stop, and returns when connections must have ended.
-    pub(crate) fn stops(&self) -> impl Future<Output = Option<Instant>> {
-        self.stop_by.until(|stop_by| stop_by.map(Some))
+    pub(crate) fn stops(&self) -> impl Future<Output = Instant> {
+        self.stop_by.until(|stop_by| *stop_by)
     }
 
     /// Whether the time of grace is over.

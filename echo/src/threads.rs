@@ -23,6 +23,7 @@ use crate::listen::{BACKLOG, Listening, set_options};
 use crate::output::cannot;
 use crate::server::Server;
 use crate::shared::Shared;
+use crate::stats;
 use crate::table;
 
 /// Starts all threads but the first, which has these listeners; each listens when this returns.
@@ -85,7 +86,9 @@ async fn serve(
     }
     let _ = ready.send(Ok(()));
     let title = table::title(number, arguments.threads);
-    future::or(table::print_at_each(asking, title), shared.survey.answer(executor, &server)).await
+    let answering = shared.survey.answer(|| stats::count(executor, &server));
+    let ending = server.connections.end_in_time(shared);
+    future::or(table::print_at_each(asking, title), future::or(answering, ending)).await
 }
 
 /// One more listener at each TCP address of these.

@@ -64,7 +64,7 @@ async fn receive(
 async fn send(socket: &UdpSocket, server: &Server, datagram: &[u8], peer: SocketAddr) {
     match socket.send_to(datagram, peer).await {
         Ok(bytes) => {
-            add(&server.counts.bytes, bytes);
+            add(&server.counts.bytes, bytes as u64);
             trace!("{peer}: {bytes} bytes echoed");
         }
         Err(error) => debug!("{peer}: {error}"),

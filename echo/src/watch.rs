@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -10,11 +9,7 @@ use slab::Slab;
 
 /// A value, and the tasks that wait until it is as they want it.
 #[derive(Default)]
-pub(crate) struct Watch<T> {
-    /// Counts the updates. Grows only under the lock.
-    updates: AtomicUsize,
-    state: Mutex<State<T>>,
-}
+pub(crate) struct Watch<T>(Mutex<State<T>>);
 
 #[derive(Default)]
 struct State<T> {
@@ -26,7 +21,7 @@ struct State<T> {
 impl<T> Watch<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         // Nothing panics under the lock, but for what a condition may do; then the value is whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks at the value.
@@ -38,7 +33,6 @@ impl<T> Watch<T> {
     pub(crate) fn update<R>(&self, update: impl FnOnce(&mut T) -> R) -> R {
         let mut state = self.lock();
         let result = update(&mut state.value);
-        self.updates.fetch_add(1, Ordering::Release);
         let woken: Vec<Waker> =
             state.waiters.iter_mut().filter_map(|(_, waker)| waker.take()).collect();
         drop(state);
@@ -49,7 +43,7 @@ impl<T> Watch<T> {
     /// Waits until the condition finds the value as it wants it, and returns what it made of it.
     /// It may change the value, in a way that nobody waits for.
     pub(crate) fn until<R, C: FnMut(&mut T) -> Option<R>>(&self, condition: C) -> Until<'_, T, C> {
-        Until { watch: self, condition, kept: None }
+        Until { watch: self, condition, key: None }
     }
 }
 
@@ -57,53 +51,36 @@ impl<T> Watch<T> {
 pub(crate) struct Until<'a, T, C> {
     watch: &'a Watch<T>,
     condition: C,
-    /// Given up when it is dropped, so that a connection which ends leaves nothing behind.
-    kept: Option<Kept>,
-}
-
-/// An entry among the waiters.
-#[derive(Clone, Copy)]
-struct Kept {
-    key: usize,
-    /// The updates that were seen when it was made.
-    updates: usize,
-    /// Which waker is in it: no other one has this address while the entry holds that one.
-    waker: *const (),
+    /// The key of its waiter, which is removed when this is dropped.
+    key: Option<usize>,
 }
 
 impl<T, R, C: FnMut(&mut T) -> Option<R> + Unpin> Future for Until<'_, T, C> {
     type Output = R;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
-        let (watch, waker) = (self.watch, cx.waker().data());
-        // A connection asks with each message, and so without the lock: nothing has changed since
-        // the last look, and whoever changes it finds this waker.
-        let updates = watch.updates.load(Ordering::Acquire);
-        if self.kept.is_some_and(|kept| (kept.updates, kept.waker) == (updates, waker)) {
-            return Poll::Pending;
-        }
-        let mut state = watch.lock();
+        // Cloned before the lock is taken and dropped after it is released: a waker is foreign code.
+        let waker = cx.waker().clone();
+        let mut state = self.watch.lock();
         if let Some(result) = (self.condition)(&mut state.value) {
             drop(state);
             self.give_up();
             return Poll::Ready(result);
         }
-        // Kept under the lock under which the value was seen: no update falls in between.
-        let key = self.kept.map_or_else(|| state.waiters.insert(None), |kept| kept.key);
-        let replaced = state.waiters[key].replace(cx.waker().clone());
-        let updates = watch.updates.load(Ordering::Relaxed);
+        // Stored under the lock under which the value was seen, so no update falls in between.
+        let key = *self.key.get_or_insert_with(|| state.waiters.insert(None));
+        let replaced = state.waiters[key].replace(waker);
         drop(state);
         drop(replaced);
-        self.kept = Some(Kept { key, updates, waker });
         Poll::Pending
     }
 }
 
 impl<T, C> Until<'_, T, C> {
     fn give_up(&mut self) {
-        let Some(kept) = self.kept.take() else { return };
-        let waker = self.watch.lock().waiters.remove(kept.key);
-        // What it frees is freed without the lock.
+        let Some(key) = self.key.take() else { return };
+        let waker = self.watch.lock().waiters.remove(key);
+        // Dropped after the lock is released.
         drop(waker);
     }
 }

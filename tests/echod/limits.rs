@@ -77,6 +77,20 @@ fn silent_connections_are_closed_with_a_fin_and_active_ones_are_kept() {
     assert_echoes(&mut active, b"after");
 }
 
+// Frozen, the server sees the message and the end of the timeout at the same time.
+#[test]
+fn message_that_arrives_before_the_timeout_is_seen_keeps_the_connection() {
+    let server = Server::start(&["--idle", "1s"]);
+    let mut client = server.connect();
+    assert_echoes(&mut client, b"before");
+    server.freeze();
+    client.write_all(b"hello").unwrap();
+    sleep(Duration::from_millis(1500));
+    server.signal(Signal::CONT);
+    client.read_exact(&mut [0; 5]).unwrap();
+    assert_echoes(&mut client, b"after");
+}
+
 // Bytes wait in the server for a client that does not read.
 #[test]
 fn idle_connection_that_is_owed_bytes_is_reset() {
