@@ -1,5 +1,6 @@
-//! The same program twice: a task waits for five bytes in a pipe, and another one writes them. By
-//! readiness the kernel tells *when* to read; by completion, that it is *done*.
+//! The same program in two ways: a task waits for five bytes from a pipe, which another task
+//! writes. With readiness, the kernel reports *when* to read. With completion, it reports that the
+//! read is *done*. Watch the system calls:
 //!
 //! `strace -e trace=read,write,epoll_wait,io_uring_enter target/debug/examples/when_and_done done`
 
@@ -9,7 +10,7 @@ fn main() -> std::io::Result<()> {
         match std::env::args().nth(1).as_deref() {
             Some("when") => both::when().await,
             Some("done") => both::done().await,
-            _ => Err(std::io::Error::other("say `when` or `done`")),
+            _ => Err(std::io::Error::other("usage: when_and_done when|done")),
         }
     })
 }
@@ -26,7 +27,7 @@ mod both {
     use reactor::Async;
     use reactor_uring::{File, Ring};
 
-    /// A pipe, and a task that writes into it as soon as the first one waits.
+    /// Returns a pipe. Spawns a task that writes into it as soon as the calling task waits.
     fn pipe_with_writer() -> io::Result<PipeReader> {
         let (reader, mut writer) = io::pipe()?;
         drop(executor::spawn(async move { writer.write_all(b"hello") }));
@@ -40,7 +41,7 @@ mod both {
         println!("when:");
 
         let mut buffer = [0; 64];
-        // Tried at once, in vain; and again when the kernel says that it is worth it.
+        // The first attempt fails with `WouldBlock`. The next one follows the kernel's event.
         let bytes = reader.read_with(|mut reader| reader.read(&mut buffer)).await?;
 
         stdout().write_all(&buffer[..bytes])
@@ -51,7 +52,8 @@ mod both {
         let reader = File::from_std(&ring, OwnedFd::from(pipe_with_writer()?).into());
         println!("done:");
 
-        // Asked once. The kernel reads when there is something, into the buffer that it was given.
+        // There is only one request. The kernel reads into the buffer as soon as the pipe has
+        // bytes.
         let (bytes, buffer) = reader.read_at(vec![0; 64], 0).await;
 
         stdout().write_all(&buffer[..bytes?])

@@ -1,11 +1,11 @@
-//! [`File`]: a file whose operations are done by the kernel in its own time.
+//! [`File`]: a file whose operations the kernel carries out asynchronously.
 //!
-//! Which path: the ring; where the kernel refuses one, the blocking pool. Never readiness, for a
-//! file has none: `epoll` refuses it with `EPERM`.
+//! Operations go through a ring, or through the blocking pool if the kernel refuses a ring.
+//! Readiness is no alternative, because `epoll` refuses files with `EPERM`.
 //!
-//! Every buffer is given away and comes back with the result, as a `Vec<u8>`. A `&mut [u8]` does
-//! not do: a future can be dropped at any time, and what it borrowed is free then, while the kernel
-//! still writes into it.
+//! Each operation takes its buffer as a `Vec<u8>` and returns it with the result. It cannot borrow
+//! a `&mut [u8]`. A future can be dropped at any time, and the owner could then free or use the
+//! buffer while the kernel still writes into it.
 
 use std::ffi::CString;
 use std::fmt;
@@ -18,20 +18,27 @@ use std::sync::Arc;
 
 use reactor::budget::consume_budget;
 
-use crate::operation::{Answer, Operation, Outcome};
+use crate::operation::{Operation, Outcome, Success};
 use crate::{OpenOptions, Ring};
 
-/// The first part of a file that [`File::read_to_end`] asks for, and the largest. The first is
-/// larger than most files, the last is what may be copied in one poll.
-const FIRST: usize = 8 << 10;
-const LARGEST: usize = crate::operation::IN_PLACE;
+/// The size of the first read of [`File::read_to_end`]. It is larger than most files.
+const FIRST_PART: usize = 8 << 10;
 
-/// A file that is read and written by way of a [`Ring`].
+/// The maximum size of a read of [`File::read_to_end`].
+const LARGEST_PART: usize = crate::operation::MAX_INLINE;
+
+/// A file that is read and written through a [`Ring`].
 ///
-/// It has no position: every operation says where, so many may be under way at once.
+/// A `File` has no cursor. Every operation takes an offset, so several can run concurrently.
 ///
-/// To drop it closes it on this thread, as std's does; [`close`](File::close) does it without
-/// waiting here, which matters on a network.
+/// Dropping a `File` closes it on this thread, as in std. [`close`](File::close) does not block
+/// this thread, which matters on a network file system.
+///
+/// # Cancel safety
+///
+/// If the future of an operation is dropped, the ring cancels the operation unless it has already
+/// been carried out. The pool cannot cancel an operation. In both cases, a buffer is lost: it is
+/// freed when the operation no longer uses it.
 ///
 /// # Examples
 ///
@@ -63,49 +70,49 @@ const LARGEST: usize = crate::operation::IN_PLACE;
 /// ```
 pub struct File {
     ring: Ring,
-    /// Shared with the operations that are under way, so that none finds its descriptor closed, or
-    /// that of another file.
+    /// Shared with the operations in flight. Otherwise their descriptor might be closed, and then
+    /// belong to another file.
     file: Arc<fs::File>,
 }
 
 impl File {
-    /// Opens a file to read it.
+    /// Opens a file for reading.
     ///
     /// # Errors
     ///
-    /// As std's `File::open`.
+    /// Returns the error of [`open_with`](File::open_with).
     ///
     /// # Cancel safety
     ///
-    /// A file that is opened after the future was dropped is closed again.
+    /// If the future is dropped, a file that is opened nevertheless is closed again.
     pub async fn open(ring: &Ring, path: impl AsRef<Path>) -> io::Result<File> {
         File::open_with(ring, path, &OpenOptions::new().read(true)).await
     }
 
-    /// Opens a file to write it: a new one, or one that is emptied.
+    /// Opens a file for writing. Creates the file if it does not exist, and truncates it otherwise.
     ///
     /// # Errors
     ///
-    /// As std's `File::create`.
+    /// Returns the error of [`open_with`](File::open_with).
     ///
     /// # Cancel safety
     ///
-    /// As [`open`](File::open); the file may have been made or emptied.
+    /// If the future is dropped, the file may still be created or truncated. It is then closed.
     pub async fn create(ring: &Ring, path: impl AsRef<Path>) -> io::Result<File> {
         let options = OpenOptions::new().write(true).create(true).truncate(true);
         File::open_with(ring, path, &options).await
     }
 
-    /// Opens a file as the options say.
+    /// Opens a file with options.
     ///
     /// # Errors
     ///
-    /// As std's `OpenOptions::open`: `InvalidInput` for options that contradict each other, and for
-    /// a path with a zero in it; else what the kernel says.
+    /// Returns `InvalidInput` if the options contradict each other, or if the path contains a zero
+    /// byte. Otherwise returns the error of the `openat` operation.
     ///
     /// # Cancel safety
     ///
-    /// As [`create`](File::create).
+    /// If the future is dropped, the file may still be created or truncated. It is then closed.
     pub async fn open_with(
         ring: &Ring,
         path: impl AsRef<Path>,
@@ -119,17 +126,17 @@ impl File {
             consume_budget().await;
         }
         let (flags, mode, path) = prepared?;
-        let (_, answer) = ring.run(Operation::Open { path, flags, mode }).await;
-        match answer? {
-            Answer::Opened(descriptor) => Ok(File::from_std(ring, descriptor.into())),
-            Answer::Count(_) => unreachable!("what was opened is a descriptor"),
+        let (_, result) = ring.run(Operation::Open { path, flags, mode }).await;
+        match result? {
+            Success::Opened(descriptor) => Ok(File::from_std(ring, descriptor.into())),
+            Success::Count(_) => unreachable!("opening a file returns a descriptor"),
         }
     }
 
-    /// A file that is open already.
+    /// Wraps a file of std.
     ///
-    /// By a ring it may also be a pipe, a socket or a terminal, whose offsets do not matter: the
-    /// kernel waits for them in its own way.
+    /// With a ring (not with the pool), the descriptor may also be a pipe, a socket or a terminal.
+    /// The kernel then waits for it without blocking a thread, and ignores the offset.
     ///
     /// # Examples
     ///
@@ -153,46 +160,50 @@ impl File {
         File { ring: ring.clone(), file: Arc::new(file) }
     }
 
-    /// Reads at most as many bytes as `buffer` is long, from `offset` on.
+    /// Reads up to `buffer.len()` bytes at `offset` into the start of `buffer`.
     ///
-    /// Returns how many there were, which may be fewer, and none at the end of the file; and the
-    /// buffer, which has them at its begin.
+    /// Returns the number of bytes read, and the buffer. The number may be less than the length of
+    /// the buffer. It is 0 at the end of the file.
     ///
     /// # Errors
     ///
-    /// What the kernel says; `InvalidInput` for an offset that no file has.
+    /// Returns `InvalidInput` if `offset` exceeds `i64::MAX`. Otherwise returns the error of the
+    /// read.
     ///
     /// # Cancel safety
     ///
-    /// The buffer is lost: the kernel has it until it is done, then it is freed.
+    /// If the future is dropped, the buffer is lost; see [`File`].
     pub async fn read_at(&self, buffer: Vec<u8>, offset: u64) -> (io::Result<usize>, Vec<u8>) {
         self.read_part(buffer, 0, offset).await
     }
 
     /// Writes `buffer` at `offset`.
     ///
-    /// Returns how many bytes were written, which may be fewer than there are, and the buffer.
+    /// Returns the number of bytes written, which may be less than the length of the buffer, and
+    /// the buffer.
     ///
     /// # Errors
     ///
-    /// As [`read_at`](File::read_at).
+    /// Returns `InvalidInput` if `offset` exceeds `i64::MAX`. Otherwise returns the error of the
+    /// write.
     ///
     /// # Cancel safety
     ///
-    /// The buffer is lost; all of it may have been written, a part, or nothing.
+    /// If the future is dropped, none, some or all of the bytes may be written, and the buffer is
+    /// lost; see [`File`].
     pub async fn write_at(&self, buffer: Vec<u8>, offset: u64) -> (io::Result<usize>, Vec<u8>) {
         self.write_part(buffer, 0, offset).await
     }
 
-    /// Writes all of `buffer` at `offset`, by several operations if need be.
+    /// Writes all of `buffer` at `offset`, with several writes if necessary.
     ///
     /// # Errors
     ///
-    /// As [`write_at`](File::write_at); `WriteZero`, if the file takes no more.
+    /// Returns the error of [`write_at`](File::write_at), or `WriteZero` if a write moves no byte.
     ///
     /// # Cancel safety
     ///
-    /// As [`write_at`](File::write_at).
+    /// The same as for [`write_at`](File::write_at).
     pub async fn write_all_at(&self, buffer: Vec<u8>, offset: u64) -> (io::Result<()>, Vec<u8>) {
         let (mut buffer, mut written) = (buffer, 0);
         if buffer.is_empty() {
@@ -210,72 +221,74 @@ impl File {
         (Ok(()), buffer)
     }
 
-    /// Reads the whole file, part by part.
+    /// Reads the whole file, from offset 0.
     ///
     /// # Errors
     ///
-    /// As [`read_at`](File::read_at).
+    /// Returns the error of [`read_at`](File::read_at).
     ///
     /// # Cancel safety
     ///
-    /// What was read is lost; it can be read again.
+    /// Dropping the future discards the bytes that were read. They can be read again, unless the
+    /// file is a pipe, a socket or a terminal.
     pub async fn read_to_end(&self) -> io::Result<Vec<u8>> {
-        let (mut content, mut end) = (vec![0; FIRST], 0);
+        let (mut content, mut end) = (vec![0; FIRST_PART], 0);
         loop {
             let result;
             (result, content) = self.read_part(content, end, end as u64).await;
             match result? {
                 0 => break,
-                // A short read is not the end: only nothing is.
+                // A short read is not the end of the file. Only a read of 0 bytes is.
                 bytes => end += bytes,
             }
             if end == content.len() {
-                content.resize(end + end.min(LARGEST), 0);
+                content.resize(end + end.min(LARGEST_PART), 0);
             }
         }
         content.truncate(end);
         Ok(content)
     }
 
-    /// Waits until all that was written, and what the system knows of the file, is on the disk.
+    /// Waits until the file's data and metadata have reached the disk.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// Returns the error of the `fsync` operation.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost.
+    /// Dropping the future loses nothing. Call the function again.
     pub async fn sync_all(&self) -> io::Result<()> {
         self.sync(false).await
     }
 
-    /// As [`sync_all`](File::sync_all), but without what is not needed to read the bytes again.
+    /// Waits until the file's data has reached the disk, and the metadata needed to read it.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// Returns the error of the `fdatasync` operation.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost.
+    /// Dropping the future loses nothing. Call the function again.
     pub async fn sync_data(&self) -> io::Result<()> {
         self.sync(true).await
     }
 
     /// Closes the file.
     ///
-    /// If an operation whose future was dropped is still under way, the file is closed when that
-    /// is complete, and nothing is told of it.
+    /// If an operation whose future was dropped is still in flight, this returns `Ok` immediately.
+    /// The file is then closed when that operation has completed.
     ///
     /// # Errors
     ///
-    /// What the kernel says; the file is closed all the same. By the pool nothing is told, as by
-    /// std: whoever must know that all is on the disk calls [`sync_all`](File::sync_all) before.
+    /// With a ring, returns the error of the `close` operation. The file is closed even then. The
+    /// pool returns no error, as in std. To be sure that all bytes are on the disk, await
+    /// [`sync_all`](File::sync_all) first.
     ///
     /// # Cancel safety
     ///
-    /// It is closed in any case.
+    /// The file is closed even if the future is dropped.
     pub async fn close(self) -> io::Result<()> {
         let Some(file) = Arc::into_inner(self.file) else {
             consume_budget().await;
@@ -310,7 +323,7 @@ impl File {
         self.transfer(buffer, offset, write).await
     }
 
-    /// Gives the buffer to the operation, if that has an offset, and gets it back with the result.
+    /// Runs a read or a write, and returns its result and the buffer.
     async fn transfer(
         &self,
         buffer: Vec<u8>,
@@ -325,21 +338,21 @@ impl File {
     }
 }
 
-/// io_uring takes the largest number for "where the last one ended", which is no offset.
+/// Rejects offsets that no file can have. io_uring would take -1 (`u64::MAX`) as "at the cursor".
 fn check(offset: u64) -> io::Result<()> {
     i64::try_from(offset).map(drop).map_err(|_| ErrorKind::InvalidInput.into())
 }
 
-/// The count and the buffer of a read or a write.
-fn moved((operation, answer): Outcome) -> (io::Result<usize>, Vec<u8>) {
+/// Converts the outcome of a read or a write into its byte count and its buffer.
+fn moved((operation, result): Outcome) -> (io::Result<usize>, Vec<u8>) {
     let buffer = match operation {
         Operation::Read { buffer, .. } | Operation::Write { buffer, .. } => buffer,
-        // The kernel did not give it back before its executor ended.
+        // The executor ended before the kernel completed the operation, so the buffer was leaked.
         _ => Vec::new(),
     };
-    let count = answer.map(|answer| match answer {
-        Answer::Count(count) => count,
-        Answer::Opened(_) => unreachable!("nothing was opened"),
+    let count = result.map(|success| match success {
+        Success::Count(count) => count,
+        Success::Opened(_) => unreachable!("a transfer does not open a file"),
     });
     (count, buffer)
 }

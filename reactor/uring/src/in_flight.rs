@@ -1,11 +1,13 @@
-//! What the kernel has in hand: the two queues that are shared with it, and every operation whose
-//! buffer it may still touch. All `unsafe` of this workspace, but that of tests, is in this file.
+//! The operations in flight: the two queues shared with the kernel, and every operation whose
+//! buffer the kernel may still access. All `unsafe` code of this workspace, except in tests, is in
+//! this file.
 //!
-//! One rule makes it sound, and all proofs below lean on it: **as long as a slot is in the state
-//! [`State::Kernel`], nobody but the kernel touches what its operation owns, and it is neither
-//! taken out nor dropped.** It leaves that state in two ways only: its completion has arrived, and
-//! then the kernel is done with it; or it is forgotten, and then its memory is nobody else's ever.
-//! That the future which waits for it is dropped changes nothing: the operation is not in there.
+//! One rule makes the code sound, and all safety comments below rely on it: **while a slot is in
+//! the state [`State::Kernel`], only the kernel accesses what its operation owns, and the operation
+//! is neither moved out of the slot nor dropped.** A slot leaves that state in two ways only.
+//! Either its completion has arrived, and the kernel no longer uses the operation. Or the operation
+//! is forgotten, and its memory is never used for anything else. Dropping the future that waits for
+//! the operation does not break the rule, because the future does not own the operation.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,45 +23,49 @@ use io_uring::{Builder, IoUring, cqueue, squeue};
 use rustix::io::Errno;
 use slab::Slab;
 
-use crate::operation::{Answer, IN_PLACE, Operation, Outcome};
+use crate::operation::{MAX_INLINE, Operation, Outcome, Success};
 
-/// How long the end of an executor waits for what the kernel still has. Whatever can be cancelled
-/// comes back at once; what cannot is being read from a disk, which takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long [`InFlight::close`] waits for operations that the kernel has. An operation that can be
+/// canceled returns immediately. Any other one waits for a disk, which takes milliseconds.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a kernel that is short of memory is left alone: short to whoever waits for it, long
-/// enough that to ask again and again costs nothing.
-pub(crate) const PAUSE: Duration = Duration::from_millis(10);
+/// How long to wait after the kernel was out of memory. It is short for a waiting task, and long
+/// enough that the retries cost no noticeable processor time.
+pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
-/// What it says then.
-const SHORT: &[Errno] = &[Errno::AGAIN, Errno::NOMEM];
+/// The errors of a kernel that is out of memory.
+const OUT_OF_MEMORY: &[Errno] = &[Errno::AGAIN, Errno::NOMEM];
 
-/// Room that grew beyond this with a burst is given back when nothing is in flight.
-const BURST: usize = 1024;
+/// Capacity: if a burst made the tables larger than this, their memory is freed when nothing is in
+/// flight.
+const MAX_IDLE_CAPACITY: usize = 1024;
 
-/// Marks the completion of a request to cancel. A slab never grows so far.
-const CANCEL: u64 = 1 << 63;
+/// Marks the user data of a cancellation. No key of the slab has this bit, because a slab never
+/// grows that large.
+const CANCEL_FLAG: u64 = 1 << 63;
 
-/// The ring, and all operations that were begun on it and not taken back.
+/// The ring, and all operations whose outcome was not taken yet.
 pub(crate) struct InFlight {
     ring: IoUring,
     slots: Slab<Slot>,
-    /// Slots that the kernel is to be told of, in the order of their coming. Without a limit of its
-    /// own: most belong to futures that somebody holds, and those are larger; the abandoned are
-    /// never more than there were of these.
-    queued: VecDeque<usize>,
-    /// How many of these are abandoned.
-    abandoned: usize,
-    /// Slots that the kernel is to be asked to let go. They go first, and past the limit below:
-    /// else operations that never end would keep out the requests to end them.
-    to_cancel: VecDeque<usize>,
-    /// Slots of which the kernel owes a completion: never more than the submission queue has
-    /// entries.
+    /// The keys of slots that were not submitted yet, in the order of [`begin`](InFlight::begin).
     ///
-    /// The completion queue has twice as many. A slot is owed two completions at most, its own and
-    /// that of its cancellation: so that queue never overflows.
+    /// Capacity: it needs no limit. A key whose future exists takes less memory than the future,
+    /// and [`abandon_queued`](InFlight::abandon_queued) limits the number of the other keys.
+    queued: VecDeque<usize>,
+    /// How many slots in `queued` are abandoned.
+    abandoned_in_queue: usize,
+    /// The keys of slots to cancel. The cancellations are submitted first, and they do not count
+    /// for `in_kernel`. Otherwise operations that never complete would keep out their own
+    /// cancellations.
+    to_cancel: VecDeque<usize>,
+    /// The number of slots for which a completion is outstanding. It never exceeds the number of
+    /// entries of the submission queue.
+    ///
+    /// So the completion queue, which has twice as many entries, never overflows: a slot has at
+    /// most two outstanding completions, its own and that of its cancellation.
     in_kernel: usize,
-    /// Nothing is begun any more, and nobody looks for completions.
+    /// Set by `close`. From then on no operation is started, and no task reaps completions.
     closed: bool,
 }
 
@@ -67,63 +73,71 @@ pub(crate) struct InFlight {
 struct Slot {
     operation: Operation,
     state: State,
-    /// Whom its completion wakes.
+    /// The waker to call when the operation has completed.
     waker: Option<Waker>,
-    /// The future is gone: nobody will take the outcome.
+    /// Whether the future was dropped, so that no task will take the outcome.
     abandoned: bool,
-    /// The kernel owes the completion of a cancellation, or is yet to be asked for one. The slot
-    /// stays until then: another operation in it would be cancelled in its place.
-    cancelling: bool,
+    /// Whether a cancellation is to be submitted, or its completion is outstanding. Until then the
+    /// slot must not be reused. Otherwise the cancellation would hit the next operation in the
+    /// slot.
+    cancel_pending: bool,
 }
 
 enum State {
-    /// The kernel does not know of it.
+    /// The operation was not submitted yet.
     Queued,
-    /// It is described to the kernel, which may read and write what the operation owns.
+    /// The operation is in the submission queue or in the kernel, which may read and write what the
+    /// operation owns.
     Kernel,
-    /// Its completion has arrived.
-    Done(io::Result<Answer>),
+    /// The completion has arrived.
+    Done(io::Result<Success>),
 }
 
-/// What completions bring, and the end. To wake and to log run foreign code, so whoever gets this
-/// does it when nothing is borrowed.
+/// The effects of reaped completions, which the caller must carry out.
+///
+/// Reentrancy: calling wakers and logging run user code, so the caller does both when no `RefCell`
+/// is borrowed.
 #[derive(Default)]
 pub(crate) struct Reaped {
+    /// The number of completions.
     pub(crate) completions: usize,
+    /// The wakers to call.
     pub(crate) woken: Vec<Waker>,
-    /// Operations whose memory is never freed, for the kernel kept them.
+    /// The number of operations whose memory is never freed, because the kernel did not complete
+    /// them.
     pub(crate) forgotten: usize,
 }
 
 impl Slot {
-    /// The kernel has no more to say of it.
+    /// Returns whether no completion is outstanding.
     fn is_settled(&self) -> bool {
-        matches!(self.state, State::Done(_)) && !self.cancelling
+        matches!(self.state, State::Done(_)) && !self.cancel_pending
     }
 }
 
 impl InFlight {
-    /// Sets up a ring of at least so many entries.
+    /// Sets up a ring with at least `entries` entries.
     pub(crate) fn new(entries: u32) -> io::Result<InFlight> {
-        let ring = set_up(entries)?;
+        let ring = build_ring(entries)?;
         let params = ring.params();
-        // To wait for a limited time at the end. Linux 5.11; all else that is used here is older.
+        // `EXT_ARG` lets `close` wait with a timeout. It needs Linux 5.11. Everything else that is
+        // used here is older.
         if !params.is_feature_nodrop() || !params.is_feature_ext_arg() {
-            let text = "io_uring of this kernel is too old: it takes Linux 5.11";
+            let text = "the io_uring of this kernel is too old: Linux 5.11 is required";
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
         Ok(InFlight {
             ring,
             slots: Slab::new(),
             queued: VecDeque::new(),
-            abandoned: 0,
+            abandoned_in_queue: 0,
             to_cancel: VecDeque::new(),
             in_kernel: 0,
             closed: false,
         })
     }
 
-    /// The descriptor of the ring: it is readable when there are completions.
+    /// Returns the descriptor of the ring, which is readable when completions have arrived.
     pub(crate) fn descriptor(&self) -> RawFd {
         self.ring.as_raw_fd()
     }
@@ -132,48 +146,52 @@ impl InFlight {
         self.closed
     }
 
-    /// Operations that were begun and not taken back, or whose completion has not arrived.
+    /// Returns the number of operations whose outcome was not taken yet, and of abandoned
+    /// operations for which a completion is outstanding.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Whether the kernel could be told of more at once: what it did not take last time included.
-    pub(crate) fn has_more(&mut self) -> bool {
-        let has_room = self.in_kernel < self.entries();
+    /// Returns whether [`submit`](InFlight::submit) could submit anything now. This includes
+    /// entries that the kernel did not take last time.
+    pub(crate) fn can_submit(&mut self) -> bool {
+        let has_space = self.in_kernel < self.entries();
         !self.ring.submission().is_empty()
             || !self.to_cancel.is_empty()
-            || has_room && !self.queued.is_empty()
+            || has_space && !self.queued.is_empty()
     }
 
     fn entries(&self) -> usize {
         self.ring.params().sq_entries() as usize
     }
 
-    /// Puts an operation in line. Its key is that of its completion, too.
+    /// Queues an operation, and returns its key, which its completion carries as user data.
     pub(crate) fn begin(&mut self, operation: Operation) -> usize {
         let state = State::Queued;
-        let slot = Slot { operation, state, waker: None, abandoned: false, cancelling: false };
+        let slot = Slot { operation, state, waker: None, abandoned: false, cancel_pending: false };
         let key = self.slots.insert(slot);
         self.queued.push_back(key);
         key
     }
 
-    /// Takes the outcome of an operation, if it is done.
+    /// Takes the outcome of an operation if it has completed.
     pub(crate) fn take(&mut self, key: usize) -> Option<Outcome> {
         if !matches!(self.slots[key].state, State::Done(_)) {
             return None;
         }
         let Slot { operation, state, .. } = self.remove(key);
-        let State::Done(answer) = state else { unreachable!("it has just been looked at") };
-        Some((operation, answer))
+        let State::Done(result) = state else { unreachable!("the state was checked above") };
+        Some((operation, result))
     }
 
-    /// Leaves the waker with the operation. Returns the one that it replaces, to be dropped.
+    /// Stores the waker of an operation. Returns the previous waker, which the caller drops when no
+    /// `RefCell` is borrowed.
     pub(crate) fn set_waker(&mut self, key: usize, waker: Waker) -> Option<Waker> {
         self.slots[key].waker.replace(waker)
     }
 
-    /// The future of an operation is gone. Returns its waker, to be dropped.
+    /// Gives up an operation whose future was dropped. Returns its waker, which the caller drops
+    /// when no `RefCell` is borrowed.
     pub(crate) fn abandon(&mut self, key: usize) -> Option<Waker> {
         let slot = &mut self.slots[key];
         slot.abandoned = true;
@@ -181,24 +199,26 @@ impl InFlight {
         match slot.state {
             State::Kernel => self.request_cancel(key),
             State::Queued => self.abandon_queued(key),
-            State::Done(_) if slot.cancelling => {}
+            State::Done(_) if slot.cancel_pending => {}
             State::Done(_) => drop(self.remove(key)),
         }
         waker
     }
 
-    /// It stays in line, without what it owned, and is passed over when its turn comes. But behind
-    /// a full ring that may be never: so when more are abandoned than not, all of these go. That is
-    /// O(1) for each, as it looks at two entries at most for each that goes.
+    /// Empties a queued operation. Its key stays in the queue, and `push_operation` skips it.
+    ///
+    /// Behind a full ring, that may never happen. So if more than half of the queue is abandoned,
+    /// all abandoned keys are removed. This is amortized O(1): it looks at fewer than two keys for
+    /// each key that it removes.
     fn abandon_queued(&mut self, key: usize) {
-        self.slots[key].operation = Operation::Lost;
-        self.abandoned += 1;
-        if 2 * self.abandoned <= self.queued.len() {
+        self.slots[key].operation = Operation::Empty;
+        self.abandoned_in_queue += 1;
+        if 2 * self.abandoned_in_queue <= self.queued.len() {
             return;
         }
         let queued = mem::take(&mut self.queued).into_iter();
         let (gone, kept): (VecDeque<_>, _) = queued.partition(|&key| self.slots[key].abandoned);
-        (self.queued, self.abandoned) = (kept, 0);
+        (self.queued, self.abandoned_in_queue) = (kept, 0);
         for key in gone {
             self.remove(key);
         }
@@ -206,56 +226,60 @@ impl InFlight {
 
     fn request_cancel(&mut self, key: usize) {
         let slot = &mut self.slots[key];
-        if slot.operation.may_be_cancelled() && !slot.cancelling {
-            slot.cancelling = true;
+        if slot.operation.is_cancelable() && !slot.cancel_pending {
+            slot.cancel_pending = true;
             self.to_cancel.push_back(key);
         }
     }
 
-    /// Tells the kernel of as much as it may have at once. What is left over follows when
-    /// completions have made room; and when the neighbours had their turn, if these operations
-    /// copy much. Returns false if the kernel is short of memory: then it is to be left alone for
-    /// [`PAUSE`].
+    /// Submits queued operations, up to two limits: the entries of the ring, and [`MAX_INLINE`]
+    /// bytes that the kernel may copy during this call. The caller submits the rest after
+    /// completions have freed entries, or after other tasks have run.
+    ///
+    /// Returns false if the kernel is out of memory. The caller must then wait for [`RETRY_PAUSE`].
     pub(crate) fn submit(&mut self) -> io::Result<bool> {
-        let mut in_place = 0;
+        let mut inline_bytes = 0;
         loop {
-            self.fill(&mut in_place);
+            self.fill(&mut inline_bytes);
             if self.ring.submission().is_empty() {
                 return Ok(true);
             }
             match self.ring.submit() {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // It wants its completions to be taken first. Whatever it has not taken stays in
-                // the queue, for the next time.
-                Err(error) if is(&error, &[Errno::BUSY]) => return Ok(true),
-                Err(error) if is(&error, SHORT) => return Ok(false),
+                // The kernel requires completions to be reaped first. Entries that it has not taken
+                // stay in the submission queue for the next call.
+                Err(error) if matches_any(&error, &[Errno::BUSY]) => return Ok(true),
+                Err(error) if matches_any(&error, OUT_OF_MEMORY) => return Ok(false),
                 Err(error) => return Err(error),
-                // It may stop at an entry that it refuses, and has told so in a completion.
+                // The kernel may stop at an invalid entry, for which it posts a completion. Submit
+                // the entries behind it in the next pass.
                 Ok(_) => {}
             }
         }
     }
 
-    /// Fills the submission queue.
-    fn fill(&mut self, in_place: &mut usize) {
+    /// Fills the submission queue, and adds to `inline_bytes` what the kernel may copy on this
+    /// thread.
+    fn fill(&mut self, inline_bytes: &mut usize) {
         while !self.ring.submission().is_full() {
             if let Some(key) = self.to_cancel.pop_front() {
                 self.push(&cancellation(key));
-            } else if self.in_kernel == self.entries() || *in_place >= IN_PLACE {
+            } else if self.in_kernel == self.entries() || *inline_bytes >= MAX_INLINE {
                 return;
             } else if let Some(key) = self.queued.pop_front() {
-                *in_place += self.hand_over(key);
+                *inline_bytes += self.push_operation(key);
             } else {
                 return;
             }
         }
     }
 
-    /// Gives an operation to the kernel. Returns how many bytes that may copy at once.
-    fn hand_over(&mut self, key: usize) -> usize {
+    /// Puts an operation into the submission queue, unless it is abandoned. Returns how many bytes
+    /// the kernel may copy on this thread.
+    fn push_operation(&mut self, key: usize) -> usize {
         let slot = &mut self.slots[key];
         if slot.abandoned {
-            self.abandoned -= 1;
+            self.abandoned_in_queue -= 1;
             self.remove(key);
             return 0;
         }
@@ -264,70 +288,76 @@ impl InFlight {
         let bytes = slot.operation.bytes();
         let entry = slot.operation.entry().user_data(key as u64);
         self.push(&entry);
-        if bytes <= IN_PLACE { bytes } else { 0 }
+        if bytes <= MAX_INLINE { bytes } else { 0 }
     }
 
-    /// Puts an entry where the kernel will find it.
+    /// Puts an entry into the submission queue, which must not be full.
     fn push(&mut self, entry: &squeue::Entry) {
-        // SAFETY: all that the entry points to must stay valid until the operation is complete.
+        // SAFETY: everything that the entry points to must stay valid until the operation
+        // completes.
         // - A cancellation points to nothing.
-        // - Any other entry is that of an operation in a slot of this slab, made by
-        //   `Operation::entry` just now. Its addresses are those of a buffer or of a path on the
-        //   heap, owned by the operation: they do not change when the slab grows and moves its
-        //   slots. The length is that of the buffer, or less; a path ends with a zero.
-        // - The slot is in the state `Kernel`: by the rule above, the kernel alone touches all
-        //   that until the completion.
-        // - The descriptor is that of a file which the operation keeps open; or, of a close, one
-        //   that has been taken out of its owner, so that nobody else closes it.
-        // - Should this ring end first: `InFlight::drop` forgets what the kernel did not give back,
-        //   also if a close was begun and did not come to its end; and to forget runs no foreign
-        //   code, which might panic in between.
+        // - Any other entry was just made by `Operation::entry` for an operation in a slot of this
+        //   slab. Its addresses are those of a buffer or a path on the heap, which the operation
+        //   owns. So they do not change when the slab grows and moves its slots. The length is at
+        //   most that of the rest of the buffer, and a path ends with a zero byte.
+        // - The slot is in the state `Kernel`. By the rule in the module documentation, only the
+        //   kernel accesses this memory until the completion arrives.
+        // - The descriptor belongs to a file that the operation keeps open. A close has taken the
+        //   descriptor out of its owner, so no other code closes it.
+        // - If this ring is dropped first, `InFlight::drop` forgets every operation that the kernel
+        //   has not completed, even if an earlier `close` was interrupted by a panic. Forgetting
+        //   runs no user code, so it cannot be interrupted.
         let pushed = unsafe { self.ring.submission().push(entry) };
-        pushed.expect("there is room: it has just been looked at");
+        pushed.expect("`fill` has checked that the queue is not full");
     }
 
-    /// Takes the completions that have arrived.
+    /// Takes the completions that have arrived out of the completion queue.
     pub(crate) fn reap(&mut self) -> Reaped {
         let mut reaped = Reaped::default();
         while let Some(completion) = self.next_completion() {
             reaped.completions += 1;
-            let key = (completion.user_data() & !CANCEL) as usize;
-            if completion.user_data() & CANCEL == 0 {
+            let key = (completion.user_data() & !CANCEL_FLAG) as usize;
+            if completion.user_data() & CANCEL_FLAG == 0 {
                 reaped.woken.extend(self.complete(key, completion.result()));
             } else {
-                // Whether it was cancelled, or was done already: its own completion tells.
-                self.slots[key].cancelling = false;
+                // Ignore the result. The operation's own completion reports whether it was
+                // canceled.
+                self.slots[key].cancel_pending = false;
             }
             self.settle(key);
         }
         reaped
     }
 
-    /// In a function of its own, which ends the borrow: dropping it tells the kernel of the room.
+    /// Takes one completion. Dropping the queue's borrow at the end of this function publishes to
+    /// the kernel that the entry is free.
     fn next_completion(&mut self) -> Option<cqueue::Entry> {
         self.ring.completion().next()
     }
 
-    /// The kernel is done with an operation: what it owns is ours again. Returns whom that wakes.
+    /// Handles the completion of an operation, which the kernel no longer uses. Returns the waker
+    /// to call.
     fn complete(&mut self, key: usize, result: i32) -> Option<Waker> {
         let slot = &mut self.slots[key];
-        // A signal came before anything was moved. Or signals kept the kernel from starting the thread
-        // that would have moved it: since Linux 6.11, it gives up after three attempts.
-        let undone = [Errno::INTR, Errno::CANCELED].map(|errno| -errno.raw_os_error());
-        // Once more, unless nobody wants it: then it was we who cancelled it. But not a close: its
-        // descriptor is gone all the same, as by close(2) of Linux.
-        let again = slot.operation.may_be_repeated() && !slot.abandoned && !self.closed;
-        if undone.contains(&result) && again {
+        // EINTR: a signal arrived before any byte was moved. ECANCELED without a cancellation:
+        // signals kept the kernel from starting a thread for the operation. Since Linux 6.11 it
+        // gives up after three attempts.
+        let not_done = [Errno::INTR, Errno::CANCELED].map(|errno| -errno.raw_os_error());
+        // Retry, except in two cases. An abandoned operation was canceled on purpose. A close must
+        // not be repeated, because as with close(2) on Linux, its descriptor is already closed.
+        let retry = slot.operation.is_repeatable() && !slot.abandoned && !self.closed;
+        if not_done.contains(&result) && retry {
             slot.state = State::Queued;
             self.in_kernel -= 1;
             self.queued.push_front(key);
             return None;
         }
-        slot.state = State::Done(answer(&slot.operation, result));
+        slot.state = State::Done(decode(&slot.operation, result));
         slot.waker.take()
     }
 
-    /// If the kernel has no more to say of a slot, another one may take its place there.
+    /// Frees the entry of a slot for which no completion is outstanding, and the slot if it is
+    /// abandoned.
     fn settle(&mut self, key: usize) {
         let slot = &self.slots[key];
         if slot.is_settled() {
@@ -340,29 +370,29 @@ impl InFlight {
 
     fn remove(&mut self, key: usize) -> Slot {
         let slot = self.slots.remove(key);
-        // Then no key is in line anywhere: all that are there belong to slots.
-        if self.slots.is_empty() && self.slots.capacity() > BURST {
+        // Capacity: without slots, every key in the queues is stale, so free the queues as well.
+        if self.slots.is_empty() && self.slots.capacity() > MAX_IDLE_CAPACITY {
             (self.slots, self.queued, self.to_cancel) = Default::default();
         }
         slot
     }
 
-    /// Gets everything back from the kernel, or forgets it. After this, no slot is in the state
-    /// `Kernel`, and none gets there.
+    /// Cancels all operations, waits until the kernel has completed them, and forgets the rest.
+    /// Afterwards no slot is in the state `Kernel`, and none enters it.
     ///
-    /// This blocks the thread: it is for the end of an executor, after which nobody looks for
-    /// completions.
+    /// This blocks the thread. The driver calls it when it is dropped, because no task reaps
+    /// completions afterwards.
     pub(crate) fn close(&mut self) -> Reaped {
         let mut reaped = Reaped::default();
         if mem::replace(&mut self.closed, true) {
             return reaped;
         }
         self.cancel_all(&mut reaped);
-        let deadline = Instant::now() + PATIENCE;
-        let mut goes_on = true;
-        while goes_on && self.in_kernel > 0 && Instant::now() < deadline {
+        let deadline = Instant::now() + CLOSE_TIMEOUT;
+        let mut works = true;
+        while works && self.in_kernel > 0 && Instant::now() < deadline {
             self.fill(&mut 0);
-            goes_on = self.wait_until(deadline);
+            works = self.wait_until(deadline);
             reaped.append(self.reap());
         }
         self.forget_all(&mut reaped);
@@ -373,10 +403,10 @@ impl InFlight {
         self.slots.iter().map(|(key, _)| key).collect()
     }
 
-    /// Those that the kernel does not know end here; of the others, it is asked to let go.
+    /// Fails the queued operations, and requests the cancellation of those that the kernel has.
     fn cancel_all(&mut self, reaped: &mut Reaped) {
         self.queued.clear();
-        self.abandoned = 0;
+        self.abandoned_in_queue = 0;
         for key in self.keys() {
             match self.slots[key].state {
                 State::Queued => reaped.woken.extend(self.fail(key)),
@@ -386,24 +416,26 @@ impl InFlight {
         }
     }
 
+    /// Completes an operation with ECANCELED, and returns the waker to call.
     fn fail(&mut self, key: usize) -> Option<Waker> {
         let slot = &mut self.slots[key];
         slot.state = State::Done(Err(Errno::CANCELED.into()));
         slot.waker.take()
     }
 
-    /// Submits, and waits for a completion. Returns whether it is worth doing again: it is after a
-    /// signal, and when the time is over the caller sees it by the clock.
+    /// Submits, and waits for a completion until `deadline`. Returns false after an error that a
+    /// retry would repeat. The caller checks the clock.
     fn wait_until(&self, deadline: Instant) -> bool {
         let left = Timespec::from(deadline.saturating_duration_since(Instant::now()));
         match self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&left)) {
-            Err(error) if is(&error, SHORT) => thread::sleep(PAUSE),
-            Err(error) => return is(&error, &[Errno::INTR, Errno::TIME, Errno::BUSY]),
+            Err(error) if matches_any(&error, OUT_OF_MEMORY) => thread::sleep(RETRY_PAUSE),
+            Err(error) => return matches_any(&error, &[Errno::INTR, Errno::TIME, Errno::BUSY]),
             Ok(_) => {}
         }
         true
     }
 
+    /// Forgets all operations that the kernel has, and completes them with ECANCELED.
     fn forget_all(&mut self, reaped: &mut Reaped) {
         let mut keys = self.keys();
         keys.retain(|&key| matches!(self.slots[key].state, State::Kernel));
@@ -415,14 +447,15 @@ impl InFlight {
     }
 }
 
-/// The last safeguard, should nobody have closed it: a buffer that the kernel may write to must not
-/// be freed. The kernel itself outlives its ring: it goes on with what it has begun.
+/// The last safeguard for a ring that was not closed: a buffer that the kernel may write to must
+/// not be freed. Closing the descriptor of a ring does not stop the operations that the kernel has.
 impl Drop for InFlight {
     fn drop(&mut self) {
         let mut reaped = self.close();
-        // Also if a close was begun and did not come to its end.
+        // Panic safety: this is needed if a panic interrupted an earlier `close`, because then the
+        // call above does nothing.
         self.forget_all(&mut reaped);
-        // The wakers go last: to drop one runs foreign code.
+        // Drop the wakers last, because that runs user code, which may panic.
         drop(reaped);
     }
 }
@@ -435,33 +468,36 @@ impl Reaped {
     }
 }
 
-/// What a completion says. It must be that of this operation, and be asked once.
-fn answer(operation: &Operation, result: i32) -> io::Result<Answer> {
+/// Converts the result of a completion. It must be the completion of `operation`, and be converted
+/// only once.
+fn decode(operation: &Operation, result: i32) -> io::Result<Success> {
     let Ok(count) = usize::try_from(result) else {
         return Err(io::Error::from_raw_os_error(-result));
     };
     if !matches!(operation, Operation::Open { .. }) {
-        return Ok(Answer::Count(count));
+        return Ok(Success::Count(count));
     }
-    // SAFETY: the kernel has opened this descriptor for this very completion, and a completion is
-    // taken out of the queue once: so it is open, and nobody else owns it.
-    Ok(Answer::Opened(unsafe { OwnedFd::from_raw_fd(result) }))
+    // SAFETY: the kernel has opened this descriptor for this completion, and a completion is taken
+    // out of the queue only once. So the descriptor is open, and no other value owns it.
+    Ok(Success::Opened(unsafe { OwnedFd::from_raw_fd(result) }))
 }
 
 fn cancellation(key: usize) -> squeue::Entry {
-    AsyncCancel::new(key as u64).build().user_data(key as u64 | CANCEL)
+    AsyncCancel::new(key as u64).build().user_data(key as u64 | CANCEL_FLAG)
 }
 
-fn is(error: &io::Error, among: &[Errno]) -> bool {
+fn matches_any(error: &io::Error, among: &[Errno]) -> bool {
     among.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-/// Completions need not interrupt this thread, which looks for them when it comes by: that is a
-/// flag since Linux 5.19, and an older kernel does without.
+/// Sets up a ring with two flags.
 ///
-/// The queues are not there in a forked child: it would share them with its parent, and take
-/// completions that are the parent's.
-fn set_up(entries: u32) -> io::Result<IoUring> {
+/// `COOP_TASKRUN` tells the kernel not to interrupt this thread for a completion, because the
+/// driver looks for completions anyway. The flag needs Linux 5.19 and is left out on older kernels.
+///
+/// `dontfork` removes the queues from a forked child. The child would share them with its parent,
+/// and take the parent's completions.
+fn build_ring(entries: u32) -> io::Result<IoUring> {
     let build = |builder: &mut Builder| builder.dontfork().build(entries);
     match build(IoUring::builder().setup_coop_taskrun()) {
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => build(&mut IoUring::builder()),
@@ -477,7 +513,7 @@ mod tests {
 
     // Pitfall: T5
     #[test]
-    fn the_memory_of_a_burst_comes_back() {
+    fn memory_of_a_burst_is_freed() {
         let Ok(mut in_flight) = InFlight::new(2) else {
             return println!("skipped: the kernel refuses io_uring");
         };
@@ -492,9 +528,9 @@ mod tests {
         assert_eq!((in_flight.slots.capacity(), in_flight.queued.capacity()), (0, 0));
     }
 
-    // Cancelled, it might leave the descriptor open, and nobody would know.
+    // A canceled close might leave the descriptor open, and no caller would learn of it.
     #[test]
-    fn a_close_that_is_with_the_kernel_is_not_cancelled() {
+    fn close_in_the_kernel_is_not_canceled() {
         let Ok(mut in_flight) = InFlight::new(2) else {
             return println!("skipped: the kernel refuses io_uring");
         };
@@ -502,13 +538,13 @@ mod tests {
         let key = in_flight.begin(Operation::Close { descriptor });
         in_flight.submit().unwrap();
         in_flight.abandon(key);
-        assert!(in_flight.to_cancel.is_empty() && !in_flight.slots[key].cancelling);
+        assert!(in_flight.to_cancel.is_empty() && !in_flight.slots[key].cancel_pending);
         assert_eq!((in_flight.reap().completions, in_flight.len()), (1, 0));
     }
 
-    // Whatever kept the close from its end, the kernel may still write there.
+    // Whatever interrupted `InFlight::close`, the kernel may still write into the buffer.
     #[test]
-    fn what_the_kernel_has_is_not_freed_though_a_close_was_begun() {
+    fn interrupted_close_does_not_free_operations_in_the_kernel() {
         let Ok(mut in_flight) = InFlight::new(2) else {
             return println!("skipped: the kernel refuses io_uring");
         };
@@ -522,9 +558,9 @@ mod tests {
         assert_eq!(Arc::strong_count(&file), 2);
     }
 
-    // As it does if signals keep it from starting a thread for it.
+    // The kernel does so if signals keep it from starting a thread for the operation.
     #[test]
-    fn what_the_kernel_gives_up_is_made_again_unless_we_have_asked_for_it() {
+    fn operation_canceled_by_the_kernel_is_retried_unless_abandoned() {
         let Ok(mut in_flight) = InFlight::new(2) else {
             return println!("skipped: the kernel refuses io_uring");
         };
@@ -540,9 +576,9 @@ mod tests {
         }
     }
 
-    // The descriptor is gone: the second time, the kernel would close none.
+    // The first attempt has consumed the descriptor, so a second one would close nothing.
     #[test]
-    fn a_close_that_a_signal_interrupts_is_not_made_again() {
+    fn interrupted_close_operation_is_not_repeated() {
         let Ok(mut in_flight) = InFlight::new(2) else {
             return println!("skipped: the kernel refuses io_uring");
         };
@@ -550,12 +586,12 @@ mod tests {
         in_flight.queued.clear();
         in_flight.slots[key].state = State::Kernel;
         in_flight.complete(key, -Errno::INTR.raw_os_error());
-        let (_, answer) = in_flight.take(key).expect("it is done");
-        assert_eq!(answer.unwrap_err().kind(), io::ErrorKind::Interrupted);
+        let (_, result) = in_flight.take(key).expect("it has completed");
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::Interrupted);
     }
 
     #[test]
-    fn two_completions_are_owed_at_most_for_each_entry_of_the_ring() {
+    fn completion_queue_has_twice_the_entries_of_the_submission_queue() {
         let Ok(in_flight) = InFlight::new(5) else {
             return println!("skipped: the kernel refuses io_uring");
         };

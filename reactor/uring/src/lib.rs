@@ -1,8 +1,9 @@
-// Elsewhere this crate is empty, and its documentation too.
+// On other systems, this crate and its documentation are empty.
 #![cfg_attr(not(target_os = "linux"), allow(missing_docs))]
 #![cfg(target_os = "linux")]
-// Where the chapter's links lead in this documentation: the first definition of a link counts, and
-// those at the end of the README are for who reads it as a file.
+// Link targets for the README below, which is also this crate's documentation. Rustdoc uses the
+// first definition of a link, so these override the definitions at the end of the README, which are
+// for readers of the file.
 //! [reactor]: ../reactor/index.html
 //! [`when_and_done.rs`]: ../../../reactor/uring/examples/when_and_done.rs
 //! [`in_flight.rs`]: ../src/reactor_uring/in_flight.rs.html
@@ -10,7 +11,7 @@
 //!
 #![doc = include_str!("../README.md")]
 
-// To be read: ring, in_flight.
+// The mechanism, meant to be read: ring, in_flight.
 mod in_flight;
 mod ring;
 

@@ -1,7 +1,8 @@
-//! What one asks of a file: an [`Operation`], which owns all that it needs until it is done.
+//! [`Operation`]: one operation on a file. It owns everything that it needs until it completes.
 //!
-//! It is done by the kernel, in its own time, from the [`entry`](Operation::entry) that describes
-//! it; or by a thread of the pool, in [`block`](Operation::block).
+//! Either the kernel carries it out asynchronously, as described by its
+//! [`entry`](Operation::entry), or a thread of the pool does, with
+//! [`run_blocking`](Operation::run_blocking).
 
 use std::ffi::CString;
 use std::fs::File;
@@ -17,14 +18,14 @@ use io_uring::types::{Fd, FsyncFlags};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::retry_on_intr;
 
-/// Bytes that one submission may copy on the thread of the executor, when they are in the page
-/// cache. So many take some 30 us; longer operations go to the kernel's own threads at once.
-pub(crate) const IN_PLACE: usize = 256 << 10;
+/// The maximum number of bytes that one submission may copy on the executor's thread, if they are
+/// in the page cache. Copying this many takes about 30 µs. A longer operation goes directly to a
+/// kernel thread.
+pub(crate) const MAX_INLINE: usize = 256 << 10;
 
-/// One operation on a file, with its buffer, its path and its descriptor.
+/// One operation on a file, with its buffer, path and descriptor.
 ///
-/// What the kernel reads and writes lies on the heap behind it, and stays there when the operation
-/// is moved.
+/// Moving the operation does not move the memory that the kernel accesses, which is on the heap.
 #[derive(Debug)]
 pub(crate) enum Operation {
     Open {
@@ -32,14 +33,14 @@ pub(crate) enum Operation {
         flags: OFlags,
         mode: Mode,
     },
-    /// Into `buffer[from..]`.
+    /// Reads into `buffer[from..]`.
     Read {
         file: Arc<File>,
         buffer: Vec<u8>,
         from: usize,
         offset: u64,
     },
-    /// Of `buffer[from..]`.
+    /// Writes `buffer[from..]`.
     Write {
         file: Arc<File>,
         buffer: Vec<u8>,
@@ -50,27 +51,27 @@ pub(crate) enum Operation {
         file: Arc<File>,
         data_only: bool,
     },
-    /// The descriptor is taken when the kernel is told of it: from then on it is the kernel's.
+    /// `entry` takes the descriptor out. From then on the kernel owns it.
     Close {
         descriptor: Option<OwnedFd>,
     },
-    /// It was forgotten, for the kernel did not give it back.
-    Lost,
+    /// Owns nothing, because the operation was forgotten, or abandoned before it was submitted.
+    Empty,
 }
 
-/// What came of an operation that did not fail.
+/// The value of a successful operation.
 #[derive(Debug)]
-pub(crate) enum Answer {
+pub(crate) enum Success {
     Opened(OwnedFd),
-    /// Bytes, or nothing.
+    /// The number of bytes that a read or write has moved, otherwise 0.
     Count(usize),
 }
 
-/// The operation comes back with its answer: its buffer is the caller's again.
-pub(crate) type Outcome = (Operation, io::Result<Answer>);
+/// A completed operation, so that the caller gets its buffer back, and its result.
+pub(crate) type Outcome = (Operation, io::Result<Success>);
 
 impl Operation {
-    /// Describes the operation to the kernel, by the addresses of what it owns.
+    /// Returns the submission queue entry. It contains the addresses of what the operation owns.
     pub(crate) fn entry(&mut self) -> Entry {
         let bytes = self.bytes();
         let entry = match self {
@@ -93,16 +94,17 @@ impl Operation {
                 Fsync::new(descriptor(file)).flags(flags).build()
             }
             Operation::Close { descriptor } => {
-                // One that is no descriptor: the kernel will say so.
+                // Without a descriptor, use -1, for which the kernel returns EBADF.
                 Close::new(Fd(descriptor.take().map_or(-1, IntoRawFd::into_raw_fd))).build()
             }
-            Operation::Lost => io_uring::opcode::Nop::new().build(),
+            Operation::Empty => io_uring::opcode::Nop::new().build(),
         };
-        // The kernel would try at once, on this thread, and copy all that it has.
-        if bytes > IN_PLACE { entry.flags(Flags::ASYNC) } else { entry }
+        // Without this flag, the kernel would first try on this thread, and copy every byte that is
+        // in the page cache.
+        if bytes > MAX_INLINE { entry.flags(Flags::ASYNC) } else { entry }
     }
 
-    /// How many bytes it may copy.
+    /// Returns the maximum number of bytes that the operation copies.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Operation::Read { buffer, from, .. } | Operation::Write { buffer, from, .. } => {
@@ -112,34 +114,34 @@ impl Operation {
         }
     }
 
-    /// Whether it may be stopped when nobody waits for it. But not a close: its descriptor would
-    /// stay open, and nobody would know of it.
-    pub(crate) fn may_be_cancelled(&self) -> bool {
+    /// Returns whether the operation may be canceled if no task waits for it. A close may not,
+    /// because its descriptor would stay open forever.
+    pub(crate) fn is_cancelable(&self) -> bool {
         !matches!(self, Operation::Close { .. })
     }
 
-    /// Whether it may be made again when a signal has interrupted it. But not a close: its
-    /// descriptor was taken, and may be that of another file by now.
-    pub(crate) fn may_be_repeated(&self) -> bool {
+    /// Returns whether the operation may be repeated after a signal has interrupted it. A close may
+    /// not, because its descriptor is already closed, and may belong to another file by now.
+    pub(crate) fn is_repeatable(&self) -> bool {
         !matches!(self, Operation::Close { .. })
     }
 
-    /// Forgets what the kernel may still read or write: it stays where it is, for ever.
+    /// Leaks everything that the operation owns, because the kernel may still access it.
     pub(crate) fn forget(&mut self) {
-        mem::forget(mem::replace(self, Operation::Lost));
+        mem::forget(mem::replace(self, Operation::Empty));
     }
 
-    /// Makes the blocking system call, on a thread where that does no harm.
-    pub(crate) fn block(mut self) -> Outcome {
-        let answer = self.call();
-        (self, answer)
+    /// Makes the blocking system call on the calling thread, which must be one of the pool.
+    pub(crate) fn run_blocking(mut self) -> Outcome {
+        let result = self.call();
+        (self, result)
     }
 
-    fn call(&mut self) -> io::Result<Answer> {
+    fn call(&mut self) -> io::Result<Success> {
         let count = match self {
             Operation::Open { path, flags, mode } => {
                 let open = || openat(CWD, path.as_c_str(), *flags, *mode);
-                return Ok(Answer::Opened(retry_on_intr(open)?));
+                return Ok(Success::Opened(retry_on_intr(open)?));
             }
             Operation::Read { file, buffer, from, offset } => {
                 retry(|| file.read_at(&mut buffer[*from..], *offset))?
@@ -153,9 +155,9 @@ impl Operation {
                 drop(descriptor.take());
                 0
             }
-            Operation::Lost => 0,
+            Operation::Empty => 0,
         };
-        Ok(Answer::Count(count))
+        Ok(Success::Count(count))
     }
 }
 
@@ -163,12 +165,13 @@ fn descriptor(file: &Arc<File>) -> Fd {
     Fd(file.as_raw_fd())
 }
 
-/// The kernel counts in 32 bits. What is longer is done in part, as it also may be otherwise.
+/// Limits a length to the 32 bits of an entry. A longer operation moves only a part, as any
+/// operation may.
 fn length(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-/// On a thread of the pool nobody else retries what a signal interrupts.
+/// Repeats a system call as long as signals interrupt it.
 fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match call() {

@@ -1,12 +1,14 @@
-//! [`OpenOptions`]: how a file is opened, by std's names.
+//! [`OpenOptions`]: options to open a file, with std's names.
 
 use std::io;
 
 use rustix::fs::{Mode, OFlags};
 
-/// How [`File::open_with`](crate::File::open_with) opens a file: std's options, by std's names.
+/// Options for [`File::open_with`](crate::File::open_with), with the names of
+/// [`std::fs::OpenOptions`].
 ///
-/// std's own cannot be asked what it was told, so that the kernel could be told the same.
+/// The type of std cannot be used, because it has no methods that return the options, and this
+/// crate must pass them to the kernel.
 ///
 /// # Examples
 ///
@@ -54,7 +56,7 @@ impl Default for OpenOptions {
 }
 
 impl OpenOptions {
-    /// Nothing is allowed yet.
+    /// Returns options that are all off.
     pub fn new() -> OpenOptions {
         OpenOptions {
             read: false,
@@ -67,59 +69,60 @@ impl OpenOptions {
         }
     }
 
-    /// Allows to read.
+    /// Sets whether the file can be read.
     pub fn read(self, read: bool) -> OpenOptions {
         OpenOptions { read, ..self }
     }
 
-    /// Allows to write.
+    /// Sets whether the file can be written.
     pub fn write(self, write: bool) -> OpenOptions {
         OpenOptions { write, ..self }
     }
 
-    /// Lets each write go to the end, whatever its offset.
+    /// Sets append mode: the file can be written, and each write goes to the end of the file,
+    /// whatever its offset.
     pub fn append(self, append: bool) -> OpenOptions {
         OpenOptions { append, ..self }
     }
 
-    /// Empties the file.
+    /// Sets whether to truncate an existing file to length 0.
     pub fn truncate(self, truncate: bool) -> OpenOptions {
         OpenOptions { truncate, ..self }
     }
 
-    /// Makes the file, if there is none.
+    /// Sets whether to create the file if it does not exist.
     pub fn create(self, create: bool) -> OpenOptions {
         OpenOptions { create, ..self }
     }
 
-    /// Makes the file, and fails if there is one.
+    /// Sets whether to create the file and to fail if it exists.
     pub fn create_new(self, create_new: bool) -> OpenOptions {
         OpenOptions { create_new, ..self }
     }
 
-    /// The permissions of a file that is made, of which the process's umask is taken away.
+    /// Sets the mode of a new file, from which the OS removes the bits of the umask.
     pub fn mode(self, mode: u32) -> OpenOptions {
         OpenOptions { mode, ..self }
     }
 
-    /// What open(2) takes; `InvalidInput` for what std refuses too.
+    /// Returns the arguments of open(2), or `InvalidInput` for combinations that std rejects too.
     pub(crate) fn flags(&self) -> io::Result<(OFlags, Mode)> {
         let access = match (self.read, self.write || self.append) {
             (true, true) => OFlags::RDWR,
             (true, false) => OFlags::RDONLY,
             (false, true) => OFlags::WRONLY,
-            (false, false) => return Err(invalid("neither to read nor to write")),
+            (false, false) => return Err(invalid("set `read`, `write` or `append`")),
         };
-        let makes = self.truncate || self.create || self.create_new;
-        if makes && !self.write && !self.append {
-            return Err(invalid("to make or to empty a file, and not to write"));
+        let modifies = self.truncate || self.create || self.create_new;
+        if modifies && !self.write && !self.append {
+            return Err(invalid("creating or truncating a file requires `write` or `append`"));
         }
         if self.append && self.truncate && !self.create_new {
-            return Err(invalid("to empty a file and to append to it"));
+            return Err(invalid("`append` and `truncate` exclude each other"));
         }
         let mut flags = access | OFlags::CLOEXEC;
         flags.set(OFlags::APPEND, self.append);
-        // A file that is new is empty.
+        // A new file is already empty.
         flags.set(OFlags::TRUNC, self.truncate && !self.create_new);
         flags.set(OFlags::CREATE, self.create || self.create_new);
         flags.set(OFlags::EXCL, self.create_new);

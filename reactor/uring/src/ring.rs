@@ -1,12 +1,13 @@
-//! [`Ring`]: one more source of the reactor, and the task that drives it.
+//! [`Ring`]: a source of the reactor, and the task that drives it.
 //!
-//! The descriptor of a ring is readable when there are completions. So the reactor watches it as
-//! it does a socket, and one task, the *driver*, waits for it: it tells the kernel what is queued,
-//! takes the completions, and wakes whoever waits for each. Nothing here needs more of the reactor
-//! and the executor than every program has: [`Async`] and [`executor::spawn`].
+//! The descriptor of a ring is readable when completions have arrived, so the reactor watches it
+//! like a socket. One task, the *driver*, waits for it. The driver submits queued operations to the
+//! kernel, *reaps* completions (takes them out of the completion queue), and wakes the task that
+//! waits for each. This file uses only public API of the reactor and the executor: [`Async`] and
+//! [`executor::spawn_named`].
 //!
-//! Invariant: an operation that is queued or with the kernel has a driver that looks for it; and
-//! when the driver is dropped, the kernel has nothing any more.
+//! Invariant: while an operation is queued or in the kernel, the driver exists. When the driver has
+//! been dropped, the kernel uses no buffer that could be freed.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -26,14 +27,14 @@ use reactor::blocking::unblock;
 use reactor::time::{Sleep, sleep};
 use reactor::{Async, budget};
 
-use crate::in_flight::{InFlight, PAUSE, Reaped};
+use crate::in_flight::{InFlight, RETRY_PAUSE, Reaped};
 use crate::operation::{Operation, Outcome};
 
-/// A ring of io_uring, for files; or, where the kernel refuses one, the blocking pool.
+/// An io_uring ring for files, or the blocking pool as a fallback.
 ///
-/// Clones share one ring. It belongs to the executor in which it was made: its driver is a task
-/// there, and ends when the last clone, the last [`File`](crate::File) and the last operation are
-/// gone.
+/// Clones share one ring. A ring belongs to the executor in which it was made, because its driver
+/// is a task of that executor. The driver ends when the last clone, the last [`File`](crate::File)
+/// and the last operation are gone.
 ///
 /// # Examples
 ///
@@ -52,63 +53,66 @@ use crate::operation::{Operation, Outcome};
 /// ```
 #[derive(Clone)]
 pub struct Ring {
-    way: Way,
+    backend: Backend,
 }
 
 #[derive(Clone)]
-enum Way {
+enum Backend {
     Kernel(Handle),
     Pool,
 }
 
 impl Ring {
-    /// Sets up a ring for so many operations at once, rounded up to a power of two.
+    /// Sets up a ring for `entries` concurrent operations, rounded up to a power of two.
     ///
-    /// More than these may be begun: they wait in line. 64 are enough to keep a disk busy.
+    /// Further operations wait in a queue. 64 entries are enough to keep a disk busy.
     ///
     /// # Errors
     ///
-    /// `PermissionDenied`, where a sandbox or the system's administrator refuses io_uring;
-    /// `Unsupported` on a kernel without it, or before Linux 5.11; `InvalidInput` for none, or for
-    /// more than 32,768 entries.
+    /// Returns `PermissionDenied` if a sandbox or the system's administrator forbids io_uring.
+    /// Returns `Unsupported` if the kernel has no io_uring or is older than Linux 5.11. Returns
+    /// `InvalidInput` if `entries` is 0 or more than 32,768. Otherwise returns the error of the
+    /// `io_uring_setup` or `epoll_ctl` system call.
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics if called outside of `block_on`.
     #[track_caller]
     pub fn new(entries: u32) -> io::Result<Ring> {
         let shared = Rc::new(Shared {
             source: Async::with_interest(Uring::new(entries)?, Interest::READABLE)?,
-            driver: RefCell::new(None),
+            driver_waker: RefCell::new(None),
         });
         let driver = Driver { shared: shared.clone(), pause: None };
         drop(executor::spawn_named("io_uring", driver));
-        Ok(Ring { way: Way::Kernel(Handle(shared)) })
+        Ok(Ring { backend: Backend::Kernel(Handle(shared)) })
     }
 
-    /// A ring, or the blocking pool where the system refuses one: files behave the same.
+    /// Sets up a ring, or falls back to the blocking pool if io_uring is forbidden or unsupported.
+    ///
+    /// Files behave the same in both cases.
     ///
     /// # Errors
     ///
-    /// As [`new`](Ring::new), but for `PermissionDenied` and `Unsupported`.
+    /// Returns the errors of [`new`](Ring::new) except `PermissionDenied` and `Unsupported`.
     ///
     /// # Panics
     ///
-    /// Outside of `block_on`.
+    /// Panics if it sets up a ring outside of `block_on`.
     #[track_caller]
     pub fn or_pool(entries: u32) -> io::Result<Ring> {
         match Ring::new(entries) {
             Err(error) if is_refusal(&error) => Ok(Ring::pool()),
-            made => made,
+            result => result,
         }
     }
 
-    /// No ring: every operation is a blocking call on a thread of the pool.
+    /// Returns the blocking pool: every operation is a blocking call on one of its threads.
     pub fn pool() -> Ring {
-        Ring { way: Way::Pool }
+        Ring { backend: Backend::Pool }
     }
 
-    /// Whether this is the pool.
+    /// Returns whether operations run on the blocking pool instead of a ring.
     ///
     /// # Examples
     ///
@@ -119,46 +123,50 @@ impl Ring {
     ///     assert!(Ring::pool().is_pool());
     ///     match Ring::new(64) {
     ///         Ok(ring) => assert_eq!((ring.is_pool(), ring.in_flight()), (false, 0)),
-    ///         Err(error) => println!("io_uring is refused: {error}"),
+    ///         Err(error) => println!("cannot set up a ring: {error}"),
     ///     }
     /// });
     /// ```
     pub fn is_pool(&self) -> bool {
-        matches!(self.way, Way::Pool)
+        matches!(self.backend, Backend::Pool)
     }
 
-    /// Operations that wait in line or are with the kernel, also those whose futures are gone.
+    /// Returns the number of operations in flight: queued, in the kernel, or completed with a
+    /// result that was not taken yet.
     ///
-    /// None, if this is the pool.
+    /// Operations whose future was dropped count until their completion arrives. Returns 0 for the
+    /// blocking pool.
     pub fn in_flight(&self) -> usize {
-        match &self.way {
-            Way::Kernel(handle) => handle.0.in_flight().borrow().len(),
-            Way::Pool => 0,
+        match &self.backend {
+            Backend::Kernel(handle) => handle.0.in_flight().borrow().len(),
+            Backend::Pool => 0,
         }
     }
 
-    /// Does an operation, and gives back what it owns.
+    /// Carries out an operation, and returns it with its result, so that the caller gets its buffer
+    /// back.
     pub(crate) async fn run(&self, operation: Operation) -> Outcome {
-        let handle = match &self.way {
-            Way::Pool => return unblock(|| operation.block()).await,
-            Way::Kernel(handle) => handle,
+        let handle = match &self.backend {
+            Backend::Pool => return unblock(|| operation.run_blocking()).await,
+            Backend::Kernel(handle) => handle,
         };
         match handle.0.begin(operation) {
             Ok(key) => Completion { handle: handle.clone(), key: Some(key) }.await,
             Err(operation) => {
                 budget::consume_budget().await;
-                (operation, Err(io::Error::other("the executor of this ring is gone")))
+                (operation, Err(io::Error::other("the executor of this ring was dropped")))
             }
         }
     }
 }
 
-/// Whether the system refuses io_uring as such, and not only this ring.
+/// Returns whether the error means that io_uring is unavailable, and not only that this ring
+/// failed.
 fn is_refusal(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported)
 }
 
-/// What the reactor watches.
+/// The ring as a source of the reactor.
 struct Uring {
     descriptor: RawFd,
     in_flight: RefCell<InFlight>,
@@ -188,18 +196,22 @@ impl event::Source for Uring {
 /// What the driver shares with rings, files and operations.
 struct Shared {
     source: Async<Uring>,
-    /// The waker of the driver, while it has nothing to do. Taken by the first that has: the others
-    /// find it woken already.
-    driver: RefCell<Option<Waker>>,
+    /// The waker of the driver. The first function that queues work takes it out and calls it, so
+    /// `None` means that the driver has already been woken, or has ended.
+    driver_waker: RefCell<Option<Waker>>,
 }
 
 impl Shared {
-    /// Borrowed for a statement at a time, and never while a waker is cloned, called or dropped.
+    /// Returns the operations in flight.
+    ///
+    /// Reentrancy: borrow it only for one statement, and never while a waker is cloned, called or
+    /// dropped. Those run user code, which may use the ring, and a second `borrow_mut` panics.
     fn in_flight(&self) -> &RefCell<InFlight> {
         &self.source.get_ref().in_flight
     }
 
-    /// Puts an operation in line; refused, and given back, if nobody would drive it.
+    /// Queues an operation and wakes the driver. Returns the operation as an error if the driver
+    /// has ended.
     fn begin(&self, operation: Operation) -> Result<usize, Operation> {
         if self.in_flight().borrow().is_closed() {
             return Err(operation);
@@ -216,51 +228,55 @@ impl Shared {
     }
 
     fn wake_driver(&self) {
-        let driver = self.driver.take();
-        driver.into_iter().for_each(Waker::wake);
+        let waker = self.driver_waker.take();
+        waker.into_iter().for_each(Waker::wake);
     }
 
-    fn set_driver(&self, waker: Option<Waker>) {
-        let before = self.driver.replace(waker);
-        drop(before);
+    fn set_driver_waker(&self, waker: Option<Waker>) {
+        let previous = self.driver_waker.replace(waker);
+        drop(previous);
     }
 
-    /// Takes completions, and wakes those who wait for them. Returns how many there were.
+    /// Reaps completions, and wakes the tasks that wait for them. Returns the number of
+    /// completions.
     fn reap(&self) -> usize {
         let Reaped { completions, woken, .. } = self.in_flight().borrow_mut().reap();
         wake(woken);
         completions
     }
 
-    /// Ends all that is in flight; see [`InFlight::close`].
+    /// Ends all operations in flight; see [`InFlight::close`].
     fn close(&self) {
-        self.set_driver(None);
+        self.set_driver_waker(None);
         let Reaped { woken, forgotten, .. } = self.in_flight().borrow_mut().close();
         wake(woken);
         if forgotten > 0 {
-            warn!("the kernel keeps {forgotten} operations: their memory is never freed");
+            warn!("leaking the memory of {forgotten} io_uring operations that did not complete");
         }
     }
 }
 
-/// Wakes each of them. One that panics costs nobody else the wake: under an executor of somebody
-/// else's, it is somebody else's code. The logger is too, so it comes last.
+/// Calls all wakers.
+///
+/// Panic safety: a waker may be user code. If one panics, the others are still called. Log last,
+/// because the logger is user code as well.
 fn wake(woken: Vec<Waker>) {
     let wakes = woken.into_iter().map(|waker| catch_unwind(AssertUnwindSafe(|| waker.wake())));
-    // Not dropped: the destructor of the panic's value might panic again.
+    // Forget the panic payload, because its destructor might panic again.
     let panics = wakes.filter_map(Result::err).map(mem::forget).count();
     if panics > 0 {
         error!("{panics} wakers panicked");
     }
 }
 
-/// What keeps the driver going: it ends when there is none any more.
+/// Keeps the driver alive: the driver ends when no handle is left.
 #[derive(Clone)]
 struct Handle(Rc<Shared>);
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // This one and the driver's own. It is polled later, when this one is gone too.
+        // The two references are the driver's and this one, which is gone when the driver is
+        // polled.
         if Rc::strong_count(&self.0) == 2 {
             self.0.wake_driver();
         }
@@ -270,18 +286,18 @@ impl Drop for Handle {
 /// The task that drives a ring.
 struct Driver {
     shared: Rc<Shared>,
-    /// Set when the kernel was short of memory, and it was not over when last looked at.
+    /// The time until the next attempt, after the kernel was out of memory.
     pause: Option<Sleep>,
 }
 
 impl Driver {
-    /// Nobody has a handle, so nothing can be begun; and nothing is left.
+    /// Returns whether no operation is left and no handle exists that could begin one.
     fn is_done(&self) -> bool {
         Rc::strong_count(&self.shared) == 1 && self.shared.in_flight().borrow().len() == 0
     }
 
-    /// Tells the kernel what is in line. Returns whether it would take more at once: not while it
-    /// is short of memory, and then this task is woken when it is time to try again.
+    /// Submits queued operations. Returns false if the kernel is out of memory. A timer then wakes
+    /// this task for the next attempt.
     fn submit(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         if self.is_paused(cx) {
             return Ok(false);
@@ -289,7 +305,7 @@ impl Driver {
         if self.shared.in_flight().borrow_mut().submit()? {
             return Ok(true);
         }
-        self.pause = Some(sleep(PAUSE));
+        self.pause = Some(sleep(RETRY_PAUSE));
         Ok(!self.is_paused(cx))
     }
 
@@ -305,35 +321,36 @@ impl Driver {
 impl Future for Driver {
     type Output = ();
 
-    /// One poll:
+    /// Drives the ring:
     ///
-    /// 1. Tell the kernel what is in line, all of it by one system call. What needs no wait is done
-    ///    within that call, and its completions are there when it returns: take them.
-    /// 2. If there is more in line, let the neighbours go first; or a while pass, if the kernel was
-    ///    short of memory.
-    /// 3. Wait for the ring's descriptor. An event says that completions have arrived: take them,
-    ///    and begin anew, for they have made room.
+    /// 1. Submit queued operations with one system call. The kernel carries out within that call
+    ///    those that need not wait. Reap their completions.
+    /// 2. If more operations can be submitted, yield, so that other tasks run first. If the kernel
+    ///    is out of memory, a timer wakes this task for the next attempt.
+    /// 3. Wait for the ring's descriptor. If an event reports that completions have arrived, reap
+    ///    them and start again at step 1, because they have freed entries of the ring.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // First, so that whoever is woken below, and begins something, wakes this task again.
-        self.shared.set_driver(Some(cx.waker().clone()));
+        // Store the waker first. An operation that a woken task begins below must wake this task
+        // again.
+        self.shared.set_driver_waker(Some(cx.waker().clone()));
         loop {
-            let takes_more = match self.submit(cx) {
-                Ok(takes_more) => takes_more,
+            let has_memory = match self.submit(cx) {
+                Ok(has_memory) => has_memory,
                 Err(error) => {
-                    warn!("io_uring takes no more operations: {error}");
+                    warn!("cannot submit to io_uring: {error}; all operations of this ring fail");
                     return Poll::Ready(());
                 }
             };
             let shared = &self.shared;
             shared.reap();
-            if takes_more && shared.in_flight().borrow_mut().has_more() {
+            if has_memory && shared.in_flight().borrow_mut().can_submit() {
                 budget::yield_to_neighbours(cx);
                 return Poll::Pending;
             }
             if self.is_done() {
                 return Poll::Ready(());
             }
-            // To wake only queues, so it does no harm within the attempt.
+            // Calling wakers within the attempt is harmless, because a wake only queues a task.
             let arrived = shared.source.poll_read_with(cx, |_| match shared.reap() {
                 0 => Err(ErrorKind::WouldBlock.into()),
                 completions => Ok(completions),
@@ -347,18 +364,18 @@ impl Future for Driver {
     }
 }
 
-/// However it ends: by itself, with the executor, or by a panic. After this nobody would look for
-/// completions, so there must be none to come.
+/// Ends all operations, whether the driver has completed, panicked, or is dropped with the
+/// executor. No task reaps completions afterwards, so none may be outstanding.
 impl Drop for Driver {
     fn drop(&mut self) {
         self.shared.close();
     }
 }
 
-/// The future of one operation, which itself lies with those in flight.
+/// The future of one operation. The operation itself is stored in [`InFlight`].
 struct Completion {
     handle: Handle,
-    /// `None`, when the outcome has been taken.
+    /// The key of the operation, or `None` if its outcome has been taken.
     key: Option<usize>,
 }
 
@@ -366,17 +383,17 @@ impl Future for Completion {
     type Output = Outcome;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
-        let key = self.key.expect("a future is not polled after its end");
+        let key = self.key.expect("a future must not be polled after it has completed");
         let in_flight = self.handle.0.in_flight();
-        // In a statement of its own, which ends the borrow.
+        // A separate statement, which ends the borrow.
         let taken = in_flight.borrow_mut().take(key);
         if let Some(outcome) = taken {
             self.key = None;
             return Poll::Ready(outcome);
         }
         let waker = cx.waker().clone();
-        let before = in_flight.borrow_mut().set_waker(key, waker);
-        drop(before);
+        let previous = in_flight.borrow_mut().set_waker(key, waker);
+        drop(previous);
         Poll::Pending
     }
 }

@@ -1,4 +1,4 @@
-//! The system calls, as strace sees them: those that the README shows.
+//! The system calls of a ring, observed with strace, compared with those that the README shows.
 
 #![cfg(target_os = "linux")]
 
@@ -11,8 +11,8 @@ use executor::JoinSet;
 use reactor_uring::{File, Ring};
 use tests::child::{example, is_child};
 
-/// The name and the result of each call that a program makes, in order. `None`, if strace is not
-/// installed, or may not watch.
+/// Returns the name and the result of each system call that a program makes, in order. Returns
+/// `None` if strace is not installed, or is not permitted to trace.
 fn calls(program: &PathBuf, arguments: &[&str], child: &str) -> Option<Vec<(String, String)>> {
     let output = Command::new("strace")
         .args(["-f", "-qq", "-e", "trace=read,write,epoll_wait,io_uring_enter"])
@@ -24,25 +24,26 @@ fn calls(program: &PathBuf, arguments: &[&str], child: &str) -> Option<Vec<(Stri
         println!("skipped: strace is not installed");
         return None;
     };
-    let told = String::from_utf8(output.stderr).unwrap();
-    if told.contains("PTRACE_TRACEME") {
-        println!("skipped: strace may not watch other processes here");
+    let trace = String::from_utf8(output.stderr).unwrap();
+    if trace.contains("PTRACE_TRACEME") {
+        println!("skipped: strace is not permitted to trace processes here");
         return None;
     }
-    assert!(output.status.success(), "{told}");
+    assert!(output.status.success(), "{trace}");
     let call = |line: &str| {
-        // Of a call in the middle of which another thread made one: its end, which has the result.
+        // If another thread made a call in the meantime, strace prints this call in two lines.
+        // Parse the second one, which has the result.
         let line = line.split("] ").last()?.trim_start_matches("<... ");
         let (name, rest) = line.split_once([' ', '('])?;
         let result = rest.rsplit_once("= ")?.1;
         let result = result.split_whitespace().find(|word| *word != "-1")?;
         Some((name.to_owned(), result.to_owned()))
     };
-    Some(told.lines().filter_map(call).collect())
+    Some(trace.lines().filter_map(call).collect())
 }
 
-/// The two columns of the README's table of calls.
-fn told() -> [Vec<(String, String)>; 2] {
+/// Parses the two columns of the README's table of system calls.
+fn calls_in_readme() -> [Vec<(String, String)>; 2] {
     let readme = include_str!("../README.md");
     let (_, table) = readme.split_once("\nwhen    ").unwrap();
     let (table, _) = table.split_once("```").unwrap();
@@ -57,44 +58,44 @@ fn told() -> [Vec<(String, String)>; 2] {
 }
 
 #[test]
-fn the_system_calls_of_both_ways_are_those_of_the_readme() {
+fn readme_shows_the_system_calls_of_both_ways() {
     if executor::block_on(async { Ring::new(8).is_err() }) {
         return println!("skipped: the kernel refuses io_uring");
     }
-    for (name, told) in ["when", "done"].into_iter().zip(told()) {
+    for (name, expected) in ["when", "done"].into_iter().zip(calls_in_readme()) {
         let Some(calls) = calls(&example("reactor-uring", "when_and_done"), &[name], "") else {
             return;
         };
-        // Between the two that it writes to standard output.
-        let begin = calls.iter().position(|(name, _)| name == "write").unwrap() + 1;
-        assert_eq!(calls[begin..calls.len() - 1], told, "{name}");
+        // Compare the calls between the two writes to standard output.
+        let start = calls.iter().position(|(name, _)| name == "write").unwrap() + 1;
+        assert_eq!(calls[start..calls.len() - 1], expected, "{name}");
     }
 }
 
-/// The calls of one of these tests, in a process of its own.
+/// Runs one of these tests in a child process, and returns its system calls.
 fn calls_of(test: &str) -> Option<Vec<(String, String)>> {
     let arguments = [test, "--exact", "--nocapture", "--test-threads=1"];
     let calls = calls(&env::current_exe().unwrap(), &arguments, test)?;
-    // There are none, if the kernel refuses io_uring.
+    // Without `io_uring_enter`, the kernel refuses io_uring and the child skipped its test.
     calls.iter().any(|(name, _)| name == "io_uring_enter").then_some(calls)
 }
 
-// The ring has room for more: it is the bytes that are limited.
+// The ring has enough entries. The limit here is the number of bytes per submission.
 #[test]
-fn a_thousand_reads_at_once_cost_sixteen_system_calls() {
+fn thousand_concurrent_reads_take_sixteen_system_calls() {
     if is_child() {
-        return executor::block_on(reads_at_once());
+        return executor::block_on(concurrent_reads());
     }
-    let Some(mut calls) = calls_of("a_thousand_reads_at_once_cost_sixteen_system_calls") else {
+    let Some(mut calls) = calls_of("thousand_concurrent_reads_take_sixteen_system_calls") else {
         return;
     };
     calls.retain(|(name, _)| name == "io_uring_enter");
-    let taken: Vec<usize> = calls.iter().map(|(_, taken)| taken.parse().unwrap()).collect();
-    // The first one opens the file.
-    assert_eq!(taken, [&[1], &[64; 15][..], &[1000 - 15 * 64]].concat());
+    let submitted: Vec<usize> = calls.iter().map(|(_, result)| result.parse().unwrap()).collect();
+    // The first call opens the file.
+    assert_eq!(submitted, [&[1], &[64; 15][..], &[1000 - 15 * 64]].concat());
 }
 
-async fn reads_at_once() {
+async fn concurrent_reads() {
     let Ok(ring) = Ring::new(256) else { return println!("skipped: the kernel refuses io_uring") };
     let file = Rc::new(File::open(&ring, env::current_exe().unwrap()).await.unwrap());
     let mut reads = JoinSet::new();
@@ -108,14 +109,14 @@ async fn reads_at_once() {
 }
 
 #[test]
-fn a_cached_read_costs_one_system_call_and_no_wait() {
+fn cached_read_takes_one_system_call_without_a_wait() {
     if is_child() {
         return executor::block_on(reads_one_by_one());
     }
-    let Some(calls) = calls_of("a_cached_read_costs_one_system_call_and_no_wait") else { return };
+    let Some(calls) = calls_of("cached_read_takes_one_system_call_without_a_wait") else { return };
     let count = |of: &str| calls.iter().filter(|(name, _)| name == of).count();
     assert_eq!(count("io_uring_enter"), 1 + 200);
-    // The executor looks for events after each round, of many reads.
+    // The executor looks for events only after each round, and a round makes many reads.
     assert!(count("epoll_wait") < 50, "{calls:#?}");
 }
 

@@ -1,7 +1,7 @@
 //! The blocking pool in the child of a `fork`.
 //!
-//! This is a test of `reactor`. It stands here because `fork` needs `unsafe`, which only this crate
-//! may have.
+//! This is a test of `reactor`. It is in this crate because `fork` needs `unsafe`, which only this
+//! crate may contain.
 #![cfg(target_os = "linux")]
 
 use std::time::{Duration, Instant};
@@ -12,16 +12,17 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 /// Runs `body` in a forked child, and returns the exit code of the child, or `None` if it hangs.
 fn in_fork(body: impl FnOnce() -> i32) -> Option<i32> {
-    // SAFETY: the child runs on with the calling thread alone. It touches no lock that another
-    // thread of this process can hold: glibc keeps those of the allocator usable, and the test is
-    // the only one of its process.
+    // SAFETY: the child has only the calling thread. It takes no lock that another thread of this
+    // process can have held during the fork: glibc keeps the locks of the allocator usable, and
+    // this test is the only one in its process.
     let child = match unsafe { libc::fork() } {
         0 => {
             let code = body();
-            // SAFETY: `_exit` ends the child without the exit handlers, which belong to the parent.
+            // SAFETY: `_exit` ends the child without running exit handlers, which belong to the
+            // parent.
             unsafe { libc::_exit(code) }
         }
-        child => Pid::from_raw(child).expect("the system forks"),
+        child => Pid::from_raw(child).expect("`fork` succeeds"),
     };
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(10) {
@@ -36,11 +37,11 @@ fn in_fork(body: impl FnOnce() -> i32) -> Option<i32> {
 }
 
 async fn use_the_pool() -> i32 {
-    reactor::stdio::stdout().write_all(b"").await.expect("nothing to write");
+    reactor::stdio::stdout().write_all(b"").await.expect("an empty write cannot fail");
     unblock(|| 7).await
 }
 
-// The parent has an idle thread, and one that is busy for as long as the child lives.
+// The parent's pool has an idle thread, and one that is busy for as long as the child runs.
 // Pitfall: P2
 #[test]
 fn first_job_of_a_forked_child_runs() {
@@ -49,12 +50,13 @@ fn first_job_of_a_forked_child_runs() {
         assert_eq!(use_the_pool().await, 7);
         let job = executor::spawn_blocking(move || busy.recv().is_ok());
         executor::yield_now().await;
-        // Whether the other thread is idle at the fork is up to chance, so fork several times.
+        // Whether the other thread is idle during the fork is a matter of chance, so fork
+        // repeatedly.
         for _ in 0..20 {
             assert_eq!(use_the_pool().await, 7);
             assert_eq!(in_fork(child), Some(7));
         }
-        // A child of the child gets a pool as well.
+        // A child of the child also gets its own pool.
         assert_eq!(in_fork(|| in_fork(child).unwrap_or(1)), Some(7));
         assert_eq!(use_the_pool().await, 7);
         drop(release);
@@ -62,7 +64,8 @@ fn first_job_of_a_forked_child_runs() {
     });
 }
 
-/// The forked thread is inside the parent's `block_on`, so the child uses another executor.
+/// The body of the forked child. Its thread is inside the parent's `block_on`, so it uses another
+/// executor.
 fn child() -> i32 {
     futures_lite::future::block_on(use_the_pool())
 }

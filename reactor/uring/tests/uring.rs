@@ -1,8 +1,7 @@
-//! io_uring: whatever is begun is done once or given up, and nothing is lost or leaked: when
-//! futures are dropped, when the ring is full, when signals come, and when rings and executors end
-//! first.
+//! io_uring: each operation is carried out once or canceled, and no result, buffer or descriptor is
+//! lost. The tests drop futures, fill the ring, send signals, and end rings and executors early.
 //!
-//! An empty pipe is what keeps an operation in flight here for as long as a test wants it to be.
+//! A read from an empty pipe stays in flight for as long as a test needs it.
 
 #![cfg(target_os = "linux")]
 
@@ -30,7 +29,7 @@ use tests::child::{in_child, is_child};
 use tests::wakers::{Counter, poll, waker_fn};
 use tests::{Place, place, run, until, within_deadline};
 
-/// Ends every test where the kernel has no io_uring for us: all that remains is the fallback.
+/// Sets up a ring, or skips the test if the kernel refuses io_uring.
 macro_rules! ring_or_return {
     ($entries:expr) => {
         match Ring::new($entries) {
@@ -40,14 +39,14 @@ macro_rules! ring_or_return {
     };
 }
 
-/// A file with that content, which goes in the end.
+/// Creates a file with this content. It is removed when the returned value is dropped.
 fn file_with(content: &[u8]) -> Place {
     let path = place();
     fs::write(&path, content).unwrap();
     path
 }
 
-/// The end of a pipe that a ring reads, and the other one.
+/// Returns a pipe: its read end as a file of the ring, and its write end.
 fn pipe(ring: &Ring) -> (File, PipeWriter) {
     let (reader, writer) = io::pipe().unwrap();
     (File::from_std(ring, OwnedFd::from(reader).into()), writer)
@@ -55,7 +54,7 @@ fn pipe(ring: &Ring) -> (File, PipeWriter) {
 
 type Reading<'a> = Pin<Box<dyn Future<Output = (io::Result<usize>, Vec<u8>)> + 'a>>;
 
-/// Reads of what has nothing, each begun and with the kernel.
+/// Starts reads from an empty pipe, and waits until the driver has submitted as many as fit.
 async fn in_flight<'a>(ring: &Ring, file: &'a File, count: usize) -> Vec<Reading<'a>> {
     let before = ring.in_flight();
     let mut reads: Vec<Reading<'_>> = Vec::new();
@@ -76,12 +75,12 @@ fn descriptors() -> HashSet<String> {
         let target = fs::read_link(&path).ok()?;
         Some(format!("{} {}", path.display(), target.display()))
     };
-    // The one that lists them is among them, and closed by now.
+    // Leave out the descriptor that lists the directory. It is closed by now.
     let all = fs::read_dir("/proc/self/fd").unwrap().filter_map(name);
     all.filter(|descriptor| !descriptor.contains("/fd ") && !descriptor.ends_with("/fd")).collect()
 }
 
-/// Runs `body` in a process of its own, which a tool watches, or disturbs.
+/// Runs `body` in a child process under a tool such as strace or valgrind.
 fn in_child_under(tool: &[&str], test: &str, body: impl FnOnce()) {
     if is_child() {
         return body();
@@ -100,10 +99,10 @@ fn in_child_under(tool: &[&str], test: &str, body: impl FnOnce()) {
         .unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     if errors.contains("PTRACE_TRACEME") {
-        return println!("skipped: {} may not watch other processes here", tool[0]);
+        return println!("skipped: {} is not permitted to trace processes here", tool[0]);
     }
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && told.contains("1 passed"), "{told}\n{errors}");
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && report.contains("1 passed"), "{report}\n{errors}");
 }
 
 async fn writes_and_reads(ring: Ring) {
@@ -128,18 +127,18 @@ async fn writes_and_reads(ring: Ring) {
 }
 
 #[test]
-fn what_is_written_by_a_ring_is_read_by_it_and_by_std() {
+fn ring_and_std_read_what_a_ring_has_written() {
     run(|| async { writes_and_reads(ring_or_return!(8)).await });
 }
 
 #[test]
-fn what_is_written_by_the_pool_is_read_by_it_and_by_std() {
+fn pool_and_std_read_what_the_pool_has_written() {
     run(|| async { writes_and_reads(Ring::pool()).await });
 }
 
-// All 1,000 are begun before the first one is submitted. Some of them need no wait, others do.
+// All 1,000 operations begin before the first one is submitted. Some of them have to wait.
 #[test]
-fn a_thousand_operations_at_once_pass_through_a_ring_of_two_entries() {
+fn ring_of_two_entries_carries_out_a_thousand_operations() {
     run(|| async {
         let ring = ring_or_return!(2);
         let path = place();
@@ -159,11 +158,11 @@ fn a_thousand_operations_at_once_pass_through_a_ring_of_two_entries() {
 }
 
 #[test]
-fn operations_that_wait_for_their_turn_get_it_when_others_let_go() {
+fn queued_operation_runs_once_others_are_dropped() {
     run(|| async {
         let ring = ring_or_return!(2);
         let (file, _writer) = pipe(&ring);
-        // More than the ring has entries: some of them are in line.
+        // There are more reads than entries, so some of them are queued.
         let reads = in_flight(&ring, &file, 10).await;
         let path = file_with(b"here");
         let mut open = pin!(File::open(&ring, &path));
@@ -175,9 +174,9 @@ fn operations_that_wait_for_their_turn_get_it_when_others_let_go() {
     });
 }
 
-// They stay complete, and hold no entry of the ring.
+// An operation that has completed occupies no entry of the ring.
 #[test]
-fn outcomes_that_nobody_takes_hold_up_no_other_operation() {
+fn results_not_taken_do_not_block_other_operations() {
     run(|| async {
         let ring = ring_or_return!(2);
         let path = file_with(b"here");
@@ -196,7 +195,7 @@ fn outcomes_that_nobody_takes_hold_up_no_other_operation() {
 }
 
 #[test]
-fn a_short_read_is_told_and_reading_to_the_end_goes_on_after_it() {
+fn read_to_end_continues_after_short_reads() {
     run(|| async {
         let ring = ring_or_return!(8);
         let (file, mut writer) = pipe(&ring);
@@ -207,7 +206,7 @@ fn a_short_read_is_told_and_reading_to_the_end_goes_on_after_it() {
         let reading = executor::spawn(async move { file.read_to_end().await });
         for byte in 0..100 {
             writer.write_all(&[byte]).unwrap();
-            // Each is a read of its own.
+            // Let the task read each byte separately.
             yield_now().await;
             yield_now().await;
         }
@@ -216,9 +215,8 @@ fn a_short_read_is_told_and_reading_to_the_end_goes_on_after_it() {
     });
 }
 
-// The ring becomes readable when a completion arrives that needed a wait.
 #[test]
-fn a_completion_wakes_whoever_polled_last_and_nobody_else() {
+fn completion_wakes_only_the_task_that_polled_last() {
     run(|| async {
         let ring = ring_or_return!(8);
         let (file, mut writer) = pipe(&ring);
@@ -231,15 +229,15 @@ fn a_completion_wakes_whoever_polled_last_and_nobody_else() {
         until(|| second.wakes() == 1).await;
         assert_eq!(first.wakes(), 0);
         let Poll::Ready((read, _)) = poll(pin!(&mut reads[0]), &waker) else {
-            panic!("it is done")
+            panic!("the read has completed")
         };
         assert_eq!(read.unwrap(), 1);
     });
 }
 
 #[test]
-fn dropped_reads_give_up_their_buffers_and_take_no_bytes() {
-    in_child("dropped_reads_give_up_their_buffers_and_take_no_bytes", dropped_reads);
+fn dropped_reads_consume_no_bytes() {
+    in_child("dropped_reads_consume_no_bytes", dropped_reads);
 }
 
 fn dropped_reads() {
@@ -251,7 +249,7 @@ fn dropped_reads() {
             drop(in_flight(&ring, &file, 100).await);
             until(|| ring.in_flight() == 0).await;
         }
-        // Some that the kernel never saw, too.
+        // Also drop reads that were never submitted.
         for _ in 0..1000 {
             let mut read = pin!(file.read_at(vec![0; 4096], 0));
             assert!(poll(read.as_mut(), Waker::noop()).is_pending());
@@ -266,8 +264,8 @@ fn dropped_reads() {
 }
 
 #[test]
-fn valgrind_finds_no_error_in_dropped_reads_and_no_leak() {
-    const TEST: &str = "valgrind_finds_no_error_in_dropped_reads_and_no_leak";
+fn valgrind_finds_no_error_or_leak_in_dropped_reads() {
+    const TEST: &str = "valgrind_finds_no_error_or_leak_in_dropped_reads";
     let valgrind = [
         "valgrind",
         "-q",
@@ -300,10 +298,11 @@ fn valgrind_finds_no_error_in_dropped_reads_and_no_leak() {
     });
 }
 
-// Once in line, once with the kernel, once complete.
+// The futures are dropped while the operation is queued, while the kernel has it, and after it has
+// completed.
 #[test]
-fn a_file_that_is_opened_for_nobody_is_closed() {
-    in_child("a_file_that_is_opened_for_nobody_is_closed", || {
+fn file_opened_for_a_dropped_future_is_closed() {
+    in_child("file_opened_for_a_dropped_future_is_closed", || {
         run(|| async {
             let ring = ring_or_return!(8);
             let path = file_with(b"");
@@ -325,9 +324,9 @@ fn a_file_that_is_opened_for_nobody_is_closed() {
     });
 }
 
-// To open a named pipe waits until somebody opens the other end, on a thread of the kernel.
+// Opening a named pipe blocks a kernel thread until another process opens the other end.
 #[test]
-fn an_open_that_waits_is_given_up() {
+fn waiting_open_is_canceled_when_its_future_is_dropped() {
     run(|| async {
         let ring = ring_or_return!(8);
         let path = place();
@@ -342,8 +341,8 @@ fn an_open_that_waits_is_given_up() {
 }
 
 #[test]
-fn a_close_whose_future_is_dropped_closes_all_the_same() {
-    in_child("a_close_whose_future_is_dropped_closes_all_the_same", || {
+fn close_closes_the_file_even_if_its_future_is_dropped() {
+    in_child("close_closes_the_file_even_if_its_future_is_dropped", || {
         run(|| async {
             let ring = ring_or_return!(8);
             let path = file_with(b"");
@@ -364,22 +363,22 @@ fn a_close_whose_future_is_dropped_closes_all_the_same() {
 }
 
 #[test]
-fn a_file_stays_open_until_its_last_operation_is_complete() {
+fn file_stays_open_until_its_last_operation_completes() {
     run(|| async {
         let ring = ring_or_return!(8);
         let (file, mut writer) = pipe(&ring);
         let mut read = Box::pin(async move { file.read_at(vec![0; 8], 0).await });
         assert!(poll(read.as_mut(), Waker::noop()).is_pending());
         drop(read);
-        // In line, and given up: then the pipe has no reader any more.
+        // The queued read is abandoned, and then the pipe has no reader.
         until(|| writer.write(b"x").is_err()).await;
         until(|| ring.in_flight() == 0).await;
     });
 }
 
 #[test]
-fn the_end_of_the_last_handle_ends_the_ring() {
-    in_child("the_end_of_the_last_handle_ends_the_ring", || {
+fn dropping_the_last_handle_closes_the_ring() {
+    in_child("dropping_the_last_handle_closes_the_ring", || {
         run(|| async {
             let before = descriptors();
             for _ in 0..10 {
@@ -390,7 +389,7 @@ fn the_end_of_the_last_handle_ends_the_ring() {
                 drop(ring);
                 drop(reads);
                 drop((copy, file, writer));
-                // The reads are still with the kernel: the driver waits for them.
+                // The kernel still has the reads, so the driver waits for their completions.
                 assert_ne!(descriptors(), before);
                 until(|| descriptors() == before).await;
             }
@@ -399,8 +398,8 @@ fn the_end_of_the_last_handle_ends_the_ring() {
 }
 
 #[test]
-fn an_executor_that_ends_waits_for_what_the_kernel_has() {
-    in_child("an_executor_that_ends_waits_for_what_the_kernel_has", || {
+fn dropped_executor_waits_for_operations_in_the_kernel() {
+    in_child("dropped_executor_waits_for_operations_in_the_kernel", || {
         within_deadline(|| {
             let before = descriptors();
             for _ in 0..10 {
@@ -422,7 +421,8 @@ fn an_executor_that_ends_waits_for_what_the_kernel_has() {
                     }
                 });
                 drop(executor);
-                // The writer went with its task, and no read has the other end any more.
+                // The task owned the write end, and no read keeps the read end open. So this
+                // duplicate is at its end of file.
                 let Some(mut reader) = reader else { return };
                 assert_eq!(reader.read(&mut [0]).unwrap(), 0);
             }
@@ -432,7 +432,7 @@ fn an_executor_that_ends_waits_for_what_the_kernel_has() {
 }
 
 #[test]
-fn a_read_that_outlives_its_executor_gets_its_buffer_back() {
+fn read_that_outlives_its_executor_returns_its_buffer() {
     within_deadline(|| {
         let mut left = None;
         executor::block_on(async {
@@ -450,7 +450,7 @@ fn a_read_that_outlives_its_executor_gets_its_buffer_back() {
             }
             assert_eq!(ring.in_flight(), 0);
             let (result, buffer) = file.read_at(vec![0; 7], 0).await;
-            assert_eq!(result.unwrap_err().to_string(), "the executor of this ring is gone");
+            assert_eq!(result.unwrap_err().to_string(), "the executor of this ring was dropped");
             assert_eq!(buffer.len(), 7);
         });
     });
@@ -484,25 +484,25 @@ async fn errors_are_those_of_std(ring: Ring) {
 }
 
 #[test]
-fn errors_of_a_ring_are_those_of_std() {
+fn ring_returns_the_errors_of_std() {
     run(|| async { errors_are_those_of_std(ring_or_return!(8)).await });
 }
 
 #[test]
-fn errors_of_the_pool_are_those_of_std() {
+fn pool_returns_the_errors_of_std() {
     run(|| async { errors_are_those_of_std(Ring::pool()).await });
 }
 
 #[test]
-fn a_ring_without_entries_is_an_error_and_no_reason_for_the_pool() {
+fn zero_entries_are_an_error_without_a_fallback_to_the_pool() {
     run(|| async {
         drop(ring_or_return!(1));
         assert_eq!(Ring::or_pool(0).unwrap_err().kind(), ErrorKind::InvalidInput);
     });
 }
 
-/// Files by whatever there is; and whether that is the pool.
-fn by_either() -> bool {
+/// Writes and reads a file through `Ring::or_pool`, and returns whether that used the pool.
+fn falls_back_to_the_pool() -> bool {
     executor::block_on(async {
         let ring = Ring::or_pool(8).unwrap();
         writes_and_reads(ring.clone()).await;
@@ -510,58 +510,58 @@ fn by_either() -> bool {
     })
 }
 
-// strace makes the system call fail, as a sandbox would.
+// strace makes the system call fail as in a sandbox.
 #[test]
-fn where_a_sandbox_refuses_io_uring_the_pool_does_the_work() {
+fn pool_is_used_if_a_sandbox_forbids_io_uring() {
     let strace = ["strace", "-f", "-qq", "-o/dev/null", "-einject=io_uring_setup:error=EPERM"];
-    in_child_under(&strace, "where_a_sandbox_refuses_io_uring_the_pool_does_the_work", || {
+    in_child_under(&strace, "pool_is_used_if_a_sandbox_forbids_io_uring", || {
         executor::block_on(async {
             assert_eq!(Ring::new(8).unwrap_err().kind(), ErrorKind::PermissionDenied);
         });
-        assert!(by_either());
+        assert!(falls_back_to_the_pool());
     });
 }
 
 #[test]
-fn where_the_kernel_has_no_io_uring_the_pool_does_the_work() {
+fn pool_is_used_if_the_kernel_has_no_io_uring() {
     let strace = ["strace", "-f", "-qq", "-o/dev/null", "-einject=io_uring_setup:error=ENOSYS"];
-    in_child_under(&strace, "where_the_kernel_has_no_io_uring_the_pool_does_the_work", || {
+    in_child_under(&strace, "pool_is_used_if_the_kernel_has_no_io_uring", || {
         executor::block_on(async {
             assert_eq!(Ring::new(8).unwrap_err().kind(), ErrorKind::Unsupported);
         });
-        assert!(by_either());
+        assert!(falls_back_to_the_pool());
     });
 }
 
-// Each second call fails, at submission and at the end of the executor.
+// Every other call fails, both in submissions and when the executor ends.
 #[test]
-fn an_interrupted_submission_is_made_again() {
+fn interrupted_submission_is_retried() {
     let inject = "-einject=io_uring_enter:error=EINTR:when=1+2";
     let strace = ["strace", "-f", "-qq", "-o/dev/null", inject];
-    in_child_under(&strace, "an_interrupted_submission_is_made_again", submissions_that_fail);
+    in_child_under(&strace, "interrupted_submission_is_retried", failing_submissions);
 }
 
 #[test]
-fn a_submission_for_which_there_is_no_memory_is_made_again() {
+fn submission_is_retried_after_the_kernel_was_out_of_memory() {
     let inject = "-einject=io_uring_enter:error=EAGAIN:when=1+2";
     let strace = ["strace", "-f", "-qq", "-o/dev/null", inject];
-    let test = "a_submission_for_which_there_is_no_memory_is_made_again";
-    in_child_under(&strace, test, submissions_that_fail);
+    let test = "submission_is_retried_after_the_kernel_was_out_of_memory";
+    in_child_under(&strace, test, failing_submissions);
 }
 
-fn submissions_that_fail() {
+fn failing_submissions() {
     within_deadline(|| {
-        if !by_either() {
+        if !falls_back_to_the_pool() {
             dropped_reads();
         }
     });
 }
 
 #[test]
-fn a_ring_that_takes_nothing_any_more_fails_its_operations() {
+fn operations_fail_if_the_kernel_accepts_no_submission() {
     let inject = "-einject=io_uring_enter:error=EBADFD:when=3+1";
     let strace = ["strace", "-f", "-qq", "-o/dev/null", inject];
-    let test = "a_ring_that_takes_nothing_any_more_fails_its_operations";
+    let test = "operations_fail_if_the_kernel_accepts_no_submission";
     in_child_under(&strace, test, || {
         run(|| async {
             let ring = ring_or_return!(8);
@@ -575,41 +575,41 @@ fn a_ring_that_takes_nothing_any_more_fails_its_operations() {
 }
 
 thread_local! {
-    /// What the logger below asks, on the thread of its executor.
-    static ASKED: RefCell<Option<Ring>> = const { RefCell::new(None) };
-    static TOLD: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    /// The ring that the logger below uses, on the thread of its executor.
+    static RING: RefCell<Option<Ring>> = const { RefCell::new(None) };
+    static LOGGED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A logger that calls the ring of which it is told.
-struct Asks;
+/// A logger that calls a method of the ring for each record.
+struct ReentrantLogger;
 
-impl Log for Asks {
+impl Log for ReentrantLogger {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
         true
     }
 
     fn log(&self, record: &Record<'_>) {
-        ASKED.with_borrow(|ring| ring.as_ref().map(Ring::in_flight));
-        TOLD.with_borrow_mut(|told| told.push(record.args().to_string()));
+        RING.with_borrow(|ring| ring.as_ref().map(Ring::in_flight));
+        LOGGED.with_borrow_mut(|logged| logged.push(record.args().to_string()));
     }
 
     fn flush(&self) {}
 }
 
-// The kernel takes the read, and nothing after that: so it is forgotten in the end.
+// The kernel accepts the read and nothing afterwards, so the read cannot be canceled and is leaked.
 #[test]
-fn a_logger_may_ask_a_ring_that_tells_what_the_kernel_kept() {
+fn logger_may_use_the_ring_that_logs_a_leak() {
     let inject = "-einject=io_uring_enter:error=EBADFD:when=2+";
     let strace = ["strace", "-f", "-qq", "-o/dev/null", inject];
-    let test = "a_logger_may_ask_a_ring_that_tells_what_the_kernel_kept";
+    let test = "logger_may_use_the_ring_that_logs_a_leak";
     in_child_under(&strace, test, || {
-        log::set_logger(&Asks).unwrap();
+        log::set_logger(&ReentrantLogger).unwrap();
         log::set_max_level(log::LevelFilter::Warn);
         within_deadline(|| {
             let executor = Executor::new().unwrap();
             executor.block_on(async {
                 let ring = ring_or_return!(8);
-                ASKED.set(Some(ring.clone()));
+                RING.set(Some(ring.clone()));
                 let (file, writer) = pipe(&ring);
                 drop(executor::spawn(
                     async move { (file.read_at(vec![0; 4096], 0).await, writer) },
@@ -618,14 +618,15 @@ fn a_logger_may_ask_a_ring_that_tells_what_the_kernel_kept() {
                 until(|| ring.in_flight() == 1).await;
                 yield_now().await;
             });
-            // To wait for it any longer would be in vain.
-            let begin = Instant::now();
+            // Because no completion can arrive, the executor must not wait the whole second for
+            // one.
+            let start = Instant::now();
             drop(executor);
-            assert!(begin.elapsed() < Duration::from_millis(500), "{:?}", begin.elapsed());
-            if ASKED.take().is_some() {
+            assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+            if RING.take().is_some() {
                 assert_eq!(
-                    TOLD.take(),
-                    ["the kernel keeps 1 operations: their memory is never freed"]
+                    LOGGED.take(),
+                    ["leaking the memory of 1 io_uring operations that did not complete"]
                 );
             }
         });
@@ -633,43 +634,44 @@ fn a_logger_may_ask_a_ring_that_tells_what_the_kernel_kept() {
 }
 
 #[test]
-fn operations_that_are_dropped_in_line_do_not_pile_up_behind_a_full_ring() {
+fn dropped_operations_do_not_accumulate_behind_a_full_ring() {
     run(|| async {
         let ring = ring_or_return!(8);
         let (file, _writer) = pipe(&ring);
         let _full = in_flight(&ring, &file, 8).await;
-        // One after the other; then each when the next one is in line, behind one that stays.
-        for staying in [0, 1] {
-            let _stay = in_flight(&ring, &file, staying).await;
-            let mut before = None;
+        // First drop each read immediately. Then keep one read in the queue, and drop each further
+        // read only after the next one was queued behind it.
+        for kept in [0, 1] {
+            let _kept = in_flight(&ring, &file, kept).await;
+            let mut previous = None;
             for _ in 0..1000 {
                 let mut read = Box::pin(file.read_at(vec![0; 4096], 0));
                 assert!(poll(read.as_mut(), Waker::noop()).is_pending());
-                before = (staying > 0).then_some(read);
-                // As many again that are dropped as are not.
-                assert!(ring.in_flight() <= 8 + 2 * (staying + 1), "{}", ring.in_flight());
+                previous = (kept > 0).then_some(read);
+                // At most half of the queue consists of dropped reads.
+                assert!(ring.in_flight() <= 8 + 2 * (kept + 1), "{}", ring.in_flight());
             }
-            drop(before);
+            drop(previous);
         }
     });
 }
 
-// Both are complete when the ring is looked at.
+// The driver reaps both completions in one pass.
 #[test]
-fn a_waker_that_panics_costs_nobody_else_the_wake() {
+fn panicking_waker_of_a_ring_does_not_prevent_other_wakes() {
     run(|| async {
         let ring = ring_or_return!(8);
         let ((first, mut to_first), (second, mut to_second)) = (pipe(&ring), pipe(&ring));
         let mut panics = in_flight(&ring, &first, 1).await;
         let mut counts = in_flight(&ring, &second, 1).await;
-        let waker = waker_fn(|| panic!("a waker of somebody else's"));
+        let waker = waker_fn(|| panic!("a waker of another runtime"));
         assert!(poll(pin!(&mut panics[0]), &waker).is_pending());
         let (counter, waker) = Counter::with_waker();
         assert!(poll(pin!(&mut counts[0]), &waker).is_pending());
         to_first.write_all(b"x").unwrap();
         to_second.write_all(b"x").unwrap();
         until(|| counter.wakes() == 1).await;
-        // And the ring goes on.
+        // The ring still works.
         assert_eq!(counts.remove(0).await.0.unwrap(), 1);
         to_second.write_all(b"x").unwrap();
         assert_eq!(second.read_at(vec![0; 8], 0).await.0.unwrap(), 1);
@@ -677,10 +679,10 @@ fn a_waker_that_panics_costs_nobody_else_the_wake() {
 }
 
 #[test]
-fn a_kernel_that_is_short_of_memory_is_not_asked_all_the_time() {
+fn driver_pauses_while_the_kernel_is_out_of_memory() {
     let inject = "-einject=io_uring_enter:error=EAGAIN:when=1+";
     let strace = ["strace", "-f", "-qq", "-o/dev/null", inject];
-    let test = "a_kernel_that_is_short_of_memory_is_not_asked_all_the_time";
+    let test = "driver_pauses_while_the_kernel_is_out_of_memory";
     in_child_under(&strace, test, || {
         within_deadline(|| {
             let executor = Executor::new().unwrap();
@@ -696,17 +698,17 @@ fn a_kernel_that_is_short_of_memory_is_not_asked_all_the_time() {
     });
 }
 
-// SAFETY: it is POSIX's function, with its types.
+// SAFETY: the declaration matches the signature in POSIX.
 unsafe extern "C" {
     fn pthread_kill(thread: RawPthread, signal: i32) -> i32;
 }
 
 #[test]
-fn a_storm_of_signals_loses_nothing() {
+fn operations_survive_a_storm_of_signals() {
     let caught = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGUSR1, caught.clone()).unwrap();
     within_deadline(|| {
-        let worker = thread::spawn(|| executor::block_on(works_in_a_storm()));
+        let worker = thread::spawn(|| executor::block_on(operations_under_signals()));
         while !worker.is_finished() {
             // SAFETY: the thread has not been joined, so its handle is valid.
             unsafe { pthread_kill(worker.as_pthread_t(), signal_hook::consts::SIGUSR1) };
@@ -717,12 +719,12 @@ fn a_storm_of_signals_loses_nothing() {
     assert!(caught.load(Ordering::SeqCst));
 }
 
-async fn works_in_a_storm() {
+async fn operations_under_signals() {
     let ring = ring_or_return!(4);
-    let (silent, _silent_writer) = pipe(&ring);
+    let (idle, _idle_writer) = pipe(&ring);
     let (file, mut writer) = pipe(&ring);
     for byte in 0..100 {
-        let dropped = in_flight(&ring, &silent, 2).await;
+        let dropped = in_flight(&ring, &idle, 2).await;
         let mut reads = in_flight(&ring, &file, 1).await;
         let other = thread::spawn(move || writer.write_all(&[byte]).map(|()| writer));
         let (read, buffer) = reads.remove(0).await;
@@ -730,25 +732,26 @@ async fn works_in_a_storm() {
         writer = other.join().unwrap().unwrap();
         drop(dropped);
         until(|| ring.in_flight() == 0).await;
-        writes_and_reads_little(&ring).await;
+        writes_and_reads_few_bytes(&ring).await;
     }
 }
 
-async fn writes_and_reads_little(ring: &Ring) {
+async fn writes_and_reads_few_bytes(ring: &Ring) {
     let path = place();
     let file = File::create(ring, &path).await.unwrap();
-    file.write_all_at(b"little".to_vec(), 0).await.0.unwrap();
+    file.write_all_at(b"few".to_vec(), 0).await.0.unwrap();
     file.sync_data().await.unwrap();
     file.close().await.unwrap();
     let file = File::open(ring, &path).await.unwrap();
-    assert_eq!(file.read_to_end().await.unwrap(), b"little");
+    assert_eq!(file.read_to_end().await.unwrap(), b"few");
 }
 
-// Else it would take completions that are its parent's. In a process of its own: a ring is marked a
-// moment after it is mapped, and that of another test may be seen in between.
+// Otherwise a forked child could take its parent's completions. The test runs in its own process,
+// because a ring is marked shortly after it is mapped, and this test must not see the ring of
+// another test in between. `dc` is the flag of `MADV_DONTFORK`.
 #[test]
-fn a_forked_child_has_no_ring() {
-    in_child("a_forked_child_has_no_ring", || {
+fn forked_child_does_not_inherit_the_ring() {
+    in_child("forked_child_does_not_inherit_the_ring", || {
         run(|| async {
             let _ring = ring_or_return!(2);
             let maps = fs::read_to_string("/proc/self/smaps").unwrap();
@@ -762,18 +765,18 @@ fn a_forked_child_has_no_ring() {
 }
 
 #[test]
-fn two_executors_on_two_threads_have_a_ring_each() {
+fn executors_on_two_threads_use_separate_rings() {
     within_deadline(|| {
         let work = |_| {
             thread::spawn(|| {
                 executor::block_on(async {
                     let ring = ring_or_return!(8);
-                    let mut works = JoinSet::new();
+                    let mut tasks = JoinSet::new();
                     for _ in 0..100 {
                         let ring = ring.clone();
-                        works.spawn(async move { writes_and_reads_little(&ring).await });
+                        tasks.spawn(async move { writes_and_reads_few_bytes(&ring).await });
                     }
-                    while let Some(result) = works.join_next().await {
+                    while let Some(result) = tasks.join_next().await {
                         result.unwrap();
                     }
                 });
@@ -785,7 +788,7 @@ fn two_executors_on_two_threads_have_a_ring_each() {
 }
 
 #[test]
-fn a_flood_of_reads_lets_its_neighbours_run() {
+fn flood_of_reads_lets_other_tasks_run() {
     run(|| async {
         let ring = ring_or_return!(64);
         let path = file_with(&[1; 64 << 10]);
@@ -802,9 +805,9 @@ fn a_flood_of_reads_lets_its_neighbours_run() {
                 }
             });
         }
-        // A turn of the reactor for each.
+        // Each sleep takes a turn of the reactor.
         for _ in 0..100 {
-            reactor::time::sleep(std::time::Duration::from_micros(1)).await;
+            sleep(Duration::from_micros(1)).await;
         }
         assert!(!flood.is_empty());
     });
@@ -812,7 +815,7 @@ fn a_flood_of_reads_lets_its_neighbours_run() {
 
 // Pitfall: B1
 #[test]
-fn timer_fires_beside_a_loop_over_operations_that_fail_at_once() {
+fn timer_fires_beside_a_loop_over_operations_that_fail_immediately() {
     /// Repeats an operation for a second, or until its task is dropped.
     async fn forever<T>(mut operation: impl AsyncFnMut() -> T) {
         let start = Instant::now();
