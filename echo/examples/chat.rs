@@ -1,4 +1,5 @@
-//! A chat over a Unix socket, with two guests: one task for each, and all see one list.
+//! A chat over a Unix socket with two guests. Each guest has a task, and all tasks share the list
+//! of guests.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,19 +17,20 @@ fn main() -> io::Result<()> {
         drop(spawn(serve(UnixListener::bind(&path)?)));
         let mut ada = BufReader::new(UnixStream::connect(&path).await?);
         ada.get_mut().write_all(b"Ada\n").await?;
-        hear("Ada", &mut ada).await?;
+        print_next_line("Ada", &mut ada).await?;
         let mut grace = BufReader::new(UnixStream::connect(&path).await?);
         std::fs::remove_file(&path)?;
 
         grace.get_mut().write_all(b"Grace\nHello!\n").await?;
-        hear("Ada", &mut ada).await?;
-        hear("Ada", &mut ada).await?;
+        print_next_line("Ada", &mut ada).await?;
+        print_next_line("Ada", &mut ada).await?;
         drop(grace);
-        hear("Ada", &mut ada).await
+        print_next_line("Ada", &mut ada).await
     })
 }
 
-async fn hear(name: &str, guest: &mut BufReader<UnixStream>) -> io::Result<()> {
+/// Reads one line, and prints it.
+async fn print_next_line(name: &str, guest: &mut BufReader<UnixStream>) -> io::Result<()> {
     let mut line = String::new();
     guest.read_line(&mut line).await?;
     print!("{name} hears: {line}");
@@ -48,21 +50,23 @@ async fn attend(guest: Rc<UnixStream>, room: Room) -> io::Result<()> {
     let mut lines = BufReader::new(&*guest).lines();
     let Some(name) = lines.next().await.transpose()? else { return Ok(()) };
     room.borrow_mut().push(guest.clone());
-    tell(&room, format!("{name} comes\n")).await;
+    send_to_all(&room, format!("{name} comes\n")).await;
     while let Some(Ok(line)) = lines.next().await {
-        tell(&room, format!("{name} says {line}\n")).await;
+        send_to_all(&room, format!("{name} says {line}\n")).await;
     }
     room.borrow_mut().retain(|other| !Rc::ptr_eq(other, &guest));
-    tell(&room, format!("{name} leaves\n")).await;
+    send_to_all(&room, format!("{name} leaves\n")).await;
     Ok(())
 }
 
-async fn tell(room: &Room, line: String) {
-    // A copy of the list: guests come and go while one of them is slow to take the line. That holds
-    // up who speaks: a larger room has a queue for each guest, and a task that empties it.
+/// Sends a line to all guests.
+async fn send_to_all(room: &Room, line: String) {
+    // Iterate over a copy of the list, because guests come and go while a slow guest delays the
+    // loop. A slow guest delays the speaker, too. A larger chat would have a queue per guest, and a
+    // task that sends from it.
     let guests = room.borrow().clone();
     for guest in guests {
-        // Who has gone is taken off the list by the task that reads from them.
+        // Ignore a guest that has gone: the task that reads from the guest removes it.
         let _ = (&*guest).write_all(line.as_bytes()).await;
     }
 }

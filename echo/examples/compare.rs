@@ -1,11 +1,11 @@
-//! Compares the three echo servers beside this file: memory, threads, and context switches for
-//! each message.
+//! Compares the three echo servers beside this file: memory per connection, threads, context
+//! switches per message, and time per message.
 //!
 //! ```text
-//! compare [CONNECTIONS [MESSAGES]]      1000 connections and 20 messages on each, if not told
+//! compare [CONNECTIONS [MESSAGES]]      defaults: 1000 connections, 20 messages on each
 //! ```
 //!
-//! Each server is this very program, started again with the server's name in `ECHO_SERVER`.
+//! Each server is this program, started again with the name of the server in `ECHO_SERVER`.
 
 #[path = "echo.rs"]
 mod echo;
@@ -26,7 +26,7 @@ const SERVERS: [(&str, Server); 3] =
 fn main() -> Result<()> {
     if let Ok(name) = env::var("ECHO_SERVER") {
         let server = SERVERS.iter().find(|(server, _)| *server == name);
-        return server.ok_or_else(|| Error::other("ECHO_SERVER names no server"))?.1();
+        return server.ok_or_else(|| Error::other("ECHO_SERVER contains an unknown name"))?.1();
     }
     let (connections, messages) = (argument(1, 1000)?, argument(2, 20)?);
     println!("{connections} connections, {messages} messages of 64 bytes on each, one at a time\n");
@@ -52,7 +52,7 @@ fn start(name: &str) -> Result<Child> {
 
 fn measure(server: &mut Child, connections: usize, messages: usize) -> Result<String> {
     let mut line = String::new();
-    let output = server.stdout.as_mut().expect("it is piped");
+    let output = server.stdout.as_mut().expect("stdout is piped");
     BufReader::new(output).read_line(&mut line)?;
     let address = line.rsplit(' ').next().unwrap_or_default().trim().to_owned();
 
@@ -61,7 +61,7 @@ fn measure(server: &mut Child, connections: usize, messages: usize) -> Result<St
     for _ in 0..connections {
         clients.push(TcpStream::connect(&address)?);
     }
-    // The first message of each shows that its connection is served.
+    // An answer to the first message proves that the server has accepted the connection.
     exchange(&mut clients)?;
     let connected = Status::of(server)?;
     let begin = Instant::now();
@@ -87,9 +87,9 @@ fn exchange(clients: &mut [TcpStream]) -> Result<()> {
     Ok(())
 }
 
-/// What the system tells of a process.
+/// What the kernel reports about a process.
 struct Status {
-    /// Resident, in KiB.
+    /// The resident memory, in KiB.
     memory: u64,
     threads: u64,
     switches: u64,

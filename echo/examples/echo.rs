@@ -1,4 +1,4 @@
-//! The classic echo server on our runtime: one task for each connection, one thread for all.
+//! The classic echo server on our runtime: one task per connection, and one thread for all of them.
 
 use executor::{block_on, spawn};
 use futures_lite::StreamExt;

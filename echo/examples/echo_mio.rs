@@ -1,7 +1,8 @@
-//! The echo server as a loop on bare mio: what a runtime does for you, done by hand.
+//! The echo server as a loop on bare mio: it does by hand what a runtime does for you.
 //!
-//! Each connection is a little state machine: what is left to write, how many bytes were echoed,
-//! whether the peer has finished. No waker, no task, no future: the token says which one to run.
+//! Each connection is a small state machine: the bytes that are not yet written, the number of
+//! bytes echoed, and whether the peer has finished. There is no future, task or waker. The token of
+//! an event identifies the connection to continue.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind::WouldBlock, Read, Write};
@@ -33,7 +34,7 @@ pub(crate) fn main() -> io::Result<()> {
                 let Some(connection) = connections.get_mut(&event.token()) else { continue };
                 if let Some(end) = Connection::run(connection, &mut buffer).transpose() {
                     let Connection { mut stream, echoed, .. } =
-                        connections.remove(&event.token()).expect("it has just run");
+                        connections.remove(&event.token()).expect("the connection exists");
                     poll.registry().deregister(&mut stream)?;
                     match end {
                         Ok(()) => println!("{echoed} bytes echoed"),
@@ -48,7 +49,7 @@ pub(crate) fn main() -> io::Result<()> {
                     Err(error) if error.kind() == WouldBlock => break,
                     Err(error) => return Err(error),
                 };
-                let token = Token(tokens.next().expect("tokens without end"));
+                let token = Token(tokens.next().expect("tokens do not run out"));
                 let interest = Interest::READABLE | Interest::WRITABLE;
                 poll.registry().register(&mut stream, token, interest)?;
                 connections.insert(token, Connection { stream, rest: Vec::new(), echoed: 0 });
@@ -59,13 +60,13 @@ pub(crate) fn main() -> io::Result<()> {
 
 struct Connection {
     stream: TcpStream,
-    /// Bytes that were read and could not be written yet.
+    /// Bytes that have been read and not yet written.
     rest: Vec<u8>,
     echoed: usize,
 }
 
 impl Connection {
-    /// Goes on until the socket would block; `Some`, when the connection has come to its end.
+    /// Reads and writes until the socket would block. Returns `Some(())` at the end of the stream.
     fn run(&mut self, buffer: &mut [u8]) -> io::Result<Option<()>> {
         loop {
             while !self.rest.is_empty() {

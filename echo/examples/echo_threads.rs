@@ -1,4 +1,4 @@
-//! The echo server with std alone: one thread for each connection, and each blocks in `read`.
+//! The echo server with std alone: one thread per connection, and each blocks in `read`.
 
 use std::net::TcpListener;
 use std::{io, thread};

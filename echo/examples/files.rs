@@ -1,6 +1,7 @@
-//! Files, and what waits for them: a small log search, over all files of a folder at once.
+//! Files: a small log search, over all files of a folder concurrently.
 //!
-//! What is in memory is read without a thread; all else waits on the pool, and the tasks with it.
+//! A file that is in the page cache is read on this thread. Other calls run on the thread pool
+//! while their tasks wait.
 
 use std::path::{Path, PathBuf};
 
@@ -39,7 +40,7 @@ async fn write_and_search(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The lines of a file that tell of an error.
+/// Returns the lines of a file that contain `error`.
 async fn search(path: PathBuf) -> io::Result<Vec<String>> {
     let name = path.file_name().unwrap_or_default().display().to_string();
     let mut found = Vec::new();

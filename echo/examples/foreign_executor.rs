@@ -1,8 +1,8 @@
-//! Our reactor under another executor: our sockets and timers, in tasks of async-executor.
+//! Our reactor under another executor: tasks of async-executor use our sockets and timers.
 //!
-//! Any executor whose future can be polled by hand will do. `enter` makes the reactor the one that
-//! sockets find; `turn` is where the thread sleeps; and the waker calls the notifier, so that a wake
-//! from another thread ends that sleep.
+//! This works with any executor that offers a future to poll. `Reactor::enter` makes the reactor
+//! the one that new sockets register with. `Reactor::turn` is where the thread sleeps. The waker
+//! calls the reactor's notifier, so that a wakeup from another thread ends the sleep.
 
 use std::task::{Context, Poll, Wake, Waker};
 use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};

@@ -1,5 +1,5 @@
-//! Any descriptor that the kernel can watch: here one of inotify, which tells of changes in a
-//! folder. rustix makes it, `Async` waits for it, and there is no `unsafe`.
+//! Waits for any descriptor that the kernel can poll, here an inotify descriptor, which reports
+//! changes in a folder. rustix creates it and `Async` waits for it, without `unsafe`.
 
 use std::fs;
 use std::mem::MaybeUninit;
@@ -15,7 +15,7 @@ fn main() -> io::Result<()> {
     let folder = std::env::temp_dir().join(format!("inotify-{}", std::process::id()));
     fs::create_dir(&folder)?;
     block_on(async {
-        // What is to be waited for must not block.
+        // `Async` requires a non-blocking descriptor.
         let inotify = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
         add_watch(&inotify, &folder, WatchFlags::CREATE)?;
         let path = folder.join("hello");
@@ -29,7 +29,7 @@ fn main() -> io::Result<()> {
     fs::remove_dir_all(&folder)
 }
 
-/// Waits for the next file in the folder.
+/// Waits for the next file to be created in the folder, and returns its name.
 async fn created(inotify: &OwnedFd) -> io::Result<String> {
     let descriptor = inotify.as_raw_fd();
     let source = Async::with_interest(SourceFd(&descriptor), Interest::READABLE)?;

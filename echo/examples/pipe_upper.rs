@@ -1,5 +1,6 @@
-//! `printf 'hello\n' | cargo run --example pipe_upper`: what comes in goes through a pipe, and
-//! comes out in capitals. Standard input and output go by way of the pool, the pipe by readiness.
+//! `printf 'hello\n' | cargo run --example pipe_upper`: passes standard input through a pipe, and
+//! prints it in capitals. The pipe waits for readiness; standard input and output use the thread
+//! pool.
 
 use executor::{block_on, spawn};
 use reactor::io::{self, AsyncReadExt, AsyncWriteExt};
@@ -9,7 +10,7 @@ use reactor::stdio::{stdin, stdout};
 fn main() -> io::Result<()> {
     block_on(async {
         let (sender, receiver) = pipe()?;
-        // The sender is dropped with this task: that is the end of file for the other one.
+        // The sender is dropped with this task. The receiver then reads the end of file.
         let source = spawn(io::copy(stdin(), sender));
         upper(receiver).await?;
         source.await?.map(drop)

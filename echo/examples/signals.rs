@@ -1,6 +1,6 @@
-//! `cargo run --example signals`: tells of each SIGUSR1, and says farewell at Ctrl-C.
+//! `cargo run --example signals`: reports each SIGUSR1, and exits on Ctrl-C.
 //!
-//! Two tasks hear Ctrl-C, each by a receiver of its own, and both do.
+//! Two tasks wait for Ctrl-C, each with its own receiver, and both get it.
 
 use executor::{block_on, spawn};
 use futures_lite::StreamExt;
@@ -10,7 +10,8 @@ use signal_hook::consts::{SIGINT, SIGUSR1};
 
 fn main() -> io::Result<()> {
     block_on(async {
-        // Watched before anybody is told whom to signal: until then SIGUSR1 would kill.
+        // Watch the signals before the process ID is printed. SIGUSR1 would kill the process
+        // otherwise.
         let mut user = Signal::new(SIGUSR1)?;
         let mut interrupt = Signal::new(SIGINT)?;
         let farewell = spawn(async move {

@@ -1,4 +1,5 @@
-//! A UDP echo, with its client: datagrams keep their bounds, and who has gone is told by an error.
+//! A UDP echo with its client: datagrams keep their boundaries, and an error reports that the
+//! server has gone.
 
 use executor::{block_on, spawn};
 use reactor::{io, net::UdpSocket};
@@ -19,17 +20,17 @@ fn main() -> io::Result<()> {
         }
 
         server.abort();
-        // The socket is closed when the task has been dropped.
+        // The handle returns after the task has been dropped, and the socket closed with it.
         let _cancelled = server.await;
         client.send(b"still there?").await?;
-        let refused = client.recv(&mut answer).await.expect_err("nobody is there");
+        let refused = client.recv(&mut answer).await.expect_err("no server is there");
         println!("the server has gone: {refused}");
         Ok(())
     })
 }
 
 async fn echo(socket: UdpSocket) -> io::Result<()> {
-    // No datagram is longer, so none is cut off.
+    // No datagram is longer, so none is truncated.
     let mut buffer = vec![0; 65_535];
     loop {
         let (length, peer) = socket.recv_from(&mut buffer).await?;

@@ -24,9 +24,9 @@ fn our_executor_runs_inside_a_foreign_event_loop_that_has_descriptors_of_its_own
     let printed = printed_by("foreign_loop");
     let lines: BTreeSet<&str> = printed.lines().collect();
     let expected = [
-        "a task: a job on another thread has ended",
-        "a task: a timer has ended",
-        "the loop: its own pipe has said hello",
+        "a task: a job on another thread has completed",
+        "a task: a timer has fired",
+        "the loop: its own pipe has received hello",
     ];
     assert_eq!(lines, expected.into());
 }

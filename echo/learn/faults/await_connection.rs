@@ -57,8 +57,8 @@ async fn echo(mut stream: TcpStream) {
     let _ = reactor::io::copy(reader, writer).await;
 }
 
-/// Connects two clients. The first one sends nothing, and stays until the second one has an answer or
-/// gives up.
+/// Connects two clients. The first one sends nothing, and stays until the second one has an answer
+/// or gives up.
 fn run_clients(address: SocketAddr) -> io::Result<Symptom> {
     let first = connect(address)?;
     let second = connect(address)?;

@@ -1,8 +1,8 @@
 //! One read per event, although the read filled the buffer.
 //!
-//! The reactor registers sockets edge-triggered: epoll reports once that bytes have arrived, and does
-//! not repeat the event because some are left. So a task must read until `WouldBlock`. A task that
-//! reads once and then waits for the next event waits for bytes that the peer has already sent.
+//! The reactor registers sockets edge-triggered: epoll reports once that bytes have arrived, and
+//! does not repeat the event because some are left. So a task must read until `WouldBlock`. A task
+//! that reads once and then waits for the next event waits for bytes that have already arrived.
 
 use std::io::{self, ErrorKind, Read};
 use std::mem;
@@ -63,8 +63,8 @@ async fn echo(listener: TcpListener, version: Version) -> io::Result<()> {
 
 /// Waits until the kernel next reports the socket as readable.
 ///
-/// To do so, it claims that a read returned `WouldBlock`. The reactor has no such operation, because
-/// it would cause exactly this fault.
+/// To do so, it claims that a read returned `WouldBlock`. The reactor has no such operation,
+/// because it would cause exactly this fault.
 async fn next_event(stream: &Async<TcpStream>) -> io::Result<()> {
     let mut waited = false;
     let blocks_once = |_: &TcpStream| match mem::replace(&mut waited, true) {

@@ -2,8 +2,8 @@
 //! computation, no other task is polled, no event is fetched, and no timer fires.
 //!
 //! A blocking call has two cures: call its async version, or run it on the thread pool (`unblock`,
-//! `spawn_blocking`). A computation can run on the thread pool too, or yield often: events are
-//! fetched and timers fire after each yield, so they are late by one part of the computation at most.
+//! `spawn_blocking`). A computation can run on the thread pool too, or yield often. After each yield
+//! events are fetched and timers fire, so they are late by one part of the computation at most.
 
 use std::cell::RefCell;
 use std::future::Future;

@@ -49,7 +49,8 @@ pub(crate) async fn connected() -> io::Result<(TcpStream, net::TcpStream)> {
     Ok((server, client))
 }
 
-/// Sends `bytes` bytes from another thread, as soon as the executor's thread sleeps in `epoll_wait`.
+/// Sends `bytes` bytes from another thread, as soon as the executor's thread sleeps in
+/// `epoll_wait`.
 ///
 /// Joining the thread returns the client's end.
 pub(crate) fn send(client: net::TcpStream, bytes: usize) -> JoinHandle<io::Result<net::TcpStream>> {

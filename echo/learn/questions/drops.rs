@@ -3,8 +3,8 @@
 //!
 //! What only the future knew is lost. A pending `read` has moved no bytes, so nothing is lost. A
 //! pending `read_exact` may have taken bytes from the stream, and they are lost with it. To keep
-//! them, keep the future and poll it again. A spawned task and a job of the thread pool are not part
-//! of the future that waits for them, so they continue.
+//! them, keep the future and poll it again. A spawned task and a job of the thread pool are not
+//! part of the future that waits for them, so they continue.
 
 use std::cell::Cell;
 use std::io::{self, Write};

@@ -1,5 +1,6 @@
 //! A connection has two directions, and each stores its own wakers. So one task can wait to read
-//! while another task waits to write, and an event wakes only the task that waits for its direction.
+//! while another task waits to write, and an event wakes only the task that waits for its
+//! direction.
 //!
 //! `split` borrows both halves within one task; `into_split` returns owned halves for two tasks. A
 //! spawned task runs beside the task that spawned it. An awaited future completes before the next

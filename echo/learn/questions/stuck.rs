@@ -1,7 +1,7 @@
 //! A future that returns `Pending` promises that something holds its waker and will call it. There
 //! are three ways to wait forever. Nothing holds the waker: the executor detects this exactly, and
-//! reports the task as lost. Something holds the waker but never calls it, such as a source on which
-//! nothing arrives. Or the waker is held by a task that waits for this very task.
+//! reports the task as lost. Something holds the waker but never calls it, such as a source on
+//! which nothing arrives. Or the waker is held by a task that waits for this very task.
 //!
 //! `executor::tasks` tells these apart. `echod` prints the same table when it receives SIGUSR1.
 

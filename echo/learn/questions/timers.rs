@@ -1,5 +1,5 @@
-//! The thread sleeps in one `epoll_wait` for all timers and sockets. The timeout of that call is the
-//! time until the nearest deadline. Timers with later deadlines cost nothing meanwhile.
+//! The thread sleeps in one `epoll_wait` for all timers and sockets. The timeout of that call is
+//! the time until the nearest deadline. Timers with later deadlines cost nothing meanwhile.
 //!
 //! When `epoll_wait` returns, the reactor wakes the tasks that waited for the reported events, and
 //! the tasks whose timers have expired. No timer needs a thread or a descriptor.

@@ -1,7 +1,7 @@
-//! The kernel answers a read immediately: `WouldBlock` means that nothing has arrived. The read then
-//! stores the task's waker in the source of the socket, and returns `Pending`. From then on the task
-//! is a value in a table, and none of its code runs. If no other task is queued, the thread sleeps in
-//! `epoll_wait`.
+//! The kernel answers a read immediately: `WouldBlock` means that nothing has arrived. The read
+//! then stores the task's waker in the source of the socket, and returns `Pending`. From then on
+//! the task is a value in a table, and none of its code runs. If no other task is queued, the
+//! thread sleeps in `epoll_wait`.
 //!
 //! When the byte arrives, `epoll_wait` returns, and the reactor calls the waker. The waker puts the
 //! task into the run queue, and the executor polls it. The task makes the same call again, and this

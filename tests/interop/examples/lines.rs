@@ -1,4 +1,4 @@
-//! An echo of lines: each connection is a stream of lines, forwarded into a sink of lines.
+//! An echo of lines: each connection is a stream of lines that is forwarded into a sink of lines.
 //!
 //! ```text
 //! cargo run -p interop --example lines
@@ -19,7 +19,7 @@ fn main() -> io::Result<()> {
         while let Some(stream) = incoming.next().await {
             let (sink, lines) = Framed::new(stream?, LinesCodec).split();
             drop(spawn(async move {
-                // If the client does not read, the sink fills up, and no more lines are read.
+                // If the client does not read, the sink is full, and `forward` reads no more lines.
                 if let Err(error) = lines.forward(sink).await {
                     println!("connection lost: {error}");
                 }

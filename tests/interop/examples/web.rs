@@ -5,7 +5,7 @@
 //! curl http://127.0.0.1:8080/hello/world
 //! ```
 //!
-//! `axum::serve` requires tokio's listener. The part in `spawn` is what it does for each connection.
+//! `axum::serve` requires tokio's listener. The body of `spawn` replaces it for each connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,7 +27,7 @@ async fn hello(Path(name): Path<String>, State(requests): State<Arc<AtomicUsize>
 
 fn main() -> io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".to_owned());
-    // axum asks for state that could be shared between threads, though here there is only one.
+    // axum requires state that is `Send` and `Sync`, although only one thread uses it.
     let router = Router::new().route("/hello/{name}", get(hello)).with_state(Arc::default());
     block_on(async {
         let listener = TcpListener::bind(address.as_str()).await?;
@@ -38,7 +38,8 @@ fn main() -> io::Result<()> {
             stream.set_nodelay(true)?;
             drop(spawn(async move {
                 let mut http = http1::Builder::new();
-                http.timer(LocalTimer); // Closes a connection whose client never ends its head.
+                // Close a connection whose client does not send a whole request head in time.
+                http.timer(LocalTimer);
                 if let Err(error) = http.serve_connection(HyperIo(stream), service).await {
                     println!("connection lost: {error}");
                 }

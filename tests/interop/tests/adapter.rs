@@ -1,4 +1,4 @@
-//! The adapter for hyper, alone: how it reads and writes, and its sleeps.
+//! The adapter for hyper, tested alone: its reads, its writes and its sleeps.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -53,7 +53,7 @@ where
 }
 
 #[test]
-fn read_takes_a_body_of_64_kib_and_its_head_at_a_time() {
+fn read_takes_a_64_kib_body_with_its_head() {
     let mut buffer = vec![0; KIB_64 + 100];
     let all = read(Reader(|bytes: &mut [u8]| Ok(bytes.len())), &mut buffer).unwrap();
     assert_eq!(all.len(), KIB_64 + 100);
@@ -73,7 +73,7 @@ fn read_takes_no_more_than_hyper_has_space_for() {
 }
 
 #[test]
-fn stream_that_reports_more_than_it_was_asked_for_is_an_error() {
+fn read_length_beyond_the_buffer_is_an_error() {
     for space in [10, KIB_64, 16 * KIB_64] {
         let lying = Reader(|bytes: &mut [u8]| Ok(bytes.len() + 1));
         let error = read(lying, &mut vec![0; space]).unwrap_err();
@@ -97,11 +97,11 @@ fn read_within_a_read_has_a_buffer_of_its_own() {
 
 #[test]
 fn reads_of_one_thread_share_one_buffer() {
-    let place = Rc::new(Cell::new(std::ptr::null()));
+    let address = Rc::new(Cell::new(std::ptr::null()));
     for _ in 0..3 {
-        let place = place.clone();
+        let address = address.clone();
         let stream = Reader(move |bytes: &mut [u8]| {
-            let before = place.replace(bytes.as_ptr());
+            let before = address.replace(bytes.as_ptr());
             assert!(before.is_null() || before == bytes.as_ptr());
             Ok(1)
         });
@@ -109,7 +109,7 @@ fn reads_of_one_thread_share_one_buffer() {
     }
 }
 
-/// Writes two buffers with one call, and returns how many bytes of it went out.
+/// Writes two buffers with one call, and returns how many bytes were written.
 async fn write_two(stream: impl AsyncWrite + Unpin) -> usize {
     let mut stream = HyperIo(stream);
     assert!(stream.is_write_vectored());
@@ -134,13 +134,13 @@ fn vectored_write_to_a_socket_takes_all_buffers() {
     });
 }
 
-/// A connection that notes the length of each write.
-struct Noted {
+/// A connection that records the length of each write.
+struct Recorded {
     stream: TcpStream,
     writes: Rc<RefCell<Vec<usize>>>,
 }
 
-impl AsyncRead for Noted {
+impl AsyncRead for Recorded {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -150,8 +150,8 @@ impl AsyncRead for Noted {
     }
 }
 
-impl Noted {
-    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+impl Recorded {
+    fn record(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(bytes)) = written {
             self.writes.borrow_mut().push(bytes);
         }
@@ -159,14 +159,14 @@ impl Noted {
     }
 }
 
-impl AsyncWrite for Noted {
+impl AsyncWrite for Recorded {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.note(written)
+        self.record(written)
     }
 
     fn poll_write_vectored(
@@ -175,7 +175,7 @@ impl AsyncWrite for Noted {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.note(written)
+        self.record(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -192,13 +192,13 @@ async fn hello(_request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
 }
 
 #[test]
-fn head_and_body_of_http_1_leave_in_one_write() {
+fn http_1_head_and_body_leave_in_one_write() {
     run(|| async {
         let (mut client, stream) = tcp_pair().await.unwrap();
         let writes = Rc::default();
-        let noted = Noted { stream, writes: Rc::clone(&writes) };
+        let recorded = Recorded { stream, writes: Rc::clone(&writes) };
         let service = service_fn(hello);
-        let serve = http1::Builder::new().serve_connection(HyperIo(noted), service);
+        let serve = http1::Builder::new().serve_connection(HyperIo(recorded), service);
         let served = spawn(serve);
         client.write_all(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n").await.unwrap();
         let mut answer = Vec::new();
@@ -208,16 +208,17 @@ fn head_and_body_of_http_1_leave_in_one_write() {
     });
 }
 
-// A frame is a head of nine bytes and a payload of up to 16 KiB. Written apart, the head of the
-// next frame waits for an acknowledgement of the payload (Nagle), and the client delays that.
+// A frame is a head of nine bytes and a payload of up to 16 KiB. If they were written separately,
+// Nagle's algorithm would hold back the head of the next frame until the client acknowledges the
+// payload, and clients delay acknowledgements.
 #[test]
-fn frame_of_http_2_leaves_with_its_head() {
+fn http_2_frame_leaves_with_its_head() {
     run(|| async {
         let (client, stream) = tcp_pair().await.unwrap();
         let writes = Rc::default();
-        let noted = Noted { stream, writes: Rc::clone(&writes) };
+        let recorded = Recorded { stream, writes: Rc::clone(&writes) };
         let service = service_fn(hello);
-        let serve = http2::Builder::new(LocalExec).serve_connection(HyperIo(noted), service);
+        let serve = http2::Builder::new(LocalExec).serve_connection(HyperIo(recorded), service);
         drop(spawn(serve));
         let handshake = hyper::client::conn::http2::handshake(LocalExec, HyperIo(client));
         let (mut client, connection) = handshake.await.unwrap();
@@ -233,7 +234,7 @@ fn frame_of_http_2_leaves_with_its_head() {
 }
 
 #[test]
-fn timeout_of_hyper_spawns_no_task() {
+fn hyper_timeout_spawns_no_task() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         executor.block_on(async {
@@ -247,7 +248,7 @@ fn timeout_of_hyper_spawns_no_task() {
 }
 
 #[test]
-fn dropped_sleep_of_hyper_leaves_no_timer() {
+fn dropped_hyper_sleep_leaves_no_timer() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         executor.block_on(async {
@@ -261,11 +262,12 @@ fn dropped_sleep_of_hyper_leaves_no_timer() {
 }
 
 #[test]
-fn reset_sleep_of_hyper_ends_at_the_new_deadline() {
+fn reset_hyper_sleep_fires_at_the_new_deadline() {
     run(|| async {
         let start = Instant::now();
         let after = |milliseconds| start + Duration::from_millis(milliseconds);
-        // From later to earlier, and from earlier to later; unpolled, waiting and over.
+        // Reset to an earlier and to a later deadline, before the first poll, while waiting and
+        // after.
         let mut sleep = LocalTimer.sleep(Duration::from_secs(3600));
         LocalTimer.reset(&mut sleep, after(1800 * 1000));
         assert_eq!(poll_once(&mut sleep).await, None);
@@ -282,7 +284,7 @@ fn reset_sleep_of_hyper_ends_at_the_new_deadline() {
 
 // Pitfall: C1
 #[test]
-fn sleep_of_hyper_beyond_the_clocks_end_never_ends() {
+fn hyper_sleep_beyond_the_end_of_time_never_fires() {
     run(|| async {
         let mut sleep = LocalTimer.sleep(Duration::MAX);
         assert_eq!(poll_once(&mut sleep).await, None);
@@ -292,7 +294,7 @@ fn sleep_of_hyper_beyond_the_clocks_end_never_ends() {
 }
 
 #[test]
-fn sleep_of_hyper_that_moves_to_another_thread_goes_on_there() {
+fn hyper_sleep_continues_on_another_thread() {
     fn assert_send_and_sync(_: &(impl Sleep + ?Sized)) {}
     run(|| async {
         let start = Instant::now();

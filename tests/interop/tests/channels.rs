@@ -1,4 +1,4 @@
-//! Channels between tasks and threads, by async-channel.
+//! Channels between tasks and threads, with async-channel.
 
 use std::thread;
 
@@ -9,7 +9,7 @@ use tests::run;
 const MESSAGES: usize = 10_000;
 
 #[test]
-fn four_threads_send_to_two_tasks_over_a_small_channel_and_nothing_is_lost() {
+fn channel_from_threads_to_tasks_loses_nothing() {
     run(|| async {
         let (sender, receiver) = bounded(3);
         let threads: Vec<_> = (0..4)
@@ -37,7 +37,7 @@ fn four_threads_send_to_two_tasks_over_a_small_channel_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_task_that_sends_into_a_full_channel_waits_for_the_thread_that_receives() {
+fn send_into_a_full_channel_waits_for_the_receiver() {
     run(|| async {
         let (sender, receiver) = bounded(1);
         let sending = spawn(async move {
@@ -55,24 +55,27 @@ fn a_task_that_sends_into_a_full_channel_waits_for_the_thread_that_receives() {
             received
         });
         sending.await.unwrap();
-        assert!(thread.join().unwrap().into_iter().eq(0..MESSAGES), "in their order");
+        assert!(
+            thread.join().unwrap().into_iter().eq(0..MESSAGES),
+            "in the order in which they were sent"
+        );
     });
 }
 
 #[test]
-fn a_thread_asks_a_task_and_gets_its_answer() {
+fn thread_gets_an_answer_from_a_task() {
     run(|| async {
-        let (questions, asked) = unbounded::<(usize, async_channel::Sender<usize>)>();
+        let (questions, receiver) = unbounded::<(usize, async_channel::Sender<usize>)>();
         let task = spawn(async move {
-            while let Ok((question, answer)) = asked.recv().await {
+            while let Ok((question, answer)) = receiver.recv().await {
                 answer.send(question * 2).await.unwrap();
             }
         });
         let thread = thread::spawn(move || {
             for question in 0..1_000 {
-                let (answer, told) = bounded(1);
+                let (answer, receiver) = bounded(1);
                 questions.send_blocking((question, answer)).unwrap();
-                assert_eq!(told.recv_blocking(), Ok(question * 2));
+                assert_eq!(receiver.recv_blocking(), Ok(question * 2));
             }
         });
         task.await.unwrap();

@@ -1,4 +1,4 @@
-//! gzip over a socket, by async-compression.
+//! gzip over a socket, with async-compression.
 
 use std::io::Read;
 
@@ -10,13 +10,13 @@ use tests::{run, tcp_pair, tcp_pair_with_std};
 
 use crate::tools::{is_installed, output};
 
-/// Compresses well, but not to nothing: more than sockets hold remains.
+/// Returns bytes whose compressed form is still larger than the socket buffers.
 fn text() -> Vec<u8> {
     (0..600_000_u64).flat_map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes()).collect()
 }
 
 #[test]
-fn what_is_compressed_into_a_socket_is_decompressed_from_its_other_end() {
+fn gzip_stream_over_a_socket_is_decompressed() {
     run(|| async {
         let (client, server) = tcp_pair().await.unwrap();
         let sending = spawn(async move {
@@ -32,7 +32,7 @@ fn what_is_compressed_into_a_socket_is_decompressed_from_its_other_end() {
 }
 
 #[test]
-fn a_compressed_stream_that_breaks_off_is_told() {
+fn truncated_gzip_stream_is_an_error() {
     run(|| async {
         let (client, server) = tcp_pair().await.unwrap();
         let mut writer = GzipEncoder::new(client);
@@ -42,12 +42,12 @@ fn a_compressed_stream_that_breaks_off_is_told() {
         let mut back = Vec::new();
         let end = GzipDecoder::new(BufReader::new(server)).read_to_end(&mut back).await;
         assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
-        assert!(back == text()[..1000], "what was flushed has come: {} bytes", back.len());
+        assert!(back == text()[..1000], "all flushed bytes arrive: {} bytes", back.len());
     });
 }
 
 #[test]
-fn gzip_reads_what_is_compressed_into_a_socket() {
+fn gzip_program_decompresses_our_stream() {
     if !is_installed("gzip") {
         return;
     }

@@ -1,4 +1,4 @@
-//! HTTP: hyper 1 as server and client, with both versions; axum's `Router`; and curl.
+//! HTTP: hyper 1 as server and client in both versions, axum's `Router`, and curl.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -52,7 +52,7 @@ where
     }
 }
 
-/// Serves whoever connects, a task for each, and tells where.
+/// Serves every connection in a task of its own, and returns the address of the listener.
 async fn listen<F>(serve: impl Fn(TcpStream) -> F + 'static) -> SocketAddr
 where
     F: Future<Output: 'static> + 'static,
@@ -72,8 +72,8 @@ where
 
 type Answer = Result<Response<Incoming>, Infallible>;
 
-/// Sends a body back as it comes in, and says in a header how many requests there have been: in a
-/// cell that no other thread can see.
+/// Sends the body back as it arrives, with the number of requests in a header. The counter is an
+/// `Rc`, so the service is not `Send`.
 async fn echo(requests: Rc<Cell<usize>>, request: Request<Incoming>) -> Answer {
     requests.set(requests.get() + 1);
     let mut answer = Response::new(request.into_body());
@@ -95,7 +95,7 @@ fn request(method: &str, path: &str, body: Vec<u8>) -> Request<Full<Bytes>> {
     request.header("host", "localhost").body(Full::from(body)).unwrap()
 }
 
-/// A client of hyper, with its connection in a task.
+/// A hyper client, whose connection runs in a task.
 enum Client {
     One(client::conn::http1::SendRequest<Full<Bytes>>),
     Two(client::conn::http2::SendRequest<Full<Bytes>>),
@@ -136,12 +136,12 @@ async fn bytes(answer: Response<Incoming>) -> Vec<u8> {
     answer.into_body().collect().await.unwrap().to_bytes().to_vec()
 }
 
-/// Bytes of which no two neighbouring blocks are alike.
+/// Returns bytes in which adjacent blocks of 256 bytes differ.
 fn body(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at ^ (at >> 8)) as u8).collect()
 }
 
-/// Nothing, one byte, around the length of the adapter's buffer, and more than sockets hold.
+/// An empty body, one byte, lengths around 64 KiB, and more than the socket buffers hold.
 const SIZES: [usize; 6] = [0, 1, 65535, 65536, 65537, 5 << 20];
 
 async fn assert_bodies_come_back_on_one_connection(version: Version) {
@@ -155,24 +155,24 @@ async fn assert_bodies_come_back_on_one_connection(version: Version) {
 }
 
 #[test]
-fn hyper_serves_and_asks_over_http_1_and_keeps_the_connection() {
+fn http_1_bodies_come_back_on_one_connection() {
     run(|| assert_bodies_come_back_on_one_connection(Version::One));
 }
 
 #[test]
-fn hyper_serves_and_asks_over_http_2() {
+fn http_2_bodies_come_back_on_one_connection() {
     run(|| assert_bodies_come_back_on_one_connection(Version::Two));
 }
 
-// Method: each handler waits until all hundred requests are there, so none is served alone.
+// Method: each handler waits until all requests have arrived, so none can complete alone.
 #[test]
-fn http_2_serves_a_hundred_requests_of_one_connection_at_once() {
-    const MANY: usize = 100;
-    async fn with_all_others(
+fn http_2_serves_requests_concurrently() {
+    const REQUESTS: usize = 100;
+    async fn answer_with_all_others(
         requests: Rc<Cell<usize>>,
     ) -> Result<Response<Empty<Bytes>>, Infallible> {
         requests.set(requests.get() + 1);
-        while requests.get() < MANY {
+        while requests.get() < REQUESTS {
             sleep(Duration::from_millis(1)).await;
         }
         Ok(Response::new(Empty::new()))
@@ -181,13 +181,13 @@ fn http_2_serves_a_hundred_requests_of_one_connection_at_once() {
         let requests = Rc::new(Cell::new(0));
         let address = listen(move |stream| {
             let requests = requests.clone();
-            let service = service_fn(move |_| with_all_others(requests.clone()));
+            let service = service_fn(move |_| answer_with_all_others(requests.clone()));
             serve(Version::Two, stream, service)
         });
         let Client::Two(client) = Client::connect(Version::Two, address.await).await else {
-            unreachable!("as asked for");
+            unreachable!("the client speaks HTTP/2");
         };
-        let answers: Vec<JoinHandle<_>> = (0..MANY)
+        let answers: Vec<JoinHandle<_>> = (0..REQUESTS)
             .map(|_| {
                 let mut client = client.clone();
                 spawn(async move { client.send_request(request("GET", "/", Vec::new())).await })
@@ -218,16 +218,16 @@ async fn assert_routes(version: Version) {
 }
 
 #[test]
-fn a_router_of_axum_answers_over_http_1() {
+fn axum_router_answers_over_http_1() {
     run(|| assert_routes(Version::One));
 }
 
 #[test]
-fn a_router_of_axum_answers_over_http_2() {
+fn axum_router_answers_over_http_2() {
     run(|| assert_routes(Version::Two));
 }
 
-/// What curl posts comes back, as often as it asks on one connection.
+/// Checks that curl gets back what it posts, `times` times on one connection.
 fn assert_echoes_to_curl(version: Version, flag: &'static str, times: usize) {
     run(move || async move {
         let url = format!("http://{}/", listen_to_echo(version).await);
@@ -250,8 +250,8 @@ fn curl_gets_its_bytes_back_over_http_1() {
     }
 }
 
-// Once: curl 7.88, which Debian 12 has, breaks off when it uses such a connection again, without a
-// byte more.
+// One request only: curl 7.88 (Debian 12) fails when it reuses such a connection, without sending
+// another byte.
 #[test]
 fn curl_gets_its_bytes_back_over_http_2() {
     if curl_speaks_http_2() {
@@ -260,7 +260,7 @@ fn curl_gets_its_bytes_back_over_http_2() {
 }
 
 #[test]
-fn a_client_that_never_ends_its_head_is_cut_off_by_hypers_time_out() {
+fn unfinished_request_head_times_out() {
     run(|| async {
         let (mut client, stream) = tcp_pair().await.unwrap();
         let mut http = http1::Builder::new();
@@ -309,7 +309,7 @@ where
 // axum requires handlers that are `Send`.
 // Pitfall: P3
 #[test]
-fn handler_of_axum_awaits_a_file_and_the_pool() {
+fn axum_handler_awaits_a_file_and_the_pool() {
     async fn text() -> String {
         assert_eq!(reactor::blocking::unblock(|| 7).await, 7);
         let mut file = reactor::fs::File::open("Cargo.toml").await.unwrap();
@@ -326,7 +326,7 @@ fn handler_of_axum_awaits_a_file_and_the_pool() {
 }
 
 #[test]
-fn handler_of_axum_that_takes_too_long_gets_status_503() {
+fn slow_axum_handler_gets_status_503() {
     run(|| async {
         let router = Router::new().route("/", get(async || pending::<&str>().await));
         let router = TowerToHyperService::new(router);
@@ -344,9 +344,9 @@ fn handler_of_axum_that_takes_too_long_gets_status_503() {
     });
 }
 
-// What to use instead is in the test above.
+// `slow_axum_handler_gets_status_503` shows what works instead.
 #[test]
-fn timeout_layer_of_tower_http_panics_without_tokio() {
+fn tower_http_timeout_layer_panics_without_tokio() {
     run(|| async {
         let limit = Duration::from_secs(10);
         let layer = TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, limit);
@@ -360,14 +360,14 @@ fn timeout_layer_of_tower_http_panics_without_tokio() {
 }
 
 #[test]
-fn the_example_web_answers_curl() {
+fn example_web_answers_curl() {
     if !is_installed("curl") {
         return;
     }
     let web = example("interop", "web");
     within_deadline(|| {
         let web = Running::start(web);
-        let url = web.place.as_str();
+        let url = web.address.as_str();
         let hello = curl(&[&format!("{url}/hello/world")], Vec::new());
         assert_eq!(String::from_utf8_lossy(&hello), "Hello, world, from request 1!\n");
         let hello = curl(&[&format!("{url}/hello/world")], Vec::new());

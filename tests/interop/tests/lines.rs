@@ -1,4 +1,4 @@
-//! A stream forwarded into a sink: an echo of lines, by asynchronous-codec.
+//! A stream forwarded into a sink: an echo of lines, with asynchronous-codec.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -11,10 +11,10 @@ use tests::{run, tcp_pair_with_std, within_deadline};
 
 use crate::tools::Running;
 
-// Method: lines that end in the middle of a write, and more of them than sockets hold. The client
-// reads on another thread meanwhile.
+// Method: the client's writes split lines, and exceed what the socket buffers hold. Another thread
+// reads meanwhile.
 #[test]
-fn lines_forwarded_from_a_stream_into_a_sink_all_come_back() {
+fn lines_forwarded_into_a_sink_come_back() {
     run(|| async {
         let (ours, mut client) = tcp_pair_with_std().await.unwrap();
         let echo = spawn(async move {
@@ -41,19 +41,19 @@ fn lines_forwarded_from_a_stream_into_a_sink_all_come_back() {
     });
 }
 
-// Method: the end of a line comes in another write, when another client has come and gone.
+// Method: the second half of a line arrives after another client has connected and gone.
 #[test]
-fn the_example_lines_sends_back_each_line_to_its_client() {
+fn example_lines_echoes_each_line_to_its_client() {
     let lines = example("interop", "lines");
     within_deadline(|| {
         let lines = Running::start(lines);
-        let mut client = TcpStream::connect(&lines.place).unwrap();
+        let mut client = TcpStream::connect(&lines.address).unwrap();
         client.write_all(b"one\ntw").unwrap();
         let mut line = [0; 4];
         client.read_exact(&mut line).unwrap();
         assert_eq!(&line, b"one\n");
 
-        let mut other = TcpStream::connect(&lines.place).unwrap();
+        let mut other = TcpStream::connect(&lines.address).unwrap();
         other.write_all(b"hello\n").unwrap();
         assert_eq!(rest(&mut other), "hello\n");
 
@@ -62,7 +62,7 @@ fn the_example_lines_sends_back_each_line_to_its_client() {
     });
 }
 
-/// What comes back when nothing more is sent.
+/// Shuts down the client's writes, and returns the rest of what it receives.
 fn rest(client: &mut TcpStream) -> String {
     client.shutdown(Shutdown::Write).unwrap();
     let mut rest = String::new();

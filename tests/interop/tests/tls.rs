@@ -1,4 +1,4 @@
-//! TLS, by futures-rustls: alone, and below hyper.
+//! TLS with futures-rustls: alone, and below hyper.
 
 use std::convert::Infallible;
 use std::fs;
@@ -23,7 +23,7 @@ use tests::{run, tcp_pair};
 
 use crate::tools::{curl, curl_speaks_http_2};
 
-/// A certificate for `localhost`, made for this test, and the two sides that know it.
+/// A self-signed certificate for `localhost`, with the configuration of a server and a client.
 struct Certificate {
     pem: String,
     server: ServerConfig,
@@ -46,13 +46,14 @@ impl Certificate {
         }
     }
 
-    /// Offers HTTP/2 first, as servers do.
+    /// Makes the server offer HTTP/2, and then HTTP/1.1.
     fn with_http(mut self) -> Certificate {
         self.server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         self
     }
 
-    /// Writes it down for a program, under a name that no other test uses.
+    /// Writes the certificate to a file for a program. `name` must differ from those of other
+    /// tests.
     fn file(&self, name: &str) -> PathBuf {
         let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         fs::write(&file, &self.pem).unwrap();
@@ -60,7 +61,7 @@ impl Certificate {
     }
 }
 
-/// The classic echo, but for the handshake before it and the closing words after it.
+/// The classic echo, with a handshake before it and a close_notify alert after it.
 async fn echo(server: TcpStream, acceptor: TlsAcceptor) -> io::Result<u64> {
     let stream = acceptor.accept(server).await?;
     let (reader, mut writer) = io::split(stream);
@@ -69,9 +70,10 @@ async fn echo(server: TcpStream, acceptor: TlsAcceptor) -> io::Result<u64> {
     Ok(bytes)
 }
 
-// Method: more than sockets hold, sent and received at once, so both directions wait meanwhile.
+// Method: the client sends and receives more than the socket buffers hold, so both directions wait.
+// `read_to_end` fails without the close_notify alert.
 #[test]
-fn bytes_come_back_over_tls_and_then_the_end_that_was_told() {
+fn tls_echo_returns_all_bytes_and_close_notify() {
     const LENGTH: usize = 5 << 20;
     run(|| async {
         let certificate = Certificate::new();
@@ -96,15 +98,15 @@ fn bytes_come_back_over_tls_and_then_the_end_that_was_told() {
 }
 
 #[test]
-fn a_certificate_for_another_name_is_refused() {
+fn certificate_for_another_name_is_rejected() {
     run(|| async {
         let certificate = Certificate::new();
         let (client, server) = tcp_pair().await.unwrap();
         let echoed = spawn(echo(server, TlsAcceptor::from(Arc::new(certificate.server))));
         let connector = TlsConnector::from(Arc::new(certificate.client));
         let elsewhere = ServerName::try_from("example.org").unwrap();
-        let refused = connector.connect(elsewhere, client).await.unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::InvalidData);
+        let error = connector.connect(elsewhere, client).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         assert!(echoed.await.unwrap().is_err());
     });
 }
@@ -130,8 +132,8 @@ async fn serve_one(stream: TcpStream, acceptor: TlsAcceptor) {
     let _ = served;
 }
 
-/// Serves every client. The handshake runs in the connection's task: awaited here, a client that
-/// sends nothing would keep all others waiting.
+/// Serves every client. The handshake runs in the connection's task. If this loop awaited it, a
+/// client that sends nothing would make all others wait.
 async fn serve(listener: TcpListener, acceptor: TlsAcceptor) {
     loop {
         let (stream, _peer) = listener.accept().await.unwrap();
@@ -151,15 +153,15 @@ fn client_that_never_starts_tls_does_not_stop_the_others() {
         let connector = TlsConnector::from(Arc::new(certificate.client));
         let localhost = ServerName::try_from("localhost").unwrap();
         let stream = TcpStream::connect(address).await.unwrap();
-        // Sooner than the server gives up on the silent client.
+        // Give up before the server gives up on the silent client.
         let handshake = timeout(LIMIT / 2, connector.connect(localhost, stream));
         handshake.await.unwrap().unwrap();
     });
 }
 
-// Method: without TLS's own closing words, the client would take the end for an attack.
+// Method: without a close_notify alert, the read fails, because the stream may be truncated.
 #[test]
-fn hyper_tells_the_end_of_a_connection_over_tls() {
+fn hyper_sends_close_notify_over_tls() {
     run(|| async {
         let certificate = Certificate::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -177,10 +179,9 @@ fn hyper_tells_the_end_of_a_connection_over_tls() {
     });
 }
 
-// Method: curl checks the certificate, prints the version of HTTP behind the body, and so tells
-// what it spoke.
+// Method: curl checks the certificate, and prints the version of HTTP after the body.
 #[test]
-fn curl_gets_its_bytes_back_from_hyper_over_tls_with_either_version_of_http() {
+fn curl_gets_its_bytes_back_over_https() {
     if !curl_speaks_http_2() {
         return;
     }
@@ -194,16 +195,16 @@ fn curl_gets_its_bytes_back_from_hyper_over_tls_with_either_version_of_http() {
             let file = file.clone();
             let got = spawn_blocking(move || {
                 let url = format!("https://localhost:{port}/");
-                let here = format!("localhost:{port}:127.0.0.1");
+                let resolve = format!("localhost:{port}:127.0.0.1");
                 let file = file.to_str().unwrap();
-                let trust = ["--cacert", file, "--resolve", &here];
-                let tell = ["--data-binary", "@-", "--write-out", "%{http_version}"];
-                curl(&[&trust[..], &tell, &[flag, &url]].concat(), vec![b'x'; 1 << 20])
+                let trust = ["--cacert", file, "--resolve", &resolve];
+                let body = ["--data-binary", "@-", "--write-out", "%{http_version}"];
+                curl(&[&trust[..], &body, &[flag, &url]].concat(), vec![b'x'; 1 << 20])
             });
             let got = got.await.unwrap();
-            let (body, spoken) = got.split_at(1 << 20);
+            let (body, used) = got.split_at(1 << 20);
             assert!(body.iter().all(|&byte| byte == b'x'));
-            assert_eq!(String::from_utf8_lossy(spoken), version);
+            assert_eq!(String::from_utf8_lossy(used), version);
         }
     });
 }

@@ -1,11 +1,11 @@
-//! Programs of this machine, as clients; and our examples, as servers.
+//! Installed programs as clients, and our examples as servers.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-/// Whether a program is installed; else says that the test is skipped.
+/// Whether a program is installed. If it is not, prints that the test is skipped.
 pub(crate) fn is_installed(program: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok();
     if !found {
@@ -14,11 +14,11 @@ pub(crate) fn is_installed(program: &str) -> bool {
     found
 }
 
-/// What a program prints, with `input` as its standard input.
+/// Runs a program with `input` as its standard input, and returns what it prints.
 ///
 /// # Panics
 ///
-/// With what it says, if it fails.
+/// Panics with the standard error of the program if it fails.
 #[track_caller]
 pub(crate) fn output(program: &str, arguments: &[&str], input: Vec<u8>) -> Vec<u8> {
     let mut command = Command::new(program);
@@ -32,14 +32,14 @@ pub(crate) fn output(program: &str, arguments: &[&str], input: Vec<u8>) -> Vec<u
     output.stdout
 }
 
-/// What curl gets. It gives up on its own, sooner than the test.
+/// Runs curl, and returns the body that it gets. Its timeout is shorter than the test's deadline.
 #[track_caller]
 pub(crate) fn curl(arguments: &[&str], body: Vec<u8>) -> Vec<u8> {
     let fixed = ["--silent", "--show-error", "--fail", "--max-time", "15", "--noproxy", "*"];
     output("curl", &[&fixed, arguments].concat(), body)
 }
 
-/// Whether this curl speaks HTTP/2; else says that the test is skipped.
+/// Whether curl is installed and speaks HTTP/2. If not, prints that the test is skipped.
 pub(crate) fn curl_speaks_http_2() -> bool {
     if !is_installed("curl") {
         return false;
@@ -52,23 +52,24 @@ pub(crate) fn curl_speaks_http_2() -> bool {
     speaks
 }
 
-/// A server that ends with the test, also if that fails.
+/// A server that is killed when this is dropped, even if the test fails.
 pub(crate) struct Running {
     child: Child,
-    /// Where it listens, as it says itself.
-    pub(crate) place: String,
+    /// The address that the server prints.
+    pub(crate) address: String,
 }
 
 impl Running {
-    /// Starts an example, at a port that is free.
+    /// Starts an example on a free port.
     pub(crate) fn start(program: PathBuf) -> Running {
         let mut command = Command::new(program);
         let child = command.arg("127.0.0.1:0").stdout(Stdio::piped()).spawn();
-        let mut running = Running { child: child.unwrap(), place: String::new() };
+        let mut running = Running { child: child.unwrap(), address: String::new() };
         let mut line = String::new();
         BufReader::new(running.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let place = line.trim().strip_prefix("listening on ").expect("it says where");
-        running.place.push_str(place);
+        let address =
+            line.trim().strip_prefix("listening on ").expect("the server prints its address");
+        running.address.push_str(address);
         running
     }
 }

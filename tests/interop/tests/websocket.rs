@@ -1,4 +1,4 @@
-//! WebSockets, by async-tungstenite: on a port of their own, and on that of hyper.
+//! WebSockets with async-tungstenite: on their own port, and on hyper's.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -24,10 +24,10 @@ use reactor_hyper::HyperIo;
 use tests::{run, tcp_pair};
 
 #[test]
-fn messages_come_back_over_a_websocket_until_the_client_closes_it() {
+fn websocket_messages_come_back_until_close() {
     run(|| async {
         let (client, server) = tcp_pair().await.unwrap();
-        // The echo: the stream of what arrives, forwarded into the sink.
+        // The echo forwards the stream of messages into the sink.
         let echo = spawn(async move {
             let (sink, stream) = accept_async(server).await.unwrap().split();
             let messages =
@@ -39,7 +39,7 @@ fn messages_come_back_over_a_websocket_until_the_client_closes_it() {
             Message::text(""),
             Message::text("hello"),
             Message::binary([0, 255].as_slice()),
-            // More than sockets hold, and many frames' worth.
+            // More than the socket buffers hold.
             Message::binary(vec![7; 3 << 20]),
         ] {
             client.send(message.clone()).await.unwrap();
@@ -50,13 +50,13 @@ fn messages_come_back_over_a_websocket_until_the_client_closes_it() {
         while let Some(last) = StreamExt::next(&mut client).await {
             assert!(last.unwrap().is_close());
         }
-        // The peer has closed before the sink was: what remains to be said is refused.
+        // The peer may close the connection before the sink is closed, which is an error here.
         let _ = echo.await.unwrap();
     });
 }
 
 #[test]
-fn who_speaks_no_http_is_no_websocket() {
+fn websocket_handshake_fails_without_http() {
     run(|| async {
         let (mut client, server) = tcp_pair().await.unwrap();
         let accepted = spawn(accept_async(server));
@@ -66,7 +66,7 @@ fn who_speaks_no_http_is_no_websocket() {
     });
 }
 
-/// Answers an upgrade with status 101 and notes it; answers anything else with a line.
+/// Answers an upgrade with status 101 and sets `upgraded`. Answers any other request with a line.
 async fn line_or_upgrade(
     upgraded: Rc<Cell<bool>>,
     request: Request<Incoming>,
@@ -84,8 +84,8 @@ async fn line_or_upgrade(
 /// Serves HTTP until the client asks for an upgrade, and then echoes its messages.
 async fn serve_with_upgrade(stream: TcpStream) {
     let upgraded = Rc::new(Cell::new(false));
-    let noted = upgraded.clone();
-    let service = service_fn(move |request| line_or_upgrade(noted.clone(), request));
+    let set_upgraded = upgraded.clone();
+    let service = service_fn(move |request| line_or_upgrade(set_upgraded.clone(), request));
     let connection = http1::Builder::new().serve_connection(HyperIo(stream), service);
     // `with_upgrades` would require a connection that is `Send`.
     let parts = connection.without_shutdown().await.unwrap();
@@ -132,7 +132,7 @@ fn message_sent_with_the_upgrade_request_is_not_lost() {
         let head = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-        // A text of two bytes, with a mask of zeros.
+        // A text frame of two bytes, masked with zeros.
         let message = b"\x81\x82\0\0\0\0hi";
         client.write_all(&[&head[..], message].concat()).await.unwrap();
         client.shutdown(std::net::Shutdown::Write).unwrap();

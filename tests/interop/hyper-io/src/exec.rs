@@ -6,12 +6,12 @@ use hyper::rt::Executor;
 
 /// Spawns hyper's own tasks on the executor of the current thread.
 ///
-/// HTTP/2 needs it, because one connection carries many requests at a time. The futures do not have
-/// to be `Send`.
+/// HTTP/2 needs it, because one connection carries many requests at a time. The futures need not be
+/// `Send`.
 ///
 /// # Panics
 ///
-/// [`execute`](Executor::execute) panics if it is called outside `block_on`.
+/// [`execute`](Executor::execute) panics if called outside `block_on`.
 ///
 /// # Examples
 ///

@@ -8,13 +8,13 @@ use std::task::{Context, Poll};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use reactor::io::{AsyncRead, AsyncWrite};
 
-/// Length of the read buffer: more than a body of 64 KiB with its head, so that hyper gets both in
-/// one read. hyper offers up to 408 KiB after it has seen large reads.
+/// Length of the read buffer. A body of 64 KiB and its head fit into it, so hyper gets both in one
+/// read. After large reads, hyper itself offers up to 408 KiB.
 const BUFFER: usize = 256 * 1024;
 
 thread_local! {
-    /// The read buffer that all connections of this thread share; empty until the first read, and
-    /// while a read has taken it.
+    /// The read buffer that all connections of this thread share. It is empty before the first
+    /// read, and while a read uses it.
     static READ_BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -26,8 +26,8 @@ thread_local! {
 /// # Reads
 ///
 /// hyper passes uninitialized memory, and filling it in place takes `unsafe`. This adapter instead
-/// reads into one buffer of 256 KiB for each thread and copies the bytes that arrived. The buffer is
-/// allocated once and is not cleared between reads. A stream that reports more bytes than it
+/// reads into one buffer of 256 KiB for each thread and copies the bytes that arrived. The buffer
+/// is allocated once and is not cleared between reads. A stream that reports more bytes than it
 /// wrote therefore passes on bytes of another connection. Wrap only streams that you trust to
 /// count.
 ///

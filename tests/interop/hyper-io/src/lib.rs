@@ -1,5 +1,6 @@
-// Where the README's links lead in this documentation. The first definition of a link counts, so
-// the definitions at the end of the README are for its readers on a forge.
+// The link targets in this documentation. Rustdoc uses the first definition of a link, so these
+// take precedence over the definitions at the end of the README, which are for readers on a code
+// host.
 //! [`HyperIo`]: HyperIo
 //! [`LocalExec`]: LocalExec
 //! [`LocalTimer`]: LocalTimer

@@ -21,12 +21,12 @@ use slab::Slab;
 
 /// Timers of the reactor for hyper's timeouts.
 ///
-/// The sleeps are `Send`, as hyper requires. A sleep that moves to another thread goes on there,
+/// The sleeps are `Send`, as hyper requires. A sleep that moves to another thread continues there,
 /// with the reactor of that thread.
 ///
 /// # Panics
 ///
-/// Polling a sleep outside `block_on` panics.
+/// Polling a sleep panics outside `block_on`.
 ///
 /// # Cancel safety
 ///
@@ -58,15 +58,15 @@ impl Timer for LocalTimer {
     fn reset(&self, sleep: &mut Pin<Box<dyn Sleep>>, deadline: Instant) {
         match sleep.as_mut().downcast_mut_pin::<Alarm>() {
             Some(mut alarm) => alarm.deadline = Some(deadline),
-            // A sleep of another timer.
+            // The sleep belongs to another timer.
             None => *sleep = self.sleep_until(deadline),
         }
     }
 }
 
-/// A sleep that hyper holds.
+/// A sleep that hyper owns.
 struct Alarm {
-    /// `None` if it is beyond the end of the clock: then the alarm never fires.
+    /// `None` if the deadline is beyond what `Instant` can represent. Then the alarm never fires.
     deadline: Option<Instant>,
     /// The entry in the table of the thread that last polled the alarm.
     entry: Option<Entry>,
@@ -87,7 +87,7 @@ impl Future for Alarm {
     }
 }
 
-/// An entry in the table of one thread. Dropping it removes the entry from the table.
+/// An entry in the table of one thread. Dropping this removes the entry from the table.
 struct Entry {
     key: usize,
     /// Identifies the thread, and collects the keys that other threads drop.
@@ -109,15 +109,15 @@ impl Drop for Entry {
             }
             here
         });
-        // Another thread owns the table, or this one has destroyed it already.
+        // Another thread owns the table, or this thread has already destroyed it.
         if removed != Ok(true) {
             self.dropped.lock().push(self.key);
         }
     }
 }
 
-/// Keys of entries that were dropped on another thread. Their own thread removes the entries when
-/// it next adds one. Until then a timer may fire without effect.
+/// Keys of entries that were dropped on another thread. The thread that owns the table removes
+/// these entries when it next adds an entry. Until then a timer may fire without effect.
 #[derive(Default)]
 struct DroppedElsewhere(Mutex<Vec<usize>>);
 
@@ -136,8 +136,8 @@ thread_local! {
 struct Sleeps {
     /// `None` in an entry that is new, that is being polled, or whose sleep is over.
     ///
-    /// Reentrancy: polling or dropping a sleep runs user code of its waker, which may come back to
-    /// this table. So a sleep is moved out of the table first, and a borrow lasts one statement.
+    /// Reentrancy: polling or dropping a sleep runs user code of its waker, which may use this
+    /// table. So a sleep is moved out of the table first, and a borrow lasts one statement.
     table: RefCell<Slab<Option<time::Sleep>>>,
     dropped: Arc<DroppedElsewhere>,
 }
@@ -157,12 +157,11 @@ impl Sleeps {
         drop(sleep);
     }
 
-    /// Polls the sleep of an entry. The sleep may have another deadline if the alarm was reset
-    /// since.
+    /// Polls the sleep of an entry. After a reset of the alarm, the sleep has another deadline.
     ///
     /// A sleep for an earlier deadline stays. When it is over, a sleep for the new deadline
     /// replaces it. So a connection that postpones its timeout with every message sets a new timer
-    /// once per period, instead of once per message.
+    /// once per period, and not once per message.
     fn poll(&self, key: usize, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let sleep = self.table.borrow_mut()[key].take();
         let mut sleep = sleep
