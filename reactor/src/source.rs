@@ -45,13 +45,13 @@ pub(crate) struct Source {
     read: Readiness,
     /// Space for outgoing bytes, and the completion of a `connect`.
     write: Readiness,
+    shared: Rc<Shared>,
     /// The wakers of the tasks that wait.
     ///
     /// Reentrancy: the `RefCell` is never borrowed while a waker is cloned, called or dropped. Each
     /// of these runs user code, which may call back into this source, and a second `borrow_mut`
     /// panics.
     waiters: RefCell<Waiters>,
-    shared: Rc<Shared>,
     /// The key of the source in the reactor's table. The kernel returns it with each event.
     pub(crate) key: usize,
     /// The full name of the object's type, for diagnostics.
@@ -83,13 +83,16 @@ struct Readiness {
 }
 
 /// The wakers of the tasks that wait for a source.
+#[repr(C)]
 struct Waiters {
-    /// The first waiter of each direction. Nearly always it is the only one, and costs no
+    /// The first task that waits to read. Nearly always it is the only one, and costs no
     /// allocation.
     read: Option<Waker>,
-    write: Option<Waker>,
-    /// The other waiters. `None` until two tasks have waited for the same direction.
+    /// The waiters after the first one of each direction. `None` until two tasks have waited for
+    /// the same direction.
     crowd: Option<Box<Crowd>>,
+    /// The first task that waits to write.
+    write: Option<Waker>,
 }
 
 /// The waiters of a source that came after the first one of their direction.
@@ -116,8 +119,8 @@ const INTERRUPTIONS: u32 = 100;
 
 impl Source {
     pub(crate) fn new(key: usize, kind: &'static str, shared: Rc<Shared>) -> Source {
-        let waiters = RefCell::new(Waiters { read: None, write: None, crowd: None });
-        Source { read: Readiness::new(), write: Readiness::new(), waiters, shared, key, kind }
+        let waiters = RefCell::new(Waiters { read: None, crowd: None, write: None });
+        Source { read: Readiness::new(), write: Readiness::new(), shared, waiters, key, kind }
     }
 
     /// Calls `attempt`. If it would block, stores the waker and returns `Pending`.
@@ -266,7 +269,8 @@ impl Source {
             kept.wake();
             return Poll::Pending;
         }
-        let crowded = self.waiters.borrow_mut().push(direction, kept, self.turn());
+        let turn = self.shared.counters.turns.get();
+        let crowded = self.waiters.borrow_mut().push(direction, kept, turn);
         trace!(source = self.key, direction = direction.name(), waker:? = waker.data(); "store");
         if crowded {
             self.shared.crowded.borrow_mut().push(self.key);
@@ -280,41 +284,35 @@ impl Source {
     /// All waiters of a direction move, although one read may take all the bytes. If only one task
     /// were woken, and it no longer wanted to read, the others would wait forever. A task that
     /// still has to wait stores its waker again.
-    pub(crate) fn deliver(&self, event: &Event, woken: &mut Vec<Waker>) {
+    pub(crate) fn deliver(&self, event: &Event, turn: u64, woken: &mut Vec<Waker>) {
         // An end of the stream or an error may be reported without `readable` or `writable`. It
         // ends the wait all the same: the system call will return what happened.
         let error = event.is_error();
         let read_ends = event.is_read_closed() || event.is_priority() || error;
         let write_ends = event.is_write_closed() || error;
         let mut waiters = self.waiters.borrow_mut();
-        if event.is_readable() || read_ends {
-            self.read.set_ready(read_ends);
-            waiters.take(Direction::Read, self.turn(), woken);
+        if (event.is_readable() || read_ends) && self.read.set_ready(read_ends) {
+            waiters.take(Direction::Read, turn, woken);
         }
-        if event.is_writable() || write_ends {
-            self.write.set_ready(write_ends);
-            waiters.take(Direction::Write, self.turn(), woken);
+        if (event.is_writable() || write_ends) && self.write.set_ready(write_ends) {
+            waiters.take(Direction::Write, turn, woken);
         }
     }
 
     /// Sets `ready` for the read direction, because the flag of a signal is set, and moves its
     /// waiters into `woken`. If the signal handler could not write to its pipe, there is no event.
-    pub(crate) fn deliver_signal(&self, woken: &mut Vec<Waker>) {
-        self.read.set_ready(false);
-        self.waiters.borrow_mut().take(Direction::Read, self.turn(), woken);
+    pub(crate) fn deliver_signal(&self, turn: u64, woken: &mut Vec<Waker>) {
+        if self.read.set_ready(false) {
+            self.waiters.borrow_mut().take(Direction::Read, turn, woken);
+        }
     }
 
     /// Moves all waiters into `woken`, to find out which of them still wait: those store their
     /// wakers again. `ready` does not change, so they make no system call.
-    pub(crate) fn sweep(&self, woken: &mut Vec<Waker>) {
+    pub(crate) fn sweep(&self, turn: u64, woken: &mut Vec<Waker>) {
         let mut waiters = self.waiters.borrow_mut();
-        waiters.take(Direction::Read, self.turn(), woken);
-        waiters.take(Direction::Write, self.turn(), woken);
-    }
-
-    /// Returns the number of the current turn, or of the last one.
-    fn turn(&self) -> u64 {
-        self.shared.counters.turns.get()
+        waiters.take(Direction::Read, turn, woken);
+        waiters.take(Direction::Write, turn, woken);
     }
 
     /// Calls `list` for each waiter, for diagnostics.
@@ -349,12 +347,13 @@ impl Readiness {
         Readiness { ready: Cell::new(true), until_would_block: Cell::new(false) }
     }
 
-    /// Sets `ready`, and `until_would_block` too if the event reported a reason for it.
-    fn set_ready(&self, until_would_block: bool) {
-        self.ready.set(true);
+    /// Sets `ready`, and `until_would_block` too if the event reported a reason for it. Returns
+    /// whether `ready` was not set before; only then can tasks wait.
+    fn set_ready(&self, until_would_block: bool) -> bool {
         if until_would_block {
             self.until_would_block.set(true);
         }
+        !self.ready.replace(true)
     }
 }
 
@@ -558,9 +557,8 @@ mod tests {
     #[test]
     fn waiters_that_come_back_after_a_sweep_are_not_swept_again() {
         let source = source();
-        source.shared.counters.turns.add(1);
         push(&source, 5 * LIMIT, 0);
-        source.sweep(&mut Vec::new());
+        source.sweep(1, &mut Vec::new());
         assert_eq!(push(&source, 5 * LIMIT, 1), 0);
         // In later rounds, as many again are suspicious.
         assert_eq!(push(&source, 5 * LIMIT, 2), 1);
@@ -571,7 +569,7 @@ mod tests {
     fn memory_of_a_crowd_is_freed() {
         let source = source();
         push(&source, 10_000, 1);
-        source.sweep(&mut Vec::new());
+        source.sweep(1, &mut Vec::new());
         let waiters = source.waiters.borrow();
         let crowd = waiters.crowd.as_ref().unwrap();
         assert_eq!((crowd.waiters.capacity(), crowd.limit), (0, LIMIT));

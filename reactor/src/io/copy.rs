@@ -45,7 +45,8 @@ const PROVEN: u64 = 6 << 20;
 const ONE_READ: usize = SCRATCH / budget::OPERATIONS as usize;
 
 thread_local! {
-    static SCRATCH_BUFFER: Cell<Option<Scratch>> = const { Cell::new(None) };
+    /// Boxed, so that a poll moves one pointer out and back.
+    static SCRATCH_BUFFER: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
 }
 
 /// The buffer that the copies of a thread share.
@@ -185,7 +186,7 @@ impl<R, W> Copy<R, W> {
     /// # }
     /// ```
     pub fn unwritten(&self) -> usize {
-        self.flow.remainder.rest.len()
+        self.flow.unwritten()
     }
 }
 
@@ -299,8 +300,8 @@ struct Flow {
     reads: u64,
     /// What `copied` must reach before the writer is [`PROVEN`]. Each stall raises it.
     proven_at: u64,
-    /// What the writer did not take: empty nearly always, and then it owns no memory.
-    remainder: Remainder,
+    /// What the writer did not take. Boxed, because it is `None` nearly always.
+    remainder: Option<Box<Remainder>>,
     /// Something was written since the last flush.
     dirty: bool,
     /// Whether the reader has ended. The copy is polled again while its flush or the other
@@ -356,7 +357,9 @@ impl Flow {
         R: AsyncRead + Unpin + ?Sized,
         W: AsyncWrite + Unpin + ?Sized,
     {
-        ready!(self.poll_write_remainder(cx, writer))?;
+        if self.remainder.is_some() {
+            ready!(self.poll_write_remainder(cx, writer))?;
+        }
         if self.end_of_file {
             return Poll::Ready(Ok(()));
         }
@@ -400,11 +403,11 @@ impl Flow {
                 return Poll::Ready(Ok(()));
             }
             self.reads += 1;
-            let mut rest = &scratch.bytes[..read];
+            let mut rest = &buf[..read];
             while !rest.is_empty() {
                 let Poll::Ready(result) = Pin::new(&mut *writer).poll_write(cx, rest) else {
                     let written = read - rest.len();
-                    self.remainder = Remainder::keep(scratch, written..read);
+                    self.remainder = Some(Box::new(Remainder::keep(scratch, written..read)));
                     self.note_stall();
                     return Poll::Pending;
                 };
@@ -416,23 +419,31 @@ impl Flow {
         Poll::Pending
     }
 
+    #[cold]
     fn poll_write_remainder<W: AsyncWrite + Unpin + ?Sized>(
         &mut self,
         cx: &mut Context<'_>,
         writer: &mut W,
     ) -> Poll<io::Result<()>> {
-        while !self.remainder.rest.is_empty() {
-            let rest = &self.remainder.bytes[self.remainder.rest.clone()];
+        while let Some(remainder) = &self.remainder {
+            let rest = &remainder.bytes[remainder.rest.clone()];
             let Poll::Ready(result) = Pin::new(&mut *writer).poll_write(cx, rest) else {
                 self.note_stall();
                 return Poll::Pending;
             };
-            self.remainder.rest.start += self.count(result?, rest.len())?;
-            if self.remainder.rest.is_empty() {
-                self.remainder = Remainder::default();
+            let written = self.count(result?, self.unwritten())?;
+            if let Some(remainder) = &mut self.remainder {
+                remainder.rest.start += written;
+            }
+            if self.unwritten() == 0 {
+                self.remainder = None;
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    fn unwritten(&self) -> usize {
+        self.remainder.as_ref().map_or(0, |remainder| remainder.rest.len())
     }
 
     /// Records that the writer has to wait, unless it only yields because the budget is used up.
@@ -467,7 +478,7 @@ impl Flow {
 }
 
 /// What a writer did not take. It is freed when all of it is written.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Remainder {
     bytes: Box<[u8]>,
     /// The range of the bytes that are still to be written.
@@ -488,7 +499,8 @@ impl Remainder {
 impl Drop for Remainder {
     fn drop(&mut self) {
         if self.bytes.len() == SCRATCH {
-            give_back(Scratch { bytes: mem::take(&mut self.bytes), used: SCRATCH });
+            let bytes = mem::take(&mut self.bytes);
+            give_back(Box::new(Scratch { bytes, used: SCRATCH }));
         }
     }
 }
@@ -524,13 +536,13 @@ fn is_own_reader<R: ?Sized>() -> bool {
         || is::<R, File>()
 }
 
-fn take_scratch() -> Scratch {
+fn take_scratch() -> Box<Scratch> {
     // While a thread ends, its thread-locals may have been destroyed.
     let kept = SCRATCH_BUFFER.try_with(Cell::take).ok().flatten();
-    kept.unwrap_or_else(|| Scratch { bytes: vec![0; SCRATCH].into_boxed_slice(), used: 0 })
+    kept.unwrap_or_else(|| Box::new(Scratch { bytes: vec![0; SCRATCH].into(), used: 0 }))
 }
 
-fn give_back(scratch: Scratch) {
+fn give_back(scratch: Box<Scratch>) {
     if !scratch.bytes.is_empty() {
         let _ = SCRATCH_BUFFER.try_with(|kept| kept.set(Some(scratch)));
     }
