@@ -6,7 +6,7 @@
 use std::fmt;
 use std::future::Future;
 use std::mem;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -72,8 +72,8 @@ impl Remote {
 
     /// Spawns a task on the executor.
     ///
-    /// The executor calls `make` on its own thread, in the first poll of the task, so the future
-    /// that `make` creates need not be `Send`. The handle returns the result to this thread.
+    /// The executor calls `make` on its own thread, so the future that `make` creates need not be
+    /// `Send`. The handle returns the result to this thread, or the panic of `make` or of the future.
     ///
     /// If the executor was dropped, or is dropped before the task ends, the handle reports that the
     /// task was cancelled. `make` may then be dropped without a call, on either thread.
@@ -141,7 +141,12 @@ impl Remote {
         let mailbox = Arc::new(Mailbox { task: OnceLock::new(), state });
         let sender = Sender { mailbox: mailbox.clone(), described };
         self.0.send(Message::Call(Box::new(move || {
-            let task = spawn_on(&Tasks::current(), name, location, async move { make().await });
+            let tasks = Tasks::current();
+            let task = match catch_unwind(AssertUnwindSafe(make)) {
+                Ok(future) => spawn_on(&tasks, name, location, future),
+                // The handle must return the panic, so a task has to panic.
+                Err(panic) => spawn_on(&tasks, name, location, async { resume_unwind(panic) }),
+            };
             sender.mailbox.task.get_or_init(|| task.key());
             task.when_finished(|task| sender.send_result_of(task));
         })));

@@ -236,6 +236,29 @@ fn remote_handle_wakes_the_task_that_polled_it_last() {
     });
 }
 
+#[test]
+fn panicking_destructor_of_a_ready_remote_future_keeps_the_output() {
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            fail("in the destructor");
+        }
+    }
+
+    let output = beside(|remote| {
+        let make = || {
+            let bomb = Bomb;
+            poll_fn(move |_| {
+                let _ = &bomb;
+                Poll::Ready(7)
+            })
+        };
+        remote.spawn(make).join()
+    });
+    assert_eq!(output.unwrap(), 7);
+}
+
 // Pitfall: X3
 #[test]
 fn waker_may_drop_the_remote_handle_that_calls_it() {
