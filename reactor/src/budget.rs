@@ -16,9 +16,9 @@
 //! await [`consume_budget`] once in each pass of the loop.
 //!
 //! The budget is a thread-local, because it belongs to the poll in progress and not to any socket.
-//! It is unlimited until an executor sets it. Otherwise another runtime's executor, which would not
-//! refill it, could not use the same sockets. The idea, the limit and most names come from tokio's
-//! cooperative scheduling, `tokio::task::coop`.
+//! It is unlimited until an executor sets it. Otherwise a task on another runtime's executor, which
+//! does not refill the budget, would use it up and then yield forever. The idea, the limit and most
+//! names come from tokio's cooperative scheduling, `tokio::task::coop`.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -91,7 +91,7 @@ impl Drop for Budget {
 impl Budget {
     /// Refills the budget for the next poll.
     ///
-    /// This is cheaper than another guard for each of many polls in a row.
+    /// Refilling is cheaper than making a new guard for each of many polls in a row.
     ///
     /// # Examples
     ///

@@ -55,8 +55,10 @@ impl Reactor {
     }
 }
 
-/// Parses a line of the `fdinfo` file, such as `tfd: 5 events: 80002019 data: 1 pos:0 ino:61
-/// sdev:8`. `data` is the source's key. All numbers except `tfd` and `pos` are hexadecimal.
+/// Parses a line of the `fdinfo` file, such as
+/// `tfd: 5 events: 80002019 data: 1 pos:0 ino:61 sdev:8`.
+///
+/// `data` is the source's key, in hexadecimal like the inode.
 fn inode_and_key(line: &str) -> Option<(u64, usize)> {
     let after = |name: &str| Some(line.split_once(name)?.1.trim_start().split(' ').next()?.trim());
     let inode = u64::from_str_radix(after(" ino:")?, 16).ok()?;

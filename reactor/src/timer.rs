@@ -1,8 +1,8 @@
 //! The timers of one reactor: wakers to call at a deadline, even if no event arrives.
 //!
 //! A [`Sleep`](crate::time::Sleep) sets one timer, and removes it when it is dropped.
-//! [`Reactor::turn`](crate::Reactor::turn) gets the next deadline before it waits, and takes out
-//! the timers that are due after it has waited.
+//! [`Reactor::turn`](crate::Reactor::turn) gets the next deadline, waits no longer than until then,
+//! and takes out the timers that are due.
 //!
 //! Invariant: a timer is in the map from the moment it is set until it fires or is removed. So a
 //! million dropped sleeps occupy no memory.

@@ -35,7 +35,7 @@ const MAX_IN_PLACE: usize = 256 * 1024;
 /// it.
 const BYTES_PER_OPERATION: usize = MAX_IN_PLACE / budget::OPERATIONS as usize;
 
-/// As the offset of `preadv2` (-1), it means "read at the file's cursor and move the cursor".
+/// The offset -1, with which `preadv2` reads at the file's cursor and moves it.
 const CURSOR: u64 = u64::MAX;
 
 /// With these flags, opening a named pipe does not wait for a writer, and a terminal does not
@@ -123,8 +123,8 @@ fn is_end(file: &File, at: rustix::io::Result<u64>) -> bool {
     matches!((stat, at), (Ok(stat), Ok(at)) if at >= u64::try_from(stat.st_size).unwrap_or(0))
 }
 
-/// Returns how many bytes the task may still read in this poll, including those of the operation
-/// that the caller has already spent.
+/// Returns how many bytes the task may still read in this poll. The operation that the caller has
+/// already spent pays for the first 2 KiB.
 fn affordable_bytes() -> usize {
     MAX_IN_PLACE.min((budget::left() as usize + 1) * BYTES_PER_OPERATION)
 }

@@ -17,8 +17,8 @@ use futures_core::Stream;
 use crate::blocking::{JobHandle, unblock};
 use crate::budget::{self, consume_budget};
 
-/// The number of entries that one job reads. It is large enough that the cost of a job does not
-/// matter for one entry.
+/// The maximum number of entries that one job reads. It is so large that the cost of the job is
+/// negligible per entry.
 const BATCH_SIZE: usize = 64;
 
 /// A stream of the entries of a directory, returned by [`read_dir`](super::read_dir).

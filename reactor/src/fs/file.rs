@@ -115,7 +115,8 @@ pub struct File {
 /// The part of an open file that its handles share.
 struct Open {
     file: fs::File,
-    /// Bytes that a job has read and that no caller has received yet. They end at the cursor.
+    /// Bytes that a job has read and that no caller has received yet. In the file, they precede the
+    /// cursor.
     unread: Mutex<Unread>,
     /// Runs the operations one at a time. Only the current operation moves the cursor.
     sequence: Arc<Sequence>,
@@ -259,7 +260,7 @@ impl File {
         File::options().read(true).write(true).create_new(true).open(path).await
     }
 
-    /// Returns options to open a file in other ways, all off.
+    /// Returns [`OpenOptions`] to open a file in other ways.
     pub fn options() -> OpenOptions {
         OpenOptions::new()
     }
@@ -866,7 +867,7 @@ impl AsyncWrite for File {
             // The same write is polled again.
             Some(Pending::Write(bytes, _)) if vectored::begin_with(bufs, bytes) => {}
             // If there is a pending operation, its future was dropped. Its job ends before this
-            // write.
+            // write begins.
             _ => {
                 let bytes: Arc<[u8]> = vectored::gather(bufs, this.max_buf_size).into();
                 let write = this.begin_write(bytes.clone());
@@ -925,8 +926,8 @@ impl AsyncSeek for File {
         let this = self.get_mut();
         if !matches!(this.pending(), Some(Pending::Seek(asked, _)) if *asked == to) {
             *this.pending() = None;
-            // A seek only changes a number in the kernel, except that to find the end of the file,
-            // a network file system may have to ask its server.
+            // A seek only changes a number in the kernel. Only a seek relative to the end may
+            // block, because a network file system may ask its server for the size.
             let may_block = matches!(to, SeekFrom::End(_));
             ready!(budget::spend(cx));
             if !may_block && let Some(position) = this.in_place(|open| open.seek(to)) {

@@ -8,10 +8,10 @@
 //! [`read`], [`read_to_string`], [`File::open`] and the reads of a [`File`] first make a system
 //! call that fails instead of blocking. This is the principle that sockets follow: try, and if it
 //! would block, arrange a wakeup. Here the pool causes the wakeup. If the call succeeds, the
-//! operation costs what it costs in std. It spends budget by the bytes that it reads, and 256 KiB
-//! use up all of it. [`read`] gives larger files to the pool, where one job reads the whole file.
-//! Some file systems do not support the non-blocking call, e.g. tmpfs, overlayfs and network file
-//! systems. Their files are always read by the pool.
+//! operation costs no more than in std. It spends budget for every 2 KiB, and 256 KiB use up the
+//! whole budget. [`read`] gives larger files to the pool, where one job reads the whole file. Some
+//! file systems do not support the non-blocking call, e.g. tmpfs, overlayfs and network file
+//! systems. The pool always reads their files.
 //!
 //! There are two limits:
 //!

@@ -10,7 +10,8 @@ use crate::blocking::unblock;
 
 /// Opens files with options, like [`std::fs::OpenOptions`].
 ///
-/// The pool opens the file. To open a file only for reading, [`File::open`] may need no thread.
+/// The pool opens the file. To open a file only for reading, prefer [`File::open`], which can often
+/// do without the pool.
 ///
 /// # Examples
 ///

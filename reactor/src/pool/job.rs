@@ -35,7 +35,7 @@ struct Shared<T> {
 }
 
 enum State<T> {
-    /// The job has not ended. Its end calls this waker.
+    /// The job has not ended. Holds the waker to call at its end, if a task waits.
     Unfinished(Option<Waker>),
     /// The job has ended. Holds its return value, or its panic.
     Finished(thread::Result<T>),
@@ -82,7 +82,7 @@ impl<T: Send + 'static> JobHandle<T> {
         ready!(budget::spend(cx));
         match mem::replace(&mut *self.0.lock(), State::Closed) {
             State::Finished(result) => Poll::Ready(result),
-            _ => unreachable!("a finished job keeps its result until the handle takes it, once"),
+            _ => unreachable!("`poll` was called again after it had returned the result"),
         }
     }
 }

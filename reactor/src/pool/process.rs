@@ -1,14 +1,14 @@
-//! [`PerProcess`]: a static value that a forked child does not inherit.
+//! [`PerProcess`]: a static that has a separate value in each process, even after a `fork`.
 
 use std::process;
 use std::sync::OnceLock;
 
-/// A static value of which each process has its own, even after a `fork`.
+/// A static that has a separate value in each process.
 ///
 /// A `fork` copies all memory of the parent, but only the calling thread. In the child, thread
 /// counts are then wrong, and a lock that another thread held stays locked forever. So the child
-/// must not use the parent's value. It recognizes that value by its process ID, and appends its own
-/// value to a linked list.
+/// must not use the parent's value. Values are stored in a linked list together with their process
+/// IDs. The child finds only the ID of another process there, and appends its own value.
 pub(crate) struct PerProcess<T: 'static>(OnceLock<Box<Node<T>>>);
 
 struct Node<T: 'static> {

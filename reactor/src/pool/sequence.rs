@@ -11,7 +11,8 @@ use super::{Job, JobHandle, Pool};
 ///
 /// The pool has at most one job of a sequence at a time, so a sequence never occupies two threads.
 /// Every job has its own handle, so each task waits only for its own result. A task that submits
-/// one job after another does not starve the other tasks, because each new job goes to the end.
+/// one job after another does not starve other tasks, because each job goes to the end of the
+/// queue.
 #[derive(Default)]
 pub(crate) struct Sequence(Mutex<State>);
 
@@ -23,7 +24,7 @@ struct State {
     waiting: VecDeque<Job>,
 }
 
-/// Guard of [`Sequence::enter_if_idle`]. No job of the sequence runs until the guard is dropped.
+/// Guard of [`Sequence::enter_if_idle`]. No job of the sequence runs while it exists.
 pub(crate) struct InPlace<'a>(&'a Arc<Sequence>);
 
 impl Sequence {
@@ -35,8 +36,8 @@ impl Sequence {
         JobHandle::begin_by(|pool, job| self.submit(pool, job), f)
     }
 
-    /// Lets the caller act as a job, on its own thread, until it drops the guard. Returns `None` if
-    /// a job runs or waits.
+    /// Lets the caller carry out an operation on its own thread: no job runs until the caller drops
+    /// the guard. Returns `None` if a job runs or waits.
     pub(crate) fn enter_if_idle(self: &Arc<Self>) -> Option<InPlace<'_>> {
         let mut state = self.lock();
         if state.busy {

@@ -131,8 +131,8 @@ impl Pool {
             drop(state);
             return self.starter.notify_one();
         }
-        // Run all queued jobs, not only the caller's. Another caller may have failed to start a
-        // thread while this one was counted in `threads`, and so left its job in the queue.
+        // Run all queued jobs, not only the caller's. If the OS has refused a thread to another
+        // caller in the meantime, that caller left its job to the thread that failed to start here.
         let jobs = mem::take(&mut state.jobs);
         drop(state);
         self.starter.notify_one();

@@ -23,8 +23,7 @@ pub(super) trait Waits: Send + Sync {
     fn waker(&self) -> Option<usize>;
 }
 
-/// Returns all wakers that jobs of the blocking pool store, on behalf of all threads of the
-/// process.
+/// Returns all wakers that jobs of the blocking pool store, for tasks of all threads.
 ///
 /// The wakers that a reactor stores are listed by [`Reactor::waits`](crate::Reactor::waits). This
 /// function neither clones nor calls a waker, so it runs no user code.

@@ -15,9 +15,9 @@
 //!
 //! A process that has ended remains a *zombie* until its parent *reaps* it, which means that the
 //! parent gets the exit status from the OS. [`Child::wait`] and [`Child::try_wait`] do that. If a
-//! [`Child`] is dropped while the process runs, its reactor reaps the process when it ends, so no
-//! zombie remains while the reactor turns. If the reactor is dropped first, the next
-//! [`Command::spawn`] on any thread reaps the process.
+//! [`Child`] is dropped before the process has ended, its reactor reaps the process in the turn
+//! after the end. If the reactor is dropped before that, the first [`Command::spawn`] after the
+//! end, on any thread, reaps the process.
 //!
 //! Two kinds of programs defeat this, and [`Child::wait`] then returns ECHILD. One ignores SIGCHLD,
 //! so the kernel discards exit statuses. The other reaps all children with `waitpid(-1)`.

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use crate::Async;
 use crate::signal::Signal;
 
-/// The source that a wait for a child waits for.
+/// The source whose event reports that a child has ended.
 #[derive(Debug)]
 pub(super) enum Watch {
     /// A descriptor of the process, readable when the process has ended.
@@ -33,7 +33,7 @@ impl Watch {
             // below returns that error.
             Err(_) => {}
         }
-        let _ = child; // Otherwise unused on systems without a pidfd.
+        let _ = child; // Avoids a warning on systems without a pidfd.
         Watch::signal().map(Some)
     }
 

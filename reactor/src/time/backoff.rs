@@ -14,10 +14,10 @@ const END_OF_SERIES: Duration = Duration::from_secs(3);
 
 /// Decides how long to pause before retrying an operation that failed, and when to log the error.
 ///
-/// Retrying immediately an operation that fails immediately is a busy loop. If each failure is
-/// logged, the loop also fills the disk. With this type, the first failure of a series causes no
-/// pause. If the retry fails too, the pauses start at 10 ms and double up to 1 s. A success, or
-/// three seconds without a failure, ends the series.
+/// An operation that fails immediately and is retried immediately makes a busy loop. If each
+/// failure is logged, the loop also fills the disk. With this type, the first failure of a series
+/// causes no pause. If the retry fails too, the pauses start at 10 ms and double up to 1 s. A
+/// success, or three seconds without a failure, ends the series.
 ///
 /// [`TcpListener::incoming`](crate::net::TcpListener::incoming) uses it for errors of `accept`.
 ///

@@ -157,8 +157,8 @@ impl Sleep {
     ///
     /// # Cancel safety
     ///
-    /// This function does not wait. Resetting a sleep is a cheaper way to drop it and make another
-    /// one.
+    /// This function does not wait. Resetting a sleep has the same effect as dropping it and making
+    /// another one, but is cheaper.
     ///
     /// # Examples
     ///
@@ -206,7 +206,8 @@ impl Sleep {
 
     fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
-        // Without a timer (not polled yet, or fired), leave it to the next poll to set one.
+        // If there is no timer (the sleep was not polled, or the timer has fired), the next poll
+        // sets one.
         let Some((reactor, waker)) = self.remove_timer() else { return };
         if let Some(deadline) = deadline {
             self.set_timer(&reactor, deadline, waker);
@@ -355,8 +356,8 @@ pub fn interval_at(start: Instant, period: Duration) -> Interval {
 pub enum MissedTickBehavior {
     /// Delivers every tick, the missed ones immediately one after another.
     ///
-    /// At 45 ms, the task gets the ticks of 10, 20, 30 and 40 ms. The next ticks come at 50 and 60
-    /// ms.
+    /// At 45 ms, the task gets the ticks of 10, 20, 30 and 40 ms. The next ticks come on time, at
+    /// 50 and 60 ms.
     Burst,
     /// Shifts all later ticks, so that a full period passes after a late tick.
     ///

@@ -1,7 +1,7 @@
 //! [`File`]: a file whose operations the kernel carries out asynchronously.
 //!
 //! Operations go through a ring, or through the blocking pool if the kernel refuses a ring.
-//! Readiness is no alternative, because `epoll` refuses files with `EPERM`.
+//! Readiness does not work for files, because `epoll` refuses them with `EPERM`.
 //!
 //! Each operation takes its buffer as a `Vec<u8>` and returns it with the result. It cannot borrow
 //! a `&mut [u8]`. A future can be dropped at any time, and the owner could then free or use the

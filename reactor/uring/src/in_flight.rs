@@ -26,7 +26,7 @@ use slab::Slab;
 use crate::operation::{MAX_INLINE, Operation, Outcome, Success};
 
 /// How long [`InFlight::close`] waits for operations that the kernel has. An operation that can be
-/// canceled returns immediately. Any other one waits for a disk, which takes milliseconds.
+/// canceled completes immediately. Any other operation waits for a disk, which takes milliseconds.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long to wait after the kernel was out of memory. It is short for a waiting task, and long
@@ -109,7 +109,7 @@ pub(crate) struct Reaped {
 }
 
 impl Slot {
-    /// Returns whether no completion is outstanding.
+    /// Returns whether the operation has completed and no cancellation is outstanding.
     fn is_settled(&self) -> bool {
         matches!(self.state, State::Done(_)) && !self.cancel_pending
     }
@@ -370,7 +370,8 @@ impl InFlight {
 
     fn remove(&mut self, key: usize) -> Slot {
         let slot = self.slots.remove(key);
-        // Capacity: without slots, every key in the queues is stale, so free the queues as well.
+        // Capacity: every key in the queues belongs to a slot, so the queues are empty as well.
+        // Free the memory of all three.
         if self.slots.is_empty() && self.slots.capacity() > MAX_IDLE_CAPACITY {
             (self.slots, self.queued, self.to_cancel) = Default::default();
         }
@@ -447,8 +448,8 @@ impl InFlight {
     }
 }
 
-/// The last safeguard for a ring that was not closed: a buffer that the kernel may write to must
-/// not be freed. Closing the descriptor of a ring does not stop the operations that the kernel has.
+/// Closes the ring if that has not happened yet. A buffer that the kernel may write to must not be
+/// freed, and closing the descriptor of a ring does not stop the operations that the kernel has.
 impl Drop for InFlight {
     fn drop(&mut self) {
         let mut reaped = self.close();
@@ -490,7 +491,7 @@ fn matches_any(error: &io::Error, among: &[Errno]) -> bool {
     among.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-/// Sets up a ring with two flags.
+/// Sets up a ring with two options.
 ///
 /// `COOP_TASKRUN` tells the kernel not to interrupt this thread for a completion, because the
 /// driver looks for completions anyway. The flag needs Linux 5.19 and is left out on older kernels.
@@ -544,7 +545,7 @@ mod tests {
 
     // Whatever interrupted `InFlight::close`, the kernel may still write into the buffer.
     #[test]
-    fn interrupted_close_does_not_free_operations_in_the_kernel() {
+    fn interrupted_close_frees_no_operation_in_the_kernel() {
         let Ok(mut in_flight) = InFlight::new(2) else {
             return println!("skipped: the kernel refuses io_uring");
         };
@@ -560,7 +561,7 @@ mod tests {
 
     // The kernel does so if signals keep it from starting a thread for the operation.
     #[test]
-    fn operation_canceled_by_the_kernel_is_retried_unless_abandoned() {
+    fn operation_canceled_by_kernel_is_retried_unless_abandoned() {
         let Ok(mut in_flight) = InFlight::new(2) else {
             return println!("skipped: the kernel refuses io_uring");
         };
@@ -591,7 +592,7 @@ mod tests {
     }
 
     #[test]
-    fn completion_queue_has_twice_the_entries_of_the_submission_queue() {
+    fn completion_queue_is_twice_as_long_as_the_submission_queue() {
         let Ok(in_flight) = InFlight::new(5) else {
             return println!("skipped: the kernel refuses io_uring");
         };

@@ -67,7 +67,7 @@ pub(crate) enum Success {
     Count(usize),
 }
 
-/// A completed operation, so that the caller gets its buffer back, and its result.
+/// A completed operation and its result. The caller gets its buffer back with the operation.
 pub(crate) type Outcome = (Operation, io::Result<Success>);
 
 impl Operation {

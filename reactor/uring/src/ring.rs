@@ -143,8 +143,7 @@ impl Ring {
         }
     }
 
-    /// Carries out an operation, and returns it with its result, so that the caller gets its buffer
-    /// back.
+    /// Carries out an operation, and returns it together with its result.
     pub(crate) async fn run(&self, operation: Operation) -> Outcome {
         let handle = match &self.backend {
             Backend::Pool => return unblock(|| operation.run_blocking()).await,

@@ -815,7 +815,7 @@ fn flood_of_reads_lets_other_tasks_run() {
 
 // Pitfall: B1
 #[test]
-fn timer_fires_beside_a_loop_over_operations_that_fail_immediately() {
+fn timer_fires_beside_a_loop_over_failing_operations() {
     /// Repeats an operation for a second, or until its task is dropped.
     async fn forever<T>(mut operation: impl AsyncFnMut() -> T) {
         let start = Instant::now();
