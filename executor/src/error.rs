@@ -42,6 +42,15 @@ impl From<Box<dyn Any + Send>> for Cause {
     }
 }
 
+impl Cause {
+    /// Returns the message of the panic; empty if there is none.
+    pub(crate) fn message(&self) -> String {
+        let Cause::Panic(panic) = self else { return String::new() };
+        let panic = panic.lock().unwrap_or_else(PoisonError::into_inner);
+        message(&**panic).to_owned()
+    }
+}
+
 impl JoinError {
     pub(crate) fn new(task: &Task, cause: Cause) -> JoinError {
         JoinError(Box::new(Parts { cause, task: task.described() }))
@@ -98,22 +107,15 @@ impl JoinError {
     pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
         if self.is_panic() { Ok(self.into_panic()) } else { Err(self) }
     }
-
-    /// Returns the message of the panic, if its payload is a string.
-    fn message(&self) -> Option<String> {
-        let Cause::Panic(panic) = &self.0.cause else { return None };
-        let panic = panic.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(message(&**panic).to_owned()).filter(|text| !text.is_empty())
-    }
 }
 
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, ", self.0.task)?;
-        match (self.is_cancelled(), self.message()) {
+        match (self.is_cancelled(), &*self.0.cause.message()) {
             (true, _) => f.write_str("was cancelled"),
-            (false, Some(message)) => write!(f, "panicked: {message}"),
-            (false, None) => f.write_str("panicked"),
+            (false, "") => f.write_str("panicked"),
+            (false, message) => write!(f, "panicked: {message}"),
         }
     }
 }

@@ -32,7 +32,7 @@ use crate::join::JoinHandle;
 use crate::metrics::Metrics;
 use crate::table::{self, Tasks};
 use crate::task::{BoxStage, Stage, State, Task};
-use crate::unwind::{contain, log_panic, message};
+use crate::unwind::{contain, log_panic};
 
 /// The number of polls in one round, unless more tasks were queued when the round began.
 ///
@@ -247,7 +247,11 @@ impl Executor {
         let turned = self.tasks.reactor.turn(Some(Duration::ZERO));
         turned.unwrap_or_else(|error| cannot_wait(&error));
         drop(running);
-        self.tasks.queue_len() > 0 || self.tasks.has_messages()
+        let has_work = self.tasks.queue_len() > 0 || self.tasks.has_messages();
+        if !has_work {
+            self.tasks.shrink();
+        }
+        has_work
     }
 
     /// Returns the reactor that the tasks wait for.
@@ -300,28 +304,23 @@ impl Executor {
 
     /// Runs one round. Returns the output of the future of `block_on`, `main`, if it is ready.
     ///
-    /// Panic safety: a panic in a poll unwinds to here. It ends the task that was being polled, and
-    /// the round continues. One `catch_unwind` around all polls is cheaper than one around each.
-    fn round<F: Future>(&self, mut main: Option<Pin<&mut F>>) -> Option<F::Output> {
+    /// Panic safety: a panic in a poll unwinds to here. It ends the task that was polled, and the
+    /// round. One `catch_unwind` around all polls is cheaper than one around each.
+    fn round<F: Future>(&self, main: Option<Pin<&mut F>>) -> Option<F::Output> {
         let budget = budget::enter();
-        let due = self.tasks.queue_len();
-        let mut polls = Polls { taken: 0, limit: due.max(ROUND), due, task: None };
-        loop {
-            let main = main.as_mut().map(|future| future.as_mut());
-            let polled =
-                catch_unwind(AssertUnwindSafe(|| self.poll_all(&mut polls, main, &budget)));
-            match polled {
-                Ok(output) => return output,
-                Err(panic) => self.end_in_panic(polls.task.take(), panic),
-            }
-        }
+        let mut polled = None;
+        let round = AssertUnwindSafe(|| self.poll_queued(&mut polled, main, &budget));
+        catch_unwind(round).unwrap_or_else(|panic| {
+            self.end_in_panic(polled, panic);
+            None
+        })
     }
 
-    /// Polls tasks until the round ends; see [`block_on`](Executor::block_on). A panic of a task
-    /// unwinds through this function.
-    fn poll_all<F: Future>(
+    /// Polls tasks until the round ends; see [`block_on`](Executor::block_on). `task` is the one
+    /// that is being polled, in case its panic unwinds through this function.
+    fn poll_queued<F: Future>(
         &self,
-        polls: &mut Polls,
+        task: &mut Option<Rc<Task>>,
         mut main: Option<Pin<&mut F>>,
         budget: &Budget,
     ) -> Option<F::Output> {
@@ -329,17 +328,21 @@ impl Executor {
         if tasks.has_messages() {
             self.take_messages();
         }
-        while polls.taken < polls.limit {
-            polls.task = self.next();
-            let Some(task) = &polls.task else { break };
-            polls.taken += 1;
-            // The task may have ended after it was queued.
-            if task.state.get() != State::Live {
-                continue;
-            }
-            if task.aborted.get() {
-                self.end(task, End::Aborted);
-                continue;
+        let due = tasks.queue_len();
+        let mut limit = due.max(ROUND);
+        let mut taken = 0;
+        while taken < limit {
+            *task = self.next();
+            let Some(task) = task else { break };
+            taken += 1;
+            match task.state.get() {
+                State::Live => {}
+                State::Aborted => {
+                    self.end(task, Some(Cause::Cancelled));
+                    continue;
+                }
+                // The task has ended after it was queued.
+                _ => continue,
             }
             task.polls.set(task.polls.get() + 1);
             task.since.set(tasks.reactor.now());
@@ -355,22 +358,22 @@ impl Executor {
                 // The task yielded although it could have continued. In this round, poll only the
                 // tasks that were queued when it began. So events are fetched before this task is
                 // polled again.
-                polls.limit = polls.due;
+                limit = due;
             }
             if polled.is_pending() {
                 trace!(task = task.id(); "pending");
                 // A *spurious* poll completed no operation and then waited for a source again. The
                 // count is an estimate, because the executor cannot see what else the future does.
-                if task.polls.get() > 1 && spent == 0 && tasks.reactor.waits_so_far() > waits {
+                if spent == 0 && tasks.reactor.waits_so_far() > waits && task.polls.get() > 1 {
                     tasks.counters.spurious_polls.add(1);
                 }
-                if task.is_lost() && !task.aborted.get() {
+                if task.is_lost() {
                     report_lost(task);
                 }
             }
             match polled {
                 Poll::Ready(Some(output)) => return Some(output),
-                Poll::Ready(None) => self.end(task, End::Ready),
+                Poll::Ready(None) => self.end(task, None),
                 Poll::Pending => {}
             }
         }
@@ -400,7 +403,6 @@ impl Executor {
 
     fn next_from_inbox(&self) -> Option<Rc<Task>> {
         let tasks = &self.tasks;
-        tasks.shrink_queue();
         let looks = if self.notified.get() { LOOKS } else { 1 };
         for _ in 0..looks {
             if tasks.has_messages() {
@@ -416,39 +418,36 @@ impl Executor {
     /// `block_on`.
     #[cold]
     fn end_in_panic(&self, task: Option<Rc<Task>>, panic: Box<dyn Any + Send>) {
-        let Some(task) = task.filter(|task| task.state.get() == State::Live) else {
-            resume_unwind(panic)
-        };
+        let Some(task) = task.filter(|task| task.is_live()) else { resume_unwind(panic) };
         let is_ended = task.stage.borrow().as_ref().map(|stage| stage.is_ended());
         match is_ended {
             None => resume_unwind(panic),
-            Some(false) => self.end(&task, End::Panicked(panic)),
+            Some(false) => self.end(&task, Some(panic.into())),
             // The future returned its output, then its destructor panicked. Keep the output.
             Some(true) => {
                 log_panic(panic, format_args!("the destructor of the future of {task},"));
-                self.end(&task, End::Ready);
+                self.end(&task, None);
             }
         }
     }
 
     /// Ends a task: drops its future, then notifies the handle or, if the task is detached, frees
-    /// the slot.
+    /// the slot. `failure` is why the task has no output.
     ///
     /// The order is a guarantee: a task that awaits the handle finds the sockets of this task
     /// closed.
-    fn end(&self, task: &Rc<Task>, end: End) {
+    fn end(&self, task: &Rc<Task>, failure: Option<Cause>) {
         task.state.set(State::Ending);
-        match end {
+        match &failure {
             // `Stage::poll` has already dropped the future.
-            End::Ready => debug!(task = task.id(); "done"),
-            End::Aborted => {
-                debug!(task = task.id(); "abort");
-                fail(task, Cause::Cancelled);
+            None => debug!(task = task.id(); "done"),
+            Some(Cause::Cancelled) => debug!(task = task.id(); "abort"),
+            Some(cause) => {
+                warn!(task = task.id(), name = task.name.get(), at:% = task.location.get(), message = &*cause.message(); "panic");
             }
-            End::Panicked(panic) => {
-                warn!(task = task.id(), name = task.name.get(), at:% = task.location.get(), message = message(&*panic); "panic");
-                fail(task, panic.into());
-            }
+        }
+        if let Some(cause) = failure {
+            fail(task, cause);
         }
         task.state.set(State::Ended);
         self.tasks.counters.tasks.subtract(1);
@@ -472,6 +471,9 @@ impl Executor {
         let tasks = &self.tasks;
         // Call `fall_asleep` last. From then on, a message ends the sleep.
         let sleep = tasks.queue_len() == 0 && !self.spins() && tasks.fall_asleep();
+        if sleep {
+            tasks.shrink();
+        }
         let turned = tasks.reactor.turn(if sleep { None } else { Some(Duration::ZERO) });
         tasks.inbox.wake_up();
         self.notified.set(tasks.has_messages());
@@ -499,25 +501,6 @@ impl Executor {
         self.idle_since.set(Some(since));
         now.duration_since(since) < spin
     }
-}
-
-/// The progress of a round.
-struct Polls {
-    /// How many tasks the round has taken out of the run queue.
-    taken: usize,
-    /// How many it may take.
-    limit: usize,
-    /// How many tasks were queued when the round began. They are taken first.
-    due: usize,
-    /// The task that is being polled, or was polled last.
-    task: Option<Rc<Task>>,
-}
-
-/// How a task ends.
-enum End {
-    Ready,
-    Aborted,
-    Panicked(Box<dyn Any + Send>),
 }
 
 /// Makes a task from the future and queues it.
@@ -552,7 +535,7 @@ fn begin(
 ) -> Rc<Task> {
     let task = tasks.add(name, location, stage);
     debug!(task = task.id(), key = task.header.key, name, at:% = location, waker:? = Arc::as_ptr(&task.header); "spawn");
-    tasks.wake(task.clone());
+    tasks.start(&task);
     task
 }
 
@@ -619,8 +602,8 @@ impl Drop for Executor {
         let _entered = self.tasks.enter();
         self.tasks.close();
         for task in self.tasks.slots() {
-            if task.state.get() == State::Live {
-                self.end(&task, End::Aborted);
+            if task.is_live() {
+                self.end(&task, Some(Cause::Cancelled));
             }
         }
     }

@@ -108,20 +108,26 @@ impl Header {
         Arc::new(Header { key, id: AtomicU64::new(0), sent: AtomicBool::new(false), inbox })
     }
 
+    /// Returns the ID of the task in log records. Unlike a slot, an ID is never reused.
+    pub(crate) fn id(&self) -> u64 {
+        self.id.load(Ordering::Relaxed)
+    }
+
     /// Wakes the task by a message to its executor.
     ///
     /// A swap with *release* ordering, because a thread that finds the flag set sends no message.
     /// The flag itself must publish what that thread wrote before this call; see
     /// [`received`](Header::received).
+    #[cold]
     pub(crate) fn send(self: &Arc<Self>) {
-        let id = self.id.load(Ordering::Relaxed);
+        let id = self.id();
         if self.sent.swap(true, Ordering::AcqRel) {
             trace!(task = id; "queued already");
             return;
         }
         // Log before sending. Otherwise the record could come after the poll that the message
         // causes.
-        trace!(task = id; "queue");
+        trace!(task = id; "send");
         self.inbox.send(Message::Wake(self.clone()));
     }
 

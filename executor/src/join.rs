@@ -72,7 +72,7 @@ impl<T> JoinHandle<T> {
     /// the task has already completed, or completes in the poll in progress, the handle returns the
     /// output.
     pub fn abort(&self) {
-        abort(&self.task, &self.tasks);
+        self.task.abort();
     }
 
     /// Returns another handle, which can abort the task but not await it.
@@ -89,7 +89,7 @@ impl<T> JoinHandle<T> {
     /// });
     /// ```
     pub fn abort_handle(&self) -> AbortHandle {
-        AbortHandle { id: self.task.id(), task: self.task.clone(), tasks: self.tasks.clone() }
+        AbortHandle { id: self.task.id(), task: self.task.clone() }
     }
 
     /// Returns the ID of the task, by which log records and [`tasks`](crate::tasks()) name it.
@@ -177,15 +177,6 @@ impl<T> JoinHandle<T> {
     }
 }
 
-pub(crate) fn abort(task: &Rc<Task>, tasks: &Weak<Tasks>) {
-    if let Some(tasks) = tasks.upgrade()
-        && !task.is_finished()
-    {
-        task.aborted.set(true);
-        tasks.wake(task.clone());
-    }
-}
-
 /// Panics, because the task cannot run before the `block_on` at `outer` returns.
 #[cold]
 fn cannot_end(task: &Task, outer: &Location<'_>) -> ! {
@@ -267,7 +258,6 @@ impl<T> fmt::Debug for JoinHandle<T> {
 #[derive(Clone)]
 pub struct AbortHandle {
     task: Rc<Task>,
-    tasks: Weak<Tasks>,
     /// The ID of the task. If the slot has another ID, it belongs to a later task.
     id: u64,
 }
@@ -276,7 +266,7 @@ impl AbortHandle {
     /// Aborts the task, as [`JoinHandle::abort`] does.
     pub fn abort(&self) {
         if self.is_current() {
-            abort(&self.task, &self.tasks);
+            self.task.abort();
         }
     }
 

@@ -8,7 +8,6 @@ use std::future::Future;
 use std::mem;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
 use std::thread::{self, Thread};
@@ -18,7 +17,7 @@ use reactor::budget;
 use crate::error::JoinError;
 use crate::executor::spawn_on;
 use crate::inbox::{Inbox, Message};
-use crate::join::{JoinHandle, abort};
+use crate::join::JoinHandle;
 use crate::table::Tasks;
 use crate::task::Described;
 use crate::unwind::contain;
@@ -256,7 +255,7 @@ impl<T: Send + 'static> RemoteJoinHandle<T> {
             let Some(&(key, id)) = mailbox.task.get() else { return };
             let tasks = Tasks::current();
             if let Some(task) = tasks.get(key, id) {
-                abort(&task, &Rc::downgrade(&tasks));
+                task.abort();
             }
         })));
     }

@@ -26,8 +26,7 @@ use crate::unwind::contain;
 
 /// Capacity: a table or a run queue that is larger than this shrinks after a burst of tasks.
 const BURST: usize = 1024;
-/// Capacity: the number of tasks at which a table shrinks. The comparison is for equality, so a
-/// table is searched once after a burst and not at the end of each task.
+/// Capacity: a table shrinks when no more than this number of tasks is left.
 const SURVIVORS: usize = 64;
 
 thread_local! {
@@ -65,18 +64,14 @@ struct Lists {
     queue: VecDeque<Rc<Task>>,
 }
 
-impl Lists {
-    /// Drops the free slots at the end of the table. The other slots must keep their keys.
-    #[cold]
-    fn shrink(&mut self) {
-        while self.slots.last().is_some_and(|slot| slot.state.get() == State::Free) {
-            self.slots.pop();
-        }
-        let left = self.slots.len();
-        self.free.retain(|&key| key < left);
-        self.slots.shrink_to_fit();
-        self.free.shrink_to_fit();
-    }
+/// What a wakeup did.
+enum Woken {
+    /// The task is now in the run queue.
+    Queued,
+    /// The task was in the run queue already, so one poll serves both wakeups.
+    QueuedAlready,
+    /// Nothing: the task has ended.
+    Ended,
 }
 
 impl Wake for Header {
@@ -85,8 +80,18 @@ impl Wake for Header {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !Tasks::wake_here(self) {
-            self.send();
+        let woken = CURRENT.with(|current| {
+            let current = current.borrow();
+            let tasks = current.as_ref().filter(|tasks| tasks.owns(self) && tasks.is_polling())?;
+            Some(tasks.queue(self))
+        });
+        // Reentrancy: a logger is user code and may run another executor, which borrows `CURRENT`.
+        // So log after the borrow has ended.
+        match woken {
+            Some(Woken::Queued) => trace!(task = self.id(); "queue"),
+            Some(Woken::QueuedAlready) => trace!(task = self.id(); "queued already"),
+            Some(Woken::Ended) => {}
+            None => self.send(),
         }
     }
 }
@@ -128,34 +133,15 @@ impl Tasks {
         (Enter { before }, self.reactor.enter())
     }
 
-    /// Wakes the task if its executor is current on this thread. Returns false otherwise.
-    fn wake_here(header: &Arc<Header>) -> bool {
-        CURRENT.with(|current| {
-            let current = current.borrow();
-            let Some(tasks) = current.as_ref().filter(|tasks| tasks.owns(header)) else {
-                return false;
-            };
-            // Reentrancy: `wake` logs, and the logger may run another executor, which borrows
-            // `CURRENT`.
-            let tasks = tasks.clone();
-            drop(current);
-            if let Some(task) = tasks.find(header) {
-                tasks.wake(task);
-            }
-            true
-        })
-    }
-
     fn owns(&self, header: &Header) -> bool {
         Arc::ptr_eq(&self.inbox, &header.inbox)
     }
 
-    /// Returns the task that a waker points to; `None` if the waker is stale. A waker is *stale* if
-    /// its task has ended and the slot has been replaced by one with another header.
-    fn find(&self, header: &Arc<Header>) -> Option<Rc<Task>> {
-        let lists = self.lists.borrow();
-        let task = lists.slots.get(header.key)?;
-        Arc::ptr_eq(&task.header, header).then(|| task.clone())
+    /// Whether the loop of `block_on` or `tick` will look into the run queue before the thread
+    /// sleeps. It will not if the loop does not run, or if the reactor is logging `sleep` and the
+    /// logger calls this: the executor has then already decided to sleep.
+    fn is_polling(&self) -> bool {
+        self.running.get() && !self.reactor.is_waiting()
     }
 
     /// Returns the task with this key and ID. A later task in the same slot has another ID.
@@ -164,35 +150,28 @@ impl Tasks {
         lists.slots.get(key).filter(|task| task.id() == id).cloned()
     }
 
-    /// Wakes a task on the executor's own thread. Does nothing if the task has ended.
+    /// Queues the task that a waker points to, unless it is in the run queue already or has ended.
     #[inline]
-    pub(crate) fn wake(&self, task: Rc<Task>) {
-        if task.state.get() != State::Live {
-            return;
-        }
-        if task.queued.get() {
-            trace!(task = task.id(); "queued already");
-        } else {
-            trace!(task = task.id(); "queue");
-            self.queue(task);
-        }
-    }
-
-    /// Puts a task into the run queue, unless it is already there.
-    #[inline]
-    fn queue(&self, task: Rc<Task>) {
+    fn queue(&self, header: &Arc<Header>) -> Woken {
+        let Lists { slots, queue, .. } = &mut *self.lists.borrow_mut();
+        // A waker is *stale* if its task has ended and the slot has been replaced by one with
+        // another header.
+        let slot = slots.get(header.key).filter(|slot| Arc::ptr_eq(&slot.header, header));
+        let Some(task) = slot.filter(|task| task.is_live()) else { return Woken::Ended };
         if task.queued.replace(true) {
-            return;
+            return Woken::QueuedAlready;
         }
         self.counters.wakes.add(1);
-        self.lists.borrow_mut().queue.push_back(task);
-        // Usually the loop of `block_on` or `tick` will find the task. Two cases need a
-        // notification:
-        // 1. No such loop runs. Another event loop may be about to wait for the reactor's
-        //    descriptor.
-        // 2. The reactor is logging `sleep`, and the logger woke the task. The executor has already
-        //    decided to sleep.
-        if !self.running.get() || self.reactor.is_waiting() {
+        queue.push_back(task.clone());
+        Woken::Queued
+    }
+
+    /// Queues a new task for its first poll.
+    pub(crate) fn start(&self, task: &Task) {
+        self.queue(&task.header);
+        trace!(task = task.id(); "queue");
+        // Another event loop may be about to wait for the reactor's descriptor.
+        if !self.is_polling() {
             self.inbox.notify();
         }
     }
@@ -203,14 +182,6 @@ impl Tasks {
         let next = self.lists.borrow_mut().queue.pop_front()?;
         next.queued.set(false);
         Some(next)
-    }
-
-    /// Capacity: gives back the memory of a run queue that is empty after a burst.
-    pub(crate) fn shrink_queue(&self) {
-        let queue = &mut self.lists.borrow_mut().queue;
-        if queue.is_empty() && queue.capacity() > BURST {
-            queue.shrink_to_fit();
-        }
     }
 
     /// Returns the number of tasks in the run queue.
@@ -235,12 +206,8 @@ impl Tasks {
                 Message::Wake(header) => {
                     header.received();
                     self.counters.remote_wakes.add(1);
-                    // Not `wake`, because the sender has already logged the wakeup.
-                    if let Some(task) = self.find(&header)
-                        && task.state.get() == State::Live
-                    {
-                        self.queue(task);
-                    }
+                    // The sender has already logged the wakeup.
+                    self.queue(&header);
                 }
                 Message::Call(call) => contain("a function from another thread", call),
             }
@@ -312,9 +279,28 @@ impl Tasks {
         }
         task.state.set(State::Free);
         lists.free.push(key);
-        // Capacity: shrink after a burst.
-        if lists.slots.len() > BURST && lists.slots.len() - lists.free.len() == SURVIVORS {
-            lists.shrink();
+    }
+
+    /// Capacity: gives back the memory of a burst of tasks.
+    ///
+    /// The executor calls this before it sleeps, and not at the end of the burst, because the next
+    /// burst may follow immediately.
+    pub(crate) fn shrink(&self) {
+        let Lists { slots, free, queue } = &mut *self.lists.borrow_mut();
+        if queue.capacity() > BURST {
+            queue.shrink_to_fit();
+        }
+        if slots.len() <= BURST || slots.len() - free.len() > SURVIVORS {
+            return;
+        }
+        // Drop the free slots at the end of the table. The other slots must keep their keys.
+        let last = slots.iter().rposition(|slot| slot.state.get() != State::Free);
+        let left = last.map_or(0, |last| last + 1);
+        if left < slots.len() {
+            slots.truncate(left);
+            slots.shrink_to_fit();
+            free.retain(|&key| key < left);
+            free.shrink_to_fit();
         }
     }
 
@@ -369,5 +355,31 @@ impl Drop for Running<'_> {
         // From here on, each wakeup makes the reactor's descriptor readable. `tick` returns whether
         // there is work already.
         self.tasks.fall_asleep();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{block_on, spawn};
+
+    // Pitfall: T5
+    #[test]
+    fn slots_of_a_burst_are_reused_until_the_thread_sleeps() {
+        block_on(async {
+            let tasks = Tasks::current();
+            for _ in 0..3 {
+                let burst: Vec<_> = (0..2 * BURST).map(|_| spawn(async {})).collect();
+                for task in burst {
+                    task.await.unwrap();
+                }
+                assert_eq!(tasks.slots().len(), 1 + 2 * BURST);
+            }
+            reactor::time::sleep(Duration::from_millis(1)).await;
+            assert_eq!(tasks.slots().len(), 1);
+            assert!(tasks.lists.borrow().queue.capacity() <= BURST);
+        });
     }
 }

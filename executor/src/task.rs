@@ -11,8 +11,8 @@
 //!    queued:           true       false                          false
 //! ```
 //!
-//! The last line is the flag [`Task::queued`]. Queued, running and waiting tasks are all [`State::Live`]. A
-//! task that has been aborted ends when the executor takes it out of the run queue.
+//! The last line is the flag [`Task::queued`]. Queued, running and waiting tasks are all [`State::Live`].
+//! A task that has been aborted ends when the executor takes it out of the run queue.
 //!
 //! A task occupies one *slot* in the table of tasks (`table.rs`). When the task has ended and its
 //! result has been taken or is not wanted, the next task reuses the slot: the memory of [`Task`]
@@ -57,9 +57,6 @@ pub(crate) struct Task {
     /// Set by `Tasks::queue`. Cleared by `Tasks::pop`, before the poll. So wakeups before the poll
     /// coalesce, and a wakeup during the poll queues the task again.
     pub(crate) queued: Cell<bool>,
-    /// Whether [`abort`](crate::JoinHandle::abort) was called. If so, the executor drops the future
-    /// instead of polling it.
-    pub(crate) aborted: Cell<bool>,
     pub(crate) state: Cell<State>,
     /// Whether the handle was dropped. If so, no code will ask for the result.
     pub(crate) detached: Cell<bool>,
@@ -82,7 +79,6 @@ impl Task {
             stage: RefCell::new(None),
             joiner: Cell::default(),
             queued: Cell::new(false),
-            aborted: Cell::new(false),
             state: Cell::new(State::Free),
             detached: Cell::new(false),
             polls: Cell::new(0),
@@ -104,7 +100,6 @@ impl Task {
         self.stage.replace(stage);
         // `queued` stays as it is: the last task may have ended while it was in the run queue, and
         // then the slot is still there.
-        self.aborted.set(false);
         self.detached.set(false);
         self.state.set(State::Live);
         self.polls.set(0);
@@ -116,12 +111,26 @@ impl Task {
 
     /// Returns the ID of the task in log records. Unlike a slot, an ID is never reused.
     pub(crate) fn id(&self) -> u64 {
-        self.header.id.load(Ordering::Relaxed)
+        self.header.id()
     }
 
     /// Returns what identifies the task in messages.
     pub(crate) fn described(&self) -> Described {
         Described { id: Some(self.id()), name: self.name.get(), location: self.location.get() }
+    }
+
+    /// Whether the executor will still poll the future, or drop it because of an abort.
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self.state.get(), State::Live | State::Aborted)
+    }
+
+    /// Marks the task, so that the executor drops its future instead of polling it again, and wakes
+    /// it. Does nothing if the task has ended.
+    pub(crate) fn abort(&self) {
+        if self.state.get() == State::Live {
+            self.state.set(State::Aborted);
+            self.waker.wake_by_ref();
+        }
     }
 
     /// Whether the task has ended. Its result may have been taken.
@@ -157,6 +166,8 @@ pub(crate) enum State {
     Free,
     /// The executor polls the future when the task is woken.
     Live,
+    /// [`abort`](Task::abort) was called. The executor drops the future instead of polling it.
+    Aborted,
     /// The future must not be polled again. It is being dropped, if it is not yet.
     Ending,
     /// The future has been dropped. The result exists until the handle takes it.

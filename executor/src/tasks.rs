@@ -110,7 +110,7 @@ impl Tasks {
             kept.entry(wait.waker).or_default().push(wait.awaited);
         }
         let mut slots = self.slots();
-        slots.retain(|task| matches!(task.state.get(), task::State::Live | task::State::Ending));
+        slots.retain(|task| task.is_live() || task.state.get() == task::State::Ending);
         let infos = slots.iter().map(|task| self.describe(task, &mut kept));
         let mut tasks: Vec<TaskInfo> = infos.collect();
         tasks.sort_unstable_by_key(|task| task.number);

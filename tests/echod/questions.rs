@@ -121,17 +121,15 @@ fn wake_queues_the_task_on_the_calling_thread() {
         part.map(|line| line.split_whitespace().collect()).collect()
     };
     let action = |thread, module, action: &[&'static str]| [&[thread, module], action].concat();
-    let queue = |thread, task| {
-        let module = if thread == "main" { "executor::table" } else { "executor::inbox" };
-        action(thread, module, &["queue", "task", task])
-    };
+    let queue = |task| action("main", "executor::table", &["queue", "task", task]);
+    let send = |task| action("other", "executor::inbox", &["send", "task", task]);
     let poll = |task| action("main", "executor::executor", &["poll", "task", task]);
     let wake = || action("main", "reactor::reactor", &["wake"]);
     let notified = action("main", "reactor::reactor", &["notified"]);
-    assert_eq!(part("an event on a socket:"), [wake(), queue("main", "1"), poll("1")]);
-    assert_eq!(part("a timer:"), [wake(), queue("main", "2"), poll("2")]);
-    assert_eq!(part("another task:"), [poll("4"), queue("main", "3"), poll("3")]);
-    assert_eq!(part("another thread:"), [queue("other", "5"), notified, poll("5")]);
+    assert_eq!(part("an event on a socket:"), [wake(), queue("1"), poll("1")]);
+    assert_eq!(part("a timer:"), [wake(), queue("2"), poll("2")]);
+    assert_eq!(part("another task:"), [poll("4"), queue("3"), poll("3")]);
+    assert_eq!(part("another thread:"), [send("5"), notified, poll("5")]);
 }
 
 #[test]

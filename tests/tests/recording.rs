@@ -200,7 +200,7 @@ proptest! {
 
 /// For each kind of event the message of its record, or how it begins, and what the line that is marked for it must
 /// contain: one of these.
-const ACTS: [(&str, &str, &[&str]); 29] = [
+const ACTS: [(&str, &str, &[&str]); 30] = [
     ("spawn", "spawn", &["tasks.add("]),
     ("register", "register", &["registry.register("]),
     ("deregister", "deregister", &["registry.deregister("]),
@@ -211,16 +211,17 @@ const ACTS: [(&str, &str, &[&str]); 29] = [
     ("would block", "would block", &["ready.set(false)"]),
     ("short", "tried", &["ready.set(!short)"]),
     ("store", "store", &[".push(kept"]),
-    ("store", "job awaited", &["mem::swap(place"]),
+    ("store", "job awaited", &["mem::swap("]),
     ("pending", "pending", &["polled.is_pending()"]),
     ("sleep", "sleep", &[".poll(events"]),
     ("look", "sleep", &[".poll(events"]),
     ("event", "event", &["self.deliver("]),
     ("wake", "wake", &[".wake_by_ref()"]),
-    ("queue", "queue", &["self.queue(task)", "self.inbox.send("]),
-    ("queued already", "queued already", &["task.queued.get()", "self.sent.swap(true"]),
+    ("queue", "queue", &["tasks.queue(self)", "self.queue(&task.header)"]),
+    ("queue", "send", &["self.inbox.send("]),
+    ("queued already", "queued already", &["tasks.queue(self)", "self.sent.swap(true"]),
     ("notified", "notified", &["== NOTIFY"]),
-    ("timer set", "timer set", &[".set(deadline, kept)"]),
+    ("timer set", "timer set", &[".set(deadline, waker)"]),
     ("timer fired", "timer fired", &[".pop_due("]),
     ("timer dropped", "timer dropped", &[".remove(key)"]),
     ("job submitted", "job submitted", &["submit("]),

@@ -82,7 +82,7 @@ async fn wait_for_wake(slot: Rc<Cell<Option<Waker>>>) {
 
 /// Prints the records from the moment a task waits until it is polled again.
 fn print_record(record: &Record<'_>) {
-    let Some(action @ ("pending" | "wake" | "queue" | "notified" | "poll")) =
+    let Some(action @ ("pending" | "wake" | "queue" | "send" | "notified" | "poll")) =
         record.args().as_str()
     else {
         return;

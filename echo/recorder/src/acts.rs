@@ -69,7 +69,7 @@ fn guarded(lines: &[&str], record: usize) -> Option<(usize, usize)> {
 }
 
 /// The messages of records that stand above their act.
-const ABOVE_THEIR_ACT: [&str; 4] = ["\"poll\"", "\"sleep\"", "\"queue\"", "\"job submitted\""];
+const ABOVE_THEIR_ACT: [&str; 4] = ["\"poll\"", "\"sleep\"", "\"send\"", "\"job submitted\""];
 
 fn below(lines: &[&str], record: usize) -> Option<(usize, usize)> {
     let tells = code(lines, record);

@@ -180,7 +180,8 @@ impl Story {
             "sleep" => telling.wait(),
             "event" => telling.event(),
             "wake" => telling.wake(),
-            "queue" => telling.queue(),
+            "queue" => telling.queue(false),
+            "send" => telling.queue(true),
             "queued already" => telling.queued_already(),
             "notified" => telling.notified(),
             "timer set" => telling.timer_set(),
@@ -645,12 +646,12 @@ impl Telling<'_> {
         std::iter::once(turn).chain(kept).collect()
     }
 
-    fn queue(&mut self) {
+    /// A task goes into the run queue, or a wakeup into the inbox.
+    fn queue(&mut self, inbox: bool) {
         let number = self.values.task;
         let Some(known) = self.story.tasks.get(&number) else { return };
         let (task, left_waker, first) = (known.task.clone(), known.left_waker, known.polls == 0);
         let own = self.story.threads.get_mut(&self.moment.id);
-        let inbox = own.is_none();
         let wake = own.and_then(|thread| thread.wake.take());
         let (by, causes) = match wake {
             Some(wake) => (By::Reactor, vec![wake]),
