@@ -36,8 +36,7 @@ const LONGEST: u32 = 3;
 fn act(text: &str, line: u32) -> Act {
     let lines: Vec<&str> = text.lines().collect();
     let record = (line as usize).saturating_sub(1);
-    let found = guarded(&lines, record).or_else(|| below(&lines, record));
-    let (first, last) = found.unwrap_or_else(|| above(&lines, record));
+    let (first, last) = below(&lines, record).unwrap_or_else(|| above(&lines, record));
     let (first, last) = (first as u32 + 1, last as u32 + 1);
     if last - first < LONGEST { Act { first, last } } else { Act { first, last: first } }
 }
@@ -50,26 +49,9 @@ fn is_code(line: &str) -> bool {
     !line.is_empty() && !line.starts_with("//")
 }
 
-/// `let _guard = Guard(…);` above the record: what it tells of happens when the guard is dropped.
-fn guarded(lines: &[&str], record: usize) -> Option<(usize, usize)> {
-    let above = code(lines, record.checked_sub(1)?).strip_prefix("let ")?;
-    let name = above.split_once("= ")?.1.split_once('(')?.0;
-    let implemented = format!("impl Drop for {name}");
-    let start = lines.iter().position(|line| {
-        let rest = line.strip_prefix(&implemented);
-        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric()))
-    })?;
-    // The last statement that does something: what comes before it prepares.
-    let body = lines.iter().skip(start + 2).position(|line| {
-        let line = line.trim();
-        is_code(line) && !line.starts_with("let ")
-    })?;
-    let at = start + 2 + body;
-    Some((at, at))
-}
-
 /// The messages of records that stand above their act.
-const ABOVE_THEIR_ACT: [&str; 4] = ["\"poll\"", "\"sleep\"", "\"send\"", "\"job submitted\""];
+const ABOVE_THEIR_ACT: [&str; 5] =
+    ["\"wake\"", "\"poll\"", "\"sleep\"", "\"send\"", "\"job submitted\""];
 
 fn below(lines: &[&str], record: usize) -> Option<(usize, usize)> {
     let tells = code(lines, record);
@@ -92,7 +74,18 @@ fn above(lines: &[&str], record: usize) -> (usize, usize) {
     if is_arm || opens_arm {
         return matched(lines, record).unwrap_or((before, before));
     }
-    statement(lines, before)
+    block(lines, before).unwrap_or_else(|| statement(lines, before))
+}
+
+/// The block that ends in this line.
+fn block(lines: &[&str], last: usize) -> Option<(usize, usize)> {
+    let indentation = lines[last].strip_suffix('}').filter(|rest| rest.trim().is_empty())?;
+    let opens = |line: &str| {
+        let rest = line.strip_prefix(indentation);
+        rest.is_some_and(|rest| rest.ends_with('{') && !rest.starts_with([' ', '}']))
+    };
+    let first = lines[..last].iter().rposition(|line| opens(line))?;
+    Some((first, last))
 }
 
 /// The `match` whose arm this is; or, if that only looks at a variable, what made it.
