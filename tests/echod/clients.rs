@@ -117,3 +117,22 @@ fn what_comes_back(mut command: Command, sent: Vec<u8>) -> Vec<u8> {
         back
     })
 }
+
+/// What the chapter on echo shows first: its port is that of the server, which here is a free one.
+#[test]
+fn the_first_transcript_of_echo_is_what_nc_prints() {
+    if !has_nc_that_half_closes() {
+        return;
+    }
+    let readme = include_str!("../../echo/README.md");
+    let shown = readme.split("<!-- nc -->\n```text\n$ ").nth(1).expect("the mark");
+    let shown = shown.split("```").next().and_then(|block| block.split_once('\n'));
+    let (line, told) = shown.expect("a command, and what it prints");
+    assert!(line.ends_with(" nc -N 127.0.0.1 7777"), "{line}");
+    let server = Server::start(&[]);
+    let mut command = Command::new("sh");
+    let line = line.replace("7777", &server.addresses[0].port().to_string());
+    command.args(["-c", &line]);
+    let printed = command.stdin(Stdio::null()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&printed.stdout), told);
+}

@@ -6,10 +6,10 @@ use std::net::{Shutdown, TcpStream};
 use std::process::Command;
 
 use rustix::process::Signal;
+use tests::transcript::without_times_and_ports;
 use tests::{page_data, pipe_of_64_kib, within_deadline};
 
 use crate::bytes::{assert_echoes, read_to_end};
-use crate::guide::without_times_and_ports;
 use crate::output::find;
 use crate::process::{catches, is_installed};
 use crate::server::{ECHOD, Server, eventually};

@@ -1,15 +1,13 @@
 //! What the tests share: a deadline on all that can hang, sockets on the loopback, wakers that
-//! count, the records that the runtime emits, a browser, and what the READMEs and the sources say.
+//! count, the records that the runtime emits, and comparisons of what programs print.
 //!
 //! The fifteen questions, and all promises with their tests, are in [the last
 //! chapter](../../../tests/README.md) of the guide.
 
-pub mod browser;
 pub mod child;
-pub mod guide;
-pub mod items;
 pub mod not_send;
 pub mod records;
+pub mod transcript;
 pub mod wakers;
 
 use std::any::Any;
@@ -123,6 +121,20 @@ pub async fn until(mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Waits on this thread until a condition holds; `what` names the condition.
+///
+/// # Panics
+///
+/// Panics if the condition does not hold after [`DEADLINE`].
+#[track_caller]
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waiting in vain: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Two ends of one TCP connection over the loopback, both std's and non-blocking.
 ///
 /// # Errors
@@ -181,8 +193,12 @@ impl AsRef<Path> for Place {
     }
 }
 
-/// As [`folder`], with a name that begins so.
-pub(crate) fn named_folder(prefix: &str) -> TempDir {
+/// Returns a [`folder`] whose name begins with `prefix`.
+///
+/// # Panics
+///
+/// Panics if the folder cannot be created.
+pub fn named_folder(prefix: &str) -> TempDir {
     const LONGEST: usize = 40;
     let place = env::temp_dir();
     let place = if place.as_os_str().len() <= LONGEST { place } else { "/tmp".into() };

@@ -286,7 +286,7 @@ fn the_reader_of_traces_sees_what_is_wrong() {
 
 /// The table of keys in the README of the recorder: key, type, and the kinds that have it.
 fn schema() -> BTreeMap<String, (String, String)> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../echo/recorder/README.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let readme = fs::read_to_string(path).unwrap();
     let table = readme.split("| key | type | kinds |").nth(1).expect("the table of keys");
     let rows = table.lines().take_while(|line| !line.starts_with("## "));

@@ -3,9 +3,10 @@
 use std::cell::Cell;
 use std::fs;
 use std::future::pending;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process;
+use std::process::{self, Command, Stdio};
 use std::rc::Rc;
 use std::sync::LazyLock;
 
@@ -13,11 +14,12 @@ use executor::{block_on, spawn_named};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use log::{LevelFilter, Log, Metadata, Record};
 use recorder::{Options, Page, Recorder, Recording, Run};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tests::{page_data, tcp_pair, until};
+use tests::{DEADLINE, page_data, tcp_pair, until};
 
-use crate::server::Server;
+/// The program that is recorded.
+const ECHOD: &str = env!("CARGO_BIN_EXE_echod");
 
 /// A page, and the data in it.
 pub(super) struct Recorded {
@@ -55,8 +57,9 @@ fn file(name: &str) -> PathBuf {
 pub(super) fn demo() -> &'static Recorded {
     static DEMO: LazyLock<Recorded> = LazyLock::new(|| {
         let file = file("demo.html");
-        let ended = Server::run(&["--demo", "--trace", file.to_str().unwrap()]);
-        assert!(ended.status.success(), "{}", ended.stderr);
+        let mut echod = Command::new(ECHOD);
+        echod.args(["--demo", "--trace"]).arg(&file).stdout(Stdio::null());
+        assert!(echod.status().unwrap().success());
         Recorded::read(file)
     });
     &DEMO
@@ -77,8 +80,19 @@ pub(super) fn cut() -> &'static Recorded {
 /// A server for some clients, each of which sends some messages and waits for each answer.
 fn serve(name: &str, clients: usize, messages: usize, events: &str) -> Recorded {
     let file = file(name);
-    let server = Server::start(&["--trace", file.to_str().unwrap(), "--trace-events", events]);
-    let mut clients: Vec<_> = (0..clients).map(|_| server.connect()).collect();
+    let mut echod = Command::new(ECHOD);
+    echod.arg("--trace").arg(&file).args(["--trace-events", events, "127.0.0.1:0"]);
+    let mut server = echod.stdout(Stdio::piped()).spawn().unwrap();
+    let mut listening = String::new();
+    let stdout = server.stdout.take().expect("piped");
+    BufReader::new(stdout).read_line(&mut listening).unwrap();
+    let address = listening.trim().strip_prefix("listening tcp ").expect("it listens");
+    let connect = |_| {
+        let client = TcpStream::connect(address).unwrap();
+        client.set_read_timeout(Some(DEADLINE)).unwrap();
+        client
+    };
+    let mut clients: Vec<TcpStream> = (0..clients).map(connect).collect();
     for _ in 0..messages {
         for client in &mut clients {
             client.write_all(b"hello").unwrap();
@@ -86,9 +100,8 @@ fn serve(name: &str, clients: usize, messages: usize, events: &str) -> Recorded 
         }
     }
     drop(clients);
-    server.signal(Signal::TERM);
-    let ended = server.wait();
-    assert!(ended.status.success(), "{}", ended.stderr);
+    kill_process(Pid::from_child(&server), Signal::TERM).unwrap();
+    assert!(server.wait().unwrap().success());
     Recorded::read(file)
 }
 

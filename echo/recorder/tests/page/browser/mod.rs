@@ -3,9 +3,7 @@
 //! What somebody reads in a browser is tested in one, with keys that are pressed and colours that
 //! are computed. A test that finds no Chromium says so and passes:
 //!
-//! ```no_run
-//! # use std::path::Path;
-//! # use tests::browser::Browser;
+//! ```ignore
 //! let Some(browser) = Browser::start() else { return };
 //! let page = browser.open(Path::new("run.html"));
 //! page.press("ArrowRight");
@@ -13,7 +11,7 @@
 //! assert!(page.complaints().is_empty() && page.requests().is_empty());
 //! ```
 //!
-//! Whatever waits for the browser panics after [`DEADLINE`](crate::DEADLINE).
+//! Whatever waits for the browser panics after [`tests::DEADLINE`].
 
 mod chromium;
 mod keyboard;
@@ -30,7 +28,7 @@ use serde_json::{Value, json};
 const PROGRAMS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 
 /// A running Chromium. Its processes end, and its folder goes, when it is dropped.
-pub struct Browser {
+pub(crate) struct Browser {
     chromium: Chromium,
 }
 
@@ -41,7 +39,7 @@ impl Browser {
     ///
     /// If it is installed and does not start.
     #[track_caller]
-    pub fn start() -> Option<Browser> {
+    pub(crate) fn start() -> Option<Browser> {
         let Some(program) = installed() else {
             println!("skipped: Chromium is not installed");
             return None;
@@ -53,7 +51,7 @@ impl Browser {
 
     /// A page with this file.
     #[track_caller]
-    pub fn open(&self, file: &Path) -> Page<'_> {
+    pub(crate) fn open(&self, file: &Path) -> Page<'_> {
         let page = self.page();
         page.open(file);
         page
@@ -61,7 +59,7 @@ impl Browser {
 
     /// An empty page, to be prepared before it opens a file. It shares nothing with others.
     #[track_caller]
-    pub fn page(&self) -> Page<'_> {
+    pub(crate) fn page(&self) -> Page<'_> {
         let call = |method, params| self.chromium.call("", method, &params);
         let context = call("Target.createBrowserContext", json!({}));
         let context = &context["browserContextId"];
@@ -104,7 +102,7 @@ struct Media {
 }
 
 /// A page in a [`Browser`].
-pub struct Page<'browser> {
+pub(crate) struct Page<'browser> {
     chromium: &'browser Chromium,
     session: String,
     /// Of the file that was opened last.
@@ -123,7 +121,7 @@ impl Page<'_> {
     ///
     /// If there is no such file.
     #[track_caller]
-    pub fn open(&self, file: &Path) {
+    pub(crate) fn open(&self, file: &Path) {
         self.open_at(file, "");
     }
 
@@ -133,7 +131,7 @@ impl Page<'_> {
     ///
     /// As [`open`](Page::open).
     #[track_caller]
-    pub fn open_at(&self, file: &Path, place: &str) {
+    pub(crate) fn open_at(&self, file: &Path, place: &str) {
         let file = file.canonicalize().unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         let address = address(&file);
         let url = if place.is_empty() { address.clone() } else { format!("{address}#{place}") };
@@ -161,7 +159,7 @@ impl Page<'_> {
     ///
     /// If it throws, with what was thrown.
     #[track_caller]
-    pub fn evaluate(&self, expression: &str) -> Value {
+    pub(crate) fn evaluate(&self, expression: &str) -> Value {
         let mut reply = self.call(
             "Runtime.evaluate",
             json!({ "expression": expression, "returnByValue": true, "awaitPromise": true }),
@@ -181,7 +179,7 @@ impl Page<'_> {
     ///
     /// If a US keyboard has no such key.
     #[track_caller]
-    pub fn press(&self, keys: &str) {
+    pub(crate) fn press(&self, keys: &str) {
         for stroke in keyboard::strokes(keys) {
             self.call("Input.dispatchKeyEvent", stroke);
         }
@@ -189,13 +187,13 @@ impl Page<'_> {
 
     /// Clicks at a point of the window, in CSS pixels.
     #[track_caller]
-    pub fn click(&self, x: f64, y: f64) {
+    pub(crate) fn click(&self, x: f64, y: f64) {
         self.drag((x, y), (x, y));
     }
 
     /// Presses the mouse's button at one point, and lets it go at another.
     #[track_caller]
-    pub fn drag(&self, from: (f64, f64), to: (f64, f64)) {
+    pub(crate) fn drag(&self, from: (f64, f64), to: (f64, f64)) {
         self.mouse("mouseMoved", from, false);
         self.mouse("mousePressed", from, true);
         if from != to {
@@ -220,7 +218,7 @@ impl Page<'_> {
     ///
     /// If it finds none.
     #[track_caller]
-    pub fn middle(&self, selector: &str) -> (f64, f64) {
+    pub(crate) fn middle(&self, selector: &str) -> (f64, f64) {
         let middle = self.evaluate(&format!(
             "(() => {{
                 const element = document.querySelector({});
@@ -236,7 +234,7 @@ impl Page<'_> {
 
     /// Makes the window that large, in CSS pixels.
     #[track_caller]
-    pub fn size(&self, width: u32, height: u32) {
+    pub(crate) fn size(&self, width: u32, height: u32) {
         let size = json!({
             "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false,
         });
@@ -246,19 +244,19 @@ impl Page<'_> {
 
     /// Prefers dark colours or light ones.
     #[track_caller]
-    pub fn colours(&self, dark: bool) {
+    pub(crate) fn colours(&self, dark: bool) {
         self.show(Media { dark, ..self.media.get() });
     }
 
     /// Whether the reader wants nothing to move.
     #[track_caller]
-    pub fn reduced_motion(&self, still: bool) {
+    pub(crate) fn reduced_motion(&self, still: bool) {
         self.show(Media { still, ..self.media.get() });
     }
 
     /// Whether the page is shown as it is printed.
     #[track_caller]
-    pub fn print_media(&self, paper: bool) {
+    pub(crate) fn print_media(&self, paper: bool) {
         self.show(Media { paper, ..self.media.get() });
     }
 
@@ -280,7 +278,7 @@ impl Page<'_> {
 
     /// Runs no script of a file that is opened from now on. [`evaluate`](Page::evaluate) does.
     #[track_caller]
-    pub fn without_javascript(&self) {
+    pub(crate) fn without_javascript(&self) {
         self.scripts.set(false);
         self.call("Emulation.setScriptExecutionDisabled", json!({ "value": true }));
     }
@@ -291,7 +289,7 @@ impl Page<'_> {
     ///
     /// If the file cannot be written.
     #[track_caller]
-    pub fn screenshot(&self, file: &Path) {
+    pub(crate) fn screenshot(&self, file: &Path) {
         self.settle();
         let picture = self.call("Page.captureScreenshot", json!({ "format": "png" }));
         let picture = from_base64(picture["data"].as_str().expect("base64"));
@@ -303,7 +301,7 @@ impl Page<'_> {
     /// Errors and warnings on the console, exceptions that nobody caught, and what the browser
     /// itself complains of, such as a missing file.
     #[track_caller]
-    pub fn complaints(&self) -> Vec<String> {
+    pub(crate) fn complaints(&self) -> Vec<String> {
         self.events().iter().filter_map(complaint).collect()
     }
 
@@ -311,7 +309,7 @@ impl Page<'_> {
     ///
     /// But not the file itself and `data:`, for which nobody is asked.
     #[track_caller]
-    pub fn requests(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         let address = self.address.borrow();
         let other = |url: &String| !url.starts_with("data:") && *url != *address;
         self.events().iter().filter_map(request).filter(other).collect()
@@ -330,7 +328,7 @@ impl Page<'_> {
     ///
     /// With the browser's error.
     #[track_caller]
-    pub fn call(&self, method: &str, params: Value) -> Value {
+    pub(crate) fn call(&self, method: &str, params: Value) -> Value {
         self.chromium.call(&self.session, method, &params)
     }
 

@@ -1,7 +1,7 @@
 //! Makes the pictures of the README: the wake of the byte, in a real recording, light and dark.
 //!
 //! ```text
-//! cargo build && cargo run -p tests --example picture
+//! cargo build && cargo run -p recorder --example picture
 //! ```
 
 use std::env;
@@ -9,7 +9,11 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use tests::browser::Browser;
+#[path = "../tests/page/browser/mod.rs"]
+#[allow(dead_code, reason = "the tests use more of it")]
+mod browser;
+
+use browser::Browser;
 
 /// The step of the demo at which the reactor wakes the task of the connection for its byte.
 const WAKE: &str = "(() => {
@@ -32,7 +36,7 @@ fn main() -> std::io::Result<()> {
     for (dark, name) in [(false, "wake.png"), (true, "wake-dark.png")] {
         page.colours(dark);
         page.open_at(&run, &format!("s={wake}"));
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../echo/recorder").join(name);
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
         page.screenshot(&file);
         println!("echo/recorder/{name}: step {wake}");
     }

@@ -150,7 +150,7 @@ fn check_lives(events: &[Event]) {
 /// The table of causes in the README of the recorder: for each kind, the kinds that may cause it;
 /// or none, if any step may.
 fn table_of_causes() -> HashMap<String, Option<HashSet<String>>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../echo/recorder/README.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let readme = fs::read_to_string(path).unwrap();
     let table = readme.split("| event | causes |").nth(1).expect("the table of causes");
     let quoted = |cell: &str| -> HashSet<String> {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 
-use crate::{DEADLINE, named_folder};
+use tests::{DEADLINE, named_folder};
 
 /// Moves the two pipes, which std can only give as descriptors 0 and 1, to where Chromium wants
 /// them. With `exec`, so that the process is the browser and not a shell that waits for it.

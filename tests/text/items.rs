@@ -14,16 +14,16 @@ const LEVELS: [&str; 4] = ["trace", "debug", "info", "warn"];
 
 /// An index of all our sources.
 #[derive(Debug, Default)]
-pub struct Items {
+pub(crate) struct Items {
     /// Functions, types, fields, variants, constants and modules, each with what it is in: `Queue`
     /// and `push`.
-    pub members: BTreeSet<(String, String)>,
+    pub(crate) members: BTreeSet<(String, String)>,
     /// The functions that are tests.
-    pub tests: BTreeSet<String>,
+    pub(crate) tests: BTreeSet<String>,
     /// The literals of text in our programs, but not in the tests.
-    pub words: BTreeSet<String>,
+    pub(crate) words: BTreeSet<String>,
     /// The records of the reactor and the executor.
-    pub records: BTreeSet<Record>,
+    pub(crate) records: BTreeSet<Record>,
     /// The path of the module that is being read: the target of its records.
     module: String,
     scopes: Vec<String>,
@@ -35,15 +35,15 @@ pub struct Items {
 
 /// A record, as it stands in a source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Record {
+pub(crate) struct Record {
     /// The path of its module.
-    pub target: String,
+    pub(crate) target: String,
     /// `trace` to `warn`.
-    pub level: String,
+    pub(crate) level: String,
     /// What it says.
-    pub message: String,
+    pub(crate) message: String,
     /// What it tells besides.
-    pub keys: Vec<String>,
+    pub(crate) keys: Vec<String>,
 }
 
 impl Items {
@@ -52,11 +52,11 @@ impl Items {
     /// # Panics
     ///
     /// If a source is not Rust.
-    pub fn new() -> Items {
+    pub(crate) fn new() -> Items {
         let mut items = Items::default();
         for path in rust_files() {
             let file = syn::parse_file(&read(&path)).expect("it has been compiled");
-            items.in_tests = path.starts_with("tests");
+            items.in_tests = path.iter().any(|folder| folder == "tests");
             items.in_core = path.starts_with("reactor") || path.starts_with("executor");
             items.scopes = vec![module(&path)];
             items.module = module_path(&path);
@@ -77,7 +77,7 @@ impl Items {
     }
 
     /// Whether there is an item of this name anywhere; of a path, in what stands before it.
-    pub fn has(&self, path: &[&str]) -> bool {
+    pub(crate) fn has(&self, path: &[&str]) -> bool {
         match path {
             [name] => self.members.iter().any(|(parent, item)| parent == name || item == name),
             _ => path

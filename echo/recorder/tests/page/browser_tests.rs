@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use tests::browser::Browser;
 use tests::{DEADLINE, child, folder};
+
+use crate::browser::Browser;
 
 /// A file with this page, in a folder of its own.
 fn file(name: &str, page: &str) -> PathBuf {
@@ -331,7 +332,7 @@ fn signal(signal: Signal) {
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
 fn a_browser_that_dies_fails_its_test_at_once() {
-    child::in_child("a_browser_that_dies_fails_its_test_at_once", || {
+    child::in_child("browser_tests::a_browser_that_dies_fails_its_test_at_once", || {
         let Some(browser) = Browser::start() else { return };
         let page = browser.open(&file("dies.html", "<p>Text"));
         signal(Signal::KILL);
@@ -344,21 +345,24 @@ fn a_browser_that_dies_fails_its_test_at_once() {
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
 fn a_browser_leaves_nothing_behind_even_if_it_hangs_and_the_test_panics() {
-    child::in_child("a_browser_leaves_nothing_behind_even_if_it_hangs_and_the_test_panics", || {
-        let test = || {
-            let Some(browser) = Browser::start() else { return };
-            browser.open(&file("last.html", "<p>Text"));
-            assert!(has_a_folder());
-            signal(Signal::STOP);
-            panic!("as it should");
-        };
-        let panicked = catch_unwind(test).is_err();
-        assert!(panicked || Browser::start().is_none());
-        assert!(!has_a_folder());
-        let start = Instant::now();
-        while !processes().is_empty() {
-            assert!(start.elapsed() < DEADLINE, "{:#?}", processes());
-            thread::park_timeout(Duration::from_millis(5));
-        }
-    });
+    child::in_child(
+        "browser_tests::a_browser_leaves_nothing_behind_even_if_it_hangs_and_the_test_panics",
+        || {
+            let test = || {
+                let Some(browser) = Browser::start() else { return };
+                browser.open(&file("last.html", "<p>Text"));
+                assert!(has_a_folder());
+                signal(Signal::STOP);
+                panic!("as it should");
+            };
+            let panicked = catch_unwind(test).is_err();
+            assert!(panicked || Browser::start().is_none());
+            assert!(!has_a_folder());
+            let start = Instant::now();
+            while !processes().is_empty() {
+                assert!(start.elapsed() < DEADLINE, "{:#?}", processes());
+                thread::park_timeout(Duration::from_millis(5));
+            }
+        },
+    );
 }

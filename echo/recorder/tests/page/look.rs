@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use crate::browser::Browser;
 use serde_json::{Value, json};
-use tests::browser::Browser;
 
 use super::pages::{compared, demo, long};
 use super::{Viewer, number, string};

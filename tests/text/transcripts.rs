@@ -13,67 +13,21 @@ use std::sync::LazyLock;
 use std::thread;
 
 use serde_json::Value;
-use tests::guide::{Block, READMES, blocks, read, root, spans};
-use tests::items::Items;
+use tests::child::example;
+use tests::eventually;
+use tests::transcript::masked;
 
-use crate::clients::has_nc_that_half_closes;
-use crate::server::{ECHOD, Server, eventually};
-use crate::three_echoes::example_of;
+use crate::guide::{Block, READMES, blocks, read, root, spans};
+use crate::items::Items;
+
+/// The program.
+const ECHOD: &str = env!("CARGO_BIN_EXE_echod");
+
+/// How many transcripts are checked at the same time.
+const AT_ONCE: usize = 4;
 
 /// Stands for lines that are left out.
 const LEFT_OUT: &str = "...";
-
-// What changes from run to run.
-
-/// A text with one name for all times, ports and addresses, and one space between columns.
-pub(crate) fn without_times_and_ports(text: &str) -> String {
-    text.lines().map(masked).collect::<Vec<_>>().join("\n")
-}
-
-fn masked(line: &str) -> String {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let bare = |at: usize| words.get(at).map_or("", |word| word.trim_matches(is_punctuation));
-    let is_time = |at: usize| {
-        let is_in_ladder = at == 1 && is_step(words[0]) && bare(at).contains('.');
-        // That there was not one tick is no measurement.
-        let is_none = bare(at) == "0" && bare(at + 1) == "ticks";
-        is_number(bare(at)) && (is_unit(bare(at + 1)) || is_in_ladder) && !is_none
-    };
-    let masked = (0..words.len()).map(|at| {
-        let mask = match bare(at) {
-            _ if is_time(at) => "TIME",
-            unit if at > 0 && is_time(at - 1) && is_unit(unit) => "UNIT",
-            word if is_address(word) => "ADDRESS",
-            word => word,
-        };
-        words[at].replace(bare(at), mask)
-    });
-    masked.collect::<Vec<_>>().join(" ")
-}
-
-fn is_punctuation(c: char) -> bool {
-    "(),;:.".contains(c)
-}
-
-/// `27` or `34-35`.
-fn is_step(word: &str) -> bool {
-    word.split('-').all(|number| number.parse::<u64>().is_ok())
-}
-
-fn is_number(word: &str) -> bool {
-    word.replace(',', "").parse::<f64>().is_ok()
-}
-
-fn is_unit(word: &str) -> bool {
-    ["us", "ms", "s", "ticks", "%"].contains(&word)
-}
-
-/// A port of the loopback, or where something is in memory.
-fn is_address(word: &str) -> bool {
-    let is_port = |rest: &str| rest.parse::<u16>().is_ok();
-    word.strip_prefix("127.0.0.1:").is_some_and(is_port)
-        || word.strip_prefix("0x").is_some_and(|rest| u64::from_str_radix(rest, 16).is_ok())
-}
 
 // What is told, and what is printed.
 
@@ -126,31 +80,6 @@ fn renewed(told: &[String], printed: &[String]) -> Option<Vec<String>> {
 
 fn lines(text: &str) -> Vec<String> {
     text.trim_end().lines().map(|line| line.trim_end().to_owned()).collect()
-}
-
-#[test]
-fn times_ports_and_addresses_may_differ_and_words_may_not() {
-    for (one, other) in [
-        ("a tick after 12 ms, and 0.1 us.", "a tick after 7 us, and 1 s."),
-        ("   27  238.57  client  sends 1 byte", "   27    9.01  client  sends 1 byte"),
-        ("34-35  238.87  task 2    Pending", "34-35  1.00   task 2  Pending"),
-        ("asleep 99.7 % (of 339 ms)", "asleep 3 % (of 1,001 ms)"),
-        ("accept -> 127.0.0.1:4711;", "accept -> 127.0.0.1:815;"),
-        ("waker=0x5581a", "waker=0x5581a"),
-        ("waker 0x5581a", "waker 0x77"),
-    ] {
-        assert_eq!(masked(one), masked(other));
-    }
-    for (one, other) in [
-        ("a tick after 12 ms", "a tock after 12 ms"),
-        ("reads 1 byte", "reads 2 bytes"),
-        ("0 ticks in 300 ms", "29 ticks in 300 ms"),
-        ("   27  238.57  client  sends 1 byte", "   28  238.57  client  sends 1 byte"),
-        ("version 1.5", "version 1.6"),
-        ("accept -> 127.0.0.1:4711;", "accept -> 127.0.0.2:4711;"),
-    ] {
-        assert_ne!(masked(one), masked(other));
-    }
 }
 
 #[test]
@@ -240,7 +169,7 @@ impl Cargo {
     fn program(&self) -> PathBuf {
         let package = self.package.as_deref().unwrap_or("echo");
         match &self.target {
-            Some((_, name)) => example_of(package, name),
+            Some((_, name)) => example(package, name),
             None => ECHOD.into(),
         }
     }
@@ -302,12 +231,14 @@ impl World {
                 targets.push((package, kind, name));
             }
         }
-        let list = |name| printed(Command::new(example_of("echo", name))).unwrap();
+        let mut help = Command::new(ECHOD);
+        help.arg("--help");
+        let list = |name| printed(Command::new(example("echo", name))).unwrap();
         let (faults, questions) = (list("fault"), list("question"));
         World {
             targets,
             items: Items::new(),
-            help: Server::run(&["--help"]).stdout,
+            help: printed(help).unwrap(),
             faults,
             questions,
             peers: read("tests/peers/src/main.rs"),
@@ -458,24 +389,6 @@ fn a_command_that_does_not_exist_is_noticed() {
     }
 }
 
-/// What the chapter on echo shows first: its port is that of the server, which here is a free one.
-#[test]
-fn the_first_transcript_of_echo_is_what_nc_prints() {
-    if !has_nc_that_half_closes() {
-        return;
-    }
-    let readme = read("echo/README.md");
-    let shown = readme.split("<!-- nc -->\n```text\n$ ").nth(1).expect("the mark");
-    let shown = shown.split("```").next().and_then(|block| block.split_once('\n'));
-    let (line, told) = shown.expect("a command, and what it prints");
-    assert!(line.ends_with(" nc -N 127.0.0.1 7777"), "{line}");
-    let server = Server::start(&[]);
-    let mut command = Command::new("sh");
-    let line = line.replace("7777", &server.addresses[0].port().to_string());
-    command.args(["-c", &line]);
-    assert_eq!(printed(command).as_deref(), Ok(told));
-}
-
 // Transcripts.
 
 /// Compares what a transcript tells with what is printed. The error names what differs, and has
@@ -506,16 +419,26 @@ fn rewrite(block: &Block, renewed: Vec<String>) {
 #[test]
 fn every_transcript_of_the_readmes_is_what_its_command_prints() {
     let update = env::var_os("UPDATE_GUIDE").is_some();
+    let is_transcript = |block: &Block| {
+        let begins = block.lines.first().is_some_and(|line| line.starts_with("$ cargo run "));
+        block.language == "text" && begins
+    };
+    let blocks: Vec<Block> = READMES.into_iter().flat_map(blocks).filter(is_transcript).collect();
+    // The programs mostly wait, so several of them run at the same time.
+    let mut checked = Vec::new();
+    for some in blocks.chunks(AT_ONCE) {
+        thread::scope(|scope| {
+            let check = |block| scope.spawn(move || check_transcript(block));
+            let checks: Vec<_> = some.iter().map(check).collect();
+            checked.extend(checks.into_iter().map(|check| check.join().unwrap()));
+        });
+    }
     let mut wrong = Vec::new();
-    // From the end on: the lines of blocks above stay where they are.
-    for block in READMES.into_iter().flat_map(|readme| blocks(readme).into_iter().rev()) {
-        let is_transcript = |line: &String| line.starts_with("$ cargo run ");
-        if block.language != "text" || !block.lines.first().is_some_and(is_transcript) {
-            continue;
-        }
-        match check_transcript(&block) {
+    // From the end on, so that the lines of the blocks above stay where they are.
+    for (block, checked) in blocks.iter().zip(checked).rev() {
+        match checked {
             Ok(()) => {}
-            Err((_, Some(renewed))) if update => rewrite(&block, renewed),
+            Err((_, Some(renewed))) if update => rewrite(block, renewed),
             Err((why, _)) => wrong.push(why),
         }
     }

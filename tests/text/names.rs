@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use tests::guide::{Block, READMES, blocks, files, prose, read, root, rust_files, section, spans};
-use tests::items::{Items, Record};
+use crate::guide::{Block, READMES, blocks, files, prose, read, root, rust_files, section, spans};
+use crate::items::{Items, Record};
 
 /// These sections are about other projects, and name what is in those.
 const OF_OTHERS: [&str; 2] = ["### In the real world", "## How it compares"];

@@ -1,15 +1,15 @@
-//! Checks of text that protect readers: transcripts are true, the index of pitfalls names its tests,
-//! and `WouldBlock` is handled in one place. Links, names and records are checked in `guide.rs`,
-//! commands and their output in `tests/echod/guide.rs`, rustdoc sections in `docs.rs`.
+//! What a README shows of records and ladders is true, the index of pitfalls names its tests, and
+//! `WouldBlock` is handled in one place.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
 use reactor::io;
-use tests::guide::{read, rust_files};
 use tests::records::{Record, capture};
 use tests::{tcp_pair_with_std, within_deadline};
+
+use crate::guide::{read, rust_files};
 
 // Two exceptions. The standard streams: a thread of the pool, on which no task waits, may find that
 // somebody else has made a descriptor non-blocking. And the room that a Unix socket waits for at the

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The READMEs: first the front door and its chapters in reading order, then those beside the path.
-pub const READMES: [&str; 8] = [
+pub(crate) const READMES: [&str; 8] = [
     "README.md",
     "reactor/README.md",
     "executor/README.md",
@@ -17,7 +17,7 @@ pub const READMES: [&str; 8] = [
 ];
 
 /// The folder of the workspace.
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace")
 }
 
@@ -26,13 +26,13 @@ pub fn root() -> &'static Path {
 /// # Panics
 ///
 /// If there is no such file.
-pub fn read(path: impl AsRef<Path>) -> String {
+pub(crate) fn read(path: impl AsRef<Path>) -> String {
     let path = root().join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// All files of the workspace, by their paths from the root: but nothing that was built.
-pub fn files() -> Vec<PathBuf> {
+pub(crate) fn files() -> Vec<PathBuf> {
     let (mut files, mut folders) = (Vec::new(), vec![root().to_owned()]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("a folder of the workspace") {
@@ -49,21 +49,21 @@ pub fn files() -> Vec<PathBuf> {
 }
 
 /// Our own sources in Rust.
-pub fn rust_files() -> impl Iterator<Item = PathBuf> {
+pub(crate) fn rust_files() -> impl Iterator<Item = PathBuf> {
     files().into_iter().filter(|file| file.extension().is_some_and(|extension| extension == "rs"))
 }
 
 /// A fenced block of a README.
 #[derive(Debug)]
-pub struct Block {
+pub(crate) struct Block {
     /// The path of the README, from the root.
-    pub readme: &'static str,
+    pub(crate) readme: &'static str,
     /// Its lines there, without the fences, counted from 0.
-    pub at: Range<usize>,
+    pub(crate) at: Range<usize>,
     /// What stands behind the fence: `text`.
-    pub language: String,
+    pub(crate) language: String,
     /// What stands in it.
-    pub lines: Vec<String>,
+    pub(crate) lines: Vec<String>,
 }
 
 /// The fenced blocks of a README.
@@ -71,7 +71,7 @@ pub struct Block {
 /// # Panics
 ///
 /// If one of them is not closed.
-pub fn blocks(readme: &'static str) -> Vec<Block> {
+pub(crate) fn blocks(readme: &'static str) -> Vec<Block> {
     let text = read(readme);
     let lines: Vec<&str> = text.lines().collect();
     let fences: Vec<usize> = (0..lines.len()).filter(|&at| lines[at].starts_with("```")).collect();
@@ -86,7 +86,7 @@ pub fn blocks(readme: &'static str) -> Vec<Block> {
 }
 
 /// A README with each fenced block, fences included, as empty lines.
-pub fn prose(readme: &'static str) -> String {
+pub(crate) fn prose(readme: &'static str) -> String {
     let text = read(readme);
     let blocks = blocks(readme);
     let is_prose =
@@ -100,7 +100,7 @@ pub fn prose(readme: &'static str) -> String {
 /// # Panics
 ///
 /// If a paragraph has a backtick without another one.
-pub fn spans(readme: &'static str) -> Vec<(usize, String)> {
+pub(crate) fn spans(readme: &'static str) -> Vec<(usize, String)> {
     let (prose, mut number, mut spans) = (prose(readme), 1, Vec::new());
     for paragraph in prose.split("\n\n") {
         assert!(paragraph.matches('`').count().is_multiple_of(2), "{readme}:{number}: {paragraph}");
@@ -116,7 +116,7 @@ pub fn spans(readme: &'static str) -> Vec<(usize, String)> {
 }
 
 /// The part of a README below a heading of the second level.
-pub fn section<'a>(text: &'a str, heading: &str) -> &'a str {
+pub(crate) fn section<'a>(text: &'a str, heading: &str) -> &'a str {
     let begin = format!("## {heading}\n");
     let part = text.split(&begin).nth(1).unwrap_or_else(|| panic!("no section {heading:?}"));
     part.split("\n## ").next().unwrap_or_default()

@@ -3,6 +3,8 @@
 //!
 //! What a step must show is read from the data in the page, and replayed here.
 
+mod browser;
+mod browser_tests;
 mod look;
 mod pages;
 
@@ -13,11 +15,11 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use tests::DEADLINE;
-use tests::browser::{Browser, Page};
 
-use self::pages::{Recorded, VERDICT, compared, cut, demo, long};
+use crate::browser::{Browser, Page};
+use crate::pages::{Recorded, VERDICT, compared, cut, demo, long};
 
-const PROBE: &str = include_str!("viewer/probe.js");
+const PROBE: &str = include_str!("probe.js");
 
 /// A page with the viewer in it, and the run that it shows first.
 struct Viewer<'browser> {

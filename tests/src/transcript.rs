@@ -1,0 +1,83 @@
+//! Comparisons of what a program prints with what it printed before: times, ports and addresses
+//! change from run to run.
+
+/// Returns a text with one name for all times, ports and addresses, and one space between columns.
+pub fn without_times_and_ports(text: &str) -> String {
+    text.lines().map(masked).collect::<Vec<_>>().join("\n")
+}
+
+/// Does for one line what [`without_times_and_ports`] does for a text.
+pub fn masked(line: &str) -> String {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let bare = |at: usize| words.get(at).map_or("", |word| word.trim_matches(is_punctuation));
+    let is_time = |at: usize| {
+        let is_in_ladder = at == 1 && is_step(words[0]) && bare(at).contains('.');
+        // That there was not one tick is no measurement.
+        let is_none = bare(at) == "0" && bare(at + 1) == "ticks";
+        is_number(bare(at)) && (is_unit(bare(at + 1)) || is_in_ladder) && !is_none
+    };
+    let masked = (0..words.len()).map(|at| {
+        let mask = match bare(at) {
+            _ if is_time(at) => "TIME",
+            unit if at > 0 && is_time(at - 1) && is_unit(unit) => "UNIT",
+            word if is_address(word) => "ADDRESS",
+            word => word,
+        };
+        words[at].replace(bare(at), mask)
+    });
+    masked.collect::<Vec<_>>().join(" ")
+}
+
+fn is_punctuation(c: char) -> bool {
+    "(),;:.".contains(c)
+}
+
+/// `27` or `34-35`.
+fn is_step(word: &str) -> bool {
+    word.split('-').all(|number| number.parse::<u64>().is_ok())
+}
+
+fn is_number(word: &str) -> bool {
+    word.replace(',', "").parse::<f64>().is_ok()
+}
+
+fn is_unit(word: &str) -> bool {
+    ["us", "ms", "s", "ticks", "%"].contains(&word)
+}
+
+/// A port of the loopback, or where something is in memory.
+fn is_address(word: &str) -> bool {
+    let is_port = |rest: &str| rest.parse::<u16>().is_ok();
+    word.strip_prefix("127.0.0.1:").is_some_and(is_port)
+        || word.strip_prefix("0x").is_some_and(|rest| u64::from_str_radix(rest, 16).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::masked;
+
+    #[test]
+    fn times_ports_and_addresses_may_differ_and_words_may_not() {
+        for (one, other) in [
+            ("a tick after 12 ms, and 0.1 us.", "a tick after 7 us, and 1 s."),
+            ("   27  238.57  client  sends 1 byte", "   27    9.01  client  sends 1 byte"),
+            ("34-35  238.87  task 2    Pending", "34-35  1.00   task 2  Pending"),
+            ("asleep 99.7 % (of 339 ms)", "asleep 3 % (of 1,001 ms)"),
+            ("accept -> 127.0.0.1:4711;", "accept -> 127.0.0.1:815;"),
+            ("waker=0x5581a", "waker=0x5581a"),
+            ("waker 0x5581a", "waker 0x77"),
+        ] {
+            assert_eq!(masked(one), masked(other));
+        }
+        for (one, other) in [
+            ("a tick after 12 ms", "a tock after 12 ms"),
+            ("reads 1 byte", "reads 2 bytes"),
+            ("0 ticks in 300 ms", "29 ticks in 300 ms"),
+            ("   27  238.57  client  sends 1 byte", "   28  238.57  client  sends 1 byte"),
+            ("version 1.5", "version 1.6"),
+            ("accept -> 127.0.0.1:4711;", "accept -> 127.0.0.2:4711;"),
+        ] {
+            assert_ne!(masked(one), masked(other));
+        }
+    }
+}
