@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::env;
-use std::path::PathBuf;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -78,7 +80,7 @@ pub fn start_through(wrapper: &[&str], test: &str) -> Child {
 #[track_caller]
 pub fn expect_success(mut child: Child) {
     let stdout = child.stdout.take().expect("piped");
-    let output = thread::spawn(move || std::io::read_to_string(stdout).unwrap_or_default());
+    let output = thread::spawn(move || io::read_to_string(stdout).unwrap_or_default());
     let start = Instant::now();
     // Its output ends when it does.
     while !output.is_finished() && start.elapsed() < DEADLINE {
@@ -92,34 +94,49 @@ pub fn expect_success(mut child: Child) {
     assert!(status.success() && output.contains("1 passed"), "{status}\n{output}");
 }
 
-/// The program of an example, built if need be.
+/// Returns the program of an example, and builds it if necessary.
 ///
-/// `cargo test` builds it too, but not when it is asked for some tests alone; and what lies there
-/// then may be old.
+/// `cargo test` has built all examples, but a run of a single test binary has not, and an older
+/// program may lie there. So the program is used only if it is newer than all its sources.
+/// Otherwise the examples of its package are built, once for all tests of this process.
 ///
 /// # Panics
 ///
-/// If it cannot be built.
+/// Panics if the examples cannot be built.
 #[track_caller]
 pub fn example(package: &str, name: &str) -> PathBuf {
     static BUILT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let itself = env::current_exe().expect("the path of the test binary");
     let folder = itself.ancestors().nth(2).expect("it is in `deps`, beside `examples`");
     let program = folder.join("examples").join(name);
+    if is_current(&program).unwrap_or(false) {
+        return program;
+    }
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-    if built.contains(name) {
+    if built.contains(package) {
         return program;
     }
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "-q", "--locked", "-p", package, "--example", name]);
-    // What is set for this test. The build script of ring looks at it, and would run anew.
+    cargo.args(["build", "-q", "--locked", "-p", package, "--examples"]);
+    // What is set for this test. The build script of ring looks at it, and would run again.
     let is_ours =
         |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_ours)) {
         cargo.env_remove(name);
     }
     cargo.args(folder.ends_with("release").then_some("--release"));
-    assert!(cargo.status().is_ok_and(|status| status.success()), "{name} cannot be built");
-    built.insert(name.to_owned());
+    let is_built = cargo.status().is_ok_and(|status| status.success());
+    assert!(is_built, "the examples of {package} cannot be built");
+    built.insert(package.to_owned());
     program
+}
+
+/// Whether a program is newer than all its sources, which cargo lists in a file beside it.
+fn is_current(program: &Path) -> io::Result<bool> {
+    let changed = |path: &Path| path.metadata()?.modified();
+    let built = changed(program)?;
+    let list = fs::read_to_string(program.with_extension("d"))?;
+    let sources = list.split_once(": ").map_or("", |(_, sources)| sources);
+    let is_older = |source| changed(Path::new(source)).is_ok_and(|changed| changed <= built);
+    Ok(sources.split_whitespace().all(is_older))
 }
