@@ -37,6 +37,7 @@ mod reactor;
 mod source;
 mod timer;
 
+mod arrivals;
 mod current;
 mod metrics;
 mod notifier;

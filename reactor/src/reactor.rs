@@ -30,10 +30,10 @@ use mio::event::{self, Event};
 use mio::{Events, Interest, Registry, Token};
 use slab::Slab;
 
+use crate::arrivals;
 use crate::metrics::Metrics;
 use crate::notifier::Notifier;
 use crate::shared::Shared;
-use crate::signal;
 use crate::source::Source;
 use crate::timer::Timers;
 
@@ -261,7 +261,7 @@ impl Reactor {
         let limit = timeout.filter(|timeout| !timeout.is_zero());
         let limit = limit.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
-            if signal::take_arrived(&self.notifier) && self.has_arrived_signals() {
+            if arrivals::take(&self.notifier) && self.has_arrived_signals() {
                 // Their pipes may have events now. If a pipe has none, no event would end a sleep.
                 (timeout, signals) = (Some(Duration::ZERO), true);
             }

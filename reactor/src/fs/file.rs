@@ -171,6 +171,23 @@ impl Drop for Unreported {
     }
 }
 
+impl OpenOptions {
+    /// Opens the file.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of [`std::fs::OpenOptions::open`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the file is created or truncated even if the future is dropped. It is then
+    /// closed.
+    pub async fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
+        let (options, path) = (self.as_std().clone(), path.as_ref().to_owned());
+        unblock(move || options.open(path)).await.map(File::from_std)
+    }
+}
+
 impl File {
     /// Opens a file for reading.
     ///

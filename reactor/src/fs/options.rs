@@ -1,17 +1,12 @@
 //! [`OpenOptions`]: opens files with options.
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-
-use super::File;
-use crate::blocking::unblock;
 
 /// Opens files with options, like [`std::fs::OpenOptions`].
 ///
-/// The pool opens the file. To open a file only for reading, prefer [`File::open`], which can often
-/// do without the pool.
+/// The pool opens the file. To open a file only for reading, prefer
+/// [`File::open`](super::File::open), which can often do without the pool.
 ///
 /// # Examples
 ///
@@ -96,18 +91,8 @@ impl OpenOptions {
         self
     }
 
-    /// Opens the file.
-    ///
-    /// # Errors
-    ///
-    /// Returns the error of [`std::fs::OpenOptions::open`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Once polled, the file is created or truncated even if the future is dropped. It is then
-    /// closed.
-    pub async fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
-        let (options, path) = (self.0.clone(), path.as_ref().to_owned());
-        unblock(move || options.open(path)).await.map(File::from_std)
+    /// Returns the options of std that these are.
+    pub(super) fn as_std(&self) -> &fs::OpenOptions {
+        &self.0
     }
 }

@@ -9,8 +9,6 @@ use std::task::{Context, Poll, ready};
 
 use futures_io::{AsyncRead, AsyncWrite};
 
-use crate::net::TcpStream;
-
 /// A connection that can shut down writing, so that the peer reads end-of-file.
 pub(crate) trait ShutdownWrite {
     fn shutdown_write(&self) -> io::Result<()>;
@@ -56,79 +54,6 @@ pub struct OwnedWriteHalf<S: ShutdownWrite> {
     connection: Rc<S>,
     /// Cleared when writing has been shut down, or when the halves are reunited.
     shutdown_on_drop: bool,
-}
-
-impl ReadHalf<'_, TcpStream> {
-    /// Reads bytes without removing them from the queue; see [`TcpStream::peek`].
-    ///
-    /// # Errors
-    ///
-    /// Returns the same errors as [`TcpStream::peek`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future loses no data, because `peek` removes none.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use reactor::io::{AsyncReadExt, AsyncWriteExt};
-    /// # use reactor::net::{TcpListener, TcpStream};
-    ///
-    /// # fn main() -> std::io::Result<()> {
-    /// # executor::block_on(async {
-    /// # let listener = TcpListener::bind("127.0.0.1:0").await?;
-    /// # let mut peer = TcpStream::connect(listener.local_addr()?).await?;
-    /// # let (mut stream, _) = listener.accept().await?;
-    /// peer.write_all(b"hello").await?;
-    /// let (mut reader, _writer) = stream.split();
-    /// let (mut peeked, mut read) = ([0; 5], [0; 5]);
-    /// let length = reader.peek(&mut peeked).await?;
-    /// reader.read_exact(&mut read[..length]).await?;
-    /// assert_eq!(peeked, read);
-    /// # Ok(())
-    /// # })
-    /// # }
-    /// ```
-    pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.peek(buf).await
-    }
-}
-
-impl OwnedReadHalf<TcpStream> {
-    /// Reads bytes without removing them from the queue; see [`TcpStream::peek`].
-    ///
-    /// # Errors
-    ///
-    /// Returns the same errors as [`TcpStream::peek`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future loses no data, because `peek` removes none.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use reactor::io::AsyncWriteExt;
-    /// # use reactor::net::{TcpListener, TcpStream};
-    ///
-    /// # fn main() -> std::io::Result<()> {
-    /// # executor::block_on(async {
-    /// # let listener = TcpListener::bind("127.0.0.1:0").await?;
-    /// # let mut peer = TcpStream::connect(listener.local_addr()?).await?;
-    /// # let (stream, _) = listener.accept().await?;
-    /// peer.write_all(b"hello").await?;
-    /// let (reader, _writer) = stream.into_split();
-    /// let mut peeked = [0; 5];
-    /// let length = reader.peek(&mut peeked).await?;
-    /// assert_eq!(&peeked[..length], &b"hello"[..length]);
-    /// # Ok(())
-    /// # })
-    /// # }
-    /// ```
-    pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.peek(buf).await
-    }
 }
 
 #[expect(private_bounds, reason = "only connections of this crate are split")]

@@ -613,6 +613,79 @@ impl AsFd for TcpStream {
     }
 }
 
+impl ReadHalf<'_, TcpStream> {
+    /// Reads bytes without removing them from the queue; see [`TcpStream::peek`].
+    ///
+    /// # Errors
+    ///
+    /// Returns the same errors as [`TcpStream::peek`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no data, because `peek` removes none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::io::{AsyncReadExt, AsyncWriteExt};
+    /// # use reactor::net::{TcpListener, TcpStream};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # executor::block_on(async {
+    /// # let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// # let mut peer = TcpStream::connect(listener.local_addr()?).await?;
+    /// # let (mut stream, _) = listener.accept().await?;
+    /// peer.write_all(b"hello").await?;
+    /// let (mut reader, _writer) = stream.split();
+    /// let (mut peeked, mut read) = ([0; 5], [0; 5]);
+    /// let length = reader.peek(&mut peeked).await?;
+    /// reader.read_exact(&mut read[..length]).await?;
+    /// assert_eq!(peeked, read);
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
+    pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.as_ref().peek(buf).await
+    }
+}
+
+impl OwnedReadHalf<TcpStream> {
+    /// Reads bytes without removing them from the queue; see [`TcpStream::peek`].
+    ///
+    /// # Errors
+    ///
+    /// Returns the same errors as [`TcpStream::peek`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no data, because `peek` removes none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::io::AsyncWriteExt;
+    /// # use reactor::net::{TcpListener, TcpStream};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # executor::block_on(async {
+    /// # let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// # let mut peer = TcpStream::connect(listener.local_addr()?).await?;
+    /// # let (stream, _) = listener.accept().await?;
+    /// peer.write_all(b"hello").await?;
+    /// let (reader, _writer) = stream.into_split();
+    /// let mut peeked = [0; 5];
+    /// let length = reader.peek(&mut peeked).await?;
+    /// assert_eq!(&peeked[..length], &b"hello"[..length]);
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
+    pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.as_ref().peek(buf).await
+    }
+}
+
 impl ShutdownWrite for TcpStream {
     fn shutdown_write(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)

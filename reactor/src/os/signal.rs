@@ -20,8 +20,8 @@ use std::io::{self, ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::panic::Location;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
@@ -36,8 +36,9 @@ use signal_hook::consts::{
 use signal_hook::flag;
 use signal_hook::low_level::{pipe, unregister};
 
+use crate::arrivals;
 use crate::budget::consume_budget;
-use crate::{Async, Notifier, Reactor};
+use crate::{Async, Reactor};
 
 /// A stream of the arrivals of one signal.
 ///
@@ -73,19 +74,6 @@ pub struct Signal {
     ids: [SigId; 3],
 }
 
-/// Whether any signal has arrived since the flags were last checked. All handlers set it, so a
-/// reactor checks only this flag before each wait.
-static ANY_ARRIVED: AtomicBool = AtomicBool::new(false);
-
-/// The watched signals of all threads. The lock is never held for longer than one statement.
-static WATCHED: Mutex<Vec<Watched>> = Mutex::new(Vec::new());
-
-struct Watched {
-    arrived: Arc<AtomicBool>,
-    /// The notifier of the reactor whose task watches the signal.
-    notifier: Notifier,
-}
-
 impl Signal {
     /// Begins to watch a signal, which is given by its number.
     ///
@@ -117,13 +105,13 @@ impl Signal {
         // the wait.
         let ids = [
             flag::register(signal, arrived.clone())?,
-            flag::register(signal, &ANY_ARRIVED)?,
+            flag::register(signal, &arrivals::ANY)?,
             // The write does not block. If the pipe is full, its bytes already end the wait.
             pipe::register(signal, OwnedFd::from(handlers))?,
         ];
         let reactor = Reactor::current();
         reactor.watch_signal(pipe.source().key, arrived.clone());
-        watched().push(Watched { arrived: arrived.clone(), notifier: reactor.notifier() });
+        arrivals::watch(arrived.clone(), reactor.notifier());
         Ok(Signal { pipe, arrived, ids })
     }
 
@@ -205,30 +193,6 @@ fn take_arrivals(mut pipe: &UnixStream, arrived: &AtomicBool) -> io::Result<usiz
     }
 }
 
-/// Returns whether a handler has run on any thread since the last call. If so, notifies each
-/// reactor that watches a signal whose flag is set, except the calling reactor, whose notifier is
-/// `own`.
-pub(crate) fn take_arrived(own: &Notifier) -> bool {
-    // Load before the swap: this runs before each wait, and a relaxed load is cheaper.
-    if !ANY_ARRIVED.load(Ordering::Relaxed) || !ANY_ARRIVED.swap(false, Ordering::AcqRel) {
-        return false;
-    }
-    let is_elsewhere = |watched: &&Watched| {
-        watched.arrived.load(Ordering::Acquire) && !watched.notifier.is_same(own)
-    };
-    // Reentrancy: release the lock before `notify`, which logs a failure. A logger is user code and
-    // may create or drop a `Signal`, which takes the same lock.
-    let notifiers: Vec<Notifier> =
-        watched().iter().filter(is_elsewhere).map(|watched| watched.notifier.clone()).collect();
-    notifiers.iter().for_each(Notifier::notify);
-    true
-}
-
-fn watched() -> MutexGuard<'static, Vec<Watched>> {
-    // The lock is never poisoned, because nothing panics while it is held.
-    WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Stream for Signal {
     type Item = io::Result<()>;
 
@@ -242,7 +206,7 @@ impl Drop for Signal {
         for id in self.ids {
             unregister(id);
         }
-        watched().retain(|watched| !Arc::ptr_eq(&watched.arrived, &self.arrived));
+        arrivals::unwatch(&self.arrived);
         if let Some(reactor) = self.pipe.source().reactor() {
             reactor.forget_signal(self.pipe.source().key);
         }

@@ -19,7 +19,7 @@ use std::thread;
 use log::trace;
 
 use super::threads::{Job, Pool};
-use super::waits::Waits;
+use super::unfinished::Waits;
 use crate::budget;
 
 /// Waits for the result of one job. Each job has exactly one handle.

@@ -21,6 +21,7 @@
 //! | `job.rs` | one job: its result, and the waker of the task that waits for it |
 //! | `sequence.rs` | jobs that run one at a time, in order, e.g. the operations of one file |
 //! | `threads.rs` | the threads: how many there are, and what happens if the OS refuses one |
+//! | `unfinished.rs` | the list of jobs that have not ended |
 //! | `waits.rs` | which tasks wait for which jobs, for the task table |
 //! | `process.rs` | one pool per process, even after a `fork` |
 
@@ -28,6 +29,7 @@ mod job;
 mod process;
 mod sequence;
 mod threads;
+mod unfinished;
 mod waits;
 
 use std::future::poll_fn;
@@ -38,7 +40,7 @@ pub(crate) use process::PerProcess;
 pub(crate) use sequence::Sequence;
 pub(crate) use threads::{Job, Pool, wake};
 pub use threads::{KEEP_ALIVE, MAX_THREADS};
-pub(crate) use waits::next_number;
+pub(crate) use unfinished::next_number;
 pub use waits::waits;
 
 /// Runs `f` on a thread of the blocking pool and waits for its result.

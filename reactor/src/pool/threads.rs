@@ -21,7 +21,7 @@ use std::time::Duration;
 use log::{error, warn};
 
 use super::PerProcess;
-use super::waits::Unfinished;
+use super::unfinished::Unfinished;
 
 /// The maximum number of threads that run jobs, as in tokio.
 ///

@@ -2,9 +2,8 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::process::{self, ExitStatus, Output};
-use std::task::{Context, Poll, ready};
 
 use futures_lite::AsyncReadExt;
 use futures_lite::future::try_zip;
@@ -12,7 +11,7 @@ use log::warn;
 
 use super::orphans;
 use super::watch::Watch;
-use crate::budget;
+use super::watched::Process;
 use crate::pipe::{Receiver, Sender};
 
 /// The parent's end of the pipe to a child's standard input.
@@ -63,24 +62,13 @@ pub struct Child {
     kill_on_drop: bool,
 }
 
-/// A child of std, and the source of the event that reports its exit.
-#[derive(Debug)]
-pub(super) struct Process {
-    pub(super) child: process::Child,
-    /// `None` if the OS no longer knows the process, or if watching it failed.
-    pub(super) watch: Option<Watch>,
-    /// Whether the PID may belong to another process by now. Set by the first `try_wait` that finds
-    /// no running process.
-    reaped: bool,
-}
-
 impl Child {
     /// Begins to watch a child of std. The child must have just been started, so that its PID
     /// cannot have been reused.
     #[track_caller]
     pub(super) fn new(mut std: process::Child, kill_on_drop: bool) -> io::Result<Child> {
         let (stdin, stdout, stderr) = (std.stdin.take(), std.stdout.take(), std.stderr.take());
-        let process = Process { child: std, watch: None, reaped: false };
+        let process = Process::new(std);
         // If a step below fails, `child` is dropped, and its process must not continue to run.
         let mut child = Child {
             stdin: None,
@@ -194,40 +182,6 @@ async fn read_to_end(pipe: Option<Receiver>) -> io::Result<Vec<u8>> {
         pipe.read_to_end(&mut bytes).await?;
     }
     Ok(bytes)
-}
-
-impl Process {
-    /// Waits until the process has ended. The operation is `waitpid`, and "still running" counts as
-    /// `WouldBlock`.
-    ///
-    /// The call goes through std's `Child`, which must not use the PID again after it was reaped.
-    pub(super) fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<ExitStatus>> {
-        let Some(watch) = self.watch.take() else {
-            ready!(budget::spend(cx));
-            let unwatched = || io::Error::other("cannot wait for a child that is not watched");
-            return Poll::Ready(self.try_wait().and_then(|status| status.ok_or_else(unwatched)));
-        };
-        let waited = watch.poll(cx, || match self.try_wait()? {
-            Some(status) => Ok(status),
-            None => Err(ErrorKind::WouldBlock.into()),
-        });
-        self.watch = Some(watch);
-        waited
-    }
-
-    pub(super) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
-        let status = self.child.try_wait();
-        // The only possible error is ECHILD, and it means that the PID is no longer this child's.
-        self.reaped |= !matches!(status, Ok(None));
-        status
-    }
-
-    fn kill(&mut self) -> io::Result<()> {
-        // Prefer the pidfd. If the kernel or other code has reaped the child, its PID may belong to
-        // another process.
-        let killed = self.watch.as_ref().and_then(Watch::kill);
-        killed.unwrap_or_else(|| self.child.kill())
-    }
 }
 
 impl Drop for Child {

@@ -39,6 +39,7 @@ mod child;
 mod command;
 mod orphans;
 mod watch;
+mod watched;
 
 pub use child::{Child, ChildStderr, ChildStdin, ChildStdout};
 pub use command::Command;

@@ -11,7 +11,7 @@ use std::process;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use super::child::Process;
+use super::watched::Process;
 use crate::budget;
 
 thread_local! {
