@@ -15,7 +15,7 @@ use executor::Executor;
 use monoio::{IoUringDriver, RuntimeBuilder};
 use rustix::fs::statfs;
 
-use crate::median;
+use crate::report::median;
 
 const ROUNDS: usize = 31;
 const FILES: usize = 1000;

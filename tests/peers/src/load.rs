@@ -1,21 +1,20 @@
 //! The load: connections that send a message, wait for all of it to come back, and send again.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use futures_rustls::rustls::{ClientConnection, StreamOwned};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::http::Frames;
-
-/// How many connections, and how large a message.
+/// How many connections, how large a message, and how many messages a connection has in flight.
 #[derive(Clone, Copy)]
 pub(crate) struct Workload {
     pub(crate) name: &'static str,
     pub(crate) connections: usize,
     pub(crate) bytes: usize,
+    pub(crate) in_flight: usize,
 }
 
 impl Workload {
@@ -25,11 +24,12 @@ impl Workload {
             let stream = std::net::TcpStream::connect(to)?;
             stream.set_nodelay(true)?;
             stream.set_nonblocking(true)?;
-            let stream = Stream::Plain(TcpStream::from_std(stream));
+            let stream = TcpStream::from_std(stream);
             let message = Message::new(vec![b'x'; self.bytes]);
             Ok(Client::new(stream, message, Answer::Bytes(self.bytes)))
         };
-        Load::new((0..self.connections).map(|_| connect()).collect::<io::Result<_>>()?)
+        let clients = (0..self.connections).map(|_| connect()).collect::<io::Result<_>>()?;
+        Load::new(clients, self.in_flight)
     }
 }
 
@@ -38,28 +38,60 @@ pub(crate) struct Load {
     poll: Poll,
     events: Events,
     clients: Vec<Client>,
+    in_flight: usize,
     buffer: Vec<u8>,
+    /// The time from the begin of sending a message to the end of its answer, for each answer.
+    latencies: Vec<Duration>,
+}
+
+/// What a load has seen during some time.
+pub(crate) struct Exchange {
+    pub(crate) time: Duration,
+    /// Sorted.
+    pub(crate) latencies: Vec<Duration>,
+}
+
+impl Exchange {
+    pub(crate) fn per_second(&self) -> f64 {
+        self.latencies.len() as f64 / self.time.as_secs_f64()
+    }
+
+    /// The latency that so many of a hundred messages do not exceed, in microseconds.
+    pub(crate) fn percentile(&self, percent: usize) -> f64 {
+        let at = self.latencies.len().saturating_sub(1) * percent / 100;
+        self.latencies.get(at).map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e6)
+    }
 }
 
 impl Load {
-    pub(crate) fn new(mut clients: Vec<Client>) -> io::Result<Load> {
+    pub(crate) fn new(mut clients: Vec<Client>, in_flight: usize) -> io::Result<Load> {
         let poll = Poll::new()?;
         for (token, client) in clients.iter_mut().enumerate() {
             let interest = Interest::READABLE | Interest::WRITABLE;
             poll.registry().register(client.stream.socket(), Token(token), interest)?;
         }
-        let buffer = vec![0; 256 * 1024];
-        Ok(Load { poll, events: Events::with_capacity(1024), clients, buffer })
+        let (events, buffer) = (Events::with_capacity(1024), vec![0; 256 * 1024]);
+        Ok(Load { poll, events, clients, in_flight, buffer, latencies: Vec::new() })
     }
 
-    /// Exchanges messages as fast as the server can, each connection for itself.
-    pub(crate) fn messages_per_second(&mut self, time: Duration) -> io::Result<f64> {
-        self.send_all()?;
-        let (begin, before) = (Instant::now(), self.received());
+    /// Exchanges messages as fast as the server can, each connection for itself. Afterwards no
+    /// message is in flight.
+    pub(crate) fn exchange(&mut self, time: Duration) -> io::Result<Exchange> {
+        self.latencies.clear();
+        let begin = Instant::now();
+        for _ in 0..self.in_flight {
+            self.send_all()?;
+        }
         while begin.elapsed() < time {
             self.turn(true)?;
         }
-        Ok((self.received() - before) as f64 / begin.elapsed().as_secs_f64())
+        while self.clients.iter().any(|client| !client.begun.is_empty()) {
+            self.turn(false)?;
+        }
+        let time = begin.elapsed();
+        let mut latencies = self.latencies.clone();
+        latencies.sort_unstable();
+        Ok(Exchange { time, latencies })
     }
 
     /// Sends one message on each connection, waits for all answers, and repeats: the server sees
@@ -73,15 +105,11 @@ impl Load {
             run_server(false)?;
             self.send_all()?;
             run_server(true)?;
-            while self.received() < batch * self.clients.len() {
+            while self.latencies.len() < batch * self.clients.len() {
                 self.turn(false)?;
             }
         }
         Ok(())
-    }
-
-    fn received(&self) -> usize {
-        self.clients.iter().map(|client| client.received).sum()
     }
 
     fn send_all(&mut self) -> io::Result<()> {
@@ -100,53 +128,33 @@ impl Load {
         }
         for event in &self.events {
             let client = &mut self.clients[event.token().0];
-            client.send()?;
-            while client.receive(&mut self.buffer)? && again {
-                client.begin();
-                client.send()?;
+            let answers = client.receive(&mut self.buffer, &mut self.latencies)?;
+            if again {
+                (0..answers).for_each(|_| client.begin());
             }
+            client.send()?;
         }
         Ok(())
     }
 }
 
-/// A connection without or with TLS.
-pub(crate) enum Stream {
-    Plain(TcpStream),
-    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+/// A socket, or a protocol above one.
+pub(crate) trait Stream: Read + Write {
+    fn socket(&mut self) -> &mut TcpStream;
+
+    /// Whether a read that does not fill its buffer has emptied the socket.
+    fn short_read_is_last(&self) -> bool {
+        false
+    }
 }
 
-impl Stream {
+impl Stream for TcpStream {
     fn socket(&mut self) -> &mut TcpStream {
-        match self {
-            Stream::Plain(socket) => socket,
-            Stream::Tls(stream) => &mut stream.sock,
-        }
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Plain(socket) => socket.read(buf),
-            Stream::Tls(stream) => stream.read(buf),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Plain(socket) => socket.write(buf),
-            Stream::Tls(stream) => stream.write(buf),
-        }
+        self
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Stream::Plain(socket) => socket.flush(),
-            Stream::Tls(stream) => stream.flush(),
-        }
+    fn short_read_is_last(&self) -> bool {
+        true
     }
 }
 
@@ -177,48 +185,52 @@ impl Message {
     }
 }
 
-/// How a client finds the end of an answer.
+/// How a client finds the ends of answers.
 pub(crate) enum Answer {
     /// Each has this length.
     Bytes(usize),
-    /// It is a stream of HTTP/2.
-    Frames(Frames),
+    /// This takes the next bytes, and returns whether an answer ends in them.
+    Parsed(Box<dyn FnMut(&[u8]) -> bool>),
 }
 
 /// A connection that sends its message and waits for the answer.
 pub(crate) struct Client {
-    stream: Stream,
+    stream: Box<dyn Stream>,
     message: Message,
     answer: Answer,
-    /// Bytes of the message that are still to be sent.
-    to_send: usize,
-    /// Whether an answer is due; of one with a known length, bytes that are still to come.
-    waits: bool,
-    to_come: usize,
-    received: usize,
+    /// Messages that are not completely sent, and bytes of the first of them that are.
+    unsent: usize,
+    sent: usize,
+    /// Bytes of the next answer that have arrived, if its length is known.
+    arrived: usize,
+    /// When the messages without an answer began.
+    begun: VecDeque<Instant>,
 }
 
 impl Client {
-    pub(crate) fn new(stream: Stream, message: Message, answer: Answer) -> Client {
-        Client { stream, message, answer, to_send: 0, waits: false, to_come: 0, received: 0 }
+    pub(crate) fn new(stream: impl Stream + 'static, message: Message, answer: Answer) -> Client {
+        let (stream, begun) = (Box::new(stream), VecDeque::new());
+        Client { stream, message, answer, unsent: 0, sent: 0, arrived: 0, begun }
     }
 
     fn begin(&mut self) {
-        self.message.number();
-        self.to_send = self.message.bytes.len();
-        self.waits = true;
-        if let Answer::Bytes(bytes) = self.answer {
-            self.to_come = bytes;
-        }
+        self.unsent += 1;
+        self.begun.push_back(Instant::now());
     }
 
     fn send(&mut self) -> io::Result<()> {
-        let bytes = &self.message.bytes;
-        while self.to_send > 0 {
-            match self.stream.write(&bytes[bytes.len() - self.to_send..]) {
-                Ok(sent) => self.to_send -= sent,
+        while self.unsent > 0 {
+            if self.sent == 0 {
+                self.message.number();
+            }
+            match self.stream.write(&self.message.bytes[self.sent..]) {
+                Ok(sent) => self.sent += sent,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
+            }
+            if self.sent == self.message.bytes.len() {
+                self.sent = 0;
+                self.unsent -= 1;
             }
         }
         // TLS holds records back that the socket did not take.
@@ -228,26 +240,31 @@ impl Client {
         }
     }
 
-    /// Reads what has come; true, when the answer is complete.
-    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+    /// Reads all that has arrived, and returns the number of answers that are complete now.
+    fn receive(&mut self, buffer: &mut [u8], latencies: &mut Vec<Duration>) -> io::Result<usize> {
+        let mut complete = 0;
         loop {
             let bytes = match self.stream.read(&mut buffer[..]) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(bytes) => &buffer[..bytes],
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(complete),
                 Err(error) => return Err(error),
             };
-            let complete = match &mut self.answer {
-                Answer::Bytes(_) => {
-                    self.to_come = self.to_come.saturating_sub(bytes.len());
-                    self.to_come == 0
+            let answers = match &mut self.answer {
+                Answer::Bytes(length) => {
+                    self.arrived += bytes.len();
+                    let answers = self.arrived / *length;
+                    self.arrived %= *length;
+                    answers
                 }
-                Answer::Frames(frames) => frames.take(bytes),
+                Answer::Parsed(ends) => usize::from(ends(bytes)),
             };
-            if complete && self.waits {
-                self.waits = false;
-                self.received += 1;
-                return Ok(true);
+            let answers = answers.min(self.begun.len());
+            latencies.extend(self.begun.drain(..answers).map(|begun| begun.elapsed()));
+            complete += answers;
+            // What arrives later causes another event.
+            if self.stream.short_read_is_last() && bytes.len() < buffer.len() {
+                return Ok(complete);
             }
         }
     }

@@ -1,171 +1,154 @@
-//! Measures our echo server beside tokio's, smol's, monoio's (on epoll) and a raw mio loop.
+//! Measures our runtime beside tokio, smol, monoio and a raw mio loop.
 //!
 //! ```text
-//! cargo run --release -p peers                    messages per second, as ratios to ours
-//! cargo run --release -p peers -- instructions    user instructions per message (needs valgrind)
+//! cargo run --release -p peers                    all of the tables in README.md, and the plot
+//! cargo run --release -p peers -- readme          the same, written into the READMEs
+//! cargo run --release -p peers -- echo            only messages; also executors, connections
+//! cargo run --release -p peers -- instructions    instructions and data misses (needs valgrind)
+//! cargo run --release -p peers -- guard           fails if ours needs more of them than it should
 //! cargo run --release -p peers -- files [FOLDER]  cached files, as ratios to std::fs
 //! cargo run --release -p peers -- http [CELL]     HTTP/1, HTTP/2, HTTPS and WebSocket below hyper
 //! cargo run --release -p peers -- http-instructions [CELL]   the same, instructions per request
 //! ```
 //!
-//! All run in one go, interleaved, the server on one core and the load on another; each figure is
-//! the median of several rounds. Absolute times mean little on a small machine, ratios do.
+//! All runtimes are measured in the same run, in turn in each round, and a figure is the median of
+//! several rounds. The server or the executor has one core and the load another. Absolute times
+//! mean little on a small machine, ratios do.
 
+mod connections;
+mod counts;
+mod echo;
+mod executors;
 mod files;
+mod heap;
+#[cfg(feature = "http")]
 mod http;
+// Parts of it serve only HTTP.
+#[cfg_attr(not(feature = "http"), allow(dead_code))]
 mod load;
+mod process;
+mod report;
+mod runtimes;
 mod servers;
 
-use std::io::{BufRead, BufReader, Error, Read, Result};
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
-use std::{env, process};
+use std::io::{Error, Result};
+use std::path::Path;
+use std::{env, fs};
 
-use load::Workload;
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
-use rustix::thread::{CpuSet, sched_setaffinity};
+use process::SERVER;
+use report::{Table, median};
 use servers::SERVERS;
-
-/// The environment variable that makes this program one of the servers.
-const SERVER: &str = "PEERS_SERVER";
-
-const ROUNDS: usize = 7;
-const ROUND: Duration = Duration::from_millis(500);
-
-const WORKLOADS: [Workload; 4] = [
-    Workload { name: "1 connection, 64 B", connections: 1, bytes: 64 },
-    Workload { name: "50 connections, 1 KiB", connections: 50, bytes: 1024 },
-    Workload { name: "1000 connections, 64 B", connections: 1000, bytes: 64 },
-    Workload { name: "10 connections, 64 KiB", connections: 10, bytes: 64 * 1024 },
-];
 
 fn main() -> Result<()> {
     if let Ok(name) = env::var(SERVER) {
-        if let Some(result) = http::serve(&name) {
-            return result;
-        }
-        let server = SERVERS.iter().find(|(server, _)| *server == name);
-        return server.ok_or_else(|| Error::other(format!("{SERVER} names no server")))?.1();
+        return serve(&name);
     }
-    let filter = || env::args().nth(2).unwrap_or_default();
+    if let Ok(act) = env::var(counts::ACT) {
+        return counts::act(&act);
+    }
+    let argument = env::args().nth(2);
     match env::args().nth(1).as_deref() {
-        None => throughput(),
-        Some("instructions") => instructions(),
-        Some("files") => files::compare(env::args().nth(2)),
-        Some("http") => http::throughput(&filter()),
-        Some("http-instructions") => http::instructions(&filter()),
+        None | Some("all") => print(&measure_all()?),
+        Some("readme") => write(&measure_all()?),
+        Some("echo") => print(&echo::measure()?),
+        Some("executors") => print(&executors::measure()?),
+        Some("connections") => print(&connections::measure()?),
+        Some("instructions") => print(&counts::measure()?),
+        Some("guard") => counts::guard(),
+        Some("files") => files::compare(argument),
+        #[cfg(feature = "http")]
+        Some("http") => http::throughput(&argument.unwrap_or_default()),
+        #[cfg(feature = "http")]
+        Some("http-instructions") => http::instructions(&argument.unwrap_or_default()),
         Some(other) => {
             eprintln!(
-                "peers: {other}: no such measurement; there are `instructions`, `files`, `http` \
-                 and `http-instructions`"
+                "peers: {other}: no such measurement; there are `all`, `readme`, `echo`, \
+                 `executors`, `connections`, `instructions`, `guard`, `files`, `http` and \
+                 `http-instructions`"
             );
-            process::exit(2);
+            std::process::exit(2);
         }
     }
 }
 
-fn throughput() -> Result<()> {
-    print!("{:24}", "messages/s, median");
-    SERVERS.iter().for_each(|(name, _)| print!("{name:>16}"));
-    println!();
-    for workload in WORKLOADS {
-        let mut rates = [const { Vec::new() }; SERVERS.len()];
-        for _ in 0..ROUNDS {
-            for ((name, _), rates) in SERVERS.iter().zip(&mut rates) {
-                let server = Server::start(Command::new(env::current_exe()?), name)?;
-                rates.push(workload.connect(server.address)?.messages_per_second(ROUND)?);
-            }
-        }
-        let medians = rates.map(median);
-        print!("{:24}", workload.name);
-        medians.iter().for_each(|rate| print!("{rate:>9.0} {:>5.2}x", rate / medians[0]));
-        println!();
+/// Runs as one of the servers.
+fn serve(name: &str) -> Result<()> {
+    #[cfg(feature = "http")]
+    if let Some(result) = http::serve(name) {
+        return result;
     }
+    let server = SERVERS.iter().find(|(server, _)| *server == name);
+    server.ok_or_else(|| Error::other(format!("{SERVER} names no server")))?.1()
+}
+
+/// Prints tables, and writes their plot beside the program.
+fn print(tables: &[Table]) -> Result<()> {
+    let plot = env::current_exe()?.with_file_name("peers.svg");
+    fs::write(&plot, report::plot(tables))?;
+    println!("{}", report::markdown(tables));
+    println!("The plot is in {}.", plot.display());
     Ok(())
 }
 
-/// Counts with callgrind: one run with few messages, one with many, and the difference between.
-fn instructions() -> Result<()> {
-    let workload = Workload { name: "", connections: 50, bytes: 1024 };
-    let (few, many) = (20, 220);
-    println!("user instructions per message, 50 connections, 1 KiB");
-    for (name, _) in SERVERS {
-        let count = |batches| -> Result<u64> {
-            let mut valgrind = Command::new("valgrind");
-            valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
-            valgrind.arg(env::current_exe()?).stderr(Stdio::piped());
-            let server = Server::start(valgrind, name)?;
-            let load = workload.connect(server.address)?;
-            load.exchange_in_batches(batches, |run| server.run(run))?;
-            server.instructions()
-        };
-        let messages = (many - few) * workload.connections;
-        println!("{name:8} {:>8}", (count(many)? - count(few)?) / messages as u64);
-    }
-    Ok(())
+/// Measures all that the READMEs show.
+fn measure_all() -> Result<Vec<Table>> {
+    let mut tables = echo::measure()?;
+    tables.extend(executors::measure()?);
+    tables.extend(connections::measure()?);
+    tables.extend(counts::measure()?);
+    Ok(tables)
 }
 
-/// A server in a process of its own, on a core of its own; killed when dropped.
-struct Server {
-    process: Child,
-    address: SocketAddr,
+/// Writes the tables and the plot into the READMEs.
+fn write(tables: &[Table]) -> Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    fs::write(folder.join("plot.svg"), report::plot(tables))?;
+    let circumstances = report::circumstances();
+    let all = format!("{circumstances}.\n\n{}", report::markdown(tables));
+    replace(&folder.join("README.md"), &all)?;
+    let excerpt = report::excerpt(tables, &EXCERPT);
+    replace(&folder.join("../../README.md"), &format!("{excerpt}\n({circumstances}.)\n"))
 }
 
-impl Server {
-    fn start(mut command: Command, name: &str) -> Result<Server> {
-        // A child inherits the core of its parent.
-        pin_to(0)?;
-        let started = command.env(SERVER, name).stdout(Stdio::piped()).spawn();
-        pin_to(1)?;
-        let mut process = started?;
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().ok_or_else(|| Error::other("no output"))?)
-            .read_line(&mut line)?;
-        let address = line.trim().strip_prefix("listening ").unwrap_or_default();
-        let address = address.parse().map_err(Error::other)?;
-        Ok(Server { process, address })
-    }
+/// The rows of the front door: the title of the table, and the row.
+const EXCERPT: [(&str, &str); 6] = [
+    (echo::THROUGHPUT, "50 × 1 KiB"),
+    (echo::CPU_TIME, "50 × 1 KiB"),
+    (executors::TIMES, "spawn + join"),
+    (executors::TIMES, "wake round trip"),
+    (connections::MEMORY, "bytes, beside 10,000"),
+    (counts::PER_MESSAGE, "50 × 1 KiB"),
+];
 
-    /// Stops the server while the load sends, so that it finds all messages at once, and lets it
-    /// run again: each batch is then the same work.
-    fn run(&self, run: bool) -> Result<()> {
-        let id = Pid::from_child(&self.process);
-        kill_process(id, if run { Signal::CONT } else { Signal::STOP })?;
-        if !run {
-            waitpid(Some(id), WaitOptions::UNTRACED)?;
+/// Replaces what stands between the two marks of a page.
+fn replace(path: &Path, text: &str) -> Result<()> {
+    const BEGIN: &str = "<!-- peers -->\n";
+    const END: &str = "<!-- /peers -->";
+    let page = fs::read_to_string(path)?;
+    let parts =
+        page.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?)));
+    let Some((before, (_, after))) = parts else {
+        return Err(Error::other(format!("{} has no marks", path.display())));
+    };
+    fs::write(path, format!("{before}{BEGIN}{text}\n{END}{after}"))
+}
+
+/// Measures several peers in turn, again and again, and returns the median of each figure. `once`
+/// returns `None` for what a peer cannot do.
+fn interleave<P, const N: usize>(
+    rounds: usize,
+    peers: &[P],
+    mut once: impl FnMut(&P) -> Result<Option<[f64; N]>>,
+) -> Result<Vec<Option<[f64; N]>>> {
+    let mut figures: Vec<[Vec<f64>; N]> = peers.iter().map(|_| [const { Vec::new() }; N]).collect();
+    for _ in 0..rounds {
+        for (peer, figures) in peers.iter().zip(&mut figures) {
+            let once = once(peer)?.into_iter().flatten();
+            once.zip(figures).for_each(|(figure, figures)| figures.push(figure));
         }
-        Ok(())
     }
-
-    /// Ends the server, and reads what valgrind has counted.
-    fn instructions(mut self) -> Result<u64> {
-        kill_process(Pid::from_child(&self.process), Signal::TERM)?;
-        let mut text = String::new();
-        self.process
-            .stderr
-            .take()
-            .map(|mut stderr| stderr.read_to_string(&mut text))
-            .transpose()?;
-        let count = text.lines().find_map(|line| line.split("Collected : ").nth(1)?.parse().ok());
-        count.ok_or_else(|| Error::other(format!("valgrind says: {text}")))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn pin_to(core: usize) -> Result<()> {
-    let mut cores = CpuSet::new();
-    cores.set(core);
-    Ok(sched_setaffinity(None, &cores)?)
-}
-
-fn median(mut rates: Vec<f64>) -> f64 {
-    rates.sort_by(f64::total_cmp);
-    rates[rates.len() / 2]
+    let medians = |figures: [Vec<f64>; N]| {
+        figures.iter().all(|figures| !figures.is_empty()).then(|| figures.map(median))
+    };
+    Ok(figures.into_iter().map(medians).collect())
 }

@@ -6,12 +6,23 @@
 
 use std::io::{self, Write};
 
-/// A runtime, and its echo server. Each prints `listening ADDRESS` and then serves for ever.
+use monoio::{Buildable, Driver, IoUringDriver, LegacyDriver, RuntimeBuilder};
+use slab::Slab;
+
+/// A runtime, and its echo server. Each prints `listening ADDRESS` and then serves forever.
 type Server = (&'static str, fn() -> io::Result<()>);
 
 /// All servers; ours comes first.
-pub(crate) const SERVERS: [Server; 5] =
-    [("ours", ours), ("tokio", tokio), ("smol", smol), ("monoio", monoio), ("mio", mio)];
+pub(crate) const SERVERS: [Server; 8] = [
+    ("ours", ours),
+    ("tokio", tokio),
+    ("tokio LocalSet", tokio_local),
+    ("tokio 64 KiB", tokio_with_64_kib),
+    ("smol", smol),
+    ("monoio", monoio::<LegacyDriver>),
+    ("monoio uring", monoio::<IoUringDriver>),
+    ("mio loop", mio),
+];
 
 /// A free port of the loopback.
 pub(crate) const ADDRESS: &str = "127.0.0.1:0";
@@ -39,10 +50,29 @@ fn ours() -> io::Result<()> {
     })
 }
 
+fn tokio_with_one_thread() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_io().build()
+}
+
 fn tokio() -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    tokio_with_one_thread()?.block_on(async {
+        let listener = tokio::net::TcpListener::bind(ADDRESS).await?;
+        announce(listener.local_addr()?)?;
+        loop {
+            let (mut stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            tokio::spawn(async move {
+                let (mut reader, mut writer) = stream.split();
+                tokio::io::copy(&mut reader, &mut writer).await
+            });
+        }
+    })
+}
+
+/// The same with tasks that need not be `Send`, as ours.
+fn tokio_local() -> io::Result<()> {
     let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, async {
+    local.block_on(&tokio_with_one_thread()?, async {
         let listener = tokio::net::TcpListener::bind(ADDRESS).await?;
         announce(listener.local_addr()?)?;
         loop {
@@ -51,6 +81,23 @@ fn tokio() -> io::Result<()> {
             tokio::task::spawn_local(async move {
                 let (mut reader, mut writer) = stream.split();
                 tokio::io::copy(&mut reader, &mut writer).await
+            });
+        }
+    })
+}
+
+/// The same with a buffer of 64 KiB for each connection instead of 8 KiB.
+fn tokio_with_64_kib() -> io::Result<()> {
+    tokio_with_one_thread()?.block_on(async {
+        let listener = tokio::net::TcpListener::bind(ADDRESS).await?;
+        announce(listener.local_addr()?)?;
+        loop {
+            let (mut stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            tokio::spawn(async move {
+                let (reader, mut writer) = stream.split();
+                let mut reader = tokio::io::BufReader::with_capacity(64 * 1024, reader);
+                tokio::io::copy_buf(&mut reader, &mut writer).await
             });
         }
     })
@@ -69,11 +116,10 @@ fn smol() -> io::Result<()> {
     }))
 }
 
-fn monoio() -> io::Result<()> {
+fn monoio<D: Driver + Buildable>() -> io::Result<()> {
     use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
 
-    let mut runtime = monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().build()?;
-    runtime.block_on(async {
+    Buildable::build(RuntimeBuilder::<D>::new())?.block_on(async {
         let listener = monoio::net::TcpListener::bind(ADDRESS)?;
         announce(listener.local_addr()?)?;
         loop {
@@ -97,16 +143,43 @@ fn monoio() -> io::Result<()> {
     })
 }
 
+/// The floor: no tasks, no wakers, no timers.
 fn mio() -> io::Result<()> {
     use mio::net::{TcpListener, TcpStream};
     use mio::{Events, Interest, Poll, Token};
     use std::io::{ErrorKind, Read};
 
+    struct Connection {
+        stream: TcpStream,
+        /// What the kernel did not take. Until it has, nothing more is read.
+        unsent: Vec<u8>,
+    }
+
+    impl Connection {
+        fn echo(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+            loop {
+                while !self.unsent.is_empty() {
+                    let sent = self.stream.write(&self.unsent)?;
+                    self.unsent.drain(..sent);
+                }
+                let read = self.stream.read(buffer)?;
+                if read == 0 {
+                    return Err(ErrorKind::UnexpectedEof.into());
+                }
+                let sent = match self.stream.write(&buffer[..read]) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                    result => result?,
+                };
+                self.unsent.extend(&buffer[sent..read]);
+            }
+        }
+    }
+
     let mut poll = Poll::new()?;
     let mut listener = TcpListener::bind(ADDRESS.parse().map_err(io::Error::other)?)?;
     announce(listener.local_addr()?)?;
     poll.registry().register(&mut listener, Token(usize::MAX), Interest::READABLE)?;
-    let mut connections: Vec<TcpStream> = Vec::new();
+    let mut connections = Slab::<Connection>::new();
     let mut events = Events::with_capacity(1024);
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -118,20 +191,16 @@ fn mio() -> io::Result<()> {
             if event.token() == Token(usize::MAX) {
                 while let Ok((mut stream, _)) = listener.accept() {
                     stream.set_nodelay(true)?;
-                    let token = Token(connections.len());
-                    poll.registry().register(&mut stream, token, Interest::READABLE)?;
-                    connections.push(stream);
+                    let entry = connections.vacant_entry();
+                    let interest = Interest::READABLE | Interest::WRITABLE;
+                    poll.registry().register(&mut stream, Token(entry.key()), interest)?;
+                    entry.insert(Connection { stream, unsent: Vec::new() });
                 }
                 continue;
             }
-            // The floor: no tasks, no wakers, and no care for a peer that does not read.
-            let stream = &mut connections[event.token().0];
-            loop {
-                match stream.read(&mut buffer) {
-                    Ok(read @ 1..) => stream.write_all(&buffer[..read])?,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                    _ => break,
-                }
+            match connections[event.token().0].echo(&mut buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                _ => drop(connections.remove(event.token().0)),
             }
         }
     }

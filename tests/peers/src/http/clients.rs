@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use futures_rustls::pki_types::ServerName;
 use futures_rustls::rustls::{ClientConfig, ClientConnection, StreamOwned};
+use mio::net::TcpStream;
 
 use super::{BODY, Cell, Exchange, Protocol};
 use crate::load::{Answer, Client, Message, Stream};
@@ -22,8 +23,7 @@ pub(crate) fn connect(
     if !cell.tls {
         let (message, answer) = prepare(cell, &mut socket)?;
         socket.set_nonblocking(true)?;
-        let stream = Stream::Plain(mio::net::TcpStream::from_std(socket));
-        return Ok(Client::new(stream, message, answer));
+        return Ok(Client::new(TcpStream::from_std(socket), message, answer));
     }
     let name = ServerName::try_from("localhost").map_err(Error::other)?;
     let tls = ClientConnection::new(trust.clone(), name).map_err(Error::other)?;
@@ -31,8 +31,14 @@ pub(crate) fn connect(
     let (message, answer) = prepare(cell, &mut blocking)?;
     let (tls, socket) = blocking.into_parts();
     socket.set_nonblocking(true)?;
-    let socket = mio::net::TcpStream::from_std(socket);
-    Ok(Client::new(Stream::Tls(Box::new(StreamOwned::new(tls, socket))), message, answer))
+    let stream = StreamOwned::new(tls, TcpStream::from_std(socket));
+    Ok(Client::new(stream, message, answer))
+}
+
+impl Stream for StreamOwned<ClientConnection, TcpStream> {
+    fn socket(&mut self) -> &mut TcpStream {
+        &mut self.sock
+    }
 }
 
 fn prepare(cell: &Cell, stream: &mut (impl Read + Write)) -> io::Result<(Message, Answer)> {
@@ -142,12 +148,13 @@ fn prepare_http_2(cell: &Cell, stream: &mut (impl Read + Write)) -> io::Result<(
             message.push_frame(&frame(DATA, flags, 0, chunk));
         }
     }
-    Ok((message, Answer::Frames(Frames::default())))
+    let mut frames = Frames::default();
+    Ok((message, Answer::Parsed(Box::new(move |bytes| frames.take(bytes)))))
 }
 
 /// Finds the ends of streams in a sequence of HTTP/2 frames.
 #[derive(Default)]
-pub(crate) struct Frames {
+struct Frames {
     head: [u8; 9],
     /// Bytes of the head that have arrived.
     filled: usize,
@@ -157,7 +164,7 @@ pub(crate) struct Frames {
 
 impl Frames {
     /// Takes the next bytes, and returns whether a stream has ended in them.
-    pub(crate) fn take(&mut self, mut bytes: &[u8]) -> bool {
+    fn take(&mut self, mut bytes: &[u8]) -> bool {
         let mut ended = false;
         while !bytes.is_empty() {
             if self.filled < self.head.len() {

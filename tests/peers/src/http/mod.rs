@@ -11,21 +11,25 @@ use std::collections::HashMap;
 use std::io::{Error, Result};
 use std::process::{self, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 use std::{env, fs};
 
 use futures_rustls::pki_types::CertificateDer;
 use futures_rustls::pki_types::pem::PemObject;
 use futures_rustls::rustls::{ClientConfig, RootCertStore};
 
-pub(crate) use clients::Frames;
-
+use crate::counts::collected;
 use crate::load::Load;
-use crate::{ROUND, ROUNDS, Server, median};
+use crate::process::Server;
+use crate::report::median;
 
 /// Length of a large body and of a message.
 const BODY: usize = 64 * 1024;
 
 const CONNECTIONS: usize = 10;
+
+const ROUNDS: usize = 7;
+const ROUND: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Copy, PartialEq)]
 enum Protocol {
@@ -120,9 +124,9 @@ impl Trust {
 
     fn start(&self, mut command: Command, runtime: &str, cell: &Cell) -> Result<(Server, Load)> {
         command.env(servers::CERTIFICATE, &self.pem);
-        let server = Server::start(command, &format!("{runtime} {}", cell.name))?;
+        let server = Server::start_with(command, &format!("{runtime} {}", cell.name))?;
         let client = || clients::connect(cell, server.address, &self.client);
-        let load = Load::new((0..CONNECTIONS).map(|_| client()).collect::<Result<_>>()?)?;
+        let load = Load::new((0..CONNECTIONS).map(|_| client()).collect::<Result<_>>()?, 1)?;
         Ok((server, load))
     }
 }
@@ -137,7 +141,7 @@ pub(crate) fn throughput(filter: &str) -> Result<()> {
             for ((runtime, _), rates) in RUNTIMES.iter().zip(&mut rates) {
                 let command = Command::new(env::current_exe()?);
                 let (_server, mut load) = trust.start(command, runtime, &cell)?;
-                rates.push(load.messages_per_second(ROUND)?);
+                rates.push(load.exchange(ROUND)?.per_second());
             }
         }
         let [ours, tokio] = rates.map(median);
@@ -171,7 +175,7 @@ pub(crate) fn instructions(filter: &str) -> Result<()> {
         valgrind.arg(env::current_exe()?).stderr(Stdio::piped());
         let (server, load) = trust.start(valgrind, runtime, cell)?;
         load.exchange_in_batches(batches, |run| server.run(run))?;
-        let all = server.instructions()?;
+        let all = collected(&server.end()?)?[0];
         let copies = copies(&fs::read_to_string(&profile)?);
         fs::remove_file(&profile)?;
         Ok(Counts { instructions: all - copies, copies })
