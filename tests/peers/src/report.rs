@@ -13,6 +13,8 @@ pub(crate) enum Better {
 pub(crate) struct Table {
     title: &'static str,
     better: Better,
+    /// In comparisons, smaller figures count as this one.
+    least: f64,
     columns: Vec<&'static str>,
     rows: Vec<(String, Vec<Option<f64>>)>,
 }
@@ -32,7 +34,12 @@ const ECHOD: &str = "echod";
 
 impl Table {
     pub(crate) fn new(title: &'static str, better: Better, columns: &[&'static str]) -> Table {
-        Table { title, better, columns: columns.to_vec(), rows: Vec::new() }
+        Table { title, better, least: 0.0, columns: columns.to_vec(), rows: Vec::new() }
+    }
+
+    /// Compares figures below `least` as if they were `least`.
+    pub(crate) fn at_least(self, least: f64) -> Table {
+        Table { least, ..self }
     }
 
     pub(crate) fn push(&mut self, row: &str, figures: impl Iterator<Item = Option<f64>>) {
@@ -51,7 +58,12 @@ impl Table {
 
     /// A figure as a multiple of another one: more than 1 is worse.
     fn cost(&self, figure: f64, reference: f64) -> f64 {
-        if self.better == Better::Less { figure / reference } else { reference / figure }
+        let ratio = self.ratio(figure, reference);
+        if self.better == Better::Less { ratio } else { 1.0 / ratio }
+    }
+
+    fn ratio(&self, figure: f64, reference: f64) -> f64 {
+        figure.max(self.least) / reference.max(self.least)
     }
 
     /// Our figure as a multiple of another runtime's, if it is worse by more than [`NOISE`].
@@ -90,7 +102,7 @@ impl Table {
                 };
                 write!(text, " {}", number(figure)).expect("a string");
                 if let Some(reference) = reference {
-                    write!(text, " ({:.2})", figure / reference).expect("a string");
+                    write!(text, " ({:.2})", self.ratio(figure, reference)).expect("a string");
                 }
                 text += if at == 0 && is_behind { " ▼ |" } else { " |" };
             }
@@ -137,7 +149,10 @@ fn losses(tables: &[Table]) -> String {
     columns.dedup();
     for column in columns.into_iter().filter(|column| ![FLOOR, ECHOD].contains(column)) {
         let parts: Vec<_> = tables.iter().filter_map(|table| table.losses(column)).collect();
-        let parts = if parts.is_empty() { "none".to_owned() } else { parts.join("; ") };
+        if parts.is_empty() {
+            continue;
+        }
+        let parts = parts.join("; ");
         writeln!(text, "- **{column}**: {parts}.").expect("a string");
     }
     text
@@ -176,7 +191,7 @@ pub(crate) fn plot(tables: &[Table]) -> String {
     ];
     const LEFT: f64 = 330.0;
     const WIDTH: f64 = 560.0;
-    const LINE: f64 = 17.0;
+    const LINE: f64 = 14.0;
     // A decade on both sides of tokio.
     let x = |cost: f64| LEFT + (cost.log10().clamp(-1.0, 1.0) + 1.0) / 2.0 * WIDTH;
     let mut body = String::new();
