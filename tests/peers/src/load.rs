@@ -194,9 +194,11 @@ impl Message {
 pub(crate) enum Answer {
     /// Each has this length.
     Bytes(usize),
-    /// This takes the next bytes, and returns whether an answer ends in them.
-    Parsed(Box<dyn FnMut(&[u8]) -> bool>),
+    Parsed(Parse),
 }
+
+/// Takes the next bytes, and returns whether an answer ends in them.
+type Parse = Box<dyn FnMut(&[u8]) -> bool>;
 
 /// A connection that sends its message and waits for the answer.
 pub(crate) struct Client {
