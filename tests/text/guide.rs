@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The READMEs: first the front door and its chapters in reading order, then those beside the path.
-pub(crate) const READMES: [&str; 8] = [
+pub(crate) const READMES: [&str; 9] = [
     "README.md",
     "reactor/README.md",
     "executor/README.md",
@@ -14,6 +14,7 @@ pub(crate) const READMES: [&str; 8] = [
     "echo/recorder/README.md",
     "reactor/uring/README.md",
     "tests/interop/hyper-io/README.md",
+    "tests/peers/README.md",
 ];
 
 /// The folder of the workspace.

@@ -68,7 +68,7 @@ impl Work {
     fn count(self, runtime: &str) -> Result<Counts> {
         let (few, many, operations) = match self {
             Work::Messages(Workload { connections, .. }) => {
-                let batches = 4000 / connections.max(20);
+                let batches = (4000 / connections.max(20)).max(16);
                 let (few, many) = (batches / 4, batches + batches / 4);
                 let count = |batches| self.count_once(runtime, batches);
                 (count(few)?, count(many)?, (many - few) * connections)
