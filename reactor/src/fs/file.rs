@@ -50,7 +50,7 @@ const DEFAULT_MAX_BUF_SIZE: usize = 2 * 1024 * 1024;
 /// costs a job of the pool. For many small writes, wrap the file in a
 /// [`BufWriter`](crate::io::BufWriter) and flush it at the end.
 ///
-/// The cursor is that of the kernel, so a duplicate of the descriptor shares it.
+/// The kernel keeps the cursor, so a duplicate of the descriptor shares it.
 ///
 /// # What does not port by changing imports
 ///

@@ -2,8 +2,8 @@
 //! between retries.
 //!
 //! A timer is a deadline and a waker. The reactor waits no longer than until the nearest deadline,
-//! and after each wait it calls the wakers of the timers that are due. The resolution is that of
-//! `epoll_wait`, a millisecond. A timer may fire late, but never early.
+//! and after each wait it calls the wakers of the timers that are due. A timer may fire late, but
+//! never early. The resolution is a millisecond, as in `epoll_wait`.
 //!
 //! # What does not port by changing imports
 //!

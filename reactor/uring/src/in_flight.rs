@@ -63,7 +63,7 @@ pub(crate) struct InFlight {
     /// entries of the submission queue.
     ///
     /// So the completion queue, which has twice as many entries, never overflows: a slot has at
-    /// most two outstanding completions, its own and that of its cancellation.
+    /// most two outstanding completions, one of the operation and one of its cancellation.
     in_kernel: usize,
     /// Set by `close`. From then on no operation is started, and no task reaps completions.
     closed: bool,
@@ -297,9 +297,9 @@ impl InFlight {
         // completes.
         // - A cancellation points to nothing.
         // - Any other entry was just made by `Operation::entry` for an operation in a slot of this
-        //   slab. Its addresses are those of a buffer or a path on the heap, which the operation
-        //   owns. So they do not change when the slab grows and moves its slots. The length is at
-        //   most that of the rest of the buffer, and a path ends with a zero byte.
+        //   slab. It points to a buffer or a path on the heap, which the operation owns. So the
+        //   address does not change when the slab grows and moves its slots. The length does not
+        //   exceed the rest of the buffer, and a path ends with a zero byte.
         // - The slot is in the state `Kernel`. By the rule in the module documentation, only the
         //   kernel accesses this memory until the completion arrives.
         // - The descriptor belongs to a file that the operation keeps open. A close has taken the

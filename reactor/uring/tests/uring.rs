@@ -347,11 +347,11 @@ fn close_closes_the_file_even_if_its_future_is_dropped() {
             let ring = ring_or_return!(8);
             let path = file_with(b"");
             let before = descriptors();
-            for begun in [false, true] {
+            for submitted in [false, true] {
                 let file = File::open(&ring, &path).await.unwrap();
                 let mut close = Box::pin(file.close());
                 assert!(poll(close.as_mut(), Waker::noop()).is_pending());
-                if begun {
+                if submitted {
                     yield_now().await;
                 }
                 drop(close);
