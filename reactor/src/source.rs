@@ -2,10 +2,10 @@
 //!
 //! A *source* is anything that the reactor can wait for: a socket, a pipe, the pipe that a signal
 //! handler writes to. Reading and writing wait independently, so a source has two *directions*.
-//! For each, it stores whether the next operation should try its system call (`ready`) and the
-//! wakers of the tasks that wait for an event (the *waiters*). With one flag for both, a read that
-//! would block would also stop the writer. With one place for a waker, a reader and a writer in two
-//! tasks would evict each other.
+//! For each, it stores whether the next operation should try its system call (`ready`), and the
+//! wakers of the tasks that wait for an event (the *waiters*). If both directions shared one flag, a
+//! read that would block would also stop the writer. If they shared one place for a waker, a reader
+//! and a writer in two tasks would evict each other.
 //!
 //! Tasks enter this file through [`Source::poll_io`], which every operation that waits for an event
 //! calls. The reactor enters through [`Source::deliver`], once per event.
@@ -36,22 +36,24 @@ use crate::shared::Shared;
 
 /// What the reactor knows about one registered object.
 ///
-/// An echoed message uses the first four fields and not the rest. They are 64 bytes, the size of a
-/// cache line, and `repr(C)` keeps them in this order. With a thousand connections, the time that a
-/// message takes depends on how many cache lines it touches.
+/// With a thousand connections, the time that a message takes depends on how many cache lines it
+/// touches. So the fields that an echoed message uses come first, and `repr(C)` keeps them there.
 #[repr(C)]
 pub(crate) struct Source {
     /// Incoming bytes, and connections to accept.
     read: Readiness,
     /// Space for outgoing bytes, and the completion of a `connect`.
     write: Readiness,
+    /// The waker of the first task that waits to read. Nearly always no other task does.
+    reader: Cell<Option<Waker>>,
     shared: Rc<Shared>,
-    /// The wakers of the tasks that wait.
+    /// The waker of the first task that waits to write.
+    writer: Cell<Option<Waker>>,
+    /// The wakers of the other tasks. `None` until two tasks have waited for the same direction.
     ///
-    /// Reentrancy: the `RefCell` is never borrowed while a waker is cloned, called or dropped. Each
-    /// of these runs user code, which may call back into this source, and a second `borrow_mut`
-    /// panics.
-    waiters: RefCell<Waiters>,
+    /// Reentrancy: never borrowed while a waker is cloned, called or dropped. Each of these runs
+    /// user code, which may call back into this source, and a second `borrow_mut` panics.
+    crowd: RefCell<Option<Box<Crowd>>>,
     /// The key of the source in the reactor's table. The kernel returns it with each event.
     pub(crate) key: usize,
     /// The full name of the object's type, for diagnostics.
@@ -65,7 +67,7 @@ pub(crate) enum Direction {
     Write,
 }
 
-/// What the last event and the last operation reported about one direction.
+/// The flags of one direction.
 struct Readiness {
     /// Whether the next operation should try its system call.
     ///
@@ -80,25 +82,15 @@ struct Readiness {
     /// cleared. From then on a read may stop short although more is queued behind it, and no
     /// further event would report the rest.
     until_would_block: Cell<bool>,
-}
 
-/// The wakers of the tasks that wait for a source.
-#[repr(C)]
-struct Waiters {
-    /// The first task that waits to read. Nearly always it is the only one, and costs no
-    /// allocation.
-    read: Option<Waker>,
-    /// The waiters after the first one of each direction. `None` until two tasks have waited for
-    /// the same direction.
-    crowd: Option<Box<Crowd>>,
-    /// The first task that waits to write.
-    write: Option<Waker>,
+    /// Whether several tasks wait, so that the wakers of some are in [`Source::crowd`].
+    crowded: Cell<bool>,
 }
 
 /// The waiters of a source that came after the first one of their direction.
 ///
-/// Several tasks may wait for one direction: a hundred tasks may accept connections from one
-/// listener.
+/// Several tasks may wait for one direction. For example, a hundred tasks may accept connections
+/// from one listener.
 struct Crowd {
     /// In the order of their arrival.
     waiters: Vec<(Direction, Waker)>,
@@ -119,8 +111,16 @@ const INTERRUPTIONS: u32 = 100;
 
 impl Source {
     pub(crate) fn new(key: usize, kind: &'static str, shared: Rc<Shared>) -> Source {
-        let waiters = RefCell::new(Waiters { read: None, crowd: None, write: None });
-        Source { read: Readiness::new(), write: Readiness::new(), shared, waiters, key, kind }
+        Source {
+            read: Readiness::new(),
+            write: Readiness::new(),
+            reader: Cell::new(None),
+            shared,
+            writer: Cell::new(None),
+            crowd: RefCell::new(None),
+            key,
+            kind,
+        }
     }
 
     /// Calls `attempt`. If it would block, stores the waker and returns `Pending`.
@@ -259,7 +259,7 @@ impl Source {
         // executor recognizes such a poll by this count.
         self.shared.counters.waits.add(1);
         let waker = cx.waker();
-        if self.waiters.borrow().contains(direction, waker) {
+        if self.has_waiter(direction, waker) {
             return Poll::Pending;
         }
         let kept = waker.clone();
@@ -269,10 +269,9 @@ impl Source {
             kept.wake();
             return Poll::Pending;
         }
-        let turn = self.shared.counters.turns.get();
-        let crowded = self.waiters.borrow_mut().push(direction, kept, turn);
+        let must_sweep = self.add_waiter(direction, kept);
         trace!(source = self.key, direction = direction.name(), waker:? = waker.data(); "store");
-        if crowded {
+        if must_sweep {
             self.shared.crowded.borrow_mut().push(self.key);
         }
         Poll::Pending
@@ -290,12 +289,11 @@ impl Source {
         let error = event.is_error();
         let read_ends = event.is_read_closed() || event.is_priority() || error;
         let write_ends = event.is_write_closed() || error;
-        let mut waiters = self.waiters.borrow_mut();
         if (event.is_readable() || read_ends) && self.read.set_ready(read_ends) {
-            waiters.take(Direction::Read, turn, woken);
+            self.take_waiters(Direction::Read, turn, woken);
         }
         if (event.is_writable() || write_ends) && self.write.set_ready(write_ends) {
-            waiters.take(Direction::Write, turn, woken);
+            self.take_waiters(Direction::Write, turn, woken);
         }
     }
 
@@ -303,24 +301,67 @@ impl Source {
     /// waiters into `woken`. If the signal handler could not write to its pipe, there is no event.
     pub(crate) fn deliver_signal(&self, turn: u64, woken: &mut Vec<Waker>) {
         if self.read.set_ready(false) {
-            self.waiters.borrow_mut().take(Direction::Read, turn, woken);
+            self.take_waiters(Direction::Read, turn, woken);
         }
     }
 
     /// Moves all waiters into `woken`, to find out which of them still wait: those store their
     /// wakers again. `ready` does not change, so they make no system call.
     pub(crate) fn sweep(&self, turn: u64, woken: &mut Vec<Waker>) {
-        let mut waiters = self.waiters.borrow_mut();
-        waiters.take(Direction::Read, turn, woken);
-        waiters.take(Direction::Write, turn, woken);
+        self.take_waiters(Direction::Read, turn, woken);
+        self.take_waiters(Direction::Write, turn, woken);
+    }
+
+    /// Whether the waker is already stored, as it is after a spurious poll.
+    fn has_waiter(&self, direction: Direction, waker: &Waker) -> bool {
+        let Some(first) = self.first(direction).take() else { return false };
+        let is_first = first.will_wake(waker);
+        self.first(direction).set(Some(first));
+        is_first
+            || self.crowd.borrow().as_ref().is_some_and(|crowd| crowd.contains(direction, waker))
+    }
+
+    /// Stores a waker. Returns true if the source must be swept; see [`Crowd::push`].
+    #[inline]
+    fn add_waiter(&self, direction: Direction, waker: Waker) -> bool {
+        let first = self.first(direction).take();
+        if first.is_some() {
+            self.first(direction).set(first);
+            return self.add_to_crowd(direction, waker);
+        }
+        self.first(direction).set(Some(waker));
+        false
+    }
+
+    #[cold]
+    fn add_to_crowd(&self, direction: Direction, waker: Waker) -> bool {
+        self.readiness(direction).crowded.set(true);
+        let turn = self.shared.counters.turns.get();
+        self.crowd.borrow_mut().get_or_insert_default().push(direction, waker, turn)
+    }
+
+    /// Moves the waiters of one direction into `woken`, first in, first out. In another order, some
+    /// of them could be last each time.
+    #[inline]
+    fn take_waiters(&self, direction: Direction, turn: u64, woken: &mut Vec<Waker>) {
+        let Some(first) = self.first(direction).take() else { return };
+        woken.push(first);
+        if self.readiness(direction).crowded.take()
+            && let Some(crowd) = &mut *self.crowd.borrow_mut()
+        {
+            crowd.take(direction, turn, woken);
+        }
     }
 
     /// Calls `list` for each waiter, for diagnostics.
     pub(crate) fn each_waiter(&self, mut list: impl FnMut(Direction, &Waker)) {
-        let waiters = self.waiters.borrow();
-        waiters.read.iter().for_each(|waker| list(Direction::Read, waker));
-        waiters.write.iter().for_each(|waker| list(Direction::Write, waker));
-        let crowd = waiters.crowd.iter().flat_map(|crowd| &crowd.waiters);
+        for direction in [Direction::Read, Direction::Write] {
+            let first = self.first(direction).take();
+            first.iter().for_each(|waker| list(direction, waker));
+            self.first(direction).set(first);
+        }
+        let crowd = self.crowd.borrow();
+        let crowd = crowd.iter().flat_map(|crowd| &crowd.waiters);
         crowd.for_each(|(direction, waker)| list(*direction, waker));
     }
 
@@ -328,6 +369,13 @@ impl Source {
         match direction {
             Direction::Read => &self.read,
             Direction::Write => &self.write,
+        }
+    }
+
+    fn first(&self, direction: Direction) -> &Cell<Option<Waker>> {
+        match direction {
+            Direction::Read => &self.reader,
+            Direction::Write => &self.writer,
         }
     }
 }
@@ -344,7 +392,11 @@ impl Direction {
 
 impl Readiness {
     fn new() -> Readiness {
-        Readiness { ready: Cell::new(true), until_would_block: Cell::new(false) }
+        Readiness {
+            ready: Cell::new(true),
+            until_would_block: Cell::new(false),
+            crowded: Cell::new(false),
+        }
     }
 
     /// Sets `ready`, and `until_would_block` too if the event reported a reason for it. Returns
@@ -354,47 +406,6 @@ impl Readiness {
             self.until_would_block.set(true);
         }
         !self.ready.replace(true)
-    }
-}
-
-impl Waiters {
-    fn first(&mut self, direction: Direction) -> &mut Option<Waker> {
-        match direction {
-            Direction::Read => &mut self.read,
-            Direction::Write => &mut self.write,
-        }
-    }
-
-    /// Whether the waker is already stored, as it is after a spurious poll.
-    fn contains(&self, direction: Direction, waker: &Waker) -> bool {
-        let first = match direction {
-            Direction::Read => &self.read,
-            Direction::Write => &self.write,
-        };
-        let Some(first) = first else { return false };
-        first.will_wake(waker)
-            || self.crowd.as_ref().is_some_and(|crowd| crowd.contains(direction, waker))
-    }
-
-    /// Adds a waiter. Returns true if the source must be swept; see [`Crowd::push`].
-    fn push(&mut self, direction: Direction, waker: Waker, turn: u64) -> bool {
-        let first = self.first(direction);
-        if first.is_none() {
-            *first = Some(waker);
-            return false;
-        }
-        self.crowd.get_or_insert_default().push(direction, waker, turn)
-    }
-
-    /// Moves the waiters of one direction into `woken`, first in, first out. In another order, some
-    /// of them could be last each time.
-    #[inline]
-    fn take(&mut self, direction: Direction, turn: u64, woken: &mut Vec<Waker>) {
-        let Some(first) = self.first(direction).take() else { return };
-        woken.push(first);
-        if let Some(crowd) = &mut self.crowd {
-            crowd.take(direction, turn, woken);
-        }
     }
 }
 
@@ -421,7 +432,6 @@ impl Crowd {
     /// the limit, the next turn *sweeps* the source: it wakes all of them, and those that still
     /// wait store their wakers again. The limit doubles with them. Otherwise ten thousand tasks
     /// that really wait would be woken in every turn.
-    #[cold]
     fn push(&mut self, direction: Direction, waker: Waker, turn: u64) -> bool {
         self.waiters.push((direction, waker));
         if self.waiters.len() < self.limit {
@@ -501,10 +511,10 @@ mod tests {
         let source = source();
         source.read.ready.set(false);
         source.write.ready.set(false);
-        let (mut waiters, mut woken) = (source.waiters.borrow_mut(), Vec::new());
-        waiters.push(Direction::Write, waker(), 1);
+        let mut woken = Vec::new();
+        source.add_waiter(Direction::Write, waker());
         source.read.set_ready(true);
-        waiters.take(Direction::Read, 1, &mut woken);
+        source.take_waiters(Direction::Read, 1, &mut woken);
         assert!(source.read.ready.get() && source.read.until_would_block.get());
         assert!(!source.write.ready.get() && !source.write.until_would_block.get());
         assert!(woken.is_empty());
@@ -520,27 +530,25 @@ mod tests {
         for turn in 0..2000 {
             random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             let (direction, list) = (directions[turn & 1], &mut lists[turn & 1]);
-            let mut waiters = source.waiters.borrow_mut();
             for _ in 0..random >> 58 {
                 let waker = waker();
-                assert!(!waiters.contains(direction, &waker));
-                waiters.push(direction, waker.clone(), turn as u64);
-                assert!(waiters.contains(direction, &waker));
+                assert!(!source.has_waiter(direction, &waker));
+                source.add_waiter(direction, waker.clone());
+                assert!(source.has_waiter(direction, &waker));
                 list.push(waker);
             }
             if random >> 40 & 3 == 0 {
                 let mut woken = Vec::new();
-                waiters.take(direction, turn as u64, &mut woken);
+                source.take_waiters(direction, turn as u64, &mut woken);
                 assert!(same(&woken, list));
                 list.clear();
             }
         }
     }
 
-    /// Pushes `count` waiters, and returns how often the source asked for a sweep.
-    fn push(source: &Source, count: usize, turn: u64) -> usize {
-        let mut waiters = source.waiters.borrow_mut();
-        (0..count).filter(|_| waiters.push(Direction::Read, waker(), turn)).count()
+    /// Adds `count` waiters, and returns how often the source asked for a sweep.
+    fn add(source: &Source, count: usize) -> usize {
+        (0..count).filter(|_| source.add_waiter(Direction::Read, waker())).count()
     }
 
     // Pitfall: W11
@@ -548,30 +556,32 @@ mod tests {
     fn stale_wakers_are_swept_whenever_they_double() {
         let source = source();
         // The first waiter is not part of the crowd.
-        assert_eq!(push(&source, LIMIT, 0), 0);
-        assert_eq!([push(&source, 1, 0), push(&source, LIMIT, 0)], [1, 1]);
-        assert_eq!([push(&source, 2 * LIMIT - 1, 0), push(&source, 1, 0)], [0, 1]);
+        assert_eq!(add(&source, LIMIT), 0);
+        assert_eq!([add(&source, 1), add(&source, LIMIT)], [1, 1]);
+        assert_eq!([add(&source, 2 * LIMIT - 1), add(&source, 1)], [0, 1]);
     }
 
     // Pitfall: W11
     #[test]
     fn waiters_that_come_back_after_a_sweep_are_not_swept_again() {
         let source = source();
-        push(&source, 5 * LIMIT, 0);
+        add(&source, 5 * LIMIT);
+        source.shared.counters.turns.add(1);
         source.sweep(1, &mut Vec::new());
-        assert_eq!(push(&source, 5 * LIMIT, 1), 0);
+        assert_eq!(add(&source, 5 * LIMIT), 0);
         // In later rounds, as many again are suspicious.
-        assert_eq!(push(&source, 5 * LIMIT, 2), 1);
+        source.shared.counters.turns.add(1);
+        assert_eq!(add(&source, 5 * LIMIT), 1);
     }
 
     // Pitfall: T5
     #[test]
     fn memory_of_a_crowd_is_freed() {
         let source = source();
-        push(&source, 10_000, 1);
+        add(&source, 10_000);
         source.sweep(1, &mut Vec::new());
-        let waiters = source.waiters.borrow();
-        let crowd = waiters.crowd.as_ref().unwrap();
+        let crowd = source.crowd.borrow();
+        let crowd = crowd.as_ref().unwrap();
         assert_eq!((crowd.waiters.capacity(), crowd.limit), (0, LIMIT));
     }
 }

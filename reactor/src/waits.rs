@@ -1,61 +1,61 @@
-//! All wakers that the reactor keeps, for diagnostics that show why a task is stuck.
+//! The list of all wakers that a reactor stores, which shows what a stuck task waits for.
 //!
-//! Nothing here is part of how the reactor works: it only looks.
+//! The reactor works without this file. It serves diagnostics only.
 
 use std::task::Waker;
 use std::time::Instant;
 
 use crate::reactor::Reactor;
 
-/// One waker that the reactor keeps; see [`Reactor::waits`].
+/// A stored waker; see [`Reactor::waits`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Wait {
-    /// What will call it.
+    /// What the task waits for.
     pub awaited: Awaited,
-    /// The address of its data, [`Waker::data`], by which an executor knows its own. Records show
-    /// the same.
+    /// The address of the waker's data, [`Waker::data`], by which an executor recognizes its own
+    /// wakers. Log records show the same address.
     pub waker: *const (),
 }
 
-/// What the reactor waits for before it wakes a task.
+/// What must happen before a task is woken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Awaited {
-    /// One direction of a source.
+    /// An event for one direction of a source.
     Source {
         /// The number that identifies the source in log records.
         key: usize,
-        /// The type of what was registered: `TcpListener`, `TcpStream`, ….
+        /// The type of the registered object, e.g. `TcpListener` or `TcpStream`.
         kind: &'static str,
         /// `read` or `write`.
         direction: &'static str,
     },
-    /// A timer.
+    /// The deadline of a timer.
     Deadline(Instant),
-    /// A job of the blocking pool. Only [`blocking::waits`](crate::blocking::waits) lists these,
-    /// because no reactor knows of them.
+    /// The end of a job of the blocking pool. Only [`blocking::waits`](crate::blocking::waits)
+    /// lists these, because no reactor knows of them.
     Job {
         /// The number that identifies the job in log records.
         number: u64,
         /// `blocking job`, `stdin`, `stdout` or `stderr`.
         kind: &'static str,
     },
-    /// The end of any source, because a descriptor may be free then.
+    /// The deregistration of any source, because a descriptor may be free then.
     Descriptor,
-    /// Nothing but the next turn.
+    /// The next turn of the reactor.
     Turn,
 }
 
 impl Reactor {
-    /// All wakers that the reactor keeps, with what each is kept for.
+    /// Returns all wakers that the reactor stores, and what each of them waits for.
     ///
-    /// An operation that was dropped while it waited has left its waker, which stays in this list
-    /// until the source has something to say. Whoever waits through a combinator that brings wakers
-    /// of its own, such as `FuturesUnordered`, is here under those.
+    /// An operation that was dropped while it waited has left its waker behind. The waker stays in
+    /// this list until the next event of the source. A combinator that makes wakers of its own, such
+    /// as `FuturesUnordered`, is listed with those.
     ///
-    /// It calls no waker and clones none, so no foreign code runs. It looks at everything: for a
-    /// person who asks, not for each message.
+    /// This function neither clones nor calls a waker, so it runs no user code. It goes through all
+    /// sources and timers, so call it for diagnostics and not for each message.
     ///
     /// # Examples
     ///
@@ -103,7 +103,7 @@ impl Wait {
     }
 }
 
-/// The name of a type without its modules and parameters.
+/// Returns the name of a type without its modules and parameters.
 fn short(name: &'static str) -> &'static str {
     let name = name.split('<').next().unwrap_or(name);
     name.rsplit("::").next().unwrap_or(name)
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_a_descriptor_waits_for_the_next_turn_when_there_is_one() {
+    fn deregistration_makes_tasks_without_descriptor_wait_for_a_turn() {
         let reactor = Reactor::new().unwrap();
         let _entered = reactor.enter();
         let (stream, _peer) = UnixStream::pair().unwrap();
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kind_of_a_source_is_the_bare_name_of_its_type() {
+    fn kind_of_a_source_is_the_bare_name_of_its_type() {
         assert_eq!(short("mio::net::tcp::stream::TcpStream"), "TcpStream");
         assert_eq!(short("their::Wrapper<mio::net::UnixStream>"), "Wrapper");
     }

@@ -76,7 +76,8 @@ fn a_sleep_of_another_executor_moves_to_the_one_that_awaits_it() {
     within_deadline(|| {
         let (first, _) = executor();
         let start = Instant::now();
-        let mut sleep = pin!(sleep(Duration::from_millis(10)));
+        // Much longer than the timeout, because a busy machine may delay the thread.
+        let mut sleep = pin!(sleep(Duration::from_millis(200)));
         first.block_on(async {
             assert!(timeout(Duration::from_millis(1), sleep.as_mut()).await.is_err());
         });
@@ -86,7 +87,7 @@ fn a_sleep_of_another_executor_moves_to_the_one_that_awaits_it() {
             assert_eq!(first.reactor().next_deadline(), None);
             sleep.await;
         });
-        assert!(start.elapsed() >= Duration::from_millis(10));
+        assert!(start.elapsed() >= Duration::from_millis(200));
     });
 }
 

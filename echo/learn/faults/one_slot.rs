@@ -27,7 +27,7 @@ use crate::{DEADLINE, Fault, Symptom, Version};
 pub(crate) const FAULT: Fault = Fault {
     name: "one-slot",
     sentence: "a socket's reader and writer share one waker slot",
-    next: "`struct Waiters` in reactor/src/source.rs",
+    next: "`struct Source` in reactor/src/source.rs",
     run,
     file: file!(),
     text: include_str!("one_slot.rs"),
