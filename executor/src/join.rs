@@ -103,7 +103,7 @@ impl<T> JoinHandle<T> {
     /// ```
     /// executor::block_on(async {
     ///     let task = executor::spawn(async {});
-    ///     assert_eq!(task.id(), executor::tasks()[1].number);
+    ///     assert_eq!(task.id(), executor::tasks()[1].id);
     /// });
     /// ```
     #[track_caller]

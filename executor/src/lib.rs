@@ -31,8 +31,8 @@ mod join_set;
 mod metrics;
 mod remote;
 mod sync;
+mod task_info;
 mod task_list;
-mod tasks;
 mod unwind;
 
 use std::future::{Future, poll_fn};
@@ -49,8 +49,8 @@ pub use join::{AbortHandle, JoinHandle};
 pub use join_set::JoinSet;
 pub use metrics::{Metrics, metrics};
 pub use remote::{Remote, RemoteJoinHandle};
+pub use task_info::{State, TaskInfo, tasks};
 pub use task_list::TaskList;
-pub use tasks::{State, TaskInfo, tasks};
 
 /// Runs a future to completion on this thread, together with the tasks that it spawns.
 ///

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use reactor::{Awaited, Reactor};
 
-use crate::tasks::{State, TaskInfo};
+use crate::task_info::{State, TaskInfo};
 
 /// The number of tasks that are shown by default. Few readers look at more.
 const ROWS: usize = 100;
@@ -161,13 +161,13 @@ impl TaskList {
         let mut awaits = task.awaits.iter().map(|awaited| self.describe(awaited, peers));
         let name = if task.name.is_empty() { "-" } else { task.name };
         let first = [
-            task.number.to_string(),
+            task.id.to_string(),
             name.to_owned(),
             format!("{:?}", task.state).to_lowercase(),
             with_others(awaits.next(), task.elsewhere),
             duration(self.now.saturating_duration_since(task.since)),
             task.polls.to_string(),
-            format!("{}:{}", task.place.file(), task.place.line()),
+            format!("{}:{}", task.location.file(), task.location.line()),
         ];
         let further = awaits.map(|awaited| {
             let mut row = array::from_fn(|_| String::new());

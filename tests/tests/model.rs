@@ -849,7 +849,7 @@ impl World {
             self.check(task.abort == Abort::No, || format!("the abort of {id} is lost"));
             self.check(task.returned.is_none(), || format!("the future of {id} is still there"));
         }
-        let listed: BTreeSet<u64> = executor.tasks().iter().map(|task| task.number).collect();
+        let listed: BTreeSet<u64> = executor.tasks().iter().map(|task| task.id).collect();
         self.check(listed.is_superset(&numbers), || format!("{numbers:?} are not in {listed:?}"));
         let counts = (executor.metrics().tasks, listed.len() as u64, executor.metrics().polls);
         let expected = (live, live, self.polls.get());

@@ -56,8 +56,8 @@ fn a_task_is_told_by_its_number_its_name_its_place_and_its_polls() {
         }));
         for polls in 0..=3 {
             let task = find("counted");
-            assert_eq!((task.number, task.polls), (1, polls));
-            assert_eq!((task.place.file(), task.place.line()), (file!(), line));
+            assert_eq!((task.id, task.polls), (1, polls));
+            assert_eq!((task.location.file(), task.location.line()), (file!(), line));
             yield_now().await;
         }
         assert_eq!(find("counted").polls, 3, "nobody has woken it");
@@ -76,7 +76,7 @@ fn tasks_are_listed_in_the_order_of_their_numbers_until_they_are_done() {
         // It has the place of the first, and a number of its own.
         drop(spawn_named("third", pending::<()>()));
         assert_eq!(names(), ["main", "second", "third"]);
-        assert_eq!(tasks().iter().map(|task| task.number).collect::<Vec<_>>(), [0, 2, 3]);
+        assert_eq!(tasks().iter().map(|task| task.id).collect::<Vec<_>>(), [0, 2, 3]);
         spawn_named("fourth", pending::<()>()).abort();
         yield_now().await;
         assert_eq!(names(), ["main", "second", "third"]);
@@ -307,7 +307,7 @@ fn the_future_of_block_on_is_told_with_what_it_waits_for() {
             panic!("nothing comes in an hour")
         };
         let main = future::or(async { asked.await.unwrap() }, silence).await;
-        assert_eq!((main.number, main.state), (0, State::Waiting));
+        assert_eq!((main.id, main.state), (0, State::Waiting));
         assert!(matches!(main.awaits[..], [Awaited::Source { .. }, Awaited::Deadline(_)]));
         assert_eq!(main.elsewhere, 1, "the handle that it awaits");
     });

@@ -63,9 +63,9 @@ async fn join(reader: JoinHandle<io::Result<usize>>) -> io::Result<usize> {
 /// Prints a line for each task except the main one, which is running.
 fn print_waiting_tasks() -> io::Result<()> {
     for task in tasks().iter().filter(|task| task.state != State::Running) {
-        let TaskInfo { number, name, state, polls, .. } = task;
+        let TaskInfo { id, name, state, polls, .. } = task;
         let state = format!("{state:?}");
-        print_line(format_args!("{number:4}  {name:8} {state:8} {polls:5}  {}", holder(task)))?;
+        print_line(format_args!("{id:4}  {name:8} {state:8} {polls:5}  {}", holder(task)))?;
     }
     Ok(())
 }

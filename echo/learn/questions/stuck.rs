@@ -79,7 +79,7 @@ fn print_warning(record: &Record<'_>) {
 }
 
 fn print_row(task: &TaskInfo) -> io::Result<()> {
-    let TaskInfo { number, name, state, awaits, elsewhere, polls, .. } = task;
+    let TaskInfo { id, name, state, awaits, elsewhere, polls, .. } = task;
     let holder = match (state, &awaits[..]) {
         (State::Lost, _) => "nothing".to_owned(),
         (_, [Awaited::Source { key, kind, direction }]) => {
@@ -88,5 +88,5 @@ fn print_row(task: &TaskInfo) -> io::Result<()> {
         _ => format!("{elsewhere} elsewhere: a handle, a channel or a thread"),
     };
     let state = format!("{state:?}");
-    print_line(format_args!("{number:4}  {name:9}  {state:8} {polls:5}  {holder}"))
+    print_line(format_args!("{id:4}  {name:9}  {state:8} {polls:5}  {holder}"))
 }

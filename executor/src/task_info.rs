@@ -21,11 +21,11 @@ use crate::task_list::TaskList;
 #[non_exhaustive]
 pub struct TaskInfo {
     /// The task ID, which identifies the task in log records. IDs are never reused.
-    pub number: u64,
+    pub id: u64,
     /// The name; empty if the task has none. The future given to `block_on` is `main`.
     pub name: &'static str,
     /// Where the task was spawned.
-    pub place: &'static Location<'static>,
+    pub location: &'static Location<'static>,
     /// What the task is doing.
     pub state: State,
     /// What a waiting task waits for, as far as the reactor and the blocking pool know. Operations
@@ -113,12 +113,11 @@ impl Tasks {
         slots.retain(|task| task.is_live() || task.state.get() == task::State::Ending);
         let infos = slots.iter().map(|task| self.describe(task, &mut kept));
         let mut tasks: Vec<TaskInfo> = infos.collect();
-        tasks.sort_unstable_by_key(|task| task.number);
+        tasks.sort_unstable_by_key(|task| task.id);
         tasks
     }
 
     fn describe(&self, task: &Task, kept: &mut BTreeMap<*const (), Vec<Awaited>>) -> TaskInfo {
-        let number = task.id();
         let state = match () {
             // The stage is borrowed exactly while the task is polled.
             () if task.stage.try_borrow_mut().is_err() => State::Running,
@@ -138,8 +137,8 @@ impl Tasks {
             // One direction of a source may hold the same waker twice.
             awaits.dedup();
         }
-        let (name, place) = (task.name.get(), task.location.get());
+        let (id, name, location) = (task.id(), task.name.get(), task.location.get());
         let (since, polls) = (task.since.get(), task.polls.get());
-        TaskInfo { number, name, place, state, awaits, elsewhere, since, polls }
+        TaskInfo { id, name, location, state, awaits, elsewhere, since, polls }
     }
 }
