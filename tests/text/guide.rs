@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The READMEs: first the front door and its chapters in reading order, then those beside the path.
-pub(crate) const READMES: [&str; 9] = [
+pub(crate) const READMES: [&str; 15] = [
     "README.md",
     "reactor/README.md",
     "executor/README.md",
@@ -15,6 +15,12 @@ pub(crate) const READMES: [&str; 9] = [
     "reactor/uring/README.md",
     "tests/interop/hyper-io/README.md",
     "tests/peers/README.md",
+    "echo/learn/README.md",
+    "echo/learn/thirty-minutes.md",
+    "echo/learn/map.md",
+    "echo/learn/glossary.md",
+    "echo/learn/tokio.md",
+    "echo/learn/own-program.md",
 ];
 
 /// The folder of the workspace.

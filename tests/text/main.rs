@@ -3,11 +3,12 @@
 //! Each of them protects a reader. Links lead somewhere, names exist, commands run and print what
 //! is shown, records are listed, public items have documentation. None prescribes a wording.
 //!
-//! `UPDATE_GUIDE=1 cargo test -p echo --test text transcript` writes transcripts that have changed.
+//! `UPDATE_GUIDE=1 cargo test -p echo --test text` rewrites transcripts and excerpts that have changed.
 //!
 //! This is a test of the package `echo`, because cargo tells only its tests where `echod` is.
 
 mod docs;
+mod excerpts;
 mod guide;
 mod items;
 mod metadata;

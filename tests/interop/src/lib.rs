@@ -9,3 +9,8 @@
 //! of them. The README of `reactor-hyper` says what does not work, and what to use instead.
 
 pub use reactor_hyper;
+
+/// The programs of the guide's page, as doctests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../echo/learn/own-program.md")]
+mod own_program {}

@@ -1,10 +1,12 @@
-//! hyper, axum, WebSockets, TLS, framed lines, compression and channels, each over our sockets.
+//! hyper, axum, WebSockets, TLS, framed lines, compression, channels and parts of tokio, each over our
+//! sockets.
 
 mod adapter;
 mod channels;
 mod compression;
 mod http;
 mod lines;
+mod runtimes;
 mod tls;
 mod tools;
 mod tree;
