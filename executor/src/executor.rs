@@ -13,7 +13,6 @@ use std::fmt;
 use std::future::{Future, Pending};
 use std::hint;
 use std::io;
-use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
@@ -135,7 +134,7 @@ impl Executor {
     /// # }
     /// ```
     pub fn enter(&self) -> Enter<'_> {
-        Enter { _entered: self.tasks.enter(), executor: PhantomData }
+        Enter { _entered: self.tasks.enter(), executor: self }
     }
 
     /// Runs `future` to completion, and other tasks while it waits.
@@ -620,12 +619,12 @@ impl fmt::Debug for Executor {
 pub struct Enter<'a> {
     _entered: (table::Enter, reactor::Enter),
     /// A guard cannot outlive its executor, because a task spawned later would never run.
-    executor: PhantomData<&'a Executor>,
+    executor: &'a Executor,
 }
 
 impl fmt::Debug for Enter<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Enter").finish_non_exhaustive()
+        f.debug_tuple("Enter").field(self.executor).finish()
     }
 }
 

@@ -131,7 +131,7 @@ impl<T: 'static> JoinSet<T> {
     /// });
     /// ```
     pub fn poll_join_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, JoinError>>> {
-        self.poll_ended(cx).map(|ended| ended?.take())
+        self.poll_ended(cx).map(|key| self.handles.remove(key?).take())
     }
 
     /// Waits until a task ends, and returns its ID and its result; see
@@ -168,13 +168,14 @@ impl<T: 'static> JoinSet<T> {
     /// });
     /// ```
     pub async fn join_next_with_id(&mut self) -> Option<(u64, Result<T, JoinError>)> {
-        let mut ended = poll_fn(|cx| self.poll_ended(cx)).await?;
-        let id = ended.id();
-        ended.take().map(|result| (id, result))
+        let key = poll_fn(|cx| self.poll_ended(cx)).await?;
+        let mut handle = self.handles.remove(key);
+        let id = handle.id();
+        handle.take().map(|result| (id, result))
     }
 
-    /// Polls for the handle of the next task that ends.
-    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Option<JoinHandle<T>>> {
+    /// Polls for the key of the next task that ends.
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
         if !self.is_empty() && self.finished.keys.borrow().is_empty() {
             // Store the waker on each poll, because the set may have moved to another task.
             let waker = cx.waker().clone();
@@ -210,13 +211,13 @@ impl<T: 'static> JoinSet<T> {
     /// });
     /// ```
     pub fn try_join_next(&mut self) -> Option<Result<T, JoinError>> {
-        self.pop_ended()?.take()
+        let key = self.pop_ended()?;
+        self.handles.remove(key).take()
     }
 
-    /// Removes the handle of the task that ended first.
-    fn pop_ended(&mut self) -> Option<JoinHandle<T>> {
-        let key = self.finished.keys.borrow_mut().pop_front()?;
-        Some(self.handles.remove(key))
+    /// Takes out the key of the task that ended first.
+    fn pop_ended(&self) -> Option<usize> {
+        self.finished.keys.borrow_mut().pop_front()
     }
 
     /// Waits for all tasks, and returns their outputs in the order in which the tasks ended.

@@ -156,6 +156,7 @@ impl Remote {
 /// Awaits a task from any thread, or aborts it; see [`Remote::spawn`].
 ///
 /// Any executor can poll the handle. A thread without one calls [`join`](RemoteJoinHandle::join).
+/// Both wait until the executor of the task has run it, in `block_on` or `tick`.
 /// Dropping the handle detaches the task: it continues, and its output is dropped.
 ///
 /// # Panics
@@ -214,20 +215,17 @@ impl<T: Send + 'static> RemoteJoinHandle<T> {
     /// });
     /// ```
     #[track_caller]
-    pub fn join(mut self) -> Result<T, JoinError> {
+    pub fn join(self) -> Result<T, JoinError> {
         let here = Tasks::try_current();
         assert!(
             self.is_finished() || here.is_none_or(|tasks| !Arc::ptr_eq(&tasks.inbox, &self.inbox)),
             "`join` would block the executor that runs the task: await the handle instead"
         );
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
-        let cx = &mut Context::from_waker(&waker);
-        loop {
-            match Pin::new(&mut self).poll(cx) {
-                Poll::Ready(result) => return result,
-                Poll::Pending => thread::park(),
-            }
+        while !self.mailbox.store(&waker) {
+            thread::park();
         }
+        self.mailbox.take()
     }
 
     /// Aborts the task: the executor drops its future instead of polling it again.
@@ -279,9 +277,7 @@ impl<T> Future for RemoteJoinHandle<T> {
             return Poll::Pending;
         }
         ready!(budget::poll_consume_budget(cx, &mut self.waited));
-        let state = mem::replace(&mut *self.mailbox.lock(), State::Closed);
-        let State::Finished(result) = state else { panic!("a handle gives its result only once") };
-        Poll::Ready(result)
+        Poll::Ready(self.mailbox.take())
     }
 }
 
@@ -345,6 +341,14 @@ impl<T> Mailbox<T> {
         }
         // `waker` now holds the previous waker, and is dropped without the lock.
         false
+    }
+
+    /// Takes the result of a task that has ended.
+    #[track_caller]
+    fn take(&self) -> Result<T, JoinError> {
+        let state = mem::replace(&mut *self.lock(), State::Closed);
+        let State::Finished(result) = state else { panic!("a handle gives its result only once") };
+        result
     }
 
     /// Stores the result and wakes the code that waits for it, unless there is a result already.

@@ -55,6 +55,8 @@ mod os;
 pub mod process;
 pub mod time;
 
+use std::panic::{RefUnwindSafe, UnwindSafe};
+
 pub use async_io::Async;
 pub use current::Enter;
 pub use metrics::Metrics;
@@ -65,3 +67,13 @@ pub use notifier::Notifier;
 pub use os::{Descriptor, pipe, signal, stdio};
 pub use reactor::Reactor;
 pub use waits::{Awaited, Wait};
+
+// The public types are *unwind safe*: a program may use them after `catch_unwind` has caught a
+// panic of user code. The compiler cannot see it, because these four contain cells. It holds because
+// no `RefCell` is borrowed and no invariant is broken while user code runs.
+impl RefUnwindSafe for Reactor {}
+impl RefUnwindSafe for source::Source {}
+impl UnwindSafe for reactor::Registration {}
+impl RefUnwindSafe for reactor::Registration {}
+impl UnwindSafe for time::Sleep {}
+impl RefUnwindSafe for time::Sleep {}

@@ -17,8 +17,12 @@ use executor::{
     AbortHandle, Enter, Executor, JoinError, JoinHandle, JoinSet, Metrics, Remote,
     RemoteJoinHandle, TaskInfo, TaskList, block_on, spawn, spawn_blocking, spawn_named, yield_now,
 };
-use reactor::net::TcpListener;
-use reactor::time::sleep;
+use reactor::fs::File;
+use reactor::net::{OwnedReadHalf, TcpListener, TcpStream, UdpSocket, UnixStream};
+use reactor::process::Child;
+use reactor::signal::Signal;
+use reactor::time::{Interval, Sleep, sleep};
+use reactor::{Async, Reactor, pipe};
 use tests::records::capture;
 use tests::wakers::waker_fn;
 use tests::{run, within_deadline};
@@ -312,6 +316,21 @@ fn public_types_may_be_used_after_a_caught_panic() {
     may_be_used::<Metrics>();
     may_be_used::<TaskInfo>();
     may_be_used::<TaskList>();
+
+    may_be_used::<Rc<Reactor>>();
+    may_be_used::<reactor::Enter>();
+    may_be_used::<Async<mio::net::TcpStream>>();
+    may_be_used::<TcpListener>();
+    may_be_used::<TcpStream>();
+    may_be_used::<OwnedReadHalf<TcpStream>>();
+    may_be_used::<UdpSocket>();
+    may_be_used::<UnixStream>();
+    may_be_used::<pipe::Receiver>();
+    may_be_used::<File>();
+    may_be_used::<Child>();
+    may_be_used::<Signal>();
+    may_be_used::<Sleep>();
+    may_be_used::<Interval>();
 }
 
 #[test]

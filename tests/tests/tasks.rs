@@ -761,4 +761,5 @@ fn debug_texts_show_the_state() {
     let executor = Executor::new().unwrap();
     let debug = format!("{executor:?}");
     assert!(debug.starts_with("Executor { metrics: Metrics { polls: 0, "), "{debug}");
+    assert_eq!(format!("{:?}", executor.enter()), format!("Enter({debug})"));
 }
