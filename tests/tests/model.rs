@@ -33,12 +33,12 @@ use executor::{
 use tests::DEADLINE;
 use tests::wakers::poll;
 
-/// The number of programs. Together they take about 20 seconds on two cores.
+/// The number of programs. Together they take about 10 seconds on two cores.
 const SEEDS: u64 = 10_000;
 /// The number of tasks that one program may spawn.
-const TASKS: usize = 40;
+const TASKS: usize = 80;
 /// The number of acts and polls in one program, so that it ends.
-const FUEL: u32 = 800;
+const FUEL: u32 = 2000;
 
 /// The wakeups of one task that the executor has not answered with a poll, as the set of states
 /// that are possible. Bit `n` is set if state `n` is possible.
@@ -491,7 +491,7 @@ impl World {
             let task = &self.tasks.borrow()[id];
             (task.is_main, task.wakes.may_be_coming())
         };
-        if is_main && self.is_racy() && !is_coming && self.chance(20) {
+        if is_main && self.is_racy() && !is_coming && self.chance(60) {
             // The executor falls asleep, or is about to, when the helper wakes the task.
             return self.helper_will_wake(id, cx.waker().clone());
         }
@@ -787,7 +787,7 @@ impl World {
     }
 
     fn run(&self, executor: Executor) {
-        for _ in 0..1 + self.random(12) {
+        for _ in 0..1 + self.random(24) {
             match self.random(6) {
                 0 => self.act(4),
                 1 => {
