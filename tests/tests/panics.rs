@@ -384,7 +384,10 @@ fn record_of_a_panic_names_the_task_and_its_location() {
             assert!(error.to_string().ends_with("panicked: polled"), "{error}");
             // The output is dropped after the task has ended, because nobody awaits it.
             drop(spawn_named("generous", async { Bomb }));
-            yield_now().await;
+            drop(Remote::current().spawn_named("distant", || async { Bomb }));
+            for _ in 0..3 {
+                yield_now().await;
+            }
         });
     });
     let file = file!();
@@ -401,6 +404,7 @@ fn record_of_a_panic_names_the_task_and_its_location() {
     };
     assert!(destructor("careless", "the destructor of the future"), "{unseen:#?}");
     assert!(destructor("generous", "the destructor of the output"), "{unseen:#?}");
+    assert!(destructor("distant", "the destructor of the output"), "{unseen:#?}");
 }
 
 // Pitfall: X19
