@@ -36,7 +36,7 @@ mod task_list;
 mod unwind;
 
 use std::future::{Future, poll_fn};
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::task::Poll;
 
 use executor::spawn_on;
@@ -140,6 +140,24 @@ where
 {
     spawn_on(&Tasks::current(), name, Location::caller(), future)
 }
+
+// The public types are *unwind safe*: a program may use them after `catch_unwind` has caught a panic
+// of user code, for example of the future given to `block_on`. This holds because no `RefCell` is
+// borrowed and no invariant is broken while user code runs. Only data of the user, such as an `Rc`
+// that two tasks share, can be in the middle of a change. The compiler cannot see it for these types,
+// because they contain cells. The others need no such line.
+impl UnwindSafe for Executor {}
+impl RefUnwindSafe for Executor {}
+impl UnwindSafe for Enter<'_> {}
+impl RefUnwindSafe for Enter<'_> {}
+impl<T> UnwindSafe for JoinHandle<T> {}
+impl<T> RefUnwindSafe for JoinHandle<T> {}
+impl UnwindSafe for AbortHandle {}
+impl RefUnwindSafe for AbortHandle {}
+impl<T> UnwindSafe for JoinSet<T> {}
+impl<T> RefUnwindSafe for JoinSet<T> {}
+impl UnwindSafe for TaskList {}
+impl RefUnwindSafe for TaskList {}
 
 /// Yields: lets all other queued tasks run before this one continues.
 ///

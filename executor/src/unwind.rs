@@ -1,35 +1,14 @@
-//! Panics of user code that no [`JoinHandle`] returns.
+//! Panics of user code that no [`JoinHandle`](crate::JoinHandle) returns.
 //!
 //! A destructor, a waker or a function from another thread may panic when the executor calls it.
 //! Such a panic must not end the loop, because the loop runs all other tasks too.
-//!
-//! The public types are *unwind safe*: a program may use them after `catch_unwind` has caught a
-//! panic of user code, for example of the future given to `block_on`. This holds because no
-//! `RefCell` is borrowed and no invariant is broken while user code runs. Only data of the user,
-//! such as an `Rc` that two tasks share, can be in the middle of a change.
 
 use std::any::Any;
 use std::fmt;
 use std::mem;
-use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::error;
-
-use crate::{AbortHandle, Enter, Executor, JoinHandle, JoinSet, TaskList};
-
-// The compiler cannot see it, because these types contain cells. The others need no such line.
-impl UnwindSafe for Executor {}
-impl RefUnwindSafe for Executor {}
-impl UnwindSafe for Enter<'_> {}
-impl RefUnwindSafe for Enter<'_> {}
-impl<T> UnwindSafe for JoinHandle<T> {}
-impl<T> RefUnwindSafe for JoinHandle<T> {}
-impl UnwindSafe for AbortHandle {}
-impl RefUnwindSafe for AbortHandle {}
-impl<T> UnwindSafe for JoinSet<T> {}
-impl<T> RefUnwindSafe for JoinSet<T> {}
-impl UnwindSafe for TaskList {}
-impl RefUnwindSafe for TaskList {}
 
 /// Calls user code. If it panics, logs that instead of propagating the panic. `what` names the
 /// code.
