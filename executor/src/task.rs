@@ -41,17 +41,13 @@ use crate::error::JoinError;
 use crate::inbox::Header;
 
 /// One slot of the table, and the task in it. The type of the future is erased.
+///
+/// The fields that each wakeup and each poll uses come first, on one or two cache lines, and
+/// `repr(C)` keeps them there.
+#[repr(C)]
 pub(crate) struct Task {
     /// The part that wakers point to. Made once for the slot.
     pub(crate) header: Arc<Header>,
-    /// The waker for each poll of the task, made from `header` once for the slot.
-    pub(crate) waker: Waker,
-    /// The future, and later its result. `None` in a free slot, and for the future of `block_on`,
-    /// which stays on the stack of its caller.
-    pub(crate) stage: RefCell<Option<BoxStage>>,
-    /// What to notify when the task ends.
-    pub(crate) joiner: Cell<Joiner>,
-
     /// Whether the task is in the run queue. If it is, a wakeup has nothing to do.
     ///
     /// Set by `Tasks::queue`. Cleared by `Tasks::pop`, before the poll. So wakeups before the poll
@@ -60,11 +56,18 @@ pub(crate) struct Task {
     pub(crate) state: Cell<State>,
     /// Whether the handle was dropped. If so, no code will ask for the result.
     pub(crate) detached: Cell<bool>,
-
+    /// The waker for each poll of the task, made from `header` once for the slot.
+    pub(crate) waker: Waker,
+    /// The future, and later its result. `None` in a free slot, and for the future of `block_on`,
+    /// which stays on the stack of its caller.
+    pub(crate) stage: RefCell<Option<BoxStage>>,
     /// The number of polls so far.
     pub(crate) polls: Cell<u64>,
     /// When the task was last polled, or spawned if it was not polled yet, by `Reactor::now`.
     pub(crate) since: Cell<Instant>,
+
+    /// What to notify when the task ends.
+    pub(crate) joiner: Cell<Joiner>,
     pub(crate) name: Cell<&'static str>,
     /// Where the task was spawned.
     pub(crate) location: Cell<&'static Location<'static>>,
