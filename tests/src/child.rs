@@ -1,5 +1,5 @@
-//! Tests that need a process of their own: they lower its limits, or stop it; or they run a
-//! program, an example of this package.
+//! Tests that need a process of their own, because they lower its limits or stop it. Also runs
+//! example programs.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -13,14 +13,14 @@ use std::time::Instant;
 
 use crate::DEADLINE;
 
-/// Set in the child, to the name of its test.
+/// The environment variable that is set in the child, to the name of its test.
 const NAME: &str = "TESTS_CHILD";
 
-/// Runs `body` in a child process: this very test, started once more and alone.
+/// Runs `body` in a child process, which runs only the test of this name.
 ///
 /// # Panics
 ///
-/// If it fails there, or hangs.
+/// Panics if the child cannot be started, or if the test fails there or hangs.
 #[track_caller]
 pub fn in_child(test: &str, body: impl FnOnce()) {
     if is_child() {
@@ -34,11 +34,11 @@ pub fn is_child() -> bool {
     env::var_os(NAME).is_some()
 }
 
-/// Starts the test of that name in a process of its own.
+/// Starts the test of this name in a process of its own.
 ///
 /// # Panics
 ///
-/// If the system refuses to start it.
+/// Panics if the process cannot be started.
 pub fn start(test: &str) -> Child {
     start_through(&[], test)
 }
@@ -47,9 +47,9 @@ pub fn start(test: &str) -> Child {
 ///
 /// # Panics
 ///
-/// Panics if the system cannot start the program.
+/// Panics if the program cannot be started.
 pub fn start_through(wrapper: &[&str], test: &str) -> Child {
-    let itself = env::current_exe().expect("the path of the test binary");
+    let itself = env::current_exe().expect("the test binary has a path");
     let mut command = match wrapper {
         [] => Command::new(itself),
         [program, args @ ..] => {
@@ -59,38 +59,38 @@ pub fn start_through(wrapper: &[&str], test: &str) -> Child {
         }
     };
     command
-        // The test may be one that is ignored unless it is asked for.
+        // The test may be ignored by default.
         .args([test, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"])
         .env(NAME, test)
-        // Only threads that ask for no size of their own: those of the blocking pool, and so a
-        // limit of memory can refuse them and nothing else.
+        // This stack size applies to threads that do not set their own: those of the thread pool.
+        // So a memory limit can make the creation of these threads fail, and nothing else.
         .env("RUST_MIN_STACK", (512 << 20).to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .spawn()
-        .expect("a process for the test")
+        .expect("the process can be started")
 }
 
-/// Waits for the child's end.
+/// Waits until the child exits.
 ///
 /// # Panics
 ///
-/// If its test failed, did not run or hangs.
+/// Panics if its test failed, did not run or hangs.
 #[track_caller]
 pub fn expect_success(mut child: Child) {
-    let stdout = child.stdout.take().expect("piped");
+    let stdout = child.stdout.take().expect("stdout is piped");
     let output = thread::spawn(move || io::read_to_string(stdout).unwrap_or_default());
     let start = Instant::now();
-    // Its output ends when it does.
+    // The output ends when the child exits.
     while !output.is_finished() && start.elapsed() < DEADLINE {
         thread::park_timeout(std::time::Duration::from_millis(5));
     }
     if !output.is_finished() {
         let _ = child.kill();
     }
-    let status = child.wait().expect("the child's end");
-    let output = output.join().expect("the child's output");
+    let status = child.wait().expect("the child can be waited for");
+    let output = output.join().expect("the reader does not panic");
     assert!(status.success() && output.contains("1 passed"), "{status}\n{output}");
 }
 
@@ -106,8 +106,9 @@ pub fn expect_success(mut child: Child) {
 #[track_caller]
 pub fn example(package: &str, name: &str) -> PathBuf {
     static BUILT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    let itself = env::current_exe().expect("the path of the test binary");
-    let folder = itself.ancestors().nth(2).expect("it is in `deps`, beside `examples`");
+    let itself = env::current_exe().expect("the test binary has a path");
+    let folder =
+        itself.ancestors().nth(2).expect("the test binary is in `deps`, beside `examples`");
     let program = folder.join("examples").join(name);
     if is_current(&program).unwrap_or(false) {
         return program;
@@ -118,7 +119,7 @@ pub fn example(package: &str, name: &str) -> PathBuf {
     }
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "-q", "--locked", "-p", package, "--examples"]);
-    // What is set for this test. The build script of ring looks at it, and would run again.
+    // Remove what Cargo has set for this test. The build script of ring would run again otherwise.
     let is_ours =
         |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_ours)) {

@@ -1,8 +1,8 @@
-//! What the tests share: a deadline on all that can hang, sockets on the loopback, wakers that
-//! count, the records that the runtime emits, and comparisons of what programs print.
+//! What the tests share: a deadline for everything that can hang, loopback sockets, wakers that
+//! count, a logger that captures the runtime's records, and comparisons of what programs print.
 //!
-//! The fifteen questions, and all promises with their tests, are in [the last
-//! chapter](../../../tests/README.md) of the guide.
+//! [The last chapter](../../../tests/README.md) of the guide lists the fifteen questions and the
+//! tests.
 
 pub mod child;
 pub mod not_send;
@@ -32,27 +32,29 @@ pub use tempfile::TempDir;
 
 /// How long a test may take before it counts as hanging.
 ///
-/// Far beyond what any of them needs, also on a busy machine.
+/// Even on a busy machine, no test needs nearly as long.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Runs a test on a thread of its own, and fails it if it hangs.
+/// Runs a test on another thread, and fails it if it hangs.
 ///
 /// # Panics
 ///
-/// With the panic of `test`, or when [`DEADLINE`] has passed.
+/// Panics with the panic of `test`, or if `test` has not returned after [`DEADLINE`].
 #[track_caller]
 pub fn within_deadline<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = channel();
-    // Named as the test, so that its panic is told under that name.
+    // The thread has the name of the test, so that a panic message names the test.
     let name = thread::current().name().unwrap_or("test").to_owned();
     let body = move || drop(sender.send(catch_unwind(AssertUnwindSafe(test))));
-    thread::Builder::new().name(name).spawn(body).expect("a thread for the test");
+    thread::Builder::new().name(name).spawn(body).expect("the OS can start a thread");
     let result: Result<Result<T, Box<dyn Any + Send>>, _> = receiver.recv_timeout(DEADLINE);
     match result {
         Ok(Ok(value)) => value,
         Ok(Err(panic)) => resume_unwind(panic),
         Err(RecvTimeoutError::Timeout) => panic!("the test hangs"),
-        Err(RecvTimeoutError::Disconnected) => panic!("the test's thread has gone"),
+        Err(RecvTimeoutError::Disconnected) => {
+            panic!("the thread of the test has ended without a result")
+        }
     }
 }
 
@@ -60,7 +62,7 @@ pub fn within_deadline<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'sta
 ///
 /// # Panics
 ///
-/// As [`within_deadline`].
+/// Panics in the same cases as [`within_deadline`].
 #[track_caller]
 pub fn run<F>(test: impl FnOnce() -> F + Send + 'static) -> F::Output
 where
@@ -70,11 +72,11 @@ where
     within_deadline(|| executor::block_on(test()))
 }
 
-/// Two ends of one TCP connection over the loopback.
+/// Returns the client's and the server's end of a TCP connection over the loopback interface.
 ///
 /// # Errors
 ///
-/// What the system says.
+/// Returns the error of the `bind`, `connect` or `accept` operation.
 pub async fn tcp_pair() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let client = TcpStream::connect(listener.local_addr()?).await?;
@@ -82,11 +84,11 @@ pub async fn tcp_pair() -> io::Result<(TcpStream, TcpStream)> {
     Ok((client, server))
 }
 
-/// One end for the runtime, and the other as std's blocking socket, for a peer from outside.
+/// Returns one end of a TCP connection for the runtime, and the other end as a blocking std socket.
 ///
 /// # Errors
 ///
-/// What the system says.
+/// Returns the errors of [`tcp_pair`], and an error if the second end cannot be made blocking.
 pub async fn tcp_pair_with_std() -> io::Result<(TcpStream, std::net::TcpStream)> {
     let (ours, theirs) = tcp_pair().await?;
     let theirs = theirs.into_std()?;
@@ -94,34 +96,34 @@ pub async fn tcp_pair_with_std() -> io::Result<(TcpStream, std::net::TcpStream)>
     Ok((ours, theirs))
 }
 
-/// Turns a reactor by hand until `condition` holds.
+/// Turns a reactor until `condition` holds.
 ///
 /// # Panics
 ///
-/// When it has not after [`DEADLINE`].
+/// Panics if a turn fails, or if `condition` does not hold after [`DEADLINE`].
 #[track_caller]
 pub fn turn_until(reactor: &Reactor, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < DEADLINE, "the reactor does not bring it about");
-        reactor.turn(Some(Duration::from_millis(20))).expect("a turn");
+        assert!(start.elapsed() < DEADLINE, "the condition does not hold before the deadline");
+        reactor.turn(Some(Duration::from_millis(20))).expect("the reactor can wait for events");
     }
 }
 
-/// Lets all other tasks run until `condition` holds.
+/// Yields to other tasks until `condition` holds.
 ///
 /// # Panics
 ///
-/// When it has not after [`DEADLINE`].
+/// Panics if `condition` does not hold after [`DEADLINE`].
 pub async fn until(mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < DEADLINE, "it does not come about");
+        assert!(start.elapsed() < DEADLINE, "the condition does not hold before the deadline");
         executor::yield_now().await;
     }
 }
 
-/// Waits on this thread until a condition holds; `what` names the condition.
+/// Blocks this thread until a condition holds. `what` names the condition.
 ///
 /// # Panics
 ///
@@ -130,16 +132,16 @@ pub async fn until(mut condition: impl FnMut() -> bool) {
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !condition() {
-        assert!(Instant::now() < deadline, "waiting in vain: {what}");
+        assert!(Instant::now() < deadline, "condition does not hold: {what}");
         thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// Two ends of one TCP connection over the loopback, both std's and non-blocking.
+/// Returns both ends of a TCP connection over the loopback interface, as non-blocking std sockets.
 ///
 /// # Errors
 ///
-/// What the system says.
+/// Returns the error of the `bind`, `connect`, `accept` or `set_nonblocking` operation.
 pub fn std_pair() -> io::Result<(std::net::TcpStream, std::net::TcpStream)> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     let client = std::net::TcpStream::connect(listener.local_addr()?)?;
@@ -149,31 +151,29 @@ pub fn std_pair() -> io::Result<(std::net::TcpStream, std::net::TcpStream)> {
     Ok((client, server))
 }
 
-/// A folder of the test's own, removed with all that is in it when this is dropped.
+/// Creates an empty folder for the test. Dropping the handle removes the folder and its contents.
 ///
-/// It is among the temporary files; or in `/tmp`, if the name of their place is too long for the
-/// path of a socket, which may have a hundred bytes or so.
+/// The folder is in the directory for temporary files, or in `/tmp` if the path of that directory
+/// is too long. The path of a Unix socket is limited to about a hundred bytes.
 ///
 /// # Panics
 ///
-/// If the system refuses to make it.
+/// Panics if the folder cannot be created.
 pub fn folder() -> TempDir {
     named_folder("test-")
 }
 
-/// A path that nobody else uses, in a [`folder`] of its own, which goes with it.
-///
-/// Nothing is there yet.
+/// Returns a path that does not exist, in a new [`folder`] that is removed with the handle.
 ///
 /// # Panics
 ///
-/// As [`folder`].
+/// Panics in the same cases as [`folder`].
 pub fn place() -> Place {
     let folder = folder();
     Place { path: folder.path().join("place"), _folder: folder }
 }
 
-/// A path of a test's own, made by [`place`].
+/// A path for one test, created by [`place`].
 pub struct Place {
     path: PathBuf,
     _folder: TempDir,
@@ -200,57 +200,60 @@ impl AsRef<Path> for Place {
 /// Panics if the folder cannot be created.
 pub fn named_folder(prefix: &str) -> TempDir {
     const LONGEST: usize = 40;
-    let place = env::temp_dir();
-    let place = if place.as_os_str().len() <= LONGEST { place } else { "/tmp".into() };
-    Builder::new().prefix(prefix).tempdir_in(place).expect("a folder for the test")
+    let parent = env::temp_dir();
+    let parent = if parent.as_os_str().len() <= LONGEST { parent } else { "/tmp".into() };
+    Builder::new().prefix(prefix).tempdir_in(parent).expect("a folder can be created")
 }
 
-/// A pipe that holds 64 KiB.
+/// Creates a pipe with a buffer of 64 KiB.
 ///
-/// The system gives smaller ones to a user who has very many, and larger ones where its pages are
-/// larger; if it gives no other, this says that the test is skipped.
+/// Linux gives smaller buffers to a user with very many pipes, and larger ones on machines with
+/// larger pages. If the size cannot be set, prints that the test is skipped, and returns `None`.
 ///
 /// # Panics
 ///
-/// If there is none at all.
+/// Panics if no pipe can be created.
 pub fn pipe_of_64_kib() -> Option<(io::PipeReader, io::PipeWriter)> {
-    let (reader, writer) = io::pipe().expect("a pipe");
+    let (reader, writer) = io::pipe().expect("a pipe can be created");
     match fcntl_setpipe_size(&writer, 1 << 16) {
         Ok(size) if size == 1 << 16 => Some((reader, writer)),
         other => {
-            println!("skipped: this user gets no pipe of 64 KiB: {other:?}");
+            println!("skipped: cannot set a pipe to 64 KiB: {other:?}");
             None
         }
     }
 }
 
-/// Opens a pseudo-terminal. Returns the side of the person and the side of the programs.
+/// Opens a pseudo-terminal. Returns the user's side and the programs' side.
 ///
 /// If the system has no pseudo-terminals, prints that the test is skipped, and returns `None`.
 ///
 /// # Panics
 ///
-/// Panics if the system opens a pseudo-terminal, but cannot set it up.
+/// Panics if a pseudo-terminal can be opened but not set up.
 pub fn terminal() -> Option<(File, File)> {
-    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC);
-    let person = person.inspect_err(|error| println!("skipped: no terminal: {error}")).ok()?;
-    grantpt(&person).expect("access to the terminal");
-    unlockpt(&person).expect("an open terminal");
-    let name = ptsname(&person, Vec::new()).expect("the name of the terminal");
+    let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC);
+    let user = user
+        .inspect_err(|error| println!("skipped: cannot open a pseudo-terminal: {error}"))
+        .ok()?;
+    grantpt(&user).expect("access can be granted");
+    unlockpt(&user).expect("the terminal can be unlocked");
+    let name = ptsname(&user, Vec::new()).expect("the terminal has a name");
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let programs = open(name.as_c_str(), flags, Mode::empty()).expect("the other side");
-    Some((person.into(), programs.into()))
+    let programs =
+        open(name.as_c_str(), flags, Mode::empty()).expect("the other side can be opened");
+    Some((user.into(), programs.into()))
 }
 
-/// The data in a page of the recorder, which has all but words and code.
+/// Returns the JSON data that a page of the recorder embeds.
 ///
 /// # Panics
 ///
-/// If the page is not whole, or its data is no JSON.
+/// Panics if the page is incomplete, or its data is not JSON.
 #[track_caller]
 pub fn page_data(page: &str) -> serde_json::Value {
-    assert!(page.trim_end().ends_with("</html>"), "the page is whole");
-    let (_, data) = page.split_once("id=\"data\">").expect("the page has data");
-    let (data, _) = data.split_once("</script>").expect("they end");
-    serde_json::from_str(data).expect("they are JSON")
+    assert!(page.trim_end().ends_with("</html>"), "the page is complete");
+    let (_, data) = page.split_once("id=\"data\">").expect("the page contains data");
+    let (data, _) = data.split_once("</script>").expect("the data has an end");
+    serde_json::from_str(data).expect("the data is JSON")
 }

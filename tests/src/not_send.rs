@@ -1,9 +1,9 @@
-//! What stays on its thread, as programs that must not compile.
+//! Types that must stay on their thread, as programs that must not compile.
 //!
-//! `Rc` behind each of these types is what makes one flag for each direction and a run queue without
-//! locks enough. The compiler holds that, and these examples hold the compiler to it.
+//! Because these types contain an `Rc`, a plain flag per direction is enough, and the run queue
+//! needs no lock. The compiler enforces this, and these examples check that it does.
 //!
-//! What may go to another thread is this:
+//! These types may move to another thread:
 //!
 //! ```
 //! fn may_be_sent<T: Send>() {}
@@ -17,7 +17,7 @@
 //! may_be_sent::<executor::Metrics>();
 //! ```
 //!
-//! All else may not:
+//! These types may not:
 //!
 // Pitfall: X2
 //! ```compile_fail,E0277
@@ -90,14 +90,16 @@
 //! may_be_sent::<reactor::time::Sleep>();
 //! ```
 //!
-//! A copy may be sent if its reader and its writer may, because nothing of it belongs to a thread:
+//! A copy is `Send` if its reader and its writer are, because it holds nothing that belongs to a
+//! thread:
 //!
 //! ```
 //! fn may_be_sent<T: Send>(_: T) {}
 //! may_be_sent(reactor::io::copy(reactor::io::empty(), reactor::io::sink()));
 //! ```
 //!
-//! Nor may a future that holds one of them, or what another thread spawns:
+//! A future that holds one of these types may not move either, and `Remote::spawn` accepts no
+//! closure that holds a value that is not `Send`:
 //!
 //! ```compile_fail,E0277
 //! fn may_be_sent<T: Send>(_: T) {}

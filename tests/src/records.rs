@@ -1,4 +1,4 @@
-//! Captures the records that the runtime emits on one thread, to assert on their order.
+//! Captures the log records that the runtime emits on one thread, for assertions on their order.
 
 use std::cell::RefCell;
 use std::sync::Once;
@@ -6,21 +6,21 @@ use std::sync::Once;
 use log::kv::{self, Key, Value, VisitSource};
 use log::{LevelFilter, Log, Metadata};
 
-/// One record: its message, which is its kind, and its key-values as text.
+/// A log record, with its key-values as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// `poll`, `would block`, `store`, `wake` and so on.
+    /// The message, which is the kind of the record: `poll`, `store`, `wake` and so on.
     pub kind: String,
-    /// The module that emitted it.
+    /// The module that emitted the record.
     pub target: String,
-    /// The source file and the line of the record.
+    /// The source file and the line that emitted the record.
     pub at: (String, u32),
-    /// The key-values, in their order.
+    /// The keys and values, in the order of the record.
     pub keys: Vec<(String, String)>,
 }
 
 impl Record {
-    /// The value of a key; empty, if the record has no such key.
+    /// Returns the value of a key, or an empty string if the record has no such key.
     pub fn get(&self, key: &str) -> &str {
         let pair = self.keys.iter().find(|(name, _)| name == key);
         pair.map_or("", |(_, value)| value)
@@ -35,11 +35,11 @@ struct Capture;
 
 static CAPTURE: Capture = Capture;
 
-/// Runs `f`, and returns what the reactor and the executor emitted on this thread meanwhile.
+/// Runs `f`, and returns the records that the reactor and the executor emitted on this thread.
 ///
 /// # Panics
 ///
-/// If another logger is installed in this process.
+/// Panics if another logger is installed in this process.
 pub fn capture<T>(f: impl FnOnce() -> T) -> (T, Vec<Record>) {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {

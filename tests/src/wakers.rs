@@ -1,4 +1,4 @@
-//! Wakers that tell what was done to them.
+//! Wakers that record how they are used.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -6,23 +6,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-/// Polls a future once, with this waker.
+/// Polls a future once with the given waker.
 pub fn poll<F: Future>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(waker))
 }
 
-/// Counts its wakes.
+/// Counts wakeups.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicUsize);
 
 impl Counter {
-    /// A counter, and a waker that adds to it.
+    /// Returns a counter, and a waker that increments it.
     pub fn with_waker() -> (Arc<Counter>, Waker) {
         let counter = Arc::new(Counter::default());
         (counter.clone(), Waker::from(counter))
     }
 
-    /// Wakes so far.
+    /// Returns the number of wakeups so far.
     pub fn wakes(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
@@ -38,7 +38,7 @@ impl Wake for Counter {
     }
 }
 
-/// A waker that runs a function: foreign code, in the middle of the runtime.
+/// Returns a waker that calls a function. So it runs user code inside the runtime.
 pub fn waker_fn(wake: impl Fn() + Send + Sync + 'static) -> Waker {
     struct Function<F>(F);
 

@@ -1,4 +1,4 @@
-//! The waker travels in `cx`, an argument of every `poll`. The executor creates this `Context` from
+//! The waker travels in `cx`, an argument of every `poll`. The executor creates a `Context` from
 //! the task's waker when it polls the task. Each future passes `cx` on to the futures that it
 //! polls; in an `async fn`, the compiler generates that code for each `.await`. The read at the
 //! bottom gets `WouldBlock`, and its source stores a clone of the waker.

@@ -1,7 +1,7 @@
 //! Without a limit, a task whose socket always has more bytes would never return from its poll. So
 //! one poll may complete 128 operations, which is the task's budget. Then the task yields and goes
-//! to the end of the run queue. The reactor fetches events before it is polled again, so a neighbor
-//! waits for one such poll at most.
+//! to the end of the run queue. The reactor fetches events before the task is polled again, so a
+//! neighbor waits for one such poll at most.
 //!
 //! A task that yields in a loop is fair too: after each yield, events are fetched and timers fire.
 //! The budget does not help against a task that computes without an `await`, because it counts

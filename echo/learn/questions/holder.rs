@@ -2,8 +2,8 @@
 //! awaited task. The executor keeps the future in its table. The task is not in the run queue, so
 //! the executor does not poll it, and nothing checks again and again whether it could continue.
 //!
-//! `executor::tasks` shows both. It finds the wakers that the reactor holds by their addresses, and
-//! counts the others.
+//! `executor::tasks` lists the tasks and what holds their wakers. It finds the wakers in the reactor
+//! by their addresses, and counts the others.
 
 use std::io;
 use std::time::Duration;

@@ -4,8 +4,9 @@
 //! spuriously and once.
 //!
 //! If another thread causes the event, the poll must check again after it has stored its waker: an
-//! event between the check and the store finds no waker. A socket needs no second check, because
-//! events are delivered by the next turn of the reactor, on the thread that stores the waker.
+//! event between the check and the store finds no waker. A socket needs no second check,
+//! because the reactor delivers events on the same thread, in its next turn. By then the waker is
+//! stored.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};

@@ -29,7 +29,8 @@ fn run() -> io::Result<()> {
     ))
 }
 
-/// A task waits for a message from another thread. They share only std channels and the waker.
+/// Runs a task that waits for a message from another thread. The task and the thread share only std
+/// channels and the waker.
 fn one_wake() -> io::Result<()> {
     let (wakers, waker) = channel::<Waker>();
     let (sender, receiver) = channel();

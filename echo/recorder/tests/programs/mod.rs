@@ -1,4 +1,4 @@
-//! Programs of several tasks, made at random, and what is recorded of them.
+//! Random programs of several tasks, and what the recorder records of them.
 
 use std::future::{Future, poll_fn};
 use std::io::{Read, Write};
@@ -22,7 +22,7 @@ use reactor::time::{sleep, timeout};
 use recorder::{Kind, OUTSIDE, Options, Recorder, Recording};
 use tests::{DEADLINE, tcp_pair, within_deadline};
 
-/// Names of tasks that are hard on whoever writes them down.
+/// Task names that are hard to escape.
 pub(crate) const NAMES: [&str; 6] = [
     "",
     "plain",
@@ -32,43 +32,43 @@ pub(crate) const NAMES: [&str; 6] = [
     "задача \u{202e}\u{1f980}",
 ];
 
-/// One thing that a task does before the next.
+/// One action of a task.
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
     Yield,
-    /// Wakes itself twice in one poll.
+    /// The task wakes itself twice in one poll.
     WakeTwice,
     Sleep(u64),
-    /// A timer that is not needed in the end.
+    /// A timeout that does not expire.
     Timeout,
-    /// A timer that is set in one task and awaited in another one.
+    /// A timer that one task sets and another one awaits.
     MovedSleep,
-    /// Sleeps with a waker around that of the task.
+    /// A sleep with a waker that wraps the waker of the task.
     ForeignWaker,
-    /// An echo server in a task of its own, and the length of the message that it gets. It reads so
-    /// many bytes at once.
+    /// An echo server in a task of its own, which gets a message of `length` bytes and reads at
+    /// most `at_once` bytes per call.
     Echo {
         length: usize,
         at_once: usize,
     },
-    /// A client on a thread of its own, which tells what it does.
+    /// A client on another thread, which logs its actions.
     Client,
-    /// A peer that refuses.
+    /// A connection that is refused.
     Refused,
-    /// Many tasks wait for one listener, which is closed then.
+    /// Many tasks wait for one listener, which is then closed.
     Crowd(usize),
     Job,
     AbandonedJob,
-    /// Another thread wakes the task, so many times.
+    /// Another thread wakes the task this many times.
     Thread(usize),
-    /// Another thread sends a task.
+    /// Another thread spawns a task.
     Remote,
     Spawn(usize, Vec<Act>),
     Detach(usize, Vec<Act>),
     Abort(usize, Vec<Act>),
     AbortItself,
     Panic,
-    /// Nobody can wake it any more.
+    /// A task that nothing can wake.
     Lost,
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::ForeignWaker),
         3 => (0_usize..100_000, 1_usize..70_000)
             .prop_map(|(length, at_once)| Act::Echo { length, at_once }),
-        // More operations than one poll may do.
+        // More operations than the budget of one poll.
         1 => Just(Act::Echo { length: 300, at_once: 1 }),
         2 => Just(Act::Client),
         1 => Just(Act::Refused),
@@ -107,12 +107,12 @@ pub(crate) fn act() -> impl Strategy<Value = Act> {
     })
 }
 
-/// Tasks that run beside each other.
+/// A few tasks that run concurrently.
 pub(crate) fn program() -> impl Strategy<Value = Vec<Vec<Act>>> {
     vec(vec(act(), 0..5), 1..4)
 }
 
-/// A program in which everything happens that can be asked for.
+/// A program that contains every action.
 pub(crate) fn everything() -> Vec<Vec<Act>> {
     let acts = [
         Act::Yield,
@@ -138,11 +138,11 @@ pub(crate) fn everything() -> Vec<Vec<Act>> {
         Act::Detach(5, vec![Act::Client]),
         Act::Sleep(100),
     ];
-    // One after the other: so the thread has nothing to do now and then, and sleeps.
+    // One task runs them one after the other, so that the thread sleeps in between.
     vec![acts.into()]
 }
 
-/// The logger of this process keeps so many events.
+/// Installs a recorder that keeps the last `events` events, or returns the installed one.
 pub(crate) fn install(events: usize) -> &'static Recorder {
     static RECORDER: OnceLock<&'static Recorder> = OnceLock::new();
     RECORDER.get_or_init(|| {
@@ -152,13 +152,13 @@ pub(crate) fn install(events: usize) -> &'static Recorder {
     })
 }
 
-/// There is one recorder, and the tests of a process run beside each other.
+/// Makes the tests of this process take turns, because they share one recorder.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static LOCK: Mutex<()> = Mutex::new(());
     LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs a program to its end, and returns what was recorded: all of it.
+/// Runs a program to completion, and returns the whole recording.
 pub(crate) fn record(program: &[Vec<Act>]) -> Recording {
     let recorder = install(1_000_000);
     let program = program.to_vec();
@@ -169,7 +169,7 @@ pub(crate) fn record(program: &[Vec<Act>]) -> Recording {
     })
 }
 
-/// Jobs that nobody waited for end some time later, and tell so.
+/// Returns the recording after all jobs have completed, including those that no task waits for.
 fn after_all_jobs(recorder: &Recorder) -> Recording {
     let start = Instant::now();
     loop {
@@ -178,7 +178,7 @@ fn after_all_jobs(recorder: &Recorder) -> Recording {
         if count(Kind::JobDone) >= count(Kind::JobSubmitted) {
             return recording;
         }
-        assert!(start.elapsed() < DEADLINE, "a job does not end");
+        assert!(start.elapsed() < DEADLINE, "a job does not complete before the deadline");
         thread::yield_now();
     }
 }
@@ -225,9 +225,9 @@ async fn run_act(act: Act) {
     }
 }
 
-/// Without a word on standard error: it is asked for.
+/// Panics without a message on standard error.
 async fn panic() {
-    std::panic::resume_unwind(Box::new("as asked"));
+    std::panic::resume_unwind(Box::new("intended panic"));
 }
 
 async fn wake_twice() {
@@ -271,7 +271,7 @@ async fn echo(length: usize, at_once: usize) {
     let (client, mut server) = tcp_pair().await.unwrap();
     let serving = spawn(async move {
         let mut bytes = vec![0; at_once];
-        // It fails if the task of its client is aborted.
+        // The write fails if the task of the client is aborted.
         while let Ok(n @ 1..) = server.read(&mut bytes).await {
             let _ = server.write_all(&bytes[..n]).await;
         }
@@ -292,7 +292,7 @@ async fn client() {
     let address = listener.local_addr().unwrap();
     let client = thread::spawn(move || {
         trace!(target: OUTSIDE, "connects");
-        // The listener is gone, if its task is aborted.
+        // The listener is gone if its task was aborted.
         let Ok(mut stream) = StdStream::connect(address) else { return };
         let own = stream.local_addr().unwrap();
         trace!(target: OUTSIDE, peer:% = own; "sends 1 byte");
@@ -303,11 +303,11 @@ async fn client() {
     let (stream, _) = listener.accept().await.unwrap();
     let (mut reader, mut writer) = stream.into_split();
     copy(&mut reader, &mut writer).await.unwrap();
-    // It has closed its end, which was the last thing that it did.
+    // The client has closed its end, and that was its last action.
     client.join().unwrap();
 }
 
-/// A port at which nobody listens.
+/// Returns an address on which no socket listens.
 fn closed_port() -> std::net::SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
@@ -323,7 +323,7 @@ async fn crowd(tasks: usize) {
     drop(client);
 }
 
-/// It ends when its task already waits for it.
+/// Runs a job that completes after its task has started to wait.
 async fn job() {
     let (sender, receiver) = channel();
     let job = spawn_blocking(move || receiver.recv());
@@ -338,7 +338,7 @@ async fn abandoned_job() {
     task.abort();
 }
 
-/// Waits until the thread that `start` starts, or who it hands it to, has called what it gets.
+/// Passes a function to `start`, and waits until another thread or task has called it.
 async fn until_called(start: impl FnOnce(Box<dyn Fn() + Send>) -> JoinHandle<()>) {
     let called = Arc::new(AtomicBool::new(false));
     let (mut start, mut thread) = (Some(start), None);
@@ -362,7 +362,7 @@ async fn woken_by_a_thread(wakes: usize) {
 
 async fn remote() {
     let remote = Remote::current();
-    // Refused, if the executor ends before: then this task has been aborted.
+    // This fails if the executor has been dropped. Then this task has been aborted.
     let send = move |call: Box<dyn Fn() + Send>| _ = remote.spawn(|| async move { call() });
     until_called(|call| thread::spawn(move || send(call))).await;
 }
