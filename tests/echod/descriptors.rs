@@ -1,4 +1,4 @@
-//! The examples for pipes, child processes, signals and any descriptor, each run to its end.
+//! The examples for pipes, child processes, signals and other descriptors, each run to completion.
 
 use std::process::Command;
 
@@ -16,7 +16,7 @@ fn run(command: Command) -> Ended {
 }
 
 #[test]
-fn a_child_process_is_talked_to_and_waited_for_without_a_thread() {
+fn example_child_sorts_through_pipes() {
     if !has_pidfds() {
         return;
     }
@@ -24,9 +24,9 @@ fn a_child_process_is_talked_to_and_waited_for_without_a_thread() {
     assert_eq!(ended.stdout, "apple\nfig\npear\nexit status: 0\n");
 }
 
-// Nothing but the one thread: who waits in a thread has started it.
+// Method: strace shows every new thread and every call that waits for a child.
 #[test]
-fn the_wait_for_a_child_starts_no_thread_and_never_calls_waitid() {
+fn wait_for_a_child_uses_no_thread_and_no_waitid() {
     if !has_pidfds() || !is_installed("strace") {
         return;
     }
@@ -38,7 +38,7 @@ fn the_wait_for_a_child_starts_no_thread_and_never_calls_waitid() {
     })
     .wait();
     if ended.stderr.contains("PTRACE_") {
-        return println!("skipped: strace may not watch other processes here");
+        return println!("skipped: strace is not permitted to trace other processes");
     }
     assert!(ended.status.success(), "{ended:?}");
     assert!(!ended.stderr.contains("CLONE_THREAD"), "{}", ended.stderr);
@@ -47,13 +47,13 @@ fn the_wait_for_a_child_starts_no_thread_and_never_calls_waitid() {
 }
 
 #[test]
-fn a_descriptor_of_inotify_is_waited_for_as_a_socket() {
+fn inotify_descriptor_is_awaited_like_a_socket() {
     let ended = run(Command::new(example("inotify")));
     assert_eq!(ended.stdout, "hello appears\n");
 }
 
 #[test]
-fn what_comes_in_goes_through_a_pipe_and_comes_out_in_capitals() {
+fn example_pipe_upper_prints_capitals() {
     let mut shell = Command::new("sh");
     let script = "for line in one two three; do echo $line; done | \"$0\"";
     shell.args(["-c", script]).arg(example("pipe_upper"));
@@ -61,13 +61,13 @@ fn what_comes_in_goes_through_a_pipe_and_comes_out_in_capitals() {
 }
 
 #[test]
-fn signals_are_told_and_both_who_wait_for_ctrl_c_hear_it() {
+fn ctrl_c_reaches_both_receivers() {
     let program = Server::spawn(Command::new(example("signals")));
-    eventually("it watches", || program.stdout().starts_with("kill -USR1 "));
+    eventually("the program watches the signals", || program.stdout().starts_with("kill -USR1 "));
     for count in 1..=2 {
         program.signal(Signal::USR1);
-        let told = format!("SIGUSR1, {count}\n");
-        eventually("it tells of the signal", || program.stdout().contains(&told));
+        let line = format!("SIGUSR1, {count}\n");
+        eventually("the program reports the signal", || program.stdout().contains(&line));
     }
     program.signal(Signal::INT);
     let ended = program.wait();

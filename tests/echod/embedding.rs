@@ -1,4 +1,5 @@
-//! The examples that put our reactor under another executor, and our executor into another loop.
+//! The examples that run our reactor under another executor, and our executor in another event
+//! loop.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -6,7 +7,7 @@ use std::process::Command;
 use crate::server::Server;
 use crate::three_echoes::example;
 
-/// What an example prints, which has to end by itself.
+/// Runs an example to completion, and returns what it prints.
 #[track_caller]
 pub(crate) fn printed_by(name: &str) -> String {
     let ended = Server::spawn(Command::new(example(name))).wait();
@@ -15,12 +16,12 @@ pub(crate) fn printed_by(name: &str) -> String {
 }
 
 #[test]
-fn our_reactor_runs_under_another_executor() {
+fn reactor_runs_under_another_executor() {
     assert_eq!(printed_by("foreign_executor"), "hello comes back\n5 bytes echoed\n");
 }
 
 #[test]
-fn our_executor_runs_inside_a_foreign_event_loop_that_has_descriptors_of_its_own() {
+fn executor_runs_inside_a_host_event_loop() {
     let printed = printed_by("foreign_loop");
     let lines: BTreeSet<&str> = printed.lines().collect();
     let expected = [

@@ -1,4 +1,4 @@
-//! The example of files, as a program.
+//! The example for files.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use crate::server::Server;
 use crate::three_echoes::example;
 
 #[test]
-fn the_example_of_files_finds_the_one_error_and_leaves_no_file() {
+fn example_files_finds_the_error() {
     let mut command = Command::new(example("files"));
     let folder = folder();
     command.env("TMPDIR", folder.path());

@@ -1,9 +1,9 @@
-//! The example with streams.
+//! The example for streams.
 
 use crate::embedding::printed_by;
 
 #[test]
-fn connections_ticks_and_signals_are_streams_with_everybodys_combinators() {
+fn streams_work_with_third_party_combinators() {
     let expected = "\
 incoming: one, two, three
 interval: 3 ticks, 3 of them on a grid of 5ms

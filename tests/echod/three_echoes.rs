@@ -1,4 +1,4 @@
-//! The same server three times, as examples: threads, bare mio, and ours.
+//! The same echo server three times, as examples: with threads, on bare mio, and on our runtime.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -6,49 +6,55 @@ use std::process::Command;
 use crate::bytes::{CHUNK, assert_echoes_to};
 use crate::server::{Server, eventually};
 
-/// The program of an example of `echo`.
+/// Returns the path of an example program of `echo`, after building it.
 pub(crate) fn example(name: &str) -> PathBuf {
     example_of("echo", name)
 }
 
-/// The program of an example.
+/// Returns the path of an example program, after building it.
 pub(crate) fn example_of(package: &str, name: &str) -> PathBuf {
     tests::child::example(package, name)
 }
 
 #[track_caller]
-fn assert_echoes_to_several_clients_at_once(name: &str) {
+fn assert_echoes_to_five_clients(name: &str) {
     const BYTES: usize = 16 * CHUNK;
     let mut command = Command::new(example(name));
     command.arg("127.0.0.1:0");
     let server = Server::spawn(command);
     eventually("the example listens", || server.stdout().contains('\n'));
     let line = server.stdout();
-    let address =
-        line.trim().strip_prefix("listening on ").expect("it says where").parse().unwrap();
+    let address = line
+        .trim()
+        .strip_prefix("listening on ")
+        .expect("the example prints its address")
+        .parse()
+        .unwrap();
 
     assert_echoes_to(address, 5, BYTES);
-    let told = format!("{BYTES} bytes echoed");
-    eventually("it tells how much", || server.stdout().matches(&told).count() == 5);
+    let line = format!("{BYTES} bytes echoed");
+    eventually("the example reports five connections", || {
+        server.stdout().matches(&line).count() == 5
+    });
 }
 
 #[test]
-fn the_echo_with_threads_echoes_and_tells_how_much() {
-    assert_echoes_to_several_clients_at_once("echo_threads");
+fn echo_threads_reports_the_bytes_echoed() {
+    assert_echoes_to_five_clients("echo_threads");
 }
 
 #[test]
-fn the_echo_on_bare_mio_echoes_and_tells_how_much() {
-    assert_echoes_to_several_clients_at_once("echo_mio");
+fn echo_mio_reports_the_bytes_echoed() {
+    assert_echoes_to_five_clients("echo_mio");
 }
 
 #[test]
-fn our_classic_echo_echoes_and_tells_how_much() {
-    assert_echoes_to_several_clients_at_once("echo");
+fn echo_reports_the_bytes_echoed() {
+    assert_echoes_to_five_clients("echo");
 }
 
 #[test]
-fn one_command_compares_the_three() {
+fn compare_measures_all_three_servers() {
     let mut command = Command::new(example("compare"));
     command.args(["40", "2"]);
     let ended = Server::spawn(command).wait();
@@ -58,7 +64,7 @@ fn one_command_compares_the_three() {
         let words = line.expect("each server has a row").split_whitespace().skip(1);
         words.filter_map(|word| word.parse().ok()).collect()
     };
-    // Memory, threads, switches, time.
+    // The columns are memory, threads, switches and time.
     assert_eq!([row("threads")[1], row("mio")[1], row("ours")[1]], [41.0, 1.0, 1.0]);
     assert!(row("ours")[0] < row("threads")[0], "memory of a connection: {}", ended.stdout);
 }

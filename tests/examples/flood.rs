@@ -1,13 +1,14 @@
-//! How much one flooding connection costs a hundred polite ones.
+//! Measures how much one flooding connection delays a hundred other connections.
 //!
 //! ```text
 //! cargo build --release -p echo && cargo run --release -p tests --example flood
 //! ```
 //!
-//! The server runs on one core. On another, a hundred connections take turns to send a message of
-//! 64 bytes, and wait for it; first alone, then beside one connection that sends as much as it
-//! can and reads what comes back. Three rounds, and of each the 50th and the 99th percentile of the
-//! round trips. With the path of another echo server as argument, it measures that.
+//! The server runs on one core, and the load on another. A hundred polite connections take turns:
+//! each sends a message of 64 bytes and waits for the echo. They are measured alone, and then
+//! beside one connection that sends as much as it can and reads the echo. Each of three rounds
+//! prints the 50th and the 99th percentile of the round trips. An optional argument is the path of
+//! another echo server to measure.
 
 use std::env;
 use std::io::{BufRead, BufReader, Read, Result, Write};
@@ -55,7 +56,7 @@ fn main() -> Result<()> {
     server.kill()
 }
 
-/// The median and the 99th percentile.
+/// Returns the median and the 99th percentile of the round trips.
 fn round_trips(polite: &mut [TcpStream]) -> Result<(Duration, Duration)> {
     let mut times = Vec::with_capacity(MESSAGES);
     for message in 0..MESSAGES {
@@ -81,11 +82,11 @@ impl Flood {
         let stream = TcpStream::connect(address)?;
         let (mut sender, mut receiver) = (stream.try_clone()?, stream.try_clone()?);
         thread::spawn(move || {
-            step_back();
+            lower_priority();
             while sender.write_all(&[7; 1 << 16]).is_ok() {}
         });
         let receiver = thread::spawn(move || {
-            step_back();
+            lower_priority();
             let (mut bytes, mut total) = (vec![0; 1 << 16], 0);
             while let Ok(read @ 1..) = receiver.read(&mut bytes) {
                 total += read as u64;
@@ -95,7 +96,7 @@ impl Flood {
         Ok(Flood { stream, since: Instant::now(), receiver })
     }
 
-    /// Ends it, and tells the megabytes per second.
+    /// Ends the flood, and returns its megabytes per second.
     fn stop(self) -> f64 {
         let _ = self.stream.shutdown(Shutdown::Both);
         let bytes = self.receiver.join().unwrap_or(0);
@@ -109,7 +110,7 @@ fn pin(core: usize) -> Result<()> {
     Ok(sched_setaffinity(None, &cores)?)
 }
 
-/// Lets the polite ones go first on the core of the load: it is the server that is measured.
-fn step_back() {
+/// Lowers the priority of this thread, so that it does not delay the polite clients on their core.
+fn lower_priority() {
     let _ = setpriority_process(None, 19);
 }

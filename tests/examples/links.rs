@@ -1,5 +1,5 @@
-//! Follows the links on the front pages of the crates' documentation, after `cargo doc`: a link
-//! within this project must lead to a file. rustdoc itself looks only at names of items.
+//! Checks the links on the front page of each crate's documentation, after `cargo doc`: a link
+//! within this project must lead to a file. rustdoc itself checks only links to items.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     if dead.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The links of a page that lead nowhere, or the page itself, if it is not there.
+/// Returns the dead links of a page. If the page does not exist, returns a message that says so.
 fn dead_links(page: &Path) -> Vec<String> {
     let Ok(text) = fs::read_to_string(page) else {
         return vec![format!("{}: no such page; run `cargo doc` first", page.display())];

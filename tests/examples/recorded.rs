@@ -1,14 +1,14 @@
-//! How much it costs to record a run.
+//! Measures how much it costs to record a run.
 //!
 //! ```text
 //! cargo build --release -p echo && cargo run --release -p tests --example recorded
 //! ```
 //!
-//! Two servers on one core, one of them with `--trace`, and the load on another. They take turns
-//! for ten seconds each, in slices of half a second: once with small messages, for which a client
-//! sends the next when the last has come back, and once with a flood of bytes. Every byte that comes
-//! back is looked at. Printed are the medians, the median of the ratios of neighbouring slices, and
-//! the most memory that each server has ever had.
+//! Two servers run on one core, one of them with `--trace`, and the load runs on another core. The
+//! servers take turns for ten seconds each, in slices of half a second. There are two loads: small
+//! messages, where the client sends the next message after the echo of the last, and a flood of
+//! bytes. The client checks every byte of the echo. The output is the medians, the median of the
+//! ratios of adjacent slices, and the peak memory of each server.
 
 use std::env;
 use std::fs;
@@ -33,7 +33,7 @@ fn main() -> Result<()> {
     let trace = folder.join("run.jsonl");
     let measured = measure(&trace);
     let written = fs::metadata(&trace).map_or(0, |file| file.len());
-    println!("the recording has {} KiB", written >> 10);
+    println!("size of the recording: {} KiB", written >> 10);
     fs::remove_dir_all(&folder)?;
     measured
 }
@@ -44,13 +44,13 @@ fn measure(trace: &Path) -> Result<()> {
     let recorded = Server::start(&["--trace".into(), trace.to_owned()])?;
     pin(1)?;
     compare("messages/s, one at a time", &plain, &recorded, 1.0, messages)?;
-    compare("MB/s, as many as can be  ", &plain, &recorded, 1e6, flood)?;
-    println!("memory: {} KiB and {} KiB", plain.peak()?, recorded.peak()?);
+    compare("MB/s, as many as possible", &plain, &recorded, 1e6, flood)?;
+    println!("peak memory: {} KiB without, {} KiB with --trace", plain.peak()?, recorded.peak()?);
     recorded.stop()?;
     plain.stop()
 }
 
-/// One slice with the plain server, one with the recorded, and so on; the order changes each time.
+/// Alternates slices with the plain and the recorded server, and swaps their order each time.
 fn compare(
     what: &str,
     plain: &Server,
@@ -87,7 +87,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Messages that came back.
+/// Returns the number of messages that came back in one slice.
 fn messages(address: &str) -> Result<u64> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
@@ -104,7 +104,7 @@ fn messages(address: &str) -> Result<u64> {
     Ok(number)
 }
 
-/// Bytes that came back.
+/// Returns the number of bytes that came back in one slice.
 fn flood(address: &str) -> Result<u64> {
     let stream = TcpStream::connect(address)?;
     let mut sender = stream.try_clone()?;
@@ -129,7 +129,7 @@ fn flood(address: &str) -> Result<u64> {
     Ok(received)
 }
 
-/// The chunk that begins with this byte: no two near each other are the same.
+/// Returns the chunk of the flood at this offset. Adjacent chunks differ.
 fn pattern(at: u64) -> Vec<u8> {
     vec![(at / CHUNK as u64 % 251) as u8; CHUNK]
 }
@@ -151,7 +151,7 @@ impl Server {
         Ok(Server { child, address })
     }
 
-    /// In KiB.
+    /// Returns the peak memory in KiB.
     fn peak(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -167,7 +167,7 @@ impl Server {
     }
 }
 
-/// Also when a measurement fails: nobody else would end it.
+/// Kills the server even if a measurement fails.
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();

@@ -1,4 +1,5 @@
-//! Programs on the standard streams, one for each argument: `tests/tests/stdio.rs` runs them.
+//! Programs that use the standard streams. The argument selects one; `tests/tests/stdio.rs` runs
+//! them.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -12,11 +13,11 @@ use reactor::stdio::{Stdin, stderr, stdin, stdout};
 use reactor::time::timeout;
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-/// Long enough for a job to begin.
+/// Long enough for a job to start.
 const MOMENT: Duration = Duration::from_millis(20);
 
 fn main() -> io::Result<()> {
-    // A test that hangs leaves nothing behind.
+    // If the test is killed, this process is killed too.
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let program = std::env::args().nth(1).unwrap_or_default();
     block_on(async {
@@ -37,30 +38,31 @@ fn main() -> io::Result<()> {
     })
 }
 
-/// All of standard input to standard output; how it ended to standard error.
+/// Copies standard input to standard output, and writes the result to standard error.
 async fn copy() -> io::Result<()> {
-    let told = match io::copy(stdin(), stdout()).await {
+    let result = match io::copy(stdin(), stdout()).await {
         Ok(bytes) => format!("{bytes} bytes\n"),
         Err(error) => format!("{:?}\n", error.kind()),
     };
-    stderr().write_all(told.as_bytes()).await
+    stderr().write_all(result.as_bytes()).await
 }
 
-/// A page first, so that of what comes then a page too many is in one write; and what becomes of
-/// each write, to standard error.
+/// Writes 4 KiB, and then twice 64 KiB. Writes the result of each call to standard error.
+///
+/// The pipe holds 64 KiB and is not read, so the second call can write only 60 KiB.
 async fn refused() -> io::Result<()> {
     let (bytes, mut output) = (vec![0; 64 * 1024], stdout());
     for length in [4096, bytes.len(), bytes.len()] {
-        let told = match output.write(&bytes[..length]).await {
+        let result = match output.write(&bytes[..length]).await {
             Ok(count) => format!("{count}\n"),
             Err(error) => format!("{:?}\n", error.kind()),
         };
-        stderr().write_all(told.as_bytes()).await?;
+        stderr().write_all(result.as_bytes()).await?;
     }
     Ok(())
 }
 
-/// Each line as soon as it is there.
+/// Prints each line as soon as it arrives.
 async fn lines() -> io::Result<()> {
     let mut lines = BufReader::new(stdin()).lines();
     while let Some(line) = lines.next().await {
@@ -69,7 +71,7 @@ async fn lines() -> io::Result<()> {
     stdout().write_all(b"end\n").await
 }
 
-/// Asks without ending the line, and answers.
+/// Prints a prompt without a newline, and then an answer.
 async fn prompt() -> io::Result<()> {
     stdout().write_all(b"name? ").await?;
     let mut name = String::new();
@@ -77,7 +79,7 @@ async fn prompt() -> io::Result<()> {
     stdout().write_all(format!("hello, {name}").as_bytes()).await
 }
 
-/// Ends while a read is pending, and nothing that was written is lost.
+/// Returns from `main` while a read is pending. No written byte may be lost.
 async fn pending() -> io::Result<()> {
     let reader = spawn(async { stdin().read(&mut [0; 100]).await });
     yield_now().await;
@@ -85,16 +87,16 @@ async fn pending() -> io::Result<()> {
     stdout().write_all(b"the last words\n").await
 }
 
-/// A thousand reads that are dropped while they wait, half of them with their handles.
+/// Drops a thousand pending reads, half of them with their handles.
 async fn drop_reads() -> io::Result<()> {
     let mut input = stdin();
     for _ in 0..500 {
         poll_once(&mut input).await;
         poll_once(&mut stdin()).await;
     }
-    // The writer at the other end begins when it sees this.
+    // The writer at the other end starts when it reads this.
     stdout().write_all(b"dropped\n").await?;
-    // While bytes come in, some reads are dropped too.
+    // Drop some reads while bytes arrive, too.
     let mut bytes = Vec::new();
     let mut buffer = [0; 7];
     loop {
@@ -107,14 +109,14 @@ async fn drop_reads() -> io::Result<()> {
     stdout().write_all(&bytes).await
 }
 
-/// One poll of a read, which must not have been in vain for the next one.
+/// Polls a read once, and drops it. The next read must still get all bytes.
 async fn poll_once(input: &mut Stdin) {
     let mut input = pin!(input);
     let polled = poll_fn(|cx| Poll::Ready(input.as_mut().poll_read(cx, &mut [0; 100]))).await;
     assert!(polled.is_pending(), "nothing has been sent");
 }
 
-/// Two tasks that read until the end, each by a handle of its own.
+/// Two tasks read to the end of standard input, each through its own handle.
 async fn two_readers() -> io::Result<()> {
     let readers = [(); 2].map(|()| {
         spawn(async {
@@ -128,7 +130,7 @@ async fn two_readers() -> io::Result<()> {
     Ok(())
 }
 
-/// A hundred tasks that write lines, each by a handle of its own.
+/// A hundred tasks write lines, each through its own handle.
 async fn many_writers() -> io::Result<()> {
     let writers: Vec<_> = (0..100)
         .map(|number| {
@@ -146,7 +148,7 @@ async fn many_writers() -> io::Result<()> {
     Ok(())
 }
 
-/// Std's streams and ours by turns.
+/// Uses the streams of std and ours alternately.
 async fn with_std() -> io::Result<()> {
     let mut first = String::new();
     std::io::stdin().read_line(&mut first)?;
@@ -162,7 +164,7 @@ async fn with_std() -> io::Result<()> {
     stdout().write_all(b"end").await
 }
 
-/// Writes of which each is dropped again and again until one comes through: to a slow reader.
+/// Drops and repeats each write until it completes, although the reader is slow.
 async fn retry() -> io::Result<()> {
     let mut output = stdout();
     for number in 0..1000 {
@@ -172,7 +174,7 @@ async fn retry() -> io::Result<()> {
     output.write_all(b"end\n").await
 }
 
-/// A thousand tasks that write where nobody reads, and a job that needs the pool as well.
+/// A thousand tasks write to a pipe that is not read, and then a job uses the thread pool.
 async fn stalled() -> io::Result<()> {
     let blocks: &[u8] = &[b'x'; 1 << 20];
     drop(spawn(async move { stdout().write_all(blocks).await }));
@@ -180,6 +182,6 @@ async fn stalled() -> io::Result<()> {
         drop(spawn(async { stdout().write_all(b"x").await }));
     }
     while timeout(MOMENT, stdout().write_all(b"x")).await.is_ok() {}
-    let told = reactor::blocking::unblock(|| "the pool works\n").await;
-    stderr().write_all(told.as_bytes()).await
+    let result = reactor::blocking::unblock(|| "the pool works\n").await;
+    stderr().write_all(result.as_bytes()).await
 }

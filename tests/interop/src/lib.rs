@@ -1,12 +1,12 @@
-//! Third-party code, running unmodified over our sockets.
+//! Third-party code that runs unmodified over our sockets.
 //!
-//! Crates that ask for the traits of futures-io take our sockets as they are: async-tungstenite,
-//! futures-rustls, asynchronous-codec and async-compression do. hyper has traits of its own, and
-//! [`reactor_hyper`] is the adapter. With it runs everything that builds on hyper's services, for
-//! example axum's `Router`.
+//! Crates that require the traits of futures-io accept our sockets as they are: async-tungstenite,
+//! futures-rustls, asynchronous-codec and async-compression. hyper has its own traits, and
+//! [`reactor_hyper`] adapts our sockets to them. Everything that builds on hyper's services runs
+//! over the adapter, for example axum's `Router`.
 //!
-//! The examples `web` and `lines` are servers made of these parts, and `tests/` has a test for each
-//! of them. The README of `reactor-hyper` says what does not work, and what to use instead.
+//! The examples `web` and `lines` are servers that use these crates, and `tests/` tests each crate.
+//! The README of `reactor-hyper` says what does not work, and what to use instead.
 
 pub use reactor_hyper;
 
