@@ -25,7 +25,6 @@ use log::{debug, trace, warn};
 use reactor::Reactor;
 use reactor::budget::{self, Budget};
 
-use crate::Remote;
 use crate::error::{Cause, JoinError};
 use crate::join::JoinHandle;
 use crate::metrics::Metrics;
@@ -256,26 +255,6 @@ impl Executor {
     /// Returns the reactor that the tasks wait for.
     pub fn reactor(&self) -> &Rc<Reactor> {
         &self.tasks.reactor
-    }
-
-    /// Returns a handle with which other threads can spawn tasks here.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # fn main() -> std::io::Result<()> {
-    /// let executor = executor::Executor::new()?;
-    /// let remote = executor.remote();
-    /// let other = std::thread::spawn(move || remote.spawn(async || "from afar").join());
-    /// while !other.is_finished() {
-    ///     executor.tick();
-    /// }
-    /// assert_eq!(other.join().unwrap().unwrap(), "from afar");
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn remote(&self) -> Remote {
-        Remote::new(&self.tasks.inbox)
     }
 
     /// Returns the counters of this executor and its reactor.

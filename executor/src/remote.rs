@@ -153,6 +153,28 @@ impl Remote {
     }
 }
 
+impl crate::Executor {
+    /// Returns a handle with which other threads can spawn tasks here.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let executor = executor::Executor::new()?;
+    /// let remote = executor.remote();
+    /// let other = std::thread::spawn(move || remote.spawn(async || "from afar").join());
+    /// while !other.is_finished() {
+    ///     executor.tick();
+    /// }
+    /// assert_eq!(other.join().unwrap().unwrap(), "from afar");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn remote(&self) -> Remote {
+        Remote::new(&self.tasks.inbox)
+    }
+}
+
 /// Awaits a task from any thread, or aborts it; see [`Remote::spawn`].
 ///
 /// Any executor can poll the handle. A thread without one calls [`join`](RemoteJoinHandle::join).
