@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{Read, Write, pipe};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::process::{self, Command};
 use std::thread;
@@ -75,8 +75,9 @@ fn a_pipe_whose_reader_has_gone_does_not_hurt() {
 #[test]
 fn unread_terminal_stops_neither_connections_nor_the_end() {
     assert_unread_terminal_does_no_harm(&["-v"], |server| {
+        let address = address(server);
         for _ in 0..300 {
-            assert_echoes(&mut find(server), b"hello");
+            assert_echoes(&mut connect(address), b"hello");
         }
     });
 }
@@ -105,7 +106,8 @@ fn explain_on_an_unread_terminal_stops_no_connection() {
 #[test]
 fn task_table_on_an_unread_terminal_stops_no_connection() {
     assert_unread_terminal_does_no_harm(&[], |server| {
-        let mut clients: Vec<TcpStream> = (0..200).map(|_| find(server)).collect();
+        let address = address(server);
+        let mut clients: Vec<TcpStream> = (0..200).map(|_| connect(address)).collect();
         for _ in 0..3 {
             server.signal(Signal::USR1);
             clients.iter_mut().for_each(|client| assert_echoes(client, b"hello"));
@@ -213,13 +215,20 @@ fn every_descriptor_is_close_on_exec_and_inherited_ones_keep_their_flags() {
 
 /// A connection to a server that cannot say where it listens.
 #[track_caller]
-pub(crate) fn find(server: &Server) -> std::net::TcpStream {
+pub(crate) fn find(server: &Server) -> TcpStream {
+    connect(address(server))
+}
+
+/// Waits until the server listens, and returns its address, which the kernel knows. Finding it
+/// takes some time, so look once for many connections.
+#[track_caller]
+pub(crate) fn address(server: &Server) -> SocketAddr {
     let mut port = None;
     eventually("the server listens", || {
         port = listening_port(server.pid());
         port.is_some()
     });
-    connect(([127, 0, 0, 1], port.unwrap()).into())
+    ([127, 0, 0, 1], port.unwrap()).into()
 }
 
 /// A thousand messages, and a clean end.

@@ -9,9 +9,9 @@ use rustix::process::Signal;
 use tests::{pipe_of_64_kib, place};
 
 use crate::bytes::{Random, assert_echoes, assert_receives, fill};
-use crate::output::find;
+use crate::output::address;
 use crate::process::is_installed;
-use crate::server::{ECHOD, Server, crowd, eventually};
+use crate::server::{ECHOD, Server, connect, crowd, eventually};
 
 /// Asks, and returns the rows of the answer: from the titles to the task that prints it, which is
 /// the last one; or to the number of those that are not shown.
@@ -142,7 +142,8 @@ fn tables_that_nobody_reads_do_not_hold_up_the_server() {
     let mut command = Command::new(ECHOD);
     command.arg("127.0.0.1:0").stdout(stderr.try_clone().unwrap()).stderr(stderr);
     let server = Server::spawn_unheard(command);
-    let mut clients: Vec<TcpStream> = (0..200).map(|_| find(&server)).collect();
+    let address = address(&server);
+    let mut clients: Vec<TcpStream> = (0..200).map(|_| connect(address)).collect();
     for _ in 0..20 {
         server.signal(Signal::USR1);
         clients.iter_mut().for_each(|client| assert_echoes(client, b"x"));

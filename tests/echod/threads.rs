@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
+use std::thread;
 
 use rustix::process::Signal;
 use socket2::{Domain, Socket, Type};
@@ -122,13 +123,18 @@ fn who_was_in_a_backlog_before_the_signal_is_served_by_its_thread() {
 // into its backlog.
 #[test]
 fn the_only_client_in_the_backlog_of_any_thread_is_served() {
-    for _ in 0..20 {
+    let stopped = (0..20).map(|_| {
         let server = Server::start(&["--threads", "2"]);
         server.freeze();
         let mut client = server.connect();
         client.write_all(b"hello").unwrap();
         server.signal(Signal::TERM);
         server.signal(Signal::CONT);
+        (server, client)
+    });
+    // Each of them waits until its client is silent, so they run side by side.
+    let stopped: Vec<(Server, TcpStream)> = stopped.collect();
+    for (server, client) in stopped {
         assert_eq!(read_to_end(&client), b"hello");
         drop(client);
         assert_eq!(server.wait().status.code(), Some(0));
@@ -140,9 +146,11 @@ fn the_only_client_in_the_backlog_of_any_thread_is_served() {
 fn a_second_signal_ends_all_threads_at_once() {
     let server = Server::start(&["--threads", "2", "--grace", "1m"]);
     let clients: Vec<TcpStream> = (0..8).map(|_| server.connect()).collect();
-    for client in &clients {
-        fill(client, Random::new(1));
-    }
+    thread::scope(|scope| {
+        for client in &clients {
+            scope.spawn(|| fill(client, Random::new(1)));
+        }
+    });
     server.signal(Signal::INT);
     eventually("it stops", || server.stderr().contains("stopping"));
     server.signal(Signal::INT);
