@@ -3,7 +3,7 @@
 //! `epoll_wait` waits for, so `epoll_wait` returns.
 //!
 //! Between rounds, the executor moves the tasks from the inbox to its run queue. So a busy executor
-//! needs no notification, and receives all wakeups that have arrived meanwhile at once.
+//! needs no notification. When it next looks into the inbox, it receives all waiting wakeups.
 
 use std::future::poll_fn;
 use std::io;
