@@ -16,11 +16,9 @@
 //!
 //! [executor]: ../executor/index.html
 //! [questions]: ../tests/index.html
-//! [recorder]: ../recorder/index.html
-//! [`haproxy.cfg`]: ../../../echo/dist/haproxy.cfg
-//! [`echod.service`]: ../../../echo/dist/echod.service
-//! [`echod.socket`]: ../../../echo/dist/echod.socket
 //! [faults]: ../../../echo/learn/faults
+//! [manual]: ../../../echo/OPERATING.md
+//! [recorder]: ../recorder/index.html
 //! [`serve.rs`]: ../src/echod/serve.rs.html
 //! [`connection.rs`]: ../src/echod/connection.rs.html
 //! [`copy.rs`]: ../src/reactor/io/copy.rs.html

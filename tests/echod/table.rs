@@ -97,13 +97,13 @@ fn without_times(rows: &[String]) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn the_readme_shows_the_table_of_a_server_like_this() {
+fn manual_shows_the_table_of_a_server() {
     let server = Server::start(&[]);
     let mut idle = server.connect();
     assert_echoes(&mut idle, b"x");
     let stalled = server.connect();
     fill(&stalled, Random::new(1));
-    let readme = include_str!("../../echo/README.md");
+    let readme = include_str!("../../echo/OPERATING.md");
     let shown = readme.split("<!-- table -->\n```text\n$ kill -USR1 $(pidof echod)\n").nth(1);
     let shown = shown.and_then(|rest| rest.split("```").next()).expect("the block");
     let shown: Vec<String> = shown.lines().map(str::to_owned).collect();

@@ -5,11 +5,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The READMEs: first the front door and its chapters in reading order, then those beside the path.
-pub(crate) const READMES: [&str; 15] = [
+pub(crate) const READMES: [&str; 18] = [
     "README.md",
     "reactor/README.md",
     "executor/README.md",
     "echo/README.md",
+    "echo/OPERATING.md",
     "tests/README.md",
     "echo/recorder/README.md",
     "reactor/uring/README.md",
@@ -18,6 +19,8 @@ pub(crate) const READMES: [&str; 15] = [
     "echo/learn/README.md",
     "echo/learn/thirty-minutes.md",
     "echo/learn/map.md",
+    "echo/learn/reading.md",
+    "echo/learn/comparison.md",
     "echo/learn/glossary.md",
     "echo/learn/tokio.md",
     "echo/learn/own-program.md",

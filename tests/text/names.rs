@@ -102,7 +102,7 @@ fn files_and_paths_named_in_comments_exist() {
 /// Those of one character, which are in backticks here and between spaces there.
 #[test]
 fn the_keys_of_the_page_are_those_that_the_chapter_on_echo_lists() {
-    let (readme, page) = (read("echo/README.md"), read("echo/recorder/src/page/page.js"));
+    let (readme, page) = (read("echo/OPERATING.md"), read("echo/recorder/src/page/page.js"));
     let rows = readme.split("| key | |\n").nth(1).and_then(|rest| rest.split("\n\n").next());
     let cells = rows.expect("the table").lines().filter_map(|row| row.split(" | ").next());
     let told = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
@@ -241,10 +241,10 @@ fn every_link_leads_to_a_file_and_a_heading() {
 fn a_link_that_leads_nowhere_is_noticed() {
     assert_eq!(anchor("Why is *`turn`* stuck?"), "why-is-turn-stuck");
     assert!(anchors("# One\n## A b\n## A b").contains("a-b-1"));
-    for right in ["echo/README.md", "executor/README.md#records", "#contributing", "echo/src"] {
+    for right in ["echo/README.md", "executor/README.md#records", "#try-it", "echo/src"] {
         assert!(leads_somewhere("README.md", right), "{right}");
     }
-    for wrong in ["eco/README.md", "executor/README.md#record", "#contribute", "echo/src/a"] {
+    for wrong in ["eco/README.md", "executor/README.md#record", "#try", "echo/src/a"] {
         assert!(!leads_somewhere("README.md", wrong), "{wrong}");
     }
 }

@@ -32,24 +32,6 @@ fn would_block_is_handled_in_one_place() {
     assert_eq!(BTreeSet::from_iter(places), BTreeSet::from(told));
 }
 
-/// A block of text of a README, by the mark before it.
-fn block(readme: &str, mark: &str) -> String {
-    let begin = format!("<!-- {mark} -->\n```text\n");
-    let text = read(readme);
-    let told = text.split(&begin).nth(1).expect("the mark");
-    told.split("```\n<!-- end -->").next().expect("a first part").to_owned()
-}
-
-#[test]
-fn the_ladder_of_the_front_door_is_the_byte_of_the_one_that_is_tested() {
-    let ladder = read("echo/recorder/ladder.txt");
-    let head = ladder.lines().find(|line| line.ends_with("why")).expect("the names of the columns");
-    let from = ladder.find("sends 1 byte").and_then(|at| ladder[..at].rfind('\n')).unwrap() + 1;
-    let byte = ladder[from..].split_inclusive('\n');
-    let byte: String = byte.take_while(|line| !line.contains("epoll_wait, as the run")).collect();
-    assert_eq!(block("README.md", "ladder: the byte"), format!("{head}\n{byte}"));
-}
-
 /// The records of one byte through an echo, from its event to the next sleep.
 fn records_of_one_byte() -> Vec<Record> {
     let echo = || {
@@ -99,8 +81,8 @@ fn line(record: &Record) -> String {
 fn the_transcript_of_one_byte_is_true() {
     let records = within_deadline(records_of_one_byte);
     let true_lines: Vec<String> = records.iter().map(line).collect();
-    let readme = read("README.md");
-    let told = readme.split("<!-- transcript: one byte -->\n```text\n").nth(1).expect("the mark");
+    let page = read("echo/learn/map.md");
+    let told = page.split("<!-- transcript: one byte -->\n```text\n").nth(1).expect("the mark");
     let told = told.split("\n```").next().unwrap_or_default();
     assert_eq!(told, true_lines.join("\n"), "told and true");
 }

@@ -340,7 +340,7 @@ fn commands_of_prose(readme: &'static str) -> Vec<String> {
 
 #[test]
 fn a_loop_that_starts_servers_is_a_command() {
-    let blocks = blocks("echo/README.md");
+    let blocks = blocks("echo/OPERATING.md");
     let mut commands = blocks.iter().flat_map(commands);
     assert!(commands.any(|line| line.starts_with("for port in ")), "that before haproxy");
 }
