@@ -4,9 +4,9 @@ use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::panic::Location;
 use std::sync::{Mutex, PoisonError};
 
-use crate::task::{Described, Task};
 use crate::unwind::message;
 
 /// The reason why a task has no output: it was cancelled or it panicked.
@@ -52,8 +52,8 @@ impl Cause {
 }
 
 impl JoinError {
-    pub(crate) fn new(task: &Task, cause: Cause) -> JoinError {
-        JoinError(Box::new(Parts { cause, task: task.described() }))
+    pub(crate) fn new(task: Described, cause: Cause) -> JoinError {
+        JoinError(Box::new(Parts { cause, task }))
     }
 
     /// Returns the error of a task that an executor dropped before it could start.
@@ -131,5 +131,30 @@ impl Error for JoinError {}
 impl From<JoinError> for io::Error {
     fn from(error: JoinError) -> io::Error {
         io::Error::other(error)
+    }
+}
+
+/// What identifies a task in messages: `task 1 "name", spawned at src/main.rs:1:1`.
+///
+/// It is a copy, because a later task may overwrite the slot.
+#[derive(Clone, Copy)]
+pub(crate) struct Described {
+    /// `None` if another thread wanted to spawn the task, but it never started.
+    pub(crate) id: Option<u64>,
+    pub(crate) name: &'static str,
+    pub(crate) location: &'static Location<'static>,
+}
+
+impl fmt::Display for Described {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Described { id, name, location } = self;
+        f.write_str("task")?;
+        if let Some(id) = id {
+            write!(f, " {id}")?;
+        }
+        if !name.is_empty() {
+            write!(f, " \"{name}\"")?;
+        }
+        write!(f, ", spawned at {location}")
     }
 }

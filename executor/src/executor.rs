@@ -15,7 +15,7 @@ use std::hint;
 use std::io;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread;
@@ -28,7 +28,7 @@ use reactor::budget::{self, Budget};
 use crate::error::{Cause, JoinError};
 use crate::join::JoinHandle;
 use crate::metrics::Metrics;
-use crate::table::{self, Tasks};
+use crate::table::{Enter, Tasks};
 use crate::task::{BoxStage, Stage, State, Task};
 use crate::unwind::{contain, log_panic};
 
@@ -133,7 +133,7 @@ impl Executor {
     /// # }
     /// ```
     pub fn enter(&self) -> Enter<'_> {
-        Enter { _entered: self.tasks.enter(), executor: self }
+        self.tasks.enter()
     }
 
     /// Runs `future` to completion, and other tasks while it waits.
@@ -189,9 +189,7 @@ impl Executor {
     /// ```
     #[track_caller]
     pub fn try_block_on<F: Future>(&self, future: F) -> io::Result<F::Output> {
-        let _inside = Inside::enter(Location::caller(), Some(&self.tasks));
-        let _entered = self.tasks.enter();
-        let _running = self.tasks.run();
+        let _running = self.tasks.run(Location::caller(), true);
         let _main = Main::new(&self.tasks, Location::caller());
         let mut future = pin!(future);
         loop {
@@ -238,9 +236,7 @@ impl Executor {
     /// ```
     #[track_caller]
     pub fn tick(&self) -> bool {
-        let _inside = Inside::enter(Location::caller(), None);
-        let _entered = self.tasks.enter();
-        let running = self.tasks.run();
+        let running = self.tasks.run(Location::caller(), false);
         self.round::<Pending<()>>(None);
         let turned = self.tasks.reactor.turn(Some(Duration::ZERO));
         turned.unwrap_or_else(|error| cannot_wait(&error));
@@ -286,19 +282,19 @@ impl Executor {
     /// round. One `catch_unwind` around all polls is cheaper than one around each.
     fn round<F: Future>(&self, main: Option<Pin<&mut F>>) -> Option<F::Output> {
         let budget = budget::enter();
-        let mut polled = None;
-        let round = AssertUnwindSafe(|| self.poll_queued(&mut polled, main, &budget));
-        catch_unwind(round).unwrap_or_else(|panic| {
-            self.end_in_panic(polled, panic);
+        let mut current = None;
+        let polls = AssertUnwindSafe(|| self.poll_queued(&mut current, main, &budget));
+        catch_unwind(polls).unwrap_or_else(|panic| {
+            self.end_in_panic(current, panic);
             None
         })
     }
 
-    /// Polls tasks until the round ends; see [`block_on`](Executor::block_on). `task` is the one
-    /// that is being polled, in case its panic unwinds through this function.
+    /// Polls tasks until the round ends; see [`block_on`](Executor::block_on). Stores each task in
+    /// `current` before it polls the task, because a panic of the task unwinds through this function.
     fn poll_queued<F: Future>(
         &self,
-        task: &mut Option<Rc<Task>>,
+        current: &mut Option<Rc<Task>>,
         mut main: Option<Pin<&mut F>>,
         budget: &Budget,
     ) -> Option<F::Output> {
@@ -310,8 +306,8 @@ impl Executor {
         let mut limit = due.max(ROUND);
         let mut taken = 0;
         while taken < limit {
-            *task = self.next();
-            let Some(task) = task else { break };
+            *current = self.next();
+            let Some(task) = current else { break };
             taken += 1;
             match task.state.get() {
                 State::Live => {}
@@ -340,14 +336,8 @@ impl Executor {
             }
             if polled.is_pending() {
                 trace!(task = task.id(); "pending");
-                // A *spurious* poll completed no operation and then waited for a source again. The
-                // count is an estimate, because the executor cannot see what else the future does.
-                if spent == 0 && tasks.reactor.waits_so_far() > waits && task.polls.get() > 1 {
-                    tasks.counters.spurious_polls.add(1);
-                }
-                if task.is_lost() {
-                    report_lost(task);
-                }
+                let waited = tasks.reactor.waits_so_far() > waits;
+                self.diagnose(task, waited && spent == 0);
             }
             match polled {
                 Poll::Ready(Some(output)) => return Some(output),
@@ -356,6 +346,19 @@ impl Executor {
             }
         }
         None
+    }
+
+    /// Counts a spurious poll, and reports a task that nothing can wake.
+    ///
+    /// A *spurious* poll completed no operation and then waited for a source again. The count is an
+    /// estimate, because the executor cannot see what else the future does.
+    fn diagnose(&self, task: &Task, only_waited: bool) {
+        if only_waited && task.polls.get() > 1 {
+            self.tasks.counters.spurious_polls.add(1);
+        }
+        if task.is_lost() {
+            report_lost(task);
+        }
     }
 
     /// Polls one task. Returns the output of `main`; the output of a spawned task stays in its
@@ -523,12 +526,14 @@ fn fail(task: &Task, cause: Cause) {
     // runs.
     let Some(mut stage) = task.stage.take() else { return };
     let is_abort = matches!(cause, Cause::Cancelled);
-    let error = JoinError::new(task, cause);
+    let error = JoinError::new(task.described(), cause);
     let dropped = catch_unwind(AssertUnwindSafe(|| stage.as_mut().fail(error)));
     match dropped {
         Ok(()) => {}
         // The handle reports the first panic of a task. After an abort, this one is the first.
-        Err(panic) if is_abort => stage.as_mut().fail(JoinError::new(task, panic.into())),
+        Err(panic) if is_abort => {
+            stage.as_mut().fail(JoinError::new(task.described(), panic.into()))
+        }
         Err(panic) => log_panic(panic, format_args!("the destructor of the future of {task},")),
     }
     task.stage.replace(Some(stage));
@@ -589,68 +594,6 @@ impl Drop for Executor {
 
 impl fmt::Debug for Executor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Executor").field("metrics", &self.metrics()).finish_non_exhaustive()
-    }
-}
-
-/// Keeps an executor current on this thread; see [`Executor::enter`].
-#[must_use = "the executor is current until the guard is dropped"]
-pub struct Enter<'a> {
-    _entered: (table::Enter, reactor::Enter),
-    /// A guard cannot outlive its executor, because a task spawned later would never run.
-    executor: &'a Executor,
-}
-
-impl fmt::Debug for Enter<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Enter").field(self.executor).finish()
-    }
-}
-
-thread_local! {
-    /// The `block_on` or `tick` that runs on this thread.
-    static INSIDE: Cell<Option<Run>> = const { Cell::new(None) };
-}
-
-/// A `block_on` or `tick`.
-#[derive(Clone, Copy)]
-struct Run {
-    /// Where it was called.
-    location: &'static Location<'static>,
-    /// For `block_on`, the address of its executor's tasks: until it returns, no other executor can
-    /// run on this thread. `None` for `tick`, because several executors can be ticked alternately.
-    blocks: Option<*const Tasks>,
-}
-
-/// Returns where `block_on` of another executor was called, if this thread is inside it.
-///
-/// A task of this executor cannot run before that `block_on` returns, so a future inside it that
-/// waited for the task could wait forever.
-pub(crate) fn held_up_by(tasks: &Weak<Tasks>) -> Option<&'static Location<'static>> {
-    let Run { location, blocks } = INSIDE.get()?;
-    blocks.filter(|&other| other != tasks.as_ptr()).map(|_| location)
-}
-
-/// Marks this thread as inside `block_on` or `tick`, where neither may be called again: the inner
-/// one would block all tasks of the outer one.
-struct Inside;
-
-impl Inside {
-    #[track_caller]
-    fn enter(location: &'static Location<'static>, blocks: Option<&Rc<Tasks>>) -> Inside {
-        if let Some(Run { location: outer, .. }) = INSIDE.get() {
-            panic!(
-                "`block_on` at {location} is inside `block_on` at {outer}, on the same thread: await \
-                 the inner future, or run it on another thread"
-            );
-        }
-        INSIDE.set(Some(Run { location, blocks: blocks.map(Rc::as_ptr) }));
-        Inside
-    }
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        INSIDE.set(None);
+        self.tasks.fmt(f)
     }
 }

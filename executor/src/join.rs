@@ -11,8 +11,7 @@ use std::task::{Context, Poll, ready};
 use reactor::budget;
 
 use crate::error::JoinError;
-use crate::executor::held_up_by;
-use crate::table::Tasks;
+use crate::table::{Tasks, held_up_by};
 use crate::task::{Joiner, Task};
 use crate::unwind::contain;
 

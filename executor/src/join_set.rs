@@ -1,20 +1,22 @@
 //! [`JoinSet`] awaits tasks in the order in which they end.
 
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::mem;
 use std::panic::Location;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use reactor::budget;
 use slab::Slab;
 
 use crate::error::JoinError;
-use crate::executor::{held_up_by, spawn_on};
+use crate::executor::spawn_on;
 use crate::join::{AbortHandle, JoinHandle};
-use crate::table::Tasks;
-use crate::task::{Finished, Joiner};
+use crate::table::{Tasks, held_up_by};
+use crate::task::Joiner;
 
 /// A set of tasks that are awaited in the order in which they end. Dropping the set aborts them
 /// all.
@@ -47,6 +49,24 @@ pub struct JoinSet<T> {
     finished: Rc<Finished>,
     /// Whether the last poll returned `Pending`; see [`budget::poll_consume_budget`].
     waited: bool,
+}
+
+/// The tasks of a [`JoinSet`] whose results were not taken yet.
+#[derive(Default)]
+struct Finished {
+    /// The keys of these tasks, in the order in which the tasks ended.
+    keys: RefCell<VecDeque<usize>>,
+    /// The waker of the task that waits for the next one.
+    waiter: Cell<Option<Waker>>,
+}
+
+impl Finished {
+    fn push(&self, key: usize) {
+        self.keys.borrow_mut().push_back(key);
+        if let Some(waiter) = self.waiter.take() {
+            waiter.wake();
+        }
+    }
 }
 
 impl<T: 'static> JoinSet<T> {
@@ -83,8 +103,12 @@ impl<T: 'static> JoinSet<T> {
         let handle = spawn_on(&tasks, name, Location::caller(), future);
         let abort = handle.abort_handle();
         let entry = self.handles.vacant_entry();
-        let joiner = Joiner::Set(Rc::downgrade(&self.finished), entry.key());
-        handle.set_joiner(joiner);
+        let (finished, key) = (Rc::downgrade(&self.finished), entry.key());
+        handle.set_joiner(Joiner::Call(Box::new(move || {
+            if let Some(finished) = finished.upgrade() {
+                finished.push(key);
+            }
+        })));
         entry.insert(handle);
         abort
     }

@@ -44,13 +44,14 @@ use reactor::budget;
 use table::Tasks;
 
 pub use error::JoinError;
-pub use executor::{Enter, Executor};
+pub use executor::Executor;
 pub use join::{AbortHandle, JoinHandle};
 pub use join_set::JoinSet;
-pub use metrics::{Metrics, metrics};
+pub use metrics::Metrics;
 pub use remote::{Remote, RemoteJoinHandle};
-pub use task_info::{State, TaskInfo, tasks};
-pub use task_list::TaskList;
+pub use table::Enter;
+pub use task_info::{State, TaskInfo};
+pub use task_list::{TaskList, tasks};
 
 /// Runs a future to completion on this thread, together with the tasks that it spawns.
 ///
@@ -211,4 +212,23 @@ pub async fn yield_now() {
 #[track_caller]
 pub fn spawn_blocking<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     spawn_named("blocking", reactor::blocking::unblock(f))
+}
+
+/// Returns the counters of the executor that runs on this thread; see [`Executor::metrics`].
+///
+/// # Panics
+///
+/// Panics if no executor is current on this thread; see [`Executor::enter`].
+///
+/// # Examples
+///
+/// ```
+/// executor::block_on(async {
+///     assert_eq!(executor::metrics().tasks, 1); // The future of `block_on`.
+/// });
+/// ```
+#[track_caller]
+pub fn metrics() -> Metrics {
+    let tasks = Tasks::current();
+    tasks.counters.metrics(&tasks.reactor)
 }

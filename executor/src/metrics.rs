@@ -4,8 +4,6 @@ use std::cell::Cell;
 
 use reactor::Reactor;
 
-use crate::table::Tasks;
-
 /// The counters of an executor and its reactor, since the executor was created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -30,28 +28,6 @@ pub struct Metrics {
     pub would_blocks: u64,
     /// Tasks that have not ended, including the future given to `block_on`.
     pub tasks: u64,
-}
-
-/// Returns the counters of the executor that runs on this thread; see [`Executor::metrics`].
-///
-/// # Panics
-///
-/// Panics if no executor is current on this thread; see [`Executor::enter`].
-///
-/// # Examples
-///
-/// ```
-/// executor::block_on(async {
-///     assert_eq!(executor::metrics().tasks, 1); // The future of `block_on`.
-/// });
-/// ```
-///
-/// [`Executor::metrics`]: crate::Executor::metrics
-/// [`Executor::enter`]: crate::Executor::enter
-#[track_caller]
-pub fn metrics() -> Metrics {
-    let tasks = Tasks::current();
-    tasks.counters.metrics(&tasks.reactor)
 }
 
 #[derive(Default)]

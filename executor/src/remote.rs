@@ -14,12 +14,11 @@ use std::thread::{self, Thread};
 
 use reactor::budget;
 
-use crate::error::JoinError;
+use crate::error::{Described, JoinError};
 use crate::executor::spawn_on;
 use crate::inbox::{Inbox, Message};
 use crate::join::JoinHandle;
 use crate::table::Tasks;
-use crate::task::Described;
 use crate::unwind::contain;
 
 /// Spawns tasks on an executor from other threads. It can be cloned and sent.

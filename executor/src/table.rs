@@ -9,9 +9,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::fmt;
 use std::mem::ManuallyDrop;
 use std::panic::Location;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::Wake;
 
@@ -35,6 +36,9 @@ thread_local! {
     /// Never dropped, so that the destructors of other thread-locals can still spawn and wake.
     static CURRENT: ManuallyDrop<RefCell<Option<Rc<Tasks>>>> =
         const { ManuallyDrop::new(RefCell::new(None)) };
+
+    /// The call of `block_on` or `tick` that this thread is inside.
+    static CALL: Cell<Option<Call>> = const { Cell::new(None) };
 }
 
 /// The tasks of one executor, its run queue and its inbox.
@@ -127,10 +131,10 @@ impl Tasks {
         CURRENT.with(|current| current.borrow().clone())
     }
 
-    /// Makes this executor and its reactor current on this thread, until the guards are dropped.
-    pub(crate) fn enter(self: &Rc<Self>) -> (Enter, reactor::Enter) {
+    /// Makes this executor and its reactor current on this thread, until the guard is dropped.
+    pub(crate) fn enter(self: &Rc<Self>) -> Enter<'_> {
         let before = CURRENT.with(|current| current.replace(Some(self.clone())));
-        (Enter { before }, self.reactor.enter())
+        Enter { before, _reactor: self.reactor.enter(), tasks: self }
     }
 
     fn owns(&self, header: &Header) -> bool {
@@ -325,28 +329,43 @@ impl Tasks {
     }
 
     /// Declares that the loop of `block_on` or `tick` is running, until the guard is dropped.
-    pub(crate) fn run(&self) -> Running<'_> {
+    ///
+    /// # Panics
+    ///
+    /// Panics if such a loop is running on this thread already: the inner one would block all tasks
+    /// of the outer one.
+    #[track_caller]
+    pub(crate) fn run(
+        self: &Rc<Self>,
+        location: &'static Location<'static>,
+        is_block_on: bool,
+    ) -> Running<'_> {
+        if let Some(Call { location: outer, .. }) = CALL.get() {
+            panic!(
+                "`block_on` at {location} is inside `block_on` at {outer}, on the same thread: await \
+                 the inner future, or run it on another thread"
+            );
+        }
+        CALL.set(Some(Call { location, blocks: is_block_on.then_some(Rc::as_ptr(self)) }));
+        let entered = self.enter();
         self.running.set(true);
         self.inbox.wake_up();
-        Running { tasks: self }
+        Running { tasks: self, _entered: entered }
     }
 }
 
-/// Restores the previous current executor when it is dropped; see [`Tasks::enter`].
-pub(crate) struct Enter {
-    before: Option<Rc<Tasks>>,
-}
-
-impl Drop for Enter {
-    fn drop(&mut self) {
-        let before = self.before.take();
-        CURRENT.with(|current| current.replace(before));
+/// Describes the executor to which the tasks belong.
+impl fmt::Debug for Tasks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let metrics = self.counters.metrics(&self.reactor);
+        f.debug_struct("Executor").field("metrics", &metrics).finish_non_exhaustive()
     }
 }
 
 /// Declares the end of the loop when it is dropped; see [`Tasks::run`].
 pub(crate) struct Running<'a> {
     tasks: &'a Tasks,
+    _entered: Enter<'a>,
 }
 
 impl Drop for Running<'_> {
@@ -355,7 +374,48 @@ impl Drop for Running<'_> {
         // From here on, each wakeup makes the reactor's descriptor readable. `tick` returns whether
         // there is work already.
         self.tasks.fall_asleep();
+        CALL.set(None);
     }
+}
+
+/// Keeps an executor current on this thread; see [`Executor::enter`](crate::Executor::enter).
+#[must_use = "the executor is current until the guard is dropped"]
+pub struct Enter<'a> {
+    before: Option<Rc<Tasks>>,
+    _reactor: reactor::Enter,
+    /// A guard cannot outlive its executor, because a task spawned later would never run.
+    tasks: &'a Tasks,
+}
+
+impl Drop for Enter<'_> {
+    fn drop(&mut self) {
+        let before = self.before.take();
+        CURRENT.with(|current| current.replace(before));
+    }
+}
+
+impl fmt::Debug for Enter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Enter").field(self.tasks).finish()
+    }
+}
+
+/// A call of `block_on` or `tick` that has not returned yet.
+#[derive(Clone, Copy)]
+struct Call {
+    location: &'static Location<'static>,
+    /// For `block_on`, the address of its executor's tasks: until it returns, no other executor can
+    /// run on this thread. `None` for `tick`, because several executors can be ticked alternately.
+    blocks: Option<*const Tasks>,
+}
+
+/// Returns where `block_on` of another executor was called, if this thread is inside it.
+///
+/// A task of this executor cannot run before that `block_on` returns, so a future inside it that
+/// waited for the task could wait forever.
+pub(crate) fn held_up_by(tasks: &Weak<Tasks>) -> Option<&'static Location<'static>> {
+    let Call { location, blocks } = CALL.get()?;
+    blocks.filter(|&other| other != tasks.as_ptr()).map(|_| location)
 }
 
 #[cfg(test)]

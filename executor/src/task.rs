@@ -23,13 +23,12 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::mem;
 use std::panic::Location;
 use std::pin::Pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
@@ -37,7 +36,7 @@ use std::time::Instant;
 
 use pin_project_lite::pin_project;
 
-use crate::error::JoinError;
+use crate::error::{Described, JoinError};
 use crate::inbox::Header;
 
 /// One slot of the table, and the task in it. The type of the future is erased.
@@ -184,9 +183,7 @@ pub(crate) enum Joiner {
     None,
     /// The handle was polled with this waker.
     Task(Waker),
-    /// The task belongs to a [`JoinSet`](crate::JoinSet), under this key.
-    Set(Weak<Finished>, usize),
-    /// Another thread spawned the task. This function sends it the result.
+    /// A function of a [`JoinSet`](crate::JoinSet) or of a handle on another thread.
     Call(Box<dyn FnOnce()>),
 }
 
@@ -196,29 +193,6 @@ impl Joiner {
             Joiner::None => {}
             Joiner::Task(waker) => waker.wake(),
             Joiner::Call(call) => call(),
-            Joiner::Set(finished, key) => {
-                if let Some(finished) = finished.upgrade() {
-                    finished.push(key);
-                }
-            }
-        }
-    }
-}
-
-/// The tasks of a [`JoinSet`](crate::JoinSet) whose results were not taken yet.
-#[derive(Default)]
-pub(crate) struct Finished {
-    /// The keys of these tasks, in the order in which the tasks ended.
-    pub(crate) keys: RefCell<VecDeque<usize>>,
-    /// The waker of the task that waits for the next one.
-    pub(crate) waiter: Cell<Option<Waker>>,
-}
-
-impl Finished {
-    fn push(&self, key: usize) {
-        self.keys.borrow_mut().push_back(key);
-        if let Some(waiter) = self.waiter.take() {
-            waiter.wake();
         }
     }
 }
@@ -280,30 +254,5 @@ where
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.described().fmt(f)
-    }
-}
-
-/// What identifies a task in messages: `task 1 "name", spawned at src/main.rs:1:1`.
-///
-/// It is a copy, because a later task may overwrite the slot.
-#[derive(Clone, Copy)]
-pub(crate) struct Described {
-    /// `None` if another thread wanted to spawn the task, but it never started.
-    pub(crate) id: Option<u64>,
-    pub(crate) name: &'static str,
-    pub(crate) location: &'static Location<'static>,
-}
-
-impl fmt::Display for Described {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Described { id, name, location } = self;
-        f.write_str("task")?;
-        if let Some(id) = id {
-            write!(f, " {id}")?;
-        }
-        if !name.is_empty() {
-            write!(f, " \"{name}\"")?;
-        }
-        write!(f, ", spawned at {location}")
     }
 }

@@ -1,4 +1,4 @@
-//! [`tasks`] lists what each task is doing, to find out why one is stuck.
+//! [`TaskInfo`] says what a task is doing, to find out why it is stuck.
 //!
 //! The executor does not need this file: the code here only reads its state. The executor knows the
 //! tasks. The reactor and the blocking pool know what each waker waits for. The address of the
@@ -11,12 +11,10 @@ use std::time::Instant;
 
 use reactor::{Awaited, blocking};
 
-use crate::Executor;
 use crate::table::Tasks;
 use crate::task::{self, Task};
-use crate::task_list::TaskList;
 
-/// A task that has not ended; see [`Executor::tasks`].
+/// A task that has not ended; see [`Executor::tasks`](crate::Executor::tasks).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TaskInfo {
@@ -55,56 +53,9 @@ pub enum State {
     Lost,
 }
 
-/// Returns the tasks of the executor that runs on this thread; see [`Executor::tasks`].
-///
-/// The list can be printed as a table: `println!("{}", tasks())`.
-///
-/// # Panics
-///
-/// Panics if no executor is current on this thread; see [`Executor::enter`].
-#[track_caller]
-pub fn tasks() -> TaskList {
-    let tasks = Tasks::current();
-    TaskList::new(tasks.list(), &tasks.reactor)
-}
-
-impl Executor {
-    /// Returns all tasks that have not ended: what each is doing, and what it waits for.
-    ///
-    /// The future given to `block_on` is included. The tasks are in the order of their IDs. The
-    /// list can be printed as a [table](TaskList).
-    ///
-    /// [`State::Lost`] is exact: the executor counts the wakers of a task, and there is none.
-    ///
-    /// This function visits all tasks and all wakers of the reactor. It is meant for diagnosis, and
-    /// is too slow to be called for each message.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use executor::{State, spawn_named, tasks, yield_now};
-    /// use reactor::Awaited;
-    /// use std::future::pending;
-    /// use std::time::Duration;
-    ///
-    /// executor::block_on(async {
-    ///     drop(spawn_named("patient", reactor::time::sleep(Duration::from_secs(60))));
-    ///     drop(spawn_named("forgetful", pending::<()>()));
-    ///     yield_now().await;
-    ///     let [main, patient, forgetful] = &tasks()[..] else { panic!("these three") };
-    ///     assert_eq!((main.name, main.state), ("main", State::Running));
-    ///     assert_eq!((patient.name, patient.state), ("patient", State::Waiting));
-    ///     assert!(matches!(patient.awaits[..], [Awaited::Deadline(_)]));
-    ///     assert_eq!((forgetful.name, forgetful.state), ("forgetful", State::Lost));
-    /// });
-    /// ```
-    pub fn tasks(&self) -> TaskList {
-        TaskList::new(self.tasks.list(), &self.tasks.reactor)
-    }
-}
-
 impl Tasks {
-    fn list(&self) -> Vec<TaskInfo> {
+    /// Returns all tasks that have not ended, in the order of their IDs.
+    pub(crate) fn list(&self) -> Vec<TaskInfo> {
         let mut kept: BTreeMap<*const (), Vec<Awaited>> = BTreeMap::new();
         for wait in self.reactor.waits().into_iter().chain(blocking::waits()) {
             kept.entry(wait.waker).or_default().push(wait.awaited);

@@ -1,4 +1,4 @@
-//! [`TaskList`] prints the tasks as a table.
+//! [`tasks`] lists what each task is doing. A [`TaskList`] prints as a table.
 
 use std::array;
 use std::collections::BTreeMap;
@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use reactor::{Awaited, Reactor};
 
+use crate::executor::Executor;
+use crate::table::Tasks;
 use crate::task_info::{State, TaskInfo};
 
 /// The number of tasks that are shown by default. Few readers look at more.
@@ -63,6 +65,54 @@ pub struct TaskList {
     now: Instant,
     /// Looks up the peers when the list is printed.
     reactor: Weak<Reactor>,
+}
+
+/// Returns the tasks of the executor that runs on this thread; see [`Executor::tasks`].
+///
+/// The list can be printed as a table: `println!("{}", tasks())`.
+///
+/// # Panics
+///
+/// Panics if no executor is current on this thread; see [`Executor::enter`].
+#[track_caller]
+pub fn tasks() -> TaskList {
+    let tasks = Tasks::current();
+    TaskList::new(tasks.list(), &tasks.reactor)
+}
+
+impl Executor {
+    /// Returns all tasks that have not ended: what each is doing, and what it waits for.
+    ///
+    /// The future given to `block_on` is included. The tasks are in the order of their IDs. The
+    /// list can be printed as a [table](TaskList).
+    ///
+    /// [`State::Lost`] is exact: the executor counts the wakers of a task, and there is none.
+    ///
+    /// This function visits all tasks and all wakers of the reactor. It is meant for diagnosis, and
+    /// is too slow to be called for each message.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use executor::{State, spawn_named, tasks, yield_now};
+    /// use reactor::Awaited;
+    /// use std::future::pending;
+    /// use std::time::Duration;
+    ///
+    /// executor::block_on(async {
+    ///     drop(spawn_named("patient", reactor::time::sleep(Duration::from_secs(60))));
+    ///     drop(spawn_named("forgetful", pending::<()>()));
+    ///     yield_now().await;
+    ///     let [main, patient, forgetful] = &tasks()[..] else { panic!("these three") };
+    ///     assert_eq!((main.name, main.state), ("main", State::Running));
+    ///     assert_eq!((patient.name, patient.state), ("patient", State::Waiting));
+    ///     assert!(matches!(patient.awaits[..], [Awaited::Deadline(_)]));
+    ///     assert_eq!((forgetful.name, forgetful.state), ("forgetful", State::Lost));
+    /// });
+    /// ```
+    pub fn tasks(&self) -> TaskList {
+        TaskList::new(self.tasks.list(), &self.tasks.reactor)
+    }
 }
 
 impl TaskList {

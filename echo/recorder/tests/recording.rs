@@ -210,7 +210,7 @@ const ACTS: [(&str, &str, &[&str]); 30] = [
     ("fails", "tried", &["match attempt()"]),
     ("would block", "would block", &["ready.set(false)"]),
     ("short", "tried", &["if short"]),
-    ("store", "store", &[".push(direction, kept"]),
+    ("store", "store", &["add_waiter(direction, kept)"]),
     ("store", "job awaited", &["match &mut *self.lock()"]),
     ("pending", "pending", &["polled.is_pending()"]),
     ("sleep", "sleep", &[".poll(events"]),
