@@ -245,7 +245,7 @@ pub(crate) fn plot(tables: &[Table]) -> String {
     )
 }
 
-/// The processor, the kernel, and the versions of the crates.
+/// The processor, the kernel, the versions of the crates, and how busy the machine was.
 pub(crate) fn circumstances() -> String {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
@@ -256,12 +256,16 @@ pub(crate) fn circumstances() -> String {
     let kernel = kernel.split('-').next().unwrap_or_default().trim().to_owned();
     let lock = include_str!("../../../Cargo.lock");
     let version = |name: &str| {
-        let package = lock.split(&format!("name = \"{name}\"\nversion = \"")).nth(1);
+        // Of two versions the newer one: monoio brings an old mio.
+        let package = lock.split(&format!("name = \"{name}\"\nversion = \"")).last();
         let version = package.and_then(|rest| rest.split('"').next()).unwrap_or("?");
         format!("{name} {version}")
     };
     let versions = ["tokio", "smol", "monoio", "mio"].map(version).join(", ");
-    format!("{}, {cores} cores, Linux {kernel}; {versions}", model.unwrap_or("unknown processor"))
+    let load = read("/proc/loadavg");
+    let load = load.split(' ').next().unwrap_or_default();
+    let model = model.unwrap_or("unknown processor");
+    format!("{model}, {cores} cores, Linux {kernel}; {versions}; load average {load}")
 }
 
 pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
