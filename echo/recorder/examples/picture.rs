@@ -32,7 +32,8 @@ fn main() -> std::io::Result<()> {
 
     let page = browser.open(&run);
     let wake = page.evaluate(WAKE);
-    page.size(1440, 900);
+    // Not wider than a page of a code host shows, so that the text keeps its size.
+    page.size(940, 810);
     for (dark, name) in [(false, "wake.png"), (true, "wake-dark.png")] {
         page.colours(dark);
         page.open_at(&run, &format!("s={wake}"));
