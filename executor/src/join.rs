@@ -218,12 +218,16 @@ impl<T> Drop for JoinHandle<T> {
         if self.joined {
             return;
         }
-        self.task.detached.set(true);
-        drop(self.task.joiner.take());
         if self.is_finished() {
             let (stage, named) = (self.task.stage.take(), self.task.described());
             self.free();
             contain(format_args!("the destructor of the output of {named},"), || drop(stage));
+        } else {
+            self.task.detached.set(true);
+            // Reentrancy: dropping the waker runs user code, which may run the executor until the
+            // task ends. A detached task frees its slot, so nothing may follow here: a slot that
+            // is freed twice would be given to two tasks.
+            drop(self.task.joiner.take());
         }
     }
 }

@@ -625,6 +625,40 @@ fn remote_spawn_after_the_executors_end_is_cancelled() {
     });
 }
 
+// Pitfall: X3
+#[test]
+fn dropped_waker_that_ends_its_task_frees_the_slot_once() {
+    struct TicksOnDrop;
+
+    thread_local! {
+        static EXECUTOR: RefCell<Option<Rc<Executor>>> = const { RefCell::new(None) };
+    }
+
+    impl Wake for TicksOnDrop {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for TicksOnDrop {
+        fn drop(&mut self) {
+            let executor = EXECUTOR.take().unwrap();
+            executor.tick();
+        }
+    }
+
+    within_deadline(|| {
+        let executor = Rc::new(Executor::new().unwrap());
+        EXECUTOR.set(Some(executor.clone()));
+        let mut handle = executor.spawn(async {});
+        let waker = Waker::from(Arc::new(TicksOnDrop));
+        assert!(Pin::new(&mut handle).poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(waker);
+        drop(handle);
+        assert_eq!(executor.metrics().tasks, 0, "the waker has run the task");
+        let [one, two] = [1, 2].map(|output| executor.spawn(async move { output }));
+        assert_eq!(executor.block_on(async { (one.await.unwrap(), two.await.unwrap()) }), (1, 2));
+    });
+}
+
 /// A task that holds a set with one such task, and so on.
 fn nested(levels: usize, innermost: Sender<()>) -> Pin<Box<dyn Future<Output = ()>>> {
     Box::pin(async move {
