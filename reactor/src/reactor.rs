@@ -268,9 +268,14 @@ impl Reactor {
             }
             // Log before sleeping: a record written afterwards would report a sleep that is over.
             // Reentrancy: the logger is user code. It may set a timer, so compute the time again.
-            // It may wake a task, which is what `is_waiting` is for.
+            // It may wake a task, which is what `is_waiting` is for. It may turn the reactor, and
+            // that turn may wake a task or consume a notification; then do not sleep.
             self.waiting.set(true);
+            let turns = self.shared.counters.turns.get();
             trace!(timeout:? = self.time_left(timeout, limit); "sleep");
+            if self.shared.counters.turns.get() != turns {
+                timeout = Some(Duration::ZERO);
+            }
             let waited = self.poll.borrow_mut().poll(events, self.time_left(timeout, limit));
             self.waiting.set(false);
             // Also after an error, because timers depend only on the clock.
@@ -309,14 +314,13 @@ impl Reactor {
         self.signals.borrow_mut().retain(|(watched, _)| *watched != key);
     }
 
-    /// Returns how long a wait may take: until `limit`, or until the first timer. `None` means that
-    /// only an event ends it.
+    /// Returns how long a wait may take: until `limit`, or until the next deadline. `None` means
+    /// that only an event ends it.
     fn time_left(&self, timeout: Option<Duration>, limit: Option<Instant>) -> Option<Duration> {
         if timeout == Some(Duration::ZERO) {
             return timeout;
         }
-        let first = self.timers.borrow().next_deadline();
-        let deadline = limit.into_iter().chain(first).min()?;
+        let deadline = limit.into_iter().chain(self.next_deadline()).min()?;
         Some(deadline.saturating_duration_since(Instant::now()))
     }
 

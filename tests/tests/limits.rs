@@ -488,22 +488,23 @@ fn timer_that_a_logger_moves_before_the_sleep_fires_in_time() {
 }
 
 thread_local! {
-    /// The waker that the next record `sleep` calls.
-    static WAKES: Cell<Option<std::task::Waker>> = const { Cell::new(None) };
+    /// What the logger does at the next record `sleep`.
+    static BEFORE_SLEEP: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
 }
 
-/// A logger that wakes a task after the executor has decided to sleep.
-struct WakesASleeper;
+/// A logger that acts after the executor has decided to sleep.
+struct ActsBeforeSleep;
 
-impl log::Log for WakesASleeper {
+impl log::Log for ActsBeforeSleep {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
         true
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        let waker = if record.args().as_str() == Some("sleep") { WAKES.take() } else { None };
-        if let Some(waker) = waker {
-            waker.wake();
+        if record.args().as_str() == Some("sleep")
+            && let Some(act) = BEFORE_SLEEP.take()
+        {
+            act();
         }
     }
 
@@ -515,7 +516,7 @@ impl log::Log for WakesASleeper {
 #[test]
 fn wake_by_the_logger_before_the_sleep_is_not_lost() {
     in_child("wake_by_the_logger_before_the_sleep_is_not_lost", || {
-        log::set_logger(&WakesASleeper).unwrap();
+        log::set_logger(&ActsBeforeSleep).unwrap();
         log::set_max_level(log::LevelFilter::Trace);
         let mut polls = 0;
         executor::block_on(std::future::poll_fn(|cx| {
@@ -523,8 +524,60 @@ fn wake_by_the_logger_before_the_sleep_is_not_lost() {
             if polls == 3 {
                 return std::task::Poll::Ready(());
             }
-            WAKES.set(Some(cx.waker().clone()));
+            let waker = cx.waker().clone();
+            BEFORE_SLEEP.set(Some(Box::new(|| waker.wake())));
             std::task::Poll::Pending
         }));
+    });
+}
+
+// In a process of its own, because a process has one logger.
+// Pitfall: X21
+#[test]
+fn event_that_a_logger_fetches_before_the_sleep_is_not_lost() {
+    in_child("event_that_a_logger_fetches_before_the_sleep_is_not_lost", || {
+        log::set_logger(&ActsBeforeSleep).unwrap();
+        log::set_max_level(log::LevelFilter::Trace);
+        executor::block_on(async {
+            let (mut ours, mut peer) = tcp_pair_with_std().await.unwrap();
+            let mut byte = [0];
+            assert!(timeout(Duration::from_millis(1), ours.read(&mut byte)).await.is_err());
+            BEFORE_SLEEP.set(Some(Box::new(move || {
+                peer.write_all(b"x").unwrap();
+                Reactor::current().turn(None).unwrap();
+                // The end of the stream would be another event.
+                BEFORE_SLEEP.set(Some(Box::new(move || drop(peer))));
+            })));
+            assert_eq!(ours.read(&mut byte).await.unwrap(), 1);
+        });
+    });
+}
+
+// In a process of its own, because a process has one logger.
+// Pitfall: X21
+#[test]
+fn sweep_that_a_logger_causes_before_the_sleep_is_not_late() {
+    in_child("sweep_that_a_logger_causes_before_the_sleep_is_not_late", || {
+        log::set_logger(&ActsBeforeSleep).unwrap();
+        log::set_max_level(log::LevelFilter::Trace);
+        let reactor = Reactor::new().unwrap();
+        let _entered = reactor.enter();
+        let (ours, _peer) = mio::net::UnixStream::pair().unwrap();
+        let ours = std::rc::Rc::new(Async::new(ours).unwrap());
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+        let (counter, waker) = Counter::with_waker();
+        let waiting = ours.clone();
+        BEFORE_SLEEP.set(Some(Box::new(move || {
+            let would_block = |_: &_| std::io::Result::<()>::Err(ErrorKind::WouldBlock.into());
+            let stale = (0..100).map(|_| Counter::with_waker().1);
+            for waker in stale.chain([waker]) {
+                let cx = &mut Context::from_waker(&waker);
+                assert!(waiting.poll_read_with(cx, would_block).is_pending());
+            }
+        })));
+        for _ in 0..2 {
+            reactor.turn(Some(DEADLINE)).unwrap();
+        }
+        assert_eq!(counter.wakes(), 1);
     });
 }
