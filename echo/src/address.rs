@@ -1,4 +1,4 @@
-//! Where the server listens, as the command line says it.
+//! The addresses of the command line, at which the server listens.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -6,9 +6,9 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// What to write instead of what was written.
-const HINT: &str = "write an IP address and a port up to 65535, as 127.0.0.1:7777, [::1]:7777 or \
-    udp:127.0.0.1:7777; or unix:/path/of/socket, or fd:3";
+/// Says how to write an address, for error messages.
+const HINT: &str = "write an IP address and a port up to 65535 (e.g. 127.0.0.1:7777, [::1]:7777 or \
+    udp:127.0.0.1:7777), unix:/path/of/socket, or fd:3";
 
 /// One address of the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub(crate) enum Address {
     Tcp(SocketAddr),
     Udp(SocketAddr),
     Unix(PathBuf),
-    /// A descriptor that the process was started with, whatever socket it is.
+    /// An inherited descriptor, which may be any kind of socket.
     Inherited(RawFd),
 }
 
@@ -25,7 +25,7 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Address, &'static str> {
         let parse = |address: &str| address.parse().ok();
-        // What follows the first colon of an IPv6 address is none of these.
+        // An IPv6 address with a port begins with `[`, so none of these words precedes its first colon.
         let address = match text.split_once(':') {
             Some(("tcp", address)) => parse(address).map(Address::Tcp),
             Some(("udp", address)) => parse(address).map(Address::Udp),
@@ -38,7 +38,7 @@ impl FromStr for Address {
 }
 
 impl Address {
-    /// Whether one socket at each of them would be one too many.
+    /// Returns whether a socket at one of the addresses prevents a socket at the other.
     pub(crate) fn overlaps(&self, other: &Address) -> bool {
         match (self, other) {
             (Address::Tcp(one), Address::Tcp(other)) | (Address::Udp(one), Address::Udp(other)) => {
@@ -51,7 +51,8 @@ impl Address {
     }
 }
 
-/// Whether the first is that of all interfaces: `[::]` is so for IPv4, too.
+/// Returns whether the first address stands for all interfaces, including the second. `[::]` includes
+/// IPv4.
 fn covers(all: &SocketAddr, one: &SocketAddr) -> bool {
     all.ip().is_unspecified() && (all.is_ipv6() || one.is_ipv4())
 }
@@ -60,7 +61,7 @@ fn descriptor(number: &str) -> Option<RawFd> {
     number.parse().ok().filter(|&number| number >= 0)
 }
 
-/// As it is written.
+/// Writes the address as on the command line.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -77,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_of_address_is_written_as_it_is_read() {
+    fn address_is_displayed_as_it_was_parsed() {
         for text in
             ["127.0.0.1:0", "[::1]:7777", "udp:127.0.0.1:7", "udp:[::]:0", "unix:a:b", "fd:3"]
         {
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn invalid_address_returns_the_hint() {
         for text in
             ["", "unix:", "unix", "fd:", "fd:-1", "fd:x", "fd:99999999999", "udp:7777", "sctp:1:2"]
         {

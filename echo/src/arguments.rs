@@ -15,41 +15,42 @@ use crate::address::Address;
 use crate::inherited;
 use crate::output::escape;
 
-/// Where the server listens, if it is not told.
+/// The address at which the server listens if the command line names none.
 const DEFAULT: &str = "127.0.0.1:7777";
 
-/// In the help, the flags of this kind come after those that a newcomer needs.
+/// The heading, in the help, of the flags that only an operator needs. They come last.
 const OPERATING: &str = "Operating";
 
-/// The end of the help: what it writes, how it stops, where else it can listen.
+/// The end of the help: the output, the signals, and the other kinds of addresses.
 const AFTER_HELP: &str = "\
-Standard output has one line for each listener, such as `listening tcp 127.0.0.1:7777`, and nothing \
-else but what --demo and --explain tell. The log is on standard error; RUST_LOG chooses what it \
-tells, and RUST_LOG=reactor=trace,executor=trace tells the story of every byte.
+Standard output has one line for each listener, such as `listening tcp 127.0.0.1:7777`, and otherwise \
+only what --demo and --explain print. The log is written to standard error. RUST_LOG selects its \
+records: RUST_LOG=reactor=trace,executor=trace logs each step of the runtime.
 
-SIGINT or SIGTERM lets connections finish what they have sent, and exits with 0. A second one exits \
-at once. SIGUSR1 prints what each task waits for to standard error.
+At SIGINT or SIGTERM, the server stops accepting, lets connections finish what they have sent, and \
+exits with code 0. A second signal ends it immediately. At SIGUSR1, it prints to standard error what \
+each task waits for.
 
-ADDR may also be udp:127.0.0.1:7777, unix:/path/of/socket, or fd:3 for a socket that the process was \
-started with; tcp:127.0.0.1:7777 is the same as 127.0.0.1:7777. If none is given, and systemd passes \
-sockets (LISTEN_FDS), it serves these.";
+ADDR may also be udp:127.0.0.1:7777, unix:/path/of/socket, or fd:3 for a socket that the process \
+inherits; tcp:127.0.0.1:7777 is the same as 127.0.0.1:7777. If no ADDR is given and systemd passes \
+sockets (LISTEN_FDS), the server serves those.";
 
-/// The longest duration that can be asked for.
+/// The longest duration that a flag accepts.
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// What the command line asks for.
+/// The parsed command line.
 #[derive(Clone, Debug)]
 pub(crate) struct Arguments {
     pub(crate) addresses: Vec<Address>,
     pub(crate) max_connections: Option<usize>,
     pub(crate) idle: Option<Duration>,
-    /// How long a connection is silent before the kernel probes whether its peer is still there.
+    /// How long a connection is idle before the kernel probes whether its peer is still there.
     pub(crate) keepalive: Option<Duration>,
     pub(crate) grace: Duration,
     pub(crate) backlog: Option<u32>,
     pub(crate) log: LevelFilter,
     pub(crate) demo: bool,
-    /// No step of the demo is folded.
+    /// Whether the demo prints every step instead of folding steps together.
     pub(crate) all: bool,
     pub(crate) explain: Option<Explain>,
     pub(crate) trace: Option<(PathBuf, Format)>,
@@ -57,11 +58,11 @@ pub(crate) struct Arguments {
     pub(crate) warn_blocking: Option<Duration>,
     pub(crate) threads: usize,
     pub(crate) stats: Option<Duration>,
-    /// How long to look for events before the thread sleeps.
+    /// How long to busy-poll for events before the thread sleeps.
     pub(crate) spin: Duration,
 }
 
-/// Whose story a running server tells.
+/// The connections whose steps a running server prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Explain {
     /// One connection after the other.
@@ -71,7 +72,7 @@ pub(crate) enum Explain {
 }
 
 impl Arguments {
-    /// Parses the command line. The error is also how clap asks to print help or version.
+    /// Parses the command line. The error may also be clap's request to print the help or the version.
     pub(crate) fn parse() -> Result<Arguments, clap::Error> {
         let mut matches = command().try_get_matches().map_err(name_unreadable)?;
         let arguments = Arguments {
@@ -97,21 +98,23 @@ impl Arguments {
         arguments.checked()
     }
 
-    /// The recorder ties what it hears into one story, which is that of one executor.
+    /// Rejects recording with several threads: the recorder can relate the records of only one
+    /// executor.
     fn checked(self) -> Result<Arguments, clap::Error> {
-        let told = [(self.explain.is_some(), "--explain"), (self.trace.is_some(), "--trace")];
-        match told.iter().find(|(told, _)| *told && self.threads > 1) {
+        let recording = [(self.explain.is_some(), "--explain"), (self.trace.is_some(), "--trace")];
+        match recording.iter().find(|(is_given, _)| *is_given && self.threads > 1) {
             None => Ok(self),
             Some((_, flag)) => {
-                let text = format!("{flag} tells of one thread, and cannot be used with --threads");
+                let text =
+                    format!("{flag} records a single thread and cannot be used with --threads");
                 Err(command().error(ErrorKind::ArgumentConflict, text))
             }
         }
     }
 }
 
-/// Escapes the control characters of what an error quotes from the command line. A line break in an
-/// argument would otherwise look like the end of the message, and its cure would be cut off.
+/// Escapes control characters in the arguments that an error quotes. Otherwise a line break in an
+/// argument would look like the end of the message, and the advice after it would be cut off.
 pub(crate) fn escape_quotes(mut error: clap::Error) -> clap::Error {
     let escape = |text: &String| escape(text).into_owned();
     let quoted = error.context().filter_map(|(kind, value)| match value {
@@ -127,7 +130,7 @@ pub(crate) fn escape_quotes(mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// clap does not say which argument it cannot read.
+/// Adds to an error the argument that is not UTF-8, because clap does not name it.
 fn name_unreadable(error: clap::Error) -> clap::Error {
     let unreadable = env::args_os().skip(1).find(|argument| argument.to_str().is_none());
     match unreadable.filter(|_| error.kind() == ErrorKind::InvalidUtf8) {
@@ -139,7 +142,7 @@ fn name_unreadable(error: clap::Error) -> clap::Error {
     }
 }
 
-/// Those of the command line; or the sockets that systemd passes; or the default.
+/// Returns the addresses of the command line, the sockets that systemd passes, or the default.
 fn addresses(matches: &mut ArgMatches) -> Result<Vec<Address>, clap::Error> {
     let is_default = matches.value_source("addr") == Some(ValueSource::DefaultValue);
     let passed = if is_default { inherited::passed() } else { Ok(Vec::new()) };
@@ -163,29 +166,29 @@ fn level(matches: &ArgMatches) -> LevelFilter {
 fn command() -> Command {
     Command::new("echod")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Sends back what it receives: an echo server to run, to read and to teach from")
+        .about("An echo server that sends back what it receives; its source explains how async I/O works")
         .after_help(AFTER_HELP)
         .args([
             Arg::new("addr")
                 .value_name("ADDR")
-                .help("Address and port to listen at; port 0 lets the system choose one")
+                .help("Listen on this address and port; with port 0, the OS chooses the port")
                 .num_args(0..)
                 .default_value(DEFAULT)
                 .value_parser(value_parser!(Address)),
             Arg::new("demo")
                 .long("demo")
-                .help("Serve one client for a third of a second, and tell each step of it")
+                .help("Serve one client for a third of a second, and print each step")
                 .conflicts_with_all(["addr", "max-connections", "idle", "keepalive", "grace", "backlog", "explain", "threads", "stats", "spin"])
                 .action(ArgAction::SetTrue),
             Arg::new("all")
                 .long("all")
-                .help("With --demo: fold no step into a line with others")
+                .help("With --demo: print every step on a line of its own")
                 .requires("demo")
                 .action(ArgAction::SetTrue),
             Arg::new("explain")
                 .long("explain")
                 .value_name("WHICH")
-                .help("Tell each step of one connection after the other, or of `all`")
+                .help("Print each step of one connection after the other, or of `all` connections, as they happen")
                 .num_args(0..=1)
                 .require_equals(true)
                 .default_missing_value("one")
@@ -193,7 +196,7 @@ fn command() -> Command {
             Arg::new("trace")
                 .long("trace")
                 .value_name("FILE")
-                .help("Record the run: FILE.html to step through, .json for Perfetto, .jsonl for programs")
+                .help("Record the run: FILE.html to step through it, .json for Perfetto, .jsonl for programs")
                 .value_parser(trace),
             valued("trace-events", "N")
                 .help("With --trace: keep the last N steps")
@@ -203,61 +206,61 @@ fn command() -> Command {
             Arg::new("verbose")
                 .short('v')
                 .long("verbose")
-                .help("Log each connection; twice: each step of the runtime")
+                .help("Log each connection; if given twice, each step of the runtime")
                 .action(ArgAction::Count),
             Arg::new("quiet")
                 .short('q')
                 .long("quiet")
-                .help("Log errors only")
+                .help("Log only errors")
                 .conflicts_with("verbose")
                 .action(ArgAction::SetTrue),
             valued("max-connections", "N")
                 .help_heading(OPERATING)
-                .help("Serve at most N connections at once; others wait in the backlog")
+                .help("Serve at most N connections at the same time; others wait in the kernel's accept queue")
                 .value_parser(number(1..=u32::MAX.into())),
             valued("idle", "DURATION")
                 .help_heading(OPERATING)
-                .help("Close connections that have been silent for so long: 500ms, 2s, 5m")
+                .help("Close connections that have been idle for this long (e.g. 500ms, 2s, 5m)")
                 .value_parser(period),
             valued("keepalive", "DURATION")
                 .help_heading(OPERATING)
-                .help("Probe TCP peers that have been silent for this long, to detect vanished ones (e.g. 60s)")
+                .help("Probe TCP peers that have been idle for this long, to detect vanished ones (e.g. 60s)")
                 .value_parser(keepalive),
             valued("grace", "DURATION")
                 .help_heading(OPERATING)
-                .help("How long connections may go on after the first signal")
+                .help("Let connections continue for at most this long after the first signal")
                 .default_value("5s")
                 .value_parser(duration),
             valued("backlog", "N")
                 .help_heading(OPERATING)
-                .help("Connections that the system completes ahead; it may allow fewer [default: 1024]")
+                .help("Length of the kernel's accept queue; the OS may cap it [default: 1024]")
                 .value_parser(number(1..=u32::MAX.into())),
             valued("warn-blocking", "DURATION")
                 .help_heading(OPERATING)
-                .help("Warn of a task that holds the thread for longer: 10ms")
+                .help("Warn about a task that occupies the thread for longer than this (e.g. 10ms)")
                 .value_parser(duration),
             valued("threads", "N")
                 .help_heading(OPERATING)
-                .help("Serve TCP on N threads, not with --explain or --trace; other sockets stay on the first")
+                .help("Serve TCP on N threads (not with --explain or --trace); other sockets stay on the first")
                 .value_parser(number(1..=1024)),
             valued("stats", "DURATION")
                 .help_heading(OPERATING)
-                .help("Print a line of numbers to standard error, every so often")
+                .help("Print a line of counters to standard error at this interval (e.g. 10s)")
                 .value_parser(period),
             valued("spin", "DURATION")
                 .help_heading(OPERATING)
-                .help("Look for events so long before sleeping: 50us; less delay, more processor time")
+                .help("Busy-poll for events for this long before sleeping (e.g. 50us): lower latency, higher CPU use")
                 .value_parser(duration),
         ])
 }
 
-/// A flag with a number or a duration, which may begin with a hyphen: so that `--grace -1s` is a
-/// wrong value of `--grace`, and not an unknown flag `-1`.
+/// Returns a flag that takes a number or a duration. Its value may begin with a hyphen, so that
+/// `--grace -1s` is reported as a wrong value of `--grace` and not as an unknown flag `-1`.
 fn valued(name: &'static str, value: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value).allow_hyphen_values(true)
 }
 
-/// A whole number out of that range.
+/// Returns a parser of whole numbers in this range.
 fn number(range: RangeInclusive<u64>) -> impl Fn(&str) -> Result<u64, String> + Clone {
     move |text| {
         let number = text.parse().ok().filter(|number| range.contains(number));
@@ -270,18 +273,18 @@ fn explain(text: &str) -> Result<Explain, String> {
     match text {
         "one" => Ok(Explain::One),
         "all" => Ok(Explain::All),
-        _ => Err("write --explain, or --explain=all".to_owned()),
+        _ => Err("write --explain or --explain=all".to_owned()),
     }
 }
 
 fn trace(text: &str) -> Result<(PathBuf, Format), String> {
     let path = PathBuf::from(text);
     let format = Format::of(&path);
-    let format = format.ok_or("end the name in .html, .json or .jsonl: run.html")?;
+    let format = format.ok_or("the name must end in .html, .json or .jsonl (e.g. run.html)")?;
     Ok((path, format))
 }
 
-/// A duration after which something happens: at once would be always.
+/// Parses a duration that must not be zero, because it is an interval or a timeout.
 fn period(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("it cannot be zero".to_owned()),
@@ -289,17 +292,17 @@ fn period(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A duration that the kernel accepts for keep-alive probes: whole seconds up to 2^15 - 1.
+/// Parses a duration that the kernel accepts for keep-alive probes: whole seconds up to 2^15 - 1.
 fn keepalive(text: &str) -> Result<Duration, String> {
     let duration = duration(text)?;
     let is_whole = duration.subsec_nanos() == 0 && (1..=32767).contains(&duration.as_secs());
     is_whole.then_some(duration).ok_or_else(|| "write whole seconds, from 1s to 9h".to_owned())
 }
 
-/// A number and its unit: `50us`, `500ms`, `2s`, `5m`, `1h`. More than a century is a century, which is as
-/// good as for ever, and no clock overflows.
+/// Parses a number and its unit: `50us`, `500ms`, `2s`, `5m`, `1h`. A longer duration than a century
+/// becomes a century, so that adding it to the current time cannot overflow.
 fn duration(text: &str) -> Result<Duration, String> {
-    let hint = || "write a number and its unit: 500ms, 2s or 5m".to_owned();
+    let hint = || "write a number and its unit (e.g. 500ms, 2s or 5m)".to_owned();
     let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(hint)?;
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| hint())?;
@@ -320,7 +323,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_duration_is_a_number_and_a_unit() {
+    fn duration_is_a_number_and_a_unit() {
         assert_eq!(duration("50us"), Ok(Duration::from_micros(50)));
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("2s"), Ok(Duration::from_secs(2)));
@@ -335,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn keepalive_is_a_number_of_whole_seconds() {
+    fn keepalive_accepts_only_whole_seconds() {
         assert_eq!(keepalive("1s"), Ok(Duration::from_secs(1)));
         assert_eq!(keepalive("9h"), Ok(Duration::from_secs(9 * 60 * 60)));
         for wrong in ["0s", "500ms", "1500ms", "32768s", "60"] {
@@ -344,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn command_definition_is_consistent() {
         command().debug_assert();
     }
 }

@@ -1,4 +1,4 @@
-//! One connection: until when it is served, and how it ends.
+//! One connection: how long it is served, and how it ends.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -16,11 +16,12 @@ use crate::listener::Socket;
 use crate::server::{Server, add};
 use crate::shared::LINGER;
 
-/// The most that is read from a connection that we end. Closing a socket with unread input sends a
-/// reset, which destroys bytes that the peer has not read yet.
+/// The most bytes that the server discards from a connection that it ends. It must discard some:
+/// closing a socket with unread input sends a reset, which destroys bytes that the peer has not read
+/// yet.
 const LINGER_BYTES: u64 = 16 * 1024 * 1024;
 
-/// A connection, which counts as open until it is dropped.
+/// A connection. It counts as open until it is dropped.
 pub(crate) struct Connection<S> {
     pub(crate) socket: S,
     server: Rc<Server>,
@@ -34,19 +35,19 @@ pub(crate) enum Ended {
     ByServer(Reason),
 }
 
-/// The other end of a connection, for the log. Asking for it costs a system call, which is made
+/// Displays the peer of a connection in the log. Looking it up costs a system call, which is made
 /// only if the record is written.
 pub(crate) struct Peer<'a, S>(&'a S);
 
 impl<S: Socket> Connection<S> {
-    /// A connection that already counts as open: [`Server::next_connection`] has counted it.
+    /// Creates a connection. [`Server::next_connection`] has already counted it as open.
     pub(crate) fn new(socket: S, server: Rc<Server>) -> Connection<S> {
         add(&server.counts.connections, 1);
         let key = server.connections.add();
         Connection { socket, server, key }
     }
 
-    /// Copies until the peer has ended, or until the server has to end the connection.
+    /// Copies until the peer ends its stream, or until the server must end the connection.
     pub(crate) fn serve<R, W>(&self, copy: &mut Copy<R, W>) -> impl Future<Output = Ended>
     where
         R: AsyncRead + Unpin,
@@ -68,12 +69,14 @@ impl<S: Socket> Connection<S> {
         })
     }
 
-    /// Ends the connection with a FIN if its peer gets all that was read from it. Otherwise with a
-    /// reset: after a FIN the peer would take what it has received for the whole.
+    /// Ends the connection: with a FIN if everything that was read from the peer has been written
+    /// back, otherwise with a reset. A FIN after a part would make the peer mistake the part for the
+    /// whole.
     pub(crate) fn end<R, W>(&self, ended: Ended, copy: &Copy<R, W>) -> impl Future<Output = ()> {
         debug!("{}: {} bytes echoed, {ended}", self.peer(), copy.copied());
         let is_whole = copy.unwritten() == 0 && !matches!(ended, Ended::Copied(Err(_)));
-        // Boxed, so that a connection reserves no memory for its end while it is served.
+        // Box this future to keep the task small: `linger` runs only at the end, so a connection
+        // should not reserve memory for it while it is served.
         Box::pin(async move {
             if !is_whole {
                 self.reset();
@@ -90,8 +93,8 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// Shuts down writing, and then discards what still arrives, so that closing does not reset.
-    /// Time and size are bounded, because the peer may never stop.
+    /// Shuts down writing and discards what still arrives, so that closing the socket sends no reset.
+    /// The time and the number of bytes are bounded, because the peer may never stop sending.
     async fn linger(&self) {
         if self.socket.shutdown(Shutdown::Write).is_ok() {
             let input = self.socket.by_ref().take(LINGER_BYTES);
@@ -99,7 +102,7 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// The other end, for the log.
+    /// Returns the peer, for the log.
     pub(crate) fn peer(&self) -> Peer<'_, S> {
         Peer(&self.socket)
     }
@@ -108,13 +111,13 @@ impl<S: Socket> Connection<S> {
 impl<S> Drop for Connection<S> {
     fn drop(&mut self) {
         self.server.connections.remove(self.key);
-        self.server.shared.leave();
+        self.server.shared.return_place();
     }
 }
 
 impl<S: Socket> fmt::Display for Peer<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.peer().as_deref().unwrap_or("a peer that is gone"))
+        f.write_str(self.0.peer().as_deref().unwrap_or("a vanished peer"))
     }
 }
 

@@ -1,10 +1,11 @@
 //! The open connections of one thread, and when they must end.
 //!
-//! A connection that waited for its idle timeout and for the order to stop would need a timer and a
-//! stored waker for each, and would check both with every message. Here it only notes when it was
-//! last active. The main task of the thread walks all entries when the first of them may be due,
-//! and wakes the connections that are due. A connection that is woken decides for itself whether it
-//! ends, because bytes may have arrived at the same time.
+//! A connection must end when it has been idle for too long, or when the server stops. If each
+//! connection waited for both, it would need a timer and a second stored waker, and would check both
+//! with every message. Instead, a connection only records when it was last active. The main task of
+//! the thread *walks* all entries when the first of them may be due, and wakes the connections that
+//! are due. The woken task then decides whether its connection ends, because bytes may have arrived
+//! in the meantime.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -20,19 +21,20 @@ use slab::Slab;
 
 use crate::shared::Shared;
 
-/// After the order to stop, a connection that was silent for this long has nothing more in flight:
-/// long enough for a byte to cross an ocean.
+/// When the server stops, a connection that has been idle for this long is assumed to have no more
+/// bytes in flight. A byte crosses an ocean in less time.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// Two walks are at least this part of a timeout apart, so that ten thousand connections that are
-/// due one after the other do not cost ten thousand walks. No connection ends later than that.
+/// Two walks are at least a timeout divided by this apart. Otherwise ten thousand connections that
+/// are due one after the other would cost ten thousand walks. A connection may end later by this
+/// much.
 const PART: u32 = 16;
 
 /// The open connections of one thread.
 pub(crate) struct Connections {
     entries: RefCell<Slab<Entry>>,
     idle: Option<Duration>,
-    /// When the order to stop came, and when the last connection must end.
+    /// When the server began to stop, and when the last connection must end.
     stop: Cell<Option<(Instant, Instant)>>,
     reactor: Rc<Reactor>,
 }
@@ -41,10 +43,10 @@ pub(crate) struct Connections {
 struct Entry {
     /// When the connection last received or sent something.
     active: Instant,
-    /// Whether the connection holds bytes that its peer does not take.
+    /// Whether the connection holds bytes that it cannot write, because its peer does not read.
     is_stalled: bool,
-    /// Wakes the task of the connection. The walk takes it, and the task stores it again if the
-    /// connection goes on.
+    /// The waker of the connection's task. The walk takes it; the task stores it again if the
+    /// connection continues.
     waker: Option<Waker>,
 }
 
@@ -56,7 +58,7 @@ pub(crate) enum Reason {
 }
 
 impl Connections {
-    /// No connections yet. Each that is idle for the given time will be ended.
+    /// Creates an empty table. A connection that has been idle for `idle` will be ended.
     pub(crate) fn new(idle: Option<Duration>, reactor: Rc<Reactor>) -> Connections {
         let (entries, stop) = (RefCell::default(), Cell::default());
         Connections { entries, idle, stop, reactor }
@@ -71,24 +73,25 @@ impl Connections {
     /// Removes a connection.
     pub(crate) fn remove(&self, key: usize) {
         let entry = self.entries.borrow_mut().remove(key);
-        // Only now, after the borrow has ended, may the waker be dropped.
+        // Reentrancy: drop the waker after the borrow has ended.
         drop(entry);
     }
 
-    /// Ends connections that are idle for too long, and after the order to stop all of them. Never
-    /// returns, because one more connection may still come from the backlog.
-    pub(crate) async fn end_in_time<T>(&self, shared: &Shared) -> T {
-        let stop_by = future::or(shared.stops(), self.walk(self.idle)).await;
+    /// Ends connections that have been idle for too long and, when the server stops, all of them.
+    /// Never returns, because another connection may still be accepted from the backlog.
+    pub(crate) async fn enforce_limits<T>(&self, shared: &Shared) -> T {
+        let stop_by = future::or(shared.stop_requested(), self.walk(self.idle)).await;
         self.stop.set(Some((self.reactor.now(), stop_by)));
         self.walk(Some(QUIET)).await
     }
 
-    /// Wakes each connection when it is due, which is at most `timeout` after its last activity.
+    /// Wakes each connection when it is due. Walks all entries at least once per `timeout`.
     async fn walk<T>(&self, timeout: Option<Duration>) -> T {
         let Some(timeout) = timeout else { return pending().await };
         loop {
             let now = self.reactor.now();
-            // Connections that are added later are due later than this.
+            // A connection that is added during the pause is due no earlier than this or, if the
+            // grace period ends first, at most `timeout` earlier.
             let mut next = now + timeout;
             let mut due_now = Vec::new();
             for (_, entry) in self.entries.borrow_mut().iter_mut() {
@@ -103,7 +106,8 @@ impl Connections {
         }
     }
 
-    /// Notes what a connection has just done. Ready if the connection must end now.
+    /// Records what a poll of a connection has done. Returns `Ready` if the connection must end now;
+    /// otherwise stores the waker.
     pub(crate) fn poll_due(
         &self,
         key: usize,
@@ -126,17 +130,19 @@ impl Connections {
                 _ => {}
             }
         }
+        // Reentrancy: `clone` runs with nothing borrowed.
         let waker = cx.waker().clone();
         self.entries.borrow_mut()[key].waker = Some(waker);
         Poll::Pending
     }
 
-    /// When a connection must end if nothing moves until then, and why.
+    /// Returns when a connection must end if no byte moves until then, and why.
     fn due(&self, entry: &Entry) -> Option<(Instant, Reason)> {
         let Some((stopped, stop_by)) = self.stop.get() else {
             return Some((entry.active + self.idle?, Reason::Idle));
         };
-        // What was sent before the order must go back, even if the peer takes its time to read.
+        // The echo of everything that was sent before the stop must be written, even to a peer that
+        // reads slowly. So a stalled connection gets the whole grace period.
         let quiet = stopped.max(entry.active) + QUIET;
         let due = if entry.is_stalled { stop_by } else { quiet.min(stop_by) };
         Some((due, Reason::Stopped))
@@ -147,7 +153,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Reason::Idle => "idle for too long",
-            Reason::Stopped => "the server stops",
+            Reason::Stopped => "the server is stopping",
         })
     }
 }

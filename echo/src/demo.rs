@@ -1,5 +1,5 @@
-//! `echod --demo`: the server of `serve.rs` and one client, for a third of a second, told step by
-//! step.
+//! `echod --demo`: records the server of `serve.rs` while it serves one client for a third of a
+//! second.
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, Read, Write};
@@ -18,32 +18,32 @@ use recorder::{Kind, OUTSIDE, Recorder, Recording};
 use crate::serve;
 use crate::server::Server;
 use crate::shared::Shared;
-use crate::telling::ACCEPTS;
+use crate::trace::ACCEPTS;
 
-/// Between two acts of the client: long enough for the thread to sleep, and to see that it does.
+/// The pause between two actions of the client: long enough to see that the server's thread sleeps.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long the client waits for its byte: for ever, for a person.
+/// How long the client waits before it gives up. A person would have given up long before.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The tasks that the demo is about: the one that accepts, and that of the connection.
-const TOLD: [u64; 2] = [1, 2];
+/// The IDs of the tasks that the demo shows: the task that accepts, and the task of the connection.
+const SHOWN: [u64; 2] = [1, 2];
 
-/// Serves one client, and returns what was recorded meanwhile.
+/// Serves one client, and returns the recording.
 pub(crate) async fn run(recorder: &'static Recorder) -> io::Result<Recording> {
     let server = Rc::new(Server::new(Shared::new(None, None)));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     recorder.start();
     let accepting = spawn_named(ACCEPTS, serve::accept(listener, server));
-    start_client(address, recorder).await??;
-    let recording = recorder.recording().following(&TOLD);
+    run_client(address, recorder).await??;
+    let recording = recorder.recording().following(&SHOWN);
     drop(accepting);
     Ok(recording)
 }
 
-/// Starts the client on a thread of its own, and waits for its end.
-async fn start_client(
+/// Runs the client on a separate thread, and waits until it has finished.
+async fn run_client(
     address: SocketAddr,
     recorder: &'static Recorder,
 ) -> io::Result<io::Result<()>> {
@@ -63,32 +63,34 @@ async fn start_client(
     ended.await
 }
 
-/// Long enough to see that the server sleeps; and, on a machine that is busy, until it does after
-/// so many reports of the kernel. One more that is due would come together with the next, and the
-/// story would be another one.
-fn pause(recorder: &Recorder, reports: usize) {
+/// Pauses the client until the server sleeps again, after the kernel has reported `events` events.
+///
+/// On a busy machine this takes longer than [`PAUSE`]. If the client continued earlier, the kernel
+/// would report two events together, and the recording would differ from run to run.
+fn pause(recorder: &Recorder, events: usize) {
     thread::sleep(PAUSE);
     let began = Instant::now();
-    while kernels_reports(recorder) < reports && began.elapsed() < PATIENCE {
+    while recorded_events(recorder) < events && began.elapsed() < PATIENCE {
         thread::sleep(Duration::from_millis(1));
     }
     recorder.wait_for_rest(PATIENCE);
 }
 
-fn kernels_reports(recorder: &Recorder) -> usize {
+fn recorded_events(recorder: &Recorder) -> usize {
     let events = recorder.recording().events;
     events.iter().filter(|event| matches!(event.kind, Kind::Event { .. })).count()
 }
 
-/// A client as simple as can be, which blocks. Its records come before its acts, or the kernel
-/// could tell the server first.
+/// A minimal blocking client.
+///
+/// It logs each action before the call. Otherwise the record of the server's event could come first.
 fn client(address: SocketAddr, recorder: &Recorder) -> io::Result<()> {
     pause(recorder, 0);
     trace!(target: OUTSIDE, "connects");
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let own = stream.local_addr()?;
-    // Somebody came, and there is room to write to them.
+    // The listener is readable, and the new connection is writable.
     pause(recorder, 2);
     trace!(target: OUTSIDE, peer:% = own; "sends 1 byte");
     stream.write_all(b"x")?;

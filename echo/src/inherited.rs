@@ -1,4 +1,4 @@
-//! Sockets that the process was started with: `fd:3`, and those that systemd passes.
+//! Inherited sockets: `fd:3`, and the sockets that systemd passes.
 
 use std::env;
 #[cfg(target_os = "linux")]
@@ -11,23 +11,24 @@ use socket2::{Domain, Socket, Type};
 
 use crate::address::Address;
 
-/// The first descriptor that systemd passes, says `sd_listen_fds(3)`.
+/// The first descriptor that systemd passes; see `sd_listen_fds(3)`.
 const FIRST: RawFd = 3;
 
-/// So many sockets may be passed: more are a mistake, and would only fill the memory with numbers.
+/// The largest number of sockets that `LISTEN_FDS` may announce. A larger number is a mistake, and
+/// a list of so many addresses could exhaust the memory.
 const MOST: RawFd = 1024;
 
-/// A socket, by its kind.
+/// An inherited socket, by its kind.
 pub(crate) enum Inherited {
     Tcp(Socket),
     Udp(Socket),
     Unix(Socket),
 }
 
-/// The sockets that systemd, or who speaks like it, passes to this very process.
+/// Returns the sockets that systemd, or a program with the same protocol, passes to this process.
 pub(crate) fn passed() -> Result<Vec<Address>, String> {
     let value = |name| env::var(name).ok();
-    // A parent that was meant may have left both behind for its children.
+    // The variables may have been meant for our parent, which did not remove them.
     let ours = value("LISTEN_PID").is_some_and(|pid| pid.parse() == Ok(process::id()));
     let Some(count) = value("LISTEN_FDS").filter(|_| ours) else { return Ok(Vec::new()) };
     match count.parse() {
@@ -37,25 +38,25 @@ pub(crate) fn passed() -> Result<Vec<Address>, String> {
 }
 
 impl Inherited {
-    /// Takes a duplicate, and sees what it is. The original stays open until the process ends.
+    /// Duplicates a descriptor and determines its kind. The original stays open until the process ends.
     pub(crate) fn take(number: RawFd) -> io::Result<Inherited> {
         if is_our_own(number) {
-            return Err(unsuitable("the server has opened it itself"));
+            return Err(unsuitable("the server itself has opened it"));
         }
         let socket = Socket::from(duplicate(number)?);
         let domain = socket.domain()?;
         let is_internet = matches!(domain, Domain::IPV4 | Domain::IPV6);
         match socket.r#type()? {
-            Type::STREAM if !socket.is_listener()? => {
-                Err(unsuitable("it is a stream that does not listen (with systemd: Accept=no)"))
-            }
+            Type::STREAM if !socket.is_listener()? => Err(unsuitable(
+                "it is a stream socket that does not listen (with systemd, set Accept=no)",
+            )),
             Type::STREAM if is_internet => Ok(Inherited::Tcp(socket)),
             Type::STREAM if domain == Domain::UNIX => Ok(Inherited::Unix(socket)),
             Type::DGRAM if is_internet && is_unbound(&socket)? => {
-                Err(unsuitable("it is bound to no port, so nobody can send to it"))
+                Err(unsuitable("it is not bound to a port, so no peer can send to it"))
             }
             Type::DGRAM if is_internet => Ok(Inherited::Udp(socket)),
-            _ => Err(unsuitable("it is no TCP, UDP or Unix stream socket")),
+            _ => Err(unsuitable("it is not a TCP, UDP or Unix stream socket")),
         }
     }
 }
@@ -64,10 +65,10 @@ fn is_unbound(socket: &Socket) -> io::Result<bool> {
     Ok(socket.local_addr()?.as_socket().is_some_and(|address| address.port() == 0))
 }
 
-/// Whether this process has opened the descriptor after its start.
+/// Returns whether this process has opened the descriptor after its start.
 ///
-/// Each descriptor that this process opens is close-on-exec, and one that survived the `exec` of this
-/// program cannot be. Without `/proc`, this returns false.
+/// Every descriptor that this process opens is close-on-exec. An inherited descriptor is not, or the
+/// `exec` of this program would have closed it. Without `/proc`, this returns false.
 #[cfg(target_os = "linux")]
 fn is_our_own(number: RawFd) -> bool {
     use rustix::fs::OFlags;
@@ -82,8 +83,10 @@ fn is_our_own(_: RawFd) -> bool {
     false
 }
 
-/// Of a mere number nobody knows who owns the descriptor, and so it cannot be taken over. But the
-/// kernel gives a duplicate of what a process has under a number, and we are a process too.
+/// Duplicates a descriptor of this process, given by its number.
+///
+/// std can take over a descriptor by its number only with `unsafe` code, because another part of the
+/// program may own it. `pidfd_getfd` returns a duplicate, which only the caller owns.
 #[cfg(target_os = "linux")]
 fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
@@ -93,7 +96,7 @@ fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
 
 #[cfg(not(target_os = "linux"))]
 fn duplicate(_: RawFd) -> io::Result<OwnedFd> {
-    let text = "this system does not hand out descriptors by their numbers";
+    let text = "this OS cannot duplicate a descriptor by its number";
     Err(io::Error::new(ErrorKind::Unsupported, text))
 }
 

@@ -1,4 +1,4 @@
-//! The sockets that the server serves: how each is made, told, served and given up.
+//! The sockets that the server serves: how each is created, announced, served and closed.
 
 use std::io::{self, ErrorKind};
 use std::os::unix::net;
@@ -21,7 +21,7 @@ use crate::server::Server;
 use crate::socket_file::{self, SocketFile};
 use crate::udp;
 
-/// Connections that the system completes ahead, if it is not told, at each kind of socket.
+/// The default length of the kernel's accept queue, for every kind of listener.
 pub(crate) const BACKLOG: u32 = 1024;
 
 /// A socket that is ready to be served.
@@ -32,6 +32,7 @@ pub(crate) enum Listening {
 }
 
 impl Listening {
+    /// Creates the socket of an address.
     pub(crate) async fn at(address: &Address, arguments: &Arguments) -> io::Result<Listening> {
         let listening = match address {
             Address::Tcp(address) => Listening::Tcp(TcpListener::bind(address).await?),
@@ -45,7 +46,8 @@ impl Listening {
         if let Listening::Tcp(listener) = &listening {
             set_options(&SockRef::from(listener), arguments)?;
         }
-        // That of a TCP listener is so long already; that of an inherited socket is its maker's.
+        // `TcpListener::bind` already uses this length, and the creator of an inherited socket has
+        // chosen its length.
         let is_unix = matches!(address, Address::Unix(_));
         if let Some(backlog) = arguments.backlog.or_else(|| is_unix.then_some(BACKLOG)) {
             listening.set_backlog(backlog)?;
@@ -58,7 +60,7 @@ impl Listening {
             Inherited::Tcp(socket) => Listening::Tcp(TcpListener::from_std(socket.into())?),
             Inherited::Udp(socket) => Listening::Udp(UdpSocket::from_std(socket.into())?),
             Inherited::Unix(socket) => {
-                // Its file belongs to whoever made it.
+                // The file of an inherited socket belongs to the process that created it.
                 Listening::Unix(UnixListener::from_std(socket.into())?, None)
             }
         })
@@ -74,16 +76,16 @@ impl Listening {
         }
     }
 
-    /// One line for each goes to standard output, where only `--explain` tells more.
+    /// Prints the line of this listener to standard output.
     pub(crate) fn announce(&self) {
         if let Ok(place) = self.place() {
-            // A line break in a path must not forge a line.
+            // Escape the path: a line break in it would look like another listener's line.
             STDOUT.print(format!("listening {}\n", escape(&place)).as_bytes());
             info!("listening {place}");
         }
     }
 
-    /// The port of a socket for datagrams.
+    /// Returns the port of a UDP socket.
     pub(crate) fn udp_port(&self) -> Option<u16> {
         match self {
             Listening::Udp(socket) => socket.local_addr().ok().map(|address| address.port()),
@@ -107,13 +109,14 @@ impl Listening {
             Listening::Udp(socket) => udp::echo(socket, &server).await,
             Listening::Unix(listener, file) => {
                 let ended = serve::accept(listener, server).await;
-                // After the listener: until then, whoever connects is served.
+                // Remove the file only now: until the listener stopped accepting, clients connected
+                // through it.
                 drop(file);
                 ended
             }
         };
-        // Whoever passed a socket has shut it down, say.
-        ended.map_err(|error| io::Error::other(format!("{place}: {error}: start the server again")))
+        // For example, the process that passed the socket has shut it down.
+        ended.map_err(|error| io::Error::other(format!("{place}: {error}: restart the server")))
     }
 }
 
@@ -124,18 +127,18 @@ pub(crate) fn set_options(listener: &Socket, arguments: &Arguments) -> io::Resul
     listener.set_tcp_nodelay(true)?;
     match arguments.keepalive {
         Some(time) => listener.set_tcp_keepalive(&TcpKeepalive::new().with_time(time)),
-        // An inherited listener keeps the option that its maker has set.
+        // An inherited listener keeps the option that its creator has set.
         None => Ok(()),
     }
 }
 
-/// The path or the abstract name of a Unix socket.
+/// Returns the path or the abstract name of a Unix socket.
 fn name(address: &net::SocketAddr) -> String {
     let path = address.as_pathname().map(|path| path.display().to_string());
     path.or_else(|| abstract_name(address)).unwrap_or_else(|| "(unnamed)".to_owned())
 }
 
-/// A name that is no file, as other tools write it.
+/// Returns a name that is not a file's, written `@name` as other tools do.
 #[cfg(target_os = "linux")]
 fn abstract_name(address: &net::SocketAddr) -> Option<String> {
     use std::os::linux::net::SocketAddrExt;
@@ -148,44 +151,47 @@ fn abstract_name(_: &net::SocketAddr) -> Option<String> {
 }
 
 /// The first port that needs no privileges.
-const PRIVILEGED: u16 = 1024;
+const FIRST_UNPRIVILEGED: u16 = 1024;
 
-/// What is wrong with an address, and the cure. We may listen there ourselves, at an `earlier` one.
+/// Describes why the server cannot listen on an address, and what to do. One of the `earlier`
+/// addresses of the command line may overlap it.
 pub(crate) fn explain(address: &Address, earlier: &[Address], error: &io::Error) -> String {
     let ours = earlier.iter().find(|earlier| earlier.overlaps(address));
     if let (Some(ours), ErrorKind::AddrInUse) = (ours, error.kind()) {
         return format!(
-            "cannot listen at {address}: {ours} stands before it, and has it already: leave one out"
+            "cannot listen on {address}: it overlaps {ours}, given earlier; remove one of them"
         );
     }
-    let cure = match (address, error.kind()) {
+    let advice = match (address, error.kind()) {
         _ if is_out_of_descriptors(error) => MORE_DESCRIPTORS,
         _ if is_out_of_memory(error) => MORE_MEMORY,
         (Address::Inherited(_), ErrorKind::PermissionDenied) => "allow the system call pidfd_getfd",
         (Address::Inherited(_), ErrorKind::Unsupported) => "this needs Linux 5.6",
         (Address::Inherited(_), _) => "pass a TCP, UDP or Unix socket under this number",
         (Address::Unix(_), ErrorKind::AddrInUse) => {
-            "another program listens there; stop it, or choose another path"
+            "another program listens on it; stop that program or choose another path"
         }
-        (Address::Unix(_), ErrorKind::AlreadyExists) => "remove it, or choose another path",
+        (Address::Unix(_), ErrorKind::AlreadyExists) => "remove it or choose another path",
         // The file system returns EACCES, and a sandbox EPERM.
         (_, _) if Errno::from_io_error(error) == Some(Errno::PERM) => ALLOW_CALL,
-        (Address::Unix(_), ErrorKind::PermissionDenied) => "choose a path that is yours",
-        (Address::Unix(_), ErrorKind::NotFound) => "make its folder first",
+        (Address::Unix(_), ErrorKind::PermissionDenied) => "choose a path that you may write to",
+        (Address::Unix(_), ErrorKind::NotFound) => "create its directory first",
         (Address::Unix(_), _) => "choose another path",
         (_, ErrorKind::AddrInUse) => {
-            "another program listens there; stop it, or choose another port (0: any free one)"
+            "another program listens on it; stop that program or choose another port (0: any free port)"
         }
         (Address::Tcp(address) | Address::Udp(address), ErrorKind::PermissionDenied)
-            if address.port() >= PRIVILEGED =>
+            if address.port() >= FIRST_UNPRIVILEGED =>
         {
             ALLOW_CALL
         }
-        (_, ErrorKind::PermissionDenied) => "ports below 1024 need privileges; choose a higher one",
+        (_, ErrorKind::PermissionDenied) => {
+            "ports below 1024 need privileges; choose a higher port"
+        }
         (_, ErrorKind::AddrNotAvailable) => "this machine has no such address; try 127.0.0.1",
         _ => "choose another address",
     };
-    format!("cannot listen at {address}: {error}: {cure}")
+    format!("cannot listen on {address}: {error}: {advice}")
 }
 
 #[cfg(test)]
@@ -193,31 +199,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_system_refuses_has_a_cure_of_its_own() {
-        let cure = |address: &str, errno: Errno| {
+    fn each_listen_error_has_its_own_advice() {
+        let advice = |address: &str, errno: Errno| {
             let text = explain(&address.parse().unwrap(), &[], &errno.into());
             text.rsplit(": ").next().unwrap_or_default().to_owned()
         };
-        assert_eq!(cure("fd:3", Errno::PERM), "allow the system call pidfd_getfd");
-        assert_eq!(cure("fd:3", Errno::NOSYS), "this needs Linux 5.6");
-        assert!(cure("fd:3", Errno::BADF).starts_with("pass a TCP, UDP or Unix socket"));
+        assert_eq!(advice("fd:3", Errno::PERM), "allow the system call pidfd_getfd");
+        assert_eq!(advice("fd:3", Errno::NOSYS), "this needs Linux 5.6");
+        assert!(advice("fd:3", Errno::BADF).starts_with("pass a TCP, UDP or Unix socket"));
         for address in ["fd:3", "127.0.0.1:0", "udp:127.0.0.1:0", "unix:x"] {
             for errno in [Errno::MFILE, Errno::NFILE] {
-                assert_eq!(cure(address, errno), "allow more descriptors (ulimit -n)");
+                assert_eq!(advice(address, errno), "allow more descriptors (ulimit -n)");
             }
             for errno in [Errno::NOMEM, Errno::NOBUFS] {
-                assert_eq!(cure(address, errno), "free memory, or allow more (ulimit -v)");
+                assert_eq!(advice(address, errno), "free memory or allow more (ulimit -v)");
             }
         }
-        // The kernel refuses a port with EACCES, and a sandbox a call with EPERM.
+        // For a privileged port, the kernel returns EACCES. For a forbidden call, a sandbox returns EPERM.
         for address in ["127.0.0.1:80", "udp:127.0.0.1:80", "unix:x"] {
-            assert!(cure(address, Errno::PERM).starts_with("strace shows"), "{address}");
+            assert!(advice(address, Errno::PERM).starts_with("strace shows"), "{address}");
         }
         for address in ["127.0.0.1:80", "udp:127.0.0.1:80"] {
-            assert!(cure(address, Errno::ACCESS).starts_with("ports below 1024"), "{address}");
+            assert!(advice(address, Errno::ACCESS).starts_with("ports below 1024"), "{address}");
         }
         for address in ["127.0.0.1:8080", "udp:127.0.0.1:8080"] {
-            assert!(cure(address, Errno::ACCESS).starts_with("strace shows"), "{address}");
+            assert!(advice(address, Errno::ACCESS).starts_with("strace shows"), "{address}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What TCP and Unix sockets have in common: they accept connections, and these are echoed.
+//! What TCP and Unix sockets have in common: a listener accepts connections, and the server echoes
+//! what it reads from them.
 
 use std::io;
 use std::net::Shutdown;
@@ -13,19 +14,20 @@ use socket2::SockRef;
 pub(crate) trait Listener {
     type Socket: Socket;
 
+    /// Returns a stream of the connections that the listener accepts.
     fn incoming(&self) -> impl Stream<Item = io::Result<Self::Socket>> + Unpin;
 }
 
 /// The socket of a connection.
 pub(crate) trait Socket: 'static {
-    /// A reader and writer, of which several may use the socket at the same time.
+    /// A reader and writer. Several of them may use the socket at the same time.
     type Ref<'a>: AsyncRead + AsyncWrite + Unpin;
 
     fn by_ref(&self) -> Self::Ref<'_>;
     fn shutdown(&self, how: Shutdown) -> io::Result<()>;
     /// Makes closing the socket discard unsent data, and send a reset instead of a FIN.
     fn reset_when_closed(&self) -> io::Result<()>;
-    /// The other end, for the log. Asking for it costs a system call.
+    /// Returns the peer, for the log. This costs a system call.
     fn peer(&self) -> Option<String>;
 }
 
@@ -76,13 +78,13 @@ impl Socket for UnixStream {
         self.shutdown(how)
     }
 
-    // A Unix socket has no option for it. Its peer gets an error only if there is unread input when
-    // the socket is closed; a peer that sends without reading usually leaves some.
+    // A Unix socket has no such option. Its peer gets an error only if there is unread input when the
+    // socket is closed, as is usual if the peer sends without reading.
     fn reset_when_closed(&self) -> io::Result<()> {
         Ok(())
     }
 
-    // Clients of Unix sockets have no address, but the kernel knows who they are.
+    // A client of a Unix socket usually has no address, but the kernel records its process and user.
     fn peer(&self) -> Option<String> {
         self.peer_cred().ok().map(|peer| match peer.pid {
             Some(pid) => format!("process {pid} of user {}", peer.uid),

@@ -1,9 +1,9 @@
-// `cargo doc --open` opens this page: so it begins with the story, and leads on to the chapters.
+// `cargo doc --open` opens this page, so it begins with the mechanism and links to the chapters.
 //
-// Then the links of the README of this crate, for this page: the first definition of a link counts.
-//! The *reactor* turns the outside world into wakes. The *executor* turns wakes into polls. A
-//! [`Waker`](std::task::Waker) is the whole seam between them: the reactor knows no task, the
-//! executor knows no socket.
+// The link definitions below replace those of the README: rustdoc uses the first definition.
+//! The *reactor* turns outside events into wakeups. The *executor* turns wakeups into polls. A
+//! [`Waker`](std::task::Waker) is the only connection between them: the reactor does not know
+//! tasks, and the executor does not know sockets.
 //!
 //! ```text
 //! poll(task) → read → WouldBlock → store the waker → Pending → … epoll_wait …
@@ -12,7 +12,7 @@
 //!
 //! The guide: the [front door](../../../README.md) · chapter 1, the [reactor](../reactor/index.html) ·
 //! chapter 2, the [executor] · chapter 3, this page · [fifteen questions][questions], each answered
-//! by a program that runs.
+//! by a runnable program.
 //!
 //! [executor]: ../executor/index.html
 //! [questions]: ../tests/index.html
@@ -33,7 +33,6 @@ mod arguments;
 mod connection;
 mod connections;
 mod demo;
-mod ending;
 mod inherited;
 mod listen;
 mod listener;
@@ -42,12 +41,13 @@ mod replacement;
 mod serve;
 mod server;
 mod shared;
+mod shutdown;
 mod socket_file;
 mod stats;
 mod survey;
 mod table;
-mod telling;
 mod threads;
+mod trace;
 mod udp;
 mod watch;
 
@@ -65,32 +65,33 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
 use crate::arguments::Arguments;
 use crate::listen::Listening;
-use crate::output::{Writers, cannot, complain};
+use crate::output::{Writers, cannot, print_error};
 use crate::server::Server;
 use crate::shared::Shared;
-use crate::telling::{ACCEPTS, Trace};
+use crate::trace::{ACCEPTS, Trace};
 
-/// Exit codes, as usual: 1 for what the system refuses, 2 for wrong arguments.
-const REFUSED: u8 = 1;
+/// The exit codes: 1 if a system call fails, 2 if the arguments are wrong.
+const FAILURE: u8 = 1;
 const WRONG_ARGUMENTS: u8 = 2;
 
 fn main() -> ExitCode {
-    // Dropped last, even if the main thread panics.
+    // Declared first, so it is dropped last: it writes the lines that are still queued, even after a
+    // panic.
     let _writers = match Writers::start() {
         Ok(writers) => writers,
         Err(error) => {
-            complain(&cannot("start", &error));
-            return ExitCode::from(REFUSED);
+            print_error(&cannot("start", &error));
+            return ExitCode::from(FAILURE);
         }
     };
     let arguments = match Arguments::parse() {
         Ok(arguments) => arguments,
-        Err(error) => return help_or_complaint(error),
+        Err(error) => return print_help_or_error(error),
     };
-    let recorder = match telling::start(&arguments) {
+    let recorder = match trace::start(&arguments) {
         Ok(recorder) => recorder,
         Err(text) => {
-            complain(&text);
+            print_error(&text);
             return ExitCode::from(WRONG_ARGUMENTS);
         }
     };
@@ -107,13 +108,13 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => {
-            complain(&text);
-            ExitCode::from(REFUSED)
+            print_error(&text);
+            ExitCode::from(FAILURE)
         }
     }
 }
 
-/// Runs the server, or the demo, and leaves a recording of it.
+/// Runs the server or the demo with a recorder, which writes the `--trace` file.
 fn run_recorded(
     executor: &Executor,
     mut arguments: Arguments,
@@ -127,7 +128,7 @@ fn run_recorded(
     serve(executor, run(executor, arguments, trace))
 }
 
-/// Runs the server until it ends, or until the OS refuses to wait for events.
+/// Runs the server until it ends, or until waiting for events fails.
 fn serve(
     executor: &Executor,
     server: impl Future<Output = Result<(), String>>,
@@ -142,58 +143,60 @@ fn run_demo(
     recorder: &'static Recorder,
     trace: Option<Trace>,
 ) -> Result<(), String> {
-    // At the first signal the demo finishes, as the server does: it takes only a third of a second.
-    let signals = ending::end_at_second().map_err(|error| cannot("watch signals", &error))?;
+    // The first signal does not interrupt the demo, which takes only a third of a second.
+    let signals =
+        shutdown::exit_on_second_signal().map_err(|error| cannot("watch signals", &error))?;
     let recording = executor.try_block_on(demo::run(recorder)).and_then(|ended| ended);
     let recording = recording.map_err(|error| cannot("run the demo", &error))?;
-    let text = telling::ladder(&recording, arguments.all);
-    // After a signal, it no longer waits for the reader.
-    let printed = output::print_to_reader(text, || signals.first_arrived());
+    let text = trace::ladder(&recording, arguments.all);
+    // After a signal, stop waiting for the reader of standard output.
+    let printed = output::print_to_reader(text, || signals.has_arrived());
     let saved = trace.map_or(Ok(()), |trace| trace.save_demo(recording));
     printed.map_err(|error| format!("cannot print: {error}")).and(saved)
 }
 
-/// Serves until its end, and tells meanwhile what its tasks do when it is asked.
+/// Runs the server, and prints the table of its tasks at each SIGUSR1.
 async fn run(
     executor: &Executor,
     arguments: Arguments,
     trace: Option<Trace>,
 ) -> Result<(), String> {
-    let refused = |error: io::Error| cannot("watch signals", &error);
+    let failed = |error: io::Error| cannot("watch signals", &error);
     let trace = trace.map(Arc::new);
-    let ending = watch_signals(trace.clone()).map_err(refused)?;
-    // Watched before anybody learns that the server is there: unwatched, it would be its end.
-    let asking = Signal::new(SIGUSR1).map_err(refused)?;
-    let table = table::print_at_each(asking, table::title(1, arguments.threads));
-    let serving = serve_until(ending, executor, arguments, trace);
+    let stop_signals = watch_signals(trace.clone()).map_err(failed)?;
+    // Watch SIGUSR1 before the server announces its listeners. Until it is watched, the signal would
+    // end the process.
+    let table_signal = Signal::new(SIGUSR1).map_err(failed)?;
+    let table = table::print_at_each(table_signal, table::title(1, arguments.threads));
+    let serving = serve_until(stop_signals, executor, arguments, trace);
     future::or(serving, table).await
 }
 
-/// Listens, serves until a signal comes, and ends in an orderly way.
+/// Listens, serves until a signal arrives, and then shuts down in an orderly way.
 async fn serve_until(
-    ending: (Signal, Signal),
+    stop_signals: (Signal, Signal),
     executor: &Executor,
     arguments: Arguments,
     trace: Option<Arc<Trace>>,
 ) -> Result<(), String> {
     let listeners = listen(&arguments).await?;
     let shared = Shared::new(arguments.max_connections, arguments.idle);
-    let refused = |error: io::Error| cannot("start the threads", &error);
-    threads::start(&listeners, &arguments, &shared).map_err(refused)?;
+    let failed = |error: io::Error| cannot("start the threads", &error);
+    threads::start(&listeners, &arguments, &shared).map_err(failed)?;
     let server = Rc::new(Server::new(shared.clone()));
     for listener in listeners {
         listener.announce();
         start(listener, &server);
     }
     let serving = async {
-        let stats = stats::tell(&arguments, executor, &server);
-        let result = future::or(stopped(ending, &shared), stats).await;
+        let stats = stats::print_periodically(&arguments, executor, &server);
+        let result = future::or(stopped(stop_signals, &shared), stats).await;
         shared.stop(arguments.grace);
-        shared.ended().await;
+        shared.wait_for_connections().await;
         info!("stopped");
         result
     };
-    let result = future::or(serving, server.connections.end_in_time(&shared)).await;
+    let result = future::or(serving, server.connections.enforce_limits(&shared)).await;
     result.and(trace.map_or(Ok(()), |trace| trace.save()))
 }
 
@@ -206,25 +209,24 @@ async fn listen(arguments: &Arguments) -> Result<Vec<Listening>, String> {
     }
     for passed in inherited::passed()? {
         if !arguments.addresses.contains(&passed) {
-            warn!(
-                "{passed} is passed by LISTEN_FDS, and not served: it is not among the addresses"
-            );
+            warn!("not serving {passed}, which LISTEN_FDS passes: it is not among the addresses");
         }
     }
     Ok(listeners)
 }
 
-/// Starts to serve a listener, on this thread.
+/// Spawns a task that serves a listener on this thread.
 fn start(listener: Listening, server: &Rc<Server>) {
-    // Before any task is polled: the first datagram may be from another socket of ours.
+    // Register the port before any task is polled: the first datagram may come from another socket
+    // of this server, and must not be answered.
     server.udp_ports.borrow_mut().extend(listener.udp_port());
-    let listens = server.shared.listen();
-    drop(spawn_named(ACCEPTS, listens.until(listener.serve(server.clone()))));
+    let guard = server.shared.add_listener();
+    drop(spawn_named(ACCEPTS, guard.run(listener.serve(server.clone()))));
 }
 
-/// Waits for a signal, or until no listener works any more.
-async fn stopped(ending: (Signal, Signal), shared: &Shared) -> Result<(), String> {
-    let (mut interrupt, mut terminate) = ending;
+/// Waits for a signal, or returns an error when the server cannot continue.
+async fn stopped(stop_signals: (Signal, Signal), shared: &Shared) -> Result<(), String> {
+    let (mut interrupt, mut terminate) = stop_signals;
     let signal = async {
         let _ = future::or(interrupt.recv(), terminate.recv()).await;
         Ok(())
@@ -233,37 +235,37 @@ async fn stopped(ending: (Signal, Signal), shared: &Shared) -> Result<(), String
     future::or(signal, broken).await
 }
 
-/// Watches the signals that end the server. The second one ends it at once, also when the loop is
-/// stuck; with a trace, after that has been written.
+/// Watches the signals that stop the server. The second one ends the process immediately, even if
+/// the thread is stuck. With a trace, the process first writes it.
 fn watch_signals(trace: Option<Arc<Trace>>) -> io::Result<(Signal, Signal)> {
-    // Before the flags: a signal that comes in between shall stop the server, and not only count.
+    // Do this before counting signals, so that no signal is counted without stopping the server.
     let signals = (Signal::new(SIGINT)?, Signal::new(SIGTERM)?);
     match trace {
-        None => drop(ending::end_at_second()?),
-        Some(trace) => ending::save_at_second(trace)?,
+        None => drop(shutdown::exit_on_second_signal()?),
+        Some(trace) => shutdown::save_on_second_signal(trace)?,
     }
     Ok(signals)
 }
 
-/// What `--help` and `--version` print; or, in one line, what is wrong with the arguments.
-fn help_or_complaint(error: clap::Error) -> ExitCode {
+/// Prints the text of `--help` or `--version`, or one line that says what is wrong with the arguments.
+fn print_help_or_error(error: clap::Error) -> ExitCode {
     let error = arguments::escape_quotes(error);
     let text = error.render().to_string();
     if !error.use_stderr() {
         return match io::stdout().write_all(text.as_bytes()) {
-            // Whoever reads has read enough.
+            // A closed pipe is not an error: its reader has read enough.
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-                complain(&format!("cannot print: {error}"));
-                ExitCode::from(REFUSED)
+                print_error(&format!("cannot print: {error}"));
+                ExitCode::from(FAILURE)
             }
             _ => ExitCode::SUCCESS,
         };
     }
-    // What is missing stands in lines of its own, before a blank one.
+    // clap lists missing arguments on separate lines. A blank line follows them.
     let lines: Vec<&str> =
         text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
     let line = lines.join(" ");
     let line = line.strip_prefix("error: ").unwrap_or(&line);
-    complain(&format!("{line}; try --help"));
+    print_error(&format!("{line}; try --help"));
     ExitCode::from(WRONG_ARGUMENTS)
 }

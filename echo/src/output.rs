@@ -69,15 +69,16 @@ struct Queue {
     lines: Vec<u8>,
     /// How many lines were dropped after those.
     dropped: usize,
-    /// Set while the writer has lines that it took.
+    /// Whether the writer is writing lines that it has taken.
     writing: bool,
     state: State,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum State {
-    /// There is no writer yet, or its thread could not be started: the caller writes.
+    /// The caller writes, because there is no writer yet or its thread could not be started.
     Direct,
+    /// The writer writes.
     Queued,
     /// The process is ending: lines are discarded.
     Closed,
@@ -89,8 +90,8 @@ impl Output {
         Output { name, write, queue: Mutex::new(queue), changed: Condvar::new() }
     }
 
-    /// Queues whole lines. No line of another thread comes between them. Once the writer runs, this
-    /// never waits for the reader.
+    /// Queues whole lines, with no line of another thread between them. Once the writer runs, this
+    /// method never waits for the reader.
     pub(crate) fn print(&self, text: &[u8]) {
         let mut queue = self.lock();
         match queue.state {
@@ -107,6 +108,7 @@ impl Output {
         }
     }
 
+    /// Starts the writer.
     fn start(&'static self) -> io::Result<()> {
         let thread = thread::Builder::new().name(self.name.to_owned()).stack_size(STACK);
         thread.spawn(|| self.write_queue())?;
@@ -168,8 +170,8 @@ impl Output {
         }
     }
 
-    /// Returns what could not be written. The error is not reported, because there is no stream to
-    /// report it on.
+    /// Writes the text, and returns the part that could not be written. The error is not reported,
+    /// because there is no other stream to report it on.
     fn write_all<'a>(&self, mut text: &'a [u8]) -> &'a [u8] {
         while !text.is_empty() {
             match (self.write)(text) {
@@ -190,8 +192,8 @@ impl Output {
 }
 
 impl Queue {
-    /// Adds lines, or drops them if the queue is full. Once lines were dropped, all that follow are
-    /// dropped too until the writer has taken the queue, so that they are missing in one place.
+    /// Adds lines, or drops them if the queue is full. After a drop, all further lines are dropped
+    /// until the writer has taken the queue, so that the dropped lines are missing in one place.
     fn add(&mut self, text: &[u8]) {
         let is_full = !self.lines.is_empty() && self.lines.len() + text.len() > CAPACITY;
         if is_full || self.dropped > 0 {
@@ -206,7 +208,7 @@ impl Queue {
 #[derive(Default)]
 struct Missing {
     lines: usize,
-    /// The first of them was written in part.
+    /// Whether the first of them was written in part.
     torn: bool,
 }
 
@@ -219,8 +221,8 @@ impl Missing {
     }
 }
 
-/// Splits text into chunks of whole lines, none of them longer than `PIPE_BUF`. A line that is longer is
-/// a chunk of its own.
+/// Splits text into chunks of whole lines, none of them longer than `PIPE_BUF`. A longer line
+/// is a chunk by itself.
 fn chunks(mut lines: &[u8]) -> impl Iterator<Item = &[u8]> {
     iter::from_fn(move || {
         let window = &lines[..lines.len().min(PIPE_BUF)];
@@ -236,12 +238,12 @@ fn count(lines: &[u8]) -> usize {
     lines.iter().filter(|&&byte| byte == b'\n').count()
 }
 
-/// The threads that write to the streams. Dropping this writes the last lines, but waits for a
-/// slow reader no longer than [`LAST_LINES`].
+/// The threads that write to the streams. Dropping this calls [`finish`].
 pub(crate) struct Writers(());
 
 impl Writers {
-    /// Starts them. From now on, what the process prints, panics included, goes through them.
+    /// Starts the threads. From now on, everything that the process prints, including panics, goes
+    /// through them.
     pub(crate) fn start() -> io::Result<Writers> {
         // With a handler, a write beyond the limit of a file's size returns EFBIG. Without one, the
         // signal ends the process. Ignoring the signal would take `unsafe` code.
@@ -259,7 +261,8 @@ impl Drop for Writers {
     }
 }
 
-/// Writes the last lines before the process ends.
+/// Writes the last lines before the process ends, waiting for a slow reader no longer than
+/// [`LAST_LINES`].
 pub(crate) fn finish() {
     let deadline = Instant::now() + LAST_LINES;
     STDOUT.finish(deadline);
@@ -284,8 +287,8 @@ pub(crate) fn print_to_reader(text: String, stopped: impl Fn() -> bool) -> io::R
     }
 }
 
-/// Describes a panic as std's hook does. That hook itself writes from the thread that panics, and may
-/// block.
+/// Describes a panic as std's hook does. std's hook is not used, because it writes from the panicking
+/// thread, and may block.
 fn describe(panic: &PanicHookInfo<'_>) -> String {
     let thread = thread::current();
     let name = thread.name().unwrap_or("<unnamed>");
@@ -328,7 +331,7 @@ impl Write for Log {
     }
 }
 
-/// Escapes control characters: a line break would forge a line, and others control a terminal.
+/// Escapes control characters. A line break could fake a line, and others control a terminal.
 pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(char::is_control) {
         return Cow::Borrowed(text);
@@ -340,28 +343,28 @@ pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     text.chars().map(escaped).collect()
 }
 
-/// One line on standard error that names what is wrong.
-pub(crate) fn complain(text: &str) {
+/// Prints one line to standard error that says what is wrong.
+pub(crate) fn print_error(text: &str) {
     STDERR.print(format!("echod: {}\n", escape(text)).as_bytes());
 }
 
-/// What the system refuses to the server, why, and the cure.
+/// Describes what the server cannot do, why, and what to do about it.
 pub(crate) fn cannot(act: &str, error: &io::Error) -> String {
-    let cure = match Errno::from_io_error(error) {
+    let advice = match Errno::from_io_error(error) {
         _ if is_out_of_descriptors(error) => MORE_DESCRIPTORS,
         Some(Errno::AGAIN) if !has_space_for_a_stack() => {
-            "allow more address space (ulimit -v), or choose fewer threads"
+            "allow more address space (ulimit -v) or choose fewer threads"
         }
-        Some(Errno::AGAIN) => "allow more threads (ulimit -u), or choose fewer",
+        Some(Errno::AGAIN) => "allow more threads (ulimit -u) or choose fewer",
         _ if is_out_of_memory(error) => MORE_MEMORY,
-        None => "the lines above say more",
+        None => "see the lines above",
         _ => ALLOW_CALL,
     };
-    format!("cannot {act}: {error}: {cure}")
+    format!("cannot {act}: {error}: {advice}")
 }
 
-/// Whether the stack of one more thread fits into the address space. Without space `pthread_create`
-/// returns the error that it also returns at the limit of threads.
+/// Returns whether the stack of one more thread fits into the address space. If it does not,
+/// `pthread_create` returns the same error as at the limit of threads.
 fn has_space_for_a_stack() -> bool {
     const DEFAULT_STACK: u64 = 2 << 20;
     let limit = getrlimit(Resource::As).current;
@@ -375,21 +378,21 @@ fn address_space() -> Option<u64> {
     Some(size.split_whitespace().next()?.parse::<u64>().ok()? << 10)
 }
 
-/// Whether the kernel has no memory for an object.
+/// Returns whether the kernel had no memory for an object.
 pub(crate) fn is_out_of_memory(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::NOMEM | Errno::NOBUFS))
 }
 
-/// The cure for exhausted memory.
-pub(crate) const MORE_MEMORY: &str = "free memory, or allow more (ulimit -v)";
+/// The advice when memory is exhausted.
+pub(crate) const MORE_MEMORY: &str = "free memory or allow more (ulimit -v)";
 
-/// The cure when a sandbox or a policy is the likely cause.
-pub(crate) const ALLOW_CALL: &str = "strace shows which call is refused; allow it";
+/// The advice when a sandbox or a security policy is the likely cause.
+pub(crate) const ALLOW_CALL: &str = "strace shows which call is denied; allow it";
 
-/// The cure, wherever there is no descriptor left.
+/// The advice when no descriptor is left.
 pub(crate) const MORE_DESCRIPTORS: &str = "allow more descriptors (ulimit -n)";
 
-/// Whether the process, or the system, has as many descriptors as it may.
+/// Returns whether the process or the system has reached its limit of descriptors.
 pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
@@ -406,25 +409,25 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     #[test]
-    fn what_no_call_has_refused_is_not_sent_to_strace() {
+    fn error_without_a_system_call_does_not_advise_strace() {
         let panicked = cannot("start the threads", &io::Error::other("it panicked"));
-        assert_eq!(panicked, "cannot start the threads: it panicked: the lines above say more");
+        assert_eq!(panicked, "cannot start the threads: it panicked: see the lines above");
         assert!(cannot("start", &Errno::PERM.into()).contains("strace"));
     }
 
-    // The OS returns the same error at the limit of threads and at that of the address space.
+    // The OS returns the same error at the limit of threads and at the limit of the address space.
     #[test]
     fn exhausted_address_space_is_reported_as_such() {
-        let refused = || cannot("start", &Errno::AGAIN.into());
-        assert!(refused().ends_with(": allow more threads (ulimit -u), or choose fewer"));
+        let text = || cannot("start", &Errno::AGAIN.into());
+        assert!(text().ends_with(": allow more threads (ulimit -u) or choose fewer"));
         let name = "output::tests::exhausted_address_space_is_reported_as_such";
         in_child(name, || {
             let limit = address_space().map(|used| used + (1 << 20));
             let limit = Rlimit { current: limit, maximum: getrlimit(Resource::As).maximum };
             setrlimit(Resource::As, limit).unwrap();
-            let text = refused();
+            let text = text();
             assert!(
-                text.ends_with(": allow more address space (ulimit -v), or choose fewer threads")
+                text.ends_with(": allow more address space (ulimit -v) or choose fewer threads")
             );
         });
     }
@@ -474,7 +477,7 @@ mod tests {
         assert!(chunks.len() < 15, "{}", chunks.len());
     }
 
-    // std's hook writes from the thread that panics, and blocks when the terminal is full.
+    // std's panic hook writes from the panicking thread, and blocks when the terminal is full.
     // Pitfall: O1
     #[test]
     fn panic_on_an_unread_terminal_does_not_block_its_thread() {
@@ -504,7 +507,7 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_are_escaped_and_nothing_else() {
+    fn only_control_characters_are_escaped() {
         assert_eq!(escape("a\n\tb\u{1b}[31m\u{85}"), r"a\n\tb\u{1b}[31m\u{85}");
         assert_eq!(escape(r#"'é' "\" 日"#), r#"'é' "\" 日"#);
     }

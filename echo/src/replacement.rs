@@ -1,7 +1,7 @@
-//! A file that is written beside its target, and replaces the target when it is complete.
+//! [`Replacement`]: a file that is written beside its target, and replaces it when complete.
 //!
-//! Until then the target keeps its content, whatever happens in between: a full disk, a memory limit
-//! or a signal that ends the process. [`Place::Direct`] lists the exceptions.
+//! Until then the target keeps its content, even if the disk fills up, memory runs out or a signal
+//! ends the process. [`Place::Direct`] lists the exceptions.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -55,7 +55,7 @@ impl Replacement {
         }
     }
 
-    /// Writes the file with `write`, and moves it to the target.
+    /// Calls `write` to write the file, and then moves it to the target.
     ///
     /// # Errors
     ///
@@ -76,8 +76,8 @@ impl Replacement {
         if matches!(self.place, Place::Direct) {
             return Ok(());
         }
-        // Otherwise the name could reach the disk before the bytes, and a power failure in between
-        // would leave an empty file.
+        // Sync before renaming. Otherwise the name could reach the disk before the bytes, and a power
+        // failure in between would leave an empty file.
         self.file.sync_all()?;
         #[cfg(target_os = "linux")]
         if let Place::Nameless { target } = &self.place {
@@ -136,6 +136,7 @@ fn create_beside(target: PathBuf) -> io::Result<Replacement> {
     Ok(Replacement { file, place: Place::Named { temporary, target } })
 }
 
+/// Returns the folder of `target`, which is `.` if the path is only a name.
 fn folder_of(target: &Path) -> &Path {
     match target.parent() {
         Some(folder) if folder != Path::new("") => folder,
@@ -163,6 +164,7 @@ fn nameless_beside(target: &Path) -> Option<File> {
     open(folder_of(target), flags, Mode::from_raw_mode(0o666)).ok().map(File::from)
 }
 
+/// Gives a name to a file without one.
 #[cfg(target_os = "linux")]
 fn give_name(file: &File, name: &Path) -> io::Result<()> {
     use rustix::fs::{AtFlags, CWD, linkat};

@@ -1,8 +1,8 @@
-//! The server: accept connections, and send back what each one says.
+//! The server: it accepts connections and sends back what each of them sends.
 //!
 //! Nothing here mentions events, readiness or wakers. Each `await` below is a place where a task
-//! may wait while the thread serves others. The next files explain how that works. `server.rs`,
-//! `connection.rs` and `connections.rs` decide when serving ends; they can be read last.
+//! may wait while the thread runs other tasks. The reactor and the executor explain how that works.
+//! `server.rs`, `connection.rs` and `connections.rs` decide when serving ends; read them last.
 
 use std::rc::Rc;
 
@@ -13,16 +13,16 @@ use crate::connection::Connection;
 use crate::listener::{Listener, Socket as _};
 use crate::server::Server;
 
-/// Accepts connections, one task for each, until the server stops or the listener breaks.
+/// Accepts connections, and spawns a task for each, until the server stops or `accept` fails for good.
 pub(crate) async fn accept(listener: impl Listener, server: Rc<Server>) -> io::Result<()> {
     let mut incoming = listener.incoming();
     while let Some(socket) = server.next_connection(&mut incoming).await {
         let connection = Connection::new(socket?, server.clone());
-        // A task of its own: if the echo were awaited here, the next client would wait until this
-        // one has gone. Dropping the handle detaches the task.
+        // Spawn a task: if the echo were awaited here, the next client would have to wait until this
+        // one disconnects. Dropping the handle detaches the task.
         drop(spawn_named("echo", async move {
-            // Reader and writer are the same socket: waiting for one direction leaves the other
-            // alone.
+            // The socket is both reader and writer: its two directions wait independently. `copy`
+            // is a variable, because `end` asks it how many bytes are not yet written.
             let mut copy = io::copy(connection.socket.by_ref(), connection.socket.by_ref());
             let ended = connection.serve(&mut copy).await;
             connection.end(ended, &copy).await;

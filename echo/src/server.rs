@@ -1,4 +1,4 @@
-//! What all connections of one thread share: the clock, and what is counted.
+//! What all connections of one thread share: the limits, the clock, and the counters.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -17,12 +17,13 @@ use reactor::time::sleep_until;
 use crate::connections::Connections;
 use crate::shared::Shared;
 
-/// The server, as the connections of one thread see it.
+/// The state that the connections of one thread share.
 pub(crate) struct Server {
     pub(crate) shared: Arc<Shared>,
     pub(crate) connections: Connections,
     pub(crate) counts: Counts,
-    /// Those of our own sockets for datagrams: two that answered each other would never end.
+    /// The ports of this server's UDP sockets. A datagram from one of them is not answered, because
+    /// two sockets that answered each other would never stop.
     pub(crate) udp_ports: RefCell<BTreeSet<u16>>,
     reactor: Rc<Reactor>,
 }
@@ -33,12 +34,12 @@ pub(crate) struct Counts {
     pub(crate) connections: Cell<u64>,
     /// Reads that brought bytes, and datagrams.
     pub(crate) messages: Cell<u64>,
-    /// Those sent back.
+    /// Bytes that were sent back.
     pub(crate) bytes: Cell<u64>,
 }
 
 impl Server {
-    /// The server without connections.
+    /// Creates the state of a thread without connections.
     pub(crate) fn new(shared: Arc<Shared>) -> Server {
         let (counts, udp_ports) = (Counts::default(), RefCell::default());
         let reactor = Reactor::current();
@@ -46,45 +47,50 @@ impl Server {
         Server { shared, connections, counts, udp_ports, reactor }
     }
 
-    /// The next connection, but none beyond the limit: those wait in the backlog. When the server
-    /// stops, what the backlog holds is the last: its clients have sent something already.
+    /// Returns the next connection. While the limit is reached, further connections wait in the
+    /// backlog. Returns `None` when the server stops and the backlog is empty: connections in the
+    /// backlog are still served, because their clients may already have sent something.
     pub(crate) async fn next_connection<S>(
         &self,
         incoming: &mut (impl Stream<Item = io::Result<S>> + Unpin),
     ) -> Option<io::Result<S>> {
-        let mut room = pin!(self.shared.enter());
+        let mut place = pin!(self.shared.take_place());
         let is_full = Cell::new(false);
         let next = poll_fn(|cx| {
             is_full.set(true);
-            ready!(room.as_mut().poll(cx));
+            ready!(place.as_mut().poll(cx));
             is_full.set(false);
             let next = Pin::new(&mut *incoming).poll_next(cx);
-            // Who finds nobody keeps no place: another listener may have somebody for it.
+            // Return the place if there is no connection, because another listener may need it.
             if !matches!(next, Poll::Ready(Some(Ok(_)))) {
-                self.shared.leave();
+                self.shared.return_place();
             }
             next
         });
         self.until_stopped(next, || is_full.get()).await
     }
 
-    /// What the future returns; or `None`, if the server stops first, or the time of grace is over.
-    /// Stopping waits for who is `held_up`, and only until then.
+    /// Returns the output of the future, or `None` if the server stops first or the grace period is
+    /// over.
+    ///
+    /// While `is_held_up` returns true, the future cannot yet know whether it has something to return.
+    /// Then it may continue after the stop, until the end of the grace period.
     pub(crate) async fn until_stopped<T>(
         &self,
         future: impl Future<Output = Option<T>>,
-        held_up: impl Fn() -> bool,
+        is_held_up: impl Fn() -> bool,
     ) -> Option<T> {
-        // A backlog that is never empty must not keep its listener open beyond the time of grace.
-        if self.shared.is_over(self.reactor.now()) {
+        // A backlog that is never empty must not keep its listener open beyond the grace period.
+        if self.shared.is_grace_over(self.reactor.now()) {
             return None;
         }
         let stopped = async {
-            let by = self.shared.stops().await;
-            // A spent budget looks like an empty backlog: with a fresh one it is asked once more.
+            let by = self.shared.stop_requested().await;
+            // The future may have returned `Pending` only because the budget was used up, although
+            // the backlog is not empty. Poll it once more with a fresh budget.
             yield_now().await;
             let mut end = sleep_until(by);
-            poll_fn(|cx| match held_up() {
+            poll_fn(|cx| match is_held_up() {
                 true => Pin::new(&mut end).poll(cx).map(|()| None),
                 false => Poll::Ready(None),
             })
@@ -94,7 +100,7 @@ impl Server {
     }
 }
 
-/// Adds to a count.
+/// Adds `n` to a counter.
 pub(crate) fn add(count: &Cell<u64>, n: u64) {
     count.set(count.get() + n);
 }
@@ -107,12 +113,12 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn what_is_always_ready_ends_with_the_time_of_grace() {
+    fn always_ready_future_ends_with_the_grace_period() {
         block_on(async {
             let server = Server::new(Shared::new(None, None));
             assert_eq!(server.until_stopped(ready(Some(1)), || false).await, Some(1));
             server.shared.stop(Duration::ZERO);
-            // The clock stands still until the next turn.
+            // The reactor's clock does not advance before the next turn.
             yield_now().await;
             assert_eq!(server.until_stopped(ready(Some(1)), || false).await, None);
         });

@@ -1,4 +1,4 @@
-//! What all threads of the server share: the limits, the count of connections, the order to stop.
+//! What all threads of the server share: the limits, the number of connections, and the stop request.
 
 use std::future::Future;
 use std::io;
@@ -12,7 +12,7 @@ use reactor::time::sleep_until;
 use crate::survey::Survey;
 use crate::watch::Watch;
 
-/// How long the server reads on from a connection that it ends; see `Connection::linger`.
+/// How long the server discards input from a connection that it ends; see `Connection::linger`.
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
 
 /// What all threads of the server share.
@@ -20,85 +20,88 @@ pub(crate) const LINGER: Duration = Duration::from_secs(1);
 pub(crate) struct Shared {
     max_connections: Option<usize>,
     pub(crate) idle: Option<Duration>,
-    /// How many connections are open, and places taken by those who look for one more.
+    /// The number of open connections, plus the places that listeners have taken to accept another.
     open: Watch<usize>,
     listeners: Watch<Listeners>,
-    /// Set when the server stops: until then connections may finish what they have sent.
+    /// Set when the server begins to stop: the end of the grace period, until which connections may
+    /// finish what they have sent.
     stop_by: Watch<Option<Instant>>,
     pub(crate) survey: Survey,
 }
 
 #[derive(Default)]
 struct Listeners {
-    /// Those that work.
+    /// The number of working listeners.
     open: usize,
-    /// Why the server cannot go on: the last listener or a thread has ended.
+    /// Why the server cannot continue: the last listener or a thread has ended.
     broken: Option<String>,
 }
 
 impl Shared {
-    /// The state of a server without connections.
+    /// Creates the state of a server without connections.
     pub(crate) fn new(max_connections: Option<usize>, idle: Option<Duration>) -> Arc<Shared> {
         Arc::new(Shared { max_connections, idle, ..Shared::default() })
     }
 
-    /// How many connections are open.
+    /// Returns the number of open connections.
     pub(crate) fn open(&self) -> usize {
         self.open.look(|open| *open)
     }
 
-    /// Waits for room for one more connection, and takes it. One step: two threads that only saw
-    /// the last place would both take it.
-    pub(crate) fn enter(&self) -> impl Future<Output = ()> + Unpin {
+    /// Waits until one more connection is allowed, and takes a place for it.
+    ///
+    /// This is a single step under the lock. If checking and taking were separate, two threads that
+    /// saw the last free place would both take it.
+    pub(crate) fn take_place(&self) -> impl Future<Output = ()> + Unpin {
         self.open.until(|open| {
-            let room = self.max_connections.is_none_or(|max| *open < max);
-            *open += usize::from(room);
-            room.then_some(())
+            let is_free = self.max_connections.is_none_or(|max| *open < max);
+            *open += usize::from(is_free);
+            is_free.then_some(())
         })
     }
 
-    /// Gives the place of a connection to whoever waits for it.
-    pub(crate) fn leave(&self) {
+    /// Returns the place of a connection, and wakes the listeners that wait for one.
+    pub(crate) fn return_place(&self) {
         self.open.update(|open| *open -= 1);
     }
 
-    /// Counts a listener. When what this returns is dropped, also by a panic, it has ended.
-    pub(crate) fn listen(self: &Arc<Shared>) -> Listens {
+    /// Counts a listener as working until the guard is dropped, which a panic does too.
+    pub(crate) fn add_listener(self: &Arc<Shared>) -> ListenerGuard {
         self.listeners.update(|listeners| listeners.open += 1);
-        Listens { shared: self.clone(), ended: None }
+        ListenerGuard { shared: self.clone(), ended: None }
     }
 
-    /// Waits until no listener is left or a thread cannot go on, and returns the reason.
+    /// Waits until no listener is left or a thread cannot continue, and returns the reason.
     pub(crate) async fn broken(&self) -> String {
         self.listeners.until(|listeners| listeners.broken.take()).await
     }
 
-    /// Ends the server because a thread cannot go on.
+    /// Ends the server because a thread cannot continue.
     pub(crate) fn fail(&self, why: String) {
         self.listeners.update(|listeners| listeners.broken = Some(why));
     }
 
-    /// Tells everybody to stop: connections finish what they have sent, in at most `grace`.
+    /// Stops all threads. Connections finish what they have sent, for at most `grace`.
     pub(crate) fn stop(&self, grace: Duration) {
         info!("stopping; connections open: {}", self.open());
         self.stop_by.update(|stop_by| *stop_by = Some(Instant::now() + grace));
     }
 
-    /// Waits for the order to stop, and returns when connections must have ended.
-    pub(crate) fn stops(&self) -> impl Future<Output = Instant> {
+    /// Waits until the server begins to stop, and returns the end of the grace period.
+    pub(crate) fn stop_requested(&self) -> impl Future<Output = Instant> {
         self.stop_by.until(|stop_by| *stop_by)
     }
 
-    /// Whether the time of grace is over.
-    pub(crate) fn is_over(&self, now: Instant) -> bool {
+    /// Returns whether the grace period is over.
+    pub(crate) fn is_grace_over(&self, now: Instant) -> bool {
         self.stop_by.look(|stop_by| stop_by.is_some_and(|stop_by| stop_by <= now))
     }
 
-    /// Waits for the last connections, until the time of grace and the time to linger are over.
-    pub(crate) async fn ended(&self) {
+    /// Waits until all connections have ended, at most until the grace period and [`LINGER`] are over.
+    pub(crate) async fn wait_for_connections(&self) {
         let by = self.stop_by.look(|stop_by| *stop_by).unwrap_or_else(Instant::now) + LINGER;
         let all_ended = async {
-            // The last ones come from the backlogs; after that the listeners are closed.
+            // Listeners close when their backlogs are empty. After that, no connection is added.
             self.listeners.until(|listeners| (listeners.open == 0).then_some(())).await;
             self.open.until(|open| (*open == 0).then_some(())).await;
             true
@@ -113,23 +116,24 @@ impl Shared {
     }
 }
 
-/// A listener that works.
-pub(crate) struct Listens {
+/// Counts a listener as working until this is dropped.
+pub(crate) struct ListenerGuard {
     shared: Arc<Shared>,
     /// Set when serving ends. A task that panics, or whose executor ends, never sets it.
     ended: Option<io::Result<()>>,
 }
 
-impl Listens {
-    /// Remembers how it has ended.
-    pub(crate) async fn until(mut self, serving: impl Future<Output = io::Result<()>>) {
+impl ListenerGuard {
+    /// Serves the listener, and records the result.
+    pub(crate) async fn run(mut self, serving: impl Future<Output = io::Result<()>>) {
         self.ended = Some(serving.await);
     }
 }
 
-impl Drop for Listens {
+impl Drop for ListenerGuard {
     fn drop(&mut self) {
-        // If it is not set, a panic or a failed wait for events is the cause, and is already reported.
+        // If no result was recorded, a panic or a failed wait for events is the cause. Both have
+        // already been reported.
         let is_reported = self.ended.is_none();
         let ended = self.ended.take().unwrap_or_else(|| Err(io::Error::other("it panicked")));
         let broken = self.shared.listeners.update(|listeners| {
@@ -138,12 +142,12 @@ impl Drop for Listens {
                 return ended.err();
             }
             let broken = ended.err().map(|error| format!("no listener is left: {error}"));
-            // If a thread has ended, that is the cause.
+            // If a thread has failed, report that: the end of its listeners is only a consequence.
             listeners.broken = listeners.broken.take().or(broken);
             None
         });
         if let Some(error) = broken.filter(|_| !is_reported) {
-            error!("a listener is broken: {error}");
+            error!("a listener failed: {error}");
         }
     }
 }

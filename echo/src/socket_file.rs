@@ -1,4 +1,4 @@
-//! The file of a Unix socket: bind to it, replace a stale one, and remove it at the end.
+//! The file of a Unix socket: binding to it, replacing a stale one, and removing it at the end.
 //!
 //! A server that is killed leaves its socket file behind, so the next one has to replace it. Two
 //! servers that find the same stale file would both replace it, and the first of them would listen
@@ -22,7 +22,8 @@ use rustix::io::Errno;
 /// How long to wait for a connection before concluding that a server is there, with a full backlog.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// How long to wait for a lock whose owner does not answer: it is starting or stopping.
+/// How long to wait for a lock whose owner does not accept connections, because it is starting or
+/// stopping.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The pause between two attempts to get the lock.
@@ -35,7 +36,7 @@ const LOCK_ATTEMPTS: usize = 100;
 /// then releases the lock.
 pub(crate) struct SocketFile {
     path: PathBuf,
-    /// `None` if the file was gone before we could look at it.
+    /// `None` if the file was removed before its metadata could be read.
     identity: Option<Identity>,
     /// `None` if the path cannot be locked. Dropped after the file has been removed.
     _lock: Option<Lock>,
@@ -61,7 +62,7 @@ pub(crate) async fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> 
     Ok((listener, SocketFile { path, identity, _lock: lock.ok() }))
 }
 
-/// Takes the lock of `path`, and waits for an owner that starts or stops.
+/// Takes the lock of `path`. If the owner is starting or stopping, waits for it.
 ///
 /// # Errors
 ///
@@ -82,13 +83,10 @@ async fn lock(path: &Path) -> io::Result<Lock> {
     }
 }
 
-/// Removes the socket file of a server that is gone, and no other file.
+/// Removes a stale socket file, and no other file.
 async fn remove_stale(path: &Path, in_use: io::Error, lock: &io::Result<Lock>) -> io::Result<()> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
-        return Err(io::Error::new(
-            ErrorKind::AlreadyExists,
-            "there is a file that is not a socket",
-        ));
+        return Err(io::Error::new(ErrorKind::AlreadyExists, "the existing file is not a socket"));
     }
     if server_answers(path).await? {
         return Err(in_use);
@@ -96,18 +94,18 @@ async fn remove_stale(path: &Path, in_use: io::Error, lock: &io::Result<Lock>) -
     if let Err(error) = lock {
         let lock = Lock::path(path);
         let lock = lock.display();
-        let text = format!("there is a stale socket file, and {lock} cannot be locked: {error}");
+        let text = format!("the socket file is stale, but {lock} cannot be locked: {error}");
         return Err(io::Error::new(ErrorKind::AlreadyExists, text));
     }
     warn!("removing stale socket file {}: connection refused", path.display());
     fs::remove_file(path)
 }
 
-/// Whether a process listens on the socket.
+/// Returns whether a process has the socket open.
 ///
-/// Only a refused connection proves that none does, since the kernel refuses it if no process has
-/// the socket open. A datagram socket and a full backlog belong to a running process, and we may
-/// not connect to the file of another user.
+/// Only a refused connection, or a missing file, proves that no process has. A connection attempt to
+/// a datagram socket or to a listener with a full backlog fails in another way, although a process
+/// has the socket open. If this process may not connect to the file, the error is returned.
 async fn server_answers(path: &Path) -> io::Result<bool> {
     match timeout(PATIENCE, UnixStream::connect(path)).await {
         Ok(Err(error)) if error.kind() == ErrorKind::PermissionDenied => Err(error),
@@ -146,7 +144,7 @@ impl Identity {
     }
 }
 
-/// An exclusive lock of the path of a socket: an `flock` of the file `path.lock`.
+/// An exclusive lock on the path of a socket: an `flock` on the file `path.lock`.
 struct Lock {
     path: PathBuf,
     /// Closing it releases the lock.
@@ -154,7 +152,7 @@ struct Lock {
 }
 
 impl Lock {
-    /// The path of the lock file of a socket.
+    /// Returns the path of the lock file of a socket.
     fn path(socket: &Path) -> PathBuf {
         let mut path = socket.as_os_str().to_owned();
         path.push(".lock");
@@ -169,7 +167,7 @@ impl Lock {
     /// Returns the error of the `open` or the `flock` system call otherwise.
     fn take(socket: &Path) -> io::Result<Lock> {
         let path = Lock::path(socket);
-        // Never follow a link, and never wait for the other end of a pipe.
+        // `NOFOLLOW` rejects a symbolic link. `NONBLOCK` avoids waiting if the file is a pipe.
         let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         for _ in 0..LOCK_ATTEMPTS {
             let file = File::from(open(&path, flags, Mode::RUSR | Mode::WUSR)?);
@@ -184,7 +182,7 @@ impl Lock {
         Err(io::Error::other("the lock file was removed before each attempt to lock it"))
     }
 
-    /// Whether the locked file is the one that another server finds at the path.
+    /// Returns whether the locked file is the file that another server finds at the path.
     fn is_current(&self) -> bool {
         let found = fs::symlink_metadata(&self.path);
         match (found, self.file.metadata()) {

@@ -1,4 +1,4 @@
-//! `--stats`: one line of numbers, again and again, summed over all threads.
+//! `--stats`: periodically prints a line of counters, summed over all threads.
 
 use std::future::pending;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::server::Server;
 use crate::shared::Shared;
 use crate::survey::Sum;
 
-/// What this thread has counted since its start.
+/// Returns what this thread has counted since its start.
 pub(crate) fn count(executor: &Executor, server: &Server) -> Sum {
     let (metrics, counts) = (executor.metrics(), &server.counts);
     Sum {
@@ -26,8 +26,12 @@ pub(crate) fn count(executor: &Executor, server: &Server) -> Sum {
     }
 }
 
-/// Tells the numbers of all threads as often as the arguments say; it never ends.
-pub(crate) async fn tell<T>(arguments: &Arguments, executor: &Executor, server: &Server) -> T {
+/// Prints the counters of all threads at the interval of `--stats`. Never returns.
+pub(crate) async fn print_periodically<T>(
+    arguments: &Arguments,
+    executor: &Executor,
+    server: &Server,
+) -> T {
     let Some(every) = arguments.stats else { return pending().await };
     let answering = server.shared.survey.answer(|| count(executor, server));
     future::or(print_each(every, &server.shared, arguments.threads), answering).await

@@ -1,4 +1,4 @@
-//! What `--stats` prints: the numbers of all threads, and how they are collected.
+//! The counters that `--stats` prints, and how they are collected from all threads.
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -8,10 +8,10 @@ use reactor::time::timeout;
 
 use crate::watch::Watch;
 
-/// How long to wait for the numbers of a thread that may be stuck.
+/// How long to wait for the counters of a thread that may be stuck.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// What was counted since the start.
+/// Counters since the start, of one thread or summed over several.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Sum {
     pub(crate) connections: u64,
@@ -22,38 +22,42 @@ pub(crate) struct Sum {
     pub(crate) would_blocks: u64,
 }
 
-/// The question for the numbers, and the answers of the threads.
+/// A request for the counters, and the answers of the threads.
 #[derive(Default)]
 pub(crate) struct Survey {
-    /// Which question it is.
-    question: Watch<u64>,
+    /// The number of the latest request.
+    request: Watch<u64>,
     answers: Watch<Answers>,
 }
 
 #[derive(Default)]
 struct Answers {
-    question: u64,
+    /// The number of the request that they answer.
+    request: u64,
+    /// How many threads have answered.
     threads: usize,
     sum: Sum,
 }
 
 impl Survey {
-    /// Answers with the numbers of this thread each time they are asked for; never returns.
+    /// Answers each request with the counters of this thread. Never returns.
     pub(crate) async fn answer<T>(&self, count: impl Fn() -> Sum) -> T {
         let mut answered = 0;
         loop {
-            let is_new = |question: &mut u64| (*question > answered).then_some(*question);
-            answered = self.question.until(is_new).await;
+            let is_new = |request: &mut u64| (*request > answered).then_some(*request);
+            answered = self.request.until(is_new).await;
             self.answers.update(|answers| answers.add(answered, count()));
         }
     }
 
-    /// Asks all threads. One that does not answer in time is not in the sum, nor in the number.
+    /// Requests the counters of all threads. Returns how many threads answered in time, and the sum of
+    /// their counters.
     pub(crate) async fn ask(&self, threads: usize) -> (usize, Sum) {
-        let question = 1 + self.question.look(|question| *question);
-        // First what is to be answered, or a quick answer would come too early.
-        self.answers.update(|answers| *answers = Answers { question, ..Answers::default() });
-        self.question.update(|asked| *asked = question);
+        let request = 1 + self.request.look(|request| *request);
+        // Reset the answers before publishing the request. Otherwise this would erase the answer of a
+        // fast thread.
+        self.answers.update(|answers| *answers = Answers { request, ..Answers::default() });
+        self.request.update(|latest| *latest = request);
         let all = |answers: &mut Answers| (answers.threads == threads).then_some(());
         let _ = timeout(PATIENCE, self.answers.until(all)).await;
         self.answers.look(|answers| (answers.threads, answers.sum))
@@ -61,9 +65,9 @@ impl Survey {
 }
 
 impl Answers {
-    /// Adds an answer, unless it comes too late.
-    fn add(&mut self, question: u64, sum: Sum) {
-        if question == self.question {
+    /// Adds an answer, unless it belongs to an earlier request.
+    fn add(&mut self, request: u64, sum: Sum) {
+        if request == self.request {
             self.threads += 1;
             self.sum += sum;
         }

@@ -1,4 +1,4 @@
-//! The table of all tasks, for those who ask why the server is stuck.
+//! The table of all tasks, which shows why the server is stuck.
 
 use std::future::pending;
 
@@ -7,22 +7,22 @@ use reactor::signal::Signal;
 
 use crate::output::STDERR;
 
-/// What stands above the table of one thread: nothing, if there is only one.
+/// Returns the line above the table of a thread. It is empty if there is only one thread.
 pub(crate) fn title(number: usize, threads: usize) -> String {
     if threads == 1 { String::new() } else { format!("thread {number} of {threads}\n") }
 }
 
-/// Prints the table at each arrival of the signal; it never ends.
+/// Prints the table each time the signal arrives. Never returns.
 pub(crate) async fn print_at_each<T>(mut signal: Signal, title: String) -> T {
     while signal.recv().await.is_ok() {
         let title = title.clone();
-        // By a task of its own, so that the one which waits here is shown as waiting.
+        // Print in a separate task, so that the table shows this task as waiting.
         drop(spawn_named("table", async move { print(&title) }));
     }
     pending().await
 }
 
-/// Prints the whole table at once, so that no line of another thread comes in between.
+/// Prints the whole table in one call, so that no line of another thread comes between its lines.
 fn print(title: &str) {
     STDERR.print(format!("{title}{}\n", tasks()).as_bytes());
 }

@@ -1,7 +1,8 @@
-//! `--threads`: more of them, each with an executor and with TCP listeners of its own.
+//! `--threads`: the further threads, each with its own executor and TCP listeners.
 //!
-//! Nothing moves between them: the kernel chooses the listener for each connection, and so the
-//! thread. They end with the process, when the first one has seen all connections end.
+//! No connection moves between threads: the kernel chooses a listener for each connection, and with
+//! it the thread. The threads end with the process, which the first thread ends when all connections
+//! have ended.
 
 use std::io;
 use std::net::{self, SocketAddr};
@@ -26,7 +27,7 @@ use crate::shared::Shared;
 use crate::stats;
 use crate::table;
 
-/// Starts all threads but the first, which has these listeners; each listens when this returns.
+/// Starts all threads except the first, which owns `listeners`. When this returns, all of them listen.
 pub(crate) fn start(
     listeners: &[Listening],
     arguments: &Arguments,
@@ -34,19 +35,20 @@ pub(crate) fn start(
 ) -> io::Result<()> {
     let mut started = Vec::new();
     for number in 2..=arguments.threads {
-        // A channel for each: one that panics leaves its own, whoever else is well.
-        let (ready, word) = channel();
+        // One channel for each thread: if the thread panics, its sender is dropped, and the receiver
+        // returns an error.
+        let (ready, result) = channel();
         let copies = copies(listeners, arguments)?;
         let (shared, arguments) = (shared.clone(), arguments.clone());
         let serve = move || run(copies, &shared, &arguments, number, &ready);
         thread::Builder::new().name(format!("echod {number}")).spawn(serve)?;
-        started.push(word);
+        started.push(result);
     }
-    started.iter().try_for_each(first_word)
+    started.iter().try_for_each(start_result)
 }
 
-/// What a thread says of its start. One that panics says nothing, and is told of by its panic.
-fn first_word(started: &Receiver<io::Result<()>>) -> io::Result<()> {
+/// Waits until a thread listens, and returns the error if it cannot.
+fn start_result(started: &Receiver<io::Result<()>>) -> io::Result<()> {
     started.recv().unwrap_or_else(|_| Err(io::Error::other("it panicked")))
 }
 
@@ -66,11 +68,11 @@ fn run(
             shared.fail(cannot(&format!("serve on thread {number}"), error));
         })
     });
-    // Nobody listens to that if one before it could not begin either.
+    // The receiver may be gone, because the start is over or an earlier thread failed to start.
     let _ = ready.send(serving);
 }
 
-/// Serves as the first thread does, but for what only one can do.
+/// Serves connections as the first thread does. Signals that stop the server are watched only there.
 async fn serve(
     executor: &Executor,
     listeners: Vec<net::TcpListener>,
@@ -79,7 +81,7 @@ async fn serve(
     number: usize,
     ready: &Sender<io::Result<()>>,
 ) -> io::Result<()> {
-    let asking = Signal::new(SIGUSR1)?;
+    let table_signal = Signal::new(SIGUSR1)?;
     let server = Rc::new(Server::new(shared.clone()));
     for listener in listeners {
         crate::start(Listening::Tcp(TcpListener::from_std(listener)?), &server);
@@ -87,19 +89,19 @@ async fn serve(
     let _ = ready.send(Ok(()));
     let title = table::title(number, arguments.threads);
     let answering = shared.survey.answer(|| stats::count(executor, &server));
-    let ending = server.connections.end_in_time(shared);
-    future::or(table::print_at_each(asking, title), future::or(answering, ending)).await
+    let limits = server.connections.enforce_limits(shared);
+    future::or(table::print_at_each(table_signal, title), future::or(answering, limits)).await
 }
 
-/// One more listener at each TCP address of these.
+/// Creates another listener at each TCP address of `listeners`.
 ///
-/// The first was bound without `SO_REUSEPORT`, and so its address was free: with it, another
-/// process of the same user could have been there already. Now that it is ours, it is shared, and
-/// the kernel spreads connections over all who listen there.
+/// The first listener was bound without `SO_REUSEPORT`, so the address was free. With the option,
+/// the bind would also have succeeded if another process of the same user listened there. The
+/// option is set afterwards, and the kernel then distributes connections over all listeners.
 fn copies(listeners: &[Listening], arguments: &Arguments) -> io::Result<Vec<net::TcpListener>> {
     let mut copies = Vec::new();
     for (address, listening) in arguments.addresses.iter().zip(listeners) {
-        // An inherited one is somebody else's to share.
+        // Only the creator of an inherited socket may decide to share its address.
         if let (Address::Tcp(_), Listening::Tcp(listener)) = (address, listening) {
             SockRef::from(listener).set_reuse_port(true)?;
             copies.push(copy(listener.local_addr()?, arguments)?);

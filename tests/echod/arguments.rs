@@ -81,7 +81,7 @@ fn control_characters_in_an_argument_do_not_cut_off_the_cure() {
         assert!(!ended.stderr.trim_end().contains(char::is_control), "{ended:?}");
     }
     let ended = Server::run(&["unix:/nowhere\n\n\u{1b}[2J/socket"]);
-    assert_complains(&ended, 1, &[r"/nowhere\n\n\u{1b}[2J/socket", "make its folder first"]);
+    assert_complains(&ended, 1, &[r"/nowhere\n\n\u{1b}[2J/socket", "create its directory first"]);
 }
 
 // The first four calls register the reactor's notifier and the signals.
@@ -171,32 +171,33 @@ fn the_help_tells_each_kind_of_address_and_what_threads_exclude() {
     }
 }
 
-/// The rows of the README's table of flags: the flags, and what is said of them.
-fn told_flags() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let readme = include_str!("../../echo/README.md");
-    let rows = readme.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+/// Returns the rows of the manual's table of options: the flags, and their effect.
+fn documented_flags() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let manual = include_str!("../../echo/OPERATING.md");
+    let rows = manual.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
     rows.filter(|row| row.starts_with("`-")).filter_map(|row| row.split_once(" | "))
 }
 
 #[test]
-fn every_flag_of_the_help_is_in_the_readmes_table() {
-    let told: BTreeSet<&str> =
-        told_flags().flat_map(|(flags, _)| flags.split(['|', '`', ' ', ','])).collect();
+fn every_flag_of_the_help_is_in_the_manual() {
+    let documented: BTreeSet<&str> =
+        documented_flags().flat_map(|(flags, _)| flags.split(['|', '`', ' ', ','])).collect();
     let help = Server::run(&["--help"]).stdout;
     let words = help.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
     let flags: Vec<&str> = words.filter(|word| word.starts_with("--") && word.len() > 2).collect();
     assert!(flags.len() > 10, "{help}");
     for flag in flags {
-        assert!(told.contains(flag), "no row for {flag}");
+        assert!(documented.contains(flag), "no row for {flag}");
     }
 }
 
-// The default of a flag is the last that its row says of it: `; 5 s`.
+// The row of a flag with a default contains, for example, `; 5 s by default`.
 #[test]
-fn the_flags_of_the_readmes_table_have_the_values_and_the_defaults_of_the_help() {
+fn defaults_in_the_manual_are_those_of_the_help() {
     let help = Server::run(&["--help"]).stdout.replace(['<', '>'], "");
-    for (flags, said) in told_flags() {
-        // A row of several flags: none of these has a default.
+    let mut defaults = 0;
+    for (flags, effect) in documented_flags() {
+        // No flag that shares a row with another one has a default.
         let flag = flags.trim_matches('`');
         if flag.contains('`') {
             continue;
@@ -204,10 +205,13 @@ fn the_flags_of_the_readmes_table_have_the_values_and_the_defaults_of_the_help()
         let line = help.lines().find(|line| line.contains(&format!("{flag}  ")));
         let line = line.unwrap_or_else(|| panic!("no {flag} in {help}"));
         let default = line.split("[default: ").nth(1).map(|rest| rest.trim_end_matches(']'));
-        let last = said.rsplit("; ").next().unwrap_or_default().replace([' ', ','], "");
-        let told = last.starts_with(|c: char| c.is_ascii_digit()).then_some(last);
-        assert_eq!(told.as_deref(), default, "the default of {flag}, told and true");
+        let before = effect.split_once(" by default").map_or("", |(before, _)| before);
+        let last = before.rsplit("; ").next().unwrap_or_default().replace([' ', ','], "");
+        let documented = last.starts_with(|c: char| c.is_ascii_digit()).then_some(last);
+        assert_eq!(documented.as_deref(), default, "the default of {flag}");
+        defaults += usize::from(default.is_some());
     }
+    assert!(defaults > 2, "{defaults} flags have a default");
 }
 
 #[test]
@@ -226,8 +230,8 @@ fn an_address_that_another_one_of_the_same_command_has_is_named_with_it() {
         (format!("[::]:{port}"), format!("0.0.0.0:{port}")),
         (format!("udp:127.0.0.1:{port}"), format!("udp:0.0.0.0:{port}")),
     ] {
-        let told = format!("{second}: {first} stands before it");
-        assert_complains(&Server::run(&[&first, &second]), 1, &[&told, "leave one out"]);
+        let told = format!("{second}: it overlaps {first}");
+        assert_complains(&Server::run(&[&first, &second]), 1, &[&told, "remove one of them"]);
     }
 }
 
@@ -255,7 +259,7 @@ fn an_address_that_is_not_permitted_is_named_with_the_cure() {
     }
     command.args([ECHOD, "127.0.0.1:1"]);
     let ended = Server::spawn(command).wait();
-    assert_complains(&ended, 1, &["127.0.0.1:1", "choose a higher one"]);
+    assert_complains(&ended, 1, &["127.0.0.1:1", "choose a higher port"]);
 }
 
 #[test]
@@ -327,7 +331,11 @@ fn an_unreadable_rust_log_is_a_wrong_argument() {
 #[test]
 fn a_name_of_several_lines_is_told_in_one() {
     let folder = "unix:/nowhere\nat all/socket";
-    assert_complains(&Server::run(&[folder]), 1, &["/nowhere\\nat all", "make its folder first"]);
+    assert_complains(
+        &Server::run(&[folder]),
+        1,
+        &["/nowhere\\nat all", "create its directory first"],
+    );
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn with_an_address_what_systemd_passes_is_not_served_and_that_is_told() {
     let command = with_third(script, &["127.0.0.1:0"]);
     let server = Server::spawn_with(command, listener).listening(1);
     assert_echoes(&mut server.connect(), b"x");
-    eventually("that is told", || server.stderr().contains("fd:3 is passed"));
+    eventually("that is told", || server.stderr().contains("not serving fd:3"));
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_descriptor_that_is_no_listener_is_named_with_the_cure() {
     let connection = connect(listener.local_addr().unwrap());
     let unbound = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None).unwrap();
     let server = Server::spawn_with(with_third("", &["fd:3"]), unbound);
-    assert_complains(&server.wait(), 1, &["fd:3", "bound to no port", cure]);
+    assert_complains(&server.wait(), 1, &["fd:3", "not bound to a port", cure]);
     let server = Server::spawn_with(with_third("", &["fd:3"]), connection);
     assert_complains(&server.wait(), 1, &["fd:3", "does not listen", cure]);
 }

@@ -99,7 +99,11 @@ fn a_file_that_cannot_be_is_named_with_the_cure_before_the_server_starts() {
     let folder = Folder::new();
     let (wrong, missing) = (folder.file("run.txt"), folder.file("missing/run.html"));
     assert_complains(&Server::run(&["--trace", &wrong]), 2, &["run.txt", ".html, .json or .jsonl"]);
-    assert_complains(&Server::run(&["--trace", &missing]), 1, &[&missing, "make its folder first"]);
+    assert_complains(
+        &Server::run(&["--trace", &missing]),
+        1,
+        &[&missing, "create its directory first"],
+    );
     fs::create_dir(folder.file("folder.html")).unwrap();
     let is_folder = Server::run(&["--demo", "--trace", &folder.file("folder.html")]);
     assert_complains(&is_folder, 1, &["folder.html", "name a file"]);
@@ -149,7 +153,8 @@ fn the_last_events_are_kept_and_how_many_were_dropped_is_said_aloud() {
     assert_eq!(events.len(), 100);
     assert!(dropped > 500, "{dropped}");
     assert_eq!(events[0]["number"].as_u64(), Some(dropped));
-    let told = format!("100 steps; {dropped} earlier ones were dropped, --trace-events keeps more");
+    let told =
+        format!("100 steps; {dropped} earlier steps were dropped (--trace-events keeps more)");
     assert!(ended.stderr.contains(&told), "{dropped}: {}", ended.stderr);
 }
 
@@ -318,7 +323,7 @@ fn recording_goes_to_a_device_or_a_pipe_directly() {
     symlink("/dev/full", &full).unwrap();
     let ended = Server::run(&["--demo", "--trace", &full]);
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
-    let told = "full.jsonl: No space left on device (os error 28): make room for it";
+    let told = "full.jsonl: No space left on device (os error 28): free some disk space";
     assert!(ended.stderr.contains(told), "{ended:?}");
     symlink("/dev/stdout", &out).unwrap();
     let ended = Server::run(&["--demo", "--trace", &out]);

@@ -123,7 +123,7 @@ fn its_backlog_is_as_long_as_the_help_says() {
 #[test]
 fn a_path_where_somebody_answers_is_named_with_the_cure() {
     let place = place();
-    let cure = "stop it, or choose another path";
+    let cure = "stop that program or choose another path";
     let first = Server::start(&[&address(&place)]);
     assert_complains(&Server::run(&[&address(&place)]), 1, &[&address(&place), cure]);
     assert_serves(&place);
@@ -199,7 +199,7 @@ fn second_server_leaves_the_file_that_the_first_replaces() {
     let Some(first) = start_delayed(UNLINK, &address(&place)) else { return };
     eventually("it removes the file", || first.stderr().contains("removing stale socket file"));
     let second = Server::run(&[&address(&place)]);
-    assert_complains(&second, 1, &[&address(&place), "stop it, or choose another path"]);
+    assert_complains(&second, 1, &[&address(&place), "stop that program or choose another path"]);
     let _first = first.listening(1);
     assert_serves(&place);
 }
@@ -212,7 +212,7 @@ fn second_server_waits_while_the_first_is_about_to_listen() {
     let Some(first) = start_delayed("listen", &address(&place)) else { return };
     eventually("it is bound", || place.exists());
     let second = Server::run(&[&address(&place)]);
-    assert_complains(&second, 1, &[&address(&place), "stop it, or choose another path"]);
+    assert_complains(&second, 1, &[&address(&place), "stop that program or choose another path"]);
     let _first = first.listening(1);
     assert_serves(&place);
 }
@@ -306,7 +306,7 @@ fn line_break_in_a_path_is_escaped_on_standard_output() {
 fn a_path_where_no_file_can_be_is_named_with_the_cure() {
     let place = place();
     let nowhere = format!("{}/nowhere/socket", address(&place));
-    assert_complains(&Server::run(&[&nowhere]), 1, &[&nowhere, "make its folder first"]);
+    assert_complains(&Server::run(&[&nowhere]), 1, &[&nowhere, "create its directory first"]);
     let long = format!("{}{}", address(&place), "x".repeat(200));
     assert_complains(&Server::run(&[&long]), 1, &["choose another path"]);
 }

@@ -1,4 +1,4 @@
-//! What the server tells of itself: the log, and the recordings that are made of it.
+//! The log, and the recordings of a run that the recorder makes from it.
 
 use std::env::{self, VarError};
 use std::io::{self, ErrorKind, IsTerminal};
@@ -11,21 +11,22 @@ use recorder::{
 };
 
 use crate::arguments::{Arguments, Explain};
-use crate::output::{self, MORE_DESCRIPTORS, complain, is_out_of_descriptors};
+use crate::output::{self, MORE_DESCRIPTORS, is_out_of_descriptors, print_error};
 use crate::replacement::Replacement;
 
-/// The titles of recordings.
+/// The titles of a recording.
 pub(crate) const DEMO: &str = "echod --demo";
 pub(crate) const SERVER: &str = "echod";
 
-/// Steps of a demo, of which there are some fifty; none is dropped.
+/// The capacity of a recording of the demo. The demo has about fifty steps, so none is dropped.
 const DEMO_EVENTS: usize = 10_000;
 
-/// The task that accepts connections, and those that serve them, by their names.
+/// The names of the tasks that accept connections, and of the tasks that serve them.
 pub(crate) const ACCEPTS: &str = "accept";
 pub(crate) const SERVES: &str = "echo";
 
-/// Starts the log, as `RUST_LOG` says, or else the flags; and the recorder, if anything needs it.
+/// Starts the log, configured by `RUST_LOG` or otherwise by the flags. Also starts the recorder if a
+/// flag needs it.
 pub(crate) fn start(arguments: &Arguments) -> Result<Option<&'static Recorder>, String> {
     let logger = logger(arguments)?;
     let level = logger.filter();
@@ -38,7 +39,7 @@ pub(crate) fn start(arguments: &Arguments) -> Result<Option<&'static Recorder>, 
     options.explain = arguments.explain.map(|which| {
         let every = which == Explain::All;
         let out = Box::new(output::Ladder);
-        recorder::Explain::new(out, ACCEPTS, SERVES, every, is_colourful())
+        recorder::Explain::new(out, ACCEPTS, SERVES, every, wants_color())
     });
     let logger: Box<dyn Log> = Box::new(logger);
     let started = if options.is_idle() {
@@ -56,7 +57,9 @@ fn logger(arguments: &Arguments) -> Result<env_logger::Logger, String> {
     match env::var("RUST_LOG") {
         Ok(filters) => {
             let parsed = env_filter::Builder::new().try_parse(&filters).map(drop);
-            parsed.map_err(|error| format!("RUST_LOG={filters}: {error}: write reactor=trace"))?;
+            parsed.map_err(|error| {
+                format!("RUST_LOG={filters}: {error} (write e.g. reactor=trace)")
+            })?;
             builder.parse_filters(&filters);
         }
         Err(VarError::NotPresent) => {
@@ -69,16 +72,17 @@ fn logger(arguments: &Arguments) -> Result<env_logger::Logger, String> {
     Ok(builder.build())
 }
 
-/// Whether standard output shows colours, and its reader wants them: <https://no-color.org>.
-fn is_colourful() -> bool {
-    let unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let dumb = env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
-    io::stdout().is_terminal() && !unwanted && !dumb
+/// Returns whether to print colors: standard output must be a terminal that supports them, and
+/// `NO_COLOR` (<https://no-color.org>) must not be set.
+fn wants_color() -> bool {
+    let is_unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let is_dumb = env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+    io::stdout().is_terminal() && !is_unwanted && !is_dumb
 }
 
 /// Returns what the demo prints.
 pub(crate) fn ladder(recording: &Recording, all: bool) -> String {
-    let mut ladder = Ladder::new(all, is_colourful());
+    let mut ladder = Ladder::new(all, wants_color());
     let mut text = format!("One server thread, one client, one byte: a real run.\n\n{HEAD}\n");
     text += &ladder.lines(&recording.events);
     text += &format!("\n{}\n", sum(&recording.counts()));
@@ -87,8 +91,7 @@ pub(crate) fn ladder(recording: &Recording, all: bool) -> String {
     text
 }
 
-/// Where the recording goes. It is written once: at the end of the server or, if that takes too
-/// long, at a second signal.
+/// The file of `--trace`. It is written once: when the server ends, or before that at a second signal.
 pub(crate) struct Trace {
     recorder: &'static Recorder,
     path: PathBuf,
@@ -97,8 +100,8 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    /// Opens the file now, because an error is better reported before the run than after it. What
-    /// the file holds stays until the recording is complete.
+    /// Opens the file. This happens before the run, so that an error does not lose a recording. An
+    /// existing file keeps its content until the recording is complete.
     pub(crate) fn open(
         recorder: &'static Recorder,
         (path, format): (PathBuf, Format),
@@ -107,13 +110,13 @@ impl Trace {
         Ok(Trace { recorder, path, format, file: Mutex::new(Some(file)) })
     }
 
-    /// Writes what has been recorded so far, unless it has been written. A second caller waits until
-    /// the first one has finished.
+    /// Writes the recording, unless it has already been written. A second caller waits until the first
+    /// has finished.
     pub(crate) fn save(&self) -> Result<(), String> {
         self.write(SERVER, || self.recorder.finish())
     }
 
-    /// The same for a recording that was made of it.
+    /// Writes a recording of the demo.
     pub(crate) fn save_demo(&self, recording: Recording) -> Result<(), String> {
         self.write(DEMO, || recording)
     }
@@ -122,58 +125,59 @@ impl Trace {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(file) = file.take() else { return Ok(()) };
         let recording = recording();
-        let told = told(&self.path, &recording);
+        let summary = summary(&self.path, &recording);
         let written = file.finish(|out| match self.format {
             Format::Html => Page::new(title, run(recording, title)).write_html(out),
             Format::Chrome => recorder::write_chrome(&recording, out),
             Format::Lines => recorder::write_lines(&recording, out),
         });
         written.map_err(|error| unwritable(&self.path, &error))?;
-        complain(&told);
+        print_error(&summary);
         Ok(())
     }
 }
 
-/// What was written, and what it lacks.
-fn told(path: &Path, recording: &Recording) -> String {
+/// Returns the line that reports how many steps were written and how many were dropped.
+fn summary(path: &Path, recording: &Recording) -> String {
     let written = format!("wrote {}: {} steps", path.display(), recording.steps());
     match recording.dropped {
         0 => written,
         dropped => {
-            format!("{written}; {dropped} earlier ones were dropped, --trace-events keeps more")
+            format!("{written}; {dropped} earlier steps were dropped (--trace-events keeps more)")
         }
     }
 }
 
 fn unwritable(path: &Path, error: &io::Error) -> String {
-    let cure = match error.kind() {
+    let advice = match error.kind() {
         _ if is_out_of_descriptors(error) => MORE_DESCRIPTORS,
-        ErrorKind::NotFound => "make its folder first",
-        ErrorKind::IsADirectory => "that is a folder; name a file",
-        ErrorKind::PermissionDenied => "choose a folder of yours",
-        ErrorKind::StorageFull => "make room for it",
+        ErrorKind::NotFound => "create its directory first",
+        ErrorKind::IsADirectory => "name a file, not a directory",
+        ErrorKind::PermissionDenied => "choose a directory that you may write to",
+        ErrorKind::StorageFull => "free some disk space",
         _ => "choose another file",
     };
-    format!("cannot write {}: {error}: {cure}", path.display())
+    format!("cannot write {}: {error}: {advice}", path.display())
 }
 
-/// The run with the words around it.
+/// Adds to a recording what the page shows beside it: a title, the program, and commands for runs with
+/// a fault.
 fn run(recording: Recording, title: &str) -> Run {
     let claim = match title {
-        DEMO => "A real run of the echo server, recorded: one connection, one byte.",
-        _ => "A real run of echod, recorded.",
+        DEMO => "A recorded run of the echo server: one connection, one byte.",
+        _ => "A recorded run of echod.",
     };
     let mut run = Run::new(claim, recording);
     let text = include_str!("serve.rs");
     let from = text.lines().position(|line| line.contains("async fn accept")).unwrap_or(0) + 1;
     let to = text.lines().count();
     run.program = Some(Program::new("echo/src/serve.rs", text).showing(from, to));
-    let again = [
-        ("forget-waker", "a future forgets to leave its waker"),
-        ("read-once", "one read for each event, although the buffer came back full"),
-        ("await-connection", "the connection is awaited, not spawned"),
+    let faults = [
+        ("forget-waker", "a future does not store its waker"),
+        ("read-once", "only one read for each event, although the read filled the buffer"),
+        ("await-connection", "the connection is awaited instead of spawned"),
     ];
     let command = |name| format!("cargo run -q --example fault -- {name} --trace run.html");
-    run.again = again.map(|(name, says)| (command(name), says.to_owned())).into();
+    run.again = faults.map(|(name, fault)| (command(name), fault.to_owned())).into();
     run
 }

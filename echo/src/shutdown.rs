@@ -1,4 +1,4 @@
-//! The end at once, by a second signal: what an operator wants when the loop is stuck.
+//! The forced exit: a second signal ends the process immediately, even if its thread is stuck.
 
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
@@ -11,29 +11,31 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::low_level::pipe;
 
-use crate::output::{complain, finish};
-use crate::telling::Trace;
+use crate::output::{finish, print_error};
+use crate::trace::Trace;
 
-const ENDING: [i32; 2] = [SIGINT, SIGTERM];
+/// The signals that stop the server.
+const STOPPING: [i32; 2] = [SIGINT, SIGTERM];
 
-/// Which of the signals that end the process have arrived.
-pub(crate) struct Arrived([Arc<AtomicBool>; ENDING.len()]);
+/// Flags of the signals that have arrived.
+pub(crate) struct Arrived([Arc<AtomicBool>; STOPPING.len()]);
 
 impl Arrived {
-    /// Whether at least one has. The second ends the process.
-    pub(crate) fn first_arrived(&self) -> bool {
+    /// Returns whether a signal has arrived.
+    pub(crate) fn has_arrived(&self) -> bool {
         self.0.iter().any(|arrived| arrived.load(Ordering::SeqCst))
     }
 }
 
-/// Makes the second signal end the process from within its handler.
-pub(crate) fn end_at_second() -> io::Result<Arrived> {
-    let arrived = ENDING.map(|_| Arc::new(AtomicBool::new(false)));
-    for (index, signal) in ENDING.into_iter().enumerate() {
+/// Makes the handler of a second signal end the process.
+pub(crate) fn exit_on_second_signal() -> io::Result<Arrived> {
+    let arrived = STOPPING.map(|_| Arc::new(AtomicBool::new(false)));
+    for (index, signal) in STOPPING.into_iter().enumerate() {
         let (this, other) = (arrived[index].clone(), arrived[1 - index].clone());
-        // In this order: the first arrival must not see the flag that it sets. And two threads may
-        // handle one signal each at the same time. Because each sets its own flag before it reads
-        // the other's, at least one of them sees that it is not alone.
+        // The handler runs these actions in order. It checks its own flag before it sets it, so the
+        // first arrival does not exit. It checks the other flag after setting its own: if two
+        // threads handle one signal each at the same time, at least one of them sees the other's
+        // flag.
         flag::register_conditional_shutdown(signal, 128 + signal, this.clone())?;
         flag::register(signal, this)?;
         flag::register_conditional_shutdown(signal, 128 + signal, other)?;
@@ -41,14 +43,16 @@ pub(crate) fn end_at_second() -> io::Result<Arrived> {
     Ok(Arrived(arrived))
 }
 
-/// Has the second signal write the trace, by a thread that only waits for that, and then end the
-/// process. No handler could do it: the signal may have come while the recorder was at work.
-pub(crate) fn save_at_second(trace: Arc<Trace>) -> io::Result<()> {
+/// Makes the second signal write the trace and end the process.
+///
+/// A separate thread waits for the second signal. A handler cannot write the trace, because it may
+/// have interrupted the recorder.
+pub(crate) fn save_on_second_signal(trace: Arc<Trace>) -> io::Result<()> {
     let (mut arrivals, arrival) = UnixStream::pair()?;
     let last = Arc::new(AtomicUsize::new(0));
     let writing = Arc::new(AtomicBool::new(false));
-    for signal in ENDING {
-        // If the disk is stuck too, one more signal ends that.
+    for signal in STOPPING {
+        // If the disk hangs too, a third signal ends the process.
         flag::register_conditional_shutdown(signal, 128 + signal, writing.clone())?;
         flag::register_usize(signal, last.clone(), signal as usize)?;
         pipe::register(signal, arrival.try_clone()?)?;
@@ -59,7 +63,7 @@ pub(crate) fn save_at_second(trace: Arc<Trace>) -> io::Result<()> {
         }
         writing.store(true, Ordering::SeqCst);
         if let Err(text) = trace.save() {
-            complain(&text);
+            print_error(&text);
         }
         finish();
         process::exit(128 + last.load(Ordering::SeqCst) as i32);
