@@ -19,6 +19,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::thread::{self, ThreadId};
 
 use log::trace;
 
@@ -43,12 +44,15 @@ pub(crate) struct Inbox {
     /// executor when it continues.
     asleep: AtomicBool,
     notifier: Notifier,
+    /// The thread of the executor, which must not block until one of its own tasks ends.
+    pub(crate) thread: ThreadId,
 }
 
 impl Inbox {
     pub(crate) fn new(notifier: Notifier) -> (Arc<Inbox>, Receiver<Message>) {
         let (sender, messages) = unbounded();
-        (Arc::new(Inbox { sender, asleep: AtomicBool::new(true), notifier }), messages)
+        let (asleep, thread) = (AtomicBool::new(true), thread::current().id());
+        (Arc::new(Inbox { sender, asleep, notifier, thread }), messages)
     }
 
     /// Sends a message, and ends the executor's sleep. Returns false if the executor was dropped.

@@ -222,8 +222,8 @@ impl<T: Send + 'static> RemoteJoinHandle<T> {
     ///
     /// # Panics
     ///
-    /// Panics on the thread of the task's executor while it runs, because it cannot run the task
-    /// while this call blocks it.
+    /// Panics on the thread of the task's executor unless the task has finished, because the
+    /// executor cannot run the task while this call blocks its thread.
     ///
     /// # Examples
     ///
@@ -237,9 +237,8 @@ impl<T: Send + 'static> RemoteJoinHandle<T> {
     /// ```
     #[track_caller]
     pub fn join(self) -> Result<T, JoinError> {
-        let here = Tasks::try_current();
         assert!(
-            self.is_finished() || here.is_none_or(|tasks| !Arc::ptr_eq(&tasks.inbox, &self.inbox)),
+            self.is_finished() || thread::current().id() != self.inbox.thread,
             "`join` would block the executor that runs the task: await the handle instead"
         );
         let waker = Waker::from(Arc::new(Unpark(thread::current())));

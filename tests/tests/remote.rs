@@ -211,6 +211,19 @@ fn join_on_the_executors_own_thread_panics_instead_of_hanging() {
 }
 
 #[test]
+fn join_on_the_executors_own_thread_panics_while_it_is_not_current() {
+    within_deadline(|| {
+        let (executor, other) = (Executor::new().unwrap(), Executor::new().unwrap());
+        let join = || {
+            let task = executor.remote().spawn(|| async { 7 });
+            assert!(catch_unwind(AssertUnwindSafe(|| drop(task.join()))).is_err());
+        };
+        join();
+        other.block_on(async { join() });
+    });
+}
+
+#[test]
 fn dropped_await_of_a_remote_handle_loses_nothing() {
     run(|| async {
         let make = || async { sleep(Duration::from_millis(5)).await };
