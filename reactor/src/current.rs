@@ -33,13 +33,13 @@ impl Reactor {
     /// the function that needs the reactor.
     #[track_caller]
     pub fn current() -> Rc<Reactor> {
-        // The text names the crate, because such a program is often inside the `block_on` of another
+        // The message names the crate, because the caller is often inside the `block_on` of another
         // runtime.
         Reactor::try_current().expect("no reactor on this thread: call this inside `executor::block_on`, or after `Reactor::enter`")
     }
 
-    /// Returns what [`current`](Reactor::current) returns, for a future. The panic names the line
-    /// that made the future, because `poll` does not know its caller.
+    /// Returns the current reactor to a future that is being polled. The panic names the line that
+    /// created the future, because `poll` does not know its caller.
     pub(crate) fn current_for(caller: &'static Location<'static>) -> Rc<Reactor> {
         Reactor::try_current().unwrap_or_else(|| {
             panic!(

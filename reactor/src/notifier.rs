@@ -1,4 +1,4 @@
-//! [`Notifier`]: ends the sleep of a reactor from another thread.
+//! [`Notifier`]: ends the wait of a reactor from another thread.
 
 use std::fmt;
 use std::io;

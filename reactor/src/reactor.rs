@@ -1,7 +1,7 @@
 //! The reactor: it waits for events and timers, and wakes the tasks that wait for them.
 //!
-//! Events come from the kernel, for sockets and pipes. Timers come from the clock. Both end in the
-//! last lines of [`Reactor::turn`], the place where what happens outside becomes a `wake()`.
+//! Events come from the kernel, for sockets and pipes. Timers come from the clock. Both lead to the
+//! last lines of [`Reactor::turn`], where an outside event becomes a `wake()`.
 //!
 //! An executor turns the reactor whenever it has polled the tasks that were queued. Sockets and
 //! timers register here when they are created.
@@ -99,7 +99,7 @@ pub struct Reactor {
     /// All sources, by key. A key is reused after its source is deregistered. If the new source got
     /// an event of the old one, this would cost one failed attempt and no more.
     sources: RefCell<Slab<Rc<Source>>>,
-    /// What the sources use of the reactor.
+    /// The part of the reactor that its sources use.
     pub(crate) shared: Rc<Shared>,
     /// Wakers to call at a deadline, even if no event arrives.
     timers: RefCell<Timers>,
@@ -119,7 +119,7 @@ pub struct Reactor {
     now: Cell<Instant>,
 }
 
-/// A source and its key in the reactor's table, which is free again when this is dropped.
+/// A source and its key in the reactor's table. Dropping this frees the key.
 ///
 /// The table refers to the source too, to find it by the key of an event. An operation needs no
 /// lookup, because each socket owns a `Registration`.
@@ -161,7 +161,7 @@ impl Reactor {
     /// Waits for events and timers, and wakes the tasks that waited for them.
     ///
     /// Returns after the first events, timers or notification, or when `timeout` has passed,
-    /// rounded up to the millisecond. `None` waits without a limit, and zero does not wait. A signal
+    /// rounded up to the millisecond. `None` waits indefinitely, and zero does not wait. A signal
     /// ends the wait only if a `Signal` of this reactor watches it.
     ///
     /// One turn:
@@ -218,7 +218,8 @@ impl Reactor {
         if signals {
             self.deliver_signals(turn, &mut woken);
         }
-        // Take timers after events, so that of one turn the tasks with an event are polled first.
+        // Take timers after events, so that tasks with an event are polled before tasks whose timers
+        // are due in the same turn.
         self.take_due(&mut woken);
 
         // Everything that was fetched has been delivered. Only now call the wakers.
@@ -241,8 +242,9 @@ impl Reactor {
         }
     }
 
-    /// Returns false if the source has been deregistered, which makes the event stale. If its key
-    /// already belongs to a new source, that source makes one failed attempt.
+    /// Delivers an event to its source. Returns false if the source has been deregistered, which makes
+    /// the event stale. If its key already belongs to a new source, that source makes one failed
+    /// attempt.
     fn deliver(&self, event: &Event, turn: u64, woken: &mut Vec<Waker>) -> bool {
         // Borrowed for the whole call: it moves wakers and runs no user code.
         let sources = self.sources.borrow();
@@ -263,7 +265,8 @@ impl Reactor {
         let limit = limit.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
             if arrivals::take(&self.notifier) && self.has_arrived_signals() {
-                // Their pipes may have events now. If a pipe has none, no event would end a sleep.
+                // Do not sleep: if a handler could not write to its pipe, no event would end the sleep.
+                // The other pipes may have events, so fetch those.
                 (timeout, signals) = (Some(Duration::ZERO), true);
             }
             // Log before sleeping: a record written afterwards would report a sleep that is over.
@@ -278,7 +281,7 @@ impl Reactor {
             }
             let waited = self.poll.borrow_mut().poll(events, self.time_left(timeout, limit));
             self.waiting.set(false);
-            // Also after an error, because timers depend only on the clock.
+            // Read the clock even after an error, because timers depend only on the clock.
             self.now.set(Instant::now());
             match waited {
                 // A signal handler has run. The wait continues for the time that remains.
@@ -288,6 +291,7 @@ impl Reactor {
         }
     }
 
+    /// Returns whether a handler has set the flag of a signal that this reactor watches.
     fn has_arrived_signals(&self) -> bool {
         self.signals.borrow().iter().any(|(_, arrived)| arrived.load(Ordering::Acquire))
     }
@@ -482,7 +486,8 @@ fn wake_all(woken: &mut Vec<Waker>) {
     let mut wakers = woken.drain(..);
     let mut wake = || {
         for waker in &mut wakers {
-            // Log first: the logger of a record after `wake` would report its effects before it.
+            // Log before the wakeup: a record written afterwards would follow the records of its
+            // effects.
             trace!(waker:? = waker.data(); "wake");
             waker.wake();
         }
@@ -512,8 +517,8 @@ impl Deref for Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         let removed = self.reactor().and_then(|reactor| reactor.remove_source(self.key));
-        // Reentrancy: this is not yet the last reference. The registration's own one is dropped
-        // next, while nothing is borrowed.
+        // Reentrancy: `removed` is not the last reference, so this runs no user code. The field
+        // `source` is the last one. It is dropped after this function, while nothing is borrowed.
         drop(removed);
     }
 }
@@ -527,6 +532,7 @@ impl Drop for Reactor {
         let mut woken = self.woken.take();
         woken.extend(mem::take(&mut self.timers.get_mut().waiting).into_values());
         for (_, source) in self.sources.take() {
+            // The number of the turn does not matter: no turn follows.
             source.sweep(0, &mut woken);
         }
         wake_all(&mut woken);

@@ -16,11 +16,11 @@ thread_local! {
     static CURRENT_PLACE: Cell<Option<&'static Location<'static>>> = const { Cell::new(None) };
 }
 
-/// What the sources of one reactor may use of it.
+/// The part of a reactor that its sources use.
 pub(crate) struct Shared {
-    /// Also internal state: `turns` numbers the turns for the waiters, the executor recognizes a
-    /// spurious poll by `waits`, and a listener that pauses learns from `deregistrations` that a
-    /// descriptor may be free.
+    /// The counters of [`Reactor::metrics`](crate::Reactor::metrics). Three of them are also internal
+    /// state: sources number their sweeps by `turns`, the executor recognizes a spurious poll by
+    /// `waits`, and a paused listener learns from `deregistrations` that a descriptor may be free.
     pub(crate) counters: Counters,
     /// Whether the reactor is the current one of its thread.
     is_current: Cell<bool>,
@@ -54,15 +54,15 @@ impl Shared {
         CURRENT_PLACE.set(now.map(|now| now.place));
     }
 
-    /// Whether another reactor is the current one of this thread.
+    /// Returns whether another reactor is the current one of this thread.
     ///
-    /// The thread sleeps in the current reactor. A task that waited for this one would hang, because
-    /// an event of this one would not end the sleep.
+    /// The thread sleeps in the current reactor. A task that waited for this reactor would hang,
+    /// because an event of this reactor would not end the sleep.
     pub(crate) fn is_displaced(&self) -> bool {
         !self.is_current.get() && CURRENT_PLACE.get().is_some()
     }
 
-    /// Declares that the reactor has been dropped.
+    /// Records that the reactor has been dropped.
     pub(crate) fn end(&self) {
         self.is_gone.set(true);
     }

@@ -16,7 +16,7 @@
 //! | `ready` | waiters | meaning                                                        |
 //! |---------|---------|----------------------------------------------------------------|
 //! | true    | none    | the next operation tries its system call                       |
-//! | false   | none    | nothing is left, as the last operation found; no task waits    |
+//! | false   | none    | the last operation found nothing left; no task waits           |
 //! | false   | some    | tasks wait; the next event sets `ready` and takes their wakers |
 //! | true    | some    | impossible: the event that sets `ready` takes the waiters      |
 //!
@@ -100,13 +100,13 @@ struct Crowd {
     emptied_in: u64,
 }
 
-/// The first [`Crowd::limit`]: programs without stale wakers seldom reach it, and this many stale
-/// wakers need little memory.
+/// The initial value of [`Crowd::limit`]. Programs without stale wakers seldom reach it, and this
+/// many stale wakers need little memory.
 const LIMIT: usize = 32;
 
-/// How often to repeat an operation that a signal interrupts. A non-blocking call is hardly ever
-/// interrupted even once. Repeating a call that always fails (because of a seccomp filter, for
-/// example) would be a busy loop, so after this many repetitions the caller gets the error.
+/// How often to repeat an operation that a signal interrupts. After this many repetitions the caller
+/// gets the error. A non-blocking call is hardly ever interrupted even once, but a seccomp filter can
+/// make a call fail with `EINTR` every time, and repeating that call forever would be a busy loop.
 const INTERRUPTIONS: u32 = 100;
 
 impl Source {
@@ -252,11 +252,13 @@ impl Source {
     /// polls, and only the waker of the latest poll belongs to the task that now owns the future.
     fn store<T>(&self, direction: Direction, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if let Err(error) = self.shared.can_wait() {
+            // Waiting is free, but returning an error completes the operation. Charge for it, so
+            // that a task that retries in a loop does not keep the thread.
             ready!(budget::spend(cx));
             return Poll::Ready(Err(error));
         }
-        // Count before the check below: after a spurious poll the waker is still stored, and the
-        // executor recognizes such a poll by this count.
+        // Count this wait even if the waker is already stored, as it is after a spurious poll. The
+        // executor compares the counter before and after a poll to recognize such polls.
         self.shared.counters.waits.add(1);
         let waker = cx.waker();
         if self.has_waiter(direction, waker) {
@@ -297,8 +299,8 @@ impl Source {
         }
     }
 
-    /// Sets `ready` for the read direction, because the flag of a signal is set, and moves its
-    /// waiters into `woken`. If the signal handler could not write to its pipe, there is no event.
+    /// Sets `ready` for the read direction and moves its waiters into `woken`, because the flag of a
+    /// signal is set. This replaces the event if the signal handler could not write to its pipe.
     pub(crate) fn deliver_signal(&self, turn: u64, woken: &mut Vec<Waker>) {
         if self.read.set_ready(false) {
             self.take_waiters(Direction::Read, turn, woken);
@@ -306,13 +308,13 @@ impl Source {
     }
 
     /// Moves all waiters into `woken`, to find out which of them still wait: those store their
-    /// wakers again. `ready` does not change, so they make no system call.
+    /// wakers again. `ready` does not change, so their operations make no system call.
     pub(crate) fn sweep(&self, turn: u64, woken: &mut Vec<Waker>) {
         self.take_waiters(Direction::Read, turn, woken);
         self.take_waiters(Direction::Write, turn, woken);
     }
 
-    /// Whether the waker is already stored, as it is after a spurious poll.
+    /// Returns whether the waker is already stored, as it is after a spurious poll.
     fn has_waiter(&self, direction: Direction, waker: &Waker) -> bool {
         let Some(first) = self.first(direction).take() else { return false };
         let is_first = first.will_wake(waker);
@@ -417,8 +419,8 @@ impl Default for Crowd {
 }
 
 impl Crowd {
-    /// Looks only at the latest waiters, because a search through all of them on every poll would
-    /// be quadratic. A waker that is stored twice does no harm.
+    /// Returns whether the waker is among the latest waiters. Searching all of them on every poll would
+    /// be quadratic, and a waker that is stored twice does no harm.
     fn contains(&self, direction: Direction, waker: &Waker) -> bool {
         let latest = self.waiters.iter().rev().take(LIMIT);
         latest.into_iter().any(|(of, kept)| *of == direction && kept.will_wake(waker))
@@ -430,18 +432,19 @@ impl Crowd {
     /// Capacity: a future that is dropped while it waits leaves its waker behind. A source without
     /// events would collect these *stale* wakers forever. So when the number of waiters reaches
     /// the limit, the next turn *sweeps* the source: it wakes all of them, and those that still
-    /// wait store their wakers again. The limit doubles with them. Otherwise ten thousand tasks
-    /// that really wait would be woken in every turn.
+    /// wait store their wakers again. The limit doubles each time it is reached. Otherwise ten
+    /// thousand tasks that really wait would be woken in every turn.
     fn push(&mut self, direction: Direction, waker: Waker, turn: u64) -> bool {
         self.waiters.push((direction, waker));
         if self.waiters.len() < self.limit {
             return false;
         }
         self.limit *= 2;
-        // In the round after a sweep, those that come back do wait.
+        // Waiters that return between a sweep and the next turn do wait, so do not sweep them again.
         self.emptied_in != turn
     }
 
+    /// Moves the waiters of one direction into `woken`.
     #[cold]
     fn take(&mut self, direction: Direction, turn: u64, woken: &mut Vec<Waker>) {
         let taken = self.waiters.extract_if(.., |(of, _)| *of == direction);
@@ -520,8 +523,7 @@ mod tests {
         assert!(woken.is_empty());
     }
 
-    // Two plain lists say who must be woken, in which order. The random numbers are those of a
-    // linear congruence: the same each time.
+    // Compares the source with two plain lists. The pseudo-random numbers are the same in each run.
     // Pitfall: E6
     #[test]
     fn waiters_are_woken_first_in_first_out() {
@@ -569,7 +571,7 @@ mod tests {
         source.shared.counters.turns.add(1);
         source.sweep(1, &mut Vec::new());
         assert_eq!(add(&source, 5 * LIMIT), 0);
-        // In later rounds, as many again are suspicious.
+        // In a later turn, the same number of new waiters causes a sweep.
         source.shared.counters.turns.add(1);
         assert_eq!(add(&source, 5 * LIMIT), 1);
     }

@@ -1,15 +1,15 @@
-//! [`copy`]: from a reader to a writer, without a buffer while it waits.
+//! [`copy`]: copies from a reader to a writer, without holding a buffer while it waits to read.
 //!
-//! On one thread only one copy runs at a time, so all of them share one scratch buffer: a copy
-//! reads into it and writes from it immediately. Only what the writer did not take is moved to a
-//! buffer of the copy's own, which has exactly that size and is freed when it is written. If the
-//! rest is large, the copy keeps the scratch buffer itself until then. An idle connection therefore
+//! On one thread only one copy runs at a time, so all copies share one *scratch buffer*: a copy
+//! reads into it and writes from it immediately. Only the bytes that the writer did not accept, the
+//! *remainder*, are moved to a separate buffer of exactly their size, which is freed when they are
+//! written. If the remainder is large, the copy keeps the scratch buffer itself until then. An idle connection therefore
 //! owns no buffer at all, and the bytes in flight stay in the processor's cache.
 //!
-//! A copy must keep whatever it read and could not write, and it cannot know before the read how
-//! much the writer will take. A thousand peers that do not read must not cost a thousand scratch
-//! buffers. So a copy reads in small portions until its writer has accepted many bytes without a
-//! stall, and again after each stall. What other copies of the thread keep does not matter.
+//! A copy must keep whatever it has read and could not write, and it cannot know before the read
+//! how much the writer will accept. A thousand peers that do not read must not cost a thousand
+//! scratch buffers. So a copy reads in small portions until its writer has accepted many bytes
+//! without a *stall* (a write that has to wait), and again after each stall.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -26,21 +26,21 @@ use crate::fs::File;
 use crate::net::{OwnedReadHalf, ReadHalf, TcpStream, UnixStream};
 use crate::pipe::Receiver;
 
-/// Bytes of the scratch buffer, and the most that one copy reads in one poll. The same poll may
-/// also write what an earlier one left.
+/// The size of the scratch buffer, and the most bytes that one copy reads in one poll. The same poll
+/// may also write the remainder of an earlier poll.
 const SCRATCH: usize = 256 * 1024;
 
-/// The most that one read takes, and so the most that a copy keeps, until the writer is [`PROVEN`].
+/// The most bytes that one read takes, and so the largest remainder, until the writer is [`PROVEN`].
 const LITTLE: usize = 60 * 1024;
 
 /// Bytes that a writer must accept without a stall before one read takes up to [`SCRATCH`].
 ///
-/// More than the socket buffers of both ends hold: Linux lets a send buffer grow to 4 MiB, and a
+/// This is more than the socket buffers of both ends hold: Linux lets a send buffer grow to 4 MiB, and a
 /// receive buffer whose owner never reads stays at 128 KiB unless that owner asks for more. So the
 /// copy to a peer that never reads stalls while it still reads [`LITTLE`].
 const PROVEN: u64 = 6 << 20;
 
-/// The least that one read counts against the [`SCRATCH`] bytes of one poll. Otherwise a reader
+/// A read counts as at least this many of the [`SCRATCH`] bytes of one poll. Otherwise a reader
 /// that never waits, such as `repeat`, could keep the thread with small reads.
 const ONE_READ: usize = SCRATCH / budget::OPERATIONS as usize;
 
@@ -51,7 +51,7 @@ thread_local! {
 
 /// The buffer that the copies of a thread share.
 struct Scratch {
-    /// Empty if a [`Remainder`] has taken them.
+    /// Empty if a [`Remainder`] has taken the buffer.
     bytes: Box<[u8]>,
     /// How many of the first bytes an earlier read has filled, perhaps for another connection.
     used: usize,
@@ -59,10 +59,12 @@ struct Scratch {
 
 /// Copies all bytes from `reader` to `writer`, and returns how many there were.
 ///
-/// Ends at the reader's end-of-file, when all is written and flushed. The writer stays open, as
-/// with [`std::io::copy`]. Whenever the reader has to wait, what was written is flushed.
+/// The copy ends when the reader has reached its end of file and all bytes are written and flushed.
+/// The writer stays open, as with [`std::io::copy`]. Whenever the reader has to wait, the copy flushes
+/// the writer.
 ///
-/// Both may be given by value or as `&mut`; the two halves of a split socket make an echo.
+/// The reader and the writer may each be given by value or as `&mut`. With the two halves of a split
+/// socket, the copy is an echo.
 ///
 /// A copy holds no buffer while it waits for its reader. While it waits for its writer, it keeps what
 /// it has read: at most 60 KiB, or 256 KiB after the writer has accepted 6 MiB without a stall.
@@ -73,7 +75,7 @@ struct Scratch {
 ///
 /// # Errors
 ///
-/// The first error of either side; `WriteZero`, if the writer takes nothing.
+/// Returns the first error of the reader or the writer, or `WriteZero` if the writer accepts no bytes.
 ///
 /// # Panics
 ///
@@ -114,15 +116,15 @@ pub struct Copy<R, W> {
 }
 
 impl<R, W> Copy<R, W> {
-    /// Bytes written so far: also after an error, or before the copy is given up.
+    /// Returns how many bytes have been written so far, even after an error.
     ///
     /// # Examples
     ///
     /// ```
     /// use reactor::io::{Cursor, ErrorKind, copy};
     ///
-    /// let mut room = [0; 3];
-    /// let mut copy = copy(&b"hello"[..], Cursor::new(&mut room[..]));
+    /// let mut space = [0; 3];
+    /// let mut copy = copy(&b"hello"[..], Cursor::new(&mut space[..]));
     /// let error = executor::block_on(&mut copy).unwrap_err();
     /// assert_eq!((error.kind(), copy.copied()), (ErrorKind::WriteZero, 3));
     /// ```
@@ -130,7 +132,7 @@ impl<R, W> Copy<R, W> {
         self.flow.copied
     }
 
-    /// Returns how many reads have brought bytes so far.
+    /// Returns how many reads have returned bytes so far.
     ///
     /// If each message of a protocol is small and waits for the answer to the previous one, this is
     /// the number of messages. Together with [`copied`](Copy::copied), it shows whether a
@@ -163,8 +165,8 @@ impl<R, W> Copy<R, W> {
 
     /// Returns how many bytes the copy has read and holds because its writer has to wait.
     ///
-    /// They are lost if the copy is dropped now. A server that gives up a connection can therefore
-    /// tell whether its peer has received everything. A copy that has returned an error may have
+    /// They are lost if the copy is dropped now. A server that drops a connection can therefore
+    /// determine whether its peer has received everything. A copy that has returned an error may have
     /// lost bytes that this number does not include.
     ///
     /// # Examples
@@ -176,7 +178,7 @@ impl<R, W> Copy<R, W> {
     ///
     /// # fn main() -> io::Result<()> {
     /// # executor::block_on(async {
-    /// let (sender, _receiver) = pipe::pipe()?; // Nobody reads from this pipe, so it fills up.
+    /// let (sender, _receiver) = pipe::pipe()?; // No task reads from this pipe, so it fills up.
     /// let mut copy = copy(repeat(7), sender);
     /// assert_eq!(copy.unwritten(), 0);
     /// let ended = reactor::time::timeout(Duration::from_millis(10), &mut copy).await;
@@ -211,21 +213,23 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Future for Copy<R, W> {
 
 /// Copies in both directions until both have ended, and returns how many bytes there were.
 ///
-/// The first number is that of the bytes from `a` to `b`, the second from `b` to `a`. Each writer
-/// is closed at its reader's end-of-file, after all bytes: an end-of-file travels through, and the
-/// other direction goes on. So does tokio's function of this name.
+/// The first number counts the bytes from `a` to `b`, the second the bytes from `b` to `a`. When a
+/// reader has reached its end of file and all its bytes are written, its writer is closed. So the peer
+/// sees the end of file, and the other direction continues. tokio's function of this name does the
+/// same.
 ///
 /// # Errors
 ///
-/// As [`copy`].
+/// Returns the first error of a reader or a writer, or `WriteZero` if a writer accepts no bytes.
 ///
 /// # Panics
 ///
-/// As [`copy`].
+/// Panics, when it is awaited, if a reader claims more bytes than its buffer holds, or a writer
+/// claims more bytes than it was given.
 ///
 /// # Cancel safety
 ///
-/// Not cancel safe, as [`copy`].
+/// Not cancel safe: bytes that were read and not yet written are lost with the future.
 ///
 /// # Examples
 ///
@@ -248,7 +252,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Future for Copy<R, W> {
 /// client.write_all(b"ping").await?;
 /// client.close().await?;
 /// let mut request = String::new();
-/// server.read_to_string(&mut request).await?; // It ends, for the end-of-file came through.
+/// server.read_to_string(&mut request).await?; // It ends, because the end of file reached the server.
 /// server.write_all(b"pong!").await?;
 /// server.close().await?;
 /// assert_eq!(proxy.await??, (4, 5));
@@ -264,11 +268,11 @@ where
     let (mut there, mut back) = (Flow::from_reader::<A>(), Flow::from_reader::<B>());
     let mut back_first = true;
     let mut poll_both = |cx: &mut Context<'_>, there: &mut Flow, back: &mut Flow| {
-        // The directions alternate, because they share the budget of the task: a flood in the
-        // direction that is polled first could spend all of it in each poll.
+        // Alternate the order, because the directions share the budget of the task: a flood in the
+        // direction that is always polled first could spend all of it in each poll.
         back_first = !back_first;
         let mut ended = true;
-        // Both are polled each time, so that each leaves its waker.
+        // Poll both each time, so that each stores the waker.
         for is_back in [back_first, !back_first] {
             let polled = match is_back {
                 false => there.poll_copy_and_close(cx, &mut *a, &mut *b)?,
@@ -292,21 +296,24 @@ where
     Ok((there.copied, back.copied))
 }
 
-/// One direction of a copy: all that it keeps while it waits.
+/// The state of one direction of a copy, which it keeps between polls.
 #[derive(Debug, Default)]
 struct Flow {
+    /// Bytes that were written.
     copied: u64,
     /// Reads that returned bytes.
     reads: u64,
     /// What `copied` must reach before the writer is [`PROVEN`]. Each stall raises it.
     proven_at: u64,
-    /// What the writer did not take. Boxed, because it is `None` nearly always.
+    /// The bytes that the writer did not accept. Boxed to keep the copy small, because it is `None`
+    /// nearly always.
     remainder: Option<Box<Remainder>>,
-    /// Something was written since the last flush.
+    /// Whether bytes were written since the last flush.
     dirty: bool,
     /// Whether the reader has ended. The copy is polled again while its flush or the other
     /// direction waits, and must not read then.
     end_of_file: bool,
+    /// Whether `poll_copy_and_close` has closed the writer.
     closed: bool,
     /// Whether the last poll returned `Pending`, for [`budget::poll_first`].
     waited: bool,
@@ -314,10 +321,10 @@ struct Flow {
     is_own_reader: bool,
 }
 
-/// Spends budget for a copy that has just ended and moved `moved` bytes in this poll.
+/// Spends budget for a copy that has ended in this poll, after it moved `moved` bytes in the poll.
 ///
-/// Reader and writer may both be in memory and spend nothing, and a loop of such copies must not
-/// keep the thread, however short or long each one is. [`SCRATCH`] bytes spend all of a budget.
+/// The reader and the writer may both be in memory and spend nothing. A loop of such copies must not
+/// keep the thread, however short or long each copy is. [`SCRATCH`] bytes spend a whole budget.
 fn charge(moved: u64) {
     let operations = moved / ONE_READ as u64;
     budget::charge(1 + operations as u32);
@@ -328,6 +335,7 @@ impl Flow {
         Flow { proven_at: PROVEN, is_own_reader: is_own_reader::<R>(), ..Flow::default() }
     }
 
+    /// Copies as [`poll_copy`](Flow::poll_copy) does, and then closes the writer.
     fn poll_copy_and_close<R, W>(
         &mut self,
         cx: &mut Context<'_>,
@@ -419,6 +427,7 @@ impl Flow {
         Poll::Pending
     }
 
+    /// Writes the remainder. Returns `Ready` when all of it is written.
     #[cold]
     fn poll_write_remainder<W: AsyncWrite + Unpin + ?Sized>(
         &mut self,
@@ -453,6 +462,7 @@ impl Flow {
         }
     }
 
+    /// Counts the bytes of one write. Panics if the writer claims more bytes than it was given.
     fn count(&mut self, written: usize, length: usize) -> io::Result<usize> {
         assert!(written <= length, "the writer claims {written} of {length} bytes");
         if written == 0 {
@@ -463,7 +473,8 @@ impl Flow {
         Ok(written)
     }
 
-    /// The reader has to wait, so the peer shall at least see what was written.
+    /// Flushes the writer and returns `Pending`, because the reader has to wait. Without the flush, the
+    /// peer might wait for bytes that a buffer holds, and never send the next ones.
     fn flush_while_waiting<W: AsyncWrite + Unpin + ?Sized>(
         &mut self,
         cx: &mut Context<'_>,
@@ -477,7 +488,7 @@ impl Flow {
     }
 }
 
-/// What a writer did not take. It is freed when all of it is written.
+/// The bytes that a writer did not accept. Freed when all of them are written.
 #[derive(Debug)]
 struct Remainder {
     bytes: Box<[u8]>,
@@ -498,6 +509,7 @@ impl Remainder {
 
 impl Drop for Remainder {
     fn drop(&mut self) {
+        // A buffer of this size is the scratch buffer: return it to the thread.
         if self.bytes.len() == SCRATCH {
             let bytes = mem::take(&mut self.bytes);
             give_back(Box::new(Scratch { bytes, used: SCRATCH }));
@@ -536,12 +548,14 @@ fn is_own_reader<R: ?Sized>() -> bool {
         || is::<R, File>()
 }
 
+/// Takes the scratch buffer of the thread, or allocates one if another copy holds it.
 fn take_scratch() -> Box<Scratch> {
-    // While a thread ends, its thread-locals may have been destroyed.
+    // While a thread ends, its thread-locals may already be destroyed.
     let kept = SCRATCH_BUFFER.try_with(Cell::take).ok().flatten();
     kept.unwrap_or_else(|| Box::new(Scratch { bytes: vec![0; SCRATCH].into(), used: 0 }))
 }
 
+/// Stores the scratch buffer for the next copy of the thread.
 fn give_back(scratch: Box<Scratch>) {
     if !scratch.bytes.is_empty() {
         let _ = SCRATCH_BUFFER.try_with(|kept| kept.set(Some(scratch)));
