@@ -64,7 +64,9 @@ impl<S: Socket> Connection<S> {
                 return Poll::Ready(Ended::Copied(result));
             }
             let has_moved = reads + bytes > 0;
-            let due = connections.poll_due(self.key, cx, has_moved, copy.unwritten() > 0);
+            let is_stalled = copy.unwritten() > 0;
+            let has_input = || self.socket.has_input();
+            let due = connections.poll_due(self.key, cx, has_moved, is_stalled, has_input);
             due.map(Ended::ByServer)
         })
     }

@@ -107,13 +107,14 @@ impl Connections {
     }
 
     /// Records what a poll of a connection has done. Returns `Ready` if the connection must end now;
-    /// otherwise stores the waker.
+    /// otherwise stores the waker. Calls `has_input` only if the connection is due.
     pub(crate) fn poll_due(
         &self,
         key: usize,
         cx: &mut Context<'_>,
         has_moved: bool,
         is_stalled: bool,
+        has_input: impl FnOnce() -> bool,
     ) -> Poll<Reason> {
         {
             let entry = &mut self.entries.borrow_mut()[key];
@@ -125,9 +126,17 @@ impl Connections {
                 return Poll::Pending;
             }
             // This is the first poll, or the walk has woken this task.
-            match self.due(entry) {
-                Some((due, reason)) if due <= self.reactor.now() => return Poll::Ready(reason),
-                _ => {}
+            let now = self.reactor.now();
+            if let Some((due, reason)) = self.due(entry)
+                && due <= now
+            {
+                let is_over = self.stop.get().is_some_and(|(_, stop_by)| stop_by <= now);
+                if is_over || is_stalled || !has_input() {
+                    return Poll::Ready(reason);
+                }
+                // A turn fetches only some of the events. The event of this input is still in the
+                // kernel, and will wake the task again.
+                entry.active = now;
             }
         }
         // Reentrancy: `clone` runs with nothing borrowed.

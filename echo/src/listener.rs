@@ -2,7 +2,9 @@
 //! what it reads from them.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use futures_lite::Stream;
@@ -19,7 +21,7 @@ pub(crate) trait Listener {
 }
 
 /// The socket of a connection.
-pub(crate) trait Socket: 'static {
+pub(crate) trait Socket: AsFd + Sized + 'static {
     /// A reader and writer. Several of them may use the socket at the same time.
     type Ref<'a>: AsyncRead + AsyncWrite + Unpin;
 
@@ -27,6 +29,12 @@ pub(crate) trait Socket: 'static {
     fn shutdown(&self, how: Shutdown) -> io::Result<()>;
     /// Makes closing the socket discard unsent data, and send a reset instead of a FIN.
     fn reset_when_closed(&self) -> io::Result<()>;
+    /// Returns whether bytes have arrived that the server has not read. Asks the kernel, which may
+    /// hold bytes whose event the reactor has not fetched yet.
+    fn has_input(&self) -> bool {
+        matches!(SockRef::from(self).peek(&mut [MaybeUninit::uninit()]), Ok(1..))
+    }
+
     /// Returns the peer, for the log. This costs a system call.
     fn peer(&self) -> Option<String>;
 }

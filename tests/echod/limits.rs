@@ -91,6 +91,25 @@ fn message_that_arrives_before_the_timeout_is_seen_keeps_the_connection() {
     assert_echoes(&mut client, b"after");
 }
 
+// The reactor fetches a few events at a time, so at the timeout most of these are in the kernel.
+#[test]
+fn messages_of_100_clients_before_the_timeout_keep_them_all() {
+    let server = Server::start(&["--idle", "1s"]);
+    let mut clients: Vec<TcpStream> = (0..100).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| assert_echoes(client, b"before"));
+    server.freeze();
+    for client in &mut clients {
+        client.write_all(b"hello").unwrap();
+    }
+    sleep(Duration::from_millis(1500));
+    server.signal(Signal::CONT);
+    for client in &mut clients {
+        let mut back = [0; 5];
+        client.read_exact(&mut back).unwrap();
+        assert_eq!(&back, b"hello");
+    }
+}
+
 // Bytes wait in the server for a client that does not read.
 #[test]
 fn idle_connection_that_is_owed_bytes_is_reset() {
