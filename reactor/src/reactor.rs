@@ -96,6 +96,8 @@ pub struct Reactor {
     registry: Registry,
     /// The list that the kernel fills with events. `None` only while a turn reads it.
     events: Cell<Option<Events>>,
+    /// Whether the last turn fetched as many events as fit into the list, so more may be left.
+    is_full: Cell<bool>,
     /// All sources, by key. A key is reused after its source is deregistered. If the new source got
     /// an event of the old one, this would cost one failed attempt and no more.
     sources: RefCell<Slab<Rc<Source>>>,
@@ -146,6 +148,7 @@ impl Reactor {
             poll: RefCell::new(poll),
             registry,
             events: Cell::new(Some(Events::with_capacity(EVENTS))),
+            is_full: Cell::new(false),
             sources: RefCell::default(),
             shared: Rc::new(Shared::new(Location::caller())),
             timers: RefCell::default(),
@@ -181,6 +184,7 @@ impl Reactor {
     pub fn turn(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.shared.counters.turns.add(1);
         let turn = self.shared.counters.turns.get();
+        self.is_full.set(false);
         // Reentrancy: take the list, because a waker at the end of this turn may add one to the
         // list of the next turn.
         let mut woken = self.woken.take();
@@ -195,8 +199,9 @@ impl Reactor {
         let (waited, mut signals) = self.wait(&mut events, timeout);
 
         // After a wait that failed, there are no events, but timers may still be due.
+        let mut fetched = 0;
         for event in &events {
-            self.shared.counters.events.add(1);
+            fetched += 1;
             if event.token() == NOTIFY {
                 // The message itself is in the executor's inbox, or it is the flag of a signal
                 // whose handler ran on another thread.
@@ -215,6 +220,8 @@ impl Reactor {
             }
         }
         self.events.set(Some(events));
+        self.shared.counters.events.add(fetched);
+        self.is_full.set(fetched == EVENTS as u64);
         if signals {
             self.deliver_signals(turn, &mut woken);
         }
@@ -389,7 +396,10 @@ impl Reactor {
     /// reports nothing. A time in the past means immediately.
     pub fn next_deadline(&self) -> Option<Instant> {
         // Some wakers wait only for the next turn. The event loop must not sleep before it.
-        if !self.shared.crowded.borrow().is_empty() || !self.woken.borrow().is_empty() {
+        let has_wakers =
+            !self.shared.crowded.borrow().is_empty() || !self.woken.borrow().is_empty();
+        // If the loop watches the descriptor edge-triggered, no edge reports the events that are left.
+        if has_wakers || self.is_full.get() {
             return Some(self.now());
         }
         self.timers.borrow().next_deadline()

@@ -2,7 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -142,6 +143,40 @@ fn an_abort_from_outside_of_a_tick_makes_the_descriptor_readable() {
         // As the loop does that was told by the last tick that nothing is queued.
         wait_for(executor.reactor(), &Cell::new(0));
         drive(&executor, || joiner.is_finished());
+    });
+}
+
+// Tokio's `AsyncFd` watches a descriptor like this.
+// Pitfall: W12
+#[test]
+fn foreign_loop_may_watch_the_descriptor_edge_triggered() {
+    within_deadline(|| {
+        let executor = Executor::new().unwrap();
+        let mut outer = mio::Poll::new().unwrap();
+        let descriptor = executor.reactor().as_fd().as_raw_fd();
+        let mut watched = mio::unix::SourceFd(&descriptor);
+        outer.registry().register(&mut watched, mio::Token(0), mio::Interest::READABLE).unwrap();
+        let entered = executor.enter();
+        // No task waits for the first event of each of these: that there is space to write.
+        let pair = || mio::net::UnixStream::pair().unwrap();
+        let (idle, _peers): (Vec<_>, Vec<_>) =
+            (0..500).map(|_| pair()).map(|(ours, peer)| (Async::new(ours).unwrap(), peer)).unzip();
+        let (ours, mut peer) = pair();
+        let ours = Async::new(ours).unwrap();
+        drop(entered);
+        let read =
+            move |cx: &mut Context<'_>| ours.poll_read_with(cx, |mut ours| ours.read(&mut [0]));
+        let task = executor.spawn(poll_fn(read));
+        executor.tick();
+        peer.write_all(b"x").unwrap();
+        let mut events = mio::Events::with_capacity(1);
+        while !task.is_finished() {
+            let due = executor.reactor().next_deadline();
+            let left = due.map(|due| due.saturating_duration_since(Instant::now()));
+            outer.poll(&mut events, left).unwrap();
+            while executor.tick() {}
+        }
+        drop(idle);
     });
 }
 
