@@ -71,7 +71,8 @@ struct Scratch {
 ///
 /// All copies of a thread read into one buffer. If a reader of another crate claims more bytes than
 /// it has written into the buffer, the writer gets zeros or earlier bytes of the same copy in their
-/// place, and never bytes of another copy.
+/// place, and never bytes that another copy has read. Only bytes that another reader left in the
+/// buffer behind those that it returned are not erased.
 ///
 /// # Errors
 ///
