@@ -222,7 +222,7 @@ fn faults_are_listed_as_in_the_readme() {
     let names: Vec<&str> = list.lines().filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(names, NAMES);
     let readme = read("echo/README.md");
-    let section = readme.split("## Six faults on a switch").nth(1).expect("the section");
+    let section = readme.split("## Six faults to switch on").nth(1).expect("the section");
     let section = section.split("\n## ").next().unwrap_or_default();
     let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
     assert_eq!(rows.collect::<Vec<_>>(), NAMES);
