@@ -25,10 +25,10 @@ use crate::shared::Shared;
 /// bytes in flight. A byte crosses an ocean in less time.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// Two walks are at least a timeout divided by this apart. Otherwise ten thousand connections that
-/// are due one after the other would cost ten thousand walks. A connection may end later by this
-/// much.
-const PART: u32 = 16;
+/// The most walks during one timeout. Otherwise ten thousand connections that are due one after the
+/// other would cost ten thousand walks. In return, a connection may end later, by at most the timeout
+/// divided by this.
+const WALKS_PER_TIMEOUT: u32 = 16;
 
 /// The open connections of one thread.
 pub(crate) struct Connections {
@@ -102,7 +102,7 @@ impl Connections {
                 }
             }
             due_now.into_iter().for_each(Waker::wake);
-            sleep_until(next.max(now + timeout / PART)).await;
+            sleep_until(next.max(now + timeout / WALKS_PER_TIMEOUT)).await;
         }
     }
 
@@ -139,7 +139,7 @@ impl Connections {
                 entry.active = now;
             }
         }
-        // Reentrancy: `clone` runs with nothing borrowed.
+        // Reentrancy: clone the waker while nothing is borrowed, because `clone` may run user code.
         let waker = cx.waker().clone();
         self.entries.borrow_mut()[key].waker = Some(waker);
         Poll::Pending

@@ -29,8 +29,8 @@ pub(crate) enum Inherited {
 pub(crate) fn passed() -> Result<Vec<Address>, String> {
     let value = |name| env::var(name).ok();
     // The variables may have been meant for our parent, which did not remove them.
-    let ours = value("LISTEN_PID").is_some_and(|pid| pid.parse() == Ok(process::id()));
-    let Some(count) = value("LISTEN_FDS").filter(|_| ours) else { return Ok(Vec::new()) };
+    let is_for_us = value("LISTEN_PID").is_some_and(|pid| pid.parse() == Ok(process::id()));
+    let Some(count) = value("LISTEN_FDS").filter(|_| is_for_us) else { return Ok(Vec::new()) };
     match count.parse() {
         Ok(number @ 0..=MOST) => Ok((FIRST..FIRST + number).map(Address::Inherited).collect()),
         _ => Err(format!("LISTEN_FDS={count}: pass at most {MOST} sockets")),

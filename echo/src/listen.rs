@@ -156,10 +156,10 @@ const FIRST_UNPRIVILEGED: u16 = 1024;
 /// Describes why the server cannot listen on an address, and what to do. One of the `earlier`
 /// addresses of the command line may overlap it.
 pub(crate) fn explain(address: &Address, earlier: &[Address], error: &io::Error) -> String {
-    let ours = earlier.iter().find(|earlier| earlier.overlaps(address));
-    if let (Some(ours), ErrorKind::AddrInUse) = (ours, error.kind()) {
+    let overlapping = earlier.iter().find(|earlier| earlier.overlaps(address));
+    if let (Some(earlier), ErrorKind::AddrInUse) = (overlapping, error.kind()) {
         return format!(
-            "cannot listen on {address}: it overlaps {ours}, given earlier; remove one of them"
+            "cannot listen on {address}: it overlaps {earlier}, given earlier; remove one of them"
         );
     }
     let advice = match (address, error.kind()) {

@@ -29,8 +29,8 @@ pub(crate) trait Socket: AsFd + Sized + 'static {
     fn shutdown(&self, how: Shutdown) -> io::Result<()>;
     /// Makes closing the socket discard unsent data, and send a reset instead of a FIN.
     fn reset_when_closed(&self) -> io::Result<()>;
-    /// Returns whether bytes have arrived that the server has not read. Asks the kernel, which may
-    /// hold bytes whose event the reactor has not fetched yet.
+    /// Returns whether bytes have arrived that the server has not read. This is a system call, because
+    /// the reactor may not yet have fetched the event of these bytes.
     fn has_input(&self) -> bool {
         matches!(SockRef::from(self).peek(&mut [MaybeUninit::uninit()]), Ok(1..))
     }

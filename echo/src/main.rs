@@ -137,6 +137,7 @@ fn serve(
     ended.unwrap_or_else(|error| Err(cannot("wait for events", &error)))
 }
 
+/// Runs the demo, prints its steps, and saves its recording if `--trace` is given.
 fn run_demo(
     executor: &Executor,
     arguments: &Arguments,
@@ -200,6 +201,7 @@ async fn serve_until(
     result.and(trace.map_or(Ok(()), |trace| trace.save()))
 }
 
+/// Creates the sockets of all addresses. Warns about passed sockets that are not among them.
 async fn listen(arguments: &Arguments) -> Result<Vec<Listening>, String> {
     let mut listeners = Vec::new();
     for (index, address) in arguments.addresses.iter().enumerate() {

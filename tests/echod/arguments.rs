@@ -1,4 +1,4 @@
-//! The command line: what it accepts, and how it says no.
+//! The command line: what it accepts, and how it reports errors.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -16,7 +16,7 @@ use crate::process::is_installed;
 use crate::server::{ECHOD, Ended, Server, eventually};
 
 #[test]
-fn wrong_arguments_are_named_in_one_line_with_exit_code_two() {
+fn wrong_argument_is_reported_in_one_line_with_code_2() {
     let wrong: [(&[&str], &str); 33] = [
         (&["nonsense"], "nonsense"),
         (&["127.0.0.1"], "127.0.0.1"),
@@ -59,7 +59,7 @@ fn wrong_arguments_are_named_in_one_line_with_exit_code_two() {
 }
 
 #[test]
-fn an_argument_that_is_not_utf_8_is_named() {
+fn non_utf8_argument_is_reported() {
     let unreadable = OsStr::from_bytes(b"unix:/tmp/\xff");
     let mut command = Command::new(ECHOD);
     command.args(["127.0.0.1:0".as_ref(), unreadable]);
@@ -67,7 +67,7 @@ fn an_argument_that_is_not_utf_8_is_named() {
 }
 
 #[test]
-fn control_characters_in_an_argument_do_not_cut_off_the_cure() {
+fn control_characters_do_not_cut_off_the_advice() {
     let wrong: [(&[&str], &[&str]); 5] = [
         (&["no\n\nsense"], &[r"'no\n\nsense'", "write an IP address"]),
         (&["\u{1b}[31mred\u{7}"], &[r"\u{1b}[31mred\u{7}", "write an IP address"]),
@@ -86,14 +86,14 @@ fn control_characters_in_an_argument_do_not_cut_off_the_cure() {
 
 // The first four calls register the reactor's notifier and the signals.
 #[test]
-fn refused_registration_is_not_called_a_privileged_port() {
+fn eperm_from_epoll_is_not_reported_as_privileged_port() {
     let Some(ended) = with_refused_call("epoll_ctl:error=EPERM:when=5") else { return };
     assert_complains(&ended, 1, &["Operation not permitted", "strace shows which call"]);
 }
 
-// The call is refused only after clients have connected.
+// strace makes the call fail only after clients have connected.
 #[test]
-fn failed_wait_for_events_ends_the_server_with_code_1() {
+fn failed_epoll_wait_ends_the_server_with_code_1() {
     for threads in ["1", "2"] {
         let path = place();
         let mut command = Command::new("strace");
@@ -120,8 +120,8 @@ fn failed_wait_for_events_ends_the_server_with_code_1() {
     }
 }
 
-/// Returns how `echod` ends if the kernel refuses the call. Returns `None`, and prints why the test is
-/// skipped, if strace cannot inject that.
+/// Returns how `echod` ends if a system call fails. Returns `None` and prints why the test is skipped
+/// if strace cannot inject the error.
 fn with_refused_call(injected: &str) -> Option<Ended> {
     if !is_installed("strace") {
         return None;
@@ -139,7 +139,7 @@ fn with_refused_call(injected: &str) -> Option<Ended> {
 }
 
 #[test]
-fn help_and_version_are_for_standard_output() {
+fn help_and_version_go_to_standard_output() {
     for (argument, text) in
         [("--help", "--max-connections"), ("-h", "--grace"), ("--version", "echod "), ("-V", "0.")]
     {
@@ -149,9 +149,9 @@ fn help_and_version_are_for_standard_output() {
     }
 }
 
-// What a newcomer needs, and what an operator needs.
+// A newcomer needs the first flags, an operator the last.
 #[test]
-fn the_help_has_what_is_for_operating_after_the_rest() {
+fn help_lists_operating_flags_last() {
     let help = Server::run(&["--help"]).stdout;
     let place = |text: &str| help.find(text).unwrap_or_else(|| panic!("no {text} in {help}"));
     let operating = place("\nOperating:\n");
@@ -164,7 +164,7 @@ fn the_help_has_what_is_for_operating_after_the_rest() {
 }
 
 #[test]
-fn the_help_tells_each_kind_of_address_and_what_threads_exclude() {
+fn help_lists_address_kinds_and_conflicts_of_threads() {
     let help = Server::run(&["--help"]).stdout;
     for text in ["tcp:127.0.0.1:7777", "udp:", "unix:", "fd:", "not with --explain or --trace"] {
         assert!(help.contains(text), "no {text} in {help}");
@@ -215,14 +215,14 @@ fn defaults_in_the_manual_are_those_of_the_help() {
 }
 
 #[test]
-fn an_address_in_use_is_named_with_the_cure() {
+fn address_in_use_is_reported_with_advice() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     assert_complains(&Server::run(&[&address]), 1, &[&address, "choose another port"]);
 }
 
 #[test]
-fn an_address_that_another_one_of_the_same_command_has_is_named_with_it() {
+fn overlapping_addresses_are_reported_together() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     for (first, second) in [
         (format!("127.0.0.1:{port}"), format!("127.0.0.1:{port}")),
@@ -230,27 +230,27 @@ fn an_address_that_another_one_of_the_same_command_has_is_named_with_it() {
         (format!("[::]:{port}"), format!("0.0.0.0:{port}")),
         (format!("udp:127.0.0.1:{port}"), format!("udp:0.0.0.0:{port}")),
     ] {
-        let told = format!("{second}: it overlaps {first}");
-        assert_complains(&Server::run(&[&first, &second]), 1, &[&told, "remove one of them"]);
+        let overlap = format!("{second}: it overlaps {first}");
+        assert_complains(&Server::run(&[&first, &second]), 1, &[&overlap, "remove one of them"]);
     }
 }
 
-// 192.0.2.1 is for documentation, so no machine has it.
+// 192.0.2.1 is reserved for documentation, so no machine has it.
 #[test]
-fn an_address_of_another_machine_is_named_with_the_cure() {
+fn address_of_another_machine_is_reported_with_advice() {
     let ended = Server::run(&["192.0.2.1:0"]);
     assert_complains(&ended, 1, &["192.0.2.1:0", "no such address"]);
 }
 
-// Root may listen anywhere, so it gives that right away first.
+// Root may listen on every port, so root first drops this capability.
 #[test]
-fn an_address_that_is_not_permitted_is_named_with_the_cure() {
+fn privileged_port_is_reported_with_advice() {
     if !is_installed("setpriv") {
         return;
     }
     let first = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     if first.is_ok_and(|first| first.trim() == "0") {
-        println!("skipped: on this machine everybody may listen anywhere");
+        println!("skipped: this machine has no privileged ports");
         return;
     }
     let mut command = Command::new("setpriv");
@@ -263,14 +263,14 @@ fn an_address_that_is_not_permitted_is_named_with_the_cure() {
 }
 
 #[test]
-fn without_descriptors_the_cure_is_to_allow_more() {
-    // The first number is too few to start at all, the last one for the second listener.
+fn exhausted_descriptors_are_reported_with_advice() {
+    // The lowest limit prevents the start. A higher one prevents only the second listener.
     for limit in 5..16 {
         let script = format!("ulimit -n {limit}; exec \"$0\" -q 127.0.0.1:0 127.0.0.1:0");
         let mut command = Command::new("sh");
         command.args(["-c", &script, ECHOD]);
         let server = Server::spawn(command);
-        eventually("it listens or complains", || {
+        eventually("it listens or reports an error", || {
             server.stdout().lines().count() == 2 || !server.stderr().is_empty()
         });
         if server.stdout().lines().count() == 2 {
@@ -281,15 +281,15 @@ fn without_descriptors_the_cure_is_to_allow_more() {
 }
 
 #[test]
-fn if_the_second_listener_fails_the_first_is_not_announced() {
+fn failed_second_listener_leaves_the_first_unannounced() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     assert_complains(&Server::run(&["127.0.0.1:0", &address]), 1, &[&address]);
 }
 
 #[test]
-fn the_log_tells_as_much_as_the_flags_ask_for() {
-    // (flags, whether the listener, a connection and a poll are told)
+fn flags_select_the_log_level() {
+    // (flags, whether the log has the listener, a connection and a poll)
     let levels: [(&[&str], [bool; 3]); 4] = [
         (&["-q"], [false; 3]),
         (&[], [true, false, false]),
@@ -301,13 +301,13 @@ fn the_log_tells_as_much_as_the_flags_ask_for() {
         assert_echoes(&mut server.connect(), b"x");
         server.signal(rustix::process::Signal::TERM);
         let stderr = server.wait().stderr;
-        let told = ["listening tcp", "1 bytes echoed", "poll"].map(|text| stderr.contains(text));
-        assert_eq!(told, expected, "{flags:?}: {stderr}");
+        let logged = ["listening tcp", "1 bytes echoed", "poll"].map(|text| stderr.contains(text));
+        assert_eq!(logged, expected, "{flags:?}: {stderr}");
     }
 }
 
 #[test]
-fn rust_log_chooses_what_is_told_and_tells_the_story_of_a_byte() {
+fn rust_log_overrides_quiet_and_logs_each_step() {
     let mut command = Command::new(ECHOD);
     command.args(["-q", "127.0.0.1:0"]).env("RUST_LOG", "reactor=trace,executor=trace");
     let server = Server::start_command(command);
@@ -319,7 +319,7 @@ fn rust_log_chooses_what_is_told_and_tells_the_story_of_a_byte() {
 }
 
 #[test]
-fn an_unreadable_rust_log_is_a_wrong_argument() {
+fn invalid_rust_log_is_a_wrong_argument() {
     let mut command = Command::new(ECHOD);
     command.arg("127.0.0.1:0").env("RUST_LOG", "reactor=loud");
     assert_complains(&Server::spawn(command).wait(), 2, &["RUST_LOG", "loud", "reactor=trace"]);
@@ -329,7 +329,7 @@ fn an_unreadable_rust_log_is_a_wrong_argument() {
 }
 
 #[test]
-fn a_name_of_several_lines_is_told_in_one() {
+fn path_with_a_line_break_is_reported_in_one_line() {
     let folder = "unix:/nowhere\nat all/socket";
     assert_complains(
         &Server::run(&[folder]),
@@ -339,7 +339,7 @@ fn a_name_of_several_lines_is_told_in_one() {
 }
 
 #[test]
-fn a_help_that_cannot_be_printed_is_an_error_but_not_for_who_has_read_enough() {
+fn help_fails_on_a_full_device_but_not_on_a_closed_pipe() {
     let full = || File::options().write(true).open("/dev/full").unwrap().into();
     let (reader, unread) = pipe().unwrap();
     drop(reader);
@@ -351,8 +351,8 @@ fn a_help_that_cannot_be_printed_is_an_error_but_not_for_who_has_read_enough() {
     }
 }
 
-/// It ended with this code, said nothing on standard output, and one line on standard error with
-/// these words.
+/// Checks that the process ended with this code, printed nothing to standard output, and printed one
+/// line with these words to standard error.
 #[track_caller]
 pub(crate) fn assert_complains(ended: &Ended, code: i32, words: &[&str]) {
     assert_eq!(ended.status.code(), Some(code), "{ended:?}");

@@ -1,4 +1,4 @@
-//! `--stats` and `--spin`: what the server did, in numbers; and what it does while nothing happens.
+//! `--stats`, which prints the server's counters, and `--spin`, which makes an idle server busy-poll.
 
 use std::collections::HashMap;
 use std::iter;
@@ -12,7 +12,7 @@ use crate::bytes::assert_echoes;
 use crate::process::{cpu_time, is_asleep, thread};
 use crate::server::{Server, eventually};
 
-/// The numbers of the last line, by their names.
+/// Returns the counters of the last line, by name.
 fn last(server: &Server) -> HashMap<String, u64> {
     let stderr = server.stderr();
     let line = stderr.lines().filter_map(|line| line.strip_prefix("stats: ")).next_back();
@@ -24,7 +24,7 @@ fn last(server: &Server) -> HashMap<String, u64> {
 }
 
 #[test]
-fn the_numbers_of_all_threads_are_told_in_one_line() {
+fn stats_sum_the_counters_of_all_threads_in_one_line() {
     for threads in ["1", "2"] {
         let arguments = ["--threads", threads, "--stats", "20ms", "127.0.0.1:0", "udp:127.0.0.1:0"];
         let server = Server::start(&arguments);
@@ -40,53 +40,53 @@ fn the_numbers_of_all_threads_are_told_in_one_line() {
 
         let expected =
             [("open", 20), ("connections", 30), ("messages", 301), ("bytes", 30 * 50 + 8)];
-        eventually("the numbers are right", || {
-            let told = last(&server);
-            expected.iter().all(|(name, number)| told.get(*name) == Some(number))
+        eventually("the counters are right", || {
+            let counters = last(&server);
+            expected.iter().all(|(name, number)| counters.get(*name) == Some(number))
         });
-        let told = last(&server);
-        assert_eq!(told.len(), 7, "{told:?}");
-        // How many would have blocked is a matter of who comes first.
+        let counters = last(&server);
+        assert_eq!(counters.len(), 7, "{counters:?}");
+        // The exact number of these depends on the order of events.
         for (name, least) in [("polls", 30), ("wakes", 30), ("would_blocks", 1)] {
-            assert!(told[name] >= least, "{name}: {told:?}");
+            assert!(counters[name] >= least, "{name}: {counters:?}");
         }
-        assert_eq!(server.stdout().lines().count(), 2, "nothing of it goes to standard output");
+        assert_eq!(server.stdout().lines().count(), 2, "the counters do not go to standard output");
     }
 }
 
 #[test]
-fn the_first_line_comes_after_one_period() {
+fn first_stats_line_is_printed_after_one_period() {
     let (period, since) = (Duration::from_secs(2), Instant::now());
     let server = Server::start(&["--stats", "2s", "127.0.0.1:0"]);
-    eventually("the numbers are told", || !last(&server).is_empty());
+    eventually("the counters are printed", || !last(&server).is_empty());
     let elapsed = since.elapsed();
     assert!(elapsed >= period && elapsed < period * 7 / 4, "{elapsed:?}");
 }
 
 #[test]
-fn without_the_flag_no_numbers_are_told() {
+fn no_stats_are_printed_without_the_flag() {
     let server = Server::start(&[]);
     assert_echoes(&mut server.connect(), b"x");
     server.signal(rustix::process::Signal::TERM);
     assert!(!server.wait().stderr.contains("stats"));
 }
 
-// Spinning for so long, a thread uses about as much time after a message, and then sleeps.
+// After a message, a spinning thread uses about this much CPU time, and then sleeps.
 #[test]
-fn each_thread_looks_for_events_as_long_as_it_is_told_and_then_sleeps() {
+fn each_thread_spins_for_the_given_time_before_it_sleeps() {
     const SPIN: Duration = Duration::from_millis(300);
     for threads in [1, 2] {
         let spinning = used_for_a_message(threads, &["--spin", "300ms"]);
         let sleeping = used_for_a_message(threads, &[]);
         for (&spinning, &sleeping) in spinning.iter().zip(&sleeping) {
-            // Others may have had the processor for most of that time.
+            // Other processes may have used the CPU for most of that time.
             let is_right = spinning > 10 * sleeping && spinning < 2 * SPIN;
             assert!(is_right, "{threads} threads: {spinning:?}, and {sleeping:?}");
         }
     }
 }
 
-/// The processor time that each of the threads uses when all their clients say something.
+/// Returns the CPU time that each thread uses when each client sends a message.
 fn used_for_a_message(threads: usize, arguments: &[&str]) -> Vec<Duration> {
     let number = threads.to_string();
     let server = Server::start(&[&["--threads", &number], arguments].concat());
@@ -94,7 +94,7 @@ fn used_for_a_message(threads: usize, arguments: &[&str]) -> Vec<Duration> {
     let ids: Vec<u32> = iter::once(server.pid()).chain((2..=threads).map(other)).collect();
     let unused = used_at_rest(&ids);
     let mut clients = Vec::new();
-    // The kernel chooses the thread.
+    // The kernel chooses the thread of each connection.
     eventually("each thread has a client", || {
         clients.push(server.connect());
         used_at_rest(&ids).iter().zip(&unused).all(|(used, unused)| used > unused)
@@ -105,7 +105,7 @@ fn used_for_a_message(threads: usize, arguments: &[&str]) -> Vec<Duration> {
     after.iter().zip(before).map(|(after, before)| *after - before).collect()
 }
 
-/// The processor time that each of the threads has used, as soon as all of them sleep.
+/// Waits until all threads sleep, and returns the CPU time that each has used.
 fn used_at_rest(ids: &[u32]) -> Vec<Duration> {
     let mut used = Vec::new();
     eventually("all threads sleep", || {

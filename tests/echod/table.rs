@@ -1,4 +1,4 @@
-//! SIGUSR1: the table of all tasks, for those who ask why the server is stuck.
+//! SIGUSR1: the table of all tasks, which shows why the server is stuck.
 
 use std::fs;
 use std::io::Read;
@@ -13,8 +13,8 @@ use crate::output::address;
 use crate::process::is_installed;
 use crate::server::{ECHOD, Server, connect, crowd, eventually};
 
-/// Asks, and returns the rows of the answer: from the titles to the task that prints it, which is
-/// the last one; or to the number of those that are not shown.
+/// Sends SIGUSR1, and returns the rows of the table. The last row is the task that prints the table, or
+/// the number of tasks that are not shown.
 #[track_caller]
 fn ask(server: &Server) -> Vec<String> {
     let before = server.stderr().len();
@@ -27,8 +27,8 @@ fn ask(server: &Server) -> Vec<String> {
     table.map(str::to_owned).collect()
 }
 
-/// The states and waits of all tasks of this name, in their order, and without the numbers of
-/// sources.
+/// Returns the state of each task with this name and what it waits for, without the numbers of the
+/// sources, in the order of the table.
 fn states(table: &[String], name: &str) -> Vec<String> {
     let cells = |line: &String| {
         let cells: Vec<&str> =
@@ -40,16 +40,16 @@ fn states(table: &[String], name: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_table_tells_what_each_task_waits_for() {
+fn table_shows_what_each_task_waits_for() {
     let server = Server::start(&[]);
     let mut idle = [server.connect(), server.connect()];
     idle.iter_mut().for_each(|client| assert_echoes(client, b"x"));
     let stalled = server.connect();
     let sent = fill(&stalled, Random::new(1));
-    // Twice in a row, and the answer is the same.
+    // A second table is the same.
     for _ in 0..2 {
         let table = ask(&server);
-        // A peer that does not read is what people look for.
+        // The connection of the peer that does not read comes first.
         let peer = stalled.local_addr().unwrap();
         assert!(table[1].contains(&format!("(TcpStream {peer})")), "{table:#?}");
         assert_eq!(states(&table, "accept"), ["waiting: read on source (TcpListener) + elsewhere"]);
@@ -58,7 +58,7 @@ fn the_table_tells_what_each_task_waits_for() {
         let reads = "waiting: read on source (TcpStream ...:) + elsewhere";
         let writes = "waiting: write on source (TcpStream ...:) + elsewhere";
         assert_eq!(echoes, [reads, reads, writes], "{table:#?}");
-        // Its first wait, for a signal; the others have lines of their own.
+        // This line shows only the first source. Each further source has its own line.
         assert_eq!(states(&table, "main")[0], "waiting: read on source (UnixStream) + elsewhere");
         let place = |line: &String| {
             line.contains(" accept ") && line.contains("echo/src/main.rs:")
@@ -69,7 +69,7 @@ fn the_table_tells_what_each_task_waits_for() {
     }
     idle.iter_mut().for_each(|client| assert_echoes(client, b"x"));
     assert_receives(&stalled, &mut Random::new(1), sent);
-    assert_eq!(server.stdout().lines().count(), 1, "nothing of it goes to standard output");
+    assert_eq!(server.stdout().lines().count(), 1, "the table does not go to standard output");
     server.signal(Signal::TERM);
     drop((idle, stalled));
     assert_eq!(server.wait().status.code(), Some(0));
@@ -111,7 +111,7 @@ fn manual_shows_the_table_of_a_server() {
 }
 
 #[test]
-fn a_server_that_stops_tells_who_holds_it_up() {
+fn stopping_server_shows_the_stalled_connection() {
     let server = Server::start(&["--grace", "1m"]);
     let stalled = server.connect();
     fill(&stalled, Random::new(1));
@@ -123,7 +123,7 @@ fn a_server_that_stops_tells_who_holds_it_up() {
 }
 
 #[test]
-fn of_a_thousand_connections_a_hundred_tasks_are_shown() {
+fn table_shows_at_most_100_waiting_tasks() {
     let Some(_crowd) = crowd(1000) else { return };
     let server = Server::start(&[]);
     let mut clients: Vec<TcpStream> = (0..1000).map(|_| server.connect()).collect();
@@ -135,9 +135,9 @@ fn of_a_thousand_connections_a_hundred_tasks_are_shown() {
     clients.iter_mut().for_each(|client| assert_echoes(client, b"x"));
 }
 
-// Each table is some ten thousand bytes, and the pipe holds few of them.
+// A table has about ten thousand bytes, so the pipe holds only a few tables.
 #[test]
-fn tables_that_nobody_reads_do_not_hold_up_the_server() {
+fn unread_tables_do_not_block_the_server() {
     let Some((mut unread, stderr)) = pipe_of_64_kib() else { return };
     let mut command = Command::new(ECHOD);
     command.arg("127.0.0.1:0").stdout(stderr.try_clone().unwrap()).stderr(stderr);
@@ -155,16 +155,16 @@ fn tables_that_nobody_reads_do_not_hold_up_the_server() {
     assert!(tables.len() > 50_000, "{} bytes did not fill the pipe", tables.len());
 }
 
-// Unwatched, the signal would end the process. strace tells the order also where no signal could
-// come in between in time.
+// Before the signal is watched, it would end the process. No signal could reliably be sent in between,
+// so the test checks the order of the system calls with strace.
 #[test]
-fn who_sees_the_server_listen_can_ask_it() {
+fn sigusr1_is_watched_before_the_server_announces_itself() {
     if !is_installed("strace") {
         return;
     }
     let path = place();
     let mut command = Command::new("strace");
-    // As a grandchild of its own, so that the server is our child.
+    // `-D` makes strace a grandchild, so that the server is our child.
     // `-f` traces all threads, because one of them writes.
     command.args(["-D", "-f", "-qq", "-e", "trace=rt_sigaction,write", "-o"]).arg(&*path);
     command.args([ECHOD, "127.0.0.1:0"]);
