@@ -283,10 +283,8 @@ impl Reactor {
             self.waiting.set(true);
             let turns = self.shared.counters.turns.get();
             trace!(timeout:? = self.time_left(timeout, limit); "sleep");
-            if self.shared.counters.turns.get() != turns {
-                timeout = Some(Duration::ZERO);
-            }
-            let waited = self.poll.borrow_mut().poll(events, self.time_left(timeout, limit));
+            let waited =
+                self.poll.borrow_mut().poll(events, self.time_to_sleep(turns, timeout, limit));
             self.waiting.set(false);
             // Read the clock even after an error, because timers depend only on the clock.
             self.now.set(Instant::now());
@@ -323,6 +321,17 @@ impl Reactor {
     /// Stops checking the flag of the signal.
     pub(crate) fn forget_signal(&self, key: usize) {
         self.signals.borrow_mut().retain(|(watched, _)| *watched != key);
+    }
+
+    /// Returns the time that is left, or zero if the reactor was turned since `turns` was read.
+    fn time_to_sleep(
+        &self,
+        turns: u64,
+        timeout: Option<Duration>,
+        limit: Option<Instant>,
+    ) -> Option<Duration> {
+        let turned = self.shared.counters.turns.get() != turns;
+        if turned { Some(Duration::ZERO) } else { self.time_left(timeout, limit) }
     }
 
     /// Returns how long a wait may take: until `limit`, or until the next deadline. `None` means
