@@ -104,12 +104,13 @@ impl<T: 'static> JoinSet<T> {
         let abort = handle.abort_handle();
         let entry = self.handles.vacant_entry();
         let (finished, key) = (Rc::downgrade(&self.finished), entry.key());
-        handle.set_joiner(Joiner::Call(Box::new(move || {
+        // Panic safety: insert the handle first. If the task has ended already, because the executor
+        // is being dropped, `set_joiner` calls the waker of the set, which may panic.
+        entry.insert(handle).set_joiner(Joiner::Call(Box::new(move || {
             if let Some(finished) = finished.upgrade() {
                 finished.push(key);
             }
         })));
-        entry.insert(handle);
         abort
     }
 

@@ -20,6 +20,7 @@ use reactor::io::{AsyncReadExt, AsyncWriteExt};
 use reactor::net::TcpListener;
 use reactor::signal::Signal;
 use reactor::time::sleep;
+use tests::wakers::waker_fn;
 use tests::{run, tcp_pair, until, within_deadline};
 
 /// Does something when it is dropped.
@@ -656,6 +657,32 @@ fn dropped_waker_that_ends_its_task_frees_the_slot_once() {
         assert_eq!(executor.metrics().tasks, 0, "the waker has run the task");
         let [one, two] = [1, 2].map(|output| executor.spawn(async move { output }));
         assert_eq!(executor.block_on(async { (one.await.unwrap(), two.await.unwrap()) }), (1, 2));
+    });
+}
+
+// Pitfall: X3
+#[test]
+fn spawn_whose_waker_panics_keeps_the_task_in_the_set() {
+    within_deadline(|| {
+        let executor = Executor::new().unwrap();
+        let (sender, results) = channel();
+        drop(executor.spawn(async move {
+            let mut set = JoinSet::new();
+            set.spawn(pending::<()>());
+            let _guard = OnDrop::new(move || {
+                let waker = waker_fn(|| resume_unwind(Box::new("a waker of the test")));
+                assert!(set.poll_join_next(&mut Context::from_waker(&waker)).is_pending());
+                // The executor is closed, so this task ends at once and wakes the set's waiter.
+                let spawned = catch_unwind(AssertUnwindSafe(|| drop(set.spawn(pending()))));
+                assert!(spawned.is_err());
+                sender.send((set.len(), set.try_join_next())).unwrap();
+            });
+            pending::<()>().await;
+        }));
+        executor.tick();
+        drop(executor);
+        let (len, ended) = results.recv().unwrap();
+        assert!(len == 2 && ended.unwrap().unwrap_err().is_cancelled());
     });
 }
 
