@@ -1,4 +1,4 @@
-//! Sockets that the server is started with: by their numbers, and as systemd passes them.
+//! Inherited sockets: given by descriptor number, and passed by systemd.
 
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixListener;
@@ -14,7 +14,7 @@ use crate::process::{gives_descriptors, is_installed};
 use crate::server::{ECHOD, Server, connect, eventually};
 use crate::unix::assert_serves;
 
-/// A command that runs the server with its standard input as the third descriptor.
+/// Returns a command that runs the server with its standard input as descriptor 3.
 fn with_third(script: &str, arguments: &[&str]) -> Command {
     let script = format!("exec 3<&0 0</dev/null; {script} exec \"$0\" \"$@\"");
     let mut command = Command::new("sh");
@@ -23,7 +23,7 @@ fn with_third(script: &str, arguments: &[&str]) -> Command {
 }
 
 #[test]
-fn an_inherited_socket_is_served_by_its_kind() {
+fn inherited_socket_is_served_by_its_kind() {
     if !gives_descriptors() {
         return;
     }
@@ -46,7 +46,7 @@ fn an_inherited_socket_is_served_by_its_kind() {
 }
 
 #[test]
-fn the_file_of_an_inherited_unix_socket_stays() {
+fn file_of_an_inherited_unix_socket_is_kept() {
     if !gives_descriptors() {
         return;
     }
@@ -61,7 +61,7 @@ fn the_file_of_an_inherited_unix_socket_stays() {
 }
 
 #[test]
-fn without_an_address_what_systemd_passes_is_served() {
+fn passed_sockets_are_served_if_no_address_is_given() {
     if !gives_descriptors() {
         return;
     }
@@ -74,17 +74,17 @@ fn without_an_address_what_systemd_passes_is_served() {
 }
 
 #[test]
-fn with_an_address_what_systemd_passes_is_not_served_and_that_is_told() {
+fn passed_socket_beside_an_address_is_reported_and_unused() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let script = "export LISTEN_FDS=1 LISTEN_PID=$$;";
     let command = with_third(script, &["127.0.0.1:0"]);
     let server = Server::spawn_with(command, listener).listening(1);
     assert_echoes(&mut server.connect(), b"x");
-    eventually("that is told", || server.stderr().contains("not serving fd:3"));
+    eventually("a warning is logged", || server.stderr().contains("not serving fd:3"));
 }
 
 #[test]
-fn more_sockets_than_can_be_meant_are_refused_in_one_line() {
+fn too_many_passed_sockets_are_rejected_in_one_line() {
     for (arguments, code) in [(&[] as &[&str], 2), (&["127.0.0.1:0"], 1)] {
         for count in ["1025", "4294967295", "99999999999999999999"] {
             let script = format!("export LISTEN_FDS={count} LISTEN_PID=$$;");
@@ -96,9 +96,9 @@ fn more_sockets_than_can_be_meant_are_refused_in_one_line() {
     }
 }
 
-// Left behind in the environment by a parent, for which it was meant.
+// The variables were meant for the parent, which did not remove them from the environment.
 #[test]
-fn what_was_passed_to_another_process_is_not_served() {
+fn sockets_passed_to_another_process_are_ignored() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let script = "export LISTEN_FDS=1 LISTEN_PID=1;";
     let command = with_third(script, &["127.0.0.1:0"]);
@@ -110,26 +110,26 @@ fn what_was_passed_to_another_process_is_not_served() {
 }
 
 #[test]
-fn a_descriptor_that_is_no_listener_is_named_with_the_cure() {
+fn unsuitable_descriptor_is_reported_with_advice() {
     if !gives_descriptors() {
         return;
     }
-    let cure = "pass a TCP, UDP or Unix socket";
-    assert_complains(&Server::run(&["fd:77"]), 1, &["fd:77", cure]);
+    let advice = "pass a TCP, UDP or Unix socket";
+    assert_complains(&Server::run(&["fd:77"]), 1, &["fd:77", advice]);
     // Standard input is /dev/null.
-    assert_complains(&Server::run(&["fd:0"]), 1, &["fd:0", cure]);
+    assert_complains(&Server::run(&["fd:0"]), 1, &["fd:0", advice]);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let connection = connect(listener.local_addr().unwrap());
     let unbound = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None).unwrap();
     let server = Server::spawn_with(with_third("", &["fd:3"]), unbound);
-    assert_complains(&server.wait(), 1, &["fd:3", "not bound to a port", cure]);
+    assert_complains(&server.wait(), 1, &["fd:3", "not bound to a port", advice]);
     let server = Server::spawn_with(with_third("", &["fd:3"]), connection);
-    assert_complains(&server.wait(), 1, &["fd:3", "does not listen", cure]);
+    assert_complains(&server.wait(), 1, &["fd:3", "does not listen", advice]);
 }
 
-// Its own TCP listener is a listening socket, too.
+// The server's own TCP listener is also a listening socket.
 #[test]
-fn descriptor_that_the_server_opened_itself_is_refused() {
+fn descriptor_opened_by_the_server_is_rejected() {
     if !gives_descriptors() {
         return;
     }
@@ -140,9 +140,9 @@ fn descriptor_that_the_server_opened_itself_is_refused() {
     }
 }
 
-// Three sockets of three kinds, passed as systemd does it.
+// Python passes three sockets of three kinds, as systemd does.
 #[test]
-fn python_passes_three_sockets_and_all_are_served() {
+fn three_sockets_passed_by_python_are_served() {
     if !gives_descriptors() || !is_installed("python3") {
         return;
     }
@@ -172,7 +172,8 @@ os.execv(sys.argv[1], [sys.argv[1]])
     assert_eq!(client.recv(&mut [0; 10]).unwrap(), 8);
 }
 
-// It waits for the first connection, and then becomes the server that finds it in the backlog.
+// The tool waits for the first connection, and then executes the server, which finds the connection in
+// the accept queue.
 #[test]
 fn systemd_socket_activate_starts_the_server_at_the_first_connection() {
     if !gives_descriptors() || !is_installed("systemd-socket-activate") {

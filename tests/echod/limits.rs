@@ -1,4 +1,4 @@
-//! Several addresses, the limits that the flags set, and those of the system.
+//! Several addresses, the limits that the flags set, and the limits of the OS.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -19,7 +19,7 @@ use crate::process::{cpu_time, descriptors, may_wait_in_a_backlog};
 use crate::server::{ECHOD, Server, connect, eventually};
 
 #[test]
-fn it_listens_at_several_addresses_and_at_ipv6() {
+fn server_listens_on_several_addresses_and_ipv6() {
     if std::net::TcpListener::bind("[::1]:0").is_err() {
         println!("skipped: there is no IPv6 here");
         return;
@@ -31,10 +31,10 @@ fn it_listens_at_several_addresses_and_at_ipv6() {
     }
 }
 
-// Both listeners have connections when the server looks: a count that comes too late would let
-// one in too many.
+// Both listeners have connections when the server polls them. If it counted too late, it would accept
+// one too many.
 #[test]
-fn no_more_connections_are_served_than_allowed_though_two_listeners_have_more() {
+fn max_connections_limits_two_busy_listeners_together() {
     let server = Server::start(&["--max-connections", "3", "127.0.0.1:0", "127.0.0.1:0"]);
     server.freeze();
     let mut waiting: Vec<TcpStream> = Vec::new();
@@ -45,7 +45,7 @@ fn no_more_connections_are_served_than_allowed_though_two_listeners_have_more() 
         client.write_all(b"x").unwrap();
     }
     server.signal(Signal::CONT);
-    // Each round serves three, and lets the next three in by their leaving.
+    // Each iteration serves three clients and disconnects them, so that the next three are accepted.
     while !waiting.is_empty() {
         let expected = waiting.len().min(3);
         let mut served = Vec::new();
@@ -62,13 +62,13 @@ fn no_more_connections_are_served_than_allowed_though_two_listeners_have_more() 
 
 // Pitfall: S10
 #[test]
-fn silent_connections_are_closed_with_a_fin_and_active_ones_are_kept() {
+fn idle_connections_get_a_fin_and_active_ones_stay() {
     let server = Server::start(&["--idle", "1s"]);
     let before = Instant::now();
     let mut active = server.connect();
     let silent = server.connect();
     silent.set_nonblocking(true).unwrap();
-    eventually("the silent one is closed", || {
+    eventually("the idle connection is closed", || {
         assert_echoes(&mut active, b"still here");
         sleep(Duration::from_millis(20));
         matches!((&silent).read(&mut [0]), Ok(0))
@@ -77,7 +77,8 @@ fn silent_connections_are_closed_with_a_fin_and_active_ones_are_kept() {
     assert_echoes(&mut active, b"after");
 }
 
-// Frozen, the server sees the message and the end of the timeout at the same time.
+// While the server is stopped, a message arrives and the timeout ends. The server then sees both at the
+// same time.
 #[test]
 fn message_that_arrives_before_the_timeout_is_seen_keeps_the_connection() {
     let server = Server::start(&["--idle", "1s"]);
@@ -110,7 +111,7 @@ fn messages_of_100_clients_before_the_timeout_keep_them_all() {
     }
 }
 
-// Bytes wait in the server for a client that does not read.
+// The server holds bytes for a client that does not read.
 #[test]
 fn idle_connection_that_is_owed_bytes_is_reset() {
     let server = Server::start(&["--idle", "2s", "-v"]);
@@ -146,16 +147,16 @@ fn keepalive_is_off_by_default() {
     assert!(sockets.iter().all(|socket| socket_keepalive(socket) != Ok(true)));
 }
 
-// The client has said its last word long ago, and only takes what is still owed to it.
+// The client has long since stopped sending, and only reads the rest of its echo.
 #[test]
-fn who_only_reads_is_not_idle() {
+fn client_that_only_reads_is_not_idle() {
     let server = Server::start(&["--idle", "2s"]);
     let client = server.connect();
     let sent = fill(&client, Random::new(1));
     client.shutdown(Shutdown::Write).unwrap();
     let mut random = Random::new(1);
-    // Eight breaks, together longer than the time that the server allows for one; each so short
-    // that the kernel may collect some before it lets the server write again.
+    // Eight pauses, together longer than the idle timeout. Each is so short that the kernel may wait for
+    // several reads before it reports that the socket is writable again.
     let part = sent / 8 / CHUNK * CHUNK;
     if part == 0 {
         return println!("skipped: the kernel keeps no more than {sent} bytes of a connection");
@@ -168,9 +169,9 @@ fn who_only_reads_is_not_idle() {
     assert_eq!(read_to_end(&client), b"");
 }
 
-// With a queue of one, the kernel does not complete the third connection while nobody accepts.
+// With a queue of one, the kernel does not complete the third connection until the server accepts one.
 #[test]
-fn the_backlog_is_as_long_as_it_is_told_to_be() {
+fn backlog_has_the_given_length() {
     let connect = |server: &Server| {
         server.freeze();
         let timeout = Duration::from_millis(100);
@@ -184,7 +185,7 @@ fn the_backlog_is_as_long_as_it_is_told_to_be() {
 
 // Pitfall: S1
 #[test]
-fn running_out_of_descriptors_neither_spins_nor_kills_and_is_told_once_a_second() {
+fn exhausted_descriptors_pause_accepting_with_rare_warnings() {
     const CLIENTS: usize = 200;
     if !may_wait_in_a_backlog(CLIENTS) {
         return;
@@ -192,32 +193,32 @@ fn running_out_of_descriptors_neither_spins_nor_kills_and_is_told_once_a_second(
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\"", ECHOD, "127.0.0.1:0"]);
     let server = Server::start_command(command);
-    let (told, since) =
+    let (message, since) =
         ("until connections close or limits are raised: Too many open", Instant::now());
     let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
     for client in &mut clients {
         client.write_all(b"hello").unwrap();
     }
-    eventually("it is told", || server.stderr().contains(told));
+    eventually("the warning is logged", || server.stderr().contains(message));
     let before = cpu_time(server.pid());
     sleep(Duration::from_millis(1200));
     let used = cpu_time(server.pid()) - before;
     assert!(used < Duration::from_millis(50), "{used:?} in 1.2 s without descriptors");
 
-    // As each leaves, the next is served, long before the pause would be over.
+    // When a client disconnects, the next one is served, long before the pause ends.
     for mut client in clients {
         let mut back = [0; 5];
         client.read_exact(&mut back).unwrap();
         assert_eq!(&back, b"hello");
     }
-    let lines = server.stderr().matches(told).count() as u64;
+    let lines = server.stderr().matches(message).count() as u64;
     assert!(lines <= since.elapsed().as_secs() + 1, "{lines} lines in {:?}", since.elapsed());
     assert_echoes(&mut server.connect(), b"after");
 }
 
-// Else the second of two short echoes waits until the client acknowledges the first.
+// Without TCP_NODELAY, the second of two short echoes waits until the client acknowledges the first.
 #[test]
-fn what_is_echoed_is_sent_at_once() {
+fn echo_is_sent_without_nagle_delay() {
     for threads in ["1", "2"] {
         let server = Server::start(&["--threads", threads]);
         let mut clients: Vec<TcpStream> = (0..8).map(|_| server.connect()).collect();
@@ -229,9 +230,9 @@ fn what_is_echoed_is_sent_at_once() {
     }
 }
 
-// Shut down from outside, a listening socket answers EINVAL for ever.
+// After another process has shut down a listening socket, `accept` always returns EINVAL.
 #[test]
-fn when_the_last_listener_breaks_it_says_so_in_one_line_and_ends_with_one() {
+fn failure_of_the_last_listener_exits_with_code_1() {
     let server = Server::start(&["-q", "127.0.0.1:0", "127.0.0.1:0"]);
     let mut client = server.connect();
     let last_address = server.addresses[1];
@@ -240,7 +241,7 @@ fn when_the_last_listener_breaks_it_says_so_in_one_line_and_ends_with_one() {
     listeners.retain(|socket| socket_acceptconn(socket) == Ok(true));
     let [first, last] = <[OwnedFd; 2]>::try_from(listeners).unwrap();
     rustix::net::shutdown(&first, How::Both).unwrap();
-    eventually("one is told", || server.stderr().contains("a listener failed"));
+    eventually("the failed listener is logged", || server.stderr().contains("a listener failed"));
     assert_echoes(&mut client, b"one is left");
     rustix::net::shutdown(&last, How::Both).unwrap();
     assert_eq!(read_to_end(&client), b"");
@@ -248,12 +249,12 @@ fn when_the_last_listener_breaks_it_says_so_in_one_line_and_ends_with_one() {
     assert_eq!(ended.status.code(), Some(1));
     let last: Vec<&str> = ended.stderr.lines().skip(1).collect();
     assert_eq!(last.len(), 1, "{last:?}");
-    let told = format!("echod: no listener is left: tcp {last_address}: ");
-    assert!(last[0].starts_with(&told), "{last:?}");
+    let message = format!("echod: no listener is left: tcp {last_address}: ");
+    assert!(last[0].starts_with(&message), "{last:?}");
 }
 
-/// Duplicates of the server's sockets, in the order of their descriptors; or `None`, if the system
-/// gives none.
+/// Returns duplicates of the server's sockets, in the order of their descriptors, or `None` if the OS
+/// does not allow it.
 fn sockets(server: &Server) -> Option<Vec<OwnedFd>> {
     let process = Pid::from_raw(server.pid().cast_signed()).unwrap();
     let refused =
@@ -267,7 +268,7 @@ fn sockets(server: &Server) -> Option<Vec<OwnedFd>> {
     sockets.inspect_err(refused).ok()
 }
 
-/// Whether its byte has come back.
+/// Returns whether the client's byte has come back.
 pub(crate) fn is_served(client: &mut TcpStream) -> bool {
     client.set_nonblocking(true).unwrap();
     let served = matches!(client.peek(&mut [0]), Ok(1));

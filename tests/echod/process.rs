@@ -1,4 +1,4 @@
-//! What the system tells of a process, and what may be missing on this machine.
+//! What `/proc` reports about a process, and checks whether this machine has what a test needs.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -6,23 +6,24 @@ use std::time::Duration;
 
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, Signal, getpid, pidfd_getfd, pidfd_open};
 
-/// The bytes of user memory that are its own: heap, stacks, and pages that it has written to.
+/// Returns how many bytes of anonymous memory the process uses: heap, stacks, and pages that it has
+/// written to.
 pub(crate) fn memory(pid: u32) -> u64 {
     let rollup = read(pid, "smaps_rollup");
     field(&rollup, "Anonymous:") * 1024
 }
 
-/// The most memory that it has ever had in use, in bytes.
+/// Returns the largest resident size that the process has had, in bytes.
 pub(crate) fn peak(pid: u32) -> u64 {
     field(&read(pid, "status"), "VmHWM:") * 1024
 }
 
-/// Its address space, in bytes.
+/// Returns the size of the process's address space, in bytes.
 pub(crate) fn size(pid: u32) -> u64 {
     field(&read(pid, "status"), "VmSize:") * 1024
 }
 
-/// The id of its thread of that name. The system tells of a thread what it tells of a process.
+/// Returns the ID of the thread with this name. `/proc` has the same files for a thread as for a process.
 pub(crate) fn thread(pid: u32, name: &str) -> u32 {
     let mut threads = fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
     let id = threads.find_map(|entry| {
@@ -33,24 +34,24 @@ pub(crate) fn thread(pid: u32, name: &str) -> u32 {
     id.expect("there is a thread of that name")
 }
 
-/// The processor time that its main thread, or the thread of this id, has used.
+/// Returns the CPU time that the thread has used. The ID of a process is that of its main thread.
 pub(crate) fn cpu_time(pid: u32) -> Duration {
     let schedstat = read(pid, "schedstat");
     let nanoseconds = schedstat.split_whitespace().next().and_then(|first| first.parse().ok());
     Duration::from_nanos(nanoseconds.expect("schedstat begins with nanoseconds"))
 }
 
-/// Whether a debugger watches it.
+/// Returns whether a debugger traces the process.
 pub(crate) fn is_traced(pid: u32) -> bool {
     field(&read(pid, "status"), "TracerPid:") != 0
 }
 
-/// Whether SIGSTOP has stopped it.
+/// Returns whether SIGSTOP has stopped the process.
 pub(crate) fn is_stopped(pid: u32) -> bool {
     matches!(state(pid), 'T' | 't')
 }
 
-/// Whether it has a handler for a signal.
+/// Returns whether the process has a handler for the signal.
 pub(crate) fn catches(pid: u32, signal: Signal) -> bool {
     let status = read(pid, "status");
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
@@ -58,7 +59,7 @@ pub(crate) fn catches(pid: u32, signal: Signal) -> bool {
     caught.expect("in hexadecimal") >> (signal.as_raw() - 1) & 1 == 1
 }
 
-/// Whether it waits for something to happen; not, if it only waits for a processor.
+/// Returns whether the thread sleeps. A thread that only waits for a CPU does not.
 pub(crate) fn is_asleep(pid: u32) -> bool {
     state(pid) == 'S'
 }
@@ -69,7 +70,7 @@ fn state(pid: u32) -> char {
     state.expect("a process has a state")
 }
 
-/// Its descriptors, each with what it is open on.
+/// Returns the open descriptors of the process, each with its target.
 pub(crate) fn descriptors(pid: u32) -> Vec<(i32, String)> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs");
     entries
@@ -81,14 +82,14 @@ pub(crate) fn descriptors(pid: u32) -> Vec<(i32, String)> {
         .collect()
 }
 
-/// The flags of an open descriptor, as `open` knows them.
+/// Returns the flags of an open descriptor, as passed to `open`.
 pub(crate) fn flags(pid: u32, descriptor: i32) -> u32 {
     let info = read(pid, &format!("fdinfo/{descriptor}"));
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
     u32::from_str_radix(flags.expect("each has flags").trim(), 8).expect("in octal")
 }
 
-/// The port of the first TCP socket on which it listens.
+/// Returns the port of the first TCP socket on which the process listens.
 pub(crate) fn listening_port(pid: u32) -> Option<u16> {
     let sockets = descriptors(pid);
     let table = read(pid, "net/tcp");
@@ -102,7 +103,7 @@ pub(crate) fn listening_port(pid: u32) -> Option<u16> {
     })
 }
 
-/// Whether a program is installed; else says that the test is skipped.
+/// Returns whether a program is installed. If not, prints that the test is skipped.
 pub(crate) fn is_installed(program: &str) -> bool {
     let mut command = Command::new("sh");
     command.args(["-c", "command -v \"$0\"", program]);
@@ -113,37 +114,38 @@ pub(crate) fn is_installed(program: &str) -> bool {
     found
 }
 
-/// Whether the system gives a descriptor for a process; else says that the test is skipped.
+/// Returns whether the OS supports pidfds. If not, prints that the test is skipped.
 pub(crate) fn has_pidfds() -> bool {
     let given = pidfd_open(getpid(), PidfdFlags::empty());
     if let Err(error) = &given {
-        println!("skipped: the system gives no descriptor for a process: {error}");
+        println!("skipped: pidfd_open fails: {error}");
     }
     given.is_ok()
 }
 
-/// Whether the system gives a process a duplicate of a descriptor, its own or that of a child; else
-/// says that the test is skipped. Many sandboxes do not.
+/// Returns whether a process can duplicate descriptors with `pidfd_getfd`, which many sandboxes deny.
+/// If not, prints that the test is skipped.
 pub(crate) fn gives_descriptors() -> bool {
     let given = pidfd_open(getpid(), PidfdFlags::empty())
         .and_then(|process| pidfd_getfd(&process, 2, PidfdGetfdFlags::empty()));
     if let Err(error) = &given {
-        println!("skipped: the system gives no descriptors: {error}");
+        println!("skipped: pidfd_getfd fails: {error}");
     }
     given.is_ok()
 }
 
-/// How many connections the system lets wait for a listener at most, whatever that asks for.
+/// Returns the kernel's limit for the length of an accept queue.
 pub(crate) fn longest_backlog() -> usize {
-    let told = fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
-    told.and_then(|told| told.trim().parse().ok()).unwrap_or(usize::MAX)
+    let limit = fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
+    limit.and_then(|limit| limit.trim().parse().ok()).unwrap_or(usize::MAX)
 }
 
-/// Whether so many may wait for a listener; else says that the test is skipped.
+/// Returns whether an accept queue may hold this many connections. If not, prints that the test is
+/// skipped.
 pub(crate) fn may_wait_in_a_backlog(connections: usize) -> bool {
     let may = longest_backlog() >= connections;
     if !may {
-        println!("skipped: fewer than {connections} connections may wait (somaxconn)");
+        println!("skipped: an accept queue holds fewer than {connections} connections (somaxconn)");
     }
     may
 }
