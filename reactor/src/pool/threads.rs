@@ -121,8 +121,11 @@ impl Pool {
         }
         let has_starter = state.has_starter;
         drop(state);
-        if has_starter && self.start_thread().is_ok() {
-            return;
+        if has_starter {
+            match self.start_thread() {
+                Ok(()) => return,
+                Err(error) => warn_of_refusal(&error),
+            }
         }
         let mut state = self.lock();
         state.threads -= 1;
@@ -140,12 +143,7 @@ impl Pool {
     }
 
     fn start_thread(&'static self) -> io::Result<()> {
-        let started = thread::Builder::new().name("blocking".into()).spawn(|| self.run());
-        let started = started.map(drop);
-        if let Err(error) = &started {
-            warn!("cannot start a thread of the blocking pool: {error}");
-        }
-        started
+        thread::Builder::new().name("blocking".into()).spawn(|| self.run()).map(drop)
     }
 
     /// Runs jobs on one thread of the pool, until none arrives for [`KEEP_ALIVE`].
@@ -198,18 +196,25 @@ impl Pool {
                 if !state.needs_thread() || state.threads == MAX_THREADS {
                     break;
                 }
-                state.threads += 1;
-                drop(state);
-                let started = self.start_thread();
-                state = self.lock();
-                if started.is_err() {
-                    state.threads -= 1;
-                    pause = LONGEST_PAUSE.min(pause * 2);
+                // Start the thread under the lock, and count it only if it exists. A caller whose
+                // own attempt failed leaves its job to any thread that is counted.
+                match self.start_thread() {
+                    Ok(()) => state.threads += 1,
+                    Err(error) => {
+                        drop(state);
+                        warn_of_refusal(&error);
+                        state = self.lock();
+                        pause = LONGEST_PAUSE.min(pause * 2);
+                    }
                 }
             }
             state.was_refused = false;
         }
     }
+}
+
+fn warn_of_refusal(error: &io::Error) {
+    warn!("cannot start a thread of the blocking pool: {error}");
 }
 
 impl State {
