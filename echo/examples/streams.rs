@@ -18,7 +18,7 @@ use reactor::time::interval;
 use signal_hook::consts::SIGUSR1;
 use signal_hook::low_level::raise;
 
-/// Connects three clients, each of which sends one word.
+/// Connects three clients that send one word each.
 fn send_one_word_each(to: SocketAddr) -> io::Result<()> {
     ["one", "two", "three"].iter().try_for_each(|word| write!(TcpStream::connect(to)?, "{word}"))
 }

@@ -100,7 +100,7 @@ fn run(version: Version) -> io::Result<Symptom> {
         // Send a byte when both tasks wait, and then stay until the server has gone. The client
         // reads nothing, so the server's writer has to wait.
         for () in sends {
-            // This fails if the server has given up meanwhile.
+            // This fails if the server has already given up.
             let _ = stream.write_all(b"x");
         }
         Ok(())

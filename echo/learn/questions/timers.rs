@@ -1,5 +1,5 @@
 //! The thread sleeps in one `epoll_wait` for all timers and sockets. The timeout of that call is
-//! the time until the nearest deadline. Timers with later deadlines cost nothing meanwhile.
+//! the time until the nearest deadline. Timers with later deadlines cost nothing until then.
 //!
 //! When `epoll_wait` returns, the reactor wakes the tasks that waited for the reported events, and
 //! the tasks whose timers have expired. No timer needs a thread or a descriptor.
@@ -57,7 +57,7 @@ fn is_about_waiting(kind: &Kind) -> bool {
     )
 }
 
-/// Waits in one task for two timers and a byte, and returns the number of threads meanwhile.
+/// Waits in one task for two timers and a byte. Returns the number of threads during the wait.
 async fn three_waits() -> io::Result<Option<String>> {
     let (mut ours, peer) = connection()?;
     // By then the kernel has reported the new connection as writable.

@@ -33,7 +33,7 @@ enum AcceptError {
     /// One connection failed. Retry immediately, but pause if the error repeats.
     Connection,
     /// The process or the OS is out of descriptors or memory, so an immediate retry would fail
-    /// too. Clients wait in the accept queue meanwhile.
+    /// too. During the pause, clients wait in the accept queue.
     OutOfResources,
     /// The listener is permanently unusable.
     Listener,
