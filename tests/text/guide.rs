@@ -5,13 +5,14 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The READMEs: first the front door and its chapters in reading order, then those beside the path.
-pub(crate) const READMES: [&str; 18] = [
+pub(crate) const READMES: [&str; 19] = [
     "README.md",
     "reactor/README.md",
     "executor/README.md",
     "echo/README.md",
     "echo/OPERATING.md",
     "tests/README.md",
+    "tests/PITFALLS.md",
     "echo/recorder/README.md",
     "reactor/uring/README.md",
     "tests/interop/hyper-io/README.md",

@@ -3,7 +3,8 @@
 //! Each of them protects a reader. Links lead somewhere, names exist, commands run and print what
 //! is shown, records are listed, public items have documentation. None prescribes a wording.
 //!
-//! `UPDATE_GUIDE=1 cargo test -p echo --test text` rewrites transcripts and excerpts that have changed.
+//! `UPDATE_GUIDE=1 cargo test -p echo --test text` rewrites the transcripts, the
+//! excerpts of code and the page of pitfalls.
 //!
 //! This is a test of the package `echo`, because cargo tells only its tests where `echod` is.
 
@@ -13,5 +14,6 @@ mod guide;
 mod items;
 mod metadata;
 mod names;
+mod pitfalls;
 mod records;
 mod transcripts;

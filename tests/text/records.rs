@@ -1,7 +1,6 @@
-//! What a README shows of records and ladders is true, the index of pitfalls names its tests, and
-//! `WouldBlock` is handled in one place.
+//! The transcript of log records in the guide is true, and `WouldBlock` is handled in one place.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
@@ -85,38 +84,4 @@ fn the_transcript_of_one_byte_is_true() {
     let told = page.split("<!-- transcript: one byte -->\n```text\n").nth(1).expect("the mark");
     let told = told.split("\n```").next().unwrap_or_default();
     assert_eq!(told, true_lines.join("\n"), "told and true");
-}
-
-/// Which tests cover which pitfall: a line `// Pitfall: W1, W2` stands before each of them.
-fn tests_of_pitfalls() -> BTreeMap<String, BTreeSet<String>> {
-    let mut tests: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for file in rust_files() {
-        let text = read(&file);
-        let mut ids = Vec::new();
-        for line in text.lines().map(str::trim) {
-            if let Some(list) = line.strip_prefix("// Pitfall: ") {
-                ids.extend(list.split(", "));
-            } else if let Some(rest) = line.strip_prefix("fn ").filter(|_| !ids.is_empty()) {
-                let name = rest.split('(').next().unwrap_or_default();
-                for id in ids.drain(..) {
-                    tests.entry(id.to_owned()).or_default().insert(format!("`{name}`"));
-                }
-            }
-        }
-    }
-    tests
-}
-
-#[test]
-fn every_pitfall_of_the_index_names_its_tests() {
-    let mut tests = tests_of_pitfalls();
-    let index = read("tests/README.md");
-    for line in index.lines().filter(|line| line.starts_with("| ")) {
-        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
-        let [id, _, told] = cells[..] else { continue };
-        let Some(named) = tests.remove(id) else { continue };
-        let named: Vec<String> = named.into_iter().collect();
-        assert_eq!(told, named.join(", "), "the tests of pitfall {id}, told and true");
-    }
-    assert!(tests.is_empty(), "not in the index of tests/README.md: {tests:#?}");
 }
