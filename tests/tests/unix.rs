@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_lite::StreamExt;
-use futures_lite::future::zip;
+use futures_lite::future::{poll_once, yield_now, zip};
 use reactor::Reactor;
 use reactor::io::{AsyncReadExt, AsyncWriteExt, copy};
 use reactor::net::{UnixDatagram, UnixListener, UnixStream};
@@ -868,31 +868,70 @@ fn poll_functions_of_unix_sockets_wait_for_the_peer() {
 }
 
 // No event reports the space, because the sender is not connected to the receiver.
+/// Binds a receiver to a new address, and fills its queue from a socket that is not connected to it.
+/// Returns both sockets, the address as a path, and how many datagrams the queue holds.
+async fn full_queue() -> (StdDatagram, UnixDatagram, PathBuf, usize) {
+    let address = abstract_address();
+    let path = as_path(&address);
+    let (receiver, sender) =
+        (StdDatagram::bind_addr(&address).unwrap(), UnixDatagram::unbound().unwrap());
+    let mut queued = 0;
+    while poll_once(poll_fn(|cx| sender.poll_send_to(cx, b"x", &path))).await.is_some() {
+        queued += 1;
+        assert!(queued < 10_000);
+    }
+    (receiver, sender, path, queued)
+}
+
 #[test]
-fn poll_send_to_a_full_queue_waits_until_there_is_space() {
+fn early_polls_of_a_full_queue_set_no_further_timer() {
     run(|| async {
-        let address = abstract_address();
-        let path = as_path(&address);
-        let (receiver, sender) =
-            (StdDatagram::bind_addr(&address).unwrap(), UnixDatagram::unbound());
-        let sender = sender.unwrap();
-        let mut queued = 0;
+        let (_receiver, sender, path, _) = full_queue().await;
         let send = || poll_fn(|cx| sender.poll_send_to(cx, b"x", &path));
-        while timeout(Duration::from_millis(20), send()).await.is_ok() {
-            queued += 1;
-            assert!(queued < 10_000);
+        for _ in 0..20 {
+            assert!(poll_once(send()).await.is_none());
+            sleep(Duration::from_millis(1)).await;
         }
         let before = turns();
         assert!(timeout(Duration::from_millis(100), send()).await.is_err());
         assert!(turns() - before < 50, "{} turns", turns() - before);
-        let waiting = send();
+    });
+}
+
+// Each of two tasks has its own timer, so neither waits for the other.
+#[test]
+fn poll_send_to_of_two_tasks_wakes_both() {
+    run(|| async {
+        let (receiver, sender, path, queued) = full_queue().await;
+        let sender = Rc::new(sender);
+        let tasks: Vec<_> = (0..2)
+            .map(|_| {
+                let (sender, path) = (sender.clone(), path.clone());
+                executor::spawn(async move {
+                    poll_fn(|cx| sender.poll_send_to(cx, b"x", &path)).await.unwrap()
+                })
+            })
+            .collect();
+        yield_now().await;
+        (0..queued).for_each(|_| assert_eq!(receiver.recv(&mut [0; 8]).unwrap(), 1));
+        for task in tasks {
+            assert_eq!(task.await.unwrap(), 1);
+        }
+    });
+}
+
+#[test]
+fn poll_send_to_a_full_queue_waits_until_there_is_space() {
+    run(|| async {
+        let (receiver, sender, path, queued) = full_queue().await;
+        let send = || poll_fn(|cx| sender.poll_send_to(cx, b"x", &path));
         let receive = async {
             until_a_timer_is_set().await;
             for _ in 0..queued {
                 receiver.recv(&mut [0; 8]).unwrap();
             }
         };
-        assert_eq!(zip(waiting, receive).await.0.unwrap(), 1);
+        assert_eq!(zip(send(), receive).await.0.unwrap(), 1);
         drop(receiver);
         assert_eq!(kind(send().await), ErrorKind::ConnectionRefused);
         assert_eq!(

@@ -196,12 +196,22 @@ impl Sleep {
         self.set_deadline(Some(deadline));
     }
 
-    /// Sets a timer that wakes the task at the deadline, without a future that owns it. No code can
-    /// remove this timer before it fires, so use it only for short sleeps.
-    pub(crate) fn wake_later(mut self, cx: &mut Context<'_>) {
-        let Some(deadline) = self.deadline else { return };
-        self.set_timer(&Reactor::current_for(self.caller), deadline, cx.waker().clone());
-        self.timer = None;
+    /// Returns whether the sleep has a timer that has not fired.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.timer()
+            .is_some_and(|(reactor, key)| reactor.timers().borrow().waiting.contains_key(&key))
+    }
+
+    /// Returns whether the sleep has a timer that will wake the same task as `waker`.
+    pub(crate) fn will_wake(&self, waker: &Waker) -> bool {
+        self.timer().is_some_and(|(reactor, key)| {
+            !reactor.shared.is_displaced() && reactor.timers().borrow().will_wake(key, waker)
+        })
+    }
+
+    fn timer(&self) -> Option<(Rc<Reactor>, TimerKey)> {
+        let (reactor, key) = self.timer.as_ref()?;
+        Some((reactor.upgrade()?, *key))
     }
 
     fn set_deadline(&mut self, deadline: Option<Instant>) {

@@ -1,5 +1,6 @@
 //! [`UnixDatagram`]: a Unix socket for datagrams.
 
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::Shutdown;
@@ -14,7 +15,7 @@ use rustix::net::{SendFlags, SocketAddrUnix};
 
 use crate::Async;
 use crate::budget::charge_error;
-use crate::net::unix::room::{none_if_full, poll_unless_full, retry_while_full};
+use crate::net::unix::room::{Pauses, none_if_full, retry_while_full};
 use crate::net::unix::{address, to_rustix};
 
 /// A Unix datagram socket. Datagrams arrive in order, and none is lost.
@@ -66,10 +67,14 @@ use crate::net::unix::{address, to_rustix};
 /// # std::fs::remove_dir(&directory)
 /// # }
 /// ```
-#[derive(Debug)]
-pub struct UnixDatagram(pub(in crate::net) Async<mio::net::UnixDatagram>);
+pub struct UnixDatagram(pub(in crate::net) Async<mio::net::UnixDatagram>, Pauses);
 
 impl UnixDatagram {
+    #[track_caller]
+    fn new(socket: mio::net::UnixDatagram) -> io::Result<UnixDatagram> {
+        Ok(UnixDatagram(Async::new(socket)?, Pauses::default()))
+    }
+
     /// Creates a socket file at `path`, and binds a socket to it.
     ///
     /// # Errors
@@ -135,7 +140,7 @@ impl UnixDatagram {
     /// Panics outside of `block_on`.
     #[track_caller]
     pub fn unbound() -> io::Result<UnixDatagram> {
-        Async::new(mio::net::UnixDatagram::unbound()?).map(UnixDatagram)
+        UnixDatagram::new(mio::net::UnixDatagram::unbound()?)
     }
 
     /// Creates two unnamed sockets that are connected to each other.
@@ -165,7 +170,7 @@ impl UnixDatagram {
     #[track_caller]
     pub fn pair() -> io::Result<(UnixDatagram, UnixDatagram)> {
         let (one, other) = mio::net::UnixDatagram::pair()?;
-        Ok((UnixDatagram(Async::new(one)?), UnixDatagram(Async::new(other)?)))
+        Ok((UnixDatagram::new(one)?, UnixDatagram::new(other)?))
     }
 
     /// Converts a std socket, and sets it to non-blocking mode.
@@ -195,7 +200,7 @@ impl UnixDatagram {
     #[track_caller]
     pub fn from_std(socket: net::UnixDatagram) -> io::Result<UnixDatagram> {
         socket.set_nonblocking(true)?;
-        Async::new(mio::net::UnixDatagram::from_std(socket)).map(UnixDatagram)
+        UnixDatagram::new(mio::net::UnixDatagram::from_std(socket))
     }
 
     /// Deregisters the socket, and converts it to a std socket. It stays in non-blocking mode.
@@ -342,7 +347,7 @@ impl UnixDatagram {
         buf: &[u8],
         path: impl AsRef<Path>,
     ) -> Poll<io::Result<usize>> {
-        poll_unless_full(cx, || self.try_send_to(buf, &to_rustix(&address(path.as_ref())?)?))
+        self.1.poll_unless_full(cx, || self.try_send_to(buf, &to_rustix(&address(path.as_ref())?)?))
     }
 
     /// Sends one datagram, or returns `None` if the receiver's queue is full.
@@ -473,6 +478,12 @@ impl UnixDatagram {
     /// Returns the error of the `getsockopt` system call.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.0.get_ref().take_error()
+    }
+}
+
+impl fmt::Debug for UnixDatagram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("UnixDatagram").field(&self.0).finish()
     }
 }
 

@@ -5,15 +5,18 @@
 //! event ends these waits: epoll watches our socket, and the full queue belongs to another one.
 //! These operations therefore retry after a pause.
 
+use std::cell::RefCell;
+use std::future::Future;
 use std::io;
 use std::panic::Location;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::io::Errno;
 
 use crate::budget::{self, consume_budget};
-use crate::time::{sleep, sleep_for};
+use crate::time::{Sleep, sleep, sleep_for};
 
 /// The first pause: a busy server usually accepts within this time. Each further pause is twice as
 /// long as the previous one, up to [`LONGEST_PAUSE`].
@@ -52,20 +55,46 @@ pub(super) async fn retry_while_full<T>(
     }
 }
 
-/// Makes one attempt. If the queue is full, returns `Pending`, and a timer wakes the task after
-/// [`POLL_PAUSE`].
-#[track_caller]
-pub(super) fn poll_unless_full<T>(
-    cx: &mut Context<'_>,
-    attempt: impl FnOnce() -> io::Result<Option<T>>,
-) -> Poll<io::Result<T>> {
-    ready!(budget::spend(cx));
-    match attempt().transpose() {
-        Some(result) => Poll::Ready(result),
-        None => {
-            budget::refund();
-            sleep(POLL_PAUSE).wake_later(cx);
-            Poll::Pending
+/// The pauses of the tasks that wait in the `poll` function of one socket.
+///
+/// A poll may come early, because another event woke the task. A pause that began anew at each poll
+/// would leave the old timer behind, and both timers would wake the task, forever. So a task whose
+/// pause has not ended keeps it.
+#[derive(Default)]
+pub(super) struct Pauses(RefCell<Vec<Sleep>>);
+
+impl Pauses {
+    /// Makes one attempt. If the queue is full, returns `Pending`, and a timer wakes the task
+    /// [`POLL_PAUSE`] after its first attempt.
+    #[track_caller]
+    pub(super) fn poll_unless_full<T>(
+        &self,
+        cx: &mut Context<'_>,
+        attempt: impl FnOnce() -> io::Result<Option<T>>,
+    ) -> Poll<io::Result<T>> {
+        ready!(budget::spend(cx));
+        match attempt().transpose() {
+            Some(result) => Poll::Ready(result),
+            None => {
+                budget::refund();
+                self.pause(sleep(POLL_PAUSE), cx);
+                Poll::Pending
+            }
         }
+    }
+
+    /// Sets a timer for the task, unless the task still has one here.
+    ///
+    /// Reentrancy: storing a waker and dropping one run user code, so the list is not borrowed
+    /// meanwhile, and what that code adds to it is kept.
+    fn pause(&self, mut pause: Sleep, cx: &mut Context<'_>) {
+        let mut pauses = self.0.take();
+        pauses.retain(Sleep::is_waiting);
+        if !pauses.iter().any(|pause| pause.will_wake(cx.waker())) {
+            // Pending: the deadline lies in the future.
+            let _ = Pin::new(&mut pause).poll(cx);
+            pauses.push(pause);
+        }
+        self.0.borrow_mut().append(&mut pauses);
     }
 }
