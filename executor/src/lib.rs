@@ -81,8 +81,11 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 
 /// Spawns a task on the executor that runs on this thread.
 ///
-/// The task runs even if its handle is never awaited, or dropped. The handle returns the panic of
-/// the task, if there is one.
+/// The task runs even if its handle is never awaited, or dropped. But it does not outlive the
+/// executor: when the future of [`block_on`] completes, tasks that are still waiting are dropped
+/// at their `.await`. To let a task complete, await its handle.
+///
+/// The handle returns the panic of the task, if there is one.
 ///
 /// Tasks can share an `Rc<RefCell<T>>`, because one thread polls them all. To wait for messages
 /// from each other they need a channel that works without a runtime, such as the crate

@@ -558,10 +558,15 @@ impl Stream for Interval {
     }
 }
 
-/// Waits for `future`, but no longer than `duration`.
+/// Waits for `future`, and drops it if it has not completed after `duration`.
 ///
 /// The future is polled before the timer, so a future that is immediately ready completes even with
 /// a timeout of zero.
+///
+/// A timeout takes effect at an `.await` of `future`. It cannot interrupt a poll: a future that
+/// computes for 200 ms without waiting completes with `Ok` after 200 ms, even if `duration` is
+/// 50 ms, and every other task of the thread waits as long. Move such work to another thread with
+/// [`unblock`](crate::blocking::unblock).
 ///
 /// # Errors
 ///
@@ -574,7 +579,8 @@ impl Stream for Interval {
 /// # Cancel safety
 ///
 /// The timeout is cancel safe if `future` is. Dropping the timeout drops `future`. To wait for the
-/// same future again after a timeout, pass `&mut future`.
+/// same future again after a timeout, pass `&mut future`. The future must be [`Unpin`] for that, as
+/// a `JoinHandle` is. Pin an `async` block first, with [`std::pin::pin!`].
 ///
 /// # Examples
 ///
@@ -591,6 +597,9 @@ impl Stream for Interval {
 ///     while timeout(Duration::from_millis(1), &mut task).await.is_err() {
 ///         // The task is still running. Wait for it again.
 ///     }
+///
+///     let mut block = std::pin::pin!(async { 2 });
+///     assert_eq!(timeout(Duration::ZERO, &mut block).await, Ok(2));
 /// });
 /// ```
 #[track_caller]
@@ -598,7 +607,8 @@ pub fn timeout<F: Future>(duration: Duration, future: F) -> Timeout<F> {
     Timeout { future: cooperative(future), sleep: sleep(duration) }
 }
 
-/// Waits for `future`, but no longer than until `deadline`. Otherwise it behaves like [`timeout`].
+/// Waits for `future`, and drops it if it has not completed at `deadline`. Otherwise it behaves like
+/// [`timeout`].
 ///
 /// Use it if several futures share one deadline, e.g. the steps of one request.
 ///
