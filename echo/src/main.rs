@@ -15,7 +15,7 @@
 //! by a runnable program.
 //!
 //! [executor]: ../executor/index.html
-//! [questions]: ../tests/index.html
+//! [questions]: ../../../echo/learn/questions.md
 //! [faults]: ../../../echo/learn/faults
 //! [manual]: ../../../echo/OPERATING.md
 //! [recorder]: ../recorder/index.html

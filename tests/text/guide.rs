@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The READMEs: first the front door and its chapters in reading order, then those beside the path.
-pub(crate) const READMES: [&str; 19] = [
+pub(crate) const READMES: [&str; 20] = [
     "README.md",
     "reactor/README.md",
     "executor/README.md",
@@ -20,6 +20,7 @@ pub(crate) const READMES: [&str; 19] = [
     "echo/learn/README.md",
     "echo/learn/thirty-minutes.md",
     "echo/learn/map.md",
+    "echo/learn/questions.md",
     "echo/learn/reading.md",
     "echo/learn/comparison.md",
     "echo/learn/glossary.md",

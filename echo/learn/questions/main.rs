@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Each program uses only the public API, and prints what it observes: no answer is written down in
-//! advance. The guide shows the answers in `tests/README.md`.
+//! advance. The guide shows the answers in
+//! `echo/learn/questions.md`.
 
 mod blocking;
 mod connection;
