@@ -87,7 +87,7 @@ pub(crate) fn ladder(recording: &Recording, all: bool) -> String {
     text += &ladder.lines(&recording.events);
     text += &format!("\n{}\n", sum(&recording.counts()));
     text += "Step through it:  cargo run -q -- --demo --trace run.html   (open run.html)\n";
-    text += "Is it true?       strace -qq -e %net,epoll_wait target/debug/echod --demo\n";
+    text += "Verify it:        strace -qq -e %net,epoll_wait target/debug/echod --demo\n";
     text
 }
 

@@ -237,8 +237,8 @@ impl TaskList {
             Awaited::Deadline(deadline) => {
                 format!("timer, in {}", duration(deadline.saturating_duration_since(self.now)))
             }
-            Awaited::Descriptor => "a descriptor to spare".to_owned(),
-            _ => "the next turn".to_owned(),
+            Awaited::Descriptor => "a free descriptor".to_owned(),
+            _ => "the next turn of the reactor".to_owned(),
         }
     }
 }

@@ -56,9 +56,9 @@ fn waker_is_stored_and_called_between_two_polls() {
     let way = [
         "poll it, 1st time",
         "read -> WouldBlock",
-        "keep the waker of task 1",
-        "Pending",
-        "epoll_wait, as the run queue is empty",
+        "store the waker of task 1",
+        "returns Pending",
+        "epoll_wait, because the run queue is empty",
         "asleep",
         "client    sends 1 byte",
         "epoll_wait returns: source 0 is readable",
@@ -220,9 +220,9 @@ fn wake_from_another_thread_ends_epoll_wait() {
     let answer = answer(9);
     let steps = [
         "Pending",
-        "epoll_wait, as the run queue is empty",
-        "other     wake task 0: into the inbox",
-        "epoll_wait returns: another thread notified",
+        "epoll_wait, because the run queue is empty",
+        "other     wake task 0 through the inbox",
+        "epoll_wait returns: notified by a thread",
         "poll task 0, 2nd time",
         "Ready",
     ];
@@ -278,26 +278,27 @@ fn blocking_call_stops_other_tasks_unlike_its_cure() {
 fn nearest_deadline_limits_the_sleep() {
     let answer = answer(13);
     let steps = [
-        "keep the waker of task 0 in source 0",
-        "keep the waker of task 0 for 300 ms",
-        "keep the waker of task 0 for 50 ms",
-        "epoll_wait, for ",
+        "store the waker of task 0 in source 0",
+        "store the waker of task 0 in a timer (300 ms)",
+        "store the waker of task 0 in a timer (50 ms)",
+        "epoll_wait, for at most ",
         "asleep ",
-        "the timer of task 0 is due ",
-        "epoll_wait, for ",
-        "the timer of task 0 is due ",
-        "epoll_wait, as the run queue is empty",
+        "the timer of task 0 expires ",
+        "epoll_wait, for at most ",
+        "the timer of task 0 expires ",
+        "epoll_wait, because the run queue is empty",
         "client    sends 1 byte",
         "epoll_wait returns: source 0 is readable",
         "read -> 1 byte",
     ];
     assert_shows(&answer, &steps);
-    let limits = answer.split("epoll_wait, for ").skip(1).filter_map(|rest| rest.split(' ').next());
+    let limits =
+        answer.split("epoll_wait, for at most ").skip(1).filter_map(|rest| rest.split(' ').next());
     let limits: Vec<f64> = limits.map(|limit| limit.parse().expect("a number")).collect();
     assert!(limits.len() == 2 && limits[0] <= 50.0 && limits[1] <= 250.0, "{answer}");
     // The timer that was set second fires first.
     let why =
-        answer.lines().filter_map(|line| line.split_once("is due")?.1.split_whitespace().next());
+        answer.lines().filter_map(|line| line.split_once("expires")?.1.split_whitespace().next());
     assert_eq!(why.collect::<Vec<_>>(), ["#4", "#3"], "{answer}");
     if cfg!(target_os = "linux") {
         assert_shows(&answer, &["threads during the three waits: 1\n"]);

@@ -208,7 +208,7 @@ fn strace_sees_the_calls_that_the_ladder_tells_by_the_command_that_it_prints() {
     if !is_installed("strace") {
         return;
     }
-    let printed = GOLDEN.lines().find_map(|line| line.strip_prefix("Is it true?"));
+    let printed = GOLDEN.lines().find_map(|line| line.strip_prefix("Verify it:"));
     let words: Vec<&str> = printed.expect("the command").split_whitespace().collect();
     let mut command = Command::new(words[0]);
     for word in &words[1..] {
@@ -357,5 +357,5 @@ fn a_task_that_blocks_may_be_watched_for() {
     server.signal(Signal::TERM);
     let ended = server.wait();
     assert_eq!(ended.status.code(), Some(0));
-    assert!(!ended.stderr.contains("held the thread"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("blocked the thread"), "{}", ended.stderr);
 }

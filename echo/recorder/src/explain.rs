@@ -59,7 +59,7 @@ impl Explain {
         let Some(last) = events.last() else { return };
         let first = events.first().map_or(self.next, |event| event.number);
         if first > self.next {
-            self.say(&format!("({} steps are not told)\n", thousands(first - self.next)));
+            self.say(&format!("({} steps are missing)\n", thousands(first - self.next)));
         }
         self.next = last.number + 1;
         self.tell(&events);
@@ -94,7 +94,7 @@ impl Explain {
             self.follow.remove(task);
             self.followed.retain(|followed| *followed != task);
             let what =
-                written.map_or("it did not finish".to_owned(), |bytes| count(bytes) + " written");
+                written.map_or("it did not complete".to_owned(), |bytes| count(bytes) + " written");
             text += &format!("task {task} has ended: {what}.\n");
         }
         if !text.is_empty()

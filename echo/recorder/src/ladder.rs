@@ -8,10 +8,10 @@ use std::fmt::Write;
 use std::io;
 use std::time::Duration;
 
-use crate::event::{By, Event, Kind, Outcome, Readiness, Task};
+use crate::event::{By, Direction, Event, Kind, Outcome, Readiness, Task};
 use crate::recording::Counts;
 use crate::story::LISTENER;
-use crate::words::{count, named, result, some, source, task, thousands, time};
+use crate::words::{count, named, result, some, source, task, thousands, time, waker, woken};
 
 /// The first line of a ladder: the names of its columns.
 pub const HEAD: &str =
@@ -134,9 +134,9 @@ impl Ladder {
         let event = events.get(1)?;
         let Kind::Event { news, .. } = &event.kind else { return None };
         self.spoke = Some(event.at);
-        let what = format!("epoll_wait, at once: {}", said(event, *news));
-        let nobody = if event.kind.wakers_taken() == 0 { NOBODY } else { "" };
-        Some(Told::new("kernel", what + nobody, 2))
+        let what = format!("epoll_wait, immediately: {}", said(event, *news));
+        let note = if event.kind.wakers_taken() == 0 { WAKES_NONE } else { "" };
+        Some(Told::new("kernel", what + note, 2))
     }
 
     /// From the outside up to the poll, if it has been told for this task.
@@ -170,65 +170,66 @@ impl Ladder {
         match &event.kind {
             Kind::Start => by("", String::new()),
             Kind::Spawn { .. } => by("executor", format!("spawn {}", named(event.task.as_deref()))),
-            Kind::Register => by("reactor", format!("register it: {from}")),
+            Kind::Register => by("reactor", format!("register {from}")),
             Kind::Deregister => by("reactor", format!("deregister {from}, then close it")),
             Kind::Poll { nth } => by("executor", format!("poll {task}, {}", ordinal(*nth))),
             Kind::Try { operation, outcome } => by_task(self.attempt(event, operation, outcome)),
-            Kind::Store { .. } => by("reactor", format!("keep the waker of {task} in {from}")),
+            Kind::Store { .. } => {
+                by("reactor", format!("store {} in {from}", waker(event.task.as_deref())))
+            }
             Kind::Pending => {
                 self.wait = true;
-                by_task("Pending: gives the thread back".to_owned())
+                by_task("returns Pending".to_owned())
             }
             Kind::Sleep { limit: None, .. } => {
-                by("kernel", "epoll_wait, as the run queue is empty".to_owned())
+                by("kernel", "epoll_wait, because the run queue is empty".to_owned())
             }
             Kind::Sleep { limit: Some(limit), .. } => {
-                by("kernel", format!("epoll_wait, for {} at most", time(*limit)))
+                by("kernel", format!("epoll_wait, for at most {}", time(*limit)))
             }
-            Kind::Look => by("kernel", "epoll_wait that only looks: work is queued".to_owned()),
+            Kind::Look => by("kernel", "epoll_wait, timeout 0: the thread has work".to_owned()),
             Kind::Outside { act } => {
-                let thread = if act == "connects" { " (on a thread of its own)" } else { "" };
+                let thread = if act == "connects" { " (from its own thread)" } else { "" };
                 by(&event.thread, format!("{act}{thread}"))
             }
             Kind::Event { news, .. } => {
                 self.spoke = Some(event.at);
-                let nobody = if event.kind.wakers_taken() == 0 { NOBODY } else { "" };
-                by("kernel", format!("epoll_wait returns: {}{nobody}", said(event, *news)))
+                let note = if event.kind.wakers_taken() == 0 { WAKES_NONE } else { "" };
+                by("kernel", format!("epoll_wait returns: {}{note}", said(event, *news)))
             }
             Kind::Wake => {
                 self.climbs.extend(event.task_number());
-                by("reactor", format!("wake {task}"))
+                by("reactor", format!("wake {}", woken(event)))
             }
             Kind::Queue { by: By::Thread } => {
-                by(&event.thread, format!("wake {task}: into the inbox"))
+                by(&event.thread, format!("wake {task} through the inbox"))
             }
             Kind::Queue { by: By::Task } => {
-                by("queue", format!("{task} goes into the run queue, woken by a task"))
+                by("queue", format!("{task} goes into the run queue; a task woke it"))
             }
             Kind::Queue { .. } => by("queue", format!("{task} goes into the run queue")),
             Kind::QueuedAlready => {
-                by("queue", format!("{task} is there already: one poll for both"))
+                by("queue", format!("{task} is already queued: one poll serves both"))
             }
-            Kind::Notified => {
-                by("kernel", "epoll_wait returns: another thread notified".to_owned())
-            }
-            Kind::TimerSet { after } => {
-                by("reactor", format!("keep the waker of {task} for {}", time(*after)))
-            }
-            Kind::TimerFired => by("reactor", format!("the timer of {task} is due")),
+            Kind::Notified => by("kernel", "epoll_wait returns: notified by a thread".to_owned()),
+            Kind::TimerSet { after } => by(
+                "reactor",
+                format!("store {} in a timer ({})", waker(event.task.as_deref()), time(*after)),
+            ),
+            Kind::TimerFired => by("reactor", format!("the timer of {task} expires")),
             Kind::TimerDropped => by("reactor", format!("drop the timer of {task}")),
-            Kind::JobSubmitted => by_task(format!("{from} goes to the pool")),
-            Kind::JobDone => by(&event.thread, format!("{from} is done")),
-            Kind::BudgetSpent => by_task("yields to its neighbours".to_owned()),
-            Kind::Done { written } => by_task(ready(*written)),
-            Kind::Abort => by_task("aborted: its future is dropped".to_owned()),
-            Kind::Panic => by_task("panics; the others run on".to_owned()),
+            Kind::JobSubmitted => by_task(format!("submits {from} to the blocking pool")),
+            Kind::JobDone => by(&event.thread, format!("completes {from}")),
+            Kind::BudgetSpent => by_task("yields to other tasks".to_owned()),
+            Kind::Done { written } => by_task(format!("returns {}", ready(*written))),
+            Kind::Abort => by_task("is aborted: its future is dropped".to_owned()),
+            Kind::Panic => by_task("panics; other tasks keep running".to_owned()),
             Kind::Lost => {
                 let place = event.task.as_deref().map_or("", Task::line);
                 let who = named(event.task.as_deref());
                 by(
                     "executor",
-                    format!("nothing can wake {who}\nnobody holds its waker; spawned at {place}"),
+                    format!("nothing can wake {who}\nno waker of it exists; spawned at {place}"),
                 )
             }
         }
@@ -238,13 +239,10 @@ impl Ladder {
         let result = result(outcome);
         match outcome {
             Outcome::WouldBlock => {
-                match event.source.as_deref().map(|source| source.kind.as_str()) {
-                    Some(LISTENER) => format!("{operation} -> WouldBlock (EAGAIN): nobody there"),
-                    _ => format!("{operation} -> WouldBlock (EAGAIN): nothing there"),
-                }
+                format!("{operation} -> WouldBlock (EAGAIN): {}", missing(event, operation))
             }
             Outcome::Short(_) if operation == "read" => {
-                format!("read -> {result}: all there was, so not ready")
+                format!("read -> {result}: source empty, so not ready")
             }
             Outcome::Bytes(_) if operation == "write" => match self.spoke {
                 Some(spoke) => {
@@ -333,8 +331,18 @@ impl Ladder {
     }
 }
 
-/// Said under an event that wakes nobody.
-const NOBODY: &str = "\nnobody waits for that, so nobody is woken";
+/// A second line, below an event that wakes no task.
+const WAKES_NONE: &str = "\nno task waits for this, so none is woken";
+
+/// Returns what a call that would block lacks.
+fn missing(event: &Event, operation: &str) -> &'static str {
+    match event.source.as_deref().map(|source| source.kind.as_str()) {
+        Some(LISTENER) => "no connection",
+        _ if operation == "connect" => "no answer",
+        _ if event.direction == Some(Direction::Write) => "no space",
+        _ => "no data",
+    }
+}
 
 /// The sum of a recording, in one line.
 pub fn sum(counts: &Counts) -> String {
@@ -364,7 +372,7 @@ fn fold_register(events: &[Event]) -> Option<Told> {
     let [register, spawn, ..] = events else { return None };
     let Kind::Spawn { .. } = spawn.kind else { return None };
     let source = source(register.source.as_deref());
-    let what = format!("register it: {source}; spawn {}", named(spawn.task.as_deref()));
+    let what = format!("register {source}; spawn {}", named(spawn.task.as_deref()));
     let queued = is_spawn_queue(events.get(2));
     Some(Told::new(&of_task(register), what, if queued { 3 } else { 2 }))
 }
@@ -395,9 +403,9 @@ fn fold_wait(events: &[Event]) -> Option<Told> {
     let who = of_task(&events[0]);
     Some(match &events[0].kind {
         Kind::Try { operation, .. } => {
-            Told::new(&who, format!("{operation} -> WouldBlock; waker kept; Pending"), 3)
+            Told::new(&who, format!("{operation} -> WouldBlock; waker stored; Pending"), 3)
         }
-        _ => Told::new(&who, "waker kept; Pending".to_owned(), 2),
+        _ => Told::new(&who, "waker stored; Pending".to_owned(), 2),
     })
 }
 
@@ -412,7 +420,7 @@ fn fold_end(events: &[Event]) -> Option<Told> {
     let [deregister, done, ..] = events else { return None };
     let Kind::Done { written } = done.kind else { return None };
     let source = source(deregister.source.as_deref());
-    let what = format!("{}; {source} closed", ready(written));
+    let what = format!("closes {source}; {}", ready(written));
     Some(Told::new(&of_task(deregister), what, 2))
 }
 

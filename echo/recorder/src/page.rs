@@ -376,7 +376,7 @@ impl Run {
         lanes
     }
 
-    /// Nobody is there · A client comes · One byte · The end.
+    /// No client yet · A client connects · One byte · The connection ends.
     fn chapters(&self) -> Vec<Value> {
         let mut chapters: Vec<(u64, &str)> = Vec::new();
         let mut add = |step: u64, name: &'static str| {
@@ -392,19 +392,19 @@ impl Run {
             let step = self.came_from(cause);
             let kind = event.source.as_ref().map(|source| source.kind.as_str());
             match outcome {
-                Outcome::Works if kind == Some(LISTENER) => add(step, "A client comes"),
+                Outcome::Works if kind == Some(LISTENER) => add(step, "A client connects"),
                 Outcome::Works => add(step, "Bytes"),
-                Outcome::Accepted(_) => add(step, "A client comes"),
+                Outcome::Accepted(_) => add(step, "A client connects"),
                 Outcome::Short(1) => add(step, "One byte"),
                 Outcome::Bytes(_) | Outcome::Short(_) => add(step, "Bytes"),
-                Outcome::EndOfFile => add(step, "The end"),
+                Outcome::EndOfFile => add(step, "The connection ends"),
                 _ => {}
             }
         }
         let first = self.steps().next().map_or(1, |event| event.number);
         if chapters.first().is_none_or(|(step, _)| *step > first) {
-            let nobody = chapters.first().is_some_and(|(_, name)| *name == "A client comes");
-            chapters.insert(0, (first, if nobody { "Nobody is there" } else { "The start" }));
+            let nobody = chapters.first().is_some_and(|(_, name)| *name == "A client connects");
+            chapters.insert(0, (first, if nobody { "No client yet" } else { "Start" }));
         }
         chapters.into_iter().map(|(step, name)| json!({ "step": step, "name": name })).collect()
     }
@@ -523,7 +523,7 @@ fn mark(event: &Event) -> &'static str {
 
 fn more(counts: &Counts) -> String {
     format!(
-        "The executor's thread slept for {:.1} % of it. Press → and see who wakes whom.",
+        "The executor's thread slept for {:.1} % of the time. Press → to step through the run.",
         counts.share_slept() * 100.0
     )
 }

@@ -90,6 +90,6 @@ fn report(task: u64, name: &str, place: &str, took: Duration) -> String {
     };
     let took = time(took);
     format!(
-        "one poll of {who} held the thread for {took}: nobody else was served; {begins} at {place}"
+        "one poll of {who} blocked the thread for {took}, and no other task could run; {begins} at {place}"
     )
 }

@@ -46,7 +46,7 @@ impl Thread {
     fn text(self) -> String {
         match self {
             Thread::Executor => "in the executor".to_owned(),
-            Thread::Task(number) => format!("runs task {number}"),
+            Thread::Task(number) => format!("polling task {number}"),
             Thread::Turn => "in Reactor::turn".to_owned(),
             Thread::Asleep => "asleep in epoll_wait".to_owned(),
             Thread::Waits => "in epoll_wait".to_owned(),
@@ -418,7 +418,7 @@ impl State {
         }
         match holders.is_empty() {
             false => format!("waker in {}", holders.join(", ")),
-            true if task.in_use || task.state == "woken" => "waker in use".to_owned(),
+            true if task.in_use || task.state == "woken" => "waker taken out".to_owned(),
             true => String::new(),
         }
     }

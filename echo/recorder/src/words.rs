@@ -19,15 +19,16 @@ pub(crate) struct Teller {
 }
 
 impl Teller {
-    /// One or two short sentences. `**` marks the term, `` ` `` code, `#` the number of a step.
+    /// Returns one or two short sentences. `**` marks the term, `` ` `` code, `#` the number of a step.
     pub(crate) fn sentence(&mut self, event: &Event) -> String {
         let first = self.told.insert(event.kind_name());
         let task = task(event.task.as_deref());
+        let source = source(event.source.as_deref());
         match &event.kind {
             Kind::Start => "The recording begins.".to_owned(),
             Kind::Spawn { by } => spawn(event, *by, first),
             Kind::Register => register(event, first),
-            Kind::Deregister => deregister(event, first),
+            Kind::Deregister => deregister(&source, first),
             Kind::Poll { nth: 1 } => format!(
                 "The executor takes {task} from the run queue and **polls** it for the first time."
             ),
@@ -40,99 +41,110 @@ impl Teller {
                 }
                 attempt(event, &task, operation, outcome, first)
             }
-            Kind::Store { beside } => self.store(event, &task, *beside, first),
+            Kind::Store { beside } => self.store(event, *beside, first),
             Kind::Pending => pending(event, &task, first),
             Kind::Sleep { limit, slept } => {
                 self.asleep = slept.is_some();
                 sleep(*limit, *slept)
             }
             Kind::Look => {
-                "Work is queued, so the reactor only **looks** for events; the thread does not sleep."
+                "The thread has other work, so the reactor only **checks** for events: it calls \
+                           `epoll_wait` with a timeout of 0."
                     .to_owned()
             }
             Kind::Outside { act } => {
-                format!("Outside, on another thread, the {} **{act}**.", event.thread)
+                format!("Outside the runtime, the {} **{act}**.", event.thread)
             }
             Kind::Event { news, .. } => {
-                let source = source(event.source.as_deref());
-                let said = match mem::take(&mut self.asleep) {
+                let reported = match mem::take(&mut self.asleep) {
                     true => format!("The kernel ends the sleep: {source} is **{news}**."),
                     false => format!("The kernel reports that {source} is **{news}**."),
                 };
                 match event.kind.wakers_taken() {
-                    0 => format!("{said} Nobody waits for that, so nobody is woken."),
-                    1 => format!("{said} The reactor notes it and takes out the waker that waited."),
-                    taken => format!("{said} The reactor notes it and takes out the {taken} wakers that waited."),
+                    0 => format!("{reported} No task waits for this, so the reactor wakes none."),
+                    1 => format!(
+                        "{reported} The reactor marks it ready and takes out the stored waker."
+                    ),
+                    taken => format!(
+                        "{reported} The reactor marks it ready and takes out the {taken} stored wakers."
+                    ),
                 }
             }
-            Kind::Wake => wake(event, &task),
+            Kind::Wake => wake(event),
             Kind::Queue { by } => queue(event, &task, *by),
             Kind::QueuedAlready => format!(
-                "{} is in the run queue already: **one poll** will serve both wakes.",
+                "{} is already in the run queue, so **one poll** serves both wakeups.",
                 capital(&task)
             ),
             Kind::Notified => {
-                "A **notification** from another thread ends the wait. The thread looks into the inbox."
+                "A **notification** from another thread ends `epoll_wait`. The executor \
+                               reads its inbox."
                     .to_owned()
             }
-            Kind::TimerSet { after } => {
-                format!("{} asks to be woken **in {}**, and leaves its waker with a timer.", capital(&task), time(*after))
-            }
-            Kind::TimerFired => {
-                let waker = match event.task {
-                    Some(_) => format!("the waker of {task}"),
-                    None => task,
-                };
-                format!("The time has come: the reactor takes {waker} out of the **timer**.")
-            }
+            Kind::TimerSet { after } => format!(
+                "{} sets a **timer** that expires in {} and stores its waker there.",
+                capital(&task),
+                time(*after)
+            ),
+            Kind::TimerFired => format!(
+                "The **timer** expires, so the reactor takes out {}.",
+                waker(event.task.as_deref())
+            ),
             Kind::TimerDropped => {
-                format!("{} no longer needs its **timer**; it is taken out.", capital(&task))
+                format!("{} drops its **timer**, and the reactor removes it.", capital(&task))
             }
-            Kind::JobSubmitted => {
-                let job = source(event.source.as_deref());
-                format!("{} gives **{job}** to the pool: a call that blocks runs on another thread.", capital(&task))
-            }
-            Kind::JobDone => {
-                let job = source(event.source.as_deref());
-                format!("{} is **done**, on thread {}. If a waker was left with the job, that thread calls it.", capital(&job), event.thread)
-            }
-            Kind::BudgetSpent => format!(
-                "{} **yields**: it has had its share, and lets its neighbours run before it goes on.",
+            Kind::JobSubmitted => format!(
+                "{} submits **{source}** to the pool, because a blocking call must run on another thread.",
                 capital(&task)
             ),
+            Kind::JobDone => format!(
+                "Thread {} **completes** {source}. If the job stores a waker, this thread calls it.",
+                event.thread
+            ),
+            Kind::BudgetSpent => {
+                format!(
+                    "{} **yields**, so that other tasks run before it continues.",
+                    capital(&task)
+                )
+            }
             Kind::Done { written } => {
                 self.forget(event);
                 done(&task, *written)
             }
             Kind::Abort => {
                 self.forget(event);
-                format!("{} is **aborted**: its future is dropped, and with it all that it holds.", capital(&task))
+                format!(
+                    "{} is **aborted**: the executor drops its future and all that the future owns.",
+                    capital(&task)
+                )
             }
             Kind::Panic => {
                 self.forget(event);
-                format!("{} **panics**. Its handle gets the panic; the others run on.", capital(&task))
+                panicked(event, &task)
             }
             Kind::Lost => lost(event),
         }
     }
 
-    /// Forgets a task that has ended, because a server may see millions of them.
+    /// Forgets a task that has ended, because a server may run millions of tasks.
     fn forget(&mut self, event: &Event) {
         event.task_number().map(|number| self.stopped_at.remove(&number));
     }
 
     fn poll_again(&self, event: &Event, task: &str) -> String {
         let at = event.task_number().and_then(|number| self.stopped_at.get(&number));
-        let place = at.map_or(String::new(), |operation| format!(": at `{operation}`"));
+        let location = at.map_or(String::new(), |operation| format!(", at `{operation}`"));
         format!(
-            "The executor **polls** {task} again, because it was woken. The future goes on where it \
-             stopped{place}."
+            "The executor **polls** {task} again, because it was woken. Its future resumes where it \
+             stopped{location}."
         )
     }
 
-    fn store(&mut self, event: &Event, task: &str, beside: Option<u64>, first: bool) -> String {
+    fn store(&mut self, event: &Event, beside: Option<u64>, first: bool) -> String {
         let source = source(event.source.as_deref());
-        // What it will be polled again at, when the last call was a short read and not this one.
+        let waker = waker(event.task.as_deref());
+        // After a short read, the next poll resumes at an operation of this direction, and not at
+        // the one that last would have blocked.
         if let (Some(number), Some(direction)) = (event.task_number(), event.direction) {
             let operation =
                 self.stopped_at.entry(number).or_insert_with(|| direction.name().into());
@@ -142,16 +154,29 @@ impl Teller {
         }
         match beside {
             Some(other) if Some(other) != event.task_number() => format!(
-                "{} holds a **waker** of task {other} already, and now one of {task} too. The event \
-                 will wake both.",
-                capital(&source)
+                "The reactor stores {waker} in {source}, which already holds a **waker** of task \
+                 {other}. The next event wakes both."
             ),
             _ if first => format!(
-                "Before it gives up, {task} leaves its **waker** with {source}. Whoever holds that \
-                 waker can bring {task} back."
+                "{} stores {} in {source}. Any code that holds this waker can make the executor poll \
+                 the task again.",
+                keeper(event),
+                waker.replace("waker", "**waker**")
             ),
-            _ => format!("{} leaves its **waker** with {source}.", capital(task)),
+            _ => format!(
+                "{} stores {} in {source}.",
+                keeper(event),
+                waker.replace("waker", "**waker**")
+            ),
         }
+    }
+}
+
+/// Returns the component that stores a waker: the pool stores those of jobs.
+fn keeper(event: &Event) -> &'static str {
+    match event.source.as_deref().map(|source| source.kind.as_str()) {
+        Some(JOB) => "The pool",
+        _ => "The reactor",
     }
 }
 
@@ -159,9 +184,9 @@ fn spawn(event: &Event, by: Option<u64>, first: bool) -> String {
     let Some(Task { number, name, .. }) = event.task.as_deref() else { return String::new() };
     let name = if name.is_empty() { String::new() } else { format!(", \"{name}\"") };
     let then =
-        if first { " A new task starts in the run queue: nothing of it has run yet." } else { "" };
+        if first { " It starts in the run queue; none of its code has run yet." } else { "" };
     match by {
-        // The future of `block_on` is always the first.
+        // The future of `block_on` is always task 0.
         Some(0) => format!("The main future spawns **task {number}**{name}.{then}"),
         Some(by) => format!("Task {by} spawns **task {number}**{name}.{then}"),
         None => format!("**Task {number}**{name} is spawned.{then}"),
@@ -170,161 +195,171 @@ fn spawn(event: &Event, by: Option<u64>, first: bool) -> String {
 
 fn register(event: &Event, first: bool) -> String {
     let Some(Source { token, kind, .. }) = event.source.as_deref() else { return String::new() };
-    let once = if first { ", for both directions, once for its whole life" } else { "" };
-    format!("The reactor **registers** the {kind} with the kernel, as source {token}{once}.")
+    let once = if first { ": once, for both directions" } else { "" };
+    format!("The reactor **registers** the {kind} with the kernel as source {token}{once}.")
 }
 
-fn deregister(event: &Event, first: bool) -> String {
-    let source = source(event.source.as_deref());
-    let why = if first { ": in this order, so that no late event reaches a new owner" } else { "" };
-    format!("{} is **deregistered**, then closed{why}.", capital(&source))
+fn deregister(source: &str, first: bool) -> String {
+    let why = if first { ", so that no later event can name a closed descriptor" } else { "" };
+    format!("The reactor **deregisters** {source} before its descriptor is closed{why}.")
 }
 
 fn attempt(event: &Event, task: &str, operation: &str, outcome: &Outcome, first: bool) -> String {
-    let who = capital(task);
+    let calls = format!("{} calls `{operation}`", capital(task));
     match outcome {
         Outcome::WouldBlock => {
-            let nothing = nothing(event, operation);
-            let then = if first { " The kernel says so at once; the thread goes on." } else { "" };
-            format!("{who} tries `{operation}`. {nothing}, so the call **would block**.{then}")
+            let reason = would_block_reason(event, operation);
+            let then = if first {
+                " The kernel returns `EAGAIN` immediately and does not block the thread."
+            } else {
+                ""
+            };
+            format!("{calls}. {reason}, so the call **would block**.{then}")
         }
-        Outcome::Works => format!("{who} tries `{operation}`, and it **works**."),
-        Outcome::Accepted(peer) => {
-            format!("{who} tries `{operation}` and gets **a connection** from {peer}.")
-        }
-        Outcome::Bytes(bytes) => format!("{who} tries `{operation}`: **{}**.", count(*bytes)),
+        Outcome::Works => format!("{calls}, which **succeeds**."),
+        Outcome::Accepted(peer) => format!("{calls}, which returns **a connection** from {peer}."),
+        Outcome::Bytes(bytes) => format!("{calls}, which transfers **{}**.", count(*bytes)),
         Outcome::Short(bytes) if event.direction == Some(Direction::Write) => format!(
-            "{who} tries `{operation}`: **{}**. It had more, so the socket is full: **not ready**.",
+            "{calls}, which accepts only **{}**. The buffer is full now, so the reactor marks the \
+             direction **not ready**.",
             count(*bytes)
         ),
         Outcome::Short(bytes) => format!(
-            "{who} tries `{operation}` and gets **{}**. It asked for more, so the socket is empty: \
-             **not ready**, and no second call is needed to learn it.",
+            "{calls}, which returns **{}**, fewer than requested. The source is empty now, so the \
+             reactor marks it **not ready** without a second call.",
             count(*bytes)
         ),
-        Outcome::EndOfFile => format!(
-            "{who} tries `{operation}` and gets **0 bytes**: end of file. The other end will send no more."
-        ),
-        Outcome::Fails(kind) => format!(
-            "{who} tries `{operation}`; the kernel answers **{kind}**. The task gets the error; the \
-             others go on."
-        ),
+        Outcome::EndOfFile => {
+            format!("{calls}, which returns **0 bytes**: end of file. The peer will send no more.")
+        }
+        Outcome::Fails(kind) => {
+            format!("{calls}, which fails with **{kind}**. Only this task gets the error.")
+        }
     }
 }
 
-/// Why a call would block.
-fn nothing(event: &Event, operation: &str) -> &'static str {
+/// Returns why a call would block.
+fn would_block_reason(event: &Event, operation: &str) -> &'static str {
     match event.source.as_deref().map(|source| source.kind.as_str()) {
-        Some(LISTENER) => "Nobody has come",
-        _ if operation == "connect" => "The peer has not answered",
-        _ if event.direction == Some(Direction::Write) => "There is no room",
+        Some(LISTENER) => "No connection is waiting",
+        _ if operation == "connect" => "The peer has not answered yet",
+        _ if event.direction == Some(Direction::Write) => "The buffer is full",
         _ => "Nothing has arrived",
     }
 }
 
 fn pending(event: &Event, task: &str, first: bool) -> String {
-    let meaning = " Nothing of it runs now: it is a value in a table, and waits.";
+    let meaning = " It now uses no thread: until its next poll it is only a value in memory.";
     let meaning = if first && event.task.is_some() { meaning } else { "" };
     format!("{} returns **Pending**.{meaning}", capital(task))
 }
 
 fn sleep(limit: Option<Duration>, slept: Option<Duration>) -> String {
-    let limit = match limit {
-        None => "with no time limit".to_owned(),
-        Some(limit) => format!("for at most {}, until the next timer", time(limit)),
+    let timeout = match limit {
+        None => "without a timeout".to_owned(),
+        Some(limit) => format!("with a timeout of {} for the next timer", time(limit)),
     };
     match slept {
         Some(_) => {
-            format!("The run queue is empty, so the **thread sleeps** in `epoll_wait`, {limit}.")
+            format!("The run queue is empty, so the **thread sleeps** in `epoll_wait`, {timeout}.")
         }
         None => format!(
-            "The run queue is empty, so the thread **waits** in `epoll_wait`, {limit}. The kernel has \
-             news at once, so it does not sleep."
+            "The run queue is empty, so the thread **waits** in `epoll_wait`, {timeout}. An event is \
+             already there, so the call returns immediately."
         ),
     }
 }
 
-fn wake(event: &Event, task: &str) -> String {
+fn wake(event: &Event) -> String {
+    let waker = match event.task.as_deref() {
+        Some(task) => format!("the waker of task {}", task.number),
+        None => "the custom waker".to_owned(),
+    };
     match event.causes.get(1) {
-        Some(kept) if event.task.is_none() => {
-            format!(
-                "The reactor calls **wake** on the foreign waker that was left behind in #{kept}."
-            )
+        Some(stored) => {
+            format!("The reactor calls **wake** on {waker}, which was stored in #{stored}.")
         }
-        Some(kept) => {
-            format!("The reactor calls **wake** on the waker that {task} left behind in #{kept}.")
-        }
-        None if event.task.is_none() => format!("The reactor calls **wake** on {task}."),
-        None => format!("The reactor calls **wake** on a waker of {task}."),
+        None => format!("The reactor calls **wake** on {waker}."),
     }
 }
 
 fn queue(event: &Event, task: &str, by: By) -> String {
     match by {
         By::Spawn => {
-            format!("{} goes into the **run queue**. It runs when its turn comes.", capital(task))
+            format!("{} goes into the **run queue** for its first poll.", capital(task))
         }
-        By::Reactor => format!("wake runs nothing. It only puts {task} into the **run queue**."),
-        By::Task => format!("A task calls **wake**: {task} goes into the run queue."),
+        By::Reactor => {
+            format!("`wake` does not run the task. It only puts {task} into the **run queue**.")
+        }
+        By::Task => format!("A task calls **wake**, which puts {task} into the run queue."),
         By::Thread => format!(
-            "Thread {} calls **wake**. {} goes into the inbox. A **notification** ends this wait of the \
-             executor's thread, or the next.",
-            event.thread,
-            capital(task)
+            "Thread {} calls **wake**, which sends a wakeup of {task} to the inbox. A **notification** \
+             ends the current or next `epoll_wait` of the executor's thread.",
+            event.thread
         ),
     }
 }
 
 fn done(task: &str, written: u64) -> String {
     let what =
-        if written > 0 { format!(": it has written {}", count(written)) } else { String::new() };
+        if written > 0 { format!(" after writing {}", count(written)) } else { String::new() };
     format!(
-        "{} is **Ready**{what}. The executor drops its future and never polls it again.",
+        "{} returns **Ready**{what}. The executor drops its future and never polls it again.",
         capital(task)
     )
 }
 
+fn panicked(event: &Event, task: &str) -> String {
+    let then = match event.task_number() {
+        // The future of `block_on` is always task 0.
+        Some(0) => "`block_on` propagates the panic to its caller",
+        _ => "Its handle returns the panic, and other tasks keep running",
+    };
+    format!("{} **panics**. {then}.", capital(task))
+}
+
 fn lost(event: &Event) -> String {
-    let who = event
+    let which = event
         .task
         .as_deref()
         .map_or(String::new(), |task| format!(", \"{}\", spawned at `{}`", task.name, task.line()));
     let last = event.causes.first().map_or(String::new(), |step| {
-        format!(" It last returned Pending in #{step} without leaving one.")
+        format!(" It last returned `Pending` in #{step}, without storing its waker.")
     });
     format!(
-        "**Nothing can wake {}**{who}: no source, timer, thread or queue holds its waker.{last}",
+        "**Nothing can wake {}**{which}: no source, timer, thread or queue holds its waker.{last}",
         task(event.task.as_deref())
     )
 }
 
-/// A few words for the links that lead to an event.
+/// Returns a few words for the links that lead to an event.
 pub(crate) fn short(event: &Event) -> String {
     let task = task(event.task.as_deref());
+    let waker = || waker(event.task.as_deref());
     let source = source(event.source.as_deref());
     match &event.kind {
         Kind::Start => "start".to_owned(),
         Kind::Spawn { .. } => format!("spawn {task}"),
         Kind::Register => format!("register {source}"),
-        Kind::Deregister => format!("{source} closed"),
+        Kind::Deregister => format!("deregister {source}"),
         Kind::Poll { .. } => format!("poll {task}"),
         Kind::Try { operation, outcome } => format!("{operation}: {}", result(outcome)),
-        Kind::Store { .. } => format!("waker of {task} kept in {source}"),
+        Kind::Store { .. } => format!("store {} in {source}", waker()),
         Kind::Pending => format!("{task}: Pending"),
         Kind::Sleep { .. } => "epoll_wait".to_owned(),
-        Kind::Look => "look for events".to_owned(),
+        Kind::Look => "check for events".to_owned(),
         Kind::Outside { act } => format!("{} {act}", event.thread),
         Kind::Event { news, .. } => format!("{source} {news}"),
-        Kind::Wake => format!("wake {task}"),
+        Kind::Wake => format!("wake {}", woken(event)),
         Kind::Queue { by: By::Thread } => format!("inbox: {task}"),
         Kind::Queue { .. } => format!("run queue: {task}"),
-        Kind::QueuedAlready => format!("{task} queued already"),
+        Kind::QueuedAlready => format!("{task} already queued"),
         Kind::Notified => "notified".to_owned(),
-        Kind::TimerSet { after } => format!("timer of {task}, in {}", time(*after)),
-        Kind::TimerFired => format!("timer of {task} fires"),
+        Kind::TimerSet { after } => format!("set timer of {task}: {}", time(*after)),
+        Kind::TimerFired => format!("timer of {task} expires"),
         Kind::TimerDropped => format!("timer of {task} dropped"),
-        Kind::JobSubmitted => format!("{source} submitted"),
-        Kind::JobDone => format!("{source} done"),
+        Kind::JobSubmitted => format!("submit {source}"),
+        Kind::JobDone => format!("{source} completed"),
         Kind::BudgetSpent => format!("{task} yields"),
         Kind::Done { .. } => format!("{task}: Ready"),
         Kind::Abort => format!("{task} aborted"),
@@ -333,7 +368,7 @@ pub(crate) fn short(event: &Event) -> String {
     }
 }
 
-/// What came of a try, in as few words as can be.
+/// Returns the result of an operation in a few words.
 pub(crate) fn result(outcome: &Outcome) -> String {
     match outcome {
         Outcome::WouldBlock => "WouldBlock".to_owned(),
@@ -347,7 +382,17 @@ pub(crate) fn result(outcome: &Outcome) -> String {
 
 /// `task 2`.
 pub(crate) fn task(task: Option<&Task>) -> String {
-    task.map_or("a foreign waker".to_owned(), |task| format!("task {}", task.number))
+    task.map_or("an unknown task".to_owned(), |task| format!("task {}", task.number))
+}
+
+/// `the waker of task 2`. A waker that belongs to no task is made by a combinator or a test.
+pub(crate) fn waker(task: Option<&Task>) -> String {
+    task.map_or("a custom waker".to_owned(), |task| format!("the waker of task {}", task.number))
+}
+
+/// Returns what a call of `wake` wakes: `task 2`, or `a custom waker`.
+pub(crate) fn woken(event: &Event) -> String {
+    event.task.as_deref().map_or("a custom waker".to_owned(), |woken| task(Some(woken)))
 }
 
 /// `source 1`, or `job 1`.

@@ -79,10 +79,10 @@ fn who_waits_through_a_foreign_waker_is_not_nobody() {
     let taken =
         |kind: &Kind| matches!(kind, Kind::Event { takes, others: 1, .. } if takes.is_empty());
     assert!(recording.events.iter().any(|event| taken(&event.kind)), "{}", ladder(&recording));
-    let nobody = ladder(&recording).matches("nobody waits").count();
+    let nobody = ladder(&recording).matches("no task waits").count();
     assert_eq!(nobody, 0, "{}", ladder(&recording));
-    assert!(page(&recording).contains("takes out the waker that waited"));
-    assert!(page(&recording).contains("on the foreign waker that was left behind in #"));
+    assert!(page(&recording).contains("takes out the stored waker"));
+    assert!(page(&recording).contains("on the custom waker, which was stored in #"));
 }
 
 #[test]
@@ -97,8 +97,8 @@ fn a_timer_with_a_foreign_waker_has_no_waker_of_a_waker() {
         .await;
     });
     assert!(recording.events.iter().any(|event| event.kind == Kind::TimerFired));
-    assert!(!page(&recording).contains("waker of a foreign waker"));
-    assert!(!page(&recording).contains("that a foreign waker left"));
+    assert!(!page(&recording).contains("waker of a custom waker"));
+    assert!(!page(&recording).contains("waker of an unknown task"));
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn a_thread_that_still_sleeps_has_slept_so_far_as_is_known() {
     assert!(slept >= Duration::from_millis(20), "{slept:?}");
     let counts = recording.counts();
     assert!(counts.slept <= counts.length, "{counts:?}");
-    assert!(!page(&recording).contains("so it does not sleep"));
+    assert!(!page(&recording).contains("so the call returns immediately"));
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn queue_after_a_job_names_its_end_and_its_waker_as_causes() {
     let [submitted] = event(done).causes[..] else { panic!("one cause: {:?}", event(done)) };
     assert_eq!(event(submitted).kind, Kind::JobSubmitted);
     assert_eq!(event(submitted).task, queue.task, "the task that submitted it");
-    assert!(ladder(&recording).contains("is done"), "{}", ladder(&recording));
+    assert!(ladder(&recording).contains("completes job"), "{}", ladder(&recording));
     assert!(!ladder(&recording).contains("EAGAIN"), "{}", ladder(&recording));
 }
 

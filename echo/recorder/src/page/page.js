@@ -208,7 +208,7 @@ function showHead() {
 
 function whereText(run) {
   if (run.place === 0) return times(run.steps.length, "step");
-  if (run.place === run.end) return "the end";
+  if (run.place === run.end) return "end";
   const step = run.step(run.place);
   return `step ${count(step.n)} of ${count(run.steps.length + run.offset)} · ${milliseconds(step.ms)}`;
 }
@@ -291,7 +291,7 @@ function showLinks(run, step) {
   else if (step) {
     why.append(...chips(run, "because of", step.causes));
     then.append(...chips(run, "leads to", run.effects.get(step.n) ?? []));
-  } else why.append("That was all. Home or First goes back to the start.");
+  } else why.append("This is the end of the recording. Home or First returns to the start.");
 }
 
 function firstWords(run) {
@@ -488,7 +488,7 @@ function showPath(run, shown) {
     const { thread } = shown.away;
     // "the client", "the clock", but "thread pool-1".
     const who = /\d/.test(thread) ? `thread ${thread}` : `the ${thread}`;
-    return path.replaceChildren(make("strong", {}, `not our code: ${who}`));
+    return path.replaceChildren(make("strong", {}, `outside the runtime: ${who}`));
   }
   const name = shown.marks && shown.file in data.files ? functionAt(shown.file, shown.lines[0]) : "";
   path.replaceChildren(shown.file, ...(name ? [" · ", make("strong", {}, name)] : []));
@@ -551,16 +551,16 @@ function cell(run, path, ...content) {
 
 function wasText(run, path) {
   const before = run.was[run.place - 1][path];
-  return before === undefined ? "was not there" : `was ${cellText(path, before)}`;
+  return before === undefined ? "did not exist" : `was ${cellText(path, before)}`;
 }
 
 function cellText(path, value) {
   if (!Array.isArray(value)) return value || "nothing";
-  if (!value.length) return path.endsWith("wakers") || path === "timers" ? "nobody" : "empty";
+  if (!value.length) return path.endsWith("wakers") || path === "timers" ? "none" : "empty";
   return value.map((one) => (typeof one === "object" ? `task ${one.task} ${one.text}` : taskName(one))).join(", ");
 }
 
-const taskName = (task) => (task < 0 ? "no task's own" : `task ${task}`);
+const taskName = (task) => (task < 0 ? "custom waker" : `task ${task}`);
 
 function cellName(path) {
   const [kind, name, ...rest] = path.split("/");
@@ -575,7 +575,7 @@ const taskPill = (task) => make("span", { class: `pill ${hue(task)}` }, `task ${
 /** A waker in the colour of its task; it arrives with a short fade where this step put it. */
 function wakerPill(task, arrived, short) {
   const style = `pill waker ${hue(task)} ${arrived ? "arrived" : ""}`;
-  if (task < 0) return make("span", { class: style, title: "a waker that is no task's own" }, "waker");
+  if (task < 0) return make("span", { class: style, title: "a waker that belongs to no task" }, "waker");
   return make("span", { class: style, title: `a waker of task ${task}` }, short ? String(task) : `waker ${task}`);
 }
 
@@ -727,7 +727,7 @@ function sourceRow(run, source, direction, second) {
 /** A source that comes or goes changes as a whole: its name is marked, and not each of its cells. */
 function sourceName(source, number) {
   const title = source.peer ? `${source.name}, ${source.peer}` : source.name;
-  if (source.from === number) return make("span", { class: "now", title: `${title}: was not there` }, source.name);
+  if (source.from === number) return make("span", { class: "now", title: `${title}: did not exist` }, source.name);
   if (source.gone === number) return make("span", { class: "now", title: `${title}: was open` }, source.name);
   return make("span", { title }, source.name);
 }
@@ -764,15 +764,15 @@ function kernelTable(run) {
 
 function firstState(run) {
   const legend = [
-    [sample("act"), "an act, in the colour of its task"],
-    [sample("block"), "a call that would block: not yet"],
-    [sample("waker"), "a waker is kept, or is used"],
+    [sample("act"), "an action, in the color of its task"],
+    [sample("block"), "a call that would block"],
+    [sample("waker"), "a waker is stored or called"],
     [sample("asleep"), "the thread is asleep in the kernel"],
-    [make("span", { class: "sample" }, wakerPill(2)), "whoever shows this can wake task 2"],
-    [make("span", { class: "sample now" }), "what this step ran, and what it changed"],
+    [make("span", { class: "sample" }, wakerPill(2)), "a waker of task 2 is stored here"],
+    [make("span", { class: "sample now" }), "the line of this step, and what it changed"],
   ];
   return [
-    make("h2", {}, "The marks"),
+    make("h2", {}, "Legend"),
     make("ul", { class: "legend" }, ...legend.map(([mark, words]) => make("li", {}, mark, make("span", {}, words)))),
     ...chapterButtons(run),
   ];
@@ -787,14 +787,14 @@ function sample(mark) {
 function chapterButtons(run) {
   if (!run.chapters.length) return [];
   const buttons = run.chapters.map((chapter, nth) => make("button", { type: "button", click: () => goToNumber(chapter.step) }, `${nth + 1} ${chapter.name}`));
-  return [make("h2", {}, "The chapters"), make("div", { class: "chapters" }, ...buttons)];
+  return [make("h2", {}, "Chapters"), make("div", { class: "chapters" }, ...buttons)];
 }
 
 function lastState(run) {
   const { again, read } = run.last;
   const items = again.map(({ command, says }) => make("li", {}, ...markup(run, says), make("code", { class: "command" }, command)));
   return [
-    ...(items.length ? [make("h2", {}, "Again, with a fault"), make("ul", { class: "again" }, ...items)] : []),
+    ...(items.length ? [make("h2", {}, "Run it again with a fault"), make("ul", { class: "again" }, ...items)] : []),
     make("h2", {}, "The file to read first"),
     make("p", {}, read),
   ];
@@ -1398,24 +1398,24 @@ function leave() {
 // ---- Keys, dialogs and pointers ----------------------------------------------------------------
 
 const KEYS = [
-  ["→ ←", "next step, step before", { ArrowRight: () => goTo(placeAfter(current())), ArrowLeft: () => goTo(placeBefore(current())) }],
-  ["Shift + → ←", "the same for the task of this step", {
+  ["→ ←", "next step, previous step", { ArrowRight: () => goTo(placeAfter(current())), ArrowLeft: () => goTo(placeBefore(current())) }],
+  ["Shift + → ←", "next or previous step of this task", {
     "Shift+ArrowRight": () => goIf(findAfter(current(), sameTask())),
     "Shift+ArrowLeft": () => goIf(findBefore(current(), sameTask())),
   }],
-  ["n p", "next poll, poll before", { n: () => goIf(findAfter(current(), (step) => step.poll)), p: () => goIf(findBefore(current(), (step) => step.poll)) }],
-  ["w", "why: go to the cause; again, to its cause", { w: goToCause }],
-  ["Shift + w", "draw the whole chain of causes", { W: toggleChain }],
-  ["t", "then: go to what this leads to", { t: goToEffect }],
-  ["Space", "play, up to the next chapter; stop", { " ": play }],
+  ["n p", "next poll, previous poll", { n: () => goIf(findAfter(current(), (step) => step.poll)), p: () => goIf(findBefore(current(), (step) => step.poll)) }],
+  ["w", "why: go to the cause", { w: goToCause }],
+  ["Shift + w", "show the whole chain of causes", { W: toggleChain }],
+  ["t", "then: go to the effect", { t: goToEffect }],
+  ["Space", "play to the next chapter; stop", { " ": play }],
   ["[ ]", "play slower, faster", { "[": () => changePace(1), "]": () => changePace(-1) }],
-  ["Home End", "the first screen, the last", { Home: () => goTo(0), End: () => goTo(current().end) }],
+  ["Home End", "first screen, last screen", { Home: () => goTo(0), End: () => goTo(current().end) }],
   ["1 – 9", "go to a chapter", {}],
-  ["f", "follow only the tasks of this step; all again", { f: toggleFollow }],
-  ["c", "change sides, where two runs are compared", { c: changeSides }],
+  ["f", "follow only the tasks of this step, or all tasks", { f: toggleFollow }],
+  ["c", "switch to the other of two compared runs", { c: changeSides }],
   ["/", "search the steps", { "/": searchSteps }],
-  ["?", "these keys", { "?": () => byId("keys").showModal() }],
-  ["Esc", "close; stop; back to the step", { Escape: leave }],
+  ["?", "show these keys", { "?": () => byId("keys").showModal() }],
+  ["Esc", "close, stop, or return to the step", { Escape: leave }],
 ];
 
 const ACTS = Object.assign({}, ...KEYS.map(([, , acts]) => acts));
@@ -1454,7 +1454,7 @@ function find() {
   const words = byId("query").value.toLowerCase().split(/\s+/).filter(Boolean);
   const run = current();
   const found = words.length ? run.steps.filter((step) => words.every((word) => searchText(step).includes(word))) : [];
-  fillFound(found.slice(0, 100), words.length ? "No step says this." : "");
+  fillFound(found.slice(0, 100), words.length ? "No step matches." : "");
 }
 
 const searchText = (step) => `${step.n} ${step.short} ${step.sentence} ${step.lane} ${step.kind} ${step.file}`.toLowerCase();
@@ -1464,7 +1464,7 @@ function listSteps(title, numbers) {
   const run = current();
   byId("search-title").textContent = title;
   byId("query").hidden = true;
-  fillFound(numbers.slice(0, 500).map((number) => run.steps[number - 1 - run.offset]), "No step of this run.");
+  fillFound(numbers.slice(0, 500).map((number) => run.steps[number - 1 - run.offset]), "This run has no such step.");
   byId("search").showModal();
 }
 
