@@ -1,4 +1,5 @@
-//! The budget of futures that never wait: each one lets a timer of another task fire.
+//! The budget of futures that never wait: a loop over such a future must not keep a timer of
+//! another task from firing.
 
 use std::future::{Future, poll_fn, ready};
 use std::io::IoSlice;
@@ -25,16 +26,16 @@ use socket2::{Domain, Socket, Type};
 use tests::wakers::{Counter, poll};
 use tests::{place, run, tcp_pair};
 
-/// How long a loop goes on if nothing stops it.
-const LONG: Duration = Duration::from_secs(1);
+/// How long a loop runs unless its task is aborted.
+const LOOP_TIME: Duration = Duration::from_secs(1);
 
-/// A task that repeats an operation for [`LONG`].
+/// A task that repeats an operation for [`LOOP_TIME`].
 type Repeating = fn() -> Pin<Box<dyn Future<Output = ()>>>;
 
-/// Repeats an operation for [`LONG`], or until the task is dropped.
+/// Repeats an operation for [`LOOP_TIME`], or until the task is dropped.
 async fn forever<T>(mut operation: impl AsyncFnMut() -> T) {
     let start = Instant::now();
-    while start.elapsed() < LONG {
+    while start.elapsed() < LOOP_TIME {
         operation().await;
     }
 }
@@ -45,14 +46,14 @@ macro_rules! rows {
     };
 }
 
-/// Runs each loop beside a timer of 10 ms. Returns the names of the loops that made it fire late.
+/// Runs each loop beside a timer of 10 ms. Returns the names of the loops that made the timer late.
 fn starving(rows: &[(&'static str, Repeating)]) -> Vec<&'static str> {
     let starves = |repeating: Repeating| {
         block_on(async {
             let task = spawn(repeating());
             let start = Instant::now();
             sleep(Duration::from_millis(10)).await;
-            let late = start.elapsed() > LONG / 2;
+            let late = start.elapsed() > LOOP_TIME / 2;
             task.abort();
             late
         })
@@ -60,8 +61,8 @@ fn starving(rows: &[(&'static str, Repeating)]) -> Vec<&'static str> {
     rows.iter().filter(|(_, repeating)| starves(*repeating)).map(|(name, _)| *name).collect()
 }
 
-/// Returns a socket that does not listen: every accept fails immediately.
-fn deaf() -> Socket {
+/// Returns a socket that does not listen, so that every accept fails immediately.
+fn not_listening() -> Socket {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_nonblocking(true).unwrap();
     socket
@@ -69,13 +70,13 @@ fn deaf() -> Socket {
 
 // Pitfall: B1
 #[test]
-fn timers_fire_beside_a_loop_over_ready_timers() {
+fn ready_timers_do_not_starve_a_timer() {
     let rows = rows! {
-        "a sleep until a moment that has passed" => {
+        "a sleep until a deadline in the past" => {
             let past = Instant::now();
             forever(async || sleep_until(past).await).await;
         }
-        "a sleep that is over" => {
+        "a completed sleep" => {
             let mut sleep = sleep(Duration::from_millis(1));
             forever(async || (&mut sleep).await).await;
         }
@@ -87,7 +88,7 @@ fn timers_fire_beside_a_loop_over_ready_timers() {
             let mut ticks = interval(Duration::from_nanos(1));
             forever(async || ticks.tick().await).await;
         }
-        "a poll for an overdue tick" => {
+        "poll_tick of an overdue interval" => {
             let past = Instant::now() - Duration::from_secs(1);
             let mut ticks = interval_at(past, Duration::from_nanos(1));
             ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -103,27 +104,31 @@ fn timers_fire_beside_a_loop_over_ready_timers() {
 
 // Pitfall: B1
 #[test]
-fn timers_fire_beside_a_loop_over_ready_tcp_operations() {
+fn ready_tcp_operations_do_not_starve_a_timer() {
     let rows = rows! {
         "bind" => { forever(async || TcpListener::bind("127.0.0.1:0").await).await; }
-        "bind to no address" => { forever(async || TcpListener::bind("nowhere").await).await; }
-        "connect to no address" => { forever(async || TcpStream::connect("nowhere").await).await; }
+        "bind to a bad address" => { forever(async || TcpListener::bind("nowhere").await).await; }
+        "connect to a bad address" => {
+            forever(async || TcpStream::connect("nowhere").await).await;
+        }
         "connect to a closed port" => {
             let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
             forever(async || TcpStream::connect(address).await).await;
         }
         "lookup of a literal" => { forever(async || net::lookup_host("[::1]:80").await).await; }
-        "lookup of nonsense" => { forever(async || net::lookup_host("nowhere").await.err()).await; }
-        "accept of a deaf listener" => {
-            let listener = TcpListener::from_std(deaf().into()).unwrap();
+        "lookup of a bad address" => {
+            forever(async || net::lookup_host("nowhere").await.err()).await;
+        }
+        "accept on a socket that does not listen" => {
+            let listener = TcpListener::from_std(not_listening().into()).unwrap();
             forever(async || listener.accept().await).await;
         }
-        "a poll for an accept of a deaf listener" => {
-            let listener = TcpListener::from_std(deaf().into()).unwrap();
+        "poll_accept on a socket that does not listen" => {
+            let listener = TcpListener::from_std(not_listening().into()).unwrap();
             forever(async || poll_fn(|cx| listener.poll_accept(cx)).await.err()).await;
         }
-        "incoming after its end" => {
-            let listener = TcpListener::from_std(deaf().into()).unwrap();
+        "incoming after its last item" => {
+            let listener = TcpListener::from_std(not_listening().into()).unwrap();
             let mut incoming = listener.incoming();
             forever(async || incoming.next().await).await;
         }
@@ -168,7 +173,7 @@ fn timers_fire_beside_a_loop_over_ready_tcp_operations() {
 
 // Pitfall: B1
 #[test]
-fn timers_fire_beside_a_loop_over_ready_datagrams() {
+fn ready_datagrams_do_not_starve_a_timer() {
     let rows = rows! {
         "bind" => { forever(async || UdpSocket::bind("127.0.0.1:0").await).await; }
         "connect" => {
@@ -179,11 +184,11 @@ fn timers_fire_beside_a_loop_over_ready_datagrams() {
             let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
             forever(async || socket.send_to(b"x", "127.0.0.1:9").await).await;
         }
-        "send to no address" => {
+        "send to a bad address" => {
             let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
             forever(async || socket.send_to(b"x", "nowhere").await).await;
         }
-        "send without a peer" => {
+        "send on an unconnected socket" => {
             let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
             forever(async || socket.send(b"x").await).await;
         }
@@ -192,7 +197,7 @@ fn timers_fire_beside_a_loop_over_ready_datagrams() {
             socket.send_to(b"x", socket.local_addr().unwrap()).await.unwrap();
             forever(async || socket.peek_from(&mut [0; 8]).await).await;
         }
-        "polls for a send to the socket itself, and for its receipt" => {
+        "poll_send_to the socket itself and poll_recv_from" => {
             let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
             let own = socket.local_addr().unwrap();
             forever(async || {
@@ -201,7 +206,7 @@ fn timers_fire_beside_a_loop_over_ready_datagrams() {
             })
             .await;
         }
-        "a poll for a send to a path without a socket" => {
+        "poll_send_to a path without a socket" => {
             let (socket, path) = (UnixDatagram::unbound().unwrap(), place());
             forever(async || poll_fn(|cx| socket.poll_send_to(cx, b"x", &path)).await).await;
         }
@@ -213,7 +218,7 @@ fn timers_fire_beside_a_loop_over_ready_datagrams() {
             let socket = UnixDatagram::unbound().unwrap();
             forever(async || socket.send_to(b"x", "long".repeat(100)).await).await;
         }
-        "send to an address without a name" => {
+        "send to an unnamed address" => {
             let socket = UnixDatagram::unbound().unwrap();
             let unnamed = socket.local_addr().unwrap();
             forever(async || socket.send_to_addr(b"x", &unnamed).await).await;
@@ -224,7 +229,7 @@ fn timers_fire_beside_a_loop_over_ready_datagrams() {
 
 // Pitfall: B1
 #[test]
-fn timers_fire_beside_a_loop_over_ready_unix_streams_and_pipes() {
+fn ready_unix_streams_and_pipes_do_not_starve_a_timer() {
     let rows = rows! {
         "connect to a missing path" => {
             let path = place();
@@ -233,7 +238,7 @@ fn timers_fire_beside_a_loop_over_ready_unix_streams_and_pipes() {
         "connect to a path that is too long" => {
             forever(async || UnixStream::connect("long".repeat(100)).await).await;
         }
-        "connect to an address without a name" => {
+        "connect to an unnamed address" => {
             let unnamed = UnixDatagram::unbound().unwrap().local_addr().unwrap();
             forever(async || UnixStream::connect_addr(&unnamed).await).await;
         }
@@ -276,7 +281,7 @@ fn timers_fire_beside_a_loop_over_ready_unix_streams_and_pipes() {
             let socket = Async::new(socket).unwrap();
             forever(async || socket.read_with(|_| Ok(())).await).await;
         }
-        "a signal that was raised" => {
+        "a raised signal" => {
             let mut signal = Signal::new(signal_hook::consts::SIGUSR2).unwrap();
             forever(async || {
                 signal_hook::low_level::raise(signal_hook::consts::SIGUSR2).unwrap();
@@ -290,7 +295,7 @@ fn timers_fire_beside_a_loop_over_ready_unix_streams_and_pipes() {
 
 // Pitfall: B1
 #[test]
-fn timers_fire_beside_a_loop_over_copies_in_memory() {
+fn copies_in_memory_do_not_starve_a_timer() {
     let rows = rows! {
         "copy of nothing" => { forever(async || copy(empty(), sink()).await).await; }
         "copy of five bytes" => { forever(async || copy(&b"hello"[..], sink()).await).await; }
@@ -301,11 +306,11 @@ fn timers_fire_beside_a_loop_over_copies_in_memory() {
         "copy that fails" => {
             forever(async || copy(&b"hello"[..], Cursor::new(&mut [0_u8; 3][..])).await).await;
         }
-        "copy that is over" => {
+        "a completed copy" => {
             let mut copy = copy(empty(), sink());
             forever(async || (&mut copy).await).await;
         }
-        "copy without an end" => { forever(async || copy(repeat(7), sink()).await).await; }
+        "an endless copy" => { forever(async || copy(repeat(7), sink()).await).await; }
         "copy in both directions" => {
             forever(async || {
                 let (mut a, mut b) = (Cursor::new(vec![0; 8]), Cursor::new(vec![0; 8]));
@@ -319,7 +324,7 @@ fn timers_fire_beside_a_loop_over_copies_in_memory() {
 
 // Pitfall: B1
 #[test]
-fn timers_fire_beside_a_loop_over_ready_files_and_jobs() {
+fn ready_files_and_jobs_do_not_starve_a_timer() {
     let rows = rows! {
         "read of a file" => { forever(async || fs::read("Cargo.toml").await).await; }
         "read of a missing file" => { forever(async || fs::read("missing").await).await; }
@@ -360,7 +365,7 @@ fn timers_fire_beside_a_loop_over_ready_files_and_jobs() {
             let mut file = fs::File::create(&path).await.unwrap();
             forever(async || file.write(&[]).await).await;
         }
-        "change to a `std` file and back" => {
+        "conversion to a `std` file and back" => {
             let mut file = Some(fs::File::open("Cargo.toml").await.unwrap());
             forever(async || {
                 let inner = file.take().unwrap().into_std().await.unwrap();
@@ -403,13 +408,13 @@ fn timers_fire_beside_a_loop_over_ready_files_and_jobs() {
 
 // Pitfall: B1
 #[test]
-fn timers_fire_beside_a_loop_over_ready_processes() {
+fn ready_processes_do_not_starve_a_timer() {
     let rows = rows! {
-        "wait for a process that has ended" => {
+        "wait for an exited process" => {
             let mut child = Command::new("true").spawn().unwrap();
             forever(async || child.wait().await).await;
         }
-        "kill of a process that has ended" => {
+        "kill of an exited process" => {
             let mut child = Command::new("true").spawn().unwrap();
             child.wait().await.unwrap();
             forever(async || child.kill().await).await;
@@ -436,9 +441,9 @@ fn timers_fire_beside_a_loop_over_ready_processes() {
 
 // Pitfall: B1
 #[test]
-fn timers_fire_beside_a_loop_over_finished_tasks() {
+fn finished_tasks_do_not_starve_a_timer() {
     let rows = rows! {
-        "a task that was aborted" => {
+        "an aborted task" => {
             forever(async || {
                 let task = spawn(std::future::pending::<()>());
                 task.abort();
@@ -446,7 +451,7 @@ fn timers_fire_beside_a_loop_over_finished_tasks() {
             })
             .await;
         }
-        "a set of tasks that were aborted" => {
+        "a set of aborted tasks" => {
             forever(async || {
                 let mut tasks = JoinSet::new();
                 tasks.spawn(std::future::pending::<()>());
@@ -459,10 +464,10 @@ fn timers_fire_beside_a_loop_over_finished_tasks() {
             let mut tasks = JoinSet::<()>::new();
             forever(async || tasks.join_next().await).await;
         }
-        "a yield" => { forever(async || yield_now().await).await; }
-        "budget that is consumed" => { forever(async || consume_budget().await).await; }
+        "yield_now" => { forever(async || yield_now().await).await; }
+        "consume_budget" => { forever(async || consume_budget().await).await; }
         "a cooperative future" => { forever(async || cooperative(ready(())).await).await; }
-        "a poll function that asks whether to proceed" => {
+        "a poll function that calls poll_proceed" => {
             let step = async || {
                 poll_fn(|cx| poll_proceed(cx).map(|proceed| proceed.made_progress())).await
             };
@@ -472,7 +477,7 @@ fn timers_fire_beside_a_loop_over_finished_tasks() {
     assert_eq!(starving(&rows), [""; 0]);
 }
 
-/// Returns how often `operation` completes in one poll that has a whole budget.
+/// Returns how often `operation` completes in one poll that begins with a full budget.
 fn completed_in_one_poll(mut operation: impl AsyncFnMut()) -> usize {
     let (counter, waker) = Counter::with_waker();
     let mut done = 0;
@@ -486,7 +491,11 @@ fn completed_in_one_poll(mut operation: impl AsyncFnMut()) -> usize {
     let limit = enter();
     let polled = poll(repeating.as_mut(), &waker);
     drop((limit, repeating));
-    assert_eq!(counter.wakes(), usize::from(polled.is_pending()), "a task that yields is woken");
+    assert_eq!(
+        counter.wakes(),
+        usize::from(polled.is_pending()),
+        "only a poll that yields wakes its task"
+    );
     done
 }
 
@@ -496,13 +505,16 @@ fn each_completed_operation_spends_one_unit() {
         let most = OPERATIONS as usize;
         assert_eq!(completed_in_one_poll(consume_budget), most);
         assert_eq!(completed_in_one_poll(async || cooperative(ready(())).await), most);
-        assert_eq!(completed_in_one_poll(async || timeout(LONG, ready(())).await.unwrap()), most);
+        assert_eq!(
+            completed_in_one_poll(async || timeout(LOOP_TIME, ready(())).await.unwrap()),
+            most
+        );
         assert_eq!(completed_in_one_poll(async || _ = copy(empty(), sink()).await), most);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         assert_eq!(completed_in_one_poll(async || stream.flush().await.unwrap()), most);
-        // An inner operation that itself spends a unit is not charged twice.
-        let reader = async || _ = timeout(LONG, (&stream).write(&[])).await;
+        // If the inner operation spends a unit, the outer one spends none.
+        let reader = async || _ = timeout(LOOP_TIME, (&stream).write(&[])).await;
         assert_eq!(completed_in_one_poll(reader), most);
         let writer = async || cooperative((&stream).flush()).await.unwrap();
         assert_eq!(completed_in_one_poll(writer), most);
@@ -510,7 +522,7 @@ fn each_completed_operation_spends_one_unit() {
 }
 
 #[test]
-fn operation_that_waits_gets_its_unit_back() {
+fn waiting_operation_gets_its_unit_back() {
     let _limit = enter();
     let (_counter, waker) = Counter::with_waker();
     for _ in 0..10 * OPERATIONS {
@@ -524,23 +536,23 @@ fn operation_that_waits_gets_its_unit_back() {
     assert_eq!(completed_in_one_poll(consume_budget), OPERATIONS as usize);
 }
 
-/// A future that uses up the budget of its task in each poll, and never ends.
+/// A future that uses up the budget of its task in each poll and never completes.
 async fn flood() {
     loop {
         poll_fn(|cx| poll_proceed(cx).map(|proceed| proceed.made_progress())).await;
     }
 }
 
-// `or` polls the flood first each time, and the flood leaves no budget.
+// `or` polls the flood first, so the ready future is polled without budget.
 #[test]
-fn ready_future_completes_beside_one_that_spends_all() {
+fn ready_future_completes_after_the_budget_is_spent() {
     run(|| async {
         use futures_lite::future::or;
         let past = Instant::now();
         yield_now().await;
         or(flood(), sleep_until(past)).await;
         or(flood(), sleep(Duration::from_millis(1))).await;
-        or(flood(), async { timeout(LONG, ready(())).await.unwrap() }).await;
+        or(flood(), async { timeout(LOOP_TIME, ready(())).await.unwrap() }).await;
         or(flood(), consume_budget()).await;
         or(flood(), cooperative(ready(()))).await;
         or(flood(), async { _ = copy(&b"hello"[..], sink()).await }).await;
@@ -554,7 +566,7 @@ fn ready_future_completes_beside_one_that_spends_all() {
 }
 
 #[test]
-fn timeout_ends_a_future_that_spends_all() {
+fn timeout_ends_a_future_that_spends_its_budget() {
     run(|| async {
         let result = timeout(Duration::from_millis(5), flood()).await;
         assert!(result.is_err());

@@ -1,5 +1,5 @@
-//! The table of cancel safety in the documentation of `reactor::io`, row by row: each operation is
-//! polled once, has to wait for the peer, and is dropped.
+//! Checks each row of the cancel-safety table in the documentation of `reactor::io`. A test polls
+//! the operation once, so that it waits for the peer, and then drops it.
 
 use std::io::{Read, Write};
 use std::net;
@@ -14,7 +14,7 @@ use reactor::io::{
 use reactor::net::TcpStream;
 use tests::{run, tcp_pair_with_std};
 
-/// Runs the test with a socket whose peer has sent `first`.
+/// Runs a test with a socket and its peer, which has already sent `first`.
 fn with_input<F: Future<Output = ()>>(
     first: &'static str,
     test: impl FnOnce(TcpStream, net::TcpStream) -> F + Send + 'static,
@@ -22,7 +22,7 @@ fn with_input<F: Future<Output = ()>>(
     run(move || async move {
         let (stream, mut peer) = tcp_pair_with_std().await.unwrap();
         peer.write_all(first.as_bytes()).unwrap();
-        // Wait until the bytes are here, so that the operation takes them in its first poll.
+        // Wait until the bytes have arrived, so that the first poll of the operation takes them.
         if !first.is_empty() {
             assert_eq!(stream.peek(&mut [0; 16]).await.unwrap(), first.len());
         }
@@ -30,11 +30,12 @@ fn with_input<F: Future<Output = ()>>(
     });
 }
 
-/// Polls the operation once, which must wait, and drops it.
+/// Polls an operation once, checks that it waits, and drops it.
 async fn cancel<T>(operation: impl Future<Output = T>) {
     assert!(poll_once(operation).await.is_none(), "the operation did not have to wait");
 }
 
+/// Closes the peer and returns what is left to read.
 async fn rest(mut stream: impl reactor::io::AsyncRead + Unpin, peer: net::TcpStream) -> String {
     drop(peer);
     let mut rest = String::new();
@@ -53,7 +54,7 @@ fn dropped_read_loses_nothing() {
 }
 
 #[test]
-fn dropped_read_exact_takes_bytes_without_their_count() {
+fn dropped_read_exact_loses_the_count_of_bytes() {
     with_input("ab", |mut stream, mut peer| async move {
         let mut buffer = [0; 4];
         cancel(stream.read_exact(&mut buffer)).await;
@@ -142,7 +143,7 @@ fn dropped_next_part_of_split_loses_nothing() {
     });
 }
 
-/// Fills the socket, so that the next write has to wait. Returns the number of bytes.
+/// Writes until the socket buffers are full. Returns the number of bytes.
 async fn fill(stream: &mut TcpStream) -> usize {
     let mut written = 0;
     while let Some(bytes) = poll_once(stream.write(&[b'x'; 65536])).await {
@@ -151,7 +152,7 @@ async fn fill(stream: &mut TcpStream) -> usize {
     written
 }
 
-/// The number of bytes that the peer receives.
+/// Closes the stream and returns the number of bytes that the peer receives.
 fn received(stream: TcpStream, mut peer: net::TcpStream) -> usize {
     drop(stream);
     peer.read_to_end(&mut Vec::new()).unwrap()
@@ -170,7 +171,7 @@ fn dropped_write_writes_nothing() {
 #[test]
 fn dropped_write_all_writes_an_unknown_part() {
     with_input("", |mut stream, peer| async move {
-        // More than both socket buffers hold together.
+        // More than both socket buffers together can hold.
         let bytes = vec![b'x'; 64 << 20];
         cancel(stream.write_all(&bytes)).await;
         let written = received(stream, peer);
@@ -193,7 +194,7 @@ fn dropped_flush_keeps_bytes_in_the_writer() {
 }
 
 #[test]
-fn dropped_buf_writer_loses_what_is_not_flushed() {
+fn dropped_buf_writer_loses_unflushed_bytes() {
     with_input("", |stream, mut peer| async move {
         let mut writer = BufWriter::new(stream);
         writer.write_all(b"abcd").await.unwrap();
@@ -203,7 +204,7 @@ fn dropped_buf_writer_loses_what_is_not_flushed() {
 }
 
 #[test]
-fn dropped_copy_loses_what_is_read_but_not_written() {
+fn dropped_copy_loses_unwritten_bytes() {
     with_input("abcd", |stream, peer| async move {
         let (mut writer, mut other) = tcp_pair_with_std().await.unwrap();
         let filled = fill(&mut writer).await;

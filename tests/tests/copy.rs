@@ -1,4 +1,4 @@
-//! `copy` and the budget: nothing is lost, nobody starves, and what waits owns no buffer.
+//! `copy` and the budget: no byte is lost, no task starves, and a waiting copy owns no buffer.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -21,35 +21,35 @@ use tests::records::capture;
 use tests::wakers::{Counter, poll};
 use tests::{run, tcp_pair, tcp_pair_with_std, within_deadline};
 
-/// The most that one copy moves in one poll.
+/// The most bytes that one copy moves in one poll.
 const SCRATCH: usize = 256 * 1024;
-/// What it reads at once until its writer has accepted [`PROVEN`] bytes without a stall.
-const LITTLE: usize = 60 * 1024;
+/// The most bytes of one read until the writer has accepted [`PROVEN`] bytes without a stall.
+const SMALL_READ: usize = 60 * 1024;
 const PROVEN: usize = 6 << 20;
 
-/// What a scripted end does at one call.
+/// The answer of a scripted reader or writer to one call.
 #[derive(Clone, Copy, Debug)]
 enum Answer {
     Pending,
-    /// Transfers so many bytes at most.
+    /// Transfers at most this many bytes.
     Bytes(usize),
     Error,
 }
 
-/// What the two ends were asked.
+/// The calls that a scripted reader and writer received.
 #[derive(Default)]
 struct Log {
     /// The sizes of the buffers offered to the reader.
     reads: Vec<usize>,
-    /// The sizes of those offered to the writer.
+    /// The sizes of the buffers offered to the writer.
     writes: Vec<usize>,
     flushes: usize,
     closes: usize,
-    /// What the writer took.
+    /// The bytes that the writer took.
     taken: Vec<u8>,
 }
 
-/// Both ends of a copy, answering as told; after the script all goes through.
+/// A reader and writer with scripted answers. After the last answer, each call transfers all bytes.
 struct Script {
     answers: VecDeque<Answer>,
     source: VecDeque<u8>,
@@ -62,7 +62,7 @@ impl Script {
         Script { answers, source: source.to_vec().into(), log: log.clone() }
     }
 
-    /// How many of `length` bytes go through now.
+    /// Returns how many of `length` bytes the next call transfers.
     fn answer(&mut self, cx: &mut Context<'_>, length: usize) -> Poll<io::Result<usize>> {
         match self.answers.pop_front() {
             Some(Answer::Pending) => {
@@ -116,7 +116,8 @@ fn text(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at % 251) as u8).collect()
 }
 
-/// Polls a future to its end, as long as it wakes itself; returns the number of polls too.
+/// Polls a future until it is ready. Each pending poll must have woken the waker. Returns the
+/// output and the number of polls.
 fn drive<F: Future>(future: F) -> (F::Output, usize) {
     let mut future = pin!(future);
     let (counter, waker) = Counter::with_waker();
@@ -124,7 +125,7 @@ fn drive<F: Future>(future: F) -> (F::Output, usize) {
         if let Poll::Ready(output) = poll(future.as_mut(), &waker) {
             return (output, polls);
         }
-        assert!(counter.wakes() >= polls, "nobody will wake this copy");
+        assert!(counter.wakes() >= polls, "the copy waits without having been woken");
     }
     unreachable!("the loop ends with the future")
 }
@@ -141,7 +142,7 @@ fn answers() -> impl Strategy<Value = Vec<Answer>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
-    // Readers and writers that take any number of bytes at a time, and wait at random.
+    // The reader and the writer take random numbers of bytes and wait at random.
     #[test]
     fn every_byte_arrives_once_and_in_order(
         reads in answers(),
@@ -161,7 +162,7 @@ proptest! {
 }
 
 #[test]
-fn a_writer_that_takes_nothing_is_an_error() {
+fn writer_that_takes_nothing_is_an_error() {
     let log = Rc::default();
     let reader = Script::new(&[], b"x", &log);
     let mut copy = pin!(copy(reader, Script::new(&[Answer::Bytes(0)], &[], &log)));
@@ -177,7 +178,7 @@ fn a_writer_that_takes_nothing_is_an_error() {
 }
 
 #[test]
-fn an_error_of_either_side_ends_the_copy_and_what_was_copied_is_known() {
+fn error_of_either_side_keeps_the_count_of_copied_bytes() {
     let log = Rc::default();
     let reader = Script::new(&[Answer::Bytes(3), Answer::Error], b"abcdef", &log);
     let mut copying = copy(reader, sink());
@@ -193,7 +194,7 @@ fn an_error_of_either_side_ends_the_copy_and_what_was_copied_is_known() {
 }
 
 #[test]
-fn a_copy_flushes_while_its_reader_waits_and_only_if_it_wrote() {
+fn copy_flushes_new_bytes_when_its_reader_waits() {
     let log = Rc::default();
     let answers = [Answer::Pending, Answer::Bytes(5), Answer::Pending, Answer::Pending];
     let mut writer = Script::new(&[], &[], &log);
@@ -207,7 +208,7 @@ fn a_copy_flushes_while_its_reader_waits_and_only_if_it_wrote() {
 }
 
 #[test]
-fn a_buffered_writer_shows_the_peer_what_was_written_while_the_reader_waits() {
+fn buffered_bytes_reach_the_peer_while_the_reader_waits() {
     run(|| async {
         let (ours, mut peer) = tcp_pair_with_std().await.unwrap();
         let (reader, writer) = ours.into_split();
@@ -223,7 +224,7 @@ fn a_buffered_writer_shows_the_peer_what_was_written_while_the_reader_waits() {
 }
 
 #[test]
-fn one_poll_moves_one_scratch_buffer_at_most_and_yields() {
+fn one_poll_moves_at_most_one_scratch_buffer() {
     let log = Rc::default();
     let bytes = text(10 * SCRATCH);
     let mut writer = Script::new(&[], &[], &log);
@@ -232,11 +233,11 @@ fn one_poll_moves_one_scratch_buffer_at_most_and_yields() {
     for polls in 1..=10 {
         assert!(poll(copy.as_mut(), &waker).is_pending());
         assert_eq!(log.borrow().taken.len(), polls * SCRATCH);
-        assert_eq!(counter.wakes(), polls, "it must wake itself");
+        assert_eq!(counter.wakes(), polls, "the copy must wake itself");
     }
     assert!(poll(copy.as_mut(), &waker).is_ready());
 
-    // The same in small portions: what counts is their sum.
+    // Several smaller reads share the same limit.
     let log = Rc::default();
     let portions = [Answer::Bytes(SCRATCH / 8 * 3); 3];
     let mut copy = pin!(reactor::io::copy(Script::new(&portions, &bytes, &log), sink()));
@@ -245,7 +246,7 @@ fn one_poll_moves_one_scratch_buffer_at_most_and_yields() {
 }
 
 #[test]
-fn a_copy_of_single_bytes_yields_too() {
+fn copy_of_single_bytes_yields() {
     let log = Rc::default();
     let answers = [Answer::Bytes(1); 1000];
     let (result, polls) = drive(copy(Script::new(&answers, &text(1000), &log), sink()));
@@ -254,7 +255,7 @@ fn a_copy_of_single_bytes_yields_too() {
 }
 
 #[test]
-fn an_endless_copy_does_not_starve_its_neighbours() {
+fn endless_copy_does_not_starve_other_tasks() {
     run(|| async {
         let endless = executor::spawn(copy(repeat(7), sink()));
         for _ in 0..10 {
@@ -265,8 +266,8 @@ fn an_endless_copy_does_not_starve_its_neighbours() {
     });
 }
 
-/// A copy of `length` bytes, polled until its writer stalls after it has accepted `accepted`; and
-/// the sizes of its reads.
+/// Starts a copy of `length` bytes whose writer stalls after `accepted` bytes, and polls the copy
+/// until the stall. Returns the copy and its calls.
 fn stalled_after(accepted: usize, length: usize) -> (impl Future<Output = io::Result<u64>>, Log) {
     let log: Rc<RefCell<Log>> = Rc::default();
     let mut left = accepted;
@@ -280,7 +281,7 @@ fn stalled_after(accepted: usize, length: usize) -> (impl Future<Output = io::Re
     });
     let mut copy = Box::pin(copy(Script::new(&[], &vec![7; length], &log), writer));
     let (counter, waker) = Counter::with_waker();
-    // Each poll moves a scratch buffer; the last one stalls.
+    // Each poll moves one scratch buffer, and the last poll stalls.
     for polls in 1..=accepted / SCRATCH + 1 {
         assert!(poll(copy.as_mut(), &waker).is_pending());
         assert_eq!(counter.wakes(), polls);
@@ -288,7 +289,7 @@ fn stalled_after(accepted: usize, length: usize) -> (impl Future<Output = io::Re
     (copy, log.take())
 }
 
-/// A writer that is a function of the number of bytes offered.
+/// A writer that calls a function with the number of offered bytes.
 struct FromFn<F>(F);
 
 fn from_fn<F>(write: F) -> FromFn<F>
@@ -319,7 +320,8 @@ where
     }
 }
 
-/// The sizes of the reads of a copy of `length` bytes whose writer stalls at these calls.
+/// Copies `length` bytes to a writer that stalls at the given calls. Returns the sizes of the
+/// reads.
 fn reads(length: usize, stalls: &[usize]) -> Vec<usize> {
     let log: Rc<RefCell<Log>> = Rc::default();
     let mut call = 0;
@@ -336,30 +338,30 @@ fn reads(length: usize, stalls: &[usize]) -> Vec<usize> {
     log.take().reads
 }
 
-/// How many of these reads are of little, and how many bytes they are, before the first large one.
-fn little(sizes: &[usize]) -> (usize, usize) {
-    let count = sizes.iter().take_while(|&&size| size <= LITTLE).count();
+/// Returns how many small reads precede the first large one, and the sum of their sizes.
+fn small_reads(sizes: &[usize]) -> (usize, usize) {
+    let count = sizes.iter().take_while(|&&size| size <= SMALL_READ).count();
     (count, sizes[..count].iter().sum())
 }
 
 // Pitfall: B2
 #[test]
-fn copy_reads_much_after_its_writer_took_much() {
+fn copy_reads_large_blocks_once_its_writer_is_proven() {
     let sizes = reads(PROVEN + 2 * SCRATCH, &[]);
-    let (count, bytes) = little(&sizes);
-    assert_eq!((sizes[0], bytes, sizes[count]), (LITTLE, PROVEN, SCRATCH));
+    let (count, bytes) = small_reads(&sizes);
+    assert_eq!((sizes[0], bytes, sizes[count]), (SMALL_READ, PROVEN, SCRATCH));
 }
 
 // Pitfall: B2
 #[test]
-fn copy_reads_little_again_after_a_stall() {
-    let (count, _) = little(&reads(PROVEN + 2 * SCRATCH, &[]));
-    // The writer stalls at the first large write, which begins the proof again.
+fn copy_reads_small_blocks_again_after_a_stall() {
+    let (count, _) = small_reads(&reads(PROVEN + 2 * SCRATCH, &[]));
+    // The writer stalls at the first large write, so it must prove itself again.
     let sizes = reads(2 * PROVEN + 4 * SCRATCH, &[count + 1]);
     let (_, again) = sizes.split_at(count + 1);
-    assert_eq!((sizes[count], again[0]), (SCRATCH, LITTLE));
-    // What was left of the large write counts.
-    let (count, bytes) = little(again);
+    assert_eq!((sizes[count], again[0]), (SCRATCH, SMALL_READ));
+    // The rest of that large write counts as accepted.
+    let (count, bytes) = small_reads(again);
     assert_eq!((bytes, again[count]), (PROVEN - SCRATCH, SCRATCH));
 }
 
@@ -368,10 +370,10 @@ fn copy_reads_little_again_after_a_stall() {
 fn stalled_copies_do_not_change_the_reads_of_others() {
     let alone = reads(PROVEN + 2 * SCRATCH, &[]);
     let mut kept = Vec::new();
-    // Some of them keep little, and eight keep a whole scratch buffer.
+    // A hundred stalled copies keep a small remainder, and eight keep a whole scratch buffer.
     for _ in 0..100 {
         let (copy, log) = stalled_after(0, 4 * SCRATCH);
-        assert_eq!(log.reads, [LITTLE]);
+        assert_eq!(log.reads, [SMALL_READ]);
         kept.push(copy);
     }
     for _ in 0..8 {
@@ -432,20 +434,20 @@ fn four_stalled_peers_do_not_shrink_the_reads_of_a_fifth() {
         .iter()
         .filter(|record| record.kind == "tried" && record.get("operation") == "read")
         .map(|record| record.get("length").parse().unwrap())
-        // The others are reads of the fifth peer itself.
+        // Shorter reads are those of the fifth peer itself.
         .filter(|&length| length > MESSAGE)
         .collect();
     let of_the_fifth = &read_sizes[read_sizes.len() - 4..];
-    assert_eq!(of_the_fifth, [SCRATCH; 4], "the last messages of the fifth come in one read each");
+    assert_eq!(of_the_fifth, [SCRATCH; 4], "the last reads from the fifth peer are large");
 }
 
-/// A reader that claims to have read more than it wrote into the buffer.
-struct Boaster {
+/// A reader that returns a larger number than the bytes that it wrote into the buffer.
+struct Overclaiming {
     written: &'static [u8],
     claimed: Option<usize>,
 }
 
-impl AsyncRead for Boaster {
+impl AsyncRead for Overclaiming {
     fn poll_read(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
@@ -457,39 +459,42 @@ impl AsyncRead for Boaster {
     }
 }
 
-/// Copies from a [`Boaster`] what it claims, and returns what arrives.
-fn boast(claimed: usize) -> Vec<u8> {
+/// Copies from an [`Overclaiming`] reader. Returns the bytes that arrive.
+fn copy_overclaimed(claimed: usize) -> Vec<u8> {
     let mut target = Vec::new();
-    let reader = Boaster { written: b"ab", claimed: Some(claimed) };
+    let reader = Overclaiming { written: b"ab", claimed: Some(claimed) };
     drive(copy(reader, &mut target)).0.unwrap();
     target
 }
 
 // Pitfall: B3
 #[test]
-fn reader_that_claims_too_much_shows_no_bytes_of_others() {
+fn reader_that_claims_too_much_exposes_no_other_bytes() {
     let expected = [&b"ab"[..], &[0; 998]].concat();
     drive(copy(&[7; 1000][..], sink())).0.unwrap();
-    assert!(boast(1000) == expected, "bytes of a copy in memory");
-    // A socket's bytes.
+    assert!(copy_overclaimed(1000) == expected, "the bytes of a copy in memory are visible");
+    // A copy from a socket leaves its bytes in the scratch buffer.
     run(|| async {
         let (mut stream, peer) = tcp_pair().await.unwrap();
         stream.write_all(&[7; 1000]).await.unwrap();
         stream.close().await.unwrap();
         copy(peer, sink()).await.unwrap();
-        assert!(boast(1000) == [&b"ab"[..], &[0; 998]].concat(), "bytes of a socket");
+        assert!(
+            copy_overclaimed(1000) == [&b"ab"[..], &[0; 998]].concat(),
+            "the bytes of a socket are visible"
+        );
     });
-    // A copy that stalled with a whole scratch buffer, and gave it back.
+    // A copy that stalled with a whole scratch buffer returned the buffer when it was dropped.
     drop(stalled_after(PROVEN, PROVEN + SCRATCH));
-    assert!(boast(1000) == expected, "bytes of a remainder");
-    // The same copy may be shown what itself has left.
-    assert!(boast(1000) == expected, "bytes of another boaster");
+    assert!(copy_overclaimed(1000) == expected, "the bytes of a remainder are visible");
+    // An overclaiming reader must not see the bytes of an earlier one.
+    assert!(copy_overclaimed(1000) == expected, "the bytes of another reader are visible");
 }
 
 #[test]
 #[should_panic = "the reader claims 61441 bytes in a buffer of 61440"]
 fn reader_that_claims_more_than_the_buffer_panics() {
-    boast(LITTLE + 1);
+    copy_overclaimed(SMALL_READ + 1);
 }
 
 #[test]
@@ -500,7 +505,7 @@ fn writer_that_claims_more_than_it_was_given_panics() {
 }
 
 #[test]
-fn the_remainder_is_written_before_anything_else_is_read() {
+fn remainder_is_written_before_the_next_read() {
     let log: Rc<RefCell<Log>> = Rc::default();
     let bytes = text(4 * SCRATCH);
     let answers = [Answer::Bytes(10), Answer::Pending, Answer::Pending];
@@ -509,18 +514,18 @@ fn the_remainder_is_written_before_anything_else_is_read() {
     assert_eq!(copied.unwrap(), bytes.len() as u64);
     let log = log.borrow();
     assert!(log.taken == bytes, "the bytes differ");
-    assert_eq!(log.writes[..4], [LITTLE, LITTLE - 10, LITTLE - 10, LITTLE - 10]);
+    assert_eq!(log.writes[..4], [SMALL_READ, SMALL_READ - 10, SMALL_READ - 10, SMALL_READ - 10]);
 }
 
-// `Debug` shows the buffer of the bytes that the writer did not take.
+// `Debug` shows the remainder, the bytes that the writer did not take.
 #[test]
-fn the_remainder_is_exact_and_freed_when_it_is_written() {
+fn remainder_is_exact_until_it_is_written() {
     let log = Rc::default();
     let answers = [Answer::Bytes(2), Answer::Pending, Answer::Bytes(1), Answer::Pending];
     let reads = [Answer::Bytes(6), Answer::Pending];
     let mut writer = Script::new(&answers, &[], &log);
-    let reader = Quiet(Script::new(&reads, b"abcdef", &log));
-    let mut copy = pin!(copy(reader, Quiet2(&mut writer)));
+    let reader = HiddenReader(Script::new(&reads, b"abcdef", &log));
+    let mut copy = pin!(copy(reader, HiddenWriter(&mut writer)));
     let remainder = |copy: &dyn std::fmt::Debug| {
         let text = format!("{copy:?}");
         let (_, rest) = text.split_once("bytes: [")?;
@@ -535,7 +540,7 @@ fn the_remainder_is_exact_and_freed_when_it_is_written() {
 }
 
 #[test]
-fn copy_counts_the_reads_that_bring_bytes() {
+fn copy_counts_reads_that_return_bytes() {
     let log = Rc::default();
     let answers = [Answer::Bytes(2), Answer::Pending, Answer::Bytes(3), Answer::Bytes(0)];
     let mut copy = pin!(copy(Script::new(&answers, b"abcdefgh", &log), sink()));
@@ -546,7 +551,7 @@ fn copy_counts_the_reads_that_bring_bytes() {
 }
 
 #[test]
-fn unwritten_bytes_are_those_that_the_writer_has_not_taken() {
+fn unwritten_counts_bytes_that_the_writer_has_not_taken() {
     let log = Rc::default();
     let answers = [Answer::Bytes(2), Answer::Pending, Answer::Bytes(1), Answer::Pending];
     let reads = [Answer::Bytes(6), Answer::Pending];
@@ -558,24 +563,24 @@ fn unwritten_bytes_are_those_that_the_writer_has_not_taken() {
     }
 }
 
-/// A reader of which `Debug` has nothing to say.
-struct Quiet(Script);
-/// A writer of that kind.
-struct Quiet2<'a>(&'a mut Script);
+/// A reader whose `Debug` output is empty.
+struct HiddenReader(Script);
+/// A writer whose `Debug` output is empty.
+struct HiddenWriter<'a>(&'a mut Script);
 
-impl std::fmt::Debug for Quiet {
+impl std::fmt::Debug for HiddenReader {
     fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         Ok(())
     }
 }
 
-impl std::fmt::Debug for Quiet2<'_> {
+impl std::fmt::Debug for HiddenWriter<'_> {
     fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         Ok(())
     }
 }
 
-impl AsyncRead for Quiet {
+impl AsyncRead for HiddenReader {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -585,7 +590,7 @@ impl AsyncRead for Quiet {
     }
 }
 
-impl AsyncWrite for Quiet2<'_> {
+impl AsyncWrite for HiddenWriter<'_> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -603,7 +608,7 @@ impl AsyncWrite for Quiet2<'_> {
     }
 }
 
-/// A reader that copies something itself before it answers.
+/// A reader that runs a whole copy of its own inside each poll.
 struct Nested(Script);
 
 impl AsyncRead for Nested {
@@ -621,17 +626,17 @@ impl AsyncRead for Nested {
 }
 
 #[test]
-fn a_copy_inside_a_readers_poll_has_a_buffer_of_its_own() {
+fn nested_copy_has_its_own_buffer() {
     let log: Rc<RefCell<Log>> = Rc::default();
     let bytes = text(100_000);
     let answers = [Answer::Bytes(40_000); 3];
     let mut writer = Script::new(&[], &[], &log);
     drive(copy(Nested(Script::new(&answers, &bytes, &log)), &mut writer)).0.unwrap();
-    assert!(log.borrow().taken == bytes, "the inner copy wrote into the outer one's buffer");
+    assert!(log.borrow().taken == bytes, "the inner copy wrote into the buffer of the outer copy");
 }
 
 #[test]
-fn a_bidirectional_copy_passes_each_end_of_file_on_and_lets_the_other_side_finish() {
+fn bidirectional_copy_forwards_each_end_of_file() {
     run(|| async {
         let (mut left, mut client) = tcp_pair().await.unwrap();
         let (mut right, mut server) = tcp_pair().await.unwrap();
@@ -660,7 +665,7 @@ fn a_bidirectional_copy_passes_each_end_of_file_on_and_lets_the_other_side_finis
     });
 }
 
-/// One end of a connection: what it sends, and where what it is sent goes.
+/// One end of a connection, made of a reader and a writer.
 struct End<R, W>(R, W);
 
 impl<R: AsyncRead + Unpin, W: Unpin> AsyncRead for End<R, W> {
@@ -692,7 +697,7 @@ impl<R: Unpin, W: AsyncWrite + Unpin> AsyncWrite for End<R, W> {
 }
 
 #[test]
-fn a_bidirectional_copy_closes_a_writer_once_and_after_the_remainder() {
+fn bidirectional_copy_closes_a_writer_after_the_remainder() {
     let (there, back): (Rc<RefCell<Log>>, Rc<RefCell<Log>>) = Default::default();
     let slow = [Answer::Bytes(1), Answer::Pending, Answer::Pending];
     let reads = [Answer::Pending; 10];
@@ -707,7 +712,7 @@ fn a_bidirectional_copy_closes_a_writer_once_and_after_the_remainder() {
     assert_eq!((back.borrow().closes, &back.borrow().taken[..]), (1, &b"de"[..]));
 }
 
-/// Reads single bytes for ever, each of them an operation of the task's budget.
+/// Reads single bytes forever. Each read is an operation that the budget counts.
 struct Flood(Async<mio::net::UnixStream>);
 
 impl AsyncRead for Flood {
@@ -722,7 +727,7 @@ impl AsyncRead for Flood {
 
 // Pitfall: E5
 #[test]
-fn a_flood_in_one_direction_of_a_bidirectional_copy_does_not_starve_the_other() {
+fn flood_in_one_direction_does_not_starve_the_other() {
     async fn answered(flood: impl AsyncRead + Unpin + 'static) {
         let (server, mut answer) = tcp_pair_with_std().await.unwrap();
         let (client, mut back) = tcp_pair().await.unwrap();
@@ -740,7 +745,7 @@ fn a_flood_in_one_direction_of_a_bidirectional_copy_does_not_starve_the_other() 
 }
 
 #[test]
-fn a_task_completes_no_more_operations_in_one_poll_than_its_budget() {
+fn one_poll_completes_at_most_the_budget() {
     run(|| async {
         let (ours, mut peer) = tcp_pair_with_std().await.unwrap();
         peer.write_all(&[7; 1000]).unwrap();
@@ -766,14 +771,18 @@ fn a_task_completes_no_more_operations_in_one_poll_than_its_budget() {
         let waits = Reactor::current().metrics().waits;
         reader.await.unwrap();
         assert_eq!((most.get(), polls.get()), (OPERATIONS, 1000_u32.div_ceil(OPERATIONS)));
-        assert_eq!(Reactor::current().metrics().waits, waits, "a yield is no wait for the source");
+        assert_eq!(
+            Reactor::current().metrics().waits,
+            waits,
+            "a task that yields must not wait for the source"
+        );
     });
 }
 
-// A flood on one connection; another one wants an answer now and then.
+// One connection is flooded, while another one sends a message at a time.
 // Pitfall: E5
 #[test]
-fn a_connection_that_is_always_ready_does_not_hold_up_its_neighbour() {
+fn connection_that_is_always_ready_does_not_delay_others() {
     run(|| async {
         let echo = |stream: TcpStream| async move {
             let (reader, writer) = stream.into_split();

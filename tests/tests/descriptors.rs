@@ -1,4 +1,4 @@
-//! Descriptors: what is watched through any of them, and how sockets become and leave them.
+//! Watching any descriptor with `Async`, and conversions between sockets, pipes and descriptors.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -22,9 +22,9 @@ fn is_open(fd: &OwnedFd) -> bool {
 }
 
 #[test]
-fn an_owned_descriptor_is_watched_without_a_source_of_mio() {
+fn owned_descriptor_is_watched_without_a_mio_source() {
     run(|| async {
-        // A blocking descriptor, which is made non-blocking.
+        // The descriptor is blocking, and `from_fd` makes it non-blocking.
         let counter = Async::from_fd(eventfd(0, EventfdFlags::CLOEXEC).unwrap()).unwrap();
         let mut sum = [0; 8];
         let read = |fd: &_| Ok(rustix::io::read(fd, &mut sum)?);
@@ -37,11 +37,11 @@ fn an_owned_descriptor_is_watched_without_a_source_of_mio() {
 }
 
 #[test]
-fn a_watched_descriptor_is_closed_by_its_owner_alone() {
+fn watched_descriptor_is_closed_only_by_its_owner() {
     run(|| async {
         let (reader, mut writer) = std::io::pipe().unwrap();
         let number = reader.as_raw_fd();
-        // Dropping a watch of a borrowed descriptor or of an `Rc` deregisters it, and closes nothing.
+        // Dropping an `Async` of a borrowed or shared descriptor only deregisters the descriptor.
         let borrowed = Async::from_fd_with_interest(&reader, Interest::READABLE).unwrap();
         assert_eq!(borrowed.as_raw_fd(), number);
         let twice = Async::from_fd_with_interest(reader.as_fd(), Interest::READABLE);
@@ -53,18 +53,22 @@ fn a_watched_descriptor_is_closed_by_its_owner_alone() {
         let events = Reactor::current().metrics().events;
         writer.write_all(b"x").unwrap();
         Reactor::current().turn(Some(Duration::ZERO)).unwrap();
-        assert_eq!(Reactor::current().metrics().events, events, "it is still registered");
+        assert_eq!(
+            Reactor::current().metrics().events,
+            events,
+            "the descriptor is still registered"
+        );
         let mut reader = Rc::into_inner(shared).unwrap();
         assert_eq!(reader.read(&mut [0; 8]).unwrap(), 1);
 
         let owned = Async::from_fd_with_interest(OwnedFd::from(reader), Interest::READABLE);
         drop(owned.unwrap());
-        assert!(writer.write_all(b"x").is_err(), "nobody reads any more");
+        assert!(writer.write_all(b"x").is_err(), "the read end is still open");
     });
 }
 
 #[test]
-fn from_fd_refuses_a_regular_file_and_leaves_nothing() {
+fn from_fd_of_a_regular_file_fails_without_a_registration() {
     run(|| async {
         let directory = folder();
         let file = File::create(directory.path().join("file")).unwrap();
@@ -77,7 +81,7 @@ fn from_fd_refuses_a_regular_file_and_leaves_nothing() {
 }
 
 #[test]
-fn a_descriptor_comes_back_deregistered_from_into_inner() {
+fn into_inner_returns_a_deregistered_descriptor() {
     run(|| async {
         let fd = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
         let fd = Async::from_fd(fd).unwrap().into_inner().unwrap().0;
@@ -88,7 +92,7 @@ fn a_descriptor_comes_back_deregistered_from_into_inner() {
 }
 
 #[test]
-fn sockets_convert_to_and_from_those_of_std() {
+fn sockets_convert_from_and_to_std() {
     run(|| async {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let listener = TcpListener::try_from(listener).unwrap();
@@ -104,7 +108,7 @@ fn sockets_convert_to_and_from_those_of_std() {
         let socket = UdpSocket::try_from(socket).unwrap();
         let mut bytes = [0; 8];
         let received = timeout(Duration::from_millis(1), socket.recv(&mut bytes));
-        assert!(received.await.is_err(), "it does not block");
+        assert!(received.await.is_err(), "no datagram arrives");
         std::net::UdpSocket::try_from(socket).unwrap();
 
         let directory = folder();
@@ -122,13 +126,13 @@ fn sockets_convert_to_and_from_those_of_std() {
 }
 
 #[test]
-fn a_socket_that_becomes_a_descriptor_is_deregistered_and_open() {
+fn socket_converted_to_a_descriptor_stays_open() {
     run(|| async {
         let (ours, mut peer) = UnixStream::pair().unwrap();
         let number = ours.as_raw_fd();
         let fd = OwnedFd::from(ours);
         assert!(fd.as_raw_fd() == number && is_open(&fd));
-        // It could not be registered twice with one epoll.
+        // epoll would refuse a second registration of the descriptor.
         let mut again = UnixStream::from_std(fd.into()).unwrap();
         peer.write_all(b"x").await.unwrap();
         assert_eq!(again.read(&mut [0; 8]).await.unwrap(), 1);
@@ -143,7 +147,7 @@ fn a_socket_that_becomes_a_descriptor_is_deregistered_and_open() {
 }
 
 #[test]
-fn pipes_of_std_become_ours() {
+fn std_pipes_convert_to_async_pipes() {
     run(|| async {
         let (reader, writer) = std::io::pipe().unwrap();
         let number = reader.as_raw_fd();

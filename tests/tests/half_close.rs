@@ -1,4 +1,4 @@
-//! The peer has said its last word: every byte before it arrives, and then the end.
+//! A peer that shuts down writing: the reader gets every byte, and then the end of the stream.
 
 use std::io::Write;
 use std::net::Shutdown;
@@ -7,7 +7,7 @@ use reactor::io::AsyncReadExt;
 use tests::{run, tcp_pair_with_std};
 
 #[test]
-fn bytes_and_fin_in_one_segment_reach_the_reader_as_bytes_and_end_of_file() {
+fn fin_that_arrives_with_bytes_is_read_after_them() {
     run(|| async {
         let (mut ours, mut peer) = tcp_pair_with_std().await.unwrap();
         peer.write_all(b"last words").unwrap();
