@@ -32,7 +32,7 @@ fn with_input<F: Future<Output = ()>>(
 
 /// Polls an operation once, checks that it waits, and drops it.
 async fn cancel<T>(operation: impl Future<Output = T>) {
-    assert!(poll_once(operation).await.is_none(), "the operation did not have to wait");
+    assert!(poll_once(operation).await.is_none(), "the operation did not wait");
 }
 
 /// Closes the peer and returns what is left to read.

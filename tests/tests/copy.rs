@@ -382,21 +382,21 @@ fn stalled_copies_do_not_change_the_reads_of_others() {
         kept.push(copy);
     }
     assert_eq!(reads(PROVEN + 2 * SCRATCH, &[]), alone);
-    // A leak changes nothing either.
+    // Leaked copies must not change the reads either.
     std::mem::forget(kept);
     assert_eq!(reads(PROVEN + 2 * SCRATCH, &[]), alone);
 }
 
-/// A peer that sends until the kernel and the server take no more, and reads nothing.
+/// Sends from a peer, without reading, until neither the kernel nor the server takes more bytes.
 async fn stall(peer: &mut std::net::TcpStream) {
     peer.set_nonblocking(true).unwrap();
-    let mut quiet = 0;
-    while quiet < 20 {
+    let mut failed_attempts = 0;
+    while failed_attempts < 20 {
         match peer.write(&[7; 1 << 16]) {
-            Ok(written) => quiet = if written > 0 { 0 } else { quiet + 1 },
+            Ok(written) => failed_attempts = if written > 0 { 0 } else { failed_attempts + 1 },
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::WouldBlock);
-                quiet += 1;
+                failed_attempts += 1;
                 reactor::time::sleep(std::time::Duration::from_millis(1)).await;
             }
         }
@@ -434,7 +434,7 @@ fn four_stalled_peers_do_not_shrink_the_reads_of_a_fifth() {
         .iter()
         .filter(|record| record.kind == "tried" && record.get("operation") == "read")
         .map(|record| record.get("length").parse().unwrap())
-        // Shorter reads are those of the fifth peer itself.
+        // The reads of the fifth peer itself are not longer than a message.
         .filter(|&length| length > MESSAGE)
         .collect();
     let of_the_fifth = &read_sizes[read_sizes.len() - 4..];

@@ -1,5 +1,5 @@
-//! Destructors and wakers are foreign code: they may do anything, at any moment, also while the
-//! executor ends.
+//! Destructors and wakers are user code. They may call the runtime at any moment, even while the
+//! executor is being dropped.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn};
@@ -23,12 +23,12 @@ use reactor::time::sleep;
 use tests::wakers::waker_fn;
 use tests::{run, tcp_pair, until, within_deadline};
 
-/// Does something when it is dropped.
+/// Calls a function when it is dropped.
 struct OnDrop<F: FnOnce()>(Option<F>);
 
 impl<F: FnOnce()> OnDrop<F> {
-    fn new(act: F) -> OnDrop<F> {
-        OnDrop(Some(act))
+    fn new(function: F) -> OnDrop<F> {
+        OnDrop(Some(function))
     }
 }
 
@@ -38,20 +38,21 @@ impl<F: FnOnce()> Drop for OnDrop<F> {
     }
 }
 
+/// Registers a new socket with the reactor.
 fn register() -> Async<mio::net::UnixStream> {
     Async::new(mio::net::UnixStream::pair().unwrap().0).unwrap()
 }
 
-/// A timer in the reactor, with a waker that does nothing.
+/// Sets a timer in the reactor, with a waker that does nothing.
 fn set_timer() -> reactor::time::Sleep {
     let mut timer = sleep(Duration::from_millis(1));
     let _ = Pin::new(&mut timer).poll(&mut Context::from_waker(Waker::noop()));
     timer
 }
 
-/// Everything that foreign code can do to the runtime.
+/// The calls to the runtime that user code can make.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Act {
+enum Call {
     Spawn,
     Wake,
     Abort,
@@ -62,79 +63,79 @@ enum Act {
     DropTimer,
 }
 
-const ACTS: [Act; 8] = [
-    Act::Spawn,
-    Act::Wake,
-    Act::Abort,
-    Act::DropHandle,
-    Act::Register,
-    Act::Deregister,
-    Act::SetTimer,
-    Act::DropTimer,
+const CALLS: [Call; 8] = [
+    Call::Spawn,
+    Call::Wake,
+    Call::Abort,
+    Call::DropHandle,
+    Call::Register,
+    Call::Deregister,
+    Call::SetTimer,
+    Call::DropTimer,
 ];
 
-impl Act {
-    /// What is needed is made here; the closure acts on it. `done` tells that it did.
+impl Call {
+    /// Creates what the call needs. Returns a function that makes the call and increments `done`.
     fn prepare(self, done: Rc<Cell<usize>>) -> impl FnOnce() + 'static {
         let waker = Rc::new(RefCell::new(None::<Waker>));
-        let keep = waker.clone();
+        let stored = waker.clone();
         let other = spawn(poll_fn(move |cx| {
-            keep.replace(Some(cx.waker().clone()));
+            stored.replace(Some(cx.waker().clone()));
             Poll::<()>::Pending
         }));
         let (socket, timer) = (register(), set_timer());
         move || {
             match self {
-                Act::Spawn => drop(spawn(yield_now())),
-                Act::Wake => waker.take().into_iter().for_each(Waker::wake),
-                Act::Abort => other.abort(),
-                Act::DropHandle => drop(other),
-                Act::Register => drop(register()),
-                Act::Deregister => drop(socket),
-                Act::SetTimer => std::mem::forget(set_timer()),
-                Act::DropTimer => drop(timer),
+                Call::Spawn => drop(spawn(yield_now())),
+                Call::Wake => waker.take().into_iter().for_each(Waker::wake),
+                Call::Abort => other.abort(),
+                Call::DropHandle => drop(other),
+                Call::Register => drop(register()),
+                Call::Deregister => drop(socket),
+                Call::SetTimer => std::mem::forget(set_timer()),
+                Call::DropTimer => drop(timer),
             }
             done.set(done.get() + 1);
         }
     }
 }
 
-/// Where it does it.
+/// The moment at which user code calls the runtime.
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum Moment {
     Poll,
-    DropOfFinishedFuture,
+    DropOfReadyFuture,
     DropOfAbortedFuture,
     DropOfOutput,
-    DropOfUnwantedOutput,
-    EndOfExecutor,
-    EndOfExecutorBeforeFirstPoll,
+    DropOfUnclaimedOutput,
+    DropOfExecutor,
+    DropOfExecutorBeforeFirstPoll,
 }
 
-const PLACES: [Place; 7] = [
-    Place::Poll,
-    Place::DropOfFinishedFuture,
-    Place::DropOfAbortedFuture,
-    Place::DropOfOutput,
-    Place::DropOfUnwantedOutput,
-    Place::EndOfExecutor,
-    Place::EndOfExecutorBeforeFirstPoll,
+const MOMENTS: [Moment; 7] = [
+    Moment::Poll,
+    Moment::DropOfReadyFuture,
+    Moment::DropOfAbortedFuture,
+    Moment::DropOfOutput,
+    Moment::DropOfUnclaimedOutput,
+    Moment::DropOfExecutor,
+    Moment::DropOfExecutorBeforeFirstPoll,
 ];
 
-impl Place {
-    async fn run(self, act: impl FnOnce() + 'static) {
+impl Moment {
+    async fn run(self, call: impl FnOnce() + 'static) {
         match self {
-            Place::Poll => spawn(async { act() }).await.unwrap(),
-            Place::DropOfFinishedFuture => {
-                let guard = OnDrop::new(act);
+            Moment::Poll => spawn(async { call() }).await.unwrap(),
+            Moment::DropOfReadyFuture => {
+                let guard = OnDrop::new(call);
                 let future = poll_fn(move |_| {
                     let _ = &guard;
                     Poll::Ready(())
                 });
                 spawn(future).await.unwrap();
             }
-            Place::DropOfAbortedFuture => {
-                let guard = OnDrop::new(act);
+            Moment::DropOfAbortedFuture => {
+                let guard = OnDrop::new(call);
                 let task = spawn(async move {
                     let _guard = guard;
                     pending::<()>().await;
@@ -142,18 +143,18 @@ impl Place {
                 yield_now().await;
                 task.abort();
             }
-            Place::DropOfOutput => drop(spawn(async { OnDrop::new(act) }).await),
-            Place::DropOfUnwantedOutput => {
-                drop(spawn(async { OnDrop::new(act) }));
+            Moment::DropOfOutput => drop(spawn(async { OnDrop::new(call) }).await),
+            Moment::DropOfUnclaimedOutput => {
+                drop(spawn(async { OnDrop::new(call) }));
                 yield_now().await;
             }
-            Place::EndOfExecutor | Place::EndOfExecutorBeforeFirstPoll => {
-                let guard = OnDrop::new(act);
+            Moment::DropOfExecutor | Moment::DropOfExecutorBeforeFirstPoll => {
+                let guard = OnDrop::new(call);
                 drop(spawn(async move {
                     let _guard = guard;
                     pending::<()>().await;
                 }));
-                if matches!(self, Place::EndOfExecutor) {
+                if matches!(self, Moment::DropOfExecutor) {
                     yield_now().await;
                 }
             }
@@ -163,36 +164,37 @@ impl Place {
 
 // Pitfall: X3, X4
 #[test]
-fn everything_may_be_done_in_a_poll_in_every_destructor_and_at_the_executors_end() {
-    for act in ACTS {
-        for place in PLACES {
+fn runtime_is_usable_from_polls_and_destructors() {
+    for call in CALLS {
+        for moment in MOMENTS {
             within_deadline(move || {
                 let done = Rc::new(Cell::new(0));
                 block_on(async {
-                    let acts = act.prepare(done.clone());
+                    let prepared = call.prepare(done.clone());
                     yield_now().await;
-                    place.run(acts).await;
-                    // The loop has come to no harm.
+                    moment.run(prepared).await;
+                    // The event loop must still work.
                     sleep(Duration::from_micros(1)).await;
                     assert_eq!(spawn(async { 1 }).await.unwrap(), 1);
                 });
-                assert_eq!(done.get(), 1, "{act:?} in {place:?}");
+                assert_eq!(done.get(), 1, "{call:?} in {moment:?}");
             });
         }
     }
 }
 
 std::thread_local! {
-    /// What foreign wakers drop: they are `Send`, and sockets are not.
+    /// Sockets that the wakers drop. The wakers cannot own them, because wakers are `Send`.
     static SOCKETS: RefCell<Vec<Async<mio::net::UnixStream>>> = const { RefCell::new(Vec::new()) };
-    static ACTED: Cell<usize> = const { Cell::new(0) };
+    /// How often a waker has used the runtime.
+    static CALLED: Cell<usize> = const { Cell::new(0) };
 }
 
-/// A waker that uses the runtime when it is woken, and again when it is dropped.
-struct Busy;
+/// A waker that uses the runtime when it is called, and again when it is dropped.
+struct UsesRuntime;
 
-fn be_busy() {
-    ACTED.set(ACTED.get() + 1);
+fn use_the_runtime() {
+    CALLED.set(CALLED.get() + 1);
     drop(spawn(yield_now()));
     let added = register();
     let dropped = SOCKETS.with_borrow_mut(|sockets| {
@@ -203,80 +205,80 @@ fn be_busy() {
     drop(set_timer());
 }
 
-impl Wake for Busy {
+impl Wake for UsesRuntime {
     fn wake(self: Arc<Self>) {
-        be_busy();
+        use_the_runtime();
     }
 }
 
-impl Drop for Busy {
+impl Drop for UsesRuntime {
     fn drop(&mut self) {
-        be_busy();
+        use_the_runtime();
     }
 }
 
-/// Polls once, with a waker of which nothing is left but what the future keeps.
-fn poll_with_busy_waker<T>(future: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
-    future.poll(&mut Context::from_waker(&Waker::from(Arc::new(Busy))))
+/// Polls a future once with a new [`UsesRuntime`] waker. Only the future keeps a clone of it.
+fn poll_with_runtime_user<T>(future: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+    future.poll(&mut Context::from_waker(&Waker::from(Arc::new(UsesRuntime))))
 }
 
 // Pitfall: X3
 #[test]
-fn a_waker_may_use_the_runtime_when_it_is_woken_and_when_it_is_dropped() {
+fn waker_may_use_the_runtime_in_wake_and_drop() {
     run(|| async {
         SOCKETS.with_borrow_mut(|sockets| sockets.push(register()));
-        let acted = || ACTED.replace(0);
+        let calls = || CALLED.replace(0);
 
-        // Replaced by the next poll's waker, then woken and dropped: by a task's end, ...
+        // A task: the next poll replaces the waker; completion calls and drops it.
         let (sender, receiver) = channel::<()>();
         let mut task = pin!(spawn(async move {
             while receiver.try_recv().is_err() {
                 yield_now().await;
             }
         }));
-        assert!(poll_with_busy_waker(task.as_mut()).is_pending());
-        assert!(poll_with_busy_waker(task.as_mut()).is_pending());
-        assert_eq!(acted(), 1);
+        assert!(poll_with_runtime_user(task.as_mut()).is_pending());
+        assert!(poll_with_runtime_user(task.as_mut()).is_pending());
+        assert_eq!(calls(), 1);
         sender.send(()).unwrap();
-        while acted() < 2 {
+        while calls() < 2 {
             yield_now().await;
         }
 
-        // ... by a timer, ...
+        // A timer.
         let mut timer = pin!(sleep(Duration::from_millis(1)));
-        assert!(poll_with_busy_waker(timer.as_mut()).is_pending());
-        assert!(poll_with_busy_waker(timer.as_mut()).is_pending());
-        assert_eq!(acted(), 1);
+        assert!(poll_with_runtime_user(timer.as_mut()).is_pending());
+        assert!(poll_with_runtime_user(timer.as_mut()).is_pending());
+        assert_eq!(calls(), 1);
         sleep(Duration::from_millis(2)).await;
-        assert_eq!(acted(), 2);
+        assert_eq!(calls(), 2);
 
-        // ... by a source, and when the source goes.
+        // A source: an event calls the waker, and dropping the source drops it.
         let (mut ours, theirs) = tcp_pair().await.unwrap();
         let mut byte = [0];
         {
             let mut read = pin!(ours.read(&mut byte));
-            assert!(poll_with_busy_waker(read.as_mut()).is_pending());
+            assert!(poll_with_runtime_user(read.as_mut()).is_pending());
             drop(theirs);
-            while acted() < 2 {
+            while calls() < 2 {
                 yield_now().await;
             }
             assert_eq!(read.await.unwrap(), 0);
         }
         let (mut ours, _theirs) = tcp_pair().await.unwrap();
-        assert!(poll_with_busy_waker(pin!(ours.read(&mut byte))).is_pending());
+        assert!(poll_with_runtime_user(pin!(ours.read(&mut byte))).is_pending());
         drop(ours);
-        assert_eq!(acted(), 1);
+        assert_eq!(calls(), 1);
 
-        // ... and by a timer that goes.
+        // A timer that is dropped before it fires.
         let mut timer = Box::pin(sleep(Duration::from_secs(1)));
-        assert!(poll_with_busy_waker(timer.as_mut()).is_pending());
+        assert!(poll_with_runtime_user(timer.as_mut()).is_pending());
         drop(timer);
-        assert_eq!(acted(), 1);
+        assert_eq!(calls(), 1);
         SOCKETS.take();
     });
 }
 
-/// Must be dropped on the thread where it was made.
+/// Checks that it is dropped on the thread that created it.
 struct Local(ThreadId, Rc<Cell<usize>>);
 
 impl Drop for Local {
@@ -288,11 +290,11 @@ impl Drop for Local {
 
 // Pitfall: X2
 #[test]
-fn a_future_is_dropped_on_its_thread_though_its_wakers_are_dropped_elsewhere() {
+fn future_is_dropped_on_its_thread_despite_remote_wakers() {
     within_deadline(|| {
         let drops = Rc::new(Cell::new(0));
         let (sender, receiver) = channel::<Waker>();
-        let elsewhere = thread::spawn(move || {
+        let other = thread::spawn(move || {
             for waker in receiver {
                 waker.wake_by_ref();
                 drop(waker);
@@ -315,21 +317,21 @@ fn a_future_is_dropped_on_its_thread_though_its_wakers_are_dropped_elsewhere() {
         });
         assert_eq!(drops.get(), 300);
         drop(sender);
-        elsewhere.join().unwrap();
+        other.join().unwrap();
     });
 }
 
-/// Spawns itself again when it is dropped.
-struct Hydra(Rc<Cell<usize>>);
+/// Spawns a task with another value of this type when it is dropped.
+struct SpawnsOnDrop(Rc<Cell<usize>>);
 
-impl Drop for Hydra {
+impl Drop for SpawnsOnDrop {
     fn drop(&mut self) {
         self.0.set(self.0.get() + 1);
-        // Without an end this would overflow the stack or run for ever.
+        // The limit makes a failing test end. Without it, the chain would overflow the stack.
         if self.0.get() < 10_000 {
-            let again = Hydra(self.0.clone());
+            let next = SpawnsOnDrop(self.0.clone());
             let task = spawn(async move {
-                let _again = again;
+                let _next = next;
             });
             assert!(task.is_finished());
         }
@@ -338,15 +340,15 @@ impl Drop for Hydra {
 
 // Pitfall: X15
 #[test]
-fn a_spawn_in_a_destructor_at_the_executors_end_is_cancelled_at_once() {
+fn spawn_while_the_executor_is_dropped_is_cancelled() {
     within_deadline(|| {
         let seen = Rc::new(Cell::new(None));
-        let tells = seen.clone();
+        let result_seen = seen.clone();
         let guard = OnDrop::new(move || {
             let mut task = spawn(async {});
             let result = Pin::new(&mut task).poll(&mut Context::from_waker(Waker::noop()));
-            let Poll::Ready(Err(error)) = result else { panic!("not cancelled at once") };
-            tells.set(Some(error.is_cancelled()));
+            let Poll::Ready(Err(error)) = result else { panic!("not cancelled") };
+            result_seen.set(Some(error.is_cancelled()));
         });
         block_on(async {
             drop(spawn(async move {
@@ -360,16 +362,16 @@ fn a_spawn_in_a_destructor_at_the_executors_end_is_cancelled_at_once() {
 
 // Pitfall: X15
 #[test]
-fn destructors_that_spawn_more_of_their_kind_do_not_keep_the_executor_from_its_end() {
+fn destructors_that_spawn_do_not_keep_the_executor_alive() {
     within_deadline(|| {
         let drops = Rc::new(Cell::new(0));
-        // A chain that a loop of the executor would follow for ever; cancelled, each link is
-        // dropped within the one before, and so there must be an end to it here.
-        let hydra = Hydra(drops.clone());
+        // A loop that drops spawned tasks would never end. Instead, each spawn is cancelled and
+        // dropped inside the destructor that spawned it, so the chain must be short.
+        let first = SpawnsOnDrop(drops.clone());
         drops.set(9_900);
         block_on(async {
             drop(spawn(async move {
-                let _hydra = hydra;
+                let _first = first;
                 pending::<()>().await;
             }));
         });
@@ -379,7 +381,7 @@ fn destructors_that_spawn_more_of_their_kind_do_not_keep_the_executor_from_its_e
 
 // Pitfall: X15
 #[test]
-fn what_another_thread_wanted_to_spawn_is_dropped_while_the_executor_is_current_but_closed() {
+fn queued_remote_spawn_is_dropped_in_a_closed_executor() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         let (sender, receiver) = channel();
@@ -396,18 +398,19 @@ fn what_another_thread_wanted_to_spawn_is_dropped_while_the_executor_is_current_
 
 // Pitfall: X15
 #[test]
-fn what_is_spawned_from_the_inboxs_own_destructors_does_not_keep_the_executor_from_its_end() {
-    /// Sends itself into the inbox again when it is dropped, unless that refuses it.
-    struct Again(Remote, Arc<AtomicBool>);
+fn messages_that_spawn_when_dropped_do_not_loop_forever() {
+    /// Sends another value of this type to the inbox when it is dropped, until the inbox refuses
+    /// one.
+    struct SendsOnDrop(Remote, Arc<AtomicBool>);
 
-    impl Drop for Again {
+    impl Drop for SendsOnDrop {
         fn drop(&mut self) {
             if self.1.swap(true, Ordering::Relaxed) {
                 return;
             }
-            let again = Again(self.0.clone(), self.1.clone());
+            let next = SendsOnDrop(self.0.clone(), self.1.clone());
             let make = move || {
-                let _again = again;
+                let _next = next;
                 pending::<()>()
             };
             let task = self.0.spawn(make);
@@ -418,7 +421,7 @@ fn what_is_spawned_from_the_inboxs_own_destructors_does_not_keep_the_executor_fr
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         let refused = Arc::new(AtomicBool::new(false));
-        drop(Again(executor.remote(), refused.clone()));
+        drop(SendsOnDrop(executor.remote(), refused.clone()));
         drop(executor);
         assert!(refused.load(Ordering::Relaxed));
     });
@@ -426,7 +429,7 @@ fn what_is_spawned_from_the_inboxs_own_destructors_does_not_keep_the_executor_fr
 
 // Pitfall: X9
 #[test]
-fn the_executor_ends_while_tasks_hold_sockets_timers_signals_and_jobs() {
+fn executor_drop_ends_tasks_with_sockets_timers_and_jobs() {
     within_deadline(|| {
         let (sender, receiver) = channel::<()>();
         let executor = Executor::new().unwrap();
@@ -474,7 +477,7 @@ fn the_executor_ends_while_tasks_hold_sockets_timers_signals_and_jobs() {
 
 // Pitfall: X9
 #[test]
-fn an_executor_may_end_in_the_destructor_of_a_thread_local() {
+fn executor_may_be_dropped_by_a_thread_local() {
     std::thread_local! {
         static LAST: RefCell<Option<Executor>> = const { RefCell::new(None) };
     }
@@ -482,7 +485,7 @@ fn an_executor_may_end_in_the_destructor_of_a_thread_local() {
     let (sender, receiver) = channel();
     let thread = thread::spawn(move || {
         let executor = Executor::new().unwrap();
-        // Touched first, and so destroyed after the runtime's own.
+        // Initialized first, so it is destroyed after the thread-locals of the runtime.
         LAST.with_borrow(|_| ());
         executor.block_on(async {
             let guard = OnDrop::new(move || sender.send("dropped").unwrap());
@@ -504,14 +507,14 @@ fn an_executor_may_end_in_the_destructor_of_a_thread_local() {
     assert_eq!(receiver.recv(), Ok("dropped"));
 }
 
-// As the last words of what a thread keeps for itself: a flush, or a goodbye to a server.
+// A thread-local value may use `block_on` for a final flush or to say goodbye to a server.
 #[test]
-fn block_on_works_in_the_destructor_of_a_thread_local() {
+fn block_on_works_in_a_thread_local_destructor() {
     struct Last(Sender<&'static str>);
 
     impl Drop for Last {
         fn drop(&mut self) {
-            let told = self.0.clone();
+            let sender = self.0.clone();
             block_on(async move {
                 let remote = Remote::current();
                 let (mut ours, mut theirs) = tcp_pair().await.unwrap();
@@ -519,7 +522,7 @@ fn block_on_works_in_the_destructor_of_a_thread_local() {
                 let runs = has_run.clone();
                 let other = thread::spawn(move || {
                     remote.spawn(move || async move {
-                        told.send("from another thread").unwrap();
+                        sender.send("from another thread").unwrap();
                         runs.store(true, Ordering::Relaxed);
                     })
                 });
@@ -540,7 +543,7 @@ fn block_on_works_in_the_destructor_of_a_thread_local() {
     within_deadline(|| {
         let (sender, receiver) = channel();
         let thread = thread::spawn(move || {
-            // First, and so destroyed after whatever the runtime keeps for the thread.
+            // Initialized first, so it is destroyed after the thread-locals of the runtime.
             LAST.set(Some(Last(sender)));
             block_on(yield_now());
         });
@@ -551,16 +554,16 @@ fn block_on_works_in_the_destructor_of_a_thread_local() {
 
 // Pitfall: X9
 #[test]
-fn an_executor_may_end_while_its_thread_unwinds() {
+fn executor_may_be_dropped_while_its_thread_unwinds() {
     within_deadline(|| {
         let dropped = Rc::new(Cell::new(0));
-        let tells = dropped.clone();
+        let drops = dropped.clone();
         let result = catch_unwind(AssertUnwindSafe(|| {
             block_on(async {
                 let (ours, theirs) = tcp_pair().await.unwrap();
                 let guard = OnDrop::new(move || {
-                    tells.set(tells.get() + 1);
-                    // Caught with the task, although the thread is unwinding already.
+                    drops.set(drops.get() + 1);
+                    // The executor catches this panic although the thread is already unwinding.
                     resume_unwind(Box::new("second"));
                 });
                 drop(spawn(async move {
@@ -579,7 +582,7 @@ fn an_executor_may_end_while_its_thread_unwinds() {
 
 // Pitfall: X9
 #[test]
-fn a_socket_that_outlives_its_executor_gives_an_error() {
+fn socket_that_outlives_its_executor_returns_an_error() {
     within_deadline(|| {
         let (mut ours, _theirs) = block_on(tcp_pair()).unwrap();
         let error = block_on(async { ours.read(&mut [0]).await }).unwrap_err();
@@ -588,7 +591,7 @@ fn a_socket_that_outlives_its_executor_gives_an_error() {
 }
 
 #[test]
-fn the_handle_of_a_task_that_its_executor_took_along_is_cancelled() {
+fn handle_of_a_task_of_a_dropped_executor_is_cancelled() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         let task: JoinHandle<()> = executor.spawn(pending());
@@ -598,7 +601,7 @@ fn the_handle_of_a_task_that_its_executor_took_along_is_cancelled() {
 }
 
 #[test]
-fn remote_spawn_after_the_executors_end_is_cancelled() {
+fn remote_spawn_to_a_dropped_executor_is_cancelled() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         let remote = executor.remote();
@@ -615,11 +618,15 @@ fn remote_spawn_after_the_executors_end_is_cancelled() {
         let (before, line) = (remote.spawn_named("before", make()), line!());
         assert!(!before.is_finished());
         drop(executor);
-        assert_eq!(dropped.load(Ordering::Relaxed), 1, "the executor ended before it looked");
+        assert_eq!(
+            dropped.load(Ordering::Relaxed),
+            1,
+            "the message was not dropped with the executor"
+        );
         let error = before.join().unwrap_err();
-        let place = format!("{}:{line}:", file!());
+        let location = format!("{}:{line}:", file!());
         assert!(error.is_cancelled());
-        assert!(error.to_string().starts_with(&format!("task \"before\", spawned at {place}")));
+        assert!(error.to_string().starts_with(&format!("task \"before\", spawned at {location}")));
         let after = thread::spawn(move || remote.spawn(make_after)).join().unwrap();
         assert!(after.is_finished() && block_on(after).unwrap_err().is_cancelled());
         assert_eq!(dropped.load(Ordering::Relaxed), 2);
@@ -654,7 +661,7 @@ fn dropped_waker_that_ends_its_task_frees_the_slot_once() {
         assert!(Pin::new(&mut handle).poll(&mut Context::from_waker(&waker)).is_pending());
         drop(waker);
         drop(handle);
-        assert_eq!(executor.metrics().tasks, 0, "the waker has run the task");
+        assert_eq!(executor.metrics().tasks, 0, "the waker has not run the task");
         let [one, two] = [1, 2].map(|output| executor.spawn(async move { output }));
         assert_eq!(executor.block_on(async { (one.await.unwrap(), two.await.unwrap()) }), (1, 2));
     });
@@ -662,7 +669,7 @@ fn dropped_waker_that_ends_its_task_frees_the_slot_once() {
 
 // Pitfall: X3
 #[test]
-fn spawn_whose_waker_panics_keeps_the_task_in_the_set() {
+fn spawn_with_a_panicking_waker_keeps_the_task_in_the_set() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         let (sender, results) = channel();
@@ -672,7 +679,8 @@ fn spawn_whose_waker_panics_keeps_the_task_in_the_set() {
             let _guard = OnDrop::new(move || {
                 let waker = waker_fn(|| resume_unwind(Box::new("a waker of the test")));
                 assert!(set.poll_join_next(&mut Context::from_waker(&waker)).is_pending());
-                // The executor is closed, so this task ends at once and wakes the set's waiter.
+                // The executor is closed, so this task is cancelled immediately and wakes the
+                // waiter.
                 let spawned = catch_unwind(AssertUnwindSafe(|| drop(set.spawn(pending()))));
                 assert!(spawned.is_err());
                 sender.send((set.len(), set.try_join_next())).unwrap();
@@ -686,7 +694,7 @@ fn spawn_whose_waker_panics_keeps_the_task_in_the_set() {
     });
 }
 
-/// A task that holds a set with one such task, and so on.
+/// Returns a task that owns a set with one such task, down to the given number of levels.
 fn nested(levels: usize, innermost: Sender<()>) -> Pin<Box<dyn Future<Output = ()>>> {
     Box::pin(async move {
         let mut set = JoinSet::new();

@@ -1,6 +1,7 @@
-//! Writes to files: what was acknowledged is done, and an error is not lost.
+//! Writes to files: an acknowledged write is done, and its error is not lost.
 //!
-//! Also the order of the operations of one file, and that tasks which share a file share its time.
+//! Also checks the order of the operations of one file, and fairness between tasks that share a
+//! file.
 
 use std::fs;
 use std::future::Future;
@@ -20,19 +21,19 @@ use tests::child::is_child;
 use tests::wakers::poll;
 use tests::{folder, run};
 
-/// The file of the child process.
-fn file_of_the_child() -> PathBuf {
+/// Returns the path of the file that the child process writes.
+fn child_file() -> PathBuf {
     std::env::var_os("FILE").expect("set by the parent").into()
 }
 
-/// Polls an operation once and drops it.
-fn give_up<F: Future>(operation: F) -> bool {
+/// Polls an operation once and drops it. Returns whether it was pending.
+fn poll_and_drop<F: Future>(operation: F) -> bool {
     poll(pin!(operation).as_mut(), Waker::noop()).is_pending()
 }
 
 const BYTES: &[u8] = b"some bytes";
 
-/// Writes to a file in one of several ways, and ends the process as a return from `main` does.
+/// Writes to a file, drops the file in one of three ways, and exits like a return from `main`.
 fn write_and_exit(path: PathBuf, way: &str) -> ! {
     let write = |path: PathBuf| async move {
         let mut file = File::create(path).await.unwrap();
@@ -40,15 +41,15 @@ fn write_and_exit(path: PathBuf, way: &str) -> ! {
         file
     };
     match way {
-        "kept" => drop(block_on(write(path))),
-        "aborted" => block_on(async {
+        "file first" => drop(block_on(write(path))),
+        "aborted task" => block_on(async {
             let task = spawn(async move {
                 let _file = write(path.clone()).await;
                 fs::write(path.with_extension("written"), "").unwrap();
                 std::future::pending::<()>().await;
             });
             while !task.is_finished() {
-                if file_of_the_child().with_extension("written").exists() {
+                if child_file().with_extension("written").exists() {
                     task.abort();
                 }
                 yield_now().await;
@@ -66,13 +67,13 @@ fn write_and_exit(path: PathBuf, way: &str) -> ! {
 
 // Pitfall: F1
 #[test]
-fn acknowledged_write_survives_the_end_of_the_process() {
-    let name = "acknowledged_write_survives_the_end_of_the_process";
+fn acknowledged_write_survives_process_exit() {
+    let name = "acknowledged_write_survives_process_exit";
     if is_child() {
-        write_and_exit(file_of_the_child(), &std::env::var("WAY").unwrap());
+        write_and_exit(child_file(), &std::env::var("WAY").unwrap());
     }
     let folder = folder();
-    for way in ["kept", "aborted", "executor first"] {
+    for way in ["file first", "aborted task", "executor first"] {
         for n in 0..70 {
             let path = folder.path().join(format!("{way} {n}"));
             let mut child = Command::new(std::env::current_exe().unwrap());
@@ -85,8 +86,8 @@ fn acknowledged_write_survives_the_end_of_the_process() {
 
 // Pitfall: F1, F3
 #[test]
-fn acknowledged_output_survives_the_end_of_the_process() {
-    let name = "acknowledged_output_survives_the_end_of_the_process";
+fn acknowledged_output_survives_process_exit() {
+    let name = "acknowledged_output_survives_process_exit";
     if is_child() {
         let written = block_on(async {
             let bufs = [&b""[..], b"some", b" ", b"bytes"].map(IoSlice::new);
@@ -102,8 +103,9 @@ fn acknowledged_output_survives_the_end_of_the_process() {
     }
 }
 
-/// Lets four tasks repeat an operation of one file, and returns how often each could.
-async fn share(file: File, operation: impl AsyncFn(&File) + Copy + 'static) -> [u32; 4] {
+/// Lets four tasks repeat an operation of one file for a while. Returns how often each one
+/// completed.
+async fn counts_of_tasks(file: File, operation: impl AsyncFn(&File) + Copy + 'static) -> [u32; 4] {
     let file = Rc::new(file);
     let end = Instant::now() + Duration::from_millis(100);
     let tasks = [(); 4].map(|()| {
@@ -127,7 +129,7 @@ async fn share(file: File, operation: impl AsyncFn(&File) + Copy + 'static) -> [
 #[track_caller]
 fn assert_fair(counts: [u32; 4]) {
     let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
-    // A thread of a busy machine may be late with the wake of one task.
+    // On a busy machine, one task may be woken late.
     assert!(*least > 0 && *least >= most / 3, "{counts:?}");
 }
 
@@ -137,21 +139,26 @@ fn tasks_that_share_a_file_get_equal_shares() {
     let folder = folder();
     run(|| async move {
         let file = async |name: &str| File::create(folder.path().join(name)).await.unwrap();
-        assert_fair(share(file("1").await, async |file: &File| drop(file.metadata().await)).await);
         assert_fair(
-            share(file("2").await, async |file: &File| file.set_len(9).await.unwrap()).await,
+            counts_of_tasks(file("1").await, async |file: &File| drop(file.metadata().await)).await,
         );
         assert_fair(
-            share(file("3").await, async |file: &File| file.sync_data().await.unwrap()).await,
+            counts_of_tasks(file("2").await, async |file: &File| file.set_len(9).await.unwrap())
+                .await,
         );
         assert_fair(
-            share(file("4").await, async |file: &File| file.sync_all().await.unwrap()).await,
+            counts_of_tasks(file("3").await, async |file: &File| file.sync_data().await.unwrap())
+                .await,
+        );
+        assert_fair(
+            counts_of_tasks(file("4").await, async |file: &File| file.sync_all().await.unwrap())
+                .await,
         );
         let permissions = async |file: &File| {
             let permissions = file.metadata().await.unwrap().permissions();
             file.set_permissions(permissions).await.unwrap();
         };
-        assert_fair(share(file("5").await, permissions).await);
+        assert_fair(counts_of_tasks(file("5").await, permissions).await);
     });
 }
 
@@ -168,13 +175,14 @@ fn vectored_write_to_a_file_takes_all_buffers() {
     });
 }
 
+/// Opens a file whose every write fails with `StorageFull`.
 async fn full() -> File {
     OpenOptions::new().read(true).write(true).open("/dev/full").await.unwrap()
 }
 
 // Pitfall: F4
 #[test]
-fn error_belongs_to_the_write_that_caused_it() {
+fn error_is_reported_by_the_write_that_caused_it() {
     run(|| async {
         let mut full = full().await;
         for _ in 0..3 {
@@ -185,24 +193,25 @@ fn error_belongs_to_the_write_that_caused_it() {
     });
 }
 
-/// Drops a write whose error no caller has seen.
-fn fail_unseen(file: &mut File) {
-    // The pool may be that fast: then the error has been returned.
-    while !give_up(file.write(b"x")) {}
+/// Drops a write that fails, before it has reported its error.
+fn drop_failing_write(file: &mut File) {
+    // If the pool has been fast enough to return the error, try again.
+    while !poll_and_drop(file.write(b"x")) {}
 }
 
 // Pitfall: F4
 #[test]
-fn error_of_a_dropped_write_stays_until_a_caller_has_seen_it() {
+fn error_of_a_dropped_write_is_kept_until_it_is_reported() {
     run(|| async {
         let mut file = full().await;
-        fail_unseen(&mut file);
+        drop_failing_write(&mut file);
         for _ in 0..20 {
-            // None of these is polled again, so none has returned the error, unless it was ready.
-            let unseen = give_up(file.flush());
-            let unseen = unseen && give_up(file.metadata());
-            if !(unseen && give_up(file.sync_all())) {
-                fail_unseen(&mut file);
+            // A pending operation is dropped before it reports the error. A ready one has reported
+            // it.
+            let unreported = poll_and_drop(file.flush());
+            let unreported = unreported && poll_and_drop(file.metadata());
+            if !(unreported && poll_and_drop(file.sync_all())) {
+                drop_failing_write(&mut file);
             }
         }
         assert_eq!(file.flush().await.unwrap_err().kind(), ErrorKind::StorageFull);
@@ -215,31 +224,31 @@ fn every_operation_reports_the_error_of_a_dropped_write() {
     run(|| async {
         let mut file = full().await;
         let full = ErrorKind::StorageFull;
-        fail_unseen(&mut file);
+        drop_failing_write(&mut file);
         assert_eq!(file.flush().await.unwrap_err().kind(), full);
-        fail_unseen(&mut file);
+        drop_failing_write(&mut file);
         assert_eq!(file.read(&mut [0]).await.unwrap_err().kind(), full);
-        fail_unseen(&mut file);
+        drop_failing_write(&mut file);
         assert_eq!(file.seek(SeekFrom::Start(0)).await.unwrap_err().kind(), full);
-        fail_unseen(&mut file);
+        drop_failing_write(&mut file);
         assert_eq!(file.sync_data().await.unwrap_err().kind(), full);
-        fail_unseen(&mut file);
+        drop_failing_write(&mut file);
         assert_eq!(file.write(b"y").await.unwrap_err().kind(), full);
         file.flush().await.unwrap();
-        fail_unseen(&mut file);
+        drop_failing_write(&mut file);
         assert_eq!(file.into_std().await.unwrap_err().kind(), full);
     });
 }
 
 #[test]
-fn dropped_write_is_carried_out_before_the_next_one() {
+fn dropped_write_completes_before_the_next_one() {
     let folder = folder();
     run(|| async move {
         let path = folder.path().join("file");
         let mut file = File::create(&path).await.unwrap();
         for _ in 0..100 {
-            give_up(file.write(b"ab"));
-            give_up(file.write(b"cd"));
+            poll_and_drop(file.write(b"ab"));
+            poll_and_drop(file.write(b"cd"));
             file.write_all(b"ef").await.unwrap();
         }
         assert_eq!(fs::read(&path).unwrap(), b"abcdef".repeat(100));
@@ -247,19 +256,19 @@ fn dropped_write_is_carried_out_before_the_next_one() {
 }
 
 #[test]
-fn write_of_the_same_bytes_takes_the_place_of_a_dropped_one() {
+fn repeating_a_dropped_write_writes_the_bytes_once() {
     let folder = folder();
     run(|| async move {
         let path = folder.path().join("file");
         let mut file = File::create(&path).await.unwrap();
-        if give_up(file.write_all(b"hello")) {
+        if poll_and_drop(file.write_all(b"hello")) {
             file.write_all(b"hello, file").await.unwrap();
         } else {
             file.write_all(b", file").await.unwrap();
         }
         assert_eq!(fs::read(&path).unwrap(), b"hello, file");
-        // A flush in between makes it another write.
-        give_up(file.write_all(b"!"));
+        // After a flush, the same bytes are a new write.
+        poll_and_drop(file.write_all(b"!"));
         file.flush().await.unwrap();
         file.write_all(b"!").await.unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"hello, file!!");

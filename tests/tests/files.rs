@@ -1,7 +1,7 @@
-//! Files: read in place when they are in memory, and by the pool when not.
+//! Files: read in place if they are in the page cache, otherwise by the thread pool.
 //!
-//! Whether a job was made is told by the records. What is said of files in memory is tried on a
-//! file system that can be asked for it, if there is one.
+//! Log records show whether the pool was given a job. The tests of cached files need a file system
+//! that supports `RWF_NOWAIT`, and are skipped if there is none.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -35,53 +35,56 @@ use tests::records::capture;
 use tests::wakers::poll;
 use tests::{run, within_deadline};
 
-/// Bytes that may be read in place before the neighbours get their turn.
-const MOST: usize = 256 * 1024;
+/// The most bytes that one task may read in place before it yields.
+const SHARE: usize = 256 * 1024;
 
-/// A folder of one test, removed at its end.
+/// A folder for one test, removed when it is dropped.
 struct Folder(TempDir);
 
 impl Folder {
-    fn within(parent: impl AsRef<Path>) -> Folder {
+    fn new_in(parent: impl AsRef<Path>) -> Folder {
         Folder(TempDir::new_in(parent).unwrap())
     }
 
     fn new() -> Folder {
-        Folder::within(std::env::temp_dir())
+        Folder::new_in(std::env::temp_dir())
     }
 
-    /// On a file system that tells what it has in memory. Says so, if there is none.
-    fn that_tells() -> Option<Folder> {
-        let places = [std::env::temp_dir(), env!("CARGO_TARGET_TMPDIR").into(), ".".into()];
-        let mut folders = places.into_iter().map(Folder::within);
-        let folder = folders.find(|folder| folder.tells_names() && folder.tells_contents());
+    /// Creates a folder on a file system with support for both attempts in place. If there is none,
+    /// prints that the test is skipped.
+    fn with_nowait() -> Option<Folder> {
+        let parents = [std::env::temp_dir(), env!("CARGO_TARGET_TMPDIR").into(), ".".into()];
+        let mut folders = parents.into_iter().map(Folder::new_in);
+        let folder = folders.find(|folder| folder.opens_cached() && folder.reads_cached());
         if folder.is_none() {
-            println!("skipped: no file system here tells what it has in memory");
+            println!("skipped: no file system here supports RESOLVE_CACHED and RWF_NOWAIT");
         }
         folder
     }
 
-    /// On a file system that tells it of names, and not of contents. Says so, if there is none.
-    fn that_refuses() -> Option<Folder> {
-        let place = Path::new("/dev/shm").is_dir().then_some("/dev/shm");
-        let folder = place.map(Folder::within);
-        let folder = folder.filter(|folder| folder.tells_names() && !folder.tells_contents());
+    /// Creates a folder on a file system that opens cached files but refuses `RWF_NOWAIT`. If there
+    /// is none, prints that the test is skipped.
+    fn without_nowait() -> Option<Folder> {
+        let parent = Path::new("/dev/shm").is_dir().then_some("/dev/shm");
+        let folder = parent.map(Folder::new_in);
+        let folder = folder.filter(|folder| folder.opens_cached() && !folder.reads_cached());
         if folder.is_none() {
-            println!("skipped: /dev/shm is not there, or does not refuse to be asked");
+            println!("skipped: /dev/shm does not exist, or supports RWF_NOWAIT");
         }
         folder
     }
 
-    /// Whether it opens what it has in memory, and says if it has not. An older kernel does not know
-    /// the question, and a sandbox may forbid it.
-    fn tells_names(&self) -> bool {
+    /// Whether `openat2` with `RESOLVE_CACHED` works here. Old kernels do not have it, and a
+    /// sandbox may forbid it.
+    fn opens_cached(&self) -> bool {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let probe = self.file("probe", "x");
         let open = || openat2(CWD, &probe, flags, Mode::empty(), ResolveFlags::CACHED);
         (0..5).any(|_| open().is_ok())
     }
 
-    fn tells_contents(&self) -> bool {
+    /// Whether `preadv2` with `RWF_NOWAIT` works here.
+    fn reads_cached(&self) -> bool {
         let file = fs::File::open(self.file("probe", "x")).unwrap();
         let byte = &mut [0];
         let bufs = &mut [IoSliceMut::new(byte)];
@@ -98,32 +101,32 @@ impl Folder {
         path
     }
 
-    fn pipe(&self, name: &str) -> PathBuf {
+    fn fifo(&self, name: &str) -> PathBuf {
         let path = self.path(name);
         mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         path
     }
 }
 
-/// Bytes of which each place has its own.
+/// Returns bytes whose values depend on their offsets.
 fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at ^ at >> 8 ^ at >> 16) as u8).collect()
 }
 
-/// The result, and how many jobs the pool was given for it.
+/// Runs a future. Returns its output and the number of jobs that it gave to the pool.
 fn jobs<F: Future>(future: F) -> (F::Output, usize) {
     let (output, records) = capture(|| block_on(future));
     (output, records.iter().filter(|record| record.kind == "job submitted").count())
 }
 
-/// Once in ten thousand times the kernel says "not now" of what it has in memory. So a few tries,
-/// of which one makes no job.
+/// Asserts that an operation needs no job in at least one of five attempts. About once in ten
+/// thousand times, the kernel returns `EAGAIN` although the file is in the page cache.
 #[track_caller]
-fn assert_in_place<F: Future>(mut of: impl FnMut() -> F) {
-    assert!((0..5).any(|_| jobs(of()).1 == 0), "the pool was given a job each time");
+fn assert_in_place<F: Future>(mut operation: impl FnMut() -> F) {
+    assert!((0..5).any(|_| jobs(operation()).1 == 0), "the pool was given a job each time");
 }
 
-/// Makes the kernel forget the contents from there on.
+/// Evicts the contents of a file from the page cache, beginning at an offset.
 fn evict(path: &Path, from: u64) {
     let file = fs::File::open(path).unwrap();
     file.sync_all().unwrap();
@@ -131,22 +134,26 @@ fn evict(path: &Path, from: u64) {
 }
 
 #[test]
-fn epoll_refuses_a_file() {
+fn epoll_refuses_a_regular_file() {
     let folder = Folder::new();
     let path = folder.file("file", "hello");
     run(|| async move {
         let file = fs::File::open(path).unwrap();
         let fd = file.as_raw_fd();
         let error = Async::new(SourceFd(&fd)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "EPERM: so files need the pool");
+        assert_eq!(
+            error.kind(),
+            ErrorKind::PermissionDenied,
+            "epoll must refuse a regular file with EPERM"
+        );
     });
 }
 
 #[test]
-fn a_file_in_memory_is_read_without_a_job() {
-    let Some(folder) = Folder::that_tells() else { return };
+fn cached_file_is_read_without_a_job() {
+    let Some(folder) = Folder::with_nowait() else { return };
     within_deadline(move || {
-        for length in [0, 1, 4096, 100_000, MOST - 1] {
+        for length in [0, 1, 4096, 100_000, SHARE - 1] {
             let contents = pattern(length);
             let path = folder.file("file", &contents);
             assert_in_place(async || assert_eq!(ours::read(&path).await.unwrap(), contents));
@@ -157,10 +164,10 @@ fn a_file_in_memory_is_read_without_a_job() {
 }
 
 #[test]
-fn a_file_in_memory_is_opened_and_read_piece_by_piece_without_a_job() {
-    let Some(folder) = Folder::that_tells() else { return };
+fn cached_file_is_read_in_pieces_without_a_job() {
+    let Some(folder) = Folder::with_nowait() else { return };
     within_deadline(move || {
-        let contents = pattern(3 * MOST);
+        let contents = pattern(3 * SHARE);
         let path = folder.file("file", &contents);
         assert_in_place(async || {
             let mut file = File::open(&path).await.unwrap();
@@ -177,21 +184,21 @@ fn a_file_in_memory_is_opened_and_read_piece_by_piece_without_a_job() {
 }
 
 #[test]
-fn a_large_file_is_one_job() {
+fn large_file_is_read_in_one_job() {
     let folder = Folder::new();
     within_deadline(move || {
-        let contents = pattern(10 * MOST);
+        let contents = pattern(10 * SHARE);
         let path = folder.file("file", &contents);
         let (bytes, jobs) = jobs(ours::read(&path));
         assert_eq!((bytes.unwrap() == contents, jobs), (true, 1));
     });
 }
 
-// The pages at its end are forgotten. Whatever the kernel has kept of them: no byte is missing and
-// none is there twice.
+// Evicts the last pages of a file. The kernel may keep some of them, but in any case each byte must
+// be read exactly once.
 #[test]
-fn a_file_half_in_memory_is_read_on_where_the_memory_ends() {
-    let Some(folder) = Folder::that_tells() else { return };
+fn partly_cached_file_is_read_without_gaps() {
+    let Some(folder) = Folder::with_nowait() else { return };
     within_deadline(move || {
         let contents = pattern(200_000);
         let path = folder.file("file", &contents);
@@ -211,8 +218,8 @@ fn a_file_half_in_memory_is_read_on_where_the_memory_ends() {
 }
 
 #[test]
-fn a_file_system_that_refuses_to_be_asked_is_read_by_the_pool() {
-    let Some(folder) = Folder::that_refuses() else { return };
+fn file_system_without_nowait_is_read_by_the_pool() {
+    let Some(folder) = Folder::without_nowait() else { return };
     within_deadline(move || {
         let path = folder.file("file", pattern(10_000));
         let (bytes, count) = jobs(ours::read(&path));
@@ -227,7 +234,7 @@ fn a_file_system_that_refuses_to_be_asked_is_read_by_the_pool() {
 }
 
 #[test]
-fn a_file_that_claims_to_be_empty_and_is_not_is_read_to_its_end() {
+fn file_of_reported_size_zero_is_read_to_its_end() {
     run(|| async {
         let path = "/proc/self/status";
         assert_eq!(fs::metadata(path).unwrap().len(), 0);
@@ -238,9 +245,9 @@ fn a_file_that_claims_to_be_empty_and_is_not_is_read_to_its_end() {
     });
 }
 
-// The error of the attempt in place would be another one: `EAGAIN` for a name that is missing.
+// The attempt in place fails with another error, e.g. `EAGAIN` for a missing name.
 #[test]
-fn errors_are_those_of_std() {
+fn file_errors_equal_those_of_std() {
     let folder = Folder::new();
     run(|| async move {
         let file = folder.file("file", [0xff]);
@@ -270,9 +277,9 @@ fn errors_are_those_of_std() {
     });
 }
 
-// Root may read everything; so the file is opened for writing alone, and to read it is refused.
+// File permissions do not restrict root, so the test uses the open mode.
 #[test]
-fn to_read_what_may_not_be_read_is_an_error() {
+fn access_that_the_mode_forbids_is_an_error() {
     let folder = Folder::new();
     run(|| async move {
         let mut file = File::create(folder.path("file")).await.unwrap();
@@ -283,11 +290,11 @@ fn to_read_what_may_not_be_read_is_an_error() {
 }
 
 #[test]
-fn no_task_reads_more_in_place_than_its_share_before_its_neighbours_run() {
-    let Some(folder) = Folder::that_tells() else { return };
+fn one_poll_reads_at_most_256_kib_in_place() {
+    let Some(folder) = Folder::with_nowait() else { return };
     run(|| async move {
         let small = folder.file("small", pattern(4000));
-        let large = folder.file("large", pattern(20 * MOST));
+        let large = folder.file("large", pattern(20 * SHARE));
         let read = Rc::new(Cell::new(0));
         let reader = spawn({
             let read = read.clone();
@@ -308,19 +315,19 @@ fn no_task_reads_more_in_place_than_its_share_before_its_neighbours_run() {
         });
         let mut before = 0;
         while !reader.is_finished() {
-            let most = read.get() - before;
-            assert!(most <= MOST, "{most} bytes in one poll");
+            let bytes = read.get() - before;
+            assert!(bytes <= SHARE, "{bytes} bytes in one poll");
             before = read.get();
             yield_now().await;
         }
-        assert_eq!(read.get(), 300 * 4000 + 20 * MOST);
+        assert_eq!(read.get(), 300 * 4000 + 20 * SHARE);
     });
 }
 
-// The second one finds a few operations left of the budget.
+// After the first file, only a small part of the share is left.
 #[test]
-fn a_file_that_is_longer_than_what_is_left_of_the_share_is_read_in_the_next_poll() {
-    let Some(folder) = Folder::that_tells() else { return };
+fn file_beyond_the_remaining_share_waits_for_the_next_poll() {
+    let Some(folder) = Folder::with_nowait() else { return };
     run(|| async move {
         let paths = ["one", "two"].map(|name| folder.file(name, pattern(250 * 1024)));
         let read = Rc::new(Cell::new(0));
@@ -334,8 +341,8 @@ fn a_file_that_is_longer_than_what_is_left_of_the_share_is_read_in_the_next_poll
         });
         let mut before = 0;
         while before < 2 * 250 * 1024 {
-            let most = read.get() - before;
-            assert!(most <= MOST, "{most} bytes in one poll");
+            let bytes = read.get() - before;
+            assert!(bytes <= SHARE, "{bytes} bytes in one poll");
             before = read.get();
             yield_now().await;
         }
@@ -343,10 +350,10 @@ fn a_file_that_is_longer_than_what_is_left_of_the_share_is_read_in_the_next_poll
     });
 }
 
-// Method: the one reads and yields without end, the other reads once. Each pays for itself: else the
-// one that finds the common share spent would pay for its neighbour, again and again.
+// One task reads and yields in a loop, the other one reads once. Each has a share of its own. With
+// a common share, the second task would find it spent in every round.
 #[test]
-fn a_task_that_reads_small_files_does_not_keep_another_from_a_larger_one() {
+fn reader_of_small_files_does_not_starve_a_larger_read() {
     let folder = Folder::new();
     run(|| async move {
         let (small, larger) =
@@ -360,7 +367,7 @@ fn a_task_that_reads_small_files_does_not_keep_another_from_a_larger_one() {
                 yield_now().await;
             }
         });
-        // The busy one is before it in the queue.
+        // The busy task is ahead of this one in the run queue.
         let once = spawn(async move { ours::read(&larger).await.unwrap().len() });
         assert_eq!(once.await.unwrap(), 200_000);
         busy.abort();
@@ -369,7 +376,7 @@ fn a_task_that_reads_small_files_does_not_keep_another_from_a_larger_one() {
 }
 
 #[test]
-fn a_task_that_only_opens_files_lets_its_neighbours_run() {
+fn task_that_only_opens_files_yields() {
     let folder = Folder::new();
     run(|| async move {
         let path = folder.file("file", "");
@@ -378,17 +385,17 @@ fn a_task_that_only_opens_files_lets_its_neighbours_run() {
                 File::open(&path).await.unwrap();
             }
         });
-        let mut turns = 0;
+        let mut yields = 0;
         while !opener.is_finished() {
-            turns += 1;
+            yields += 1;
             yield_now().await;
         }
-        assert!(turns > 1000 / 128, "{turns}");
+        assert!(yields > 1000 / 128, "{yields}");
     });
 }
 
 #[test]
-fn a_file_is_written_read_and_sought_as_one_of_std() {
+fn file_reads_writes_and_seeks_like_std() {
     let folder = Folder::new();
     run(|| async move {
         let path = folder.path("file");
@@ -406,7 +413,7 @@ fn a_file_is_written_read_and_sought_as_one_of_std() {
         assert_eq!(file.read(&mut [0; 10]).await?, 0, "at the end");
         assert_eq!(file.seek(SeekFrom::Current(-5)).await?, 99_995);
         file.write_all(b"0123456789").await?;
-        assert_eq!(file.metadata().await?.len(), 100_005, "it waits for the write");
+        assert_eq!(file.metadata().await?.len(), 100_005, "metadata must wait for the write");
         file.set_len(5).await?;
         file.sync_all().await?;
         file.sync_data().await?;
@@ -419,7 +426,7 @@ fn a_file_is_written_read_and_sought_as_one_of_std() {
 }
 
 #[test]
-fn the_cursor_is_the_one_of_the_kernel() {
+fn file_shares_the_cursor_of_its_descriptor() {
     let folder = Folder::new();
     run(|| async move {
         let path = folder.file("file", pattern(1000));
@@ -443,13 +450,13 @@ fn the_cursor_is_the_one_of_the_kernel() {
     .unwrap();
 }
 
-/// Polls a read once, in vain, and drops it.
-async fn give_up_a_read(file: &mut File) {
+/// Polls a read once, so that its job runs, and drops it.
+async fn drop_a_read(file: &mut File) {
     loop {
         let cx = &mut Context::from_waker(Waker::noop());
         match Pin::new(&mut *file).poll_read(cx, &mut [0; 100]) {
             Poll::Pending => return,
-            // The job was that fast: back, and once more.
+            // The job was fast enough to return the bytes. Seek back and try again.
             Poll::Ready(read) => {
                 let read = read.unwrap() as i64;
                 file.seek(SeekFrom::Current(-read)).await.unwrap();
@@ -458,25 +465,25 @@ async fn give_up_a_read(file: &mut File) {
     }
 }
 
-// On a file system where each read is a job.
+// On this file system, each read is a job.
 #[test]
-fn a_read_that_was_dropped_loses_no_byte() {
-    let Some(folder) = Folder::that_refuses() else { return };
+fn dropped_file_read_loses_no_byte() {
+    let Some(folder) = Folder::without_nowait() else { return };
     run(|| async move {
         let path = folder.file("file", pattern(1000));
         let mut file = File::options().read(true).write(true).open(&path).await.unwrap();
-        give_up_a_read(&mut file).await;
+        drop_a_read(&mut file).await;
         let mut bytes = [0; 30];
         file.read_exact(&mut bytes).await.unwrap();
         assert_eq!(bytes, pattern(1000)[..30]);
-        // Seventy are left of what the job has read; the next one to write begins before them.
+        // The job has read 70 more bytes. The write must begin before them, at the cursor.
         file.write_all(b"xyz").await.unwrap();
         file.flush().await.unwrap();
         assert_eq!(fs::read(&path).unwrap()[29..34], [29, b'x', b'y', b'z', 33]);
 
-        give_up_a_read(&mut file).await;
+        drop_a_read(&mut file).await;
         assert_eq!(file.seek(SeekFrom::Current(0)).await.unwrap(), 33);
-        give_up_a_read(&mut file).await;
+        drop_a_read(&mut file).await;
         let mut std = file.into_std().await.unwrap();
         std.read_exact(&mut bytes).unwrap();
         assert_eq!(bytes, pattern(1000)[33..63]);
@@ -484,26 +491,26 @@ fn a_read_that_was_dropped_loses_no_byte() {
 }
 
 #[test]
-fn what_was_written_is_written_even_if_the_file_is_dropped() {
+fn acknowledged_write_is_done_when_its_file_is_dropped() {
     let folder = Folder::new();
     run(|| async move {
         let path = folder.path("file");
         let mut file = File::create(&path).await.unwrap();
-        file.write_all(&pattern(MOST)).await.unwrap();
+        file.write_all(&pattern(SHARE)).await.unwrap();
         drop(file);
-        assert_eq!(fs::read(&path).unwrap(), pattern(MOST));
+        assert_eq!(fs::read(&path).unwrap(), pattern(SHARE));
     });
 }
 
 #[test]
-fn operations_of_one_file_are_done_in_their_order_also_when_dropped() {
+fn dropped_file_operations_keep_their_order() {
     let folder = Folder::new();
     run(|| async move {
         let path = folder.path("file");
         let mut file = File::create(&path).await.unwrap();
         for _ in 0..200 {
             file.write_all(&pattern(1000)).await.unwrap();
-            // Its first poll waits for the write, or begins to empty the file. Then it is dropped.
+            // The first poll waits for the write or starts the truncation. Then drop the operation.
             let _ = poll(pin!(file.set_len(0)).as_mut(), Waker::noop());
             file.set_len(0).await.unwrap();
             assert_eq!(file.metadata().await.unwrap().len(), 0);
@@ -517,15 +524,15 @@ enum Step {
     Read(usize),
     Write(usize),
     SeekTo(usize),
-    /// So far before the end, or at the beginning.
+    /// Seeks to this many bytes before the end, or to the beginning.
     SeekFromEnd(usize),
     SetLength(usize),
-    /// The job under way may end.
+    /// Gives the running job time to complete.
     Pause,
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    // Most are inside of the file, where there is something to read, to write over and to cut off.
+    // Most steps fall inside the file, where there are bytes to read, to overwrite and to truncate.
     prop_oneof![
         3 => (0..1000_usize).prop_map(Step::Read),
         1 => (0..2000_usize).prop_map(Step::Write),
@@ -536,7 +543,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What a file should be: its bytes, and the place of the next one to read or write.
+/// The expected state of a file: its bytes and its cursor.
 #[derive(Default)]
 struct Model {
     bytes: Vec<u8>,
@@ -545,66 +552,67 @@ struct Model {
 }
 
 impl Model {
-    /// Takes a step with the file and compares results. An operation that is given up after its first
-    /// poll is carried out all the same, except that a read takes no bytes.
-    async fn take(&mut self, file: &mut File, step: &Step, give_up: bool) {
+    /// Performs a step on the file and compares the results. If `cancel` is true, a pending
+    /// operation is dropped after its first poll. It still completes, except that a read takes no
+    /// bytes.
+    async fn perform(&mut self, file: &mut File, step: &Step, cancel: bool) {
         match *step {
             Step::Read(length) => {
                 let mut bytes = vec![0; length];
-                let Some(read) = once(file.read(&mut bytes), give_up).await else { return };
+                let Some(read) = once(file.read(&mut bytes), cancel).await else { return };
                 let rest = self.bytes.get(self.cursor..).unwrap_or_default();
-                // It may be short: that is what a job had read for one that was given up.
+                // The read may be short if it returns the bytes that a dropped read had fetched.
                 assert!(read.min(1) == rest.len().min(length).min(1), "{read} of {}", rest.len());
                 assert_eq!(bytes[..read], rest[..read]);
                 self.cursor += read;
             }
             Step::Write(length) => {
-                // Each begins with another byte: the same bytes would take the place of a write that
-                // was given up.
+                // Write other bytes each time. The same bytes would continue a dropped write.
                 self.writes = self.writes.wrapping_add(1);
                 let bytes: Vec<_> = pattern(length).iter().map(|byte| byte ^ self.writes).collect();
-                let written = once(file.write(&bytes), give_up).await;
+                let written = once(file.write(&bytes), cancel).await;
                 assert!(written.is_none_or(|written| written == length));
                 let end = self.cursor + length;
-                // To write nothing beyond the end makes the file no longer.
+                // An empty write beyond the end does not extend the file.
                 if length > 0 {
                     self.bytes.resize(self.bytes.len().max(end), 0);
                     self.bytes[self.cursor..end].copy_from_slice(&bytes);
                 }
                 self.cursor = end;
             }
-            Step::SeekTo(place) => {
-                let told = once(file.seek(SeekFrom::Start(place as u64)), give_up).await;
-                assert!(told.is_none_or(|told| told == place as u64));
-                self.cursor = place;
+            Step::SeekTo(offset) => {
+                let result = once(file.seek(SeekFrom::Start(offset as u64)), cancel).await;
+                assert!(result.is_none_or(|result| result == offset as u64));
+                self.cursor = offset;
             }
             Step::SeekFromEnd(back) => {
                 let back = back.min(self.bytes.len());
-                let place = self.bytes.len() - back;
-                let told = once(file.seek(SeekFrom::End(-(back as i64))), give_up).await;
-                assert!(told.is_none_or(|told| told == place as u64));
-                self.cursor = place;
+                let offset = self.bytes.len() - back;
+                let result = once(file.seek(SeekFrom::End(-(back as i64))), cancel).await;
+                assert!(result.is_none_or(|result| result == offset as u64));
+                self.cursor = offset;
             }
             Step::SetLength(length) => {
-                once(file.set_len(length as u64), give_up).await;
+                once(file.set_len(length as u64), cancel).await;
                 self.bytes.resize(length, 0);
             }
-            Step::Pause => for_a_job().await,
+            Step::Pause => pause().await,
         }
     }
 }
 
-async fn once<T>(operation: impl Future<Output = io::Result<T>>, give_up: bool) -> Option<T> {
+/// Awaits an operation and returns its result. If `cancel` is true, polls it only once.
+async fn once<T>(operation: impl Future<Output = io::Result<T>>, cancel: bool) -> Option<T> {
     let mut operation = pin!(operation);
     match poll(operation.as_mut(), Waker::noop()) {
         Poll::Ready(result) => Some(result.unwrap()),
-        Poll::Pending if give_up => None,
+        Poll::Pending if cancel => None,
         Poll::Pending => Some(operation.await.unwrap()),
     }
 }
 
-/// The pool may do what was begun before this.
-async fn for_a_job() {
+/// Waits for 100 us, so that the pool may complete earlier jobs.
+async fn pause() {
     unblock(|| thread::sleep(Duration::from_micros(100))).await;
 }
 
@@ -612,14 +620,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_file_is_its_bytes_and_a_cursor_whatever_is_given_up(steps in vec((step(), any::<bool>()), 1..100)) {
-        for folder in [Some(Folder::new()), Folder::that_refuses()].into_iter().flatten() {
+    fn file_matches_the_model_despite_dropped_operations(steps in vec((step(), any::<bool>()), 1..100)) {
+        for folder in [Some(Folder::new()), Folder::without_nowait()].into_iter().flatten() {
             let (path, steps) = (folder.path("file"), steps.clone());
             run(|| async move {
                 let mut file = File::create_new(&path).await.unwrap();
                 let mut model = Model::default();
-                for (step, give_up) in &steps {
-                    model.take(&mut file, step, *give_up).await;
+                for (step, cancel) in &steps {
+                    model.perform(&mut file, step, *cancel).await;
                 }
                 file.flush().await.unwrap();
                 assert_eq!(fs::read(&path).unwrap(), model.bytes);
@@ -628,14 +636,14 @@ proptest! {
     }
 }
 
-// On a file system where each read is a job.
+// On this file system, each read is a job.
 #[test]
-fn what_a_dropped_read_has_read_is_not_told_once_it_is_cut_off() {
-    let Some(folder) = Folder::that_refuses() else { return };
+fn set_len_discards_the_bytes_of_a_dropped_read() {
+    let Some(folder) = Folder::without_nowait() else { return };
     run(|| async move {
         let path = folder.file("file", pattern(1000));
         let mut file = File::options().read(true).write(true).open(&path).await.unwrap();
-        give_up_a_read(&mut file).await;
+        drop_a_read(&mut file).await;
         file.set_len(40).await.unwrap();
         file.set_len(50).await.unwrap();
         let mut bytes = Vec::new();
@@ -645,15 +653,15 @@ fn what_a_dropped_read_has_read_is_not_told_once_it_is_cut_off() {
 }
 
 #[test]
-fn operation_dropped_while_another_runs_is_carried_out_later() {
+fn operation_dropped_while_another_runs_still_completes() {
     let folder = Folder::new();
-    let pipe = folder.pipe("pipe");
+    let pipe = folder.fifo("pipe");
     run(|| async move {
         let options = fs::File::options().read(true).write(true).clone();
         let (file, writer) = (options.open(&pipe).unwrap(), options.open(&pipe).unwrap());
         let mut file = File::from_std(file);
         let cx = &mut Context::from_waker(Waker::noop());
-        // It runs until there is a byte.
+        // The read blocks its thread until a byte arrives.
         assert!(Pin::new(&mut file).poll_read(cx, &mut [0; 10]).is_pending());
         let mode = || writer.metadata().unwrap().permissions();
         let (before, mut after) = (mode(), mode());
@@ -693,8 +701,8 @@ fn clones_share_the_cursor_and_the_order() {
 }
 
 #[test]
-fn positioned_reads_and_writes_leave_the_cursor() {
-    for folder in [Some(Folder::new()), Folder::that_tells(), Folder::that_refuses()] {
+fn positioned_reads_and_writes_do_not_move_the_cursor() {
+    for folder in [Some(Folder::new()), Folder::with_nowait(), Folder::without_nowait()] {
         let Some(folder) = folder else { continue };
         run(|| async move {
             let path = folder.path("file");
@@ -715,7 +723,7 @@ fn positioned_reads_and_writes_leave_the_cursor() {
 }
 
 #[test]
-fn a_job_moves_no_more_bytes_than_it_may() {
+fn one_write_takes_at_most_max_buf_size() {
     let folder = Folder::new();
     run(|| async move {
         let mut file = File::create(folder.path("file")).await.unwrap();
@@ -729,7 +737,7 @@ fn a_job_moves_no_more_bytes_than_it_may() {
 }
 
 #[test]
-fn read_from_the_page_cache_obeys_the_buffer_limit() {
+fn read_from_the_page_cache_obeys_max_buf_size() {
     let folder = Folder::new();
     let contents = pattern(1000);
     let path = folder.file("file", &contents);
@@ -747,10 +755,10 @@ fn read_from_the_page_cache_obeys_the_buffer_limit() {
 }
 
 #[test]
-fn try_into_std_returns_the_file_back_while_a_read_is_pending() {
+fn try_into_std_fails_while_a_read_is_pending() {
     let folder = Folder::new();
     run(|| async move {
-        let pipe = folder.pipe("pipe");
+        let pipe = folder.fifo("pipe");
         let mut writer = fs::File::options().read(true).write(true).open(&pipe).unwrap();
         let mut file = File::options().read(true).write(true).open(&pipe).await.unwrap();
         let cx = &mut Context::from_waker(Waker::noop());
@@ -765,20 +773,23 @@ fn try_into_std_returns_the_file_back_while_a_read_is_pending() {
 }
 
 #[test]
-fn try_into_std_returns_the_file_back_with_an_unreported_error() {
+fn try_into_std_fails_while_an_error_is_unreported() {
     let folder = Folder::new();
     run(|| async move {
-        let pipe = folder.pipe("pipe");
+        let pipe = folder.fifo("pipe");
         let mut writer = fs::File::options().read(true).write(true).open(&pipe).unwrap();
         // The pipe is open for reading only, so a write to it fails.
         let mut file = File::open(&pipe).await.unwrap();
         let mut clone = file.try_clone().await.unwrap();
         let cx = &mut Context::from_waker(Waker::noop());
         assert!(Pin::new(&mut clone).poll_read(cx, &mut [0; 1]).is_pending());
-        assert!(Pin::new(&mut file).poll_write(cx, b"x").is_pending(), "behind the read");
+        assert!(
+            Pin::new(&mut file).poll_write(cx, b"x").is_pending(),
+            "the write is queued behind the read"
+        );
         writer.write_all(b"y").unwrap();
         assert_eq!(clone.read(&mut [0; 1]).await.unwrap(), 1);
-        clone.metadata().await.unwrap(); // It ends after the write.
+        clone.metadata().await.unwrap(); // It completes after the write.
         drop(clone);
         let mut file = file.try_into_std().unwrap_err();
         let error = file.flush().await.unwrap_err();
@@ -788,10 +799,10 @@ fn try_into_std_returns_the_file_back_with_an_unreported_error() {
 }
 
 #[test]
-fn file_is_usable_after_the_executor_of_its_operation_ends() {
+fn file_is_usable_after_its_executor_is_dropped() {
     let folder = Folder::new();
     within_deadline(move || {
-        let pipe = folder.pipe("pipe");
+        let pipe = folder.fifo("pipe");
         let mut writer = fs::File::options().read(true).write(true).open(&pipe).unwrap();
         let first = Executor::new().unwrap();
         let mut file = first.block_on(async {
@@ -809,10 +820,10 @@ fn file_is_usable_after_the_executor_of_its_operation_ends() {
 }
 
 #[test]
-fn a_named_pipe_is_read_when_its_writer_comes_and_the_thread_does_not_wait_for_it() {
+fn reading_a_fifo_does_not_block_the_thread() {
     let folder = Folder::new();
     run(|| async move {
-        let path = folder.pipe("pipe");
+        let path = folder.fifo("pipe");
         let reader = spawn(ours::read(path.clone()));
         for _ in 0..100 {
             yield_now().await;
@@ -830,12 +841,12 @@ fn a_named_pipe_is_read_when_its_writer_comes_and_the_thread_does_not_wait_for_i
     });
 }
 
-// The writer waits for a reader, is released, and may write and go before the pool gets to read.
+// The writer waits for a reader. It may then write and close before the pool reads.
 #[test]
-fn a_writer_of_a_named_pipe_who_waited_is_not_lost() {
+fn fifo_writer_that_waited_for_a_reader_is_not_missed() {
     let folder = Folder::new();
     run(|| async move {
-        let path = folder.pipe("pipe");
+        let path = folder.fifo("pipe");
         for _ in 0..200 {
             let writer = spawn(unblock({
                 let path = path.clone();
@@ -855,12 +866,12 @@ fn a_writer_of_a_named_pipe_who_waited_is_not_lost() {
     });
 }
 
-// Who opens the one and then waits for the other must find us at the other.
+// A client that opens one FIFO and then waits for the other must find it opened here.
 #[test]
-fn a_named_pipe_is_open_when_its_writer_has_opened_it_and_not_when_it_writes() {
+fn fifo_open_completes_when_its_writer_opens_it() {
     let folder = Folder::new();
     run(|| async move {
-        let (requests, answers) = (folder.pipe("requests"), folder.pipe("answers"));
+        let (requests, answers) = (folder.fifo("requests"), folder.fifo("answers"));
         let client = {
             let (requests, answers) = (requests.clone(), answers.clone());
             spawn(unblock(move || {
@@ -882,7 +893,7 @@ fn a_named_pipe_is_open_when_its_writer_has_opened_it_and_not_when_it_writes() {
 }
 
 #[test]
-fn a_file_that_changes_while_it_is_read_is_read_to_some_end() {
+fn read_of_a_changing_file_completes() {
     let folder = Folder::new();
     run(|| async move {
         let path = folder.file("file", "");
@@ -908,7 +919,7 @@ fn a_file_that_changes_while_it_is_read_is_read_to_some_end() {
 }
 
 #[test]
-fn a_file_that_grows_after_its_end_was_read_is_read_on() {
+fn file_that_grows_after_end_of_file_is_read_further() {
     let folder = Folder::new();
     run(|| async move {
         let path = folder.file("file", "one");
@@ -920,12 +931,12 @@ fn a_file_that_grows_after_its_end_was_read_is_read_on() {
         file.read_to_end(&mut bytes).await.unwrap();
         assert_eq!(bytes, b"onetwo");
         fs::write(&path, "").unwrap();
-        assert_eq!(file.read(&mut [0; 10]).await.unwrap(), 0, "it has shrunk");
+        assert_eq!(file.read(&mut [0; 10]).await.unwrap(), 0, "the file has shrunk");
     });
 }
 
 #[test]
-fn a_file_opened_in_place_has_no_flag_that_one_of_std_has_not() {
+fn file_opened_in_place_has_the_flags_of_std() {
     let folder = Folder::new();
     run(|| async move {
         let path = folder.file("file", "hello");
@@ -939,7 +950,7 @@ fn a_file_opened_in_place_has_no_flag_that_one_of_std_has_not() {
 }
 
 #[test]
-fn the_entries_of_a_directory_come_each_once_and_in_few_jobs() {
+fn directory_entries_are_read_once_in_few_jobs() {
     let folder = Folder::new();
     within_deadline(move || {
         let names: BTreeSet<String> = (0..1000).map(|n| n.to_string()).collect();
@@ -956,7 +967,7 @@ fn the_entries_of_a_directory_come_each_once_and_in_few_jobs() {
 }
 
 #[test]
-fn a_directory_read_in_part_or_not_at_all_does_no_harm() {
+fn directory_may_be_read_in_part() {
     let folder = Folder::new();
     run(|| async move {
         (0..200).for_each(|n| _ = folder.file(&n.to_string(), ""));
@@ -967,7 +978,7 @@ fn a_directory_read_in_part_or_not_at_all_does_no_harm() {
                 assert!(entry.file_type().await.unwrap().is_file());
                 assert_eq!(entry.metadata().await.unwrap().len(), 0);
             }
-            // And one wait that is given up: no entry is lost by it.
+            // Drop one pending call before the folder is dropped.
             let _ = poll(pin!(entries.next_entry()).as_mut(), Waker::noop());
         }
         let empty = folder.path("empty");
@@ -980,15 +991,15 @@ fn a_directory_read_in_part_or_not_at_all_does_no_harm() {
 }
 
 #[test]
-fn files_in_the_page_cache_need_no_reactor() {
-    let Some(folder) = Folder::that_tells() else { return };
+fn cached_files_need_no_reactor() {
+    let Some(folder) = Folder::with_nowait() else { return };
     let path = folder.file("file", "hello");
     let read = within_deadline(move || futures_lite::future::block_on(ours::read(path)).unwrap());
     assert_eq!(read, b"hello");
 }
 
-/// The system calls that the thread of an executor makes between two that mark a part of its life,
-/// and those that begin a thread; or `None`, without strace.
+/// Runs the test under strace. Returns the system calls of the executor's thread between the two
+/// marks, or `None` if strace does not work here.
 #[track_caller]
 fn calls(test: &str, path: &Path, options: &[&str]) -> Option<Vec<String>> {
     let log = path.with_extension("strace");
@@ -1001,7 +1012,7 @@ fn calls(test: &str, path: &Path, options: &[&str]) -> Option<Vec<String>> {
     let text = fs::read_to_string(&log).unwrap_or_default();
     let marks: Vec<_> = text.match_indices("/marked").map(|(at, _)| at).collect();
     if marks.is_empty() {
-        println!("skipped: strace may not watch here: {}", String::from_utf8_lossy(&output.stderr));
+        println!("skipped: strace does not work here: {}", String::from_utf8_lossy(&output.stderr));
         return None;
     }
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -1011,7 +1022,7 @@ fn calls(test: &str, path: &Path, options: &[&str]) -> Option<Vec<String>> {
     Some(marked.filter(|line| line.starts_with(thread)).map(str::to_owned).collect())
 }
 
-/// In the traced process: reads the file, between the marks.
+/// Reads the file between two marks. Runs in the traced process.
 fn read_between_marks() {
     let path = std::env::var_os("TESTS_FILE").unwrap();
     block_on(async {
@@ -1021,27 +1032,26 @@ fn read_between_marks() {
     });
 }
 
-// A try more, for the kernel may say "not now" of what it has in memory.
+// Three attempts, because the kernel may return `EAGAIN` for a cached file.
 #[test]
-fn a_file_in_memory_costs_four_calls_and_no_thread() {
+fn cached_file_costs_four_system_calls() {
     if is_child() {
         return read_between_marks();
     }
-    let Some(folder) = Folder::that_tells() else { return };
+    let Some(folder) = Folder::with_nowait() else { return };
     let path = folder.file("file", pattern(4096));
-    let tries =
-        (0..3).map_while(|_| calls("a_file_in_memory_costs_four_calls_and_no_thread", &path, &[]));
+    let tries = (0..3).map_while(|_| calls("cached_file_costs_four_system_calls", &path, &[]));
     let tries: Vec<_> = tries.collect();
     let expected =
         [("openat2", "RESOLVE_CACHED"), ("fstat", ""), ("preadv2", "RWF_NOWAIT"), ("close", "")];
     let is_cheap = |calls: &Vec<String>| {
         let name = |call: &str| Some(call.split_whitespace().nth(1)?.split('(').next()?.to_owned());
         let calls = calls.iter().filter_map(|call| Some((name(call)?, call)));
-        // The mark itself, and whether there is `statx` at all, which std asks for when it has to
-        // know; and std without optimisation looks whether what it closes is open.
+        // Ignore `statx`, which makes the marks and which std probes for, and `fcntl`, which
+        // unoptimized std calls before it closes a descriptor.
         let calls = calls.filter(|(name, _)| !["statx", "fcntl"].contains(&name.as_str()));
         let calls: Vec<_> = calls.collect();
-        // Each asks for what is in memory, and for no more.
+        // Both attempts must have the flag that limits them to cached data.
         calls.len() == expected.len()
             && calls
                 .iter()
@@ -1052,29 +1062,29 @@ fn a_file_in_memory_costs_four_calls_and_no_thread() {
 }
 
 #[test]
-fn a_file_that_the_file_system_refuses_to_be_asked_for_costs_a_thread() {
+fn file_without_nowait_is_read_on_a_new_thread() {
     if is_child() {
         return read_between_marks();
     }
-    let Some(folder) = Folder::that_refuses() else { return };
+    let Some(folder) = Folder::without_nowait() else { return };
     let path = folder.file("file", pattern(4096));
-    let test = "a_file_that_the_file_system_refuses_to_be_asked_for_costs_a_thread";
+    let test = "file_without_nowait_is_read_on_a_new_thread";
     let Some(calls) = calls(test, &path, &[]) else { return };
     assert!(calls.iter().any(|call| call.contains("clone")), "{calls:#?}");
     assert!(calls.iter().any(|call| call.contains("EOPNOTSUPP")), "{calls:#?}");
 }
 
-// It is the kernel's answer that is forged, for a file that it was told to forget is not enough: it
-// begins to read what is missing, and a fast disk may be done before it looks.
+// strace injects the error of an uncached file. Evicting the file is not enough, because the kernel
+// starts to read ahead, and a fast disk may be done before the kernel checks.
 #[test]
-fn what_is_not_in_memory_is_read_by_the_pool() {
+fn uncached_file_is_read_by_the_pool() {
     if is_child() {
         return read_between_marks();
     }
-    let Some(folder) = Folder::that_tells() else { return };
+    let Some(folder) = Folder::with_nowait() else { return };
     let path = folder.file("file", pattern(4096));
-    let forged = ["-e", "inject=preadv2:error=EAGAIN"];
-    let Some(calls) = calls("what_is_not_in_memory_is_read_by_the_pool", &path, &forged) else {
+    let injected = ["-e", "inject=preadv2:error=EAGAIN"];
+    let Some(calls) = calls("uncached_file_is_read_by_the_pool", &path, &injected) else {
         return;
     };
     assert!(calls.iter().any(|call| call.contains("clone")), "{calls:#?}");
