@@ -1,7 +1,7 @@
-//! Foreign code may panic anywhere: in a poll, a destructor, a waker, a job. The loop goes on, and
-//! nothing is left behind.
+//! Panics in user code: in a poll, a destructor, a waker or a job. The executor keeps running and
+//! keeps no stale state.
 //!
-//! The panics here are `resume_unwind`: they unwind as any other, but print nothing.
+//! These tests panic with `resume_unwind`, which unwinds like `panic!` but prints no message.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, Ready, pending, poll_fn};
@@ -36,7 +36,7 @@ impl Drop for Bomb {
     }
 }
 
-/// Ends with an output, keeping the bomb until the future is dropped.
+/// Completes with `output`, or never if it is `None`. Panics when it is dropped.
 fn with_bomb<T>(mut output: Option<T>) -> impl Future<Output = T> {
     let bomb = Bomb;
     poll_fn(move |_| {
@@ -45,14 +45,14 @@ fn with_bomb<T>(mut output: Option<T>) -> impl Future<Output = T> {
     })
 }
 
-/// The loop still runs tasks, timers and jobs.
+/// Checks that the executor still runs tasks, timers and jobs.
 async fn assert_alive() {
     assert_eq!(spawn(async { 1 }).await.unwrap(), 1);
     assert_eq!(spawn_blocking(|| 2).await.unwrap(), 2);
     sleep(Duration::from_millis(1)).await;
 }
 
-/// What a panic said.
+/// Returns the message of a panic.
 fn text(panic: Box<dyn std::any::Any + Send>) -> String {
     match panic.downcast::<String>() {
         Ok(text) => *text,
@@ -62,16 +62,16 @@ fn text(panic: Box<dyn std::any::Any + Send>) -> String {
 
 // Pitfall: X5
 #[test]
-fn a_panic_in_a_poll_stays_in_the_handle() {
+fn panic_in_a_poll_is_returned_by_the_handle() {
     run(|| async {
-        let at_once = spawn(async { resume_unwind(Box::new("at once")) });
+        let early = spawn(async { resume_unwind(Box::new("early")) });
         let later = spawn(async {
             yield_now().await;
             resume_unwind(Box::new("later"))
         });
         let detached = spawn(async { resume_unwind(Box::new("unseen")) });
         drop::<JoinHandle<()>>(detached);
-        assert_eq!(text(at_once.await.unwrap_err().into_panic()), "at once");
+        assert_eq!(text(early.await.unwrap_err().into_panic()), "early");
         assert_eq!(text(later.await.unwrap_err().into_panic()), "later");
         assert_alive().await;
     });
@@ -79,9 +79,9 @@ fn a_panic_in_a_poll_stays_in_the_handle() {
 
 // Pitfall: X5
 #[test]
-fn a_panic_in_the_destructor_of_a_future_does_not_end_the_loop() {
+fn panicking_destructor_of_a_future_is_contained() {
     run(|| async {
-        // The output was there before: it counts.
+        // The future completes before its destructor panics, so the handle returns the output.
         assert_eq!(spawn(with_bomb(Some("output"))).await.unwrap(), "output");
         let aborted = spawn(with_bomb(None::<()>));
         yield_now().await;
@@ -93,7 +93,7 @@ fn a_panic_in_the_destructor_of_a_future_does_not_end_the_loop() {
 
 // Pitfall: X5
 #[test]
-fn of_a_panic_in_a_poll_and_a_second_one_in_the_destructor_the_first_is_told() {
+fn first_of_two_panics_of_a_task_is_reported() {
     run(|| async {
         let bomb = Bomb;
         let task = spawn(poll_fn(move |_| -> Poll<()> {
@@ -107,7 +107,7 @@ fn of_a_panic_in_a_poll_and_a_second_one_in_the_destructor_the_first_is_told() {
 
 // Pitfall: X5
 #[test]
-fn a_panic_in_the_destructor_of_an_output_that_nobody_wants_does_not_end_the_loop() {
+fn panicking_destructor_of_an_unused_output_is_contained() {
     run(|| async {
         drop(spawn(async { Bomb }));
         yield_now().await;
@@ -117,7 +117,7 @@ fn a_panic_in_the_destructor_of_an_output_that_nobody_wants_does_not_end_the_loo
 
 // Pitfall: X5
 #[test]
-fn a_panic_in_the_destructor_of_a_panic_does_not_end_the_loop() {
+fn panicking_destructor_of_a_panic_is_contained() {
     run(|| async {
         drop::<JoinHandle<()>>(spawn(async { resume_unwind(Box::new(Bomb)) }));
         yield_now().await;
@@ -129,11 +129,11 @@ fn a_panic_in_the_destructor_of_a_panic_does_not_end_the_loop() {
 
 // Pitfall: X5
 #[test]
-fn a_waker_that_panics_costs_nobody_else_the_wake() {
+fn panicking_waker_does_not_prevent_other_wakes() {
     run(|| async {
         let waker = waker_fn(|| resume_unwind(Box::new(Bomb)));
         let cx = &mut Context::from_waker(&waker);
-        // Called at the end of a task, by a timer, and by a source.
+        // The waker is called when a task ends, by a timer and by the pool.
         let mut task = spawn(yield_now());
         assert!(Pin::new(&mut task).poll(cx).is_pending());
         let mut timer = sleep(Duration::from_millis(1));
@@ -158,7 +158,7 @@ fn fail(text: &'static str) {
 
 // Pitfall: X5
 #[test]
-fn a_panic_in_what_another_thread_spawns_stays_its_own() {
+fn panic_of_a_remote_task_is_returned_by_its_handle() {
     run(|| async {
         let remote = Remote::current();
         let thread = thread::spawn(move || {
@@ -178,11 +178,12 @@ fn a_panic_in_what_another_thread_spawns_stays_its_own() {
 
 // Pitfall: X5
 #[test]
-fn a_panic_in_a_job_reaches_who_waits_and_the_pool_goes_on() {
+fn pool_survives_panics_of_jobs_and_results() {
     run(|| async {
         let panic = spawn_blocking(|| -> () { resume_unwind(Box::new("job")) }).await.unwrap_err();
         assert_eq!(text(panic.into_panic()), "job");
-        // Nobody waits for this one any more, and its result panics on the pool's thread.
+        // This job is aborted while it runs, so its result is dropped, and panics, on a thread of
+        // the pool.
         let (sender, receiver) = channel::<()>();
         let task = spawn_blocking(move || {
             receiver.recv().unwrap();
@@ -197,7 +198,7 @@ fn a_panic_in_a_job_reaches_who_waits_and_the_pool_goes_on() {
 
 // Pitfall: X5
 #[test]
-fn destructors_that_panic_at_the_end_of_the_executor_cost_no_other_task_its_drop() {
+fn dropped_executor_drops_all_tasks_despite_panics() {
     struct Dropped(Rc<Cell<usize>>);
 
     impl Drop for Dropped {
@@ -232,7 +233,7 @@ fn destructors_that_panic_at_the_end_of_the_executor_cost_no_other_task_its_drop
 
 // Pitfall: X10
 #[test]
-fn a_nested_block_on_panics_and_names_both_places() {
+fn nested_block_on_panic_names_both_locations() {
     within_deadline(|| {
         let (outer, inner) = (Cell::new(0), Cell::new(0));
         outer.set(line!() + 1);
@@ -250,7 +251,7 @@ fn a_nested_block_on_panics_and_names_both_places() {
 
 // Pitfall: X10
 #[test]
-fn a_nested_block_on_fails_its_task_alone_and_on_another_thread_it_may_run() {
+fn nested_block_on_fails_only_its_task() {
     within_deadline(|| {
         let other = Rc::new(Executor::new().unwrap());
         let executor = other.clone();
@@ -259,18 +260,24 @@ fn a_nested_block_on_fails_its_task_alone_and_on_another_thread_it_may_run() {
             assert!(nested.await.unwrap_err().is_panic());
             let ticks = spawn(async move { other.tick() });
             assert!(ticks.await.unwrap_err().is_panic());
-            assert_eq!(
-                spawn_blocking(|| block_on(async { "elsewhere" })).await.unwrap(),
-                "elsewhere"
-            );
             assert_alive().await;
         });
     });
 }
 
+// Pitfall: X10
+#[test]
+fn block_on_in_a_blocking_job_runs() {
+    run(|| async {
+        let job = spawn_blocking(|| block_on(async { "on a thread of the pool" }));
+        assert_eq!(job.await.unwrap(), "on a thread of the pool");
+        assert_alive().await;
+    });
+}
+
 // Pitfall: X11
 #[test]
-fn after_a_block_on_that_panicked_the_same_executor_and_the_same_thread_run_again() {
+fn executor_runs_again_after_block_on_panicked() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         let survivor = executor.spawn(async {
@@ -287,10 +294,7 @@ fn after_a_block_on_that_panicked_the_same_executor_and_the_same_thread_run_agai
             let panic = catch_unwind(|| block_on(async { resume_unwind(Box::new("free")) }));
             assert_eq!(text(panic.unwrap_err()), "free");
         }
-        assert!(
-            catch_unwind(|| spawn(async {})).is_err(),
-            "no executor is left as the current one"
-        );
+        assert!(catch_unwind(|| spawn(async {})).is_err(), "the panic leaves no current executor");
         assert_eq!(executor.block_on(survivor).unwrap(), "survived");
         executor.block_on(assert_alive());
         block_on(assert_alive());
@@ -298,48 +302,49 @@ fn after_a_block_on_that_panicked_the_same_executor_and_the_same_thread_run_agai
     });
 }
 
-// The compiler checks this: the test cannot fail at run time.
+// The compiler checks this. The test cannot fail at run time.
 #[test]
-fn public_types_may_be_used_after_a_caught_panic() {
-    fn may_be_used<T: UnwindSafe + RefUnwindSafe>() {}
+fn public_types_are_unwind_safe() {
+    fn is_unwind_safe<T: UnwindSafe + RefUnwindSafe>() {}
 
-    // The output of a task is out of reach until the handle returns it.
+    // `Output` is not unwind safe. The handles are, because a task's output cannot be accessed
+    // before the handle returns it.
     type Output = Rc<RefCell<u8>>;
-    may_be_used::<Executor>();
-    may_be_used::<Enter<'_>>();
-    may_be_used::<JoinHandle<Output>>();
-    may_be_used::<AbortHandle>();
-    may_be_used::<JoinSet<Output>>();
-    may_be_used::<Remote>();
-    may_be_used::<RemoteJoinHandle<Cell<u8>>>();
-    may_be_used::<JoinError>();
-    may_be_used::<Metrics>();
-    may_be_used::<TaskInfo>();
-    may_be_used::<TaskList>();
+    is_unwind_safe::<Executor>();
+    is_unwind_safe::<Enter<'_>>();
+    is_unwind_safe::<JoinHandle<Output>>();
+    is_unwind_safe::<AbortHandle>();
+    is_unwind_safe::<JoinSet<Output>>();
+    is_unwind_safe::<Remote>();
+    is_unwind_safe::<RemoteJoinHandle<Cell<u8>>>();
+    is_unwind_safe::<JoinError>();
+    is_unwind_safe::<Metrics>();
+    is_unwind_safe::<TaskInfo>();
+    is_unwind_safe::<TaskList>();
 
-    may_be_used::<Rc<Reactor>>();
-    may_be_used::<reactor::Enter>();
-    may_be_used::<Async<mio::net::TcpStream>>();
-    may_be_used::<TcpListener>();
-    may_be_used::<TcpStream>();
-    may_be_used::<OwnedReadHalf<TcpStream>>();
-    may_be_used::<UdpSocket>();
-    may_be_used::<UnixStream>();
-    may_be_used::<pipe::Receiver>();
-    may_be_used::<File>();
-    may_be_used::<Child>();
-    may_be_used::<Signal>();
-    may_be_used::<Sleep>();
-    may_be_used::<Interval>();
+    is_unwind_safe::<Rc<Reactor>>();
+    is_unwind_safe::<reactor::Enter>();
+    is_unwind_safe::<Async<mio::net::TcpStream>>();
+    is_unwind_safe::<TcpListener>();
+    is_unwind_safe::<TcpStream>();
+    is_unwind_safe::<OwnedReadHalf<TcpStream>>();
+    is_unwind_safe::<UdpSocket>();
+    is_unwind_safe::<UnixStream>();
+    is_unwind_safe::<pipe::Receiver>();
+    is_unwind_safe::<File>();
+    is_unwind_safe::<Child>();
+    is_unwind_safe::<Signal>();
+    is_unwind_safe::<Sleep>();
+    is_unwind_safe::<Interval>();
 }
 
 #[test]
-fn handles_and_executor_work_after_block_on_panicked() {
+fn handles_work_after_block_on_panicked() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         let (task, remote) = (executor.spawn(yield_now()), executor.remote());
         let mut set = JoinSet::new();
-        // No `AssertUnwindSafe` is needed.
+        // This compiles without `AssertUnwindSafe`.
         let panic = catch_unwind(|| executor.block_on(async { fail("main") })).unwrap_err();
         assert_eq!(text(panic), "main");
         executor.block_on(async {
@@ -353,15 +358,15 @@ fn handles_and_executor_work_after_block_on_panicked() {
 
 // Pitfall: X11
 #[test]
-fn outside_of_block_on_spawn_and_sockets_say_what_to_do() {
+fn panic_outside_of_block_on_names_the_remedy() {
     let panic = catch_unwind(|| drop(spawn(async {}))).unwrap_err();
-    let says = "no executor on this thread: call this inside `executor::block_on`, or after ";
-    assert_eq!(text(panic), format!("{says}`Executor::enter`"));
-    // The `block_on` of another crate polls it, but has no reactor.
+    let message = "no executor on this thread: call this inside `executor::block_on`, or after ";
+    assert_eq!(text(panic), format!("{message}`Executor::enter`"));
+    // The `block_on` of another crate polls the future, but provides no reactor.
     let bind = || futures_lite::future::block_on(TcpListener::bind("127.0.0.1:0"));
     let panic = text(catch_unwind(bind).unwrap_err());
-    let says = "no reactor on this thread: await this inside `executor::block_on`";
-    assert!(panic.starts_with(says) && panic.contains(file!()), "{panic}");
+    let message = "no reactor on this thread: await this inside `executor::block_on`";
+    assert!(panic.starts_with(message) && panic.contains(file!()), "{panic}");
 }
 
 /// Panics when it is polled, and again when it is dropped.
@@ -382,7 +387,7 @@ fn record_of_a_panic_names_the_task_and_its_location() {
             // The handle reports the first panic. Only the record reports the second.
             let error = spawn_named("careless", TwoBombs(Bomb)).await.unwrap_err();
             assert!(error.to_string().ends_with("panicked: polled"), "{error}");
-            // The output is dropped after the task has ended, because nobody awaits it.
+            // The output is dropped after the task has ended, because no handle exists.
             drop(spawn_named("generous", async { Bomb }));
             drop(Remote::current().spawn_named("distant", || async { Bomb }));
             for _ in 0..3 {
@@ -411,14 +416,14 @@ fn record_of_a_panic_names_the_task_and_its_location() {
 #[test]
 fn panicking_destructor_of_an_output_is_contained_at_any_time() {
     run(|| async {
-        // Dropped with the handle after the task has ended.
+        // The handle is dropped after the task has ended, and drops the output.
         let ended = spawn(async { Bomb });
         yield_now().await;
         drop(ended);
-        // Dropped by the loop, because the handle is gone already.
+        // The executor drops this output, because the handle is already gone.
         drop(spawn(async { Bomb }));
         yield_now().await;
-        // Two in one set.
+        // A `JoinSet` drops two of them.
         let mut set = JoinSet::new();
         set.spawn(async { Bomb });
         set.spawn(async { Bomb });
@@ -430,7 +435,7 @@ fn panicking_destructor_of_an_output_is_contained_at_any_time() {
 
 // Pitfall: X19, X20
 #[test]
-fn panics_of_destructors_do_not_escape_the_drop_of_an_executor() {
+fn dropped_executor_contains_panics_of_destructors() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         let with_output = executor.spawn(async { Bomb });
@@ -442,7 +447,7 @@ fn panics_of_destructors_do_not_escape_the_drop_of_an_executor() {
         let later = executor.remote().spawn(spawn_later);
         let behind_it = executor.remote().spawn(async || ());
         drop(executor);
-        // The handles are told in spite of the panic.
+        // The handles resolve despite the panic.
         assert!(later.join().unwrap_err().is_cancelled());
         assert!(behind_it.join().unwrap_err().is_cancelled());
     });

@@ -1,4 +1,4 @@
-//! Pipes: between tasks, to child processes and by name; and what is refused.
+//! Pipes between tasks, pipes to child processes and FIFOs (named pipes), and their errors.
 
 use std::fs::{self, File};
 use std::io::{IoSlice, IoSliceMut, Read, Write};
@@ -22,7 +22,7 @@ fn is_blocking(pipe: &impl AsFd) -> bool {
     !fcntl_getfl(pipe).unwrap().contains(OFlags::NONBLOCK)
 }
 
-/// A pipe with a name of this test's own.
+/// Creates a FIFO of this name in the folder for temporary files of tests.
 fn fifo(name: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = fs::remove_file(&path);
@@ -32,7 +32,7 @@ fn fifo(name: &str) -> PathBuf {
 }
 
 #[test]
-fn more_than_a_pipe_holds_arrives_whole_and_then_the_end() {
+fn transfer_larger_than_the_pipe_reaches_eof() {
     run(|| async {
         let (mut sender, mut receiver) = pipe().unwrap();
         let sent: Vec<u8> = (0..1 << 20).map(|byte: u32| (byte % 251) as u8).collect();
@@ -40,13 +40,13 @@ fn more_than_a_pipe_holds_arrives_whole_and_then_the_end() {
         let writer = spawn(async move { sender.write_all(&bytes).await });
         let mut received = Vec::new();
         receiver.read_to_end(&mut received).await.unwrap();
-        assert!(received == sent, "{} bytes, or others", received.len());
+        assert!(received == sent, "{} bytes, or other bytes", received.len());
         writer.await.unwrap().unwrap();
     });
 }
 
 #[test]
-fn to_close_the_sender_ends_the_file_and_what_comes_after_is_refused() {
+fn closed_sender_gives_eof() {
     run(|| async {
         let (mut sender, mut receiver) = pipe().unwrap();
         sender.write_all(b"hello").await.unwrap();
@@ -54,6 +54,14 @@ fn to_close_the_sender_ends_the_file_and_what_comes_after_is_refused() {
         let mut text = String::new();
         receiver.read_to_string(&mut text).await.unwrap();
         assert_eq!(text, "hello");
+    });
+}
+
+#[test]
+fn write_to_a_closed_sender_is_broken_pipe() {
+    run(|| async {
+        let (mut sender, _receiver) = pipe().unwrap();
+        sender.close().await.unwrap();
         assert_eq!(sender.write(b"x").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
         sender.close().await.unwrap();
         assert_eq!(sender.into_blocking_fd().unwrap_err().kind(), ErrorKind::BrokenPipe);
@@ -61,7 +69,7 @@ fn to_close_the_sender_ends_the_file_and_what_comes_after_is_refused() {
 }
 
 #[test]
-fn a_writer_who_waits_learns_that_the_reader_has_gone() {
+fn waiting_writer_gets_broken_pipe_when_the_reader_drops() {
     run(|| async {
         let (mut sender, receiver) = pipe().unwrap();
         let writer = spawn(async move { sender.write_all(&vec![0; 4 << 20]).await });
@@ -75,15 +83,16 @@ fn is_write(wait: &reactor::Wait) -> bool {
     matches!(wait.awaited, reactor::Awaited::Source { direction: "write", .. })
 }
 
-// Each write is a packet, and a read stops at its edge although there is room for more: a short
-// read must not count as the last one.
+// In packet mode (`O_DIRECT`) each write is one packet, and a read stops at a packet boundary
+// although its buffer has more space. So a short read does not mean that the pipe is empty.
 // Pitfall: E7
 #[test]
-fn a_pipe_that_keeps_packets_apart_gives_all_of_them() {
+fn packet_mode_pipe_delivers_every_packet() {
     run(|| async {
         let (mut sender, mut receiver) = pipe().unwrap();
         fcntl_setfl(&sender, fcntl_getfl(&sender).unwrap() | OFlags::DIRECT).unwrap();
-        // In a task, for a user who has very many pipes gets some with room for two packets.
+        // The writer is a task because it may have to wait: a user with very many pipes gets pipes
+        // that hold only two packets.
         let writer = spawn(async move {
             for packet in ["one", "two", "three"] {
                 sender.write_all(packet.as_bytes()).await.unwrap();
@@ -101,7 +110,7 @@ fn a_pipe_that_keeps_packets_apart_gives_all_of_them() {
 }
 
 #[test]
-fn several_buffers_are_written_and_read_at_once() {
+fn vectored_transfer_uses_all_buffers() {
     run(|| async {
         let (mut sender, mut receiver) = pipe().unwrap();
         let parts = [IoSlice::new(b"hel"), IoSlice::new(b"lo")];
@@ -114,7 +123,7 @@ fn several_buffers_are_written_and_read_at_once() {
 }
 
 #[test]
-fn a_read_that_is_dropped_takes_nothing() {
+fn dropped_read_of_a_pipe_takes_no_bytes() {
     run(|| async {
         let (mut sender, mut receiver) = pipe().unwrap();
         for _ in 0..100 {
@@ -126,7 +135,7 @@ fn a_read_that_is_dropped_takes_nothing() {
 }
 
 #[test]
-fn a_descriptor_goes_in_and_comes_out_blocking_again() {
+fn into_blocking_fd_makes_the_descriptor_blocking() {
     run(|| async {
         let (reader, writer) = std::io::pipe().unwrap();
         let mut sender = Sender::try_from(OwnedFd::from(writer)).unwrap();
@@ -147,7 +156,7 @@ fn a_descriptor_goes_in_and_comes_out_blocking_again() {
 }
 
 #[test]
-fn what_is_no_pipe_or_the_other_end_of_one_is_refused() {
+fn descriptor_that_is_not_a_pipe_is_rejected() {
     run(|| async {
         let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("pipes-no-pipe");
         fs::write(&path, "a file").unwrap();
@@ -162,7 +171,13 @@ fn what_is_no_pipe_or_the_other_end_of_one_is_refused() {
         let options = OpenOptions::new();
         let errors = [options.open_receiver(&path).err(), options.open_sender(&path).err()];
         assert_eq!(errors.map(|error| kind(error.unwrap())), [ErrorKind::InvalidInput; 2]);
+    });
+}
 
+#[test]
+fn wrong_end_of_a_pipe_is_rejected_and_stays_blocking() {
+    run(|| async {
+        let kind = |error: io::Error| error.kind();
         let (reader, writer) = std::io::pipe().unwrap();
         assert!(is_blocking(&reader) && is_blocking(&writer));
         let (keep_reader, keep_writer) = (reader.try_clone().unwrap(), writer.try_clone().unwrap());
@@ -174,13 +189,13 @@ fn what_is_no_pipe_or_the_other_end_of_one_is_refused() {
             kind(Receiver::try_from(OwnedFd::from(writer)).unwrap_err()),
             ErrorKind::InvalidInput
         );
-        // Whoever shares it does not feel that it was tried.
+        // The failed conversions have not changed the flags that the duplicates share.
         assert!(is_blocking(&keep_reader) && is_blocking(&keep_writer));
     });
 }
 
 #[test]
-fn a_child_process_is_talked_to_and_its_complaints_are_heard() {
+fn pipes_connect_to_all_streams_of_a_child() {
     run(|| async {
         let script = "while read -r line; do echo \"[$line]\"; done; echo the end >&2";
         let mut shell = Command::new("sh");
@@ -205,9 +220,10 @@ fn a_child_process_is_talked_to_and_its_complaints_are_heard() {
     });
 }
 
-// The two ends are two open files: that ours does not block must not be felt by the child.
+// The two ends are separate open files, so our end can be non-blocking while the child's end
+// blocks.
 #[test]
-fn the_end_of_a_child_still_blocks() {
+fn pipe_end_for_a_child_is_blocking() {
     run(|| async {
         let (sender, receiver) = pipe().unwrap();
         let theirs = File::from(receiver.into_blocking_fd().unwrap());
@@ -219,7 +235,7 @@ fn the_end_of_a_child_still_blocks() {
 }
 
 #[test]
-fn a_sender_of_a_named_pipe_needs_a_receiver() {
+fn fifo_sender_without_a_receiver_is_enxio() {
     run(|| async {
         let path = fifo("pipes-needs-a-receiver");
         let error = OpenOptions::new().open_sender(&path).unwrap_err();
@@ -234,15 +250,19 @@ fn a_sender_of_a_named_pipe_needs_a_receiver() {
     });
 }
 
-// After the end of the first writer nothing is there to wait for; with the second there is again,
-// and the end of file that was told before must not be all that is ever told.
+// While a FIFO has no writer, a read returns 0 bytes. Once the next writer has opened it, a read
+// must wait again instead of repeating the end of file.
 #[test]
-fn a_named_pipe_ends_with_its_last_writer_and_goes_on_with_the_next() {
+fn fifo_receiver_continues_with_the_next_writer() {
     run(|| async {
         let path = fifo("pipes-goes-on");
         let mut receiver = OpenOptions::new().open_receiver(&path).unwrap();
         let mut bytes = [0; 9];
-        assert_eq!(receiver.read(&mut bytes).await.unwrap(), 0, "nobody has come yet");
+        assert_eq!(
+            receiver.read(&mut bytes).await.unwrap(),
+            0,
+            "no writer has opened the FIFO yet"
+        );
         for round in [b"one", b"two"] {
             let mut sender = OpenOptions::new().open_sender(&path).unwrap();
             assert!(poll(pin!(receiver.read(&mut bytes)), Waker::noop()).is_pending());
@@ -259,35 +279,31 @@ fn a_named_pipe_ends_with_its_last_writer_and_goes_on_with_the_next() {
 }
 
 #[test]
-fn a_named_pipe_open_for_both_never_ends_and_needs_nobody() {
+fn read_write_fifo_never_reaches_eof() {
     run(|| async {
         let path = fifo("pipes-never-ends");
         let mut sender = OpenOptions::new().read_write(true).open_sender(&path).unwrap();
-        sender.write_all(b"before anybody came").await.unwrap();
+        sender.write_all(b"without a receiver.").await.unwrap();
         let mut receiver = OpenOptions::new().read_write(true).open_receiver(&path).unwrap();
         drop(sender);
         let mut bytes = [0; 100];
         assert_eq!(receiver.read(&mut bytes).await.unwrap(), 19);
         assert!(poll(pin!(receiver.read(&mut bytes)), Waker::noop()).is_pending());
         let path = path.clone();
-        let stranger = thread::spawn(move || {
+        let writer = thread::spawn(move || {
             File::options().write(true).open(path).unwrap().write_all(b"x").unwrap();
         });
         assert_eq!(receiver.read(&mut bytes).await.unwrap(), 1);
-        stranger.join().unwrap();
+        writer.join().unwrap();
     });
 }
 
 #[test]
-fn a_pipe_that_outlives_its_reactor_tells_an_error() {
+fn wait_on_a_pipe_fails_after_its_reactor_is_gone() {
     let (mut sender, mut receiver) = executor::block_on(async { pipe().unwrap() });
-    run_elsewhere(async move {
+    executor::block_on(async move {
         assert_eq!(sender.write(b"x").await.unwrap(), 1);
         assert_eq!(receiver.read(&mut [0; 9]).await.unwrap(), 1);
         assert_eq!(receiver.read(&mut [0; 9]).await.unwrap_err().kind(), ErrorKind::Other);
     });
-}
-
-fn run_elsewhere(test: impl Future<Output = ()>) {
-    executor::block_on(test);
 }

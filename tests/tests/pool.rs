@@ -1,4 +1,4 @@
-//! The blocking pool: every job is done once, and its end reaches whoever waits.
+//! The thread pool for blocking jobs: every job runs once, and its waiter gets the result.
 
 use std::collections::HashSet;
 use std::pin::pin;
@@ -10,7 +10,7 @@ use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use executor::{Executor, JoinSet, spawn_blocking, yield_now};
+use executor::{Executor, JoinSet, spawn_blocking};
 use reactor::blocking::{KEEP_ALIVE, MAX_THREADS, unblock};
 use reactor::fs;
 use reactor::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt, SeekFrom};
@@ -22,14 +22,15 @@ use tests::wakers::poll;
 use tests::{run, within_deadline};
 
 #[test]
-fn a_job_runs_on_another_thread_while_tasks_go_on() {
+fn job_runs_on_another_thread_while_tasks_run() {
     run(|| async {
         let (sender, receiver) = channel();
         let job = executor::spawn(unblock(move || {
             receiver.recv().unwrap();
             thread::current().id()
         }));
-        // The job waits for this task: so the thread must be free.
+        // The job waits for this task, so the sleep completes only if the job does not block this
+        // thread.
         sleep(Duration::from_millis(1)).await;
         sender.send(()).unwrap();
         assert_ne!(job.await.unwrap(), thread::current().id());
@@ -37,17 +38,17 @@ fn a_job_runs_on_another_thread_while_tasks_go_on() {
 }
 
 #[test]
-fn nothing_happens_before_the_first_poll() {
+fn job_starts_at_the_first_poll() {
     run(|| async {
         let (sender, receiver) = channel::<()>();
         drop(unblock(move || sender.send(())));
-        assert!(receiver.recv().is_err(), "the closure was dropped, and not run");
+        assert!(receiver.recv().is_err(), "the closure was dropped without running");
     });
 }
 
 // Pitfall: X12
 #[test]
-fn a_panic_of_a_job_reaches_whoever_awaits_it_and_no_one_else() {
+fn panic_of_a_job_reaches_only_its_waiter() {
     run(|| async {
         let job = spawn_blocking(|| panic!("in the job"));
         let panic = job.await.unwrap_err().into_panic();
@@ -60,7 +61,7 @@ fn a_panic_of_a_job_reaches_whoever_awaits_it_and_no_one_else() {
 
 // Pitfall: X12
 #[test]
-fn a_hundred_thousand_jobs_are_all_done_once() {
+fn every_job_runs_exactly_once() {
     run(|| async {
         let done = Arc::new(AtomicUsize::new(0));
         let mut jobs = JoinSet::new();
@@ -74,7 +75,7 @@ fn a_hundred_thousand_jobs_are_all_done_once() {
             }
             let mut seen = HashSet::new();
             while let Some(result) = jobs.join_next().await {
-                assert!(seen.insert(result.unwrap()), "told twice");
+                assert!(seen.insert(result.unwrap()), "a job completed twice");
             }
             assert_eq!((seen.len(), done.load(Ordering::SeqCst)), (10_000, (round + 1) * 10_000));
         }
@@ -83,7 +84,7 @@ fn a_hundred_thousand_jobs_are_all_done_once() {
 
 // Pitfall: X12
 #[test]
-fn a_job_whose_waiter_was_dropped_is_done_all_the_same() {
+fn job_runs_although_its_future_was_dropped() {
     run(|| async {
         let (sender, receiver) = channel();
         {
@@ -95,10 +96,11 @@ fn a_job_whose_waiter_was_dropped_is_done_all_the_same() {
     });
 }
 
-// Its result is dropped on the pool's thread, and that panics.
+// The future is dropped first, so the result is dropped on a thread of the pool, where its
+// destructor panics.
 // Pitfall: X12
 #[test]
-fn a_result_that_nobody_waits_for_may_panic_when_it_is_dropped() {
+fn pool_survives_a_panicking_drop_of_a_result() {
     struct Bomb;
 
     impl Drop for Bomb {
@@ -125,7 +127,7 @@ fn a_result_that_nobody_waits_for_may_panic_when_it_is_dropped() {
 
 // Pitfall: X12, X9
 #[test]
-fn jobs_that_are_queued_or_run_when_the_executor_ends_do_no_harm() {
+fn jobs_complete_after_their_executor_is_dropped() {
     within_deadline(|| {
         let done = Arc::new(AtomicUsize::new(0));
         let (begin, wait) = channel::<()>();
@@ -135,7 +137,7 @@ fn jobs_that_are_queued_or_run_when_the_executor_ends_do_no_harm() {
         for _ in 0..JOBS {
             let (done, wait) = (done.clone(), wait.clone());
             drop(executor.spawn(unblock(move || {
-                // Until the executor is gone.
+                // Wait until the executor is gone.
                 let _ = wait.lock().unwrap().recv();
                 done.fetch_add(1, Ordering::SeqCst);
             })));
@@ -155,7 +157,7 @@ fn jobs_that_are_queued_or_run_when_the_executor_ends_do_no_harm() {
 
 // Pitfall: X9
 #[test]
-fn job_that_outlives_its_executor_is_awaited_in_another() {
+fn job_of_a_dropped_executor_is_awaited_in_another() {
     within_deadline(|| {
         let (begin, wait) = channel::<()>();
         let mut job = Box::pin(unblock(move || wait.recv()));
@@ -167,7 +169,7 @@ fn job_that_outlives_its_executor_is_awaited_in_another() {
     });
 }
 
-/// Uses the pool in the ways that the crate offers, on a thread without a reactor.
+/// Uses the pool through each part of the public interface that needs no reactor.
 async fn use_the_pool() {
     assert_eq!(unblock(|| 7).await, 7);
     let directory = tempfile::tempdir().unwrap();
@@ -194,7 +196,7 @@ fn pool_works_under_any_executor_without_a_reactor() {
     });
 }
 
-// A few threads run the tasks, so their futures move from one thread to another while they wait.
+// Three threads run the tasks, so a future moves from one thread to another while it waits.
 #[test]
 fn jobs_are_awaited_by_tasks_that_move_between_threads() {
     within_deadline(|| {
@@ -222,7 +224,7 @@ fn jobs_are_awaited_by_tasks_that_move_between_threads() {
     });
 }
 
-/// The test is that this compiles.
+/// Checks at compile time that a value is `Send`.
 fn assert_send(_: &impl Send) {}
 
 fn assert_send_and_sync<T: Send + Sync>() {}
@@ -255,24 +257,24 @@ fn futures_of_the_pool_are_send() {
     });
 }
 
-/// The threads of this process.
+/// The number of threads of this process.
 fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").unwrap().count()
 }
 
-// In a process of its own, where no other test gives the pool work.
+// Runs in a process of its own, so that no other test uses the pool.
 // Pitfall: X12
 #[test]
-fn the_pool_has_so_many_threads_and_no_more_and_without_work_they_end() {
+fn pool_is_bounded_and_its_idle_threads_end() {
     if !is_child() {
-        let name = "the_pool_has_so_many_threads_and_no_more_and_without_work_they_end";
+        let name = "pool_is_bounded_and_its_idle_threads_end";
         let mut child = Command::new(std::env::current_exe().unwrap());
         child.args([name, "--exact"]).env("TESTS_CHILD", name).stdout(Stdio::null());
         return assert!(child.status().unwrap().success());
     }
     run(|| async {
         let before = threads();
-        // Each job waits until the sender is dropped.
+        // Each job blocks until the sender is dropped.
         let (release, wait) = channel::<()>();
         let wait = Arc::new(Mutex::new(wait));
         let mut jobs = JoinSet::new();
@@ -280,20 +282,22 @@ fn the_pool_has_so_many_threads_and_no_more_and_without_work_they_end() {
             let wait = wait.clone();
             jobs.spawn(unblock(move || wait.lock().unwrap().recv().unwrap_err()));
         }
-        // Each task is polled once meanwhile, and has given its job to the pool.
-        for _ in 0..MAX_THREADS {
-            yield_now().await;
+        // One more thread, the starter, only starts the other threads. It works beside this task.
+        tests::until(|| threads() - before > MAX_THREADS).await;
+        // The tasks that have not been polled yet give their jobs to the pool now. They must not
+        // start more threads.
+        for _ in 0..10 {
+            assert_eq!(threads() - before, MAX_THREADS + 1);
+            sleep(Duration::from_millis(5)).await;
         }
-        // One more thread only starts the others.
-        assert_eq!(threads() - before, MAX_THREADS + 1);
+        let start = Instant::now();
         drop(release);
         while let Some(job) = jobs.join_next().await {
             job.unwrap();
         }
-        let start = Instant::now();
         while threads() > before {
             sleep(Duration::from_millis(50)).await;
         }
-        assert!(start.elapsed() > KEEP_ALIVE - Duration::from_secs(2), "they wait for more work");
+        assert!(start.elapsed() >= KEEP_ALIVE, "idle threads ended early");
     });
 }

@@ -1,5 +1,5 @@
-//! Five probes at which small runtimes fail, each run on ours and, as a control, on tokio's
-//! current-thread runtime: what is asked here is no peculiarity of ours.
+//! Five tests that small runtimes tend to fail. Each runs on our runtime and, as a control, on
+//! tokio's current-thread runtime, which shows that the tests check nothing specific to ours.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -20,7 +20,7 @@ type Panic = Box<dyn Any + Send>;
 trait Runtime {
     fn block_on<T>(future: impl Future<Output = T>) -> T;
 
-    /// Spawns a task; the handle gives its result or its panic.
+    /// Spawns a task. The handle resolves to the task's output or panic.
     fn spawn<T: 'static>(
         future: impl Future<Output = T> + 'static,
     ) -> impl Future<Output = Result<T, Panic>>;
@@ -57,12 +57,11 @@ impl Runtime for Tokio {
     }
 }
 
-/// Wakes itself `wakes` times and is ready in the same poll. A second poll would be a bug of the
-/// runtime.
+/// Wakes itself `wakes` times and returns `Ready` in the same poll. Panics if it is polled again.
 fn wakes_itself_and_is_ready(wakes: usize) -> impl Future<Output = &'static str> {
     let mut done = false;
     poll_fn(move |cx| {
-        assert!(!done, "polled after its end");
+        assert!(!done, "polled after completion");
         done = true;
         for _ in 0..wakes {
             cx.waker().wake_by_ref();
@@ -73,14 +72,14 @@ fn wakes_itself_and_is_ready(wakes: usize) -> impl Future<Output = &'static str>
 
 // Pitfall: W8, W9
 #[test]
-fn a_future_that_wakes_itself_and_then_is_ready_is_never_polled_again() {
+fn self_woken_ready_future_is_not_polled_again() {
     fn probe<R: Runtime>() {
         for wakes in 0..3 {
             assert_eq!(R::block_on(wakes_itself_and_is_ready(wakes)), "ready");
             R::block_on(async {
                 let task = R::spawn(wakes_itself_and_is_ready(wakes));
                 assert_eq!(task.await.unwrap(), "ready");
-                // A stale key, if there were one, would be popped while this one runs.
+                // A stale queue entry of the first task would be popped while this task runs.
                 assert_eq!(R::spawn(async { "after" }).await.unwrap(), "after");
             });
         }
@@ -89,11 +88,11 @@ fn a_future_that_wakes_itself_and_then_is_ready_is_never_polled_again() {
     within_deadline(probe::<Tokio>);
 }
 
-// Method: the other thread wakes as soon as it has the waker, so that over many rounds the wake
-// falls before, into and after the moment at which the runtime's thread falls asleep.
+// Method: the other thread wakes as soon as it has the waker. So over many repetitions the wake
+// comes before, while and after the runtime's thread goes to sleep.
 // Pitfall: W4, W8
 #[test]
-fn a_wake_from_another_thread_ends_the_sleep_of_the_runtime() {
+fn wake_from_another_thread_ends_the_sleep() {
     fn probe<R: Runtime>() {
         let (sender, wakers) = channel::<(Waker, Arc<AtomicBool>)>();
         let other = thread::spawn(move || {
@@ -132,7 +131,7 @@ fn a_wake_from_another_thread_ends_the_sleep_of_the_runtime() {
 
 // Pitfall: E4
 #[test]
-fn a_spinning_task_does_not_starve_a_ready_one() {
+fn self_waking_task_does_not_starve_a_ready_one() {
     fn probe<R: Runtime>() {
         R::block_on(async {
             let stop = Rc::new(Cell::new(false));
@@ -154,7 +153,7 @@ fn a_spinning_task_does_not_starve_a_ready_one() {
 
 // Pitfall: W9
 #[test]
-fn a_wake_during_a_poll_leads_to_exactly_one_more_poll() {
+fn wake_during_a_poll_leads_to_one_more_poll() {
     fn probe<R: Runtime>() {
         let from_here: fn(&Waker) = |waker| {
             waker.wake_by_ref();
@@ -187,15 +186,15 @@ fn a_wake_during_a_poll_leads_to_exactly_one_more_poll() {
 
 // Pitfall: X5
 #[test]
-fn one_tasks_panic_reaches_its_handle_and_nobody_else() {
+fn panic_of_a_task_reaches_only_its_handle() {
     fn probe<R: Runtime>() {
         R::block_on(async {
             let before = R::spawn(async { 1 });
-            // Unwinds as a panic does, without the message on the terminal.
-            let panics = R::spawn(async { resume_unwind(Box::new("mine alone")) });
+            // Unwinds like a panic, but prints no message.
+            let panics = R::spawn(async { resume_unwind(Box::new("only here")) });
             let after = R::spawn(async { 2 });
             let panic = panics.await.unwrap_err();
-            assert_eq!(panic.downcast_ref::<&str>(), Some(&"mine alone"));
+            assert_eq!(panic.downcast_ref::<&str>(), Some(&"only here"));
             assert_eq!((before.await.unwrap(), after.await.unwrap()), (1, 2));
         });
     }

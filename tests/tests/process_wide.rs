@@ -1,4 +1,4 @@
-//! What belongs to the whole process: a signal that nothing watches, and SIGPIPE.
+//! State of the whole process: a signal without a watcher, and the disposition of SIGPIPE.
 
 use std::os::unix::process::ExitStatusExt;
 use std::pin::pin;
@@ -16,7 +16,7 @@ use tests::wakers::poll;
 use tests::{child, run};
 
 #[test]
-fn signal_between_two_instances_is_lost() {
+fn signal_between_two_watchers_is_lost() {
     run(|| async {
         drop(Signal::new(SIGWINCH).unwrap());
         raise(SIGWINCH).unwrap();
@@ -28,7 +28,7 @@ fn signal_between_two_instances_is_lost() {
 }
 
 #[test]
-fn write_that_cannot_be_read_is_broken_pipe() {
+fn write_without_a_reader_is_broken_pipe() {
     run(|| async {
         let (mut sender, receiver) = pipe::pipe().unwrap();
         drop(receiver);
@@ -39,15 +39,15 @@ fn write_that_cannot_be_read_is_broken_pipe() {
     });
 }
 
-/// Ends this process as SIGPIPE does by default.
+/// Makes SIGPIPE end this process, as the signal does by default.
 fn kill_on_sigpipe() {
     signal_hook::flag::register_conditional_default(SIGPIPE, Arc::new(AtomicBool::new(true)))
         .unwrap();
 }
 
 #[test]
-fn sigpipe_at_its_default_kills_at_a_pipe() {
-    const NAME: &str = "sigpipe_at_its_default_kills_at_a_pipe";
+fn default_sigpipe_kills_on_a_pipe_write() {
+    const NAME: &str = "default_sigpipe_kills_on_a_pipe_write";
     if child::is_child() {
         kill_on_sigpipe();
         return run(|| async {
@@ -60,8 +60,8 @@ fn sigpipe_at_its_default_kills_at_a_pipe() {
 }
 
 #[test]
-fn sigpipe_at_its_default_spares_a_write_to_a_socket() {
-    child::in_child("sigpipe_at_its_default_spares_a_write_to_a_socket", || {
+fn default_sigpipe_spares_a_socket_write() {
+    child::in_child("default_sigpipe_spares_a_socket_write", || {
         kill_on_sigpipe();
         run(|| async {
             let (mut stream, peer) = net::UnixStream::pair().unwrap();
@@ -75,7 +75,7 @@ fn sigpipe_at_its_default_spares_a_write_to_a_socket() {
 }
 
 #[test]
-fn child_process_has_sigpipe_at_its_default() {
+fn child_starts_with_default_sigpipe() {
     run(|| async {
         let status = Command::new("sh").args(["-c", "kill -PIPE $$; exit 1"]).status().await;
         assert_eq!(status.unwrap().signal(), Some(SIGPIPE));

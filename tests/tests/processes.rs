@@ -1,4 +1,4 @@
-//! Child processes: started, talked to, waited for, killed and reaped.
+//! Child processes: starting them, their pipes, waiting, killing and reaping.
 
 use std::fs;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -20,7 +20,7 @@ use rustix::process::{Pid, Resource, Rlimit, WaitOptions, getrlimit, setrlimit, 
 use tests::wakers::poll;
 use tests::{child, place, run, within_deadline};
 
-/// A command of the shell.
+/// Returns a command that runs a shell script.
 fn shell(script: &str) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", script]);
@@ -33,7 +33,14 @@ fn sleeper() -> Command {
     command
 }
 
-/// Whether the process runs, or is a zombie.
+/// Starts a child that runs until the returned end of its standard input is dropped.
+fn waiting_child() -> (Child, reactor::pipe::Sender) {
+    let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+    let stdin = child.stdin.take().unwrap();
+    (child, stdin)
+}
+
+/// Whether the process runs or is a zombie.
 fn exists(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
@@ -45,7 +52,7 @@ async fn gone(pid: u32) {
     }
 }
 
-/// Waits until the process has ended, and nothing has reaped it.
+/// Waits until the process is a zombie: it has ended and has not been reaped.
 async fn zombie(pid: u32) {
     let path = format!("/proc/{pid}/stat");
     while !fs::read_to_string(&path).unwrap().contains(") Z ") {
@@ -53,7 +60,7 @@ async fn zombie(pid: u32) {
     }
 }
 
-/// The children of this process, zombies among them.
+/// The PIDs of this process's children, including zombies.
 fn children() -> Vec<u32> {
     let threads = fs::read_dir("/proc/self/task").unwrap();
     let of = |path: &Path| fs::read_to_string(path.join("children")).unwrap_or_default();
@@ -86,7 +93,7 @@ fn output_larger_than_the_pipes_arrives_whole() {
 }
 
 #[test]
-fn bytes_go_to_a_child_and_come_back() {
+fn bytes_pass_through_a_child_unchanged() {
     run(|| async {
         let mut cat = Command::new("cat");
         let mut cat = cat.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -97,7 +104,7 @@ fn bytes_go_to_a_child_and_come_back() {
         let mut received = Vec::new();
         stdout.read_to_end(&mut received).await.unwrap();
         writer.await.unwrap().unwrap();
-        assert!(received == sent, "{} bytes, or others", received.len());
+        assert!(received == sent, "{} bytes, or other bytes", received.len());
         assert!(cat.wait().await.unwrap().success());
     });
 }
@@ -129,9 +136,9 @@ fn try_wait_leaves_the_standard_input_open() {
     });
 }
 
-/// Checks what holds both with and without a pidfd.
-async fn waits_kills_and_reaps() {
-    // A wait that is dropped loses nothing, and one that succeeded can be repeated.
+/// Checks waits, kills and reaping. The result must be the same with and without pidfds.
+async fn check_waits_kills_and_reaping() {
+    // A dropped wait loses no status, and a completed wait can be repeated.
     let mut child = sleeper().spawn().unwrap();
     let pid = child.id().unwrap();
     assert!(timeout(Duration::from_millis(5), child.wait()).await.is_err());
@@ -142,12 +149,12 @@ async fn waits_kills_and_reaps() {
     assert_eq!(child.try_wait().unwrap(), Some(status));
     child.kill().await.unwrap();
 
-    // A child that ended before anything waits for it.
+    // A child that ends before a task waits for it.
     let mut child = Command::new("true").spawn().unwrap();
     zombie(child.id().unwrap()).await;
     assert!(child.wait().await.unwrap().success());
 
-    // Several at once, in an order other than that of their ends.
+    // Several children concurrently. They end in the reverse order.
     let children: Vec<Child> = (0..20)
         .map(|number| shell(&format!("sleep 0.0{}; exit {number}", 20 - number)).spawn().unwrap())
         .collect();
@@ -157,20 +164,22 @@ async fn waits_kills_and_reaps() {
     }
 
     // A child that is dropped: before it ends, after it has ended, and after a wait began.
-    let dropped = shell("sleep 0.02").spawn().unwrap();
+    let (dropped, stdin) = waiting_child();
     let pid = dropped.id().unwrap();
     drop(dropped);
     assert!(exists(pid));
+    drop(stdin);
     gone(pid).await;
     let dropped = Command::new("true").spawn().unwrap();
     let pid = dropped.id().unwrap();
     zombie(pid).await;
     drop(dropped);
     assert!(!exists(pid));
-    let mut dropped = shell("sleep 0.02").spawn().unwrap();
+    let (mut dropped, stdin) = waiting_child();
     let pid = dropped.id().unwrap();
     assert!(poll_once(dropped.wait()).await.is_none());
     drop(dropped);
+    drop(stdin);
     gone(pid).await;
 
     // A child that is killed when it is dropped.
@@ -181,18 +190,18 @@ async fn waits_kills_and_reaps() {
 }
 
 #[test]
-fn a_child_is_waited_for_killed_and_reaped() {
-    run(waits_kills_and_reaps);
+fn child_is_waited_for_and_reaped() {
+    run(check_waits_kills_and_reaping);
 }
 
 #[test]
-fn without_pidfds_a_child_is_waited_for_killed_and_reaped() {
-    const NAME: &str = "without_pidfds_a_child_is_waited_for_killed_and_reaped";
+fn child_is_waited_for_and_reaped_without_pidfds() {
+    const NAME: &str = "child_is_waited_for_and_reaped_without_pidfds";
     if child::is_child() {
-        return run(waits_kills_and_reaps);
+        return run(check_waits_kills_and_reaping);
     }
     if std::process::Command::new("strace").arg("-V").output().is_err() {
-        return println!("skipped: there is no strace");
+        return println!("skipped: strace is not installed");
     }
     for error in ["ENOSYS", "EPERM"] {
         let inject = format!("inject=pidfd_open:error={error}");
@@ -203,8 +212,8 @@ fn without_pidfds_a_child_is_waited_for_killed_and_reaped() {
 }
 
 #[test]
-fn waiting_starts_no_thread() {
-    child::in_child("waiting_starts_no_thread", || {
+fn wait_for_a_child_starts_no_thread() {
+    child::in_child("wait_for_a_child_starts_no_thread", || {
         run(|| async {
             let threads = || fs::read_dir("/proc/self/task").unwrap().count();
             let before = threads();
@@ -221,7 +230,7 @@ fn waiting_starts_no_thread() {
 }
 
 #[test]
-fn a_dropped_child_runs_on() {
+fn dropped_child_keeps_running() {
     run(|| async {
         let mut cat = Command::new("cat");
         let mut cat = cat.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -235,7 +244,7 @@ fn a_dropped_child_runs_on() {
 }
 
 #[test]
-fn a_wait_that_times_out_kills_with_kill_on_drop() {
+fn timed_out_wait_kills_with_kill_on_drop() {
     run(|| async {
         let mut command = shell("echo $$; exec sleep 60");
         let mut child = command.kill_on_drop(true).stdout(Stdio::piped()).spawn().unwrap();
@@ -253,7 +262,7 @@ fn many_children_dropped_together_leave_no_zombie() {
     run(|| async {
         let mut ended = Command::new("true").spawn().unwrap();
         ended.wait().await.unwrap();
-        // They end when the pipe is closed, so all of them run when they are dropped.
+        // The children end when the pipe is closed, so all of them still run when they are dropped.
         let (reader, writer) = std::io::pipe().unwrap();
         let cat = || Command::new("cat").stdin(reader.try_clone().unwrap()).spawn().unwrap();
         let children: Vec<Child> = (0..50).map(|_| cat()).collect();
@@ -271,20 +280,26 @@ fn many_children_dropped_together_leave_no_zombie() {
 fn child_that_outlives_its_runtime_is_reaped_at_the_next_spawn() {
     child::in_child("child_that_outlives_its_runtime_is_reaped_at_the_next_spawn", || {
         within_deadline(|| {
-            let dropped = || shell("sleep 0.02").spawn().unwrap().id().unwrap();
-            let kept = block_on(async { shell("sleep 0.02").spawn().unwrap() });
-            let pids = [block_on(async { dropped() }), kept.id().unwrap()];
-            // This one was dropped by a task that the executor drops at its end.
-            let pid = block_on(async {
-                let child = shell("sleep 0.02").spawn().unwrap();
+            // This child is dropped while its runtime exists.
+            let (first, first_stdin) = block_on(async {
+                let (child, stdin) = waiting_child();
+                (child.id().unwrap(), stdin)
+            });
+            // This child is dropped after its runtime.
+            let (kept, kept_stdin) = block_on(async { waiting_child() });
+            let second = kept.id().unwrap();
+            // This child is owned by a task that is dropped with the executor.
+            let (third, third_stdin) = block_on(async {
+                let (child, stdin) = waiting_child();
                 let pid = child.id().unwrap();
                 drop(spawn(async move { child.wait_with_output().await }));
                 executor::yield_now().await;
-                pid
+                (pid, stdin)
             });
             drop(kept);
             block_on(async {
-                for pid in pids.into_iter().chain([pid]) {
+                drop((first_stdin, kept_stdin, third_stdin));
+                for pid in [first, second, third] {
                     zombie(pid).await;
                 }
                 Command::new("true").status().await.unwrap();
@@ -295,11 +310,11 @@ fn child_that_outlives_its_runtime_is_reaped_at_the_next_spawn() {
 }
 
 #[test]
-fn a_wait_for_a_reactor_that_is_gone_is_an_error() {
+fn wait_for_a_child_fails_after_its_reactor_is_gone() {
     within_deadline(|| {
         let mut child = block_on(async { sleeper().spawn().unwrap() });
         block_on(async {
-            // The first wait learns that the process still runs.
+            // The wait cannot complete, because the process still runs.
             assert_eq!(child.wait().await.unwrap_err().kind(), ErrorKind::Other);
             child.start_kill().unwrap();
             while child.try_wait().unwrap().is_none() {
@@ -310,7 +325,7 @@ fn a_wait_for_a_reactor_that_is_gone_is_an_error() {
 }
 
 #[test]
-fn a_child_that_other_code_has_reaped_gives_echild() {
+fn child_reaped_by_other_code_is_echild() {
     run(|| async {
         let mut child = Command::new("true").spawn().unwrap();
         let pid = Pid::from_raw(child.id().unwrap() as i32);
@@ -320,14 +335,14 @@ fn a_child_that_other_code_has_reaped_gives_echild() {
             assert_eq!(Errno::from_io_error(&error), Some(Errno::CHILD));
         }
         assert_eq!(child.id(), None);
-        // Its PID may be that of another process by now: nothing is killed.
+        // Another process may have this PID by now, so no process is killed.
         child.start_kill().unwrap();
     });
 }
 
 #[test]
-fn ignoring_sigchld_loses_the_status_and_leaves_no_zombie() {
-    const NAME: &str = "ignoring_sigchld_loses_the_status_and_leaves_no_zombie";
+fn ignored_sigchld_loses_the_status_without_zombies() {
+    const NAME: &str = "ignored_sigchld_loses_the_status_without_zombies";
     if !child::is_child() {
         let ignore = ["env", "--ignore-signal=CHLD"];
         let works = std::process::Command::new("env").args([ignore[1], "true"]).status();
@@ -351,7 +366,7 @@ fn ignoring_sigchld_loses_the_status_and_leaves_no_zombie() {
 
 // Pitfall: B1
 #[test]
-fn waiting_again_and_again_does_not_starve_a_timer() {
+fn repeated_wait_does_not_starve_a_timer() {
     run(|| async {
         let mut child = Command::new("true").spawn().unwrap();
         let again = async {
@@ -364,7 +379,7 @@ fn waiting_again_and_again_does_not_starve_a_timer() {
 }
 
 #[test]
-fn a_program_that_does_not_exist_is_not_found() {
+fn missing_program_is_not_found() {
     run(|| async {
         let error = Command::new("/nowhere/to/be/found").spawn().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
@@ -397,8 +412,8 @@ fn arguments_environment_and_directory_reach_the_child() {
 }
 
 #[test]
-fn outside_of_block_on_no_process_is_started() {
-    child::in_child("outside_of_block_on_no_process_is_started", || {
+fn spawn_outside_of_block_on_starts_no_process() {
+    child::in_child("spawn_outside_of_block_on_starts_no_process", || {
         let mut command = sleeper();
         assert!(catch_unwind(AssertUnwindSafe(|| command.spawn())).is_err());
         // These start the process before their first poll, so they need the reactor.
@@ -423,9 +438,9 @@ fn status_starts_the_process_before_its_first_poll() {
 
 // Pitfall: G4
 #[test]
-fn a_child_inherits_its_standard_streams_and_nothing_else() {
-    child::in_child("a_child_inherits_its_standard_streams_and_nothing_else", || {
-        // What the test itself inherited, whatever that is.
+fn child_inherits_only_its_standard_streams() {
+    child::in_child("child_inherits_only_its_standard_streams", || {
+        // The descriptors that the test itself inherited.
         let list = std::process::Command::new("ls").arg("/proc/self/fd").output().unwrap();
         let inherited = String::from_utf8(list.stdout).unwrap();
         run(|| async move {
@@ -438,7 +453,7 @@ fn a_child_inherits_its_standard_streams_and_nothing_else() {
             let mut list = Command::new("ls");
             let ours = list.arg("/proc/self/fd").stdin(Stdio::piped()).output().await.unwrap();
             assert_eq!(String::from_utf8(ours.stdout).unwrap(), inherited);
-            // Nor are the child's ends non-blocking, for which most programs are not prepared.
+            // The child's ends are blocking, because most programs do not expect `WouldBlock`.
             let script = "for fd in 0 1 2; do grep flags /proc/$$/fdinfo/$fd; done";
             let output = shell(script).stdin(Stdio::piped()).output().await.unwrap();
             let text = String::from_utf8(output.stdout).unwrap();
@@ -451,28 +466,28 @@ fn a_child_inherits_its_standard_streams_and_nothing_else() {
 }
 
 #[test]
-fn a_spawn_for_which_descriptors_run_out_leaves_no_child() {
-    child::in_child("a_spawn_for_which_descriptors_run_out_leaves_no_child", || {
+fn spawn_without_free_descriptors_leaves_no_child() {
+    child::in_child("spawn_without_free_descriptors_leaves_no_child", || {
         run(|| async {
             let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
             setrlimit(Resource::Nofile, Rlimit { current: Some(300), maximum }).unwrap();
-            let mut refused = 0;
+            let mut failed = 0;
             for spare in 0..12 {
                 let taken = std::iter::from_fn(|| fs::File::open("/dev/null").ok());
                 let mut taken: Vec<fs::File> = taken.collect();
                 taken.truncate(taken.len() - spare);
-                // With pipes, std itself fails; without them, only our watch needs a descriptor.
+                // With pipes, std itself fails. Without them, only our pidfd needs a descriptor.
                 let (mut piped, mut bare) = (sleeper(), sleeper());
                 piped.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
                 for command in [&mut piped, &mut bare] {
                     match command.spawn() {
                         Ok(mut child) => child.start_kill().unwrap(),
-                        Err(_) => refused += 1,
+                        Err(_) => failed += 1,
                     }
                 }
             }
             setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
-            assert!((4..24).contains(&refused), "{refused} times refused");
+            assert!((4..24).contains(&failed), "{failed} spawns failed");
             while !children().is_empty() {
                 Command::new("true").status().await.unwrap();
             }
@@ -480,10 +495,10 @@ fn a_spawn_for_which_descriptors_run_out_leaves_no_child() {
     });
 }
 
-// A storm of signals ends system calls with EINTR.
+// A burst of signals ends system calls with EINTR.
 // Pitfall: S3
 #[test]
-fn a_wait_survives_a_storm_of_signals() {
+fn wait_for_a_child_survives_a_burst_of_signals() {
     run(|| async {
         let mut signal = reactor::signal::Signal::new(signal_hook::consts::SIGUSR1).unwrap();
         let mut child =
@@ -494,15 +509,16 @@ fn a_wait_survives_a_storm_of_signals() {
 }
 
 #[test]
-fn a_dropped_child_is_reaped_under_any_driver_of_the_reactor() {
+fn dropped_child_is_reaped_by_a_bare_reactor() {
     within_deadline(|| {
         let reactor = Reactor::new().unwrap();
         let entered = reactor.enter();
-        let mut child = shell("sleep 0.02").spawn().unwrap();
+        let (mut child, stdin) = waiting_child();
         drop(entered);
         let pid = child.id().unwrap();
         assert!(poll(pin!(child.wait()), Waker::noop()).is_pending());
         drop(child);
+        drop(stdin);
         tests::turn_until(&reactor, || !exists(pid));
     });
 }

@@ -1,4 +1,5 @@
-//! The readiness rule: whoever was told to wait is woken when the kernel has something for it.
+//! The readiness rule: a task that waits for a direction of a source is woken when that direction
+//! becomes ready.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -21,7 +22,7 @@ use socket2::SockRef;
 use tests::wakers::{Counter, poll};
 use tests::{run, std_pair, tcp_pair_with_std, turn_until, within_deadline};
 
-/// What either end of the connection does next.
+/// An operation of our end or of the peer.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Turn,
@@ -56,12 +57,12 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The bytes of a stream from `position` on; each tells where it belongs.
+/// Returns the bytes of a stream from `position`. Each byte depends on its position.
 fn stream(position: u64, length: usize) -> Vec<u8> {
     (position..).take(length).map(|at| (at % 251) as u8).collect()
 }
 
-/// One direction of ours, which may be waiting.
+/// One direction of our end, which may be waiting.
 struct Side {
     counter: Arc<Counter>,
     waker: Waker,
@@ -83,20 +84,20 @@ impl Side {
         }
     }
 
-    /// After a turn: if the kernel was ready before it, whoever waited must have been woken.
+    /// Checks after a turn that a direction that waited, and was ready before the turn, was woken.
     fn check(&mut self, ready: bool, direction: &str) {
         let woken = self.counter.wakes() > self.wakes;
-        assert!(woken || !(self.waiting && ready), "the {direction} side waits for ever");
+        assert!(woken || !(self.waiting && ready), "the {direction} side waits forever");
         self.waiting &= !woken;
         self.wakes = self.counter.wakes();
     }
 }
 
-/// A connection, and what both ends have said so far.
+/// A connection, and how many bytes each end has written and read.
 struct Model {
     reactor: Rc<Reactor>,
     ours: TcpStream,
-    /// The same socket, to ask the kernel behind the runtime's back.
+    /// A duplicate of the socket, to query the kernel without the runtime.
     probe: OwnedFd,
     peer: Option<std::net::TcpStream>,
     reader: Side,
@@ -108,7 +109,7 @@ struct Model {
     peer_shut: bool,
     shut: bool,
     urgent: bool,
-    /// Nothing is promised about the bytes of a connection that was reset.
+    /// A reset connection may lose bytes.
     reset: bool,
 }
 
@@ -117,7 +118,7 @@ impl Model {
         let reactor = Reactor::new().unwrap();
         let (ours, peer) = std_pair().unwrap();
         for socket in [&ours, &peer] {
-            // Small, so that both ends come to block.
+            // Small buffers, so that writes on both ends block.
             SockRef::from(socket).set_send_buffer_size(8 << 10).unwrap();
             SockRef::from(socket).set_recv_buffer_size(32 << 10).unwrap();
         }
@@ -162,17 +163,17 @@ impl Model {
     }
 
     fn turn(&mut self) {
-        let says = self.ask_kernel(PollFlags::IN | PollFlags::OUT | PollFlags::RDHUP, 0);
-        let broken = says.intersects(PollFlags::ERR | PollFlags::HUP);
-        // At an urgent mark the kernel calls a socket readable of which nothing can be read.
+        let flags = self.poll_kernel(PollFlags::IN | PollFlags::OUT | PollFlags::RDHUP, 0);
+        let broken = flags.intersects(PollFlags::ERR | PollFlags::HUP);
+        // At an urgent mark the kernel may report IN although a read returns `WouldBlock`.
         let peek = || rustix::net::recv(&self.probe, &mut [0], RecvFlags::PEEK).is_ok();
-        let readable = broken || says.contains(PollFlags::RDHUP) || peek();
+        let readable = broken || flags.contains(PollFlags::RDHUP) || peek();
         self.reactor.turn(Some(Duration::ZERO)).unwrap();
         self.reader.check(readable, "reading");
-        self.writer.check(broken || says.contains(PollFlags::OUT), "writing");
+        self.writer.check(broken || flags.contains(PollFlags::OUT), "writing");
     }
 
-    fn ask_kernel(&self, flags: PollFlags, milliseconds: i64) -> PollFlags {
+    fn poll_kernel(&self, flags: PollFlags, milliseconds: i64) -> PollFlags {
         let mut fds = [PollFd::new(&self.probe, flags)];
         let timeout = Timespec { tv_sec: 0, tv_nsec: milliseconds * 1_000_000 };
         rustix::event::poll(&mut fds, Some(&timeout)).unwrap();
@@ -250,7 +251,7 @@ impl Model {
         }
     }
 
-    /// Once only: a second mark makes the byte at the first an ordinary one.
+    /// Does so only once, because a second mark turns the first urgent byte into an ordinary one.
     fn peer_sends_urgent_byte(&mut self) {
         let Some(peer) = self.peer.as_ref().filter(|_| !self.peer_shut && !self.urgent) else {
             return;
@@ -261,7 +262,7 @@ impl Model {
     fn peer_shuts_down_writing(&mut self) {
         let Some(peer) = &self.peer else { return };
         self.peer_shut = true;
-        // Refused, when it was shut down before, and so were we.
+        // Fails if both directions have already been shut down.
         let _ = peer.shutdown(Shutdown::Write);
     }
 
@@ -271,12 +272,12 @@ impl Model {
         SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
-    /// Both ends say their last word, and each reads what is left to the end.
+    /// Shuts down the peer's writing direction and reads the remaining bytes on both ends.
     fn finish(mut self) {
         if self.reset {
-            // The kernel answers a reset out of place with a question, and asks only so often:
-            // so this one may never have arrived.
-            let arrived = !self.ask_kernel(PollFlags::empty(), 200).is_empty();
+            // The kernel answers a reset with an unexpected sequence number with a challenge ACK
+            // (RFC 5961), and limits their rate. So this reset may never have taken effect.
+            let arrived = !self.poll_kernel(PollFlags::empty(), 200).is_empty();
             if arrived {
                 self.expect_end();
             }
@@ -316,11 +317,11 @@ impl Model {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 120, max_shrink_iters: 30, failure_persistence: None, ..ProptestConfig::default() })]
 
-    // Random operations on both ends of a real connection. Before each turn the kernel is asked
-    // behind the runtime's back: a side that waits although it is ready must be woken by the turn.
+    // Random operations on both ends of a real connection. Before each turn the test queries the
+    // kernel. If a direction is ready and waits, the turn must wake it.
     // Pitfall: W1, W2, W7, E1, E7
     #[test]
-    fn a_waiting_side_is_woken_when_the_kernel_is_ready(steps in vec(step(), 1..80)) {
+    fn waiting_direction_is_woken_when_the_kernel_is_ready(steps in vec(step(), 1..80)) {
         within_deadline(move || {
             let mut model = Model::new();
             for step in steps {
@@ -333,7 +334,7 @@ proptest! {
 
 // Pitfall: E1
 #[test]
-fn a_short_read_whose_fin_came_along_is_followed_by_end_of_file() {
+fn short_read_with_fin_reaches_eof() {
     run(|| async {
         for _ in 0..50 {
             let (mut ours, mut peer) = tcp_pair_with_std().await.unwrap();
@@ -349,7 +350,8 @@ fn a_short_read_whose_fin_came_along_is_followed_by_end_of_file() {
                 }
             });
             executor::yield_now().await;
-            // Held back until the FIN is there too: one segment, one edge.
+            // The cork holds the bytes back until the FIN, so both arrive in one segment and cause
+            // one edge.
             rustix::net::sockopt::set_tcp_cork(&peer, true).unwrap();
             peer.write_all(b"last").unwrap();
             peer.shutdown(Shutdown::Write).unwrap();
@@ -358,10 +360,11 @@ fn a_short_read_whose_fin_came_along_is_followed_by_end_of_file() {
     });
 }
 
-// All is there before the reader, which waits, is woken: one event tells of it, and no other comes.
+// All bytes arrive before the waiting reader is woken, so one event reports them all and no other
+// event follows.
 // Pitfall: E7
 #[test]
-fn urgent_data_does_not_hide_the_bytes_behind_its_mark() {
+fn bytes_after_an_urgent_mark_are_read() {
     run(|| async {
         let (mut ours, mut peer) = tcp_pair_with_std().await.unwrap();
         let reader = executor::spawn(async move {
@@ -372,7 +375,7 @@ fn urgent_data_does_not_hide_the_bytes_behind_its_mark() {
             }
             text
         });
-        // The event that tells that it is writable goes by.
+        // The reactor delivers the event that reports the new socket as writable.
         reactor::time::sleep(Duration::from_millis(1)).await;
         peer.write_all(b"abc").unwrap();
         rustix::net::send(&peer, b"!", SendFlags::OOB).unwrap();
@@ -383,7 +386,7 @@ fn urgent_data_does_not_hide_the_bytes_behind_its_mark() {
 
 // Pitfall: E7
 #[test]
-fn peek_shows_the_same_bytes_again_and_again_and_takes_none() {
+fn repeated_peek_returns_the_same_bytes() {
     run(|| async {
         let (mut ours, mut peer) = tcp_pair_with_std().await.unwrap();
         peer.write_all(b"peek").unwrap();
@@ -398,10 +401,10 @@ fn peek_shows_the_same_bytes_again_and_again_and_takes_none() {
     });
 }
 
-// A pipe tells of its writer's end with HUP alone, when it is empty.
+// When the writer of an empty pipe is dropped, the reader gets an event with HUP alone.
 // Pitfall: W7, E1
 #[test]
-fn a_drained_pipe_tells_its_reader_that_the_writer_has_gone() {
+fn drained_pipe_reaches_eof_when_the_writer_drops() {
     run(|| async {
         let (writer, reader) = mio::unix::pipe::new().unwrap();
         let writer = Async::with_interest(writer, mio::Interest::WRITABLE).unwrap();
@@ -425,10 +428,11 @@ fn a_drained_pipe_tells_its_reader_that_the_writer_has_gone() {
     });
 }
 
-// A pipe without a reader tells its writer with ERR alone: there is no room to be writable.
+// When the reader of a full pipe is dropped, the writer gets an event with ERR alone: without
+// space in the buffer, the pipe is not writable.
 // Pitfall: W7
 #[test]
-fn a_full_pipe_tells_its_writer_that_the_reader_has_gone() {
+fn full_pipe_is_broken_when_the_reader_drops() {
     run(|| async {
         let (writer, reader) = mio::unix::pipe::new().unwrap();
         let writer = Async::with_interest(writer, mio::Interest::WRITABLE).unwrap();
@@ -446,11 +450,11 @@ fn a_full_pipe_tells_its_writer_that_the_reader_has_gone() {
     });
 }
 
-// The operations always answer that they would block: what counts is the wake. The pipe is full,
-// so that the kernel reports the error and nothing else.
+// The operations always return `WouldBlock`, because this test checks only the wakes. The pipe is
+// full, so that the kernel reports the error and nothing else.
 // Pitfall: W7
 #[test]
-fn an_error_alone_wakes_both_sides() {
+fn error_event_wakes_both_directions() {
     within_deadline(|| {
         let reactor = Reactor::new().unwrap();
         let _entered = reactor.enter();
@@ -472,7 +476,7 @@ fn an_error_alone_wakes_both_sides() {
 
 // Pitfall: W7, E1
 #[test]
-fn both_sides_of_a_unix_stream_learn_that_the_peer_has_gone() {
+fn dropped_peer_ends_both_directions_of_a_unix_stream() {
     run(|| async {
         let (ours, peer) = mio::net::UnixStream::pair().unwrap();
         let ours = Rc::new(Async::new(ours).unwrap());
@@ -490,17 +494,18 @@ fn both_sides_of_a_unix_stream_learn_that_the_peer_has_gone() {
         });
         tests::until(|| Reactor::current().metrics().waits >= 2).await;
         drop(peer);
-        // With our bytes unread, the peer's close is a reset.
+        // The peer closes with unread bytes, so the kernel may report a reset.
         let read = reader.await.unwrap();
         assert!(matches!(&read, Ok(0)) || read.unwrap_err().kind() == ErrorKind::ConnectionReset);
         assert_eq!(writer.await.unwrap(), ErrorKind::BrokenPipe);
     });
 }
 
-// Data that the peer sent before it closed is read before the end, in chunks of any size.
+// Bytes that the peer sent before it closed are read before the end of file, whatever the size of
+// the reader's buffer.
 // Pitfall: E1
 #[test]
-fn a_unix_stream_gives_all_bytes_before_its_end() {
+fn unix_stream_delivers_all_bytes_before_eof() {
     run(|| async {
         for chunk in [1, 3, 64, 10_000] {
             let (ours, mut peer) = mio::net::UnixStream::pair().unwrap();
@@ -520,11 +525,11 @@ fn a_unix_stream_gives_all_bytes_before_its_end() {
     });
 }
 
-// The peers have shut down writing and do not read: each connection waits to write, with an
-// end-of-file behind it. Counted while a timer is all that happens.
+// The peers have shut down writing and do not read. So each connection has reached its end of file
+// and waits to write. The test counts turns, attempts and wakes while only a timer expires.
 // Pitfall: E2
 #[test]
-fn half_closed_and_stalled_connections_cost_nothing() {
+fn stalled_half_closed_connections_cause_no_wakeups() {
     run(|| async {
         let mut connections = Vec::new();
         for _ in 0..20 {
@@ -540,7 +545,7 @@ fn half_closed_and_stalled_connections_cost_nothing() {
             }));
         }
         let reactor = Reactor::current();
-        // The kernel's buffers grow for a while; then all is still.
+        // The kernel enlarges the send buffers for a while, so writes succeed until it stops.
         let mut before = reactor.metrics();
         loop {
             reactor::time::sleep(Duration::from_millis(100)).await;
@@ -550,7 +555,7 @@ fn half_closed_and_stalled_connections_cost_nothing() {
             }
             before = now;
         }
-        // One more waiter each, that came after the end-of-file.
+        // Each connection gets one more waiter after the end of file.
         let (counter, waker) = Counter::with_waker();
         for (ours, _) in &connections {
             let cx = &mut Context::from_waker(&waker);
@@ -571,10 +576,10 @@ fn cpu_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-// An empty read tells nothing about the stream, and takes nothing from it: what std's does too.
+// An empty read returns 0 bytes without a statement about the stream, like `read` in std.
 // Pitfall: S13
 #[test]
-fn an_empty_read_neither_ends_nor_disturbs_the_stream() {
+fn empty_read_does_not_affect_the_stream() {
     run(|| async {
         let (mut ours, mut peer) = tcp_pair_with_std().await.unwrap();
         peer.write_all(b"alive").unwrap();
@@ -594,7 +599,7 @@ fn an_empty_read_neither_ends_nor_disturbs_the_stream() {
         drop(peer);
         let mut last = Ok(0);
         tests::until(|| {
-            // Not an end-of-file yet: the reset has not arrived.
+            // `Ok(0)` means that the reset has not arrived yet.
             last = ours.take_error().map(|error| usize::from(error.is_some()));
             !matches!(last, Ok(0))
         })
@@ -603,10 +608,10 @@ fn an_empty_read_neither_ends_nor_disturbs_the_stream() {
     });
 }
 
-// A write to one side must not make the other believe anything.
+// An event of the write direction must not mark the read direction as ready.
 // Pitfall: W2
 #[test]
-fn room_to_write_does_not_wake_the_reader() {
+fn writable_event_does_not_wake_the_reader() {
     within_deadline(|| {
         let reactor = Reactor::new().unwrap();
         let _entered = reactor.enter();
@@ -614,7 +619,7 @@ fn room_to_write_does_not_wake_the_reader() {
         let mut ours = TcpStream::from_std(ours).unwrap();
         let (reading, reader) = Counter::with_waker();
         let (writing, writer) = Counter::with_waker();
-        // The socket is writable from the start, and that event goes by.
+        // The socket is writable from the start. This turn delivers the event that reports it.
         reactor.turn(Some(Duration::ZERO)).unwrap();
         while Pin::new(&mut ours)
             .poll_write(&mut Context::from_waker(&writer), &[0; 65536])
@@ -627,14 +632,14 @@ fn room_to_write_does_not_wake_the_reader() {
             while peer.read(&mut [0; 65536]).is_ok() {}
             writing.wakes() > 0
         });
-        // Edge-triggered epoll tells of both directions with each change; the event of the write
-        // side says writable alone.
+        // Each edge makes epoll report the current state of both directions. Here this event
+        // contains only the writable flag.
         assert_eq!(reading.wakes(), 0);
     });
 }
 
 #[test]
-fn a_spurious_poll_costs_no_system_call() {
+fn spurious_poll_makes_no_system_call() {
     within_deadline(|| {
         let reactor = Reactor::new().unwrap();
         let _entered = reactor.enter();

@@ -1,4 +1,4 @@
-//! What the runtime tells of itself: the records of one message, in their order.
+//! The runtime's log records: their order and contents for one message, a wake and a socket.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -10,11 +10,12 @@ use reactor::net::{TcpListener, TcpStream};
 use tests::records::{Record, capture};
 use tests::within_deadline;
 
-/// Messages that are looked at, after as many that warm up.
+/// The number of messages whose records are checked. As many messages go before them, so that the
+/// connection reaches its steady state.
 const MESSAGES: usize = 20;
 
-/// Serves one connection, while a client sends messages one at a time and waits for each echo.
-/// Returns the records of the steady state, one list for each message.
+/// Serves one connection. A client sends messages one at a time and waits for each echo. Returns
+/// the records of the steady state, one list for each message.
 fn steady_state<F: Future<Output = ()>>(serve: fn(TcpStream) -> F) -> Vec<Vec<Record>> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut peer = StdStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -34,12 +35,13 @@ fn steady_state<F: Future<Output = ()>>(serve: fn(TcpStream) -> F) -> Vec<Vec<Re
         });
         client.join().unwrap();
     });
-    // Each message begins where the thread begins to sleep.
+    // Split the records where the thread goes to sleep: before each message.
     let mut messages: Vec<_> =
         records.split(|record| record.kind == "sleep").map(<[Record]>::to_vec).collect();
     messages.retain(|message| message.iter().any(|record| is(record, "tried", "write")));
     assert!(messages.len() >= 2 * MESSAGES - 1, "{} messages", messages.len());
-    // Not the first, which still learn what the kernel has, and not the last: there is the end.
+    // The first messages also have failed attempts, because readiness is not known yet. The last
+    // ones have the records of the shutdown.
     messages[MESSAGES..2 * MESSAGES - 2].to_vec()
 }
 
@@ -63,7 +65,7 @@ async fn echo_by_hand(mut stream: TcpStream) {
 }
 
 #[test]
-fn one_message_is_one_event_one_wake_one_poll_one_read_one_write() {
+fn one_message_causes_one_event_wake_poll_read_and_write() {
     within_deadline(|| {
         for messages in [steady_state(echo_by_copy), steady_state(echo_by_hand)] {
             for message in messages {
@@ -92,14 +94,14 @@ fn one_message_reaches_at_most_eight_record_sites() {
     within_deadline(|| {
         for message in steady_state(echo_by_copy) {
             let sites: BTreeSet<_> = message.iter().map(|record| &record.at).collect();
-            // The eighth is the record of the sleep.
+            // The eighth site is the record of the sleep, at which the list was split.
             assert!(sites.len() < 8, "{sites:?}");
         }
     });
 }
 
 #[test]
-fn the_records_of_one_message_tell_of_one_source_one_waker_and_one_task() {
+fn records_of_a_message_name_one_source_waker_and_task() {
     within_deadline(|| {
         for message in steady_state(echo_by_copy) {
             let of = |key: &str| -> BTreeSet<String> {
@@ -120,7 +122,7 @@ fn the_records_of_one_message_tell_of_one_source_one_waker_and_one_task() {
 }
 
 #[test]
-fn a_wake_is_told_by_the_caller_and_then_by_the_queue() {
+fn wake_record_precedes_the_queue_record() {
     within_deadline(|| {
         let (_, records) = capture(|| {
             executor::block_on(async {
@@ -128,22 +130,23 @@ fn a_wake_is_told_by_the_caller_and_then_by_the_queue() {
             });
         });
         let kinds: Vec<_> = records.iter().map(|record| record.kind.as_str()).collect();
-        let place = |kind: &str, after: usize| {
+        let index = |kind: &str, after: usize| {
             let found = kinds[after..].iter().position(|&one| one == kind);
             after + found.unwrap_or_else(|| panic!("no {kind:?} in {kinds:?}"))
         };
         let mut at = 0;
-        let story = ["spawn", "queue", "poll", "timer set", "pending", "sleep", "timer fired"];
-        for kind in story.into_iter().chain(["wake", "queue", "poll", "done"]) {
-            at = place(kind, at);
+        let before_wake =
+            ["spawn", "queue", "poll", "timer set", "pending", "sleep", "timer fired"];
+        for kind in before_wake.into_iter().chain(["wake", "queue", "poll", "done"]) {
+            at = index(kind, at);
         }
-        let target = |kind: &str| records[place(kind, 0)].target.clone();
+        let target = |kind: &str| records[index(kind, 0)].target.clone();
         assert!(target("wake").starts_with("reactor") && target("queue").starts_with("executor"));
     });
 }
 
 #[test]
-fn the_life_of_a_socket_is_told_from_its_registration_to_its_deregistration() {
+fn socket_logs_its_registration_and_deregistration() {
     within_deadline(|| {
         let (_, records) = capture(|| {
             executor::block_on(async {

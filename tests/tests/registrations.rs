@@ -1,4 +1,5 @@
-//! Registrations: what comes into the reactor leaves it again, and nothing reaches a new owner.
+//! Registrations: every source is deregistered, no event reaches the next owner of its key, and
+//! objects fail cleanly after their reactor is gone.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -42,7 +43,7 @@ fn poll_read(stream: &TcpStream, waker: &Waker) -> Poll<io::Result<usize>> {
     Pin::new(&mut &*stream).poll_read(cx, &mut [0; 64])
 }
 
-/// The key that the next registration gets: the lowest that is free.
+/// Returns the key that the next registration gets, which is the lowest free one.
 fn next_key() -> String {
     let (ours, _peer) = mio::net::UnixStream::pair().unwrap();
     let text = format!("{:?}", Async::new(ours).unwrap());
@@ -53,16 +54,16 @@ thread_local! {
     static VICTIM: RefCell<Option<TcpStream>> = const { RefCell::new(None) };
 }
 
-// Two sockets have events in one batch. The waker of the first drops the second, and registers
-// another under its key.
+// Two sockets have events in one batch. The waker of the first socket drops the second socket.
+// Another source then gets the key of the second.
 // Pitfall: T1
 #[test]
-fn an_event_of_a_dropped_source_does_not_reach_the_next_owner_of_its_key() {
+fn stale_event_does_not_reach_the_next_owner_of_its_key() {
     with_reactor(|reactor| {
         let (first, mut first_peer) = socket();
         let (victim, mut victim_peer) = socket();
         let (heir, mut heir_peer) = std_pair().unwrap();
-        // All sockets have had the event that says they are writable.
+        // This turn delivers the events that report the new sockets as writable.
         reactor.turn(Some(Duration::ZERO)).unwrap();
 
         let swap = waker_fn(|| {
@@ -78,12 +79,12 @@ fn an_event_of_a_dropped_source_does_not_reach_the_next_owner_of_its_key() {
         first_peer.write_all(b"x").unwrap();
         victim_peer.write_all(b"x").unwrap();
         turn_until(reactor, || VICTIM.with_borrow(Option::is_none));
-        assert_eq!(victims.wakes(), 1, "all that was fetched is delivered");
+        assert_eq!(victims.wakes(), 1, "every event of the batch is delivered");
 
         let heir = TcpStream::from_std(heir).unwrap();
         let (heirs, heirs_waker) = Counter::with_waker();
         assert!(poll_read(&heir, &heirs_waker).is_pending());
-        // The only event left is the heir's own, writable.
+        // The only event left reports the heir as writable.
         turn_until(reactor, || reactor.metrics().events >= 5);
         assert_eq!(heirs.wakes(), 0, "the victim's event");
         heir_peer.write_all(b"heir").unwrap();
@@ -92,10 +93,11 @@ fn an_event_of_a_dropped_source_does_not_reach_the_next_owner_of_its_key() {
     });
 }
 
-// A duplicate keeps the socket open in the kernel, and with it a registration that was not undone.
+// A duplicate keeps the socket open in the kernel. If dropping our socket did not deregister it,
+// the kernel would still report events for it.
 // Pitfall: T2
 #[test]
-fn a_dropped_socket_is_silent_although_a_duplicate_of_it_lives() {
+fn dropped_socket_with_a_duplicate_reports_no_events() {
     with_reactor(|reactor| {
         let (ours, mut peer) = socket();
         let _duplicate = ours.as_fd().try_clone_to_owned().unwrap();
@@ -112,18 +114,18 @@ fn a_dropped_socket_is_silent_although_a_duplicate_of_it_lives() {
 
 // Pitfall: T3
 #[test]
-fn a_socket_that_was_given_back_can_be_registered_with_another_reactor() {
+fn into_std_allows_registration_with_another_reactor() {
     within_deadline(|| {
         let (first, second) = (Reactor::new().unwrap(), Reactor::new().unwrap());
         let (ours, mut peer) = std_pair().unwrap();
-        let given_back = {
+        let deregistered = {
             let _entered = first.enter();
             let ours = TcpStream::from_std(ours).unwrap();
             first.turn(Some(Duration::ZERO)).unwrap();
             ours.into_std().unwrap()
         };
         let _entered = second.enter();
-        let ours = TcpStream::from_std(given_back).unwrap();
+        let ours = TcpStream::from_std(deregistered).unwrap();
         let (counter, waker) = Counter::with_waker();
         assert!(poll_read(&ours, &waker).is_pending());
         let before = first.metrics().events;
@@ -134,25 +136,25 @@ fn a_socket_that_was_given_back_can_be_registered_with_another_reactor() {
     });
 }
 
-// A regular file is what epoll refuses.
+// epoll does not support regular files: `epoll_ctl` returns EPERM.
 // Pitfall: T4
 #[test]
-fn an_object_that_the_kernel_refuses_leaves_nothing_behind() {
+fn failed_registration_frees_its_key() {
     with_reactor(|_| {
         let file = File::open(std::env::current_exe().unwrap()).unwrap();
         let fd = file.as_raw_fd();
         for _ in 0..10_000 {
-            let refused = Async::new(SourceFd(&fd)).map(drop);
-            assert_eq!(refused.unwrap_err().kind(), ErrorKind::PermissionDenied);
+            let error = Async::new(SourceFd(&fd)).map(drop).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied);
         }
         assert_eq!(next_key(), "0");
     });
 }
 
-/// A source that is not one of mio's, and does in `register` what it is told.
-struct Own(Box<dyn FnMut() -> io::Result<()>>);
+/// A user-defined source, whose `register` and `deregister` call a closure.
+struct Custom(Box<dyn FnMut() -> io::Result<()>>);
 
-impl Source for Own {
+impl Source for Custom {
     fn register(&mut self, _: &Registry, _: Token, _: Interest) -> io::Result<()> {
         self.0()
     }
@@ -168,29 +170,35 @@ impl Source for Own {
 
 // Pitfall: T4, X3
 #[test]
-fn an_own_source_may_fail_to_register_or_register_others_meanwhile() {
+fn custom_source_that_fails_to_register_frees_its_key() {
     with_reactor(|_| {
-        let refuse = || Err(ErrorKind::Unsupported.into());
-        let refused = Async::new(Own(Box::new(refuse))).map(drop);
-        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unsupported);
+        let fail = || Err(ErrorKind::Unsupported.into());
+        let error = Async::new(Custom(Box::new(fail))).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert_eq!(next_key(), "0");
+    });
+}
 
+// Pitfall: T4, X3
+#[test]
+fn custom_source_may_register_others_while_it_registers() {
+    with_reactor(|_| {
         let mut keys = Vec::new();
         let (sender, receiver) = std::sync::mpsc::channel();
-        let nested = Async::new(Own(Box::new(move || {
+        let nested = Async::new(Custom(Box::new(move || {
             let _ = sender.send(next_key());
             Ok(())
         })));
         drop(nested.unwrap());
         keys.extend(receiver);
         assert_eq!(keys.len(), 2, "{keys:?}");
-        assert_eq!(keys[0], "1", "within `register` it has a key already");
+        assert_eq!(keys[0], "1", "the source has a key before its `register` is called");
         assert_eq!(next_key(), "0");
     });
 }
 
 #[test]
-fn an_own_source_waits_for_a_descriptor_through_source_fd() {
+fn custom_source_waits_through_source_fd() {
     run(|| async {
         let (reader, mut writer) = std::io::pipe().unwrap();
         rustix::io::ioctl_fionbio(&reader, true).unwrap();
@@ -199,7 +207,7 @@ fn an_own_source_waits_for_a_descriptor_through_source_fd() {
         let registered = Async::with_interest(source, Interest::READABLE).unwrap();
         let writing = executor::spawn(async move {
             tests::until(|| Reactor::current().metrics().waits == 1).await;
-            writer.write_all(b"own").unwrap();
+            writer.write_all(b"hey").unwrap();
         });
         let mut bytes = [0; 8];
         assert_eq!(registered.read_with(|_| (&reader).read(&mut bytes)).await.unwrap(), 3);
@@ -209,7 +217,7 @@ fn an_own_source_waits_for_a_descriptor_through_source_fd() {
 
 // Pitfall: S6
 #[test]
-fn from_std_makes_the_socket_non_blocking() {
+fn from_std_makes_the_socket_nonblocking() {
     with_reactor(|_| {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -222,8 +230,8 @@ fn from_std_makes_the_socket_non_blocking() {
     });
 }
 
-/// What a finished executor leaves behind: all its objects, each in the middle of a wait.
-struct Leftovers {
+/// Objects of an executor that has been dropped. Each was waiting at that time.
+struct Orphans {
     stream: TcpStream,
     peer: TcpStream,
     listener: TcpListener,
@@ -231,7 +239,7 @@ struct Leftovers {
     counter: std::sync::Arc<Counter>,
 }
 
-fn leftovers() -> Leftovers {
+fn orphans() -> Orphans {
     let (counter, waker) = Counter::with_waker();
     let executor = Executor::new().unwrap();
     executor.block_on(async {
@@ -241,22 +249,22 @@ fn leftovers() -> Leftovers {
         assert!(poll_read(&stream, &waker).is_pending());
         assert!(poll(pin!(listener.accept()), &waker).is_pending());
         assert!(poll(pin!(signal.recv()), &waker).is_pending());
-        Leftovers { stream, peer, listener, signal, counter }
+        Orphans { stream, peer, listener, signal, counter }
     })
 }
 
 // Pitfall: X9
 #[test]
-fn objects_that_outlive_their_executor_give_an_error_and_wake_who_waits() {
+fn waits_end_with_an_error_when_the_executor_drops() {
     within_deadline(|| {
-        let Leftovers { stream, mut peer, listener, mut signal, counter } = leftovers();
-        assert_eq!(counter.wakes(), 3, "whoever waited learns that no event will come");
+        let Orphans { stream, mut peer, listener, mut signal, counter } = orphans();
+        assert_eq!(counter.wakes(), 3, "each waiting task is woken, because no event will come");
         executor::block_on(async {
             assert!((&stream).read(&mut [0; 64]).await.is_err());
             assert!(listener.accept().await.is_err());
             assert!(listener.incoming().next().await.is_none_or(|result| result.is_err()));
             assert!(signal.recv().await.is_err());
-            // What needs no waiting still works.
+            // An operation that need not wait still works.
             peer.write_all(b"x").await.unwrap();
             peer.close().await.unwrap();
         });
@@ -266,9 +274,9 @@ fn objects_that_outlive_their_executor_give_an_error_and_wake_who_waits() {
 
 // Pitfall: X9
 #[test]
-fn a_socket_that_outlived_its_executor_can_be_given_to_another() {
+fn socket_of_a_dropped_executor_works_in_another() {
     within_deadline(|| {
-        let Leftovers { stream, peer, listener, .. } = leftovers();
+        let Orphans { stream, peer, listener, .. } = orphans();
         let (stream, peer) = (stream.into_std().unwrap(), peer.into_std().unwrap());
         drop(listener.into_std().unwrap());
         executor::block_on(async {
@@ -282,7 +290,7 @@ fn a_socket_that_outlived_its_executor_can_be_given_to_another() {
 
 // Pitfall: X9
 #[test]
-fn a_timer_that_outlives_its_executor_ends_in_the_next_one() {
+fn timer_of_a_dropped_executor_completes_in_another() {
     within_deadline(|| {
         let mut timer = Box::pin(sleep(Duration::from_millis(5)));
         let mut dropped = Box::pin(sleep(Duration::from_secs(100)));
@@ -298,13 +306,14 @@ fn a_timer_that_outlives_its_executor_ends_in_the_next_one() {
 
 // Pitfall: X9
 #[test]
-fn objects_in_a_thread_local_may_be_dropped_after_everything_else() {
+fn objects_may_be_dropped_at_thread_exit() {
     thread_local! {
-        static KEPT: RefCell<Option<(Leftovers, Executor)>> = const { RefCell::new(None) };
+        static KEPT: RefCell<Option<(Orphans, Executor)>> = const { RefCell::new(None) };
     }
-    let keep = |before_the_runtimes_own: bool| {
-        // The order in which thread-locals are first used is that of their destructors.
-        if before_the_runtimes_own {
+    let keep = |before_the_runtime: bool| {
+        // The destructors of thread-locals run in the order in which the thread-locals were first
+        // used.
+        if before_the_runtime {
             KEPT.set(None);
         }
         let executor = Executor::new().unwrap();
@@ -316,7 +325,7 @@ fn objects_in_a_thread_local_may_be_dropped_after_everything_else() {
         while executor.reactor().metrics().waits == 0 {
             executor.tick();
         }
-        KEPT.set(Some((leftovers(), executor)));
+        KEPT.set(Some((orphans(), executor)));
     };
     std::thread::spawn(move || keep(true)).join().unwrap();
     std::thread::spawn(move || keep(false)).join().unwrap();
@@ -324,7 +333,7 @@ fn objects_in_a_thread_local_may_be_dropped_after_everything_else() {
 
 // Pitfall: X9
 #[test]
-fn objects_that_unwind_with_a_panic_leave_a_working_thread() {
+fn executor_works_after_a_panic_dropped_its_objects() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -334,7 +343,7 @@ fn objects_that_unwind_with_a_panic_leave_a_working_thread() {
                 let mut timer = pin!(sleep(Duration::from_secs(100)));
                 assert!(poll(timer.as_mut(), Waker::noop()).is_pending());
                 let _ = poll(pin!(stream.read(&mut [0])), Waker::noop());
-                panic!("in the middle of all of them");
+                panic!("while all of them wait");
             });
         }));
         assert!(panicked.is_err());
@@ -349,15 +358,15 @@ fn objects_that_unwind_with_a_panic_leave_a_working_thread() {
 }
 
 #[test]
-fn a_write_to_a_socket_whose_reactor_is_gone_is_an_error_when_it_would_wait() {
+fn blocked_write_fails_after_its_reactor_is_gone() {
     within_deadline(|| {
-        let Leftovers { stream, peer, .. } = leftovers();
+        let Orphans { stream, peer, .. } = orphans();
         let cx = &mut Context::from_waker(Waker::noop());
         let error = loop {
             match Pin::new(&mut &stream).poll_write(cx, &[0; 65536]) {
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => break error,
-                Poll::Pending => panic!("nobody would wake this task"),
+                Poll::Pending => panic!("no event would wake this task"),
             }
         };
         assert_eq!(error.kind(), ErrorKind::Other);

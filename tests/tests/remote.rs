@@ -1,4 +1,4 @@
-//! Handles of tasks that other threads have spawned.
+//! Tasks that other threads spawn through `Remote`, and their handles.
 
 use std::cell::Cell;
 use std::future::{pending, poll_fn};
@@ -17,7 +17,7 @@ use reactor::time::{sleep, timeout};
 use tests::wakers::{Counter, poll, waker_fn};
 use tests::{run, until, within_deadline};
 
-/// Records on which thread it is dropped.
+/// Sets a flag when it is dropped, which must happen on the given thread.
 struct Guard(Arc<AtomicBool>, ThreadId);
 
 impl Drop for Guard {
@@ -81,7 +81,7 @@ fn remote_handle_gives_the_panic_of_the_task() {
 }
 
 #[test]
-fn remote_handle_resolves_after_the_future_was_dropped_on_its_own_thread() {
+fn remote_handle_resolves_after_the_future_is_dropped() {
     run(|| async {
         let (remote, here) = (Remote::current(), thread::current().id());
         let other = thread::spawn(move || {
@@ -118,7 +118,7 @@ fn dropping_a_remote_handle_detaches_the_task() {
         let make = move || async move {
             yield_now().await;
             sender.send("ran").unwrap();
-            // It is dropped on this thread, because the handle is gone.
+            // The handle is gone, so the output is dropped on this thread.
             Guard(Arc::default(), thread::current().id())
         };
         thread::spawn(move || drop(remote.spawn(make))).join().unwrap();
@@ -143,7 +143,7 @@ fn abort_of_a_remote_handle_ends_a_waiting_task() {
         for task in [early, waiting] {
             assert!(task.join().unwrap_err().is_cancelled());
         }
-        // It has ended, so the output stays.
+        // An abort after completion keeps the output.
         let ended = remote.spawn(|| async { 7 });
         while !ended.is_finished() {
             thread::yield_now();
@@ -153,8 +153,8 @@ fn abort_of_a_remote_handle_ends_a_waiting_task() {
     });
 }
 
-// Method: the abort is sent while the first task waits. The executor receives it when the task has
-// ended and the next task has its slot.
+// Method: the abort is sent while the first task waits. When the executor receives it, the task has
+// ended and the next task occupies its slot.
 #[test]
 fn late_abort_spares_the_next_task_in_the_slot() {
     run(|| async {
@@ -197,13 +197,13 @@ fn dropped_executor_cancels_the_tasks_of_remote_handles() {
 }
 
 #[test]
-fn join_on_the_executors_own_thread_panics_instead_of_hanging() {
+fn join_on_the_executors_thread_panics_instead_of_hanging() {
     run(|| async {
         let task = Remote::current().spawn(|| async { 7 });
         let panic = catch_unwind(AssertUnwindSafe(|| drop(task.join()))).unwrap_err();
         let text = *panic.downcast::<&str>().unwrap();
         assert!(text.starts_with("`join` would block the executor"), "{text}");
-        // A task that has ended is no reason to block.
+        // `join` need not block for a task that has ended.
         let task = Remote::current().spawn(|| async { 7 });
         until(|| task.is_finished()).await;
         assert_eq!(task.join().unwrap(), 7);
@@ -211,7 +211,7 @@ fn join_on_the_executors_own_thread_panics_instead_of_hanging() {
 }
 
 #[test]
-fn join_on_the_executors_own_thread_panics_while_it_is_not_current() {
+fn join_on_the_executors_thread_panics_if_not_current() {
     within_deadline(|| {
         let (executor, other) = (Executor::new().unwrap(), Executor::new().unwrap());
         let join = || {
@@ -224,7 +224,7 @@ fn join_on_the_executors_own_thread_panics_while_it_is_not_current() {
 }
 
 #[test]
-fn dropped_await_of_a_remote_handle_loses_nothing() {
+fn dropped_await_of_a_remote_handle_keeps_the_output() {
     run(|| async {
         let make = || async { sleep(Duration::from_millis(5)).await };
         let mut task = Remote::current().spawn(make);
@@ -233,7 +233,7 @@ fn dropped_await_of_a_remote_handle_loses_nothing() {
     });
 }
 
-// Method: each waker is stored in turn, and only the last one is called.
+// Method: the handle is polled with two wakers. Only the second one may be called.
 // Pitfall: W3
 #[test]
 fn remote_handle_wakes_the_task_that_polled_it_last() {
@@ -289,7 +289,7 @@ fn waker_may_drop_the_remote_handle_that_calls_it() {
 }
 
 #[test]
-fn many_threads_spawn_and_join_and_abort() {
+fn threads_spawn_join_and_abort_concurrently() {
     run(|| async {
         let threads: Vec<_> = (0..4)
             .map(|seed| {
@@ -341,7 +341,7 @@ fn current_remote_is_none_outside_of_an_executor() {
 
 // Pitfall: B1
 #[test]
-fn remote_handles_that_are_ready_spend_the_budget() {
+fn ready_remote_handles_spend_the_budget() {
     run(|| async {
         let handles: Vec<_> = (0..300).map(|_| Remote::current().spawn(|| async {})).collect();
         until(|| handles.iter().all(RemoteJoinHandle::is_finished)).await;
