@@ -9,6 +9,7 @@ mod calls;
 mod clients;
 mod descriptors;
 mod embedding;
+mod exercises;
 mod faults;
 mod files;
 mod inherited;

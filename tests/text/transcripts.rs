@@ -212,6 +212,7 @@ struct World {
     help: String,
     faults: String,
     questions: String,
+    exercises: String,
     /// The source of the measurements beside others: it is built with their crates, so not here.
     peers: String,
 }
@@ -235,12 +236,14 @@ impl World {
         help.arg("--help");
         let list = |name| printed(Command::new(example("echo", name))).unwrap();
         let (faults, questions) = (list("fault"), list("question"));
+        let exercises = list("exercise");
         World {
             targets,
             items: Items::new(),
             help: printed(help).unwrap(),
             faults,
             questions,
+            exercises,
             peers: read("tests/peers/src/main.rs"),
         }
     }
@@ -254,6 +257,10 @@ impl World {
             "echod" => word.starts_with('-') && !self.has_flag(word),
             "fault" => *at == 0 && !begins_line(&self.faults, word),
             "question" => *at == 0 && !begins_line(&self.questions, word),
+            "exercise" => {
+                let is_word = ["all", "mistakes", "--solutions"].contains(&word.as_str());
+                *at == 0 && !is_word && !begins_line(&self.exercises, word)
+            }
             "peers" => *at == 0 && !self.peers.contains(&format!("Some(\"{word}\") => ")),
             _ => false,
         });

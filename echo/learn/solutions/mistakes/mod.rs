@@ -1,0 +1,26 @@
+//! Typical mistakes: wrong solutions, each of which its check must find.
+
+mod line_taken;
+mod loser_dropped;
+mod overtaking;
+mod permit_lost;
+mod polled_again;
+mod silent_drop;
+mod waker_borrowed;
+mod waker_kept;
+mod woken_locked;
+
+use crate::check::Step;
+
+/// The name of each mistake, its exercise and what is wrong, and what the check runs.
+pub(crate) const MISTAKES: &[(&str, &str, &[Step])] = &[
+    ("waker-kept", "1: only the first waker is stored", waker_kept::check::STEPS),
+    ("waker-borrowed", "1: the waker is called during a borrow", waker_borrowed::check::STEPS),
+    ("silent-drop", "2: the sender's drop wakes no task", silent_drop::check::STEPS),
+    ("woken-locked", "2: the waker is called under the lock", woken_locked::check::STEPS),
+    ("polled-again", "3: a completed future is polled again", polled_again::check::STEPS),
+    ("loser-dropped", "4: the loser is dropped with its bytes", loser_dropped::check::STEPS),
+    ("line-taken", "5: the future holds the unfinished line", line_taken::check::STEPS),
+    ("permit-lost", "6: a dropped waiter keeps its permit", permit_lost::check::STEPS),
+    ("overtaking", "6: a newcomer can take a released permit", overtaking::check::STEPS),
+];

@@ -1,0 +1,14 @@
+//! The solutions of the exercises.
+
+#[path = "03_join.rs"]
+pub(crate) mod join;
+#[path = "05_lines.rs"]
+pub(crate) mod lines;
+#[path = "02_oneshot.rs"]
+pub(crate) mod oneshot;
+#[path = "04_select.rs"]
+pub(crate) mod select;
+#[path = "06_semaphore.rs"]
+pub(crate) mod semaphore;
+#[path = "01_waker.rs"]
+pub(crate) mod waker;

@@ -1,0 +1,103 @@
+//! The exercises: each check fails on the starting point, passes on the solution, and finds the
+//! typical mistakes.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::LazyLock;
+
+use crate::server::{Ended, Server};
+use crate::three_echoes::example;
+
+/// For each exercise, a line of the output that the check prints for the starting point.
+const START: [&str; 6] = [
+    "the task was polled 1 time, because the ring called 0 wakers; expected 2 polls and 1 waker",
+    "the other thread sent, and called 0 wakers; expected 1: the task is never polled again",
+    "the first future was polled 1 time, the second 0 times; expected 1 and 1",
+    "a byte on the right woke the task 0 times; expected 1 time",
+    "\"hel\", the call was dropped, \"lo\", \"world\": the lines were [\"lo\"]",
+    "no permit was free, and the task was polled 1000 times; expected 1 time",
+];
+
+/// For each mistake, a line of the output that names it.
+const MISTAKES: [(&str, &str); 9] = [
+    ("waker-kept", "was called 1 time, and that of the second 0 times"),
+    ("waker-borrowed", "RefCell already borrowed"),
+    ("silent-drop", "the drop of the sender called 0 wakers"),
+    ("woken-locked", "the code still ran after 10 s"),
+    ("polled-again", "in its 1st poll was polled 4 times"),
+    ("loser-dropped", "16 bytes were written, which are 4 messages, and collect still waits"),
+    ("line-taken", "the lines were [\"lo\", \"world\"]; expected [\"hello\", \"world\"]"),
+    ("permit-lost", "woken, and dropped before its poll; the second was woken 0 times"),
+    ("overtaking", "a task came after the release, and got the permit before the task that waited"),
+];
+
+/// Runs the program, and returns the output with each sentence in one line.
+fn exercise(arguments: &[&str]) -> (Ended, String) {
+    static EXERCISE: LazyLock<PathBuf> = LazyLock::new(|| example("exercise"));
+    let mut command = Command::new(&*EXERCISE);
+    command.args(arguments);
+    let ended = Server::spawn(command).wait();
+    let sentences = ended.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    (ended, sentences)
+}
+
+#[test]
+fn check_of_each_starting_point_names_what_is_missing() {
+    let (ended, all) = exercise(&["all"]);
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    for missing in START {
+        assert!(all.contains(missing), "{missing}\n{}", ended.stdout);
+    }
+    assert!(!all.contains("panicked") && !all.contains("still ran"), "{}", ended.stdout);
+    let count = START.len();
+    assert!(all.ends_with(&format!("0 of {count} exercises are solved")), "{}", ended.stdout);
+}
+
+#[test]
+fn check_of_each_solution_passes() {
+    let (ended, all) = exercise(&["all", "--solutions"]);
+    let count = START.len();
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+    assert!(all.ends_with(&format!("{count} of {count} exercises are solved")), "{all}");
+}
+
+#[test]
+fn check_finds_each_typical_mistake() {
+    let (list, _) = exercise(&["mistakes"]);
+    let names = list.stdout.lines().take_while(|line| !line.is_empty());
+    let names: Vec<_> = names.filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(names, MISTAKES.map(|(name, _)| name));
+    for (name, symptom) in MISTAKES {
+        let (ended, output) = exercise(&["mistakes", name]);
+        assert!(output.contains(symptom), "{name}: {}", ended.stdout);
+        // A mistake breaks something, not everything.
+        assert!(output.contains(" ok "), "{name}: {}", ended.stdout);
+    }
+}
+
+#[test]
+fn one_exercise_can_be_checked_alone() {
+    let (ended, output) = exercise(&["1"]);
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+    assert!(output.contains("section 1 of echo/learn/exercises/README.md"), "{output}");
+    let (ended, output) = exercise(&["1", "--solutions"]);
+    assert!(ended.status.success() && output.ends_with("solved"), "{ended:?}");
+}
+
+#[test]
+fn output_of_the_exercises_fits_into_80_columns() {
+    for arguments in [&["all"][..], &["mistakes"], &["1"]] {
+        let (ended, _) = exercise(arguments);
+        let fits = |line: &str| line.is_ascii() && line.len() <= 80;
+        assert!(ended.stdout.lines().all(fits), "{}", ended.stdout);
+    }
+}
+
+#[test]
+fn unknown_exercise_is_an_error() {
+    for arguments in [&["0"][..], &["99"], &["join"], &["1", "2"], &["mistakes", "none"]] {
+        let (ended, _) = exercise(arguments);
+        assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(2), ""), "{arguments:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    }
+}
