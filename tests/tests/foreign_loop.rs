@@ -1,4 +1,4 @@
-//! The executor within a foreign event loop, and the reactor under foreign executors.
+//! The executor inside the event loop of a host, and the reactor under other executors.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn};
@@ -21,19 +21,20 @@ use reactor::{Async, Notifier, Reactor};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tests::{tcp_pair, tcp_pair_with_std, within_deadline};
 
-/// What any event loop does: sleeps until the descriptor of the reactor is readable, or its next
-/// timer is due. Counts the sleeps.
+/// Waits, like a host's event loop, until the reactor's descriptor is readable or the next timer is
+/// due. Counts the waits.
 fn wait_for(reactor: &Reactor, sleeps: &Cell<usize>) {
     sleeps.set(sleeps.get() + 1);
-    let left = reactor.next_deadline().map(|due| due.saturating_duration_since(Instant::now()));
-    let left = left.map(|left| Timespec {
-        tv_sec: left.as_secs() as i64,
-        tv_nsec: i64::from(left.subsec_nanos()),
+    let timeout = reactor.next_deadline().map(|due| due.saturating_duration_since(Instant::now()));
+    let timeout = timeout.map(|timeout| Timespec {
+        tv_sec: timeout.as_secs() as i64,
+        tv_nsec: i64::from(timeout.subsec_nanos()),
     });
-    poll(&mut [PollFd::new(reactor, PollFlags::IN)], left.as_ref()).unwrap();
+    poll(&mut [PollFd::new(reactor, PollFlags::IN)], timeout.as_ref()).unwrap();
 }
 
-/// A foreign event loop around an executor. It fails if it is kept from sleeping.
+/// Drives an executor from a host's event loop until `done` returns true. Returns the number of
+/// sleeps.
 fn drive(executor: &Executor, mut done: impl FnMut() -> bool) -> usize {
     let sleeps = Cell::new(0);
     while !done() {
@@ -46,26 +47,26 @@ fn drive(executor: &Executor, mut done: impl FnMut() -> bool) -> usize {
 
 // Pitfall: W12
 #[test]
-fn a_foreign_event_loop_drives_tasks_sockets_timers_jobs_and_other_threads() {
+fn host_event_loop_drives_every_kind_of_wait() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         let remote = executor.remote();
         let task = executor.spawn(async move {
             let (mut ours, mut theirs) = tcp_pair_with_std().await.unwrap();
-            let (go, told) = channel();
+            let (start, started) = channel();
             let peer = thread::spawn(move || {
-                told.recv().unwrap();
+                started.recv().unwrap();
                 theirs.write_all(b"hello").unwrap();
             });
-            go.send(()).unwrap();
+            start.send(()).unwrap();
             let mut text = String::new();
             ours.read_to_string(&mut text).await.unwrap();
             peer.join().unwrap();
             sleep(Duration::from_millis(2)).await;
             let job = unblock(|| "job").await;
             let (sender, receiver) = async_flag();
-            let from_outside = unblock(move || remote.spawn(move || async move { sender.set() }));
-            from_outside.await.await.unwrap();
+            let remote_task = unblock(move || remote.spawn(move || async move { sender.set() }));
+            remote_task.await.await.unwrap();
             receiver.await;
             spawn(yield_now()).await.unwrap();
             format!("{text} {job}")
@@ -75,7 +76,7 @@ fn a_foreign_event_loop_drives_tasks_sockets_timers_jobs_and_other_threads() {
     });
 }
 
-/// A flag that can be set from any thread, and awaited.
+/// Returns a flag that any thread can set, and a future that waits for the flag.
 fn async_flag() -> (Flag, impl Future<Output = ()>) {
     let flag = Flag(Arc::default());
     let state = flag.0.clone();
@@ -103,18 +104,18 @@ impl Flag {
 }
 
 #[test]
-fn a_foreign_loop_sleeps_while_nothing_happens() {
+fn host_event_loop_sleeps_while_nothing_happens() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         let task = executor.spawn(sleep(Duration::from_millis(30)));
         let sleeps = drive(&executor, || task.is_finished());
-        // One for the timer; and one more, for the precision of the wait.
+        // One sleep for the timer, and more if `poll` returns early.
         assert!((1..=3).contains(&sleeps), "{sleeps} sleeps");
     });
 }
 
 #[test]
-fn a_wake_from_another_thread_makes_the_descriptor_readable() {
+fn wake_from_another_thread_makes_the_descriptor_readable() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         let (flag, wait) = async_flag();
@@ -129,10 +130,10 @@ fn a_wake_from_another_thread_makes_the_descriptor_readable() {
     });
 }
 
-// Of an abort that the loop makes between two ticks, the descriptor tells as well: whoever awaits
-// the task, or whatever its destructor wakes, must be polled.
+// If the host aborts a task between two ticks, the descriptor becomes readable: a task that awaits
+// the aborted one must be polled.
 #[test]
-fn an_abort_from_outside_of_a_tick_makes_the_descriptor_readable() {
+fn abort_outside_a_tick_makes_the_descriptor_readable() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         let task = Rc::new(RefCell::new(executor.spawn(pending::<()>())));
@@ -140,16 +141,16 @@ fn an_abort_from_outside_of_a_tick_makes_the_descriptor_readable() {
         let joiner = executor.spawn(poll_fn(move |cx| pin!(&mut *awaited.borrow_mut()).poll(cx)));
         while executor.tick() {}
         task.borrow().abort();
-        // As the loop does that was told by the last tick that nothing is queued.
+        // The last tick reported an empty run queue, so the host waits.
         wait_for(executor.reactor(), &Cell::new(0));
         drive(&executor, || joiner.is_finished());
     });
 }
 
-// Tokio's `AsyncFd` watches a descriptor like this.
+// Tokio's `AsyncFd` watches descriptors edge-triggered.
 // Pitfall: W12
 #[test]
-fn foreign_loop_may_watch_the_descriptor_edge_triggered() {
+fn host_loop_may_watch_the_descriptor_edge_triggered() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         let mut outer = mio::Poll::new().unwrap();
@@ -157,7 +158,7 @@ fn foreign_loop_may_watch_the_descriptor_edge_triggered() {
         let mut watched = mio::unix::SourceFd(&descriptor);
         outer.registry().register(&mut watched, mio::Token(0), mio::Interest::READABLE).unwrap();
         let entered = executor.enter();
-        // No task waits for the first event of each of these: that there is space to write.
+        // No task waits for the first event of these sockets, which reports that they are writable.
         let pair = || mio::net::UnixStream::pair().unwrap();
         let (idle, _peers): (Vec<_>, Vec<_>) =
             (0..500).map(|_| pair()).map(|(ours, peer)| (Async::new(ours).unwrap(), peer)).unzip();
@@ -172,8 +173,8 @@ fn foreign_loop_may_watch_the_descriptor_edge_triggered() {
         let mut events = mio::Events::with_capacity(1);
         while !task.is_finished() {
             let due = executor.reactor().next_deadline();
-            let left = due.map(|due| due.saturating_duration_since(Instant::now()));
-            outer.poll(&mut events, left).unwrap();
+            let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
+            outer.poll(&mut events, timeout).unwrap();
             while executor.tick() {}
         }
         drop(idle);
@@ -181,7 +182,7 @@ fn foreign_loop_may_watch_the_descriptor_edge_triggered() {
 }
 
 #[test]
-fn tick_tells_whether_tasks_are_queued_and_polls_no_more_than_a_round() {
+fn tick_polls_one_round_and_reports_queued_tasks() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         assert!(!executor.tick());
@@ -201,7 +202,7 @@ fn tick_tells_whether_tasks_are_queued_and_polls_no_more_than_a_round() {
 }
 
 #[test]
-fn a_task_that_yields_lets_events_be_fetched_before_it_is_polled_again() {
+fn yielding_task_is_polled_once_per_tick() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         let polls = Rc::new(Cell::new(0));
@@ -220,9 +221,9 @@ fn a_task_that_yields_lets_events_be_fetched_before_it_is_polled_again() {
     });
 }
 
-// Method: while it spins, the thread turns the reactor over and over without sleeping.
+// A thread that spins turns the reactor repeatedly without sleeping, so the test counts turns.
 #[test]
-fn set_spin_looks_for_events_for_a_while_after_each_piece_of_work() {
+fn set_spin_polls_for_events_after_each_wakeup() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         let turns_of_sleeps = |n| {
@@ -235,18 +236,18 @@ fn set_spin_looks_for_events_for_a_while_after_each_piece_of_work() {
             executor.metrics().turns - before
         };
         assert!(turns_of_sleeps(1) <= 3);
-        // The time begins anew with each wake: each of the sleeps is spun through, though together
-        // they take longer than the time for which the thread spins.
+        // Each wakeup restarts the spin time. The thread spins through all of these sleeps,
+        // although together they are longer than the spin time.
         executor.set_spin(Duration::from_millis(30));
         turns_of_sleeps(5);
-        // More than one try, for a busy machine may leave the thread no time to spin.
+        // Several attempts, because a busy machine may leave the thread no time to spin.
         assert!((0..100).any(|_| turns_of_sleeps(1) > 10));
         executor.set_spin(Duration::from_nanos(1));
         assert!(turns_of_sleeps(1) <= 5);
     });
 }
 
-/// Wakes a foreign executor's thread, which sleeps in the reactor.
+/// A waker for an executor whose thread sleeps in the reactor.
 struct Notify(Notifier);
 
 impl Wake for Notify {
@@ -255,8 +256,8 @@ impl Wake for Notify {
     }
 }
 
-/// The smallest executor on top of the reactor: one future, polled after every turn.
-fn foreign_block_on<F: Future>(future: F) -> io::Result<F::Output> {
+/// The smallest executor on top of the reactor: polls one future after every turn.
+fn minimal_block_on<F: Future>(future: F) -> io::Result<F::Output> {
     let reactor = Reactor::new()?;
     let _entered = reactor.enter();
     let waker = Waker::from(Arc::new(Notify(reactor.notifier())));
@@ -269,7 +270,8 @@ fn foreign_block_on<F: Future>(future: F) -> io::Result<F::Output> {
     }
 }
 
-/// Runs `future` on futures' executor, turning the reactor when it has nothing to do.
+/// Runs a future on the executor of the crate `futures`. Turns the reactor when that executor is
+/// idle.
 fn on_local_pool(future: impl Future<Output = ()>) {
     let reactor = Reactor::new().unwrap();
     let _entered = reactor.enter();
@@ -280,7 +282,7 @@ fn on_local_pool(future: impl Future<Output = ()>) {
     }
 }
 
-/// Runs `future` on smol's executor, turning the reactor when it has nothing to do.
+/// Runs a future on the executor of smol. Turns the reactor when that executor is idle.
 fn on_async_executor(future: impl Future<Output = ()> + 'static) {
     let reactor = Reactor::new().unwrap();
     let _entered = reactor.enter();
@@ -293,8 +295,8 @@ fn on_async_executor(future: impl Future<Output = ()> + 'static) {
     }
 }
 
-/// Much more than the budget of one poll, and sockets and a timer that really wait.
-async fn a_thousand_operations_and_some_waits() {
+/// Completes many more operations than one budget, and waits for a socket and a timer.
+async fn many_operations_and_some_waits() {
     let (socket, _peer) = mio::net::UnixStream::pair().unwrap();
     let socket = Async::new(socket).unwrap();
     for _ in 0..1_000 {
@@ -310,38 +312,38 @@ async fn a_thousand_operations_and_some_waits() {
 
 // Pitfall: E8
 #[test]
-fn the_budget_is_unlimited_under_a_foreign_executor() {
+fn budget_is_unlimited_under_another_executor() {
     within_deadline(|| {
-        // Ours leaves nothing of its budget behind.
+        // Our executor must not leave a budget on the thread.
         executor::block_on(yield_now());
         let (socket, _peer) = mio::net::UnixStream::pair().unwrap();
-        let turns = foreign_block_on(async {
+        let turns = minimal_block_on(async {
             let socket = Async::new(socket).unwrap();
             for _ in 0..1_000 {
                 socket.read_with(|_| Ok(())).await.unwrap();
             }
             Reactor::current().metrics().turns
         });
-        assert_eq!(turns.unwrap(), 0, "all in one poll");
+        assert_eq!(turns.unwrap(), 0, "the operations took more than one poll");
     });
 }
 
 // Pitfall: E8
 #[test]
-fn sockets_and_timers_work_under_any_executor_in_steps() {
-    within_deadline(|| foreign_block_on(a_thousand_operations_and_some_waits()).unwrap());
-    within_deadline(|| on_local_pool(a_thousand_operations_and_some_waits()));
-    within_deadline(|| on_async_executor(a_thousand_operations_and_some_waits()));
+fn sockets_and_timers_work_under_other_executors() {
+    within_deadline(|| minimal_block_on(many_operations_and_some_waits()).unwrap());
+    within_deadline(|| on_local_pool(many_operations_and_some_waits()));
+    within_deadline(|| on_async_executor(many_operations_and_some_waits()));
 }
 
 // A job wakes its task from the pool's thread, so the executor's waker must end the turn.
 // Pitfall: E8
 #[test]
-fn jobs_work_under_any_executor_whose_wakes_end_the_turn() {
-    within_deadline(|| assert_eq!(foreign_block_on(unblock(|| 7)).unwrap(), 7));
+fn jobs_work_under_executors_whose_wakes_end_the_turn() {
+    within_deadline(|| assert_eq!(minimal_block_on(unblock(|| 7)).unwrap(), 7));
     within_deadline(|| {
         let executor = async_executor::LocalExecutor::new();
         let task = executor.spawn(unblock(|| 7));
-        assert_eq!(foreign_block_on(executor.run(task)).unwrap(), 7);
+        assert_eq!(minimal_block_on(executor.run(task)).unwrap(), 7);
     });
 }

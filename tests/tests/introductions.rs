@@ -1,9 +1,8 @@
-//! What the usual introductions to async I/O have their readers write: the pages of tokio's
-//! tutorial and its examples of UDP, async-net's of Unix sockets, the chat of async-std's book, and
-//! the server of the async book.
+//! Programs from the usual introductions to async I/O run here: tokio's tutorial and UDP examples,
+//! async-net's Unix sockets, the chat of the async-std book, and the server of the async book.
 //!
-//! The programs have the shape that they have there: the same calls in the same order, with our
-//! imports. What had to be different is said.
+//! The programs make the same calls in the same order, with our imports. Comments name the
+//! differences.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -32,17 +31,17 @@ use reactor::time::{interval, sleep, timeout};
 use tests::child::{self, is_child};
 use tests::{run, tcp_pair, within_deadline};
 
-/// A listener at a free port, and where it is.
+/// Returns a listener on a free port, and its address.
 async fn listener() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     (listener, address)
 }
 
-/// What a client gets that says something, and then nothing more.
-async fn answer_to(words: &str, server: SocketAddr) -> io::Result<String> {
+/// Sends a message, shuts down writing and returns the answer.
+async fn answer_to(message: &str, server: SocketAddr) -> io::Result<String> {
     let mut stream = TcpStream::connect(server).await?;
-    stream.write_all(words.as_bytes()).await?;
+    stream.write_all(message.as_bytes()).await?;
     stream.close().await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
@@ -52,7 +51,7 @@ async fn answer_to(words: &str, server: SocketAddr) -> io::Result<String> {
 // Connect, write, read: the first program of most introductions.
 
 #[test]
-fn a_client_connects_writes_and_reads() {
+fn client_connects_writes_and_reads() {
     run(|| async {
         let (listener, address) = listener().await;
         let server = spawn(async move {
@@ -72,7 +71,7 @@ fn a_client_connects_writes_and_reads() {
 }
 
 #[test]
-fn byte_slices_and_vectors_are_readers_and_writers_too() {
+fn byte_slices_and_vectors_work_with_copy() {
     run(|| async {
         let (ours, mut peer) = tcp_pair().await.unwrap();
         let mut reader: &[u8] = b"hello";
@@ -84,7 +83,7 @@ fn byte_slices_and_vectors_are_readers_and_writers_too() {
     });
 }
 
-// The echo server, in each of the ways in which it is introduced.
+// The echo server, in three usual forms.
 
 async fn echo_with_incoming_split_copy_and_spawn(listener: TcpListener) -> io::Result<()> {
     let mut incoming = listener.incoming();
@@ -121,37 +120,37 @@ async fn echo_by_hand(listener: TcpListener) -> io::Result<()> {
     }
 }
 
-/// Two at once, and more than a buffer.
+/// Checks an echo server with two concurrent clients and more bytes than a buffer holds.
 async fn assert_echoes<F>(server: impl FnOnce(TcpListener) -> F)
 where
     F: Future<Output = io::Result<()>> + 'static,
 {
     let (listener, address) = listener().await;
     let server = spawn(server(listener));
-    let words = "hello\r\nworld\r\n".repeat(1_000);
-    let (first, second) = future::zip(answer_to(&words, address), answer_to("", address)).await;
-    assert!(first.unwrap() == words);
+    let text = "hello\r\nworld\r\n".repeat(1_000);
+    let (first, second) = future::zip(answer_to(&text, address), answer_to("", address)).await;
+    assert!(first.unwrap() == text);
     assert_eq!(second.unwrap(), "");
     server.abort();
 }
 
 #[test]
-fn the_echo_server_runs_with_incoming_split_copy_and_spawn() {
+fn echo_server_with_incoming_and_split_works() {
     run(|| assert_echoes(echo_with_incoming_split_copy_and_spawn));
 }
 
 #[test]
-fn the_echo_server_runs_with_accept_and_owned_halves() {
+fn echo_server_with_accept_and_owned_halves_works() {
     run(|| assert_echoes(echo_with_accept_and_owned_halves));
 }
 
 #[test]
-fn the_echo_server_runs_with_a_buffer_and_a_loop() {
+fn echo_server_with_a_buffer_and_a_loop_works() {
     run(|| assert_echoes(echo_by_hand));
 }
 
 #[test]
-fn a_client_writes_in_the_background_with_the_halves_that_any_reader_and_writer_has() {
+fn client_writes_in_the_background_after_io_split() {
     run(|| async {
         let (listener, address) = listener().await;
         drop(spawn(echo_by_hand(listener)));
@@ -185,7 +184,7 @@ impl UdpServer {
     async fn run(self) -> Result<(), io::Error> {
         let UdpServer { socket, mut buf, mut to_send } = self;
         loop {
-            // First, whatever is to be sent back; then the next one to send.
+            // Send back the previous datagram, then receive the next one.
             if let Some((size, peer)) = to_send {
                 let sent = socket.send_to(&buf[..size], &peer).await?;
                 assert_eq!(sent, size);
@@ -209,7 +208,7 @@ async fn ask_over_udp(data: &[u8], remote_addr: SocketAddr) -> io::Result<Vec<u8
 }
 
 #[test]
-fn a_server_of_datagrams_sends_each_back_to_whom_it_came_from() {
+fn udp_server_echoes_each_datagram_to_its_sender() {
     run(|| async {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
@@ -224,7 +223,7 @@ fn a_server_of_datagrams_sends_each_back_to_whom_it_came_from() {
 
 // Unix sockets: the listener and the stream as async-net shows them.
 
-/// The lines that come, each with its number.
+/// Sends back each line with its number.
 async fn number_lines(stream: UnixStream) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut lines = BufReader::new(reader).lines().enumerate();
@@ -235,9 +234,9 @@ async fn number_lines(stream: UnixStream) -> io::Result<()> {
 }
 
 #[test]
-fn a_server_at_a_path_numbers_the_lines_of_each_client() {
+fn unix_server_numbers_the_lines_of_each_client() {
     run(|| async {
-        // Not in Cargo's folder: the path of a socket has at most a hundred bytes or so.
+        // Not in Cargo's folder, because the path of a socket is limited to about 100 bytes.
         let path = tests::place();
         let listener = UnixListener::bind(&path).unwrap();
         drop(spawn(async move {
@@ -261,7 +260,7 @@ fn a_server_at_a_path_numbers_the_lines_of_each_client() {
 // Shared state, between tasks and between threads.
 
 #[test]
-fn tasks_share_a_map_and_need_no_lock_for_it() {
+fn tasks_share_a_map_without_a_lock() {
     run(|| async {
         let (listener, address) = listener().await;
         let seen = Rc::new(RefCell::new(HashMap::new()));
@@ -288,9 +287,9 @@ fn tasks_share_a_map_and_need_no_lock_for_it() {
     });
 }
 
-// Channels: a task that owns a connection, and others that ask it.
+// Channels: one task owns a connection, and other tasks send it their questions.
 
-/// A line to be sent, and where its answer goes.
+/// A line to send, and the channel for its answer.
 type Question = (String, Sender<String>);
 
 async fn manage(stream: TcpStream, questions: Receiver<Question>) -> io::Result<()> {
@@ -298,14 +297,14 @@ async fn manage(stream: TcpStream, questions: Receiver<Question>) -> io::Result<
     while let Ok((question, answer)) = questions.recv().await {
         (&stream).write_all(format!("{question}\n").as_bytes()).await?;
         let line = lines.next().await.ok_or(ErrorKind::UnexpectedEof)??;
-        // Whoever asked may have gone.
+        // The task that asked may be gone.
         let _ = answer.send(line).await;
     }
     Ok(())
 }
 
 #[test]
-fn tasks_ask_the_owner_of_a_connection_over_a_channel_and_get_their_own_answers() {
+fn tasks_share_a_connection_through_its_owner() {
     run(|| async {
         let (listener, address) = listener().await;
         drop(spawn(echo_by_hand(listener)));
@@ -315,9 +314,9 @@ fn tasks_ask_the_owner_of_a_connection_over_a_channel_and_get_their_own_answers(
         for number in 0..50 {
             let questions = questions.clone();
             tasks.spawn(async move {
-                let (answer, told) = bounded(1);
+                let (answer, answered) = bounded(1);
                 questions.send((format!("question {number}"), answer)).await.unwrap();
-                assert_eq!(told.recv().await.unwrap(), format!("question {number}"));
+                assert_eq!(answered.recv().await.unwrap(), format!("question {number}"));
             });
         }
         drop(questions);
@@ -328,14 +327,14 @@ fn tasks_ask_the_owner_of_a_connection_over_a_channel_and_get_their_own_answers(
     });
 }
 
-// Frames: a connection that reads until it has a whole one.
+// Frames: a connection that reads until it has a whole frame.
 
-/// The introduction reads into a `BytesMut` with `read_buf`, which futures-io does not have. A
-/// buffered reader does the same.
+/// Reads frames. Tokio's tutorial reads into a `BytesMut` with `read_buf`, which futures-io does
+/// not have. A buffered reader does the same.
 struct Frames(BufReader<TcpStream>);
 
 impl Frames {
-    /// The next frame; none at the end between two of them.
+    /// Returns the next frame, or `None` if the stream ends between two frames.
     async fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
         if self.0.fill_buf().await?.is_empty() {
             return Ok(None);
@@ -355,7 +354,7 @@ async fn write_frame(writer: &mut BufWriter<TcpStream>, frame: &[u8]) -> io::Res
 }
 
 #[test]
-fn frames_are_read_whole_however_they_arrive_and_half_a_frame_is_an_error() {
+fn frames_are_read_whole_and_half_a_frame_is_an_error() {
     run(|| async {
         let (ours, theirs) = tcp_pair().await.unwrap();
         let writing = spawn(async move {
@@ -375,17 +374,19 @@ fn frames_are_read_whole_however_they_arrive_and_half_a_frame_is_an_error() {
     });
 }
 
-// Select: whichever comes first. The macro is `or` here, of futures or of streams.
+// Select: whatever completes first. Here `or`, for futures or streams, replaces the macro.
 
 #[test]
-fn an_accept_loop_runs_until_it_is_told_to_stop() {
+fn accept_loop_runs_until_it_is_stopped() {
     run(|| async {
         let (listener, address) = listener().await;
         let (stop, stopped) = bounded::<()>(1);
         let server = spawn(async move {
-            let accepting = async { echo_by_hand(listener).await.map(|()| "ended") };
-            future::or(accepting, async { Ok(stopped.recv().await.map_or("left", |()| "stopped")) })
-                .await
+            let accepting = async { echo_by_hand(listener).await.map(|()| "accepting ended") };
+            future::or(accepting, async {
+                Ok(stopped.recv().await.map_or("channel closed", |()| "stopped"))
+            })
+            .await
         });
         assert_eq!(answer_to("hello", address).await.unwrap(), "hello");
         stop.send(()).await.unwrap();
@@ -396,10 +397,10 @@ fn an_accept_loop_runs_until_it_is_told_to_stop() {
     });
 }
 
-// Time-outs and ticks.
+// Timeouts and ticks.
 
 #[test]
-fn a_read_is_given_up_by_its_time_out_and_the_connection_goes_on() {
+fn connection_is_usable_after_a_read_times_out() {
     run(|| async {
         let (mut ours, mut theirs) = tcp_pair().await.unwrap();
         let mut bytes = [0; 5];
@@ -412,7 +413,7 @@ fn a_read_is_given_up_by_its_time_out_and_the_connection_goes_on() {
 }
 
 #[test]
-fn a_server_that_says_nothing_for_long_sends_a_sign_of_life_at_every_tick() {
+fn server_sends_a_heartbeat_at_every_tick() {
     run(|| async {
         let (mut ours, theirs) = tcp_pair().await.unwrap();
         drop(spawn(async move {
@@ -429,7 +430,7 @@ fn a_server_that_says_nothing_for_long_sends_a_sign_of_life_at_every_tick() {
     });
 }
 
-// A future written by hand, which a thread wakes: how wakers are introduced.
+// A handwritten future that a thread wakes, the usual introduction to wakers.
 
 struct Delay {
     until: Instant,
@@ -459,7 +460,7 @@ impl Future for Delay {
 }
 
 #[test]
-fn a_delay_that_a_thread_ends_may_be_polled_by_one_task_and_awaited_by_another() {
+fn future_woken_by_a_thread_may_move_to_another_task() {
     run(|| async {
         let mut delay = Delay { until: Instant::now() + Duration::from_millis(100), waker: None };
         assert!(future::poll_once(&mut delay).await.is_none());
@@ -467,7 +468,7 @@ fn a_delay_that_a_thread_ends_may_be_polled_by_one_task_and_awaited_by_another()
     });
 }
 
-// Bridging: a program that is not async, with a runtime inside.
+// Bridging: a runtime inside a program that is not async.
 
 /// A client whose methods block.
 struct BlockingClient {
@@ -493,7 +494,7 @@ impl BlockingClient {
 }
 
 #[test]
-fn a_client_that_blocks_keeps_its_connection_from_one_block_on_to_the_next() {
+fn blocking_client_keeps_its_connection_across_block_on() {
     within_deadline(|| {
         let (sender, address) = std::sync::mpsc::channel();
         let server = thread::spawn(move || {
@@ -515,7 +516,7 @@ fn a_client_that_blocks_keeps_its_connection_from_one_block_on_to_the_next() {
 }
 
 #[test]
-fn a_thread_without_a_runtime_sends_work_to_one_that_has_it() {
+fn thread_without_a_runtime_sends_work_to_one_with_it() {
     within_deadline(|| {
         let (sender, receiver) = unbounded::<u64>();
         let runtime = thread::spawn(|| {
@@ -535,7 +536,7 @@ fn a_thread_without_a_runtime_sends_work_to_one_that_has_it() {
     });
 }
 
-// The server of the async book: a slow request does not hold up a fast one.
+// The server of the async book: a slow request does not delay a fast one.
 
 async fn answer_page(stream: TcpStream) -> io::Result<()> {
     let mut request = String::new();
@@ -552,10 +553,10 @@ async fn answer_page(stream: TcpStream) -> io::Result<()> {
 }
 
 #[test]
-fn a_slow_page_does_not_hold_up_the_others() {
+fn slow_page_does_not_delay_the_others() {
     run(|| async {
         let (listener, address) = listener().await;
-        // `for_each_concurrent` is futures-util's; a task for each does the same.
+        // One task for each connection replaces `for_each_concurrent` of futures-util.
         drop(spawn(async move {
             let mut incoming = listener.incoming();
             while let Some(stream) = incoming.next().await {
@@ -572,8 +573,9 @@ fn a_slow_page_does_not_hold_up_the_others() {
     });
 }
 
-// The chat of async-std's book: a broker, a task to read and one to write for each client, and an
-// end that loses nothing. Its `Arc` is an `Rc` here, and its `select!` two streams as one.
+// The chat of the async-std book: a broker, a reading and a writing task for each client, and a
+// shutdown that loses no message. Here an `Rc` replaces the `Arc`, and a merged stream replaces
+// `select!`.
 
 enum Event {
     Arrived { name: String, stream: Rc<TcpStream> },
@@ -583,14 +585,14 @@ enum Event {
 
 async fn chat(
     addr: impl ToSocketAddrs,
-    told: Sender<SocketAddr>,
+    bound: Sender<SocketAddr>,
     stop: Receiver<()>,
 ) -> io::Result<()> {
     let listener = TcpListener::bind(addr).await?;
-    told.try_send(listener.local_addr()?).map_err(io::Error::other)?;
+    bound.try_send(listener.local_addr()?).map_err(io::Error::other)?;
     let (events, receiver) = unbounded();
     let broker = spawn(broker(receiver));
-    // A receiver of async-channel has to be pinned.
+    // A receiver of async-channel must be pinned.
     let mut incoming = pin!(stream::or(listener.incoming().map(Some), stop.map(|()| None)));
     while let Some(Some(stream)) = incoming.next().await {
         drop(spawn(read_from_client(events.clone(), stream?)));
@@ -648,20 +650,20 @@ async fn broker(events: Receiver<Event>) {
 }
 
 #[test]
-fn a_chat_delivers_to_those_that_are_named_and_ends_with_its_last_client() {
+fn chat_delivers_messages_until_its_last_client_leaves() {
     run(|| async {
-        let ((sender, told), (stop, stopped)) = (bounded(1), bounded(1));
+        let ((sender, bound), (stop, stopped)) = (bounded(1), bounded(1));
         let server = spawn(chat("127.0.0.1:0", sender, stopped));
-        let address = told.recv().await.unwrap();
+        let address = bound.recv().await.unwrap();
         let (mut ada, mut bob) = (join("ada", address).await, join("bob", address).await);
         stop.send(()).await.unwrap();
-        ada.get_mut().write_all(b"no colon\nbob, nobody: hello\nada: bye\n").await.unwrap();
+        ada.get_mut().write_all(b"no colon\nbob, eve: hello\nada: bye\n").await.unwrap();
         assert_eq!(line(&mut bob).await, "from ada: hello\n");
         drop(bob);
         assert!(!server.is_finished());
         ada.get_mut().close().await.unwrap();
-        assert_eq!(line(&mut ada).await, "from ada: bye\n", "what was on its way");
-        assert_eq!(line(&mut ada).await, "", "and then the end");
+        assert_eq!(line(&mut ada).await, "from ada: bye\n", "the message was lost");
+        assert_eq!(line(&mut ada).await, "", "the stream must end");
         server.await.unwrap().unwrap();
     });
 }
@@ -672,7 +674,8 @@ async fn line(reader: &mut BufReader<TcpStream>) -> String {
     line
 }
 
-/// A client that the broker knows, for what it says to itself comes back.
+/// Connects a client. Returns when the broker knows the client, because its message to itself has
+/// arrived.
 async fn join(name: &str, chat: SocketAddr) -> BufReader<TcpStream> {
     let mut client = BufReader::new(TcpStream::connect(chat).await.unwrap());
     client.get_mut().write_all(format!("{name}\n{name}: here\n").as_bytes()).await.unwrap();
@@ -680,10 +683,10 @@ async fn join(name: &str, chat: SocketAddr) -> BufReader<TcpStream> {
     client
 }
 
-// Blocking work, moved out of the way.
+// Blocking work on the thread pool.
 
 #[test]
-fn blocking_work_runs_beside_the_connections() {
+fn blocking_work_does_not_delay_connections() {
     run(|| async {
         let (listener, address) = listener().await;
         drop(spawn(echo_by_hand(listener)));
@@ -696,17 +699,17 @@ fn blocking_work_runs_beside_the_connections() {
     });
 }
 
-// Files, pipes and standard output: the same traits, by other ways.
+// Files, pipes and standard output, with the same traits.
 
-/// A file that nobody else uses, in the folder that Cargo has for it.
-fn place(name: &str) -> PathBuf {
+/// Returns the path of a file that no other test uses, in Cargo's folder for test files.
+fn file_path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("introductions-{name}-{}", process::id()))
 }
 
 #[test]
-fn a_file_is_created_written_read_in_parts_and_read_to_its_end() {
+fn file_is_written_and_read_in_parts() {
     run(|| async {
-        let path = place("parts");
+        let path = file_path("parts");
         let mut file = File::create(&path).await.unwrap();
         file.write_all(b"some bytes").await.unwrap();
         file.flush().await.unwrap();
@@ -723,9 +726,9 @@ fn a_file_is_created_written_read_in_parts_and_read_to_its_end() {
 }
 
 #[test]
-fn a_slice_is_copied_into_a_file() {
+fn slice_is_copied_into_a_file() {
     run(|| async {
-        let path = place("slice");
+        let path = file_path("slice");
         let mut reader: &[u8] = b"hello";
         let mut file = File::create(&path).await.unwrap();
         assert_eq!(io::copy(&mut reader, &mut file).await.unwrap(), 5);
@@ -735,9 +738,9 @@ fn a_slice_is_copied_into_a_file() {
 }
 
 #[test]
-fn a_whole_file_is_read_and_written_under_another_name() {
+fn whole_file_is_read_and_written() {
     run(|| async {
-        let (from, to) = (place("from"), place("to"));
+        let (from, to) = (file_path("from"), file_path("to"));
         fs::write(&from, b"all of it").await.unwrap();
         let contents = fs::read(&from).await.unwrap();
         fs::write(&to, &contents).await.unwrap();
@@ -748,7 +751,7 @@ fn a_whole_file_is_read_and_written_under_another_name() {
 }
 
 #[test]
-fn a_pipe_joins_two_tasks() {
+fn pipe_connects_two_tasks() {
     run(|| async {
         let (mut sender, mut receiver) = pipe().unwrap();
         let writer = spawn(async move { sender.write_all(b"through the pipe").await });
@@ -759,15 +762,15 @@ fn a_pipe_joins_two_tasks() {
     });
 }
 
-// Method: in a process of its own, whose standard output the test reads.
+// Runs in a process of its own, whose standard output the test reads.
 #[test]
 fn standard_output_is_a_writer() {
     const TEST: &str = "standard_output_is_a_writer";
-    const WORDS: &str = "hello, standard output";
+    const TEXT: &str = "hello, standard output";
     if is_child() {
-        return block_on(async { stdout().write_all(WORDS.as_bytes()).await.unwrap() });
+        return block_on(async { stdout().write_all(TEXT.as_bytes()).await.unwrap() });
     }
     let output = child::start(TEST).wait_with_output().unwrap();
     assert!(output.status.success());
-    assert!(String::from_utf8(output.stdout).unwrap().contains(WORDS));
+    assert!(String::from_utf8(output.stdout).unwrap().contains(TEXT));
 }

@@ -1,4 +1,4 @@
-//! Limits of the system: each test lowers one in a process of its own.
+//! Resource limits. Each test lowers a limit, or installs a logger, in a process of its own.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -35,7 +35,7 @@ fn set_limit(resource: Resource, limit: u64) {
     setrlimit(resource, Rlimit { current: Some(limit), maximum }).unwrap();
 }
 
-/// Opens files until the system refuses.
+/// Opens files until the OS returns an error.
 fn take_all_descriptors() -> Vec<File> {
     std::iter::from_fn(|| File::open("/dev/null").ok()).collect()
 }
@@ -44,17 +44,18 @@ fn count(records: &[Record], matches: impl Fn(&Record) -> bool) -> usize {
     records.iter().filter(|record| matches(record)).count()
 }
 
-// All descriptors are taken but three; ten clients wait.
+// Ten clients wait, but only three descriptors are left.
 // Pitfall: S1
 #[test]
-fn without_descriptors_incoming_pauses_and_goes_on_when_a_connection_closes() {
-    let name = "without_descriptors_incoming_pauses_and_goes_on_when_a_connection_closes";
+fn tcp_incoming_without_descriptors_resumes_when_one_is_free() {
+    let name = "tcp_incoming_without_descriptors_resumes_when_one_is_free";
     in_child(name, || {
         let start = Instant::now();
         let (_, records) = capture(|| executor::block_on(accept_without_descriptors()));
         let tried = |record: &Record| record.kind == "tried" && !record.get("error").is_empty();
         let attempts = count(&records, tried);
-        // 10 ms, doubling to a second: in 1.3 seconds that is eight times, and twice for the rest.
+        // Pauses of 10 ms, doubling up to a second: eight attempts in 1.3 seconds, and two more for
+        // the remaining connections.
         assert!((5..=12).contains(&attempts), "{attempts} attempts");
         let warned = count(&records, |record| record.kind.starts_with("cannot accept"));
         let most = start.elapsed().as_secs() as usize + 1;
@@ -79,7 +80,8 @@ async fn accept_without_descriptors() {
     }
     assert!(timeout(Duration::from_millis(1200), incoming.next()).await.is_err());
 
-    // Soon it pauses for about a second at a time: how soon, depends on how busy the machine is.
+    // Wait until the stream pauses for a long time. When that is depends on the load of the
+    // machine.
     let closing = async {
         let pause_ends = loop {
             sleep(Duration::from_millis(20)).await;
@@ -92,10 +94,10 @@ async fn accept_without_descriptors() {
         pause_ends
     };
     let (next, pause_ends) = zip(incoming.next(), closing).await;
-    assert!(Instant::now() < pause_ends, "it slept through the close");
+    assert!(Instant::now() < pause_ends, "the stream slept although a connection was closed");
     connections.push(next.unwrap().unwrap());
 
-    // With descriptors again, the rest comes when the pause is over.
+    // With enough descriptors, the other connections arrive when the pause is over.
     files.clear();
     for _ in 0..6 {
         connections.push(incoming.next().await.unwrap().unwrap());
@@ -104,9 +106,8 @@ async fn accept_without_descriptors() {
 
 // Pitfall: S1
 #[test]
-fn without_descriptors_incoming_of_a_unix_listener_pauses_and_goes_on_when_there_are_some() {
-    let name =
-        "without_descriptors_incoming_of_a_unix_listener_pauses_and_goes_on_when_there_are_some";
+fn unix_incoming_without_descriptors_resumes_when_one_is_free() {
+    let name = "unix_incoming_without_descriptors_resumes_when_one_is_free";
     in_child(name, || {
         executor::block_on(async {
             let name = format!("limits-{}", std::process::id());
@@ -131,8 +132,8 @@ fn without_descriptors_incoming_of_a_unix_listener_pauses_and_goes_on_when_there
 
 // Pitfall: S1
 #[test]
-fn accept_and_connect_and_bind_tell_that_there_are_no_descriptors() {
-    in_child("accept_and_connect_and_bind_tell_that_there_are_no_descriptors", || {
+fn operations_without_descriptors_return_emfile() {
+    in_child("operations_without_descriptors_return_emfile", || {
         executor::block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let addr = listener.local_addr().unwrap();
@@ -156,7 +157,7 @@ fn accept_and_connect_and_bind_tell_that_there_are_no_descriptors() {
 
 const EMFILE: rustix::io::Errno = rustix::io::Errno::MFILE;
 
-/// Leaves the process less memory than the stack of one more thread needs.
+/// Limits the memory of the process, so that the stack of another thread does not fit.
 fn refuse_threads() {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
@@ -165,6 +166,7 @@ fn refuse_threads() {
     assert!(thread::Builder::new().spawn(|| ()).is_err());
 }
 
+/// Lifts the limit of [`refuse_threads`].
 fn allow_threads() {
     let maximum = getrlimit(Resource::As).maximum;
     setrlimit(Resource::As, Rlimit { current: maximum, maximum }).unwrap();
@@ -172,8 +174,8 @@ fn allow_threads() {
 
 // Pitfall: X12
 #[test]
-fn a_job_runs_on_the_calling_thread_if_the_system_refuses_the_first_thread() {
-    in_child("a_job_runs_on_the_calling_thread_if_the_system_refuses_the_first_thread", || {
+fn job_runs_on_the_caller_if_the_first_thread_is_refused() {
+    in_child("job_runs_on_the_caller_if_the_first_thread_is_refused", || {
         let here = thread::current().id();
         refuse_threads();
         executor::block_on(async {
@@ -188,11 +190,12 @@ fn a_job_runs_on_the_calling_thread_if_the_system_refuses_the_first_thread() {
     });
 }
 
-// Two executors are refused a thread at the same moment: neither may rely on the other's.
+// The OS refuses a thread to two executors at the same time. Neither may rely on a thread of the
+// other.
 // Pitfall: X12
 #[test]
-fn no_job_is_stranded_when_two_threads_are_refused_at_once() {
-    in_child("no_job_is_stranded_when_two_threads_are_refused_at_once", || {
+fn two_concurrent_thread_refusals_strand_no_job() {
+    in_child("two_concurrent_thread_refusals_strand_no_job", || {
         let barrier = Arc::new(Barrier::new(2));
         let (ready, refused) = (Arc::new(Barrier::new(2)), barrier.clone());
         let start = |barrier: Arc<Barrier>, ready: Option<Arc<Barrier>>| {
@@ -216,39 +219,39 @@ fn no_job_is_stranded_when_two_threads_are_refused_at_once() {
     });
 }
 
-// The only thread of the pool is blocked, and no other job comes later.
+// The only thread of the pool is blocked, and no later job triggers another attempt.
 // Pitfall: P1
 #[test]
-fn queued_job_runs_once_the_os_no_longer_refuses_threads() {
-    in_child("queued_job_runs_once_the_os_no_longer_refuses_threads", || {
+fn queued_job_runs_when_the_os_allows_threads_again() {
+    in_child("queued_job_runs_when_the_os_allows_threads_again", || {
         executor::block_on(async {
             let (release, blocked) = channel::<()>();
             let stuck = spawn_blocking(move || blocked.recv().is_ok());
             yield_now().await;
             refuse_threads();
             let job = spawn_blocking(|| 7);
-            // The refusal is repeated while the job waits.
+            // The OS refuses further threads while the job waits.
             sleep(Duration::from_millis(100)).await;
             assert!(!job.is_finished());
             allow_threads();
-            assert_eq!(timeout(DEADLINE / 2, job).await.expect("it runs").unwrap(), 7);
+            assert_eq!(timeout(DEADLINE / 2, job).await.expect("the job does not run").unwrap(), 7);
             drop(release);
             assert_eq!(stuck.await.ok(), Some(false));
         });
     });
 }
 
-// In a process of its own, so that each crowd finds one idle thread too few.
+// In a process of its own, so that each group of jobs finds one idle thread too few.
 // Pitfall: X12
 #[test]
-fn jobs_that_wait_for_each_other_all_find_threads() {
-    in_child("jobs_that_wait_for_each_other_all_find_threads", || {
+fn jobs_that_wait_for_each_other_all_get_threads() {
+    in_child("jobs_that_wait_for_each_other_all_get_threads", || {
         executor::block_on(async {
             unblock(|| ()).await;
-            for crowd in 2..8 {
-                let barrier = Arc::new(Barrier::new(crowd));
+            for count in 2..8 {
+                let barrier = Arc::new(Barrier::new(count));
                 let mut jobs = executor::JoinSet::new();
-                for _ in 0..crowd {
+                for _ in 0..count {
                     let barrier = barrier.clone();
                     jobs.spawn(unblock(move || {
                         barrier.wait();
@@ -260,13 +263,13 @@ fn jobs_that_wait_for_each_other_all_find_threads() {
     });
 }
 
-/// The open descriptors, and whether each is closed by `exec`.
+/// Returns the open descriptors, and whether `exec` closes each one.
 fn descriptors() -> BTreeSet<(String, bool)> {
     let directory = std::fs::read_dir("/proc/self/fdinfo").unwrap();
     let names: Vec<_> = directory.map(|entry| entry.unwrap().file_name()).collect();
     let info = |name: std::ffi::OsString| {
         let name = name.into_string().unwrap();
-        // That of the directory itself is closed by now.
+        // The descriptor of the directory itself is already closed.
         let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{name}")).ok()?;
         let flags = text.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
         let flags = u32::from_str_radix(flags.trim(), 8).unwrap();
@@ -277,8 +280,8 @@ fn descriptors() -> BTreeSet<(String, bool)> {
 
 // Pitfall: G4
 #[test]
-fn no_descriptor_of_ours_survives_exec() {
-    in_child("no_descriptor_of_ours_survives_exec", || {
+fn no_descriptor_of_the_runtime_survives_exec() {
+    in_child("no_descriptor_of_the_runtime_survives_exec", || {
         let before = descriptors();
         executor::block_on(async {
             let _executor = executor::Executor::new().unwrap();
@@ -298,10 +301,10 @@ fn no_descriptor_of_ours_survives_exec() {
     });
 }
 
-// A future that is never polled again must not keep a descriptor.
+// A dropped future must not leave a descriptor open.
 #[test]
-fn a_connect_that_is_dropped_closes_its_socket() {
-    in_child("a_connect_that_is_dropped_closes_its_socket", || {
+fn dropped_connect_closes_its_socket() {
+    in_child("dropped_connect_closes_its_socket", || {
         executor::block_on(async {
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let addr = listener.local_addr().unwrap();
@@ -320,24 +323,24 @@ fn a_connect_that_is_dropped_closes_its_socket() {
 }
 
 thread_local! {
-    /// Whether the logger does its worst: not while it does so already.
-    static HOSTILE: Cell<bool> = const { Cell::new(false) };
+    /// Whether the logger uses the runtime. False while it does so, because that logs records too.
+    static ENABLED: Cell<bool> = const { Cell::new(false) };
     static RECORDS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// A logger that uses the very runtime whose records it is given.
-struct Hostile;
+/// A logger that uses the runtime that it receives a record from.
+struct UsesRuntime;
 
-impl log::Log for Hostile {
+impl log::Log for UsesRuntime {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
         true
     }
 
     fn log(&self, _: &log::Record<'_>) {
-        if HOSTILE.replace(false) {
+        if ENABLED.replace(false) {
             RECORDS.set(RECORDS.get() + 1);
             use_the_runtime();
-            HOSTILE.set(true);
+            ENABLED.set(true);
         }
     }
 
@@ -355,22 +358,22 @@ fn use_the_runtime() {
     assert!(timer.as_mut().poll(cx).is_pending());
     assert!(reactor.next_deadline().is_some() && reactor.metrics().waits > 0);
     assert!(!executor::tasks().is_empty() && reactor.waits().len() >= 2);
-    // The number is bounded because the end of each such task is a record too, and spawns the next.
+    // The number of tasks is limited, because the end of each such task is logged and spawns the
+    // next.
     if executor::tasks().len() < 50 {
         executor::spawn(async {}).abort();
     }
     reactor.notifier().notify();
 }
 
-// In a process of its own, for there is one logger in each.
 // Pitfall: X3
 #[test]
-fn a_logger_may_register_set_timers_spawn_and_wake_at_every_record() {
-    in_child("a_logger_may_register_set_timers_spawn_and_wake_at_every_record", || {
-        log::set_logger(&Hostile).unwrap();
+fn logger_may_use_the_runtime_at_every_record() {
+    in_child("logger_may_use_the_runtime_at_every_record", || {
+        log::set_logger(&UsesRuntime).unwrap();
         log::set_max_level(log::LevelFilter::Trace);
         executor::block_on(async {
-            HOSTILE.set(true);
+            ENABLED.set(true);
             let (ours, mut peer) = tcp_pair().await.unwrap();
             let echo = executor::spawn(async move {
                 let (reader, writer) = ours.into_split();
@@ -386,21 +389,21 @@ fn a_logger_may_register_set_timers_spawn_and_wake_at_every_record() {
             peer.close().await.unwrap();
             assert_eq!(echo.await.unwrap().unwrap(), 80);
             assert!(spawn_blocking(|| panic!("in the job")).await.unwrap_err().is_panic());
-            HOSTILE.set(false);
+            ENABLED.set(false);
         });
         assert!(RECORDS.get() > 500, "{} records", RECORDS.get());
     });
 }
 
 thread_local! {
-    /// What the next record of a read's bytes makes happen.
+    /// The peer that sends more bytes when the next read is logged.
     static AFTER_A_READ: Cell<Option<StdStream>> = const { Cell::new(None) };
 }
 
-/// A logger that turns the reactor between the call that read and the poll's answer.
-struct Turning;
+/// A logger that turns the reactor after the `read` system call, before the poll returns.
+struct TurnsAfterRead;
 
-impl log::Log for Turning {
+impl log::Log for TurnsAfterRead {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
         true
     }
@@ -419,12 +422,12 @@ impl log::Log for Turning {
     fn flush(&self) {}
 }
 
-// A short read says that the socket is empty; the event that a logger fetches after it says that it
-// is not any more, and is the later of the two.
+// A short read shows that the socket is empty. The logger then fetches a later event, which reports
+// new bytes. The read must not clear the readiness that this event has set.
 #[test]
-fn a_short_read_does_not_erase_the_event_that_a_logger_fetches_after_it() {
-    in_child("a_short_read_does_not_erase_the_event_that_a_logger_fetches_after_it", || {
-        log::set_logger(&Turning).unwrap();
+fn short_read_keeps_an_event_that_a_logger_fetched() {
+    in_child("short_read_keeps_an_event_that_a_logger_fetched", || {
+        log::set_logger(&TurnsAfterRead).unwrap();
         log::set_max_level(log::LevelFilter::Trace);
         executor::block_on(async {
             let (mut ours, mut peer) = tcp_pair_with_std().await.unwrap();
@@ -436,20 +439,20 @@ fn a_short_read_does_not_erase_the_event_that_a_logger_fetches_after_it() {
             assert_eq!(ours.read(&mut bytes).await.unwrap(), 5);
             let _peer = AFTER_A_READ.take();
             let second = timeout(Duration::from_secs(2), ours.read(&mut bytes)).await;
-            assert_eq!(second.expect("an event tells of them").unwrap(), 6);
+            assert_eq!(second.expect("the event of the second message was lost").unwrap(), 6);
         });
     });
 }
 
 thread_local! {
-    /// The sleep that the next record `sleep` resets.
+    /// The timer that the logger resets at the next record `sleep`.
     static RESET: Cell<Option<reactor::time::Sleep>> = const { Cell::new(None) };
 }
 
 /// A logger that moves a deadline after the reactor has computed how long to sleep.
-struct Resetting;
+struct ResetsTimer;
 
-impl log::Log for Resetting {
+impl log::Log for ResetsTimer {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
         true
     }
@@ -470,7 +473,7 @@ impl log::Log for Resetting {
 #[test]
 fn timer_that_a_logger_moves_before_the_sleep_fires_in_time() {
     in_child("timer_that_a_logger_moves_before_the_sleep_fires_in_time", || {
-        log::set_logger(&Resetting).unwrap();
+        log::set_logger(&ResetsTimer).unwrap();
         log::set_max_level(log::LevelFilter::Trace);
         let reactor = Reactor::new().unwrap();
         let _entered = reactor.enter();
@@ -481,42 +484,41 @@ fn timer_that_a_logger_moves_before_the_sleep_fires_in_time() {
         RESET.set(Some(sleep));
         let start = Instant::now();
         reactor.turn(Some(Duration::from_secs(5))).unwrap();
-        assert!(start.elapsed() < Duration::from_secs(5), "the reactor slept over the timer");
+        assert!(start.elapsed() < Duration::from_secs(5), "the timer fired late");
         assert_eq!(counter.wakes(), 1);
         drop(RESET.take());
     });
 }
 
 thread_local! {
-    /// What the logger does at the next record `sleep`.
+    /// A function that the logger calls at the next record `sleep`.
     static BEFORE_SLEEP: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
 }
 
-/// A logger that acts after the executor has decided to sleep.
-struct ActsBeforeSleep;
+/// A logger that calls a function after the executor has decided to sleep.
+struct CallsBeforeSleep;
 
-impl log::Log for ActsBeforeSleep {
+impl log::Log for CallsBeforeSleep {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
         true
     }
 
     fn log(&self, record: &log::Record<'_>) {
         if record.args().as_str() == Some("sleep")
-            && let Some(act) = BEFORE_SLEEP.take()
+            && let Some(function) = BEFORE_SLEEP.take()
         {
-            act();
+            function();
         }
     }
 
     fn flush(&self) {}
 }
 
-// In a process of its own, because a process has one logger.
 // Pitfall: X21
 #[test]
 fn wake_by_the_logger_before_the_sleep_is_not_lost() {
     in_child("wake_by_the_logger_before_the_sleep_is_not_lost", || {
-        log::set_logger(&ActsBeforeSleep).unwrap();
+        log::set_logger(&CallsBeforeSleep).unwrap();
         log::set_max_level(log::LevelFilter::Trace);
         let mut polls = 0;
         executor::block_on(std::future::poll_fn(|cx| {
@@ -531,12 +533,11 @@ fn wake_by_the_logger_before_the_sleep_is_not_lost() {
     });
 }
 
-// In a process of its own, because a process has one logger.
 // Pitfall: X21
 #[test]
 fn event_that_a_logger_fetches_before_the_sleep_is_not_lost() {
     in_child("event_that_a_logger_fetches_before_the_sleep_is_not_lost", || {
-        log::set_logger(&ActsBeforeSleep).unwrap();
+        log::set_logger(&CallsBeforeSleep).unwrap();
         log::set_max_level(log::LevelFilter::Trace);
         executor::block_on(async {
             let (mut ours, mut peer) = tcp_pair_with_std().await.unwrap();
@@ -545,7 +546,7 @@ fn event_that_a_logger_fetches_before_the_sleep_is_not_lost() {
             BEFORE_SLEEP.set(Some(Box::new(move || {
                 peer.write_all(b"x").unwrap();
                 Reactor::current().turn(None).unwrap();
-                // The end of the stream would be another event.
+                // Keep the peer open, because the end of the stream would be another event.
                 BEFORE_SLEEP.set(Some(Box::new(move || drop(peer))));
             })));
             assert_eq!(ours.read(&mut byte).await.unwrap(), 1);
@@ -553,12 +554,11 @@ fn event_that_a_logger_fetches_before_the_sleep_is_not_lost() {
     });
 }
 
-// In a process of its own, because a process has one logger.
 // Pitfall: X21
 #[test]
 fn sweep_that_a_logger_causes_before_the_sleep_is_not_late() {
     in_child("sweep_that_a_logger_causes_before_the_sleep_is_not_late", || {
-        log::set_logger(&ActsBeforeSleep).unwrap();
+        log::set_logger(&CallsBeforeSleep).unwrap();
         log::set_max_level(log::LevelFilter::Trace);
         let reactor = Reactor::new().unwrap();
         let _entered = reactor.enter();
