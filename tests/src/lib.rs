@@ -162,7 +162,7 @@ pub fn folder() -> TempDir {
     named_folder("test-")
 }
 
-/// Returns a path that does not exist, in a new [`folder`] that is removed with the handle.
+/// Returns a path that does not exist, in a new [`folder`]. Dropping the handle removes the folder.
 ///
 /// # Panics
 ///

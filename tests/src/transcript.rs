@@ -1,18 +1,17 @@
-//! Comparisons of what a program prints with what it printed before: times, ports and addresses
-//! change from run to run.
+//! Comparisons of a program's output with an earlier output. Times, ports and addresses may differ.
 
-/// Returns a text with one name for all times, ports and addresses, and one space between columns.
+/// Replaces times, units, ports and addresses with placeholders, and columns with single spaces.
 pub fn without_times_and_ports(text: &str) -> String {
     text.lines().map(masked).collect::<Vec<_>>().join("\n")
 }
 
-/// Does for one line what [`without_times_and_ports`] does for a text.
+/// Does the same as [`without_times_and_ports`] for one line.
 pub fn masked(line: &str) -> String {
     let words: Vec<&str> = line.split_whitespace().collect();
     let bare = |at: usize| words.get(at).map_or("", |word| word.trim_matches(is_punctuation));
     let is_time = |at: usize| {
         let is_in_ladder = at == 1 && is_step(words[0]) && bare(at).contains('.');
-        // That there was not one tick is no measurement.
+        // A count of zero ticks is a result, not a measurement.
         let is_none = bare(at) == "0" && bare(at + 1) == "ticks";
         is_number(bare(at)) && (is_unit(bare(at + 1)) || is_in_ladder) && !is_none
     };
@@ -32,7 +31,7 @@ fn is_punctuation(c: char) -> bool {
     "(),;:.".contains(c)
 }
 
-/// `27` or `34-35`.
+/// Whether the word is the number of a step, or a range: `27` or `34-35`.
 fn is_step(word: &str) -> bool {
     word.split('-').all(|number| number.parse::<u64>().is_ok())
 }
@@ -45,7 +44,7 @@ fn is_unit(word: &str) -> bool {
     ["us", "ms", "s", "ticks", "%"].contains(&word)
 }
 
-/// A port of the loopback, or where something is in memory.
+/// Whether the word is a loopback address with a port, or an address in memory.
 fn is_address(word: &str) -> bool {
     let is_port = |rest: &str| rest.parse::<u16>().is_ok();
     word.strip_prefix("127.0.0.1:").is_some_and(is_port)
@@ -57,7 +56,7 @@ mod tests {
     use super::masked;
 
     #[test]
-    fn times_ports_and_addresses_may_differ_and_words_may_not() {
+    fn masking_hides_only_times_ports_and_addresses() {
         for (one, other) in [
             ("a tick after 12 ms, and 0.1 us.", "a tick after 7 us, and 1 s."),
             ("   27  238.57  client  sends 1 byte", "   27    9.01  client  sends 1 byte"),

@@ -1,4 +1,4 @@
-//! What the executor tells of itself: its counts, and the tasks that nobody can wake any more.
+//! What the executor reports: its metrics, and lost tasks, which nothing can wake anymore.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn};
@@ -15,7 +15,7 @@ use reactor::time::sleep;
 use tests::records::{Record, capture};
 use tests::{tcp_pair, within_deadline};
 
-/// What an executor counted during a test, that began with a new one.
+/// Runs a future on a new executor. Returns the output and the metrics.
 fn count<F: Future>(future: F) -> (F::Output, Metrics) {
     let executor = Executor::new().unwrap();
     let output = executor.block_on(future);
@@ -23,7 +23,7 @@ fn count<F: Future>(future: F) -> (F::Output, Metrics) {
     (output, metrics)
 }
 
-/// Wakes a waker from another thread, which has ended then.
+/// Calls a waker on another thread, and waits until that thread has ended.
 fn wake_from_a_thread(waker: &Waker) {
     thread::scope(|scope| {
         scope.spawn(|| waker.wake_by_ref());
@@ -31,7 +31,7 @@ fn wake_from_a_thread(waker: &Waker) {
 }
 
 #[test]
-fn a_future_that_is_ready_at_once_costs_one_wake_and_one_poll() {
+fn ready_future_costs_one_wake_and_one_poll() {
     within_deadline(|| {
         let ((), metrics) = count(async {});
         assert_eq!((metrics.polls, metrics.wakes, metrics.turns), (1, 1, 0));
@@ -40,7 +40,7 @@ fn a_future_that_is_ready_at_once_costs_one_wake_and_one_poll() {
 }
 
 #[test]
-fn a_task_that_is_spawned_and_awaited_costs_two_wakes_and_two_polls_more() {
+fn awaited_task_adds_two_wakes_and_two_polls() {
     within_deadline(|| {
         let ((), metrics) = count(async { spawn(async {}).await.unwrap() });
         assert_eq!((metrics.polls, metrics.wakes, metrics.turns), (3, 3, 0));
@@ -49,7 +49,7 @@ fn a_task_that_is_spawned_and_awaited_costs_two_wakes_and_two_polls_more() {
 }
 
 #[test]
-fn a_poll_that_panics_is_counted_too() {
+fn poll_that_panics_is_counted() {
     within_deadline(|| {
         let (_, metrics) = count(async {
             spawn(async { std::panic::resume_unwind(Box::new(())) }).await.unwrap_err()
@@ -59,7 +59,7 @@ fn a_poll_that_panics_is_counted_too() {
 }
 
 #[test]
-fn wakes_of_a_queued_task_are_not_counted_again() {
+fn wakes_of_a_queued_task_are_counted_once() {
     within_deadline(|| {
         let mut polls = 0;
         let ((), metrics) = count(poll_fn(|cx| {
@@ -73,8 +73,8 @@ fn wakes_of_a_queued_task_are_not_counted_again() {
     });
 }
 
-// Method: the threads wake while the executor's thread is within a poll, so that all of their
-// wakes share one notification and one turn.
+// The threads call the wakers while the executor's thread is in a poll, so that all wakeups share
+// one notification and one turn.
 #[test]
 fn wakes_from_other_threads_share_one_notification() {
     within_deadline(|| {
@@ -99,7 +99,11 @@ fn wakes_from_other_threads_share_one_notification() {
             }
             let after = executor.metrics();
             assert_eq!(after.remote_wakes - before.remote_wakes, 5);
-            assert_eq!(after.wakes - before.wakes, 6, "the first task's end wakes this future");
+            assert_eq!(
+                after.wakes - before.wakes,
+                6,
+                "five tasks and the main future, which awaits the first task"
+            );
             assert_eq!(after.notifications - before.notifications, 1);
             assert_eq!(after.events - before.events, 0, "the executor was awake");
         });
@@ -107,13 +111,13 @@ fn wakes_from_other_threads_share_one_notification() {
 }
 
 #[test]
-fn tasks_are_counted_until_their_end() {
+fn tasks_are_counted_until_they_end() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         let tasks = [(); 3].map(|()| executor.spawn(pending::<()>()));
         assert_eq!(executor.metrics().tasks, 3);
         executor.block_on(async {
-            assert_eq!(executor.metrics().tasks, 4, "the main future is one");
+            assert_eq!(executor.metrics().tasks, 4, "the main future counts as a task");
             tasks[0].abort();
             yield_now().await;
             assert_eq!(executor.metrics().tasks, 3);
@@ -126,20 +130,20 @@ fn tasks_are_counted_until_their_end() {
     });
 }
 
-// Method: the reader's waker is woken without an event behind it.
+// The test calls the reader's waker although no event has happened.
 #[test]
-fn a_poll_that_finds_nothing_is_counted_as_spurious() {
+fn poll_without_progress_is_counted_as_spurious() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         executor.block_on(async {
             let (mut ours, mut theirs) = tcp_pair().await.unwrap();
             let kept = Rc::new(RefCell::new(None));
-            let keep = kept.clone();
+            let stored = kept.clone();
             let reader = spawn(async move {
                 let mut byte = [0];
                 let mut read = pin!(ours.read(&mut byte));
                 poll_fn(|cx| {
-                    keep.replace(Some(cx.waker().clone()));
+                    stored.replace(Some(cx.waker().clone()));
                     read.as_mut().poll(cx)
                 })
                 .await
@@ -154,13 +158,19 @@ fn a_poll_that_finds_nothing_is_counted_as_spurious() {
             theirs.write_all(b"x").await.unwrap();
             assert_eq!(reader.await.unwrap().unwrap(), 1);
             let read = executor.metrics();
-            assert_eq!(read.spurious_polls, woken.spurious_polls, "this one was for a byte");
-            assert_eq!(read.would_blocks, waiting.would_blocks, "and no further call was made");
+            assert_eq!(
+                read.spurious_polls, woken.spurious_polls,
+                "a poll that reads a byte is not spurious"
+            );
+            assert_eq!(
+                read.would_blocks, waiting.would_blocks,
+                "the spurious poll must not make a system call"
+            );
         });
     });
 }
 
-/// The tasks that were reported as lost during a test.
+/// Runs a test and returns the records of lost tasks.
 fn lost<F>(test: impl FnOnce() -> F + Send + 'static) -> Vec<Record>
 where
     F: Future<Output = ()>,
@@ -171,7 +181,7 @@ where
 }
 
 #[test]
-fn a_task_that_dropped_its_waker_is_reported_with_its_name_and_place() {
+fn lost_task_is_reported_with_its_name_and_location() {
     let line = line!() + 2;
     let records = lost(|| async {
         drop(spawn_named("forgetful", pending::<()>()));
@@ -179,15 +189,15 @@ fn a_task_that_dropped_its_waker_is_reported_with_its_name_and_place() {
     });
     assert_eq!(records.len(), 1, "{records:?}");
     assert_eq!(records[0].get("name"), "forgetful");
-    let place = format!("{}:{line}:", file!());
-    assert!(records[0].get("at").starts_with(&place), "{records:?}");
+    let location = format!("{}:{line}:", file!());
+    assert!(records[0].get("at").starts_with(&location), "{records:?}");
     assert_eq!(records[0].get("task"), "1");
     let message = "lost: no source, timer, thread or queue holds a waker of this task";
     assert_eq!(records[0].kind, message);
 }
 
 #[test]
-fn a_task_that_loses_its_waker_later_is_reported_once_it_is_polled_again() {
+fn task_that_loses_its_waker_later_is_reported() {
     let records = lost(|| async {
         drop(spawn(async {
             yield_now().await;
@@ -200,13 +210,13 @@ fn a_task_that_loses_its_waker_later_is_reported_once_it_is_polled_again() {
 }
 
 #[test]
-fn a_task_whose_waker_somebody_holds_is_not_lost() {
+fn task_whose_waker_is_stored_is_not_lost() {
     let records = lost(|| async {
-        // A source and a timer.
+        // A source and a timer hold wakers.
         let (mut ours, _theirs) = tcp_pair().await.unwrap();
         drop(spawn(async move { drop(ours.read(&mut [0]).await) }));
         drop(spawn(sleep(Duration::from_secs(3600))));
-        // A job, and a thread.
+        // A job and a thread hold wakers.
         let (sender, receiver) = channel::<()>();
         drop(spawn_blocking(move || receiver.recv()));
         let (wakers, thread) = channel::<Waker>();
@@ -214,17 +224,17 @@ fn a_task_whose_waker_somebody_holds_is_not_lost() {
             wakers.send(cx.waker().clone()).unwrap();
             Poll::<()>::Pending
         })));
-        // Another task's handle.
+        // The handle of another task holds a waker.
         let other = spawn(sleep(Duration::from_secs(3600)));
         drop(spawn(async move { drop(other.await) }));
-        // A cell that others can reach, as channels have.
+        // A shared cell holds a waker, as in a channel.
         let cell = Rc::new(RefCell::new(None));
-        let keep = cell.clone();
+        let stored = cell.clone();
         drop(spawn(poll_fn(move |cx| {
-            keep.replace(Some(cx.waker().clone()));
+            stored.replace(Some(cx.waker().clone()));
             Poll::<()>::Pending
         })));
-        // It forgets its waker at each poll, but has been woken already.
+        // This task keeps no waker, but it is already queued again when its poll ends.
         drop(spawn(async {
             for _ in 0..3 {
                 yield_now().await;
@@ -234,14 +244,14 @@ fn a_task_whose_waker_somebody_holds_is_not_lost() {
             yield_now().await;
         }
         thread.try_iter().for_each(drop);
-        // And the main future, of which nobody but the timer holds a waker.
+        // Only a timer holds the waker of the main future.
         sleep(Duration::from_millis(1)).await;
         drop((sender, cell));
     });
     assert_eq!(records, []);
 }
 
-// Method: a message comes every 20 ms, and the thread spins for longer than that.
+// A message arrives every 20 ms, and the thread spins for longer than that.
 #[test]
 fn thread_spins_again_after_each_message_of_another_thread() {
     within_deadline(|| {

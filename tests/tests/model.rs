@@ -1,7 +1,7 @@
 //! Random programs against a model of the executor.
 //!
 //! Each seed is one program. Its tasks and destructors wake, spawn, abort, join, drop handles and
-//! panic at random, on the executor's thread and through a helper thread. Between these acts the
+//! panic at random, on the executor's thread and through a helper thread. Between these actions the
 //! program calls `tick` and `block_on`. The model predicts what the executor must do:
 //!
 //! - which task may be polled now, and which must still be polled (see [`Wakes`]);
@@ -10,9 +10,10 @@
 //! - that a handle, or a set, gives the result only after the future was dropped;
 //! - that each output is dropped once.
 //!
-//! A seed that fails is printed. `MODEL_SEED=7 cargo test -p tests --test model -- --nocapture` runs
-//! it alone and prints what happens in it. A program with an even seed does the same each time. In
-//! one with an odd seed, the helper thread also works while the executor's thread goes on.
+//! The test prints a seed that fails. `MODEL_SEED=7 cargo test -p tests --test model --
+//! --nocapture` runs only that seed and prints its actions. A program with an even seed is
+//! deterministic. In a program with an odd seed, the helper thread and the executor's thread also
+//! run concurrently.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -38,15 +39,15 @@ use tests::{DEADLINE, within_deadline};
 const SEEDS: u64 = 10_000;
 /// The number of tasks that one program may spawn.
 const TASKS: usize = 80;
-/// The number of acts and polls in one program, so that it ends.
+/// The number of actions and polls after which a program only runs to its end.
 const FUEL: u32 = 2000;
 
-/// The wakeups of one task that the executor has not answered with a poll, as the set of states
-/// that are possible. Bit `n` is set if state `n` is possible.
+/// The possible states of the wakeups of one task that no poll has followed yet. Bit `n` is set if
+/// state `n` is possible.
 ///
-/// A state is a sum of flags. A wakeup moves on without notice: from `COMING` to `SENT` when the
-/// helper thread calls the waker, and from `SENT` to `QUEUED` when the executor receives the message.
-/// Each flag coalesces with itself.
+/// A state is a sum of flags. A flag changes without the model's knowledge: from `COMING` to `SENT`
+/// when the helper thread calls the waker, and from `SENT` to `QUEUED` when the executor receives
+/// the message. Two wakeups with the same flag coalesce.
 #[derive(Clone, Copy)]
 struct Wakes(u8);
 
@@ -70,12 +71,12 @@ impl Wakes {
         self.map(|state| Some(state | flag))
     }
 
-    /// Keeps the states without these flags, after wakeups may have moved on.
+    /// Keeps the states without these flags, after flags may have changed.
     fn without(self, flags: u8) -> Wakes {
         self.moved().map(|state| (state & flags == 0).then_some(state))
     }
 
-    /// Adds the states that are reached without notice.
+    /// Adds the states that can be reached without the model's knowledge.
     fn moved(self) -> Wakes {
         let next = |set: Wakes, from: u8, to: u8| {
             let moved = set.map(|state| (state & from != 0).then_some(state & !from | to));
@@ -90,8 +91,8 @@ impl Wakes {
         self.moved().map(|state| (state & QUEUED != 0).then_some(state & !QUEUED))
     }
 
-    /// Whether the helper may still be going to wake the task. It must not be asked twice, because
-    /// the executor may poll the task in between.
+    /// Whether the helper may still be about to wake the task. The program must not request a
+    /// second wakeup then, because the executor may poll the task between the two.
     fn may_be_coming(self) -> bool {
         (0..8).any(|state| state & COMING != 0 && self.0 & (1 << state) != 0)
     }
@@ -121,20 +122,20 @@ enum Abort {
 struct Model {
     wakes: Wakes,
     abort: Abort,
-    /// How the last poll ended the task.
+    /// How the last poll ended the task, if it did.
     returned: Option<End>,
     /// The result of the handle. Set when the future has been dropped.
     end: Option<End>,
     is_main: bool,
-    /// Whether the message that spawns the task is still in the inbox. The handle does not return a
-    /// panic of the message's destructor.
+    /// Whether the message that spawns the task is still in the inbox. If the destructor of the
+    /// message panics, the handle does not return that panic.
     is_message: bool,
     /// The task that polled the handle last.
     joiner: Option<usize>,
     /// The set that the task belongs to.
     set: Option<usize>,
     /// The ID that the executor gave to the task, as far as the program can know.
-    number: Option<u64>,
+    task_id: Option<u64>,
     /// How often the output has been dropped.
     outputs: Arc<AtomicUsize>,
 }
@@ -142,11 +143,11 @@ struct Model {
 /// What the model knows about one `JoinSet`.
 #[derive(Default)]
 struct Set {
-    /// `None` while the program calls the set.
+    /// `None` while the program is calling a method of the set.
     tasks: Option<JoinSet<Output>>,
     /// The members that have ended, in this order.
     ended: VecDeque<usize>,
-    /// The members that have not.
+    /// The members that have not ended.
     live: BTreeSet<usize>,
     /// The task that polled the set last.
     waiter: Option<usize>,
@@ -173,12 +174,14 @@ impl Handle {
     }
 }
 
-/// The output of task `id`. It acts when it is dropped on the executor's thread.
+/// The output of task `id`. When it is dropped on the executor's thread, it performs random
+/// actions.
 struct Output {
     id: usize,
     drops: Arc<AtomicUsize>,
     home: ThreadId,
-    /// Whether the program has got it from a handle. If so, it must not panic.
+    /// Whether the program has received the output from a handle. If so, its destructor must not
+    /// panic.
     delivered: bool,
 }
 
@@ -227,7 +230,7 @@ impl Future for Scripted {
         }
         let is_main = world.tasks.borrow()[id].is_main;
         if is_main || world.chance(50) {
-            world.wake_myself(id, cx);
+            world.wake_self(id, cx);
         }
         Poll::Pending
     }
@@ -245,12 +248,12 @@ impl Drop for Scripted {
     }
 }
 
-/// One program, its executor's thread and its model.
+/// One program: the state of its executor's thread, and its model.
 struct World {
     seed: u64,
     random: Cell<u64>,
     fuel: Cell<u32>,
-    /// How deeply destructors are nested in each other.
+    /// How deeply destructors are nested.
     depth: Cell<u32>,
     tasks: RefCell<Vec<Model>>,
     sets: RefCell<Vec<Set>>,
@@ -275,7 +278,7 @@ std::thread_local! {
 }
 
 impl World {
-    /// Returns the program of this thread. There is none while its last values are dropped.
+    /// Returns the program of this thread, or `None` after it has ended.
     fn current() -> Option<Rc<World>> {
         WORLD.with_borrow(Clone::clone)
     }
@@ -294,7 +297,7 @@ impl World {
         }
     }
 
-    /// Whether the helper thread also works while this thread goes on.
+    /// Whether the helper thread and this thread also run concurrently.
     fn is_racy(&self) -> bool {
         self.seed % 2 == 1
     }
@@ -324,7 +327,7 @@ impl World {
         Output { id, drops, home: self.home, delivered: false }
     }
 
-    /// Adds a task to the model. `flag` says how its first poll is requested.
+    /// Adds a task to the model. `flag` is the state of its first wakeup.
     fn scripted(&self, flag: u8, is_main: bool) -> Scripted {
         let mut tasks = self.tasks.borrow_mut();
         let id = tasks.len();
@@ -337,7 +340,7 @@ impl World {
             is_message: flag == SENT,
             joiner: None,
             set: None,
-            number: None,
+            task_id: None,
             outputs: Arc::default(),
         });
         drop(tasks);
@@ -359,7 +362,7 @@ impl World {
         let task = &mut self.tasks.borrow_mut()[id];
         task.wakes = task.wakes.polled();
         let faults = [
-            (task.wakes.is_impossible(), "although nothing has woken it"),
+            (task.wakes.is_impossible(), "although it was not woken"),
             (task.end.is_some() || task.returned.is_some(), "although it has ended"),
             (task.abort == Abort::Yes, "although it was aborted"),
             (self.closed.get(), "although the executor is being dropped"),
@@ -421,16 +424,16 @@ impl World {
         };
         self.note(|| format!("the result of {id}: {end:?}"));
         let expected = self.tasks.borrow()[id].end;
-        self.check(expected == Some(end), || format!("{id} gave {end:?}, not {expected:?}"));
+        self.check(expected == Some(end), || format!("{id} returned {end:?}, not {expected:?}"));
         if let Ok(mut output) = result {
-            self.check(output.id == id, || format!("{id} gave the output of {}", output.id));
+            self.check(output.id == id, || format!("{id} returned the output of {}", output.id));
             output.delivered = true;
         }
     }
 
     // What the program does.
 
-    /// Does a few random acts, in a destructor or between two calls of the executor.
+    /// Performs up to `most` random actions, in a destructor or between two calls of the executor.
     fn act(&self, most: usize) {
         if self.depth.get() == 2 {
             return;
@@ -471,7 +474,7 @@ impl World {
         }
     }
 
-    /// Does a few random acts in the poll of task `id`.
+    /// Performs a few random actions in the poll of task `id`.
     fn act_in_poll(&self, id: usize, cx: &mut Context<'_>) {
         for _ in 0..self.random(4) {
             if !self.burn() {
@@ -486,24 +489,24 @@ impl World {
         }
     }
 
-    fn wake_myself(&self, id: usize, cx: &mut Context<'_>) {
+    fn wake_self(&self, id: usize, cx: &mut Context<'_>) {
         let (is_main, is_coming) = {
             let task = &self.tasks.borrow()[id];
             (task.is_main, task.wakes.may_be_coming())
         };
         if is_main && self.is_racy() && !is_coming && self.chance(60) {
-            // The executor falls asleep, or is about to, when the helper wakes the task.
+            // The helper wakes the task while the executor is going to sleep, or is asleep.
             return self.helper_will_wake(id, cx.waker().clone());
         }
         match self.random(2) {
             0 => cx.waker().wake_by_ref(),
             _ => _ = pin!(yield_now()).poll(cx),
         }
-        self.is_woken(id);
+        self.note_woken(id);
     }
 
-    /// Tells the model that this thread has woken a task.
-    fn is_woken(&self, id: usize) {
+    /// Records in the model that this thread has woken a task.
+    fn note_woken(&self, id: usize) {
         self.note(|| format!("wake {id}"));
         let task = &mut self.tasks.borrow_mut()[id];
         task.wakes = task.wakes.with(if self.inside.get() { QUEUED } else { SENT });
@@ -517,7 +520,7 @@ impl World {
 
     fn wake(&self) {
         let Some((id, waker)) = self.take_waker() else { return };
-        self.is_woken(id);
+        self.note_woken(id);
         if self.chance(50) {
             waker.wake();
         } else {
@@ -530,7 +533,7 @@ impl World {
         self.tasks.borrow().len() < TASKS
     }
 
-    /// Spawns a task on the current executor. Its handle is kept or dropped.
+    /// Spawns a task on the current executor. Keeps or drops the handle.
     fn spawn(&self) {
         if !self.inside.get() || !self.can_spawn() {
             return;
@@ -542,7 +545,7 @@ impl World {
     }
 
     fn keep_handle(&self, id: usize, handle: JoinHandle<Output>) {
-        self.tasks.borrow_mut()[id].number = Some(handle.id());
+        self.tasks.borrow_mut()[id].task_id = Some(handle.id());
         if self.chance(30) {
             self.aborts.borrow_mut().push((id, handle.abort_handle()));
         }
@@ -564,14 +567,14 @@ impl World {
         self.tasks.borrow_mut()[id].set = Some(index);
         self.sets.borrow_mut()[index].live.insert(id);
         let abort = tasks.spawn(future);
-        self.tasks.borrow_mut()[id].number = Some(abort.id());
+        self.tasks.borrow_mut()[id].task_id = Some(abort.id());
         if self.chance(30) {
             self.aborts.borrow_mut().push((id, abort));
         }
         self.sets.borrow_mut()[index].tasks = Some(tasks);
     }
 
-    /// Takes a random set out, unless the program is calling it.
+    /// Takes a random set out, unless the program is already calling it.
     fn take_set(&self) -> Option<(usize, JoinSet<Output>)> {
         let mut sets = self.sets.borrow_mut();
         let index = self.random(sets.len());
@@ -585,8 +588,8 @@ impl World {
         (count > 0).then(|| *handles.keys().nth(self.random(count)).unwrap())
     }
 
-    /// Tells the model that this thread has aborted a task.
-    fn is_aborted(&self, id: usize) {
+    /// Records in the model that this thread has aborted a task.
+    fn note_aborted(&self, id: usize) {
         self.note(|| format!("abort {id}"));
         let task = &mut self.tasks.borrow_mut()[id];
         if task.end.is_none() {
@@ -601,13 +604,13 @@ impl World {
                 let (id, abort) = aborts[self.random(aborts.len())].clone();
                 drop(aborts);
                 abort.abort();
-                self.is_aborted(id);
+                self.note_aborted(id);
             }
         } else if let Some(id) = self.pick()
             && let Some(Handle::Local(handle)) = self.handles.borrow().get(&id)
         {
             handle.abort();
-            self.is_aborted(id);
+            self.note_aborted(id);
         }
     }
 
@@ -626,7 +629,9 @@ impl World {
             Poll::Ready(result) => self.check_result(other, result),
             Poll::Pending => {
                 let task = &mut self.tasks.borrow_mut()[other];
-                self.check(task.end.is_none(), || format!("{other} has ended, but not its handle"));
+                self.check(task.end.is_none(), || {
+                    format!("{other} has ended, but its handle is pending")
+                });
                 task.joiner = Some(id);
                 self.handles.borrow_mut().insert(other, handle);
             }
@@ -657,10 +662,12 @@ impl World {
         }
         drop(sets);
         match polled {
-            Poll::Ready(Some((number, result))) => {
-                let is_given = |id: usize| self.tasks.borrow()[id].number == Some(number);
+            Poll::Ready(Some((task_id, result))) => {
+                let is_given = |id: usize| self.tasks.borrow()[id].task_id == Some(task_id);
                 let holds = expected.is_some_and(is_given);
-                self.check(holds, || format!("set {index} gave task {number}, not {expected:?}"));
+                self.check(holds, || {
+                    format!("set {index} returned task {task_id}, not {expected:?}")
+                });
                 if let Some(id) = expected {
                     self.check_result(id, result);
                 }
@@ -671,7 +678,7 @@ impl World {
             }
             Poll::Pending => {
                 let holds = expected.is_none() && !is_empty;
-                self.check(holds, || format!("set {index} waits in vain"));
+                self.check(holds, || format!("set {index} waits without a reason"));
             }
         }
     }
@@ -700,7 +707,7 @@ impl World {
 
     fn abort_members(&self, index: usize) {
         let live = self.sets.borrow()[index].live.clone();
-        live.into_iter().for_each(|id| self.is_aborted(id));
+        live.into_iter().for_each(|id| self.note_aborted(id));
     }
 
     fn forget_members(&self, index: usize) {
@@ -768,17 +775,17 @@ impl World {
         }
     }
 
-    /// Tells the model that the helper has done everything.
-    fn helper_is_idle(&self) {
+    /// Records in the model that the helper has done all its jobs.
+    fn note_helper_idle(&self) {
         for (id, task) in self.tasks.borrow_mut().iter_mut().enumerate() {
             task.wakes = task.wakes.without(COMING);
             self.check(!task.wakes.is_impossible(), || format!("no state of {id} is left"));
         }
     }
 
-    // The program.
+    // The program itself.
 
-    /// Calls the executor, which is current meanwhile.
+    /// Calls the executor, which is current during the call.
     fn inside<T>(&self, call: impl FnOnce() -> T) -> T {
         let before = self.inside.replace(true);
         let result = call();
@@ -837,20 +844,20 @@ impl World {
             self.helper.wait(self);
         }
         self.note(|| "idle".to_owned());
-        let (mut live, mut numbers) = (0, BTreeSet::new());
+        let (mut live, mut task_ids) = (0, BTreeSet::new());
         for (id, task) in self.tasks.borrow_mut().iter_mut().enumerate() {
             if task.end.is_some() {
                 continue;
             }
             live += 1;
-            numbers.extend(task.number);
+            task_ids.extend(task.task_id);
             task.wakes = task.wakes.without(QUEUED | SENT);
             self.check(!task.wakes.is_impossible(), || format!("a wakeup of {id} is lost"));
             self.check(task.abort == Abort::No, || format!("the abort of {id} is lost"));
             self.check(task.returned.is_none(), || format!("the future of {id} is still there"));
         }
         let listed: BTreeSet<u64> = executor.tasks().iter().map(|task| task.id).collect();
-        self.check(listed.is_superset(&numbers), || format!("{numbers:?} are not in {listed:?}"));
+        self.check(listed.is_superset(&task_ids), || format!("{task_ids:?} are not in {listed:?}"));
         let counts = (executor.metrics().tasks, listed.len() as u64, executor.metrics().polls);
         let expected = (live, live, self.polls.get());
         self.check(counts == expected, || format!("counts: {counts:?}, not {expected:?}"));
@@ -873,9 +880,9 @@ impl World {
             let Some(mut tasks) = self.sets.borrow_mut()[index].tasks.take() else { continue };
             loop {
                 let next = poll(pin!(tasks.join_next_with_id()), Waker::noop());
-                let goes_on = matches!(next, Poll::Ready(Some(_)));
+                let has_more = matches!(next, Poll::Ready(Some(_)));
                 self.check_next(index, next, None);
-                if !goes_on {
+                if !has_more {
                     break;
                 }
             }
@@ -915,11 +922,11 @@ fn poll_once<T>(poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
     poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Another thread, which does what it is told.
+/// Another thread, which runs jobs for the program.
 struct Helper {
     jobs: Sender<Box<dyn FnOnce() + Send>>,
     done: Receiver<()>,
-    /// The number of jobs that were not seen to be done.
+    /// The number of jobs that the program has not seen completed.
     open: Cell<usize>,
 }
 
@@ -943,7 +950,7 @@ impl Helper {
         self.jobs.send(Box::new(job)).expect("the helper works");
     }
 
-    /// Whether the helper has nothing to do.
+    /// Whether all jobs are known to be done.
     fn is_free(&self) -> bool {
         self.open.get() == 0
     }
@@ -953,7 +960,7 @@ impl Helper {
         for _ in 0..self.open.take() {
             self.done.recv().expect("the helper works");
         }
-        world.helper_is_idle();
+        world.note_helper_idle();
     }
 
     /// Runs a job and waits for it.
@@ -963,7 +970,7 @@ impl Helper {
     }
 }
 
-/// Runs the program of one seed. Returns the faults that the model has found.
+/// Runs the program of one seed. Returns the faults that the model found.
 fn run(seed: u64, verbose: bool) -> Vec<String> {
     let executor = Executor::new().expect("descriptors for a reactor");
     let world = Rc::new(World {
@@ -1035,5 +1042,5 @@ fn random_programs_behave_as_the_model_predicts() {
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
-    assert!(running.is_empty(), "the thread of seed {running:?} has gone");
+    assert!(running.is_empty(), "the thread of seed {running:?} has ended");
 }

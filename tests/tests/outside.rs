@@ -1,7 +1,8 @@
-//! The recorder in a program outside of this workspace: its page shows the code of the runtime.
+//! The recorder in a program outside this workspace: its page shows the code of the runtime.
 //!
-//! Method: a real program is built that depends on the crates as other people's programs do, by path
-//! and by git. Both builds take longer than all other tests, so `.ci/run` asks for them.
+//! The tests build a program that depends on the crates by path and by git, as users' programs do.
+//! Both builds take longer than all other tests, so the tests are ignored by default. `.ci/run`
+//! runs them.
 
 use std::env;
 use std::fs;
@@ -18,7 +19,7 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
 }
 
-/// A folder that stays, so that the second build reuses what the first has built.
+/// Returns a folder that is kept after the test, so that the second build reuses the first one.
 fn folder(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("outside").join(name);
     fs::create_dir_all(&folder).unwrap();
@@ -26,12 +27,13 @@ fn folder(name: &str) -> PathBuf {
 }
 
 fn succeed(command: &mut Command) {
-    let output = command.output().expect("it is installed");
+    let output = command.output().expect("the program is installed");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {stderr}");
 }
 
-/// Creates a package of the recorder's example, with dependencies as `dependency` writes them.
+/// Creates a package from the example of the recorder. `dependency` returns how it depends on a
+/// crate.
 fn package(name: &str, dependency: impl Fn(&str) -> String) -> PathBuf {
     let package = folder(name);
     let crates = CRATES.map(|name| format!("{name} = {{ {} }}\n", dependency(name))).concat();
@@ -46,7 +48,7 @@ fn package(name: &str, dependency: impl Fn(&str) -> String) -> PathBuf {
     package
 }
 
-/// Builds and runs the program, and returns what its page shows.
+/// Builds and runs the program. Returns the data of its page.
 fn page_of(package: &Path, online: bool) -> Value {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(package).args(["run", "--quiet", "--", "."]);
@@ -59,9 +61,10 @@ fn page_of(package: &Path, online: bool) -> Value {
     page_data(&fs::read_to_string(package.join("run.html")).unwrap())
 }
 
-/// Each step of the runtime shows a line of its source, and some of them are known.
+/// Asserts that each step shows a source line, and that the lines of some steps are the expected
+/// ones.
 fn assert_shows_code(data: &Value) {
-    let acts: [(&str, &[&str]); 3] = [
+    let expected: [(&str, &[&str]); 3] = [
         ("try", &["= attempt()?", "if short"]),
         ("short", &["if short"]),
         ("would block", &["ready.set(false)"]),
@@ -74,28 +77,30 @@ fn assert_shows_code(data: &Value) {
         assert!(first > 0, "no line is marked: {step}");
         let marked: Vec<&str> = text.lines().take(last).skip(first - 1).collect();
         let marked = marked.concat();
-        for (_, acts) in acts.iter().filter(|(kind, _)| step["kind"] == *kind) {
-            assert!(acts.iter().any(|act| marked.contains(act)), "{marked:?}: {step}");
+        for (_, code) in expected.iter().filter(|(kind, _)| step["kind"] == *kind) {
+            assert!(code.iter().any(|code| marked.contains(code)), "{marked:?}: {step}");
             seen += 1;
         }
     }
-    assert!(seen > 3, "only {seen} steps of known code");
+    assert!(seen > 3, "only {seen} steps with expected code");
     let program = &data["runs"][0]["first"];
-    let text = data["files"][program["file"].as_str().unwrap()].as_str().expect("its own file");
+    let text =
+        data["files"][program["file"].as_str().unwrap()].as_str().expect("the code of the program");
     let line = text.lines().nth(program["from"].as_u64().unwrap() as usize - 1);
     assert_eq!(line, Some("async fn answer(listener: TcpListener) -> io::Result<()> {"));
 }
 
+/// Asserts that the descriptions do not mention the echo server.
 fn assert_is_neutral(data: &Value) {
-    let told = data["runs"].to_string();
+    let runs = data["runs"].to_string();
     for word in ["echo", "server", "serve.rs"] {
-        assert!(!told.contains(word), "{word} in {told}");
+        assert!(!runs.contains(word), "{word} in {runs}");
     }
 }
 
 // Pitfall: V1
 #[test]
-#[ignore = "builds a program: .ci/run asks for it"]
+#[ignore = "builds a program, which takes long; .ci/run runs it"]
 fn page_shows_code_in_a_program_that_depends_by_path() {
     let root = workspace();
     let path = |name: &str| match name {
@@ -109,7 +114,7 @@ fn page_shows_code_in_a_program_that_depends_by_path() {
     assert_is_neutral(&data);
 }
 
-/// A home for Cargo with the packages that are there already, and checkouts of its own.
+/// Returns a home for Cargo that shares the downloaded packages, but has checkouts of its own.
 fn home() -> PathBuf {
     let home = folder("home");
     let usual = env::var_os("CARGO_HOME").map(PathBuf::from);
@@ -129,11 +134,12 @@ fn revision(repository: &Path) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-// Cargo refuses to fetch from a git repository without a network, even if that is a folder. So the
-// lock file names each package and its origin, and then Cargo asks no registry.
+// Offline, Cargo refuses to fetch from a git repository, even from a folder. So this build is
+// online, but the lock file names each package and its origin, so that Cargo does not query a
+// registry.
 // Pitfall: V1
 #[test]
-#[ignore = "builds a program: .ci/run asks for it"]
+#[ignore = "builds a program, which takes long; .ci/run runs it"]
 fn page_shows_code_in_a_program_that_depends_by_git() {
     let clone = folder("clone");
     fs::remove_dir_all(&clone).unwrap();
