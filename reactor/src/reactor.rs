@@ -35,6 +35,7 @@ use crate::metrics::Metrics;
 use crate::notifier::Notifier;
 use crate::shared::Shared;
 use crate::source::Source;
+use crate::time;
 use crate::timer::Timers;
 
 /// The token of the notifier, which is not a source. No key of a source grows this large.
@@ -157,7 +158,7 @@ impl Reactor {
             notifier,
             waiting: Cell::new(false),
             signals: RefCell::default(),
-            now: Cell::new(Instant::now()),
+            now: Cell::new(time::now()),
         }))
     }
 
@@ -269,7 +270,7 @@ impl Reactor {
         let mut signals = false;
         // A timeout beyond the end of the clock sets no limit, and zero needs no clock reading.
         let limit = timeout.filter(|timeout| !timeout.is_zero());
-        let limit = limit.and_then(|timeout| Instant::now().checked_add(timeout));
+        let limit = limit.and_then(|timeout| time::now().checked_add(timeout));
         loop {
             if arrivals::take(&self.notifier) && self.has_arrived_signals() {
                 // Do not sleep: if a handler could not write to its pipe, no event would end the sleep.
@@ -283,11 +284,16 @@ impl Reactor {
             self.waiting.set(true);
             let turns = self.shared.counters.turns.get();
             trace!(timeout:? = self.time_left(timeout, limit); "sleep");
-            let waited =
-                self.poll.borrow_mut().poll(events, self.time_to_sleep(turns, timeout, limit));
+            let timeout = self.time_to_sleep(turns, timeout, limit);
+            let poll = &mut *self.poll.borrow_mut();
+            let waited = match time::is_paused() {
+                false => poll.poll(events, timeout),
+                // A test has paused the clock: move it instead of sleeping.
+                true => time::poll_or_advance(poll, events, timeout),
+            };
             self.waiting.set(false);
             // Read the clock even after an error, because timers depend only on the clock.
-            self.now.set(Instant::now());
+            self.now.set(time::now());
             match waited {
                 // A signal handler has run. The wait continues for the time that remains.
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -341,7 +347,7 @@ impl Reactor {
             return timeout;
         }
         let deadline = limit.into_iter().chain(self.next_deadline()).min()?;
-        Some(deadline.saturating_duration_since(Instant::now()))
+        Some(deadline.saturating_duration_since(time::now()))
     }
 
     /// Moves the wakers of timers that are due into `woken`, the earliest deadline first.

@@ -91,6 +91,12 @@ impl Pool {
         &self.unfinished
     }
 
+    /// Returns whether no job is queued, and each job that was taken has ended and called its waker.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.jobs.is_empty() && state.idle == state.threads
+    }
+
     /// Ignores poisoning, because no code under this lock can panic: jobs run outside of it.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

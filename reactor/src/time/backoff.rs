@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::now;
+
 /// The first pause. It is so short that a momentary failure goes unnoticed.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
@@ -81,7 +83,7 @@ impl Backoff {
     /// assert_eq!(pauses, [0, 10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
     /// ```
     pub fn failed(&mut self) -> Duration {
-        self.failed_at(Instant::now())
+        self.failed_at(now())
     }
 
     fn failed_at(&mut self, now: Instant) -> Duration {
@@ -121,7 +123,7 @@ impl Backoff {
     /// assert!(!backoff.should_log());
     /// ```
     pub fn should_log(&mut self) -> bool {
-        self.should_log_at(Instant::now())
+        self.should_log_at(now())
     }
 
     fn should_log_at(&mut self, now: Instant) -> bool {

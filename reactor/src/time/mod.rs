@@ -13,9 +13,10 @@
 //! - [`Sleep::deadline`] returns an `Option`, because a deadline can lie beyond the end of the
 //!   clock. [`Sleep::reset`] takes `&mut self`, because `Sleep` is `Unpin` and needs no pinning.
 //! - A sleep can be made outside of `block_on`. If it is polled there, it panics.
-//! - Deadlines are [`std::time::Instant`]s. There is no clock that a test can pause.
+//! - Deadlines are [`std::time::Instant`]s. [`pause`] stops the clock for a test, and [`now`] reads it.
 
 mod backoff;
+mod clock;
 
 use std::error::Error;
 use std::fmt;
@@ -36,6 +37,8 @@ use crate::budget::{self, Cooperative, cooperative};
 use crate::timer::TimerKey;
 
 pub use backoff::Backoff;
+pub use clock::{Paused, now, pause};
+pub(crate) use clock::{is_paused, poll_or_advance};
 
 /// Waits for `duration`.
 ///
@@ -62,7 +65,7 @@ pub use backoff::Backoff;
 /// ```
 #[track_caller]
 pub fn sleep(duration: Duration) -> Sleep {
-    Sleep::new(Instant::now().checked_add(duration))
+    Sleep::new(now().checked_add(duration))
 }
 
 /// Waits until `deadline`. Like [`sleep`], it never ends early.
@@ -146,7 +149,7 @@ impl Sleep {
     /// });
     /// ```
     pub fn is_elapsed(&self) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+        self.deadline.is_some_and(|deadline| deadline <= now())
     }
 
     /// Moves the deadline to an earlier or a later time. A sleep that has ended starts again.
@@ -248,7 +251,7 @@ impl Sleep {
     fn set_timer(&mut self, reactor: &Rc<Reactor>, deadline: Instant, waker: Waker) {
         let data = waker.data();
         let key = reactor.timers().borrow_mut().set(deadline, waker);
-        trace!(waker:? = data, after:? = deadline - Instant::now(); "timer set");
+        trace!(waker:? = data, after:? = deadline - now(); "timer set");
         self.timer = Some((Rc::downgrade(reactor), key));
     }
 
@@ -333,7 +336,7 @@ impl fmt::Debug for Sleep {
 /// ```
 #[track_caller]
 pub fn interval(period: Duration) -> Interval {
-    Interval::new(Instant::now().checked_add(period), period)
+    Interval::new(now().checked_add(period), period)
 }
 
 /// Returns a stream that ticks every `period`. The first tick comes at `start`.
@@ -454,7 +457,7 @@ impl Interval {
     pub fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Instant> {
         ready!(Pin::new(&mut self.sleep).poll(cx));
         let due = self.sleep.deadline.expect("a sleep without a deadline never ends");
-        self.sleep.set_deadline(self.next_due(due, Instant::now()));
+        self.sleep.set_deadline(self.next_due(due, now()));
         Poll::Ready(due)
     }
 
@@ -541,7 +544,7 @@ impl Interval {
 
     /// Restarts the interval: the next tick is due after `duration`, and then one every period.
     pub fn reset_after(&mut self, duration: Duration) {
-        self.sleep.set_deadline(Instant::now().checked_add(duration));
+        self.sleep.set_deadline(now().checked_add(duration));
     }
 
     /// Restarts the interval: the next tick is due at `deadline`, and then one every period.
