@@ -1,6 +1,7 @@
-//! The standard streams, whatever they are, and whatever becomes of those who use them.
+//! The standard streams as terminals, files, pipes and `/dev/null`, with dropped and concurrent
+//! operations.
 //!
-//! The programs are those of `tests/examples/stdio.rs`, in processes of their own.
+//! The tests run the programs of `tests/examples/stdio.rs`, each in a process of its own.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, PipeWriter, Read, Write, pipe};
@@ -15,14 +16,14 @@ use rustix::io::ioctl_fionread;
 use tests::child::example;
 use tests::{DEADLINE, pipe_of_64_kib, terminal};
 
-/// As that of `tests`, but the time to build the programs is not the test's.
+/// Like [`tests::within_deadline`], but the deadline does not include building the programs.
 #[track_caller]
 fn within_deadline(test: impl FnOnce() + Send + 'static) {
     example("tests", "stdio");
     tests::within_deadline(test);
 }
 
-/// One of the programs, with its three streams. It is killed with this.
+/// A running program. It is killed when this is dropped.
 struct Program(Child);
 
 impl Program {
@@ -34,15 +35,15 @@ impl Program {
     ) -> Program {
         let mut command = Command::new(example("tests", "stdio"));
         let child = command.arg(name).stdin(stdin).stdout(stdout).stderr(stderr).spawn();
-        Program(child.expect("it was built"))
+        Program(child.expect("the program can be started"))
     }
 
-    /// With pipes for input and output.
+    /// Starts the program with pipes as standard input and output.
     fn piped(name: &str) -> Program {
         Program::start(name, Stdio::piped(), Stdio::piped(), Stdio::inherit())
     }
 
-    /// Waits for its end, but not for ever. Its input stays open.
+    /// Waits until the program exits, at most until the deadline. Its standard input stays open.
     #[track_caller]
     fn wait(&mut self) -> ExitStatus {
         let start = Instant::now();
@@ -50,12 +51,12 @@ impl Program {
             if let Some(status) = self.0.try_wait().unwrap() {
                 return status;
             }
-            assert!(start.elapsed() < DEADLINE, "it does not end");
+            assert!(start.elapsed() < DEADLINE, "the program does not exit");
             thread::park_timeout(Duration::from_millis(2));
         }
     }
 
-    /// The end of its input, and then all of its output.
+    /// Closes the standard input, and returns the text of the standard output and standard error.
     #[track_caller]
     fn finish(mut self) -> (String, String) {
         drop(self.0.stdin.take());
@@ -78,7 +79,7 @@ impl Drop for Program {
     }
 }
 
-/// Reads from a terminal until it shows this.
+/// Reads from a terminal until its output contains `end`.
 fn read_until(terminal: &mut File, end: &str) -> String {
     let mut shown = String::new();
     while !shown.contains(end) {
@@ -97,7 +98,7 @@ fn is_blocking(file: &impl AsFd) -> bool {
     !fcntl_getfl(file).unwrap().contains(OFlags::NONBLOCK)
 }
 
-/// Bytes of which none is like its neighbours.
+/// Returns pseudo-random bytes.
 fn random(length: usize) -> Vec<u8> {
     let mut random = 1_u64;
     let mut next = || {
@@ -107,7 +108,7 @@ fn random(length: usize) -> Vec<u8> {
     (0..length).map(|_| next()).collect()
 }
 
-/// A file of this test's own.
+/// Creates a file of this name in the folder for temporary files of tests.
 fn file(name: &str, bytes: &[u8]) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::write(&path, bytes).unwrap();
@@ -115,38 +116,38 @@ fn file(name: &str, bytes: &[u8]) -> PathBuf {
 }
 
 #[test]
-fn from_a_terminal_each_line_comes_when_it_is_typed_and_ctrl_d_is_the_end() {
+fn terminal_lines_arrive_as_typed_until_ctrl_d() {
     within_deadline(|| {
-        let Some((mut person, programs)) = terminal() else { return };
+        let Some((mut user, programs)) = terminal() else { return };
         let mut program =
             Program::start("lines", clone(&programs), clone(&programs), Stdio::inherit());
-        person.write_all(b"one\n").unwrap();
-        read_until(&mut person, "[one]\r\n");
-        person.write_all(b"two\n").unwrap();
-        read_until(&mut person, "[two]\r\n");
-        person.write_all(b"\x04").unwrap();
-        read_until(&mut person, "end\r\n");
+        user.write_all(b"one\n").unwrap();
+        read_until(&mut user, "[one]\r\n");
+        user.write_all(b"two\n").unwrap();
+        read_until(&mut user, "[two]\r\n");
+        user.write_all(b"\x04").unwrap();
+        read_until(&mut user, "end\r\n");
         assert!(program.wait().success());
         assert!(is_blocking(&programs));
     });
 }
 
-// Std's standard output keeps what ends no line; a write of ours has ended when it is seen.
+// Std's standard output buffers an incomplete line. Our write completes once the bytes are written.
 #[test]
-fn a_question_is_on_the_terminal_before_the_answer_is_typed() {
+fn prompt_without_a_newline_is_visible() {
     within_deadline(|| {
-        let Some((mut person, programs)) = terminal() else { return };
+        let Some((mut user, programs)) = terminal() else { return };
         let mut program =
             Program::start("prompt", clone(&programs), clone(&programs), Stdio::inherit());
-        read_until(&mut person, "name? ");
-        person.write_all(b"world\n").unwrap();
-        read_until(&mut person, "hello, world\r\n");
+        read_until(&mut user, "name? ");
+        user.write_all(b"world\n").unwrap();
+        read_until(&mut user, "hello, world\r\n");
         assert!(program.wait().success());
     });
 }
 
 #[test]
-fn a_file_as_input_and_as_output_is_read_and_written_whole() {
+fn file_is_copied_through_the_standard_streams() {
     within_deadline(|| {
         let bytes = random(300_000);
         let (from, to) = (file("stdio-from", &bytes), file("stdio-to", b""));
@@ -160,7 +161,7 @@ fn a_file_as_input_and_as_output_is_read_and_written_whole() {
 }
 
 #[test]
-fn dev_null_is_empty_and_takes_everything() {
+fn dev_null_is_empty_and_discards_output() {
     within_deadline(|| {
         let empty = Program::start("copy", Stdio::null(), Stdio::piped(), Stdio::piped());
         assert_eq!(empty.finish(), (String::new(), "0 bytes\n".to_owned()));
@@ -170,9 +171,9 @@ fn dev_null_is_empty_and_takes_everything() {
     });
 }
 
-// What std does when a process begins: it opens /dev/null in their place.
+// At the start of a process, std opens /dev/null in place of a closed standard stream.
 #[test]
-fn a_stream_that_was_closed_is_empty_and_takes_everything() {
+fn closed_stream_is_empty_and_discards_output() {
     within_deadline(|| {
         let run = |script: &str| {
             let mut shell = Command::new("sh");
@@ -185,9 +186,9 @@ fn a_stream_that_was_closed_is_empty_and_takes_everything() {
     });
 }
 
-// EBADF, which std takes for a stream that nobody has.
+// The system calls return EBADF, which std treats as a missing stream.
 #[test]
-fn a_stream_that_is_open_for_the_other_direction_is_empty_and_takes_everything() {
+fn stream_of_the_wrong_direction_acts_like_dev_null() {
     within_deadline(|| {
         let unwritable = || File::open("/dev/null").unwrap();
         let unreadable = File::options().write(true).open("/dev/null").unwrap();
@@ -200,9 +201,9 @@ fn a_stream_that_is_open_for_the_other_direction_is_empty_and_takes_everything()
     });
 }
 
-// More than a pipe holds: whoever writes has to wait for whoever reads.
+// Sends more than a pipe holds, so each writer has to wait for its reader.
 #[test]
-fn a_mebibyte_arrives_whole_and_in_order_at_a_slow_reader() {
+fn slow_reader_receives_all_bytes_in_order() {
     within_deadline(|| {
         let sent = random(1 << 20);
         let mut program = Program::piped("copy");
@@ -219,64 +220,61 @@ fn a_mebibyte_arrives_whole_and_in_order_at_a_slow_reader() {
             thread::park_timeout(Duration::from_millis(1));
         }
         writer.join().unwrap();
-        assert!(received == sent, "{} of {} bytes, or others", received.len(), sent.len());
+        assert!(received == sent, "{} of {} bytes, or other bytes", received.len(), sent.len());
     });
 }
 
 // Pitfall: S9
 #[test]
-fn that_nobody_reads_any_more_and_that_a_disk_is_full_is_told() {
+fn write_errors_of_stdout_are_reported() {
     within_deadline(|| {
-        let told = |output: Stdio| {
+        let error_of = |output: Stdio| {
             let mut program = Program::start("copy", Stdio::piped(), output, Stdio::piped());
-            // It may have given up before it has read all.
+            // The program may have exited before it has read all bytes.
             let _ = program.0.stdin.take().unwrap().write_all(&random(200_000));
             program.finish().1
         };
         let (reader, writer) = pipe().unwrap();
         drop(reader);
-        assert_eq!(told(writer.into()), "BrokenPipe\n");
+        assert_eq!(error_of(writer.into()), "BrokenPipe\n");
         let full = File::options().write(true).open("/dev/full").unwrap();
-        assert_eq!(told(full.into()), "StorageFull\n");
+        assert_eq!(error_of(full.into()), "StorageFull\n");
     });
 }
 
 #[test]
-fn a_write_that_is_refused_half_way_tells_how_far_it_came_and_the_next_one_why() {
+fn partial_write_reports_its_length_before_the_error() {
     within_deadline(|| {
         let Some((reader, writer)) = pipe_of_64_kib() else { return };
         let program = Program::start("refused", Stdio::null(), writer, Stdio::piped());
-        // All that the pipe holds.
-        while ioctl_fionread(&reader).unwrap() < 65_536 {
-            thread::park_timeout(Duration::from_millis(2));
-        }
+        tests::eventually("the pipe is full", || ioctl_fionread(&reader).unwrap() == 65_536);
         drop(reader);
         assert_eq!(program.finish().1, "4096\n61440\nBrokenPipe\n");
     });
 }
 
-// What it wrote last is not flushed.
+// The program does not flush its last write.
 // Pitfall: X13
 #[test]
-fn a_process_ends_with_main_while_a_read_from_a_terminal_is_pending() {
+fn process_exits_while_a_terminal_read_is_pending() {
     within_deadline(|| {
-        let Some((mut person, programs)) = terminal() else { return };
+        let Some((mut user, programs)) = terminal() else { return };
         let mut program =
             Program::start("pending", clone(&programs), clone(&programs), Stdio::inherit());
         assert!(program.wait().success());
-        assert_eq!(read_until(&mut person, "words\r\n"), "the last words\r\n");
-        // And the terminal is the next one's.
+        assert_eq!(read_until(&mut user, "words\r\n"), "the last words\r\n");
+        // The next program can use the terminal.
         assert!(is_blocking(&programs));
         let mut next = Program::start("lines", clone(&programs), clone(&programs), Stdio::null());
-        person.write_all(b"hello\n\x04").unwrap();
-        read_until(&mut person, "[hello]\r\nend\r\n");
+        user.write_all(b"hello\n\x04").unwrap();
+        read_until(&mut user, "[hello]\r\nend\r\n");
         assert!(next.wait().success());
     });
 }
 
 // Pitfall: X13
 #[test]
-fn a_process_ends_with_main_while_a_read_from_a_pipe_is_pending() {
+fn process_exits_while_a_pipe_read_is_pending() {
     within_deadline(|| {
         let mut program = Program::piped("pending");
         let stdin = program.0.stdin.take();
@@ -287,7 +285,7 @@ fn a_process_ends_with_main_while_a_read_from_a_pipe_is_pending() {
 }
 
 #[test]
-fn a_read_that_is_dropped_loses_nothing_and_neither_does_a_handle() {
+fn dropped_stdin_reads_and_handles_lose_no_bytes() {
     within_deadline(|| {
         let mut program = Program::piped("drop");
         let mut stdin = program.0.stdin.take().unwrap();
@@ -303,13 +301,13 @@ fn a_read_that_is_dropped_loses_nothing_and_neither_does_a_handle() {
         drop(stdin);
         let mut received = Vec::new();
         stdout.read_to_end(&mut received).unwrap();
-        assert!(received == sent, "{} of {} bytes, or others", received.len(), sent.len());
+        assert!(received == sent, "{} of {} bytes, or other bytes", received.len(), sent.len());
         assert!(program.wait().success());
     });
 }
 
 #[test]
-fn of_two_tasks_that_read_each_byte_comes_to_one_and_the_end_to_both() {
+fn two_stdin_readers_share_the_bytes_and_both_reach_eof() {
     within_deadline(|| {
         let mut program = Program::piped("two");
         let mut stdin = program.0.stdin.take().unwrap();
@@ -323,28 +321,29 @@ fn of_two_tasks_that_read_each_byte_comes_to_one_and_the_end_to_both() {
         let mut all: Vec<u8> = (0..200).flat_map(|n| format!("{n:03} ").into_bytes()).collect();
         sorted.sort_unstable();
         all.sort_unstable();
-        assert!(sorted == all, "{} of {} bytes, or others", sorted.len(), all.len());
+        assert!(sorted == all, "{} of {} bytes, or other bytes", sorted.len(), all.len());
     });
 }
 
 #[test]
-fn lines_of_many_tasks_do_not_mix_and_each_tasks_own_keep_their_order() {
+fn lines_of_many_tasks_stay_whole_and_in_order() {
     within_deadline(|| {
         let (output, _) = Program::piped("many").finish();
         let mut next = [0; 100];
         for line in output.lines() {
             let (task, number) = line.split_once(' ').expect("a whole line");
             let next: &mut usize = &mut next[task.parse::<usize>().unwrap()];
-            assert_eq!(number, next.to_string(), "of task {task}");
+            assert_eq!(number, next.to_string(), "order of the lines of task {task}");
             *next += 1;
         }
         assert_eq!(next, [10; 100]);
     });
 }
 
-// What std has read ahead stays with std, and what it has not flushed is written first.
+// Bytes that std has read ahead stay in its buffer. Bytes that it has not flushed are written
+// first.
 #[test]
-fn std_and_we_may_take_turns_on_one_stream() {
+fn std_and_our_handles_alternate_on_one_stream() {
     within_deadline(|| {
         let mut program = Program::piped("std");
         program.0.stdin.take().unwrap().write_all(b"one\n2\nthree\n").unwrap();
@@ -352,14 +351,15 @@ fn std_and_we_may_take_turns_on_one_stream() {
     });
 }
 
-// The reader begins late, so the last third of the writes finds the pipe full: each is dropped, and
-// tried once more.
+// The reader starts when the pipe is full. So the last third of the writes are dropped while they
+// wait, and are repeated.
 #[test]
-fn a_write_that_was_dropped_and_is_tried_again_is_written_once() {
+fn dropped_and_repeated_write_is_written_once() {
     within_deadline(|| {
         let Some((mut late, writer)) = pipe_of_64_kib() else { return };
         let program = Program::start("retry", Stdio::null(), writer, Stdio::piped());
-        thread::park_timeout(Duration::from_millis(200));
+        // Up to the last line that fits.
+        tests::eventually("the pipe is full", || ioctl_fionread(&late).unwrap() > 60_000);
         let mut output = String::new();
         late.read_to_string(&mut output).unwrap();
         program.finish();
@@ -369,7 +369,7 @@ fn a_write_that_was_dropped_and_is_tried_again_is_written_once() {
 }
 
 #[test]
-fn a_thousand_writes_that_nobody_reads_do_not_use_up_the_pool() {
+fn stalled_writes_do_not_exhaust_the_pool() {
     within_deadline(|| {
         let (_unread, writer) = pipe().unwrap();
         let program = Program::start("stalled", Stdio::null(), writer, Stdio::piped());
@@ -377,9 +377,9 @@ fn a_thousand_writes_that_nobody_reads_do_not_use_up_the_pool() {
     });
 }
 
-/// Starts the copy with descriptors that somebody else has made non-blocking, as some programs
-/// leave a terminal.
-fn copy_without_blocking(input: &impl AsFd, output: &impl AsFd) -> Program {
+/// Starts the copy program with non-blocking descriptors, in which state some programs leave a
+/// terminal.
+fn copy_nonblocking(input: &impl AsFd, output: &impl AsFd) -> Program {
     for flags in [clone(input), clone(output)] {
         fcntl_setfl(&flags, fcntl_getfl(&flags).unwrap() | OFlags::NONBLOCK).unwrap();
     }
@@ -387,10 +387,10 @@ fn copy_without_blocking(input: &impl AsFd, output: &impl AsFd) -> Program {
 }
 
 #[test]
-fn streams_that_others_have_made_non_blocking_are_read_and_written_whole() {
+fn nonblocking_descriptors_are_copied_whole() {
     within_deadline(|| {
         let ((input, mut to), (mut from, output)) = (pipe().unwrap(), pipe().unwrap());
-        let program = copy_without_blocking(&input, &output);
+        let program = copy_nonblocking(&input, &output);
         drop((input, output));
         let sent = random(1 << 20);
         let bytes = sent.clone();
@@ -398,12 +398,12 @@ fn streams_that_others_have_made_non_blocking_are_read_and_written_whole() {
         let mut received = Vec::new();
         from.read_to_end(&mut received).unwrap();
         writer.join().unwrap();
-        assert!(received == sent, "{} of {} bytes, or others", received.len(), sent.len());
+        assert!(received == sent, "{} of {} bytes, or other bytes", received.len(), sent.len());
         assert_eq!(program.finish().1, "1048576 bytes\n");
     });
 }
 
-/// In four parts, so that the reader has to wait for each.
+/// Sends four parts with pauses between them, so that the reader has to wait.
 fn send_slowly(to: &mut PipeWriter, bytes: &[u8]) {
     for part in bytes.chunks(1 << 18) {
         thread::park_timeout(Duration::from_millis(10));
@@ -411,11 +411,11 @@ fn send_slowly(to: &mut PipeWriter, bytes: &[u8]) {
     }
 }
 
-// Whoever shares the open file sees its flags at once, so they are looked at while the program is
-// in the middle of its work, and not after it only.
+// All processes that share an open file see its flags. So the test checks the flags while the
+// program works, and not only afterwards.
 // Pitfall: G4
 #[test]
-fn no_stream_is_ever_made_non_blocking() {
+fn standard_streams_stay_blocking() {
     within_deadline(|| {
         let ((input, mut to), (mut from, output)) = (pipe().unwrap(), pipe().unwrap());
         let mut program = Program::start("lines", clone(&input), clone(&output), clone(&output));
@@ -433,9 +433,9 @@ fn no_stream_is_ever_made_non_blocking() {
     });
 }
 
-// A file and /dev/null cannot be watched: this is why readiness cannot be the path for all.
+// epoll supports neither files nor /dev/null. Therefore the standard streams use the thread pool.
 #[test]
-fn the_kernel_refuses_to_watch_a_file_and_dev_null() {
+fn file_and_dev_null_cannot_be_registered() {
     use mio::unix::SourceFd;
     use std::os::fd::AsRawFd;
 

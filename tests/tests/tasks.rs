@@ -1,4 +1,4 @@
-//! What a task promises to those who spawn it: results, ends, order, and what it costs.
+//! Tasks and their handles: results, aborts, order of polls, fairness and memory.
 
 use std::cell::{Cell, RefCell};
 use std::fs;
@@ -32,7 +32,7 @@ impl Drop for Dropped {
     }
 }
 
-/// A future that never ends, with a counter of its drops.
+/// Returns a future that never completes, and a counter of its drops.
 fn endless() -> (impl Future<Output = ()> + 'static, Rc<Cell<usize>>) {
     let drops = Rc::new(Cell::new(0));
     let guard = Dropped(drops.clone());
@@ -43,7 +43,7 @@ fn endless() -> (impl Future<Output = ()> + 'static, Rc<Cell<usize>>) {
     (future, drops)
 }
 
-/// What the handle says, if it says it at once.
+/// Polls the handle once with a waker that does nothing.
 fn poll_once<T: 'static>(handle: &mut JoinHandle<T>) -> Poll<Result<T, executor::JoinError>> {
     Pin::new(handle).poll(&mut Context::from_waker(Waker::noop()))
 }
@@ -53,13 +53,17 @@ fn poll_once<T: 'static>(handle: &mut JoinHandle<T>) -> Poll<Result<T, executor:
 fn abort_before_the_first_poll_drops_the_future_unpolled() {
     run(|| async {
         let polled = Rc::new(Cell::new(false));
-        let (sees, (future, drops)) = (polled.clone(), endless());
+        let (sets, (future, drops)) = (polled.clone(), endless());
         let task = spawn(async move {
-            sees.set(true);
+            sets.set(true);
             future.await;
         });
         task.abort();
-        assert_eq!((task.is_finished(), drops.get()), (false, 0), "the loop drops the future");
+        assert_eq!(
+            (task.is_finished(), drops.get()),
+            (false, 0),
+            "the executor drops the future later"
+        );
         assert!(task.await.unwrap_err().is_cancelled());
         assert_eq!((polled.get(), drops.get()), (false, 1));
     });
@@ -88,7 +92,7 @@ fn abort_while_queued_or_waiting_ends_it_in_the_next_round() {
             assert_eq!((task.is_finished(), drops.get()), (false, 0));
             yield_now().await;
             assert_eq!((task.is_finished(), drops.get()), (true, 1));
-            // A stale wakeup does not reach the task that comes after it.
+            // The stale waker does not wake the next task in this slot.
             waker.wake();
             assert_eq!(spawn(async { "next" }).await.unwrap(), "next");
             assert!(task.await.unwrap_err().is_cancelled());
@@ -98,7 +102,7 @@ fn abort_while_queued_or_waiting_ends_it_in_the_next_round() {
 
 // Pitfall: X6
 #[test]
-fn a_task_that_aborts_itself_ends_after_its_poll_unless_it_is_ready() {
+fn self_abort_takes_effect_after_the_poll() {
     run(|| async {
         for ready in [false, true] {
             let own = Rc::new(RefCell::new(None::<JoinHandle<&str>>));
@@ -108,7 +112,7 @@ fn a_task_that_aborts_itself_ends_after_its_poll_unless_it_is_ready() {
             let task = spawn(async move {
                 let _guard = guard;
                 handle.borrow().as_ref().unwrap().abort();
-                assert_eq!(sees.get(), 0, "it still runs");
+                assert_eq!(sees.get(), 0, "the future is dropped only after its poll");
                 if ready { "ready" } else { pending().await }
             });
             own.replace(Some(task));
@@ -126,36 +130,42 @@ fn a_task_that_aborts_itself_ends_after_its_poll_unless_it_is_ready() {
 
 // Pitfall: X6
 #[test]
-fn abort_of_a_finished_task_and_a_second_abort_change_nothing() {
+fn abort_of_a_finished_task_has_no_effect() {
     run(|| async {
         let done = spawn(async { "output" });
         yield_now().await;
         done.abort();
-        // Its slot has a new owner by now.
-        let neighbour = spawn(async {
+        // The next task occupies its slot.
+        let next = spawn(async {
             yield_now().await;
             "unharmed"
         });
         done.abort();
         assert_eq!(done.await.unwrap(), "output");
+        assert_eq!(next.await.unwrap(), "unharmed");
+    });
+}
 
+// Pitfall: X6
+#[test]
+fn second_abort_has_no_effect() {
+    run(|| async {
         let (future, drops) = endless();
-        let twice = spawn(future);
-        twice.abort();
-        twice.abort();
-        assert!(twice.await.unwrap_err().is_cancelled());
+        let task = spawn(future);
+        task.abort();
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
         assert_eq!(drops.get(), 1);
-        assert_eq!(neighbour.await.unwrap(), "unharmed");
     });
 }
 
 #[test]
-fn dropping_the_handle_lets_the_task_run_on() {
+fn dropping_the_handle_detaches_the_task() {
     run(|| async {
         let (sender, receiver) = channel();
         drop(spawn(async move {
             yield_now().await;
-            sender.send("ran on").unwrap();
+            sender.send("completed").unwrap();
         }));
         while receiver.try_recv().is_err() {
             yield_now().await;
@@ -163,16 +173,16 @@ fn dropping_the_handle_lets_the_task_run_on() {
     });
 }
 
-// As a time-out does that was given the handle itself. Who is woken in vain is polled in vain; and
-// whoever kept its waker could also hide that nobody else can wake it.
+// A `timeout` around a handle drops the handle. A waker that stayed stored would cause a spurious
+// poll, and would hide that its task is lost.
 #[test]
-fn a_handle_that_was_awaited_and_dropped_wakes_nobody_and_keeps_no_waker() {
+fn dropped_handle_keeps_no_waker() {
     run(|| async {
         let (counter, waker) = Counter::with_waker();
         let mut handle = spawn(yield_now());
         let number_of_wakers = || Arc::strong_count(&counter) - 1;
         assert!(poll(Pin::new(&mut handle), &waker).is_pending());
-        assert_eq!(number_of_wakers(), 2, "ours and the one in the handle");
+        assert_eq!(number_of_wakers(), 2, "one waker here and one in the handle");
         drop(handle);
         assert_eq!(number_of_wakers(), 1);
         tests::until(|| executor::tasks().len() == 1).await;
@@ -182,10 +192,10 @@ fn a_handle_that_was_awaited_and_dropped_wakes_nobody_and_keeps_no_waker() {
 
 // Pitfall: X7
 #[test]
-fn the_handle_resolves_only_after_the_future_has_been_dropped() {
+fn handle_resolves_after_the_future_is_dropped() {
     run(|| async {
         let drops = Rc::new(Cell::new(0));
-        // The guard is dropped with the future, not by it: it lives beside what is polled.
+        // The guard is a part of the future, so only dropping the future drops it.
         let guarded = |ready: bool| {
             let guard = Dropped(drops.clone());
             poll_fn(move |_| {
@@ -214,10 +224,10 @@ fn the_handle_resolves_only_after_the_future_has_been_dropped() {
 
 // Pitfall: X7
 #[test]
-fn a_task_is_not_finished_while_its_future_is_being_dropped() {
-    struct Looks(Rc<RefCell<Option<JoinHandle<()>>>>, Rc<Cell<Option<bool>>>);
+fn task_is_unfinished_while_its_future_is_being_dropped() {
+    struct ChecksIsFinished(Rc<RefCell<Option<JoinHandle<()>>>>, Rc<Cell<Option<bool>>>);
 
-    impl Drop for Looks {
+    impl Drop for ChecksIsFinished {
         fn drop(&mut self) {
             self.1.set(self.0.borrow().as_ref().map(JoinHandle::is_finished));
         }
@@ -226,9 +236,9 @@ fn a_task_is_not_finished_while_its_future_is_being_dropped() {
     run(|| async {
         let own = Rc::new(RefCell::new(None));
         let seen = Rc::new(Cell::new(None));
-        let looks = Looks(own.clone(), seen.clone());
+        let guard = ChecksIsFinished(own.clone(), seen.clone());
         own.replace(Some(spawn(poll_fn(move |_| {
-            let _ = &looks;
+            let _ = &guard;
             Poll::Ready(())
         }))));
         yield_now().await;
@@ -239,7 +249,7 @@ fn a_task_is_not_finished_while_its_future_is_being_dropped() {
 
 // Pitfall: X4, X6
 #[test]
-fn a_task_may_abort_itself_while_its_future_is_being_dropped() {
+fn task_may_abort_itself_while_its_future_is_dropped() {
     struct Aborts(Rc<RefCell<Option<JoinHandle<()>>>>);
 
     impl Drop for Aborts {
@@ -269,7 +279,7 @@ fn a_task_may_abort_itself_while_its_future_is_being_dropped() {
 
 // Pitfall: X8
 #[test]
-fn tasks_that_await_each_other_or_keep_their_own_waker_are_dropped_with_the_executor() {
+fn cyclic_tasks_are_dropped_with_the_executor() {
     within_deadline(|| {
         let drops = Rc::new(Cell::new(0));
         let executor = Executor::new().unwrap();
@@ -304,12 +314,12 @@ fn tasks_that_await_each_other_or_keep_their_own_waker_are_dropped_with_the_exec
 }
 
 #[test]
-fn a_handle_that_moved_to_another_task_wakes_that_one() {
+fn handle_wakes_the_task_that_polled_it_last() {
     run(|| async {
         let (sender, receiver) = channel::<()>();
         let mut task = spawn_blocking(move || receiver.recv());
         yield_now().await;
-        // First awaited here, then by another task.
+        // This task polls the handle first. Then another task awaits it.
         assert!(poll_once(&mut task).is_pending());
         poll_fn(|cx| {
             assert!(Pin::new(&mut task).poll(cx).is_pending());
@@ -325,7 +335,7 @@ fn a_handle_that_moved_to_another_task_wakes_that_one() {
 
 #[test]
 #[should_panic(expected = "a handle gives its result only once")]
-fn a_handle_that_is_polled_after_its_result_panics() {
+fn handle_polled_after_its_result_panics() {
     run(|| async {
         let mut task = spawn(async {});
         yield_now().await;
@@ -335,9 +345,8 @@ fn a_handle_that_is_polled_after_its_result_panics() {
 }
 
 #[test]
-fn a_join_set_gives_results_in_the_order_of_their_ends_and_aborts_the_rest_when_dropped() {
+fn join_set_returns_results_in_order_of_completion() {
     run(|| async {
-        let (future, drops) = endless();
         let mut set = JoinSet::new();
         assert!(set.is_empty() && set.join_next().await.is_none());
         for yields in [3, 1, 2] {
@@ -348,15 +357,24 @@ fn a_join_set_gives_results_in_the_order_of_their_ends_and_aborts_the_rest_when_
                 yields
             });
         }
-        set.spawn(async move {
-            future.await;
-            0
-        });
+        set.spawn(pending());
         let mut order = Vec::new();
         while order.len() < 3 {
             order.push(set.join_next().await.unwrap().unwrap());
         }
         assert_eq!((order.as_slice(), set.len()), ([1, 2, 3].as_slice(), 1));
+    });
+}
+
+#[test]
+fn dropped_join_set_aborts_its_tasks() {
+    run(|| async {
+        let (future, drops) = endless();
+        let mut set = JoinSet::new();
+        set.spawn(future);
+        set.spawn(async {});
+        set.join_next().await.unwrap().unwrap();
+        assert_eq!(drops.get(), 0);
         drop(set);
         yield_now().await;
         assert_eq!(drops.get(), 1);
@@ -364,7 +382,7 @@ fn a_join_set_gives_results_in_the_order_of_their_ends_and_aborts_the_rest_when_
 }
 
 #[test]
-fn a_join_set_gives_panics_and_cancellations_too_and_takes_new_tasks_meanwhile() {
+fn join_set_returns_panics_and_cancellations() {
     run(|| async {
         let mut set = JoinSet::new();
         set.spawn_named("panics", async { resume_unwind(Box::new("why")) });
@@ -384,7 +402,7 @@ fn a_join_set_gives_panics_and_cancellations_too_and_takes_new_tasks_meanwhile()
 }
 
 #[test]
-fn a_join_set_waits_for_a_task_that_ends_later() {
+fn join_set_waits_for_a_pending_task() {
     run(|| async {
         let mut set = JoinSet::new();
         set.spawn(sleep(Duration::from_millis(2)));
@@ -393,7 +411,7 @@ fn a_join_set_waits_for_a_task_that_ends_later() {
 }
 
 #[test]
-fn spawn_blocking_runs_elsewhere_and_gives_its_result_or_its_panic() {
+fn spawn_blocking_returns_the_result_or_the_panic() {
     run(|| async {
         let here = thread::current().id();
         assert_ne!(spawn_blocking(|| thread::current().id()).await.unwrap(), here);
@@ -404,7 +422,7 @@ fn spawn_blocking_runs_elsewhere_and_gives_its_result_or_its_panic() {
 }
 
 #[test]
-fn errors_name_the_task_and_the_place_where_it_was_spawned() {
+fn errors_name_the_task_and_its_spawn_location() {
     run(|| async {
         let (line, task) =
             (line!(), spawn_named("worker", async { resume_unwind(Box::new("so")) }));
@@ -416,16 +434,16 @@ fn errors_name_the_task_and_the_place_where_it_was_spawned() {
         let text = task.await.unwrap_err().to_string();
         assert!(text.contains("panicked: with a String"), "{text}");
 
-        let place = Location::caller();
+        let here = Location::caller();
         let task = spawn(pending::<()>());
         task.abort();
         let error = task.await.unwrap_err();
         let text = format!("{error:?}");
-        assert!(text.contains(&format!("{}:", place.file())), "{text}");
+        assert!(text.contains(&format!("{}:", here.file())), "{text}");
         assert!(text.contains("was cancelled"), "{text}");
         assert!(std::io::Error::from(error).to_string().contains("was cancelled"));
 
-        // Whoever wraps `spawn` may pass the place on.
+        // A wrapper of `spawn` can report the location of its own caller (`#[track_caller]`).
         let mut set = JoinSet::new();
         let line = line!() + 1;
         set.spawn(async { resume_unwind(Box::new(())) });
@@ -435,7 +453,7 @@ fn errors_name_the_task_and_the_place_where_it_was_spawned() {
 }
 
 #[test]
-fn tasks_that_yield_take_turns() {
+fn yielding_tasks_are_polled_in_rotation() {
     run(|| async {
         let order = Rc::new(RefCell::new(Vec::new()));
         let tasks = [0, 1, 2].map(|n| {
@@ -455,7 +473,7 @@ fn tasks_that_yield_take_turns() {
 }
 
 #[test]
-fn a_round_polls_all_tasks_that_were_queued_when_it_began() {
+fn round_polls_all_tasks_that_were_queued_when_it_began() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         executor.block_on(async {
@@ -468,15 +486,17 @@ fn a_round_polls_all_tasks_that_were_queued_when_it_began() {
                 yield_now().await;
             }
         });
-        // The first round ended after 64 polls; the next one took all that were queued by then.
+        // The first round ended after 64 polls. The next round polled all tasks that were queued by
+        // then.
         assert_eq!(executor.metrics().turns, 1);
     });
 }
 
-// Method: all three are due before the first of them is polled again; the spinner counts.
+// Method: the reader, the timer and the spinner are due before one of them is polled. The spinner
+// counts its polls.
 // Pitfall: E4
 #[test]
-fn beside_a_task_that_always_yields_a_socket_and_a_timer_are_served_within_one_round() {
+fn yielding_task_delays_events_by_at_most_one_round() {
     run(|| async {
         let (mut ours, mut peer) = tcp_pair_with_std().await.unwrap();
         let due = Instant::now() + Duration::from_millis(1);
@@ -500,10 +520,11 @@ fn beside_a_task_that_always_yields_a_socket_and_a_timer_are_served_within_one_r
     });
 }
 
-// A task that only yields may be polled many times in a round; one that has spent its budget not.
+// A task that only yields may be polled many times in a round. A task that has spent its budget may
+// not.
 // Pitfall: E5
 #[test]
-fn a_task_that_has_spent_its_budget_is_polled_once_before_the_next_turn() {
+fn task_without_budget_is_polled_once_per_turn() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         executor.block_on(async {
@@ -512,15 +533,16 @@ fn a_task_that_has_spent_its_budget_is_polled_once_before_the_next_turn() {
                 sleep(Duration::from_millis(1)).await;
             }
         });
-        // One of the copy for each turn, and one of the future here for each sleep.
+        // The copy is polled once in each turn, and the main future once for each sleep.
         let metrics = executor.metrics();
         assert!(metrics.polls <= metrics.turns + 12, "{metrics:?}");
     });
 }
 
-// Two futures of one task: to yield is not to take from the other what it needs for its reads.
+// Two futures share one task. A yield of one future must not spend the budget that the other needs
+// for its reads.
 #[test]
-fn what_yields_in_each_poll_does_not_starve_what_is_awaited_beside_it() {
+fn yielding_future_does_not_starve_its_sibling() {
     run(|| async {
         let (mut ours, mut peer) = tcp_pair_with_std().await.unwrap();
         peer.write_all(b"x").unwrap();
@@ -536,7 +558,7 @@ fn what_yields_in_each_poll_does_not_starve_what_is_awaited_beside_it() {
 
 // Pitfall: E5
 #[test]
-fn a_source_that_is_always_ready_gives_its_neighbours_a_turn_every_128_operations() {
+fn always_ready_source_yields_after_128_operations() {
     run(|| async {
         let operations = Rc::new(Cell::new(0));
         let counted = operations.clone();
@@ -557,7 +579,7 @@ fn a_source_that_is_always_ready_gives_its_neighbours_a_turn_every_128_operation
     });
 }
 
-/// A future of this size that is ready at its second poll.
+/// A future of this size that completes in its second poll.
 struct Large<const N: usize>([u8; N], bool);
 
 impl<const N: usize> Future for Large<N> {
@@ -579,37 +601,38 @@ fn on_a_stack_of<T: Send + 'static>(size: usize, f: impl FnOnce() -> T + Send + 
 
 const MIB: usize = 1 << 20;
 
-// Method: a copy on the stack would overflow it, and end the process.
+// Method: a copy on the stack would overflow it, which aborts the process.
 // Pitfall: X14
 #[test]
-fn a_future_of_2_mib_that_its_caller_boxed_is_spawned_on_a_stack_of_256_kib() {
+fn boxed_future_of_2_mib_is_spawned_on_a_stack_of_256_kib() {
     let boxed = on_a_stack_of(32 * MIB, || Box::pin(Large([7; 2 * MIB], false)));
     let result =
         on_a_stack_of(MIB / 4, move || executor::block_on(async { spawn(boxed).await.unwrap() }));
     assert_eq!(result, 7);
 }
 
-// Method: what is resident is what was written; a copy that stays would double it. In a process
-// of its own, for that of the other tests counts as well.
+// Method: the test compares the resident memory before and after. A second copy of each future
+// would double the difference. Runs in a process of its own, because the memory of other tests
+// would count too.
 // Pitfall: X14
 #[test]
-fn an_unboxed_future_is_stored_once() {
+fn unboxed_future_is_stored_once() {
     fn resident() -> usize {
         let status = fs::read_to_string("/proc/self/status").unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
     }
 
-    in_child("an_unboxed_future_is_stored_once", || {
+    in_child("unboxed_future_is_stored_once", || {
         let stored = on_a_stack_of(32 * MIB, || {
             executor::block_on(async {
-                // The stack is touched before the count begins.
+                // Touch the stack before measuring.
                 drop(spawn(Large([1; MIB], false)));
                 let before = resident();
                 for _ in 0..64 {
                     drop(spawn(Large([1; MIB], false)));
                 }
-                // Each of them is polled once, and not yet done.
+                // Each task is polled once and has not completed.
                 yield_now().await;
                 resident() - before
             })
@@ -618,11 +641,11 @@ fn an_unboxed_future_is_stored_once() {
     });
 }
 
-// Method: the stack holds the caller's own copy and two more; without optimization each call that
-// passes the future on makes a copy, which is the compiler's doing and not ours.
+// Method: the stack has space for the caller's copy and two more. Without optimization, the
+// compiler makes a copy in each call that passes the future on.
 // Pitfall: X14
 #[test]
-fn an_unboxed_future_is_copied_at_most_twice_on_its_way() {
+fn unboxed_future_is_copied_at_most_twice() {
     let copies = if cfg!(debug_assertions) { COPIES_UNOPTIMIZED } else { 2 };
     let result = on_a_stack_of(MIB / 2 + (1 + copies) * MIB, || {
         executor::block_on(async { spawn(Large([7; MIB], false)).await.unwrap() })
@@ -630,7 +653,7 @@ fn an_unboxed_future_is_copied_at_most_twice_on_its_way() {
     assert_eq!(result, 7);
 }
 
-/// Copies on the stack in a build without optimization.
+/// The number of copies on the stack in a build without optimization.
 const COPIES_UNOPTIMIZED: usize = 6;
 
 // Pitfall: X17
@@ -653,7 +676,7 @@ fn task_spawned_outside_block_on_runs_in_the_next_tick() {
 }
 
 #[test]
-fn abort_handle_does_not_abort_a_later_task_in_the_same_place() {
+fn abort_handle_spares_a_later_task_in_the_same_slot() {
     run(|| async {
         let first = spawn(async {});
         let abort = first.abort_handle();
@@ -669,7 +692,7 @@ fn abort_handle_does_not_abort_a_later_task_in_the_same_place() {
 }
 
 #[test]
-fn join_set_detaches_and_shuts_down_its_tasks() {
+fn join_set_detaches_or_shuts_down_its_tasks() {
     run(|| async {
         let ran = Rc::new(Cell::new(false));
         let (set_ran, (future, drops)) = (ran.clone(), endless());
@@ -731,7 +754,7 @@ fn join_set_gives_the_ids_of_its_tasks() {
 }
 
 #[test]
-fn debug_texts_show_the_state() {
+fn debug_output_shows_the_state() {
     run(|| async {
         let mut task = spawn_named("named", yield_now());
         let abort = task.abort_handle();

@@ -1,4 +1,4 @@
-//! Why is it stuck? What each task does and waits for, as the executor tells it to whoever asks.
+//! `executor::tasks()`: the state of each task and what it waits for.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use executor::{Executor, State, TaskInfo, spawn, spawn_blocking, spawn_named, tasks, yield_now};
 use futures_lite::future;
 use reactor::io::{AsyncReadExt, AsyncWrite};
-use reactor::net::{TcpListener, TcpStream, UdpSocket};
+use reactor::net::{TcpListener, TcpStream, UdpSocket, UnixStream};
 use reactor::time::sleep;
 use reactor::{Awaited, Reactor};
 use tests::wakers::{Counter, poll};
@@ -20,17 +20,18 @@ use tests::{run, tcp_pair, within_deadline};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// The only task of this name.
+/// Returns the only task of this name.
 #[track_caller]
 fn find(name: &str) -> TaskInfo {
     let all = tasks();
     let mut named = all.iter().filter(|task| task.name == name);
-    let found = named.next().unwrap_or_else(|| panic!("no {name} in {all:#?}"));
-    assert!(named.next().is_none(), "two are {name} in {all:#?}");
+    let found = named.next().unwrap_or_else(|| panic!("no task {name} in {all:#?}"));
+    assert!(named.next().is_none(), "two tasks are named {name} in {all:#?}");
     found.clone()
 }
 
-/// The kinds and directions of the sources that a task waits for, in the order of their keys.
+/// Returns the kinds and directions of the sources that a task waits for, in the order of their
+/// keys.
 fn sources(task: &TaskInfo) -> Vec<(&'static str, &'static str)> {
     let source = |awaited: &Awaited| match awaited {
         Awaited::Source { kind, direction, .. } => Some((*kind, *direction)),
@@ -39,14 +40,16 @@ fn sources(task: &TaskInfo) -> Vec<(&'static str, &'static str)> {
     task.awaits.iter().filter_map(source).collect()
 }
 
-/// Waits for room until there is none, and then for the peer to read.
-async fn fill(mut stream: TcpStream) {
+/// Writes until the buffers are full, and then waits for the peer to read.
+///
+/// The stream is a Unix socket. TCP may enlarge its buffers later, which would wake the task.
+async fn fill(mut stream: UnixStream) {
     let block = vec![0; 1 << 16];
     while poll_fn(|cx| pin!(&mut stream).poll_write(cx, &block)).await.is_ok() {}
 }
 
 #[test]
-fn a_task_is_told_by_its_number_its_name_its_place_and_its_polls() {
+fn list_shows_id_name_location_and_polls_of_a_task() {
     run(|| async {
         let line = line!() + 1;
         drop(spawn_named("counted", async {
@@ -60,12 +63,12 @@ fn a_task_is_told_by_its_number_its_name_its_place_and_its_polls() {
             assert_eq!((task.location.file(), task.location.line()), (file!(), line));
             yield_now().await;
         }
-        assert_eq!(find("counted").polls, 3, "nobody has woken it");
+        assert_eq!(find("counted").polls, 3, "the task is not polled without a wakeup");
     });
 }
 
 #[test]
-fn tasks_are_listed_in_the_order_of_their_numbers_until_they_are_done() {
+fn tasks_are_listed_by_id_until_they_complete() {
     run(|| async {
         let first = spawn_named("first", pending::<()>());
         let second = spawn_named("second", pending::<()>());
@@ -73,7 +76,7 @@ fn tasks_are_listed_in_the_order_of_their_numbers_until_they_are_done() {
         assert_eq!(names(), ["main", "first", "second"]);
         first.abort();
         yield_now().await;
-        // It has the place of the first, and a number of its own.
+        // The third task reuses the slot of the first, but has an ID of its own.
         drop(spawn_named("third", pending::<()>()));
         assert_eq!(names(), ["main", "second", "third"]);
         assert_eq!(tasks().iter().map(|task| task.id).collect::<Vec<_>>(), [0, 2, 3]);
@@ -85,12 +88,12 @@ fn tasks_are_listed_in_the_order_of_their_numbers_until_they_are_done() {
 }
 
 #[test]
-fn who_asks_is_running_and_all_others_are_not() {
+fn only_the_calling_task_is_running() {
     run(|| async {
         let asked = spawn_named("asking", async {
             assert_eq!(find("asking").state, State::Running);
             assert_eq!(find("main").state, State::Waiting);
-            assert_eq!(find("main").elsewhere, 1, "the handle that it awaits");
+            assert_eq!(find("main").elsewhere, 1, "held by the handle that it awaits");
             assert_eq!(find("main").awaits, []);
         });
         assert_eq!(find("asking").state, State::Queued);
@@ -100,7 +103,7 @@ fn who_asks_is_running_and_all_others_are_not() {
 }
 
 #[test]
-fn nobody_runs_when_the_executor_is_asked_from_outside() {
+fn no_task_is_running_outside_of_block_on() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         let states = || executor.tasks().iter().map(|task| task.state).collect::<Vec<_>>();
@@ -115,10 +118,10 @@ fn nobody_runs_when_the_executor_is_asked_from_outside() {
 }
 
 #[test]
-fn the_future_of_block_on_is_queued_before_its_first_poll_and_after_each_wake() {
+fn main_future_is_queued_until_its_poll_after_each_wake() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
-        // Left in the queue, so before the next `block_on`.
+        // This task stays queued, so it runs before the main future of the next `block_on`.
         let mut early = None;
         executor.block_on(async { early = Some(spawn(async { find("main") })) });
         let waker: Rc<RefCell<Option<Waker>>> = Rc::default();
@@ -126,7 +129,7 @@ fn the_future_of_block_on_is_queued_before_its_first_poll_and_after_each_wake() 
         let early = executor.block_on(async {
             let states = spawn(async move {
                 let before = find("main").state;
-                waker.take().expect("left by main").wake();
+                waker.take().expect("the main future stored it").wake();
                 (before, find("main").state)
             });
             let mut polls = 0;
@@ -144,17 +147,17 @@ fn the_future_of_block_on_is_queued_before_its_first_poll_and_after_each_wake() 
 }
 
 #[test]
-fn a_wait_for_a_source_is_told_by_its_kind_and_direction() {
+fn wait_for_a_source_shows_its_kind_and_direction() {
     run(|| async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (mut reader, writer) = tcp_pair().await.unwrap();
-        let (stalled, _silent) = tcp_pair().await.unwrap();
+        let (stalled, _idle_peer) = UnixStream::pair().unwrap();
         drop(spawn_named("accept", async move { drop(listener.accept().await) }));
         drop(spawn_named("read", async move { drop(reader.read(&mut [0]).await) }));
         drop(spawn_named("write", fill(stalled)));
         let (stop, job) = channel::<()>();
         drop(spawn_blocking(move || job.recv()));
-        tests::until(|| sources(&find("write")) == [("TcpStream", "write")]).await;
+        tests::until(|| sources(&find("write")) == [("UnixStream", "write")]).await;
         assert_eq!(sources(&find("accept")), [("TcpListener", "read")]);
         assert_eq!(sources(&find("read")), [("TcpStream", "read")]);
         tests::until(|| find("blocking").state == State::Waiting).await;
@@ -168,11 +171,11 @@ fn a_wait_for_a_source_is_told_by_its_kind_and_direction() {
     });
 }
 
-/// The row of the only task of this name, and its place in the table.
+/// Returns the row of the only task of this name, and its position in the table.
 #[track_caller]
 fn row(table: &str, name: &str) -> (usize, String) {
     let named = |line: &&str| line.split("  ").any(|cell| cell.trim() == name);
-    let row = table.lines().find(named).unwrap_or_else(|| panic!("no {name} in {table}"));
+    let row = table.lines().find(named).unwrap_or_else(|| panic!("no task {name} in {table}"));
     (table.lines().position(|line| line == row).unwrap(), row.to_owned())
 }
 
@@ -218,19 +221,19 @@ fn table_names_the_peer_of_an_ipv6_socket() {
 #[test]
 fn table_begins_with_the_task_that_waited_longest_to_write() {
     run(|| async {
-        let (older, _silent) = tcp_pair().await.unwrap();
-        let (newer, _silent) = tcp_pair().await.unwrap();
+        let (older, _idle_peer) = UnixStream::pair().unwrap();
+        let (newer, _idle_peer) = UnixStream::pair().unwrap();
         drop(spawn_named("forgetful", pending::<()>()));
         drop(spawn_named("older", fill(older)));
-        let writes = |name| sources(&find(name)) == [("TcpStream", "write")];
+        let writes = |name| sources(&find(name)) == [("UnixStream", "write")];
         tests::until(|| writes("older")).await;
         sleep(Duration::from_millis(2)).await;
         drop(spawn_named("newer", fill(newer)));
         tests::until(|| writes("newer")).await;
         sleep(Duration::from_millis(2)).await;
         let table = tasks().to_string();
-        let places = ["older", "newer", "forgetful", "main"].map(|name| row(&table, name).0);
-        assert_eq!(places, [1, 2, 3, 4], "{table}");
+        let positions = ["older", "newer", "forgetful", "main"].map(|name| row(&table, name).0);
+        assert_eq!(positions, [1, 2, 3, 4], "{table}");
     });
 }
 
@@ -247,9 +250,9 @@ fn table_is_printed_after_the_executor_has_ended() {
 }
 
 #[test]
-fn the_key_of_a_source_is_that_of_the_records() {
+fn listed_source_key_is_the_key_in_the_records() {
     within_deadline(|| {
-        let (told, records) = tests::records::capture(|| {
+        let (awaits, records) = tests::records::capture(|| {
             executor::block_on(async {
                 let (mut ours, _theirs) = tcp_pair().await.unwrap();
                 drop(spawn_named("read", async move { drop(ours.read(&mut [0]).await) }));
@@ -257,14 +260,16 @@ fn the_key_of_a_source_is_that_of_the_records() {
                 find("read").awaits
             })
         });
-        let [Awaited::Source { key, .. }] = told[..] else { panic!("one source, not {told:?}") };
+        let [Awaited::Source { key, .. }] = awaits[..] else {
+            panic!("not one source: {awaits:?}")
+        };
         let stored = records.iter().rfind(|record| record.kind == "store").unwrap();
         assert_eq!(stored.get("source"), key.to_string());
     });
 }
 
 #[test]
-fn a_wait_for_a_timer_is_told_by_its_deadline() {
+fn wait_for_a_timer_shows_its_deadline() {
     run(|| async {
         let sleep = sleep(HOUR);
         let deadline = sleep.deadline().unwrap();
@@ -277,7 +282,7 @@ fn a_wait_for_a_timer_is_told_by_its_deadline() {
 }
 
 #[test]
-fn a_task_that_waits_for_several_things_at_once_is_told_with_all_of_them() {
+fn task_shows_everything_that_it_waits_for() {
     run(|| async {
         let (mut ours, theirs) = tcp_pair().await.unwrap();
         let handle = spawn(sleep(2 * HOUR));
@@ -297,24 +302,24 @@ fn a_task_that_waits_for_several_things_at_once_is_told_with_all_of_them() {
 }
 
 #[test]
-fn the_future_of_block_on_is_told_with_what_it_waits_for() {
+fn main_future_shows_everything_that_it_waits_for() {
     run(|| async {
         let (mut ours, _theirs) = tcp_pair().await.unwrap();
-        let asked = spawn(async { find("main") });
+        let finder = spawn(async { find("main") });
         let mut byte = [0];
-        let silence = async {
+        let timeout = async {
             future::or(async { drop(ours.read(&mut byte).await) }, sleep(HOUR)).await;
-            panic!("nothing comes in an hour")
+            panic!("no byte in an hour")
         };
-        let main = future::or(async { asked.await.unwrap() }, silence).await;
+        let main = future::or(async { finder.await.unwrap() }, timeout).await;
         assert_eq!((main.id, main.state), (0, State::Waiting));
         assert!(matches!(main.awaits[..], [Awaited::Source { .. }, Awaited::Deadline(_)]));
-        assert_eq!(main.elsewhere, 1, "the handle that it awaits");
+        assert_eq!(main.elsewhere, 1, "held by the handle that it awaits");
     });
 }
 
 #[test]
-fn wakers_that_the_reactor_does_not_hold_are_counted() {
+fn wakers_outside_of_the_reactor_are_counted() {
     run(|| async {
         let kept: Rc<RefCell<Vec<Waker>>> = Rc::default();
         let keep = kept.clone();
@@ -338,7 +343,7 @@ fn wakers_that_the_reactor_does_not_hold_are_counted() {
 }
 
 #[test]
-fn a_task_is_lost_when_nothing_can_wake_it_and_queued_when_somebody_has() {
+fn task_is_lost_when_no_waker_is_left() {
     run(|| async {
         drop(spawn_named("forgetful", pending::<()>()));
         let waker: Rc<RefCell<Option<Waker>>> = Rc::default();
@@ -353,15 +358,15 @@ fn a_task_is_lost_when_nothing_can_wake_it_and_queued_when_somebody_has() {
         yield_now().await;
         assert_eq!(find("forgetful").state, State::Lost);
         assert_eq!(find("woken").state, State::Waiting);
-        // Used up: now nobody has one, but its key is in the queue.
+        // `wake` consumed the only waker, but the key of the task is in the queue.
         waker.take().unwrap().wake();
         assert_eq!(find("woken").state, State::Queued);
     });
 }
 
-// From another thread, so that the key is in the inbox.
+// The wakeup comes from another thread, so it is a message in the inbox.
 #[test]
-fn a_task_that_another_thread_has_woken_is_queued() {
+fn task_woken_by_another_thread_is_queued() {
     run(|| async {
         let (sender, receiver) = channel::<Waker>();
         drop(spawn_named(
@@ -377,9 +382,9 @@ fn a_task_that_another_thread_has_woken_is_queued() {
     });
 }
 
-// Nothing can end that `block_on`: its thread sleeps until the process ends.
+// That `block_on` never returns. Its thread sleeps until the process exits.
 #[test]
-fn a_lost_future_of_block_on_is_told_as_lost() {
+fn main_future_without_a_waker_is_lost() {
     let (sender, states) = channel();
     std::thread::spawn(move || {
         executor::block_on(async {
@@ -390,7 +395,8 @@ fn a_lost_future_of_block_on_is_told_as_lost() {
     assert_eq!(states.recv_timeout(tests::DEADLINE), Ok(State::Lost));
 }
 
-/// Lets the others run, but no turn come: that would wake a crowd, to see who is still there.
+/// Lets the other tasks run, but not the reactor: a turn would sweep the stale wakers of a source
+/// with many waiters.
 async fn let_others_run() {
     let mut waited = false;
     poll_fn(|cx| {
@@ -403,10 +409,10 @@ async fn let_others_run() {
     .await;
 }
 
-// Method: between the two polls of one task so many others wait for the same, that the source does
-// not look far enough back to find its waker.
+// Method: between two polls of one task, many other tasks wait for the same source. The source
+// searches only its latest wakers for the waker of the task, so it stores that waker twice.
 #[test]
-fn what_a_task_waits_for_twice_is_told_once() {
+fn source_that_a_task_waits_for_twice_is_listed_once() {
     run(|| async {
         let listener = Rc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
         let wait = |name| {
@@ -424,12 +430,12 @@ fn what_a_task_waits_for_twice_is_told_once() {
             })
             .await;
         }));
-        (0..33).for_each(|_| wait("crowd"));
+        (0..33).for_each(|_| wait("other"));
         let_others_run().await;
         waker.take().unwrap().wake();
         let_others_run().await;
         drop(waker.take());
-        assert_eq!(Reactor::current().waits().len(), 36, "one of the 35 is there twice");
+        assert_eq!(Reactor::current().waits().len(), 36, "one of the 35 tasks is listed twice");
         let task = find("twice");
         assert_eq!(sources(&task), [("TcpListener", "read")]);
         assert_eq!((task.state, task.elsewhere), (State::Waiting, 0));
@@ -445,7 +451,7 @@ fn since_is_the_turn_of_the_last_poll() {
         assert_eq!(find("sleep").since, spawned);
         sleep(Duration::from_millis(2)).await;
         let polled = find("sleep").since;
-        assert_eq!(polled, spawned, "polled in the round of its spawn");
+        assert_eq!(polled, spawned, "the task was polled only in the round of its spawn");
         drop(spawn_named("later", async {
             sleep(Duration::from_millis(2)).await;
             sleep(HOUR).await;
@@ -458,7 +464,7 @@ fn since_is_the_turn_of_the_last_poll() {
 }
 
 #[test]
-fn the_reactor_alone_tells_of_foreign_wakers() {
+fn bare_reactor_lists_the_waits_of_any_waker() {
     within_deadline(|| {
         let reactor = Reactor::new().unwrap();
         let _entered = reactor.enter();
@@ -480,20 +486,24 @@ fn the_reactor_alone_tells_of_foreign_wakers() {
             Awaited::Source { direction: "read", kind: "TcpStream", .. }
         ));
         drop(sleep);
-        assert_eq!(reactor.waits().len(), 1, "a timer goes with its sleep");
+        assert_eq!(reactor.waits().len(), 1, "dropping a sleep removes its timer");
         drop(read);
-        assert_eq!(reactor.waits().len(), 1, "a waker stays until its source has something to say");
+        assert_eq!(
+            reactor.waits().len(),
+            1,
+            "the waker stays stored until the next event of its source"
+        );
         drop(stream);
-        assert_eq!(reactor.waits(), [], "or is gone");
+        assert_eq!(reactor.waits(), [], "the waker is dropped with its source");
     });
 }
 
-/// Stores its task's state when it is dropped.
-struct Asks(Rc<Cell<Option<State>>>);
+/// Records the state of its task when it is dropped.
+struct RecordsState(Rc<Cell<Option<State>>>);
 
-impl Drop for Asks {
+impl Drop for RecordsState {
     fn drop(&mut self) {
-        self.0.set(tasks().iter().find(|task| task.name == "asks").map(|task| task.state));
+        self.0.set(tasks().iter().find(|task| task.name == "dropped").map(|task| task.state));
     }
 }
 
@@ -501,9 +511,9 @@ impl Drop for Asks {
 fn task_whose_future_is_being_dropped_is_running() {
     run(|| async {
         let state = Rc::new(Cell::new(None));
-        let asks = Asks(state.clone());
-        let task = spawn_named("asks", async move {
-            let _asks = asks;
+        let guard = RecordsState(state.clone());
+        let task = spawn_named("dropped", async move {
+            let _guard = guard;
             pending::<()>().await;
         });
         yield_now().await;

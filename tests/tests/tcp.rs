@@ -1,4 +1,4 @@
-//! TCP with std's names: every way to make a connection, to share it and to end it.
+//! TCP: connecting, accepting, splitting, shutdown and conversions, with the names of std.
 
 use std::future::poll_fn;
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
@@ -19,7 +19,8 @@ use socket2::{Domain, SockRef, Socket, Type};
 use tests::records::capture;
 use tests::{run, tcp_pair, tcp_pair_with_std, within_deadline};
 
-/// An address of the loopback at which nobody listens, nor can as long as its owner lives.
+/// Returns a loopback address without a listener. No listener can bind it while the returned socket
+/// exists.
 fn closed_port() -> (Socket, SocketAddr) {
     let owner = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     owner.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
@@ -27,7 +28,7 @@ fn closed_port() -> (Socket, SocketAddr) {
     (owner, addr)
 }
 
-/// Makes the peer reset the connection, and waits until this end knows.
+/// Makes the peer reset the connection, and waits until the reset has arrived at this end.
 async fn reset(ours: &TcpStream, peer: StdStream) {
     SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
     drop(peer);
@@ -36,7 +37,7 @@ async fn reset(ours: &TcpStream, peer: StdStream) {
 
 // Pitfall: S4
 #[test]
-fn a_closed_port_refuses_the_connection() {
+fn closed_port_is_connection_refused() {
     run(|| async {
         for _ in 0..20 {
             let (_owner, closed) = closed_port();
@@ -46,15 +47,16 @@ fn a_closed_port_refuses_the_connection() {
     });
 }
 
-// "Writable" is not "connected": an event for a socket whose peer does not answer.
+// A socket that reports an event is not necessarily connected.
 // Pitfall: S4
 #[test]
-fn a_connection_that_nobody_answers_is_given_up_by_its_time_out() {
+fn unanswered_connect_times_out() {
     run(|| async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         listener.set_backlog(0).unwrap();
         let addr = listener.local_addr().unwrap();
-        // Connections that nobody accepts: when the queue is full, the kernel stays silent.
+        // The connections are not accepted. When the accept queue is full, the kernel drops further
+        // SYNs.
         let mut queued = Vec::new();
         loop {
             match timeout(Duration::from_millis(100), TcpStream::connect(addr)).await {
@@ -63,8 +65,8 @@ fn a_connection_that_nobody_answers_is_given_up_by_its_time_out() {
             }
             assert!(queued.len() < 100);
         }
-        assert_eq!(Reactor::current().next_deadline(), None, "the timer is left");
-        // Room again: the same address can be reached.
+        assert_eq!(Reactor::current().next_deadline(), None, "the timeout leaves a timer");
+        // The queue has space again, so a connection succeeds.
         let (_accepted, _) = listener.accept().await.unwrap();
         let connect = timeout(Duration::from_secs(10), TcpStream::connect(addr));
         connect.await.unwrap().unwrap();
@@ -72,7 +74,7 @@ fn a_connection_that_nobody_answers_is_given_up_by_its_time_out() {
 }
 
 #[test]
-fn connect_tries_all_addresses_in_turn() {
+fn connect_tries_each_address() {
     run(|| async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let open = listener.local_addr().unwrap();
@@ -86,7 +88,7 @@ fn connect_tries_all_addresses_in_turn() {
 #[test]
 fn connect_returns_the_error_of_the_last_address() {
     run(|| async {
-        // An address of no network is refused otherwise than a closed port.
+        // A broadcast address fails with another error than a closed port.
         let elsewhere = SocketAddr::from((Ipv4Addr::BROADCAST, 1));
         let (_owner, closed) = closed_port();
         let last = TcpStream::connect(&[elsewhere, closed][..]).await.unwrap_err();
@@ -99,15 +101,15 @@ fn connect_returns_the_error_of_the_last_address() {
 }
 
 #[test]
-fn bind_takes_the_first_address_that_is_free() {
+fn bind_uses_the_first_free_address() {
     run(|| async {
         let taken = StdListener::bind("127.0.0.1:0").unwrap();
         let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let addresses = [taken.local_addr().unwrap(), free];
         let listener = TcpListener::bind(&addresses[..]).await.unwrap();
         assert_ne!(listener.local_addr().unwrap(), addresses[0]);
-        let refused = TcpListener::bind(addresses[0]).await.unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::AddrInUse);
+        let error = TcpListener::bind(addresses[0]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
     });
 }
 
@@ -116,7 +118,7 @@ async fn connects(addr: impl ToSocketAddrs) {
 }
 
 #[test]
-fn every_type_that_std_takes_as_an_address_is_one_here() {
+fn every_address_type_of_std_is_accepted() {
     run(|| async {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let addr = listener.local_addr().unwrap();
@@ -133,15 +135,15 @@ fn every_type_that_std_takes_as_an_address_is_one_here() {
         connects(addr.to_string().as_str()).await;
         connects(("127.0.0.1", port)).await;
         connects(("127.0.0.1".to_owned(), port)).await;
-        for no_address in ["", "nothing", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:65536"] {
-            let error = TcpStream::connect(no_address).await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{no_address:?}");
+        for invalid in ["", "nothing", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:65536"] {
+            let error = TcpStream::connect(invalid).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{invalid:?}");
         }
     });
 }
 
 #[test]
-fn host_names_are_looked_up_on_the_pool_and_addresses_are_not() {
+fn only_host_names_are_looked_up_on_the_pool() {
     within_deadline(|| {
         let looked_up = |host: &'static str| {
             let (_, records) = capture(|| {
@@ -158,7 +160,7 @@ fn host_names_are_looked_up_on_the_pool_and_addresses_are_not() {
 }
 
 #[test]
-fn a_host_name_is_an_address_in_every_form() {
+fn host_name_is_accepted_in_every_form() {
     run(|| async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -169,7 +171,7 @@ fn a_host_name_is_an_address_in_every_form() {
 }
 
 #[test]
-fn ipv6_works_where_it_is_there() {
+fn ipv6_addresses_connect_where_supported() {
     run(|| async {
         let Ok(listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await else { return };
         let addr = listener.local_addr().unwrap();
@@ -182,7 +184,7 @@ fn ipv6_works_where_it_is_there() {
 }
 
 #[test]
-fn a_connection_goes_to_std_and_back() {
+fn stream_converts_to_std_and_back() {
     run(|| async {
         let (ours, mut peer) = tcp_pair_with_std().await.unwrap();
         let addresses = (ours.local_addr().unwrap(), ours.peer_addr().unwrap());
@@ -197,7 +199,7 @@ fn a_connection_goes_to_std_and_back() {
 }
 
 #[test]
-fn a_listener_goes_to_std_and_back() {
+fn listener_converts_to_std_and_back() {
     run(|| async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
@@ -209,7 +211,7 @@ fn a_listener_goes_to_std_and_back() {
 }
 
 #[test]
-fn options_are_those_of_the_socket() {
+fn options_are_set_on_the_socket() {
     run(|| async {
         let (ours, _peer) = tcp_pair().await.unwrap();
         ours.set_nodelay(true).unwrap();
@@ -221,7 +223,7 @@ fn options_are_those_of_the_socket() {
 }
 
 #[test]
-fn vectored_transfers_fill_and_empty_all_buffers() {
+fn vectored_transfers_use_all_buffers() {
     run(|| async {
         let (mut ours, mut peer) = tcp_pair().await.unwrap();
         let written = ours
@@ -262,7 +264,7 @@ fn two_tasks_use_one_connection_by_reference() {
 }
 
 #[test]
-fn borrowed_halves_read_and_write_at_once() {
+fn borrowed_halves_read_and_write_concurrently() {
     run(|| async {
         let (mut ours, mut peer) = tcp_pair().await.unwrap();
         let (mut reader, mut writer) = ours.split();
@@ -282,7 +284,7 @@ fn borrowed_halves_read_and_write_at_once() {
 }
 
 #[test]
-fn dropping_the_owned_write_half_ends_the_peers_reading_but_not_ours() {
+fn dropped_write_half_gives_the_peer_eof() {
     run(|| async {
         let (ours, mut peer) = tcp_pair().await.unwrap();
         let (mut reader, mut writer) = ours.into_split();
@@ -300,7 +302,7 @@ fn dropping_the_owned_write_half_ends_the_peers_reading_but_not_ours() {
 }
 
 #[test]
-fn dropping_the_owned_read_half_leaves_the_write_half_working() {
+fn dropped_read_half_leaves_the_write_half_working() {
     run(|| async {
         let (ours, mut peer) = tcp_pair().await.unwrap();
         let (reader, mut writer) = ours.into_split();
@@ -313,7 +315,7 @@ fn dropping_the_owned_read_half_leaves_the_write_half_working() {
 }
 
 #[test]
-fn reunited_halves_are_the_connection_again_and_nothing_was_shut() {
+fn reunited_halves_stay_connected() {
     run(|| async {
         let (ours, mut peer) = tcp_pair().await.unwrap();
         let (reader, writer) = ours.into_split();
@@ -330,7 +332,7 @@ fn reunited_halves_are_the_connection_again_and_nothing_was_shut() {
 }
 
 #[test]
-fn halves_of_two_connections_are_given_back() {
+fn reunite_returns_halves_of_different_connections() {
     run(|| async {
         let (a, b) = tcp_pair().await.unwrap();
         let ((reader_a, writer_a), (mut reader_b, writer_b)) = (a.into_split(), b.into_split());
@@ -346,7 +348,7 @@ fn halves_of_two_connections_are_given_back() {
 
 // Pitfall: S11
 #[test]
-fn writing_may_be_shut_down_twice() {
+fn write_direction_may_be_shut_down_twice() {
     run(|| async {
         let (mut ours, mut peer) = tcp_pair().await.unwrap();
         ours.shutdown(Shutdown::Write).unwrap();
@@ -356,7 +358,7 @@ fn writing_may_be_shut_down_twice() {
         assert_eq!(peer.read(&mut [0; 8]).await.unwrap(), 0);
         assert_eq!(ours.write(b"x").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
         peer.close().await.unwrap();
-        // Both sides have ended: the kernel calls that not connected, and closing calls it closed.
+        // Both directions are shut down, so the kernel returns ENOTCONN. `close` still succeeds.
         assert_eq!(ours.read(&mut [0; 8]).await.unwrap(), 0);
         ours.close().await.unwrap();
         peer.close().await.unwrap();
@@ -365,7 +367,7 @@ fn writing_may_be_shut_down_twice() {
 
 // Pitfall: S11
 #[test]
-fn closing_what_the_peer_has_reset_is_no_error() {
+fn close_succeeds_after_the_peer_has_reset() {
     run(|| async {
         let (mut ours, peer) = tcp_pair_with_std().await.unwrap();
         reset(&ours, peer).await;
@@ -380,12 +382,12 @@ fn closing_what_the_peer_has_reset_is_no_error() {
         drop(writer);
         let error = reader.read(&mut [0; 8]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
-        assert_eq!(reader.read(&mut [0; 8]).await.unwrap(), 0, "the error is told once");
+        assert_eq!(reader.read(&mut [0; 8]).await.unwrap(), 0, "the error is reported once");
     });
 }
 
 #[test]
-fn shutting_down_our_own_reading_ends_a_waiting_read() {
+fn shutdown_of_reading_ends_a_waiting_read() {
     run(|| async {
         let (ours, _peer) = tcp_pair().await.unwrap();
         let ours = Rc::new(ours);
@@ -399,7 +401,7 @@ fn shutting_down_our_own_reading_ends_a_waiting_read() {
 }
 
 #[test]
-fn a_reset_wakes_a_waiting_reader_with_the_error() {
+fn reset_ends_a_waiting_read_with_the_error() {
     run(|| async {
         let (mut ours, peer) = tcp_pair_with_std().await.unwrap();
         let reader = executor::spawn(async move { ours.read(&mut [0; 8]).await });
@@ -412,7 +414,7 @@ fn a_reset_wakes_a_waiting_reader_with_the_error() {
 }
 
 #[test]
-fn incoming_gives_every_connection() {
+fn incoming_yields_every_connection() {
     run(|| async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
@@ -427,9 +429,9 @@ fn incoming_gives_every_connection() {
     });
 }
 
-// A connection that its client resets before it is accepted is not the end of the listener.
+// A connection that its client resets before it is accepted does not end `incoming`.
 #[test]
-fn incoming_survives_clients_that_are_gone_before_they_are_accepted() {
+fn incoming_survives_clients_that_reset_before_accept() {
     run(|| async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
@@ -450,7 +452,7 @@ fn incoming_survives_clients_that_are_gone_before_they_are_accepted() {
 }
 
 #[test]
-fn an_accepted_connection_is_non_blocking_and_knows_its_peer() {
+fn accepted_stream_is_nonblocking_and_has_its_peer() {
     run(|| async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -462,9 +464,9 @@ fn an_accepted_connection_is_non_blocking_and_knows_its_peer() {
     });
 }
 
-// A write that fills the kernel's buffers waits, and goes on as the peer reads.
+// A write that fills the kernel's buffers waits, and continues when the peer reads.
 #[test]
-fn a_blocked_writer_goes_on_when_the_peer_reads() {
+fn blocked_writer_continues_when_the_peer_reads() {
     run(|| async {
         let (mut ours, mut peer) = tcp_pair_with_std().await.unwrap();
         let writer = executor::spawn(async move { ours.write_all(&[7; 16 << 20]).await });
@@ -480,7 +482,7 @@ fn a_blocked_writer_goes_on_when_the_peer_reads() {
 }
 
 #[test]
-fn an_async_source_of_mio_reads_and_writes_tcp_too() {
+fn mio_stream_in_async_reads_and_writes() {
     run(|| async {
         let (ours, mut peer) = tcp_pair_with_std().await.unwrap();
         let ours = mio::net::TcpStream::from_std(ours.into_std().unwrap());
@@ -495,7 +497,7 @@ fn an_async_source_of_mio_reads_and_writes_tcp_too() {
 }
 
 #[test]
-fn peek_of_either_read_half_waits_for_bytes_and_leaves_them() {
+fn peek_of_a_read_half_waits_for_bytes_and_keeps_them() {
     run(|| async {
         let (mut ours, mut peer) = tcp_pair().await.unwrap();
         let (mut bytes, mut read) = ([0; 8], [0; 8]);
@@ -516,14 +518,14 @@ fn peek_of_either_read_half_waits_for_bytes_and_leaves_them() {
     });
 }
 
-/// A client that connects, and resets the connection before it is accepted.
+/// Connects, and resets the connection before it is accepted. Returns the client's address.
 fn reset_before_accept(listener: &TcpListener) -> SocketAddr {
     let client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
     SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
     client.local_addr().unwrap()
 }
 
-// The stream itself cannot return the address: the kernel forgets it with the connection.
+// `peer_addr` cannot return the address, because the kernel drops it with the connection.
 #[test]
 fn incoming_with_peers_yields_a_peer_that_has_reset() {
     run(|| async {

@@ -1,11 +1,10 @@
-//! Objects of one executor that are awaited in another one on the same thread.
+//! Objects of one executor that are awaited in another executor on the same thread.
 
 use std::future::{Future, pending};
 use std::net::UdpSocket as StdUdpSocket;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::{Pin, pin};
 use std::process::Stdio;
-use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
@@ -26,42 +25,41 @@ fn executor() -> (Executor, &'static Location<'static>) {
     (Executor::new().unwrap(), Location::caller())
 }
 
-/// Awaits in an executor what belongs to another one, and returns the error.
+/// Awaits in a new executor an object of `owner`, and checks that the error names both executors.
 #[track_caller]
-fn error_of<T: std::fmt::Debug>(
+fn expect_error<T: std::fmt::Debug>(
     future: impl Future<Output = std::io::Result<T>>,
     owner: &'static Location<'static>,
 ) {
-    let (other, place) = executor();
+    let (other, here) = executor();
     let error = other.block_on(future).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Other);
     let text = error.to_string();
-    assert!(text.contains(&owner.to_string()) && text.contains(&place.to_string()), "{text}");
+    assert!(text.contains(&owner.to_string()) && text.contains(&here.to_string()), "{text}");
 }
 
 #[test]
-fn a_source_of_another_executor_gives_an_error_that_names_both() {
+fn source_of_another_executor_fails_and_names_both() {
     within_deadline(|| {
-        let (first, place) = executor();
-        let (mut stream, _peer) = first.block_on(tcp_pair()).unwrap();
-        error_of(stream.read(&mut [0]), place);
-        error_of(stream.write_all(&vec![0; 64 << 20]), place);
+        let (first, owner) = executor();
+        let (mut stream, mut peer) = first.block_on(tcp_pair()).unwrap();
+        expect_error(stream.read(&mut [0]), owner);
+        expect_error(stream.write_all(&vec![0; 64 << 20]), owner);
 
         let listener = first.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-        error_of(listener.accept(), place);
+        expect_error(listener.accept(), owner);
         let socket = first.block_on(UdpSocket::bind("127.0.0.1:0")).unwrap();
-        error_of(socket.recv_from(&mut [0]), place);
+        expect_error(socket.recv_from(&mut [0]), owner);
         let (_sender, mut receiver) = first.block_on(async { pipe::pipe() }).unwrap();
-        error_of(receiver.read(&mut [0]), place);
+        expect_error(receiver.read(&mut [0]), owner);
         let mut signal = first.block_on(async { Signal::new(SIGUSR1) }).unwrap();
-        error_of(signal.recv(), place);
+        expect_error(signal.recv(), owner);
         let mut cat = Command::new("cat");
         let mut child = first.block_on(async { cat.stdin(Stdio::piped()).spawn() }).unwrap();
         let _stdin = child.stdin.take();
-        error_of(child.wait(), place);
+        expect_error(child.wait(), owner);
 
         // An operation that need not wait works, and each object still works in its own executor.
-        let mut peer = _peer;
         block_on(async { peer.write_all(b"x").await.unwrap() });
         assert_eq!(first.block_on(stream.read(&mut [0])).unwrap(), 1);
         let client = StdUdpSocket::bind("127.0.0.1:0").unwrap();
@@ -72,7 +70,7 @@ fn a_source_of_another_executor_gives_an_error_that_names_both() {
 }
 
 #[test]
-fn a_sleep_of_another_executor_moves_to_the_one_that_awaits_it() {
+fn sleep_moves_to_the_executor_that_awaits_it() {
     within_deadline(|| {
         let (first, _) = executor();
         let start = Instant::now();
@@ -100,7 +98,7 @@ fn expect_panic(names: &[String], act: impl FnOnce()) {
 }
 
 #[test]
-fn a_join_handle_of_another_executor_panics_and_names_both() {
+fn join_handle_of_another_executor_panics_and_names_both() {
     within_deadline(|| {
         let here = |line: u32| format!("{}:{line}:", file!());
         let (first, _) = executor();
@@ -114,7 +112,8 @@ fn a_join_handle_of_another_executor_panics_and_names_both() {
         expect_panic(&[here(blocked)], || _ = block_on(set.join_next()));
         assert_eq!(set.len(), 1);
 
-        // The handle of a finished task works, and one whose executor is gone reports the end.
+        // The handle of a finished task works. The handle of a dropped executor reports a cancelled
+        // task.
         let mut done = first.spawn(async { 7 });
         assert_eq!(first.block_on(&mut done).unwrap(), 7);
         let (done, waiting) = (first.spawn(async { 7 }), first.spawn(pending::<()>()));
@@ -142,24 +141,23 @@ fn alternately_ticked_executors_can_await_each_others_tasks() {
     });
 }
 
-// A program that drives two reactors on one thread enters the one whose sources it polls.
+// A program that drives two reactors on one thread enters the reactor whose sources it polls.
 #[test]
-fn a_source_may_wait_while_its_reactor_is_entered_or_none_is() {
+fn source_may_wait_if_no_other_reactor_is_entered() {
     within_deadline(|| {
         let (first, second) = (Reactor::new().unwrap(), Reactor::new().unwrap());
         let (counter, waker) = Counter::with_waker();
         let cx = &mut Context::from_waker(&waker);
-        let inside = |reactor: &Rc<Reactor>| reactor.enter();
-        let entered = inside(&first);
+        let entered = first.enter();
         let (mut sender, mut receiver) = pipe::pipe().unwrap();
         drop(entered);
         let mut read = |cx: &mut Context<'_>| {
             Pin::new(&mut receiver).poll_read(cx, &mut [0]).map(|read| read.ok())
         };
         assert!(read(cx).is_pending());
-        let outer = inside(&second);
+        let outer = second.enter();
         {
-            let _inner = inside(&first);
+            let _inner = first.enter();
             assert!(read(cx).is_pending());
         }
         assert_eq!(read(cx), std::task::Poll::Ready(None));
@@ -171,14 +169,14 @@ fn a_source_may_wait_while_its_reactor_is_entered_or_none_is() {
 }
 
 #[test]
-fn timer_fires_beside_a_loop_over_a_source_of_another_executor() {
+fn failing_reads_in_a_loop_do_not_starve_a_timer() {
     within_deadline(|| {
         let (first, _) = executor();
         let (mut stream, _peer) = first.block_on(tcp_pair()).unwrap();
         block_on(async {
             drop(executor::spawn(async move {
                 loop {
-                    let _displaced = stream.read(&mut [0]).await.unwrap_err();
+                    let _wrong_reactor = stream.read(&mut [0]).await.unwrap_err();
                 }
             }));
             sleep(Duration::from_millis(10)).await;
@@ -197,13 +195,16 @@ fn entered_executor_owns_what_is_created_before_block_on() {
         let mut set = JoinSet::new();
         set.spawn(timer);
         assert_eq!((tasks().len(), reads.is_finished()), (2, false));
-        // `block_on` and `tick` restore what was current.
+        // `block_on` and `tick` restore the current executor.
         executor.block_on(async { sender.write_all(b"x").await.unwrap() });
         executor.tick();
         block_on(executor::yield_now());
         drop(spawn(async {}));
         drop(entered);
-        assert!(catch_unwind(|| drop(spawn(async {}))).is_err(), "none is current any more");
+        assert!(
+            catch_unwind(|| drop(spawn(async {}))).is_err(),
+            "no executor is current after the guard is dropped"
+        );
         assert_eq!(executor.block_on(reads).unwrap(), 1);
         executor.block_on(set.join_next()).unwrap().unwrap();
         assert_eq!(executor.metrics().tasks, 0);
@@ -225,13 +226,13 @@ fn guards_of_entered_executors_nest() {
         assert_eq!(counts(), (1, 1));
         drop(outer);
 
-        // A task may enter another executor for a moment.
+        // A task may enter another executor temporarily.
         first.block_on(async {
             let entered = second.enter();
             let task = spawn(async { 7 });
             drop(entered);
             drop(spawn(pending::<()>()));
-            // One is the future of `block_on`.
+            // The future of `block_on` counts as a task too.
             assert_eq!(counts(), (3, 2));
             drop(task);
         });

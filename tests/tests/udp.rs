@@ -1,4 +1,5 @@
-//! UDP with std's names: datagrams keep their bounds, and no error of a peer ends a socket.
+//! UDP with the names of std: datagrams keep their boundaries, and a vanished peer does not end a
+//! socket.
 
 use std::future::poll_fn;
 use std::io::ErrorKind;
@@ -27,7 +28,7 @@ async fn bound() -> (UdpSocket, SocketAddr) {
     (socket, addr)
 }
 
-/// Two sockets, each the peer of the other.
+/// Returns two sockets that are connected to each other.
 async fn pair() -> (UdpSocket, UdpSocket) {
     let ((one, one_addr), (other, other_addr)) = (bound().await, bound().await);
     one.connect(other_addr).await.unwrap();
@@ -35,8 +36,8 @@ async fn pair() -> (UdpSocket, UdpSocket) {
     (one, other)
 }
 
-/// An address at which nobody receives, nor can as long as its owner lives: that one hears nobody
-/// but itself.
+/// Returns an address without a receiver. No socket can bind it while the returned socket exists,
+/// which receives only from itself.
 fn closed_port() -> (StdSocket, SocketAddr) {
     let owner = StdSocket::bind("127.0.0.1:0").unwrap();
     let addr = owner.local_addr().unwrap();
@@ -44,14 +45,14 @@ fn closed_port() -> (StdSocket, SocketAddr) {
     (owner, addr)
 }
 
-/// Bytes that tell where they belong.
+/// Returns bytes that depend on their position.
 fn bytes(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at % 251) as u8).collect()
 }
 
 // Pitfall: S8
 #[test]
-fn datagrams_of_0_to_65507_bytes_go_there_and_back() {
+fn datagrams_of_0_to_65507_bytes_are_echoed() {
     run(|| async {
         let (server, addr) = bound().await;
         let echo = executor::spawn(async move {
@@ -75,16 +76,17 @@ fn datagrams_of_0_to_65507_bytes_go_there_and_back() {
     });
 }
 
-// Each is shorter than the buffer, and says nothing about the next: that of a TCP read does.
+// Each datagram is shorter than the buffer. Unlike a short TCP read, this does not mean that the
+// receive queue is empty.
 // Pitfall: S8
 #[test]
-fn datagrams_that_came_together_are_received_one_by_one() {
+fn datagrams_of_one_event_are_received_one_by_one() {
     run(|| async {
         let (one, other) = pair().await;
         for length in 0..100 {
             one.send(&bytes(length)).await.unwrap();
         }
-        // Their event is delivered before the first of them is received.
+        // The event of all datagrams is delivered before the first one is received.
         Reactor::current().turn(Some(Duration::ZERO)).unwrap();
         let mut buffer = [0; 1500];
         for length in 0..100 {
@@ -95,7 +97,7 @@ fn datagrams_that_came_together_are_received_one_by_one() {
 
 // Pitfall: S8
 #[test]
-fn an_empty_datagram_is_no_end() {
+fn empty_datagram_is_not_eof() {
     run(|| async {
         let (one, other) = pair().await;
         let mut buffer = [0; 8];
@@ -108,10 +110,10 @@ fn an_empty_datagram_is_no_end() {
     });
 }
 
-// What std's does, and the documentation says: the number is that of the buffer.
+// As in std, `recv` returns the length of the buffer.
 // Pitfall: S8
 #[test]
-fn a_datagram_longer_than_the_buffer_fills_it_and_the_next_one_is_whole() {
+fn datagram_longer_than_the_buffer_is_truncated() {
     run(|| async {
         let (one, other) = pair().await;
         let mut buffer = [0; 4];
@@ -129,20 +131,20 @@ fn a_datagram_longer_than_the_buffer_fills_it_and_the_next_one_is_whole() {
 
 // Pitfall: S7
 #[test]
-fn a_connected_socket_is_told_once_that_nobody_is_there_and_goes_on() {
+fn refusal_is_reported_once_to_a_connected_socket() {
     run(|| async {
         let (peer, vacant) = closed_port();
         let (socket, addr) = bound().await;
         socket.connect(vacant).await.unwrap();
         for _ in 0..3 {
-            socket.send(b"anyone?").await.unwrap();
+            socket.send(b"hello?").await.unwrap();
             let error = socket.recv(&mut [0; 8]).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
             assert!(socket.take_error().unwrap().is_none());
         }
-        // The next operation is told, whichever it is; here it is a `send`.
+        // The next operation of any kind returns the error. Here it is a `send`.
         let error = loop {
-            if let Err(error) = socket.send(b"anyone?").await {
+            if let Err(error) = socket.send(b"hello?").await {
                 break error;
             }
             executor::yield_now().await;
@@ -160,7 +162,7 @@ fn a_connected_socket_is_told_once_that_nobody_is_there_and_goes_on() {
 
 // Pitfall: S7
 #[test]
-fn a_refusal_wakes_the_task_that_waits_to_receive() {
+fn refusal_wakes_a_waiting_receiver() {
     run(|| async {
         let (socket, _) = bound().await;
         let (_owner, vacant) = closed_port();
@@ -169,7 +171,7 @@ fn a_refusal_wakes_the_task_that_waits_to_receive() {
         let waiting = socket.clone();
         let receiver = executor::spawn(async move { waiting.recv(&mut [0; 8]).await });
         tests::until(|| Reactor::current().metrics().waits == 1).await;
-        socket.send(b"anyone?").await.unwrap();
+        socket.send(b"hello?").await.unwrap();
         let error = receiver.await.unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     });
@@ -177,7 +179,7 @@ fn a_refusal_wakes_the_task_that_waits_to_receive() {
 
 // Pitfall: S7
 #[test]
-fn a_peer_that_vanished_does_not_end_a_socket_that_serves_many() {
+fn vanished_peer_does_not_end_a_server_socket() {
     run(|| async {
         let (server, addr) = bound().await;
         for _ in 0..10 {
@@ -196,7 +198,7 @@ fn a_peer_that_vanished_does_not_end_a_socket_that_serves_many() {
 
 // Pitfall: W3
 #[test]
-fn two_tasks_that_receive_on_one_socket_both_get_a_datagram() {
+fn two_receivers_of_one_socket_both_get_a_datagram() {
     run(|| async {
         let (server, addr) = bound().await;
         let server = Rc::new(server);
@@ -216,7 +218,7 @@ fn two_tasks_that_receive_on_one_socket_both_get_a_datagram() {
 }
 
 #[test]
-fn one_task_receives_while_another_sends_on_the_same_socket() {
+fn tasks_send_and_receive_on_one_socket() {
     run(|| async {
         let (one, other) = pair().await;
         let (one, other) = (Rc::new(one), Rc::new(other));
@@ -244,9 +246,10 @@ fn one_task_receives_while_another_sends_on_the_same_socket() {
     });
 }
 
-// One is dropped while it waits, the other when its datagram is there and its task was woken.
+// One `recv` is dropped while it waits, another after its datagram has arrived and its task was
+// woken.
 #[test]
-fn a_receive_that_is_dropped_loses_no_datagram() {
+fn dropped_receive_loses_no_datagram() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         executor.block_on(async {
@@ -267,7 +270,7 @@ fn a_receive_that_is_dropped_loses_no_datagram() {
 }
 
 #[test]
-fn a_peek_takes_no_datagram() {
+fn peek_leaves_the_datagram_in_the_queue() {
     run(|| async {
         let (server, addr) = bound().await;
         let (client, client_addr) = bound().await;
@@ -284,21 +287,21 @@ fn a_peek_takes_no_datagram() {
 }
 
 #[test]
-fn a_broadcast_needs_to_be_allowed() {
+fn broadcast_needs_permission() {
     run(|| async {
         let socket = UdpSocket::bind("0.0.0.0:0").await.unwrap();
-        let everybody = (Ipv4Addr::new(127, 255, 255, 255), 9);
+        let broadcast = (Ipv4Addr::new(127, 255, 255, 255), 9);
         assert!(!socket.broadcast().unwrap());
-        let refused = socket.send_to(b"all", everybody).await.unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
+        let denied = socket.send_to(b"all", broadcast).await.unwrap_err();
+        assert_eq!(denied.kind(), ErrorKind::PermissionDenied);
         socket.set_broadcast(true).unwrap();
         assert!(socket.broadcast().unwrap());
-        assert_eq!(socket.send_to(b"all", everybody).await.unwrap(), 3);
+        assert_eq!(socket.send_to(b"all", broadcast).await.unwrap(), 3);
     });
 }
 
 #[test]
-fn a_group_is_joined_and_left_and_its_options_are_those_of_the_socket() {
+fn multicast_group_is_joined_and_left() {
     run(|| async {
         let group = Ipv4Addr::new(239, 255, 77, 77);
         let member = UdpSocket::bind("0.0.0.0:0").await.unwrap();
@@ -326,7 +329,7 @@ fn a_group_is_joined_and_left_and_its_options_are_those_of_the_socket() {
 }
 
 #[test]
-fn groups_and_addresses_of_ipv6_work_where_it_is_there() {
+fn ipv6_datagrams_and_groups_work_where_supported() {
     run(|| async {
         let Ok(socket) = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).await else { return };
         let addr = socket.local_addr().unwrap();
@@ -342,20 +345,20 @@ fn groups_and_addresses_of_ipv6_work_where_it_is_there() {
 }
 
 #[test]
-fn bind_takes_the_first_address_that_is_free() {
+fn bind_uses_the_first_free_address() {
     run(|| async {
         let taken = StdSocket::bind("127.0.0.1:0").unwrap();
         let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let addresses = [taken.local_addr().unwrap(), free];
         let socket = UdpSocket::bind(&addresses[..]).await.unwrap();
         assert_ne!(socket.local_addr().unwrap(), addresses[0]);
-        let refused = UdpSocket::bind(addresses[0]).await.unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::AddrInUse);
+        let error = UdpSocket::bind(addresses[0]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
     });
 }
 
 #[test]
-fn sends_and_connects_take_names_and_refuse_what_is_no_address() {
+fn send_to_and_connect_resolve_host_names() {
     run(|| async {
         let (server, addr) = bound().await;
         let (client, client_addr) = bound().await;
@@ -374,7 +377,7 @@ fn sends_and_connects_take_names_and_refuse_what_is_no_address() {
 
 // Pitfall: S6
 #[test]
-fn a_socket_of_std_becomes_non_blocking_and_goes_back() {
+fn udp_socket_converts_from_std_and_back() {
     run(|| async {
         let theirs = StdSocket::bind("127.0.0.1:0").unwrap();
         let addr = theirs.local_addr().unwrap();
@@ -382,7 +385,7 @@ fn a_socket_of_std_becomes_non_blocking_and_goes_back() {
         assert!(timeout(Duration::from_millis(2), ours.recv(&mut [0; 8])).await.is_err());
         let theirs = ours.into_std().unwrap();
         assert_eq!(theirs.local_addr().unwrap(), addr);
-        // Nothing of the reactor holds it: another one may have it.
+        // The socket is deregistered, so it can be registered again.
         let ours = UdpSocket::from_std(theirs).unwrap();
         ours.send_to(b"back", addr).await.unwrap();
         assert_eq!(ours.recv_from(&mut [0; 8]).await.unwrap(), (4, addr));
@@ -390,7 +393,7 @@ fn a_socket_of_std_becomes_non_blocking_and_goes_back() {
 }
 
 #[test]
-fn a_host_is_looked_up_on_the_pool_and_an_address_in_place() {
+fn only_host_names_use_the_pool_in_lookup_host() {
     within_deadline(|| {
         let looked_up = |host: &'static str| {
             let look_up = || executor::block_on(lookup_host(host)).map(Vec::from_iter);
@@ -413,7 +416,7 @@ fn a_host_is_looked_up_on_the_pool_and_an_address_in_place() {
 }
 
 #[test]
-fn poll_functions_of_udp_move_the_datagrams_of_their_futures() {
+fn udp_poll_functions_send_and_receive() {
     run(|| async {
         let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();

@@ -1,7 +1,7 @@
-//! Unix sockets with std's names: streams, listeners and datagrams between processes of one machine.
+//! Unix sockets: streams, listeners and datagrams, with the names of std.
 //!
-//! No test here starts a process: until its `exec`, that has a copy of every descriptor, and whoever
-//! has just closed a socket would still be there for its peer.
+//! No test here starts a process. Until its `exec`, a child has a copy of every descriptor, so a
+//! socket that the parent closes would stay open for its peer.
 
 use std::cell::Cell;
 use std::ffi::OsString;
@@ -33,7 +33,7 @@ use rustix::net::{
 use tests::wakers::{Counter, poll};
 use tests::{folder, run, turn_until};
 
-/// A name that no other test has.
+/// Returns an abstract address that no other test uses.
 fn abstract_address() -> SocketAddr {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let name = format!("test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -44,12 +44,12 @@ fn turns() -> u64 {
     Reactor::current().metrics().turns
 }
 
-/// Waits until so many operations have been told to wait.
+/// Waits until this many operations have returned `Pending`.
 async fn until_waits(waits: u64) {
     tests::until(|| Reactor::current().metrics().waits >= waits).await;
 }
 
-/// Waits until nothing but a timer can bring the other tasks on.
+/// Waits until another task has set a timer.
 async fn until_a_timer_is_set() {
     tests::until(|| Reactor::current().next_deadline().is_some()).await;
 }
@@ -58,10 +58,10 @@ fn kind<T>(result: std::io::Result<T>) -> ErrorKind {
     result.err().expect("an error").kind()
 }
 
-// The kernel says "try again", and no event ever tells when.
+// A full backlog makes `connect` return EAGAIN, and epoll reports no event when it has space.
 // Pitfall: S5
 #[test]
-fn twenty_connects_to_a_backlog_of_one_all_come_about_when_the_server_accepts_late() {
+fn connects_beyond_the_backlog_complete_after_accept() {
     run(|| async {
         let directory = folder();
         let path = directory.path().join("socket");
@@ -80,7 +80,8 @@ fn twenty_connects_to_a_backlog_of_one_all_come_about_when_the_server_accepts_la
         let before = turns();
         sleep(Duration::from_millis(200)).await;
         assert!(connected.get() < 5, "{} connected to a backlog of one", connected.get());
-        // 1, 2, 4, … 32 and 50 ms: some ten rounds, and no loop that spins.
+        // Retries after 1, 2, 4, … 32 and 50 ms make about ten turns. A busy loop would make far
+        // more.
         assert!(turns() - before < 100, "{} turns", turns() - before);
 
         let mut heard = Vec::new();
@@ -98,7 +99,7 @@ fn twenty_connects_to_a_backlog_of_one_all_come_about_when_the_server_accepts_la
 
 // Pitfall: S5
 #[test]
-fn a_connect_that_is_dropped_while_it_waits_for_room_leaves_nothing() {
+fn dropped_connect_to_a_full_backlog_leaves_no_connection() {
     run(|| async {
         let address = abstract_address();
         let listener = UnixListener::bind_addr(&address).unwrap();
@@ -112,8 +113,8 @@ fn a_connect_that_is_dropped_while_it_waits_for_room_leaves_nothing() {
             }
             assert!(queued.len() < 10);
         }
-        assert_eq!(Reactor::current().next_deadline(), None, "the timer is left");
-        // None of the attempts in vain waits in the backlog: these are all.
+        assert_eq!(Reactor::current().next_deadline(), None, "the timeout leaves a timer");
+        // The failed attempts have left no connection in the backlog.
         for _ in 0..queued.len() {
             listener.accept().await.unwrap();
         }
@@ -123,7 +124,7 @@ fn a_connect_that_is_dropped_while_it_waits_for_room_leaves_nothing() {
 
 // Pitfall: S5
 #[test]
-fn a_connect_that_waits_for_room_is_refused_when_the_listener_ends() {
+fn waiting_connect_is_refused_when_the_listener_drops() {
     run(|| async {
         let address = abstract_address();
         let listener = UnixListener::bind_addr(&address).unwrap();
@@ -137,7 +138,7 @@ fn a_connect_that_waits_for_room_is_refused_when_the_listener_ends() {
 }
 
 #[test]
-fn incoming_gives_every_connection() {
+fn incoming_yields_every_connection() {
     run(|| async {
         let directory = folder();
         let path = directory.path().join("socket");
@@ -153,7 +154,7 @@ fn incoming_gives_every_connection() {
 
 // Pitfall: S2
 #[test]
-fn clients_that_are_gone_before_they_are_accepted_leave_what_they_wrote() {
+fn bytes_of_a_closed_client_are_read_after_accept() {
     run(|| async {
         let directory = folder();
         let listener = UnixListener::bind(directory.path().join("socket")).unwrap();
@@ -173,7 +174,7 @@ fn clients_that_are_gone_before_they_are_accepted_leave_what_they_wrote() {
 
 // Pitfall: S2
 #[test]
-fn incoming_ends_after_the_error_of_a_socket_that_does_not_listen() {
+fn incoming_ends_after_the_error_of_a_nonlistener() {
     run(|| async {
         let (socket, _peer) = StdStream::pair().unwrap();
         let listener = UnixListener::from_std(OwnedFd::from(socket).into()).unwrap();
@@ -184,7 +185,7 @@ fn incoming_ends_after_the_error_of_a_socket_that_does_not_listen() {
 }
 
 #[test]
-fn an_accepted_connection_is_non_blocking_and_closed_by_exec() {
+fn accepted_stream_is_nonblocking_and_close_on_exec() {
     run(|| async {
         let directory = folder();
         let listener = UnixListener::bind(directory.path().join("socket")).unwrap();
@@ -201,13 +202,13 @@ fn an_accepted_connection_is_non_blocking_and_closed_by_exec() {
 }
 
 #[test]
-fn abstract_addresses_are_those_of_std_on_both_ends() {
+fn abstract_addresses_are_returned_on_both_ends() {
     run(|| async {
         let (server, client) = (abstract_address(), abstract_address());
         let listener = UnixListener::bind_addr(&server).unwrap();
         assert_eq!(listener.local_addr().unwrap().as_abstract_name(), server.as_abstract_name());
         assert_eq!(kind(UnixListener::bind_addr(&server)), ErrorKind::AddrInUse);
-        // A client that has a name of its own, which std's cannot give itself.
+        // A client with an address of its own. Std cannot bind a stream before it connects.
         let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
         let name = |addr: &SocketAddr| {
             SocketAddrUnix::new_abstract_name(addr.as_abstract_name().unwrap()).unwrap()
@@ -221,14 +222,14 @@ fn abstract_addresses_are_those_of_std_on_both_ends() {
         let stream = UnixStream::connect_addr(&server).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap().as_abstract_name(), server.as_abstract_name());
         drop(listener);
-        let refused = UnixStream::connect_addr(&server).await;
-        assert_eq!(kind(refused), ErrorKind::ConnectionRefused);
+        let closed = UnixStream::connect_addr(&server).await;
+        assert_eq!(kind(closed), ErrorKind::ConnectionRefused);
     });
 }
 
-// They are bytes: none is special, and none ends them.
+// An abstract name may contain any bytes, and has a length instead of a terminator.
 #[test]
-fn an_abstract_name_may_begin_and_end_with_a_zero() {
+fn abstract_name_may_begin_and_end_with_a_zero() {
     run(|| async {
         let process = std::process::id().to_ne_bytes();
         for name in [[&[0], &process[..]].concat(), [&process[..], &[0]].concat()] {
@@ -247,9 +248,10 @@ fn an_abstract_name_may_begin_and_end_with_a_zero() {
     });
 }
 
-// All of `sun_path`, without a zero at its end: longer than what std makes, and allowed.
+// The path fills `sun_path` and has no terminator. The kernel allows this, but std does not create
+// such an address.
 #[test]
-fn a_peer_with_the_longest_path_there_is_does_no_harm() {
+fn peer_with_the_longest_path_is_accepted() {
     run(|| async {
         let directory = folder();
         let listener = UnixListener::bind(directory.path().join("socket")).unwrap();
@@ -266,7 +268,7 @@ fn a_peer_with_the_longest_path_there_is_does_no_harm() {
 }
 
 #[test]
-fn paths_that_are_too_long_or_taken_or_stale_are_told_as_std_does() {
+fn errors_of_unix_paths_are_those_of_std() {
     run(|| async {
         let directory = folder();
         for path in [directory.path().join("x".repeat(108)), directory.path().join("\0")] {
@@ -283,7 +285,7 @@ fn paths_that_are_too_long_or_taken_or_stale_are_told_as_std_does() {
         assert_eq!(kind(UnixListener::bind(&path)), ErrorKind::AddrInUse);
         assert_eq!(kind(UnixDatagram::bind(&path)), ErrorKind::AddrInUse);
         drop(listener);
-        // The file stays, as with std: nobody is there, and nobody else may come.
+        // The socket file stays, as in std. It can be neither connected to nor bound.
         assert!(path.exists());
         assert_eq!(kind(UnixStream::connect(&path).await), ErrorKind::ConnectionRefused);
         assert_eq!(kind(UnixListener::bind(&path)), ErrorKind::AddrInUse);
@@ -293,7 +295,7 @@ fn paths_that_are_too_long_or_taken_or_stale_are_told_as_std_does() {
 }
 
 #[test]
-fn the_credentials_of_the_peer_are_ours_for_a_pair_and_for_a_connection() {
+fn peer_credentials_of_a_local_peer_are_ours() {
     run(|| async {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let peer = ours.peer_cred().unwrap();
@@ -312,13 +314,14 @@ fn the_credentials_of_the_peer_are_ours_for_a_pair_and_for_a_connection() {
 
 // Pitfall: E1
 #[test]
-fn bytes_that_came_with_the_end_are_read_before_it_in_chunks_of_any_size() {
+fn bytes_that_arrive_with_the_fin_are_read_before_eof() {
     run(|| async {
         for chunk in [1, 3, 64, 10_000] {
             let (mut ours, mut theirs) = UnixStream::pair().unwrap();
             theirs.write_all(&[7; 1000]).await.unwrap();
             drop(theirs);
-            // One event tells of both, and is delivered before the first read.
+            // One event reports the bytes and the end of file. It is delivered before the first
+            // read.
             Reactor::current().turn(Some(Duration::ZERO)).unwrap();
             let (mut read, mut bytes) = (0, vec![0; chunk]);
             loop {
@@ -332,10 +335,10 @@ fn bytes_that_came_with_the_end_are_read_before_it_in_chunks_of_any_size() {
     });
 }
 
-// A packet that carries descriptors ends a read, although the next one is there.
+// A read stops after a message that carries descriptors, although another message is queued.
 // Pitfall: E7
 #[test]
-fn bytes_behind_a_packet_with_a_descriptor_are_read_without_another_event() {
+fn bytes_after_passed_descriptors_need_no_second_event() {
     run(|| async {
         let (mut ours, peer) = UnixStream::pair().unwrap();
         for text in [b"abc", b"def"] {
@@ -346,7 +349,7 @@ fn bytes_behind_a_packet_with_a_descriptor_are_read_without_another_event() {
             let text = [IoSlice::new(text)];
             rustix::net::sendmsg(&peer, &text, &mut control, SendFlags::empty()).unwrap();
         }
-        // The event of both is delivered before either is read.
+        // The event of both messages is delivered before the first read.
         Reactor::current().turn(Some(Duration::ZERO)).unwrap();
         let mut bytes = [0; 100];
         assert_eq!(ours.read(&mut bytes).await.unwrap(), 3);
@@ -356,14 +359,14 @@ fn bytes_behind_a_packet_with_a_descriptor_are_read_without_another_event() {
 }
 
 #[test]
-fn who_shuts_down_writing_still_reads_the_answer() {
+fn answer_is_read_after_shutdown_of_writing() {
     run(|| async {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         let echo = executor::spawn(async move {
             let mut theirs = theirs;
             let (reader, writer) = theirs.split();
             copy(reader, writer).await.unwrap()
-            // Dropped: the end of the answer.
+            // Dropping the stream ends the answer.
         });
         const BYTES: usize = 4 << 20;
         let sent = vec![3; BYTES];
@@ -382,7 +385,7 @@ fn who_shuts_down_writing_still_reads_the_answer() {
 
 // Pitfall: S11
 #[test]
-fn a_connection_may_be_closed_twice_and_after_its_peer_has_gone() {
+fn unix_stream_may_be_closed_twice() {
     run(|| async {
         let (mut ours, mut theirs) = UnixStream::pair().unwrap();
         ours.shutdown(Shutdown::Write).unwrap();
@@ -405,7 +408,7 @@ fn a_connection_may_be_closed_twice_and_after_its_peer_has_gone() {
 
 // Pitfall: W7
 #[test]
-fn who_waits_to_read_or_to_write_learns_that_the_peer_has_gone() {
+fn dropped_peer_ends_waiting_reads_and_writes() {
     run(|| async {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (mut reader, mut writer) = ours.into_split();
@@ -413,14 +416,14 @@ fn who_waits_to_read_or_to_write_learns_that_the_peer_has_gone() {
         let write = executor::spawn(async move { writer.write_all(&vec![0; 16 << 20]).await });
         until_waits(2).await;
         drop(theirs);
-        // Unread bytes were lost with it: that is a reset, as on TCP.
+        // The peer closed with unread bytes, so the kernel reports a reset, as for TCP.
         assert_eq!(kind(read.await.unwrap()), ErrorKind::ConnectionReset);
         assert_eq!(kind(write.await.unwrap()), ErrorKind::BrokenPipe);
     });
 }
 
 #[test]
-fn a_write_that_waits_is_ended_by_a_shutdown_of_both_directions_at_either_end() {
+fn shutdown_of_either_end_ends_a_waiting_write() {
     run(|| async {
         for peer_shuts in [false, true] {
             let (ours, theirs) = UnixStream::pair().unwrap();
@@ -438,7 +441,7 @@ fn a_write_that_waits_is_ended_by_a_shutdown_of_both_directions_at_either_end() 
 }
 
 #[test]
-fn halves_live_in_two_tasks_and_come_together_again() {
+fn unix_halves_in_two_tasks_are_reunited() {
     run(|| async {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let (mut reader, mut writer) = ours.into_split();
@@ -462,7 +465,7 @@ fn halves_live_in_two_tasks_and_come_together_again() {
 
 // Pitfall: W3
 #[test]
-fn two_tasks_that_read_one_stream_both_get_their_byte() {
+fn two_readers_of_one_stream_both_get_a_byte() {
     run(|| async {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let ours = Rc::new(ours);
@@ -480,7 +483,7 @@ fn two_tasks_that_read_one_stream_both_get_their_byte() {
 }
 
 #[test]
-fn vectored_transfers_fill_and_empty_all_buffers() {
+fn vectored_transfers_use_all_buffers() {
     run(|| async {
         let (mut ours, mut theirs) = UnixStream::pair().unwrap();
         let bufs = [IoSlice::new(b"scat"), IoSlice::new(b""), IoSlice::new(b"tered")];
@@ -494,7 +497,7 @@ fn vectored_transfers_fill_and_empty_all_buffers() {
 
 // Pitfall: S6
 #[test]
-fn sockets_of_std_become_non_blocking_and_go_back() {
+fn unix_sockets_convert_from_std_and_back() {
     run(|| async {
         let directory = folder();
         let short = Duration::from_millis(2);
@@ -523,7 +526,7 @@ fn sockets_of_std_become_non_blocking_and_go_back() {
 
 // Pitfall: S8
 #[test]
-fn datagrams_keep_their_bounds_and_empty_ones_are_no_end() {
+fn unix_datagrams_keep_their_boundaries() {
     run(|| async {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         let mut buffer = vec![0; 70_000];
@@ -532,7 +535,7 @@ fn datagrams_keep_their_bounds_and_empty_ones_are_no_end() {
             let (received, sent) = zip(theirs.recv(&mut buffer), ours.send(&sent)).await;
             assert_eq!((received.unwrap(), sent.unwrap()), (length, length));
         }
-        // All at once: each is shorter than the buffer, and says nothing about the next.
+        // Each datagram is shorter than the buffer, which does not mean that the queue is empty.
         for length in 0..10 {
             ours.send(&vec![1; length]).await.unwrap();
         }
@@ -545,7 +548,7 @@ fn datagrams_keep_their_bounds_and_empty_ones_are_no_end() {
 
 // Pitfall: S8
 #[test]
-fn a_datagram_longer_than_the_buffer_fills_it_and_the_next_one_is_whole() {
+fn datagram_longer_than_the_buffer_is_truncated() {
     run(|| async {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         ours.send(b"too long").await.unwrap();
@@ -559,7 +562,7 @@ fn a_datagram_longer_than_the_buffer_fills_it_and_the_next_one_is_whole() {
 }
 
 #[test]
-fn datagrams_tell_where_they_came_from() {
+fn recv_from_returns_the_address_of_the_sender() {
     run(|| async {
         let directory = folder();
         let server = UnixDatagram::bind(directory.path().join("socket")).unwrap();
@@ -589,9 +592,10 @@ fn datagrams_tell_where_they_came_from() {
     });
 }
 
-/// Fills the queue of the socket at `path`, by senders that nobody else waits for. More than one: how
-/// long a queue may be, and how much one sender may have under way, are settings of the system, and
-/// either may be reached first.
+/// Fills the queue of the socket at `path`. Returns the number of datagrams.
+///
+/// Uses several senders, because the system limits both the length of a queue and the bytes of one
+/// sender, and either limit may be reached first.
 fn fill(path: &Path) -> usize {
     let fillers = std::iter::repeat_with(|| {
         let filler = StdDatagram::unbound().unwrap();
@@ -602,7 +606,7 @@ fn fill(path: &Path) -> usize {
 }
 
 #[test]
-fn a_connected_sender_waits_for_room_in_the_queue_and_is_woken_for_it() {
+fn connected_sender_waits_for_space_in_the_queue() {
     run(|| async {
         let directory = folder();
         let path = directory.path().join("socket");
@@ -623,10 +627,11 @@ fn a_connected_sender_waits_for_room_in_the_queue_and_is_woken_for_it() {
     });
 }
 
-// What fills the queue is not its own, and it is not connected: no event ever comes.
+// The sender is not connected and has no datagram in the queue, so epoll reports no event when
+// there is space.
 // Pitfall: S5
 #[test]
-fn a_sender_that_is_not_connected_waits_for_room_in_the_queue_and_asks_again() {
+fn unconnected_sender_retries_until_the_queue_has_space() {
     run(|| async {
         let directory = folder();
         let path = directory.path().join("socket");
@@ -649,7 +654,7 @@ fn a_sender_that_is_not_connected_waits_for_room_in_the_queue_and_asks_again() {
 }
 
 #[test]
-fn a_pair_of_datagram_sockets_passes_many_more_than_its_queue_holds() {
+fn datagram_pair_transfers_more_than_its_queue_holds() {
     run(|| async {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         let sender = executor::spawn(async move {
@@ -668,7 +673,7 @@ fn a_pair_of_datagram_sockets_passes_many_more_than_its_queue_holds() {
 }
 
 #[test]
-fn senders_that_wait_for_room_learn_that_the_receiver_has_gone() {
+fn waiting_senders_are_refused_when_the_receiver_drops() {
     run(|| async {
         let directory = folder();
         let path = directory.path().join("socket");
@@ -689,7 +694,7 @@ fn senders_that_wait_for_room_learn_that_the_receiver_has_gone() {
 
 // Pitfall: W3
 #[test]
-fn two_tasks_that_receive_on_one_socket_both_get_a_datagram() {
+fn two_receivers_of_one_socket_both_get_a_datagram() {
     run(|| async {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         let ours = Rc::new(ours);
@@ -707,7 +712,8 @@ fn two_tasks_that_receive_on_one_socket_both_get_a_datagram() {
     });
 }
 
-/// Polls an operation in vain, lets `arrive` bring what it waits for, and drops it once woken.
+/// Polls an operation, which must be pending, calls `arrive`, and drops the operation once it is
+/// woken.
 fn drop_when_woken(operation: impl Future, arrive: impl FnOnce()) {
     let (counter, waker) = Counter::with_waker();
     let mut operation = pin!(operation);
@@ -717,7 +723,7 @@ fn drop_when_woken(operation: impl Future, arrive: impl FnOnce()) {
 }
 
 #[test]
-fn operations_that_are_dropped_lose_neither_bytes_nor_datagrams_nor_connections() {
+fn dropped_unix_operations_lose_nothing() {
     run(|| async {
         let mut buffer = [0; 8];
         let (mut ours, mut peer) = {
@@ -741,7 +747,7 @@ fn operations_that_are_dropped_lose_neither_bytes_nor_datagrams_nor_connections(
 }
 
 #[test]
-fn a_datagram_socket_that_is_shut_down_gives_what_it_has_and_neither_side_sends_more() {
+fn shut_down_datagram_socket_still_receives() {
     run(|| async {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         theirs.send(b"kept").await.unwrap();
@@ -752,9 +758,9 @@ fn a_datagram_socket_that_is_shut_down_gives_what_it_has_and_neither_side_sends_
     });
 }
 
-// Method: the peer of a connected socket does not read, and its queue is full, so `send` waits.
+// Method: the peer of a connected socket does not read and its queue is full, so `send` waits.
 #[test]
-fn a_full_peer_does_not_hold_up_what_is_sent_to_another() {
+fn full_peer_does_not_delay_sends_to_another() {
     let directory = folder();
     let (full, other) = (directory.path().join("full"), directory.path().join("other"));
     run(|| async move {
@@ -773,29 +779,29 @@ fn a_full_peer_does_not_hold_up_what_is_sent_to_another() {
 }
 
 #[test]
-fn who_connects_again_and_again_lets_its_neighbours_run() {
+fn failing_connects_in_a_loop_let_other_tasks_run() {
     let directory = folder();
     let path = directory.path().join("socket");
     run(|| async move {
-        let place = path.clone();
-        let binder = executor::spawn(async move { UnixListener::bind(place).unwrap() });
+        let address = path.clone();
+        let binder = executor::spawn(async move { UnixListener::bind(address).unwrap() });
         let mut tries = 0;
         while UnixStream::connect(&path).await.is_err() {
             tries += 1;
-            assert!(tries < 10_000, "nobody else has the thread");
+            assert!(tries < 10_000, "the other task is not polled");
         }
         binder.await.unwrap();
     });
 }
 
-/// Returns an abstract address as the path that other runtimes accept for it.
+/// Returns the path that other runtimes accept for an abstract address.
 fn as_path(address: &SocketAddr) -> PathBuf {
     let name = [&[0], address.as_abstract_name().unwrap()].concat();
     OsString::from_vec(name).into()
 }
 
 #[test]
-fn a_path_that_begins_with_a_zero_byte_is_an_abstract_name() {
+fn path_that_begins_with_a_zero_byte_is_an_abstract_name() {
     run(|| async {
         let address = abstract_address();
         let path = as_path(&address);
@@ -820,7 +826,7 @@ fn a_path_that_begins_with_a_zero_byte_is_an_abstract_name() {
 }
 
 #[test]
-fn zero_byte_inside_a_path_or_too_long_a_name_is_refused() {
+fn zero_byte_inside_a_path_is_invalid_input() {
     run(|| async {
         let long = format!("\0{}", "x".repeat(108));
         for path in ["so\0cket", &long] {
@@ -852,7 +858,7 @@ fn poll_functions_of_unix_sockets_wait_for_the_peer() {
         let receive = poll_fn(|cx| theirs.poll_recv_from(cx, &mut bytes));
         let (received, sent) = zip(receive, poll_fn(|cx| ours.poll_send(cx, b"hello"))).await;
         assert_eq!((received.unwrap().0, sent.unwrap()), (5, 5));
-        // Until the peer's queue is full, and again when there is space.
+        // The sends wait while the peer's queue is full, and continue when it has space.
         let fill = async {
             for _ in 0..100 {
                 poll_fn(|cx| ours.poll_send(cx, b"x")).await.unwrap();
@@ -867,9 +873,8 @@ fn poll_functions_of_unix_sockets_wait_for_the_peer() {
     });
 }
 
-// No event reports the space, because the sender is not connected to the receiver.
-/// Binds a receiver to a new address, and fills its queue from a socket that is not connected to it.
-/// Returns both sockets, the address as a path, and how many datagrams the queue holds.
+/// Binds a receiver to a new address, and fills its queue from a socket that is not connected to
+/// it. Returns both sockets, the address as a path, and how many datagrams the queue holds.
 async fn full_queue() -> (StdDatagram, UnixDatagram, PathBuf, usize) {
     let address = abstract_address();
     let path = as_path(&address);

@@ -1,6 +1,6 @@
 //! Model-checks the protocol between an executor and other threads: wakeups, spawns, and the sleep.
 //!
-//! These tests compile `executor/src/inbox.rs`, the file that ships, with loom's atomics. loom runs
+//! These tests compile `executor/src/inbox.rs`, the original file, with loom's atomics. loom runs
 //! each model once for every order of its steps with at most two preemptions, and for every value
 //! that a relaxed load may return. If a wakeup is lost, all threads wait, and loom reports a
 //! deadlock.
@@ -302,7 +302,7 @@ fn task_turns_the_reactor(steps: Steps) {
 
 // Pitfall: W4, W5, W6
 #[test]
-fn coalesced_wakeup_publishes_what_was_written_before_it() {
+fn coalesced_wakeup_publishes_earlier_writes() {
     check(Mutant::None, || two_threads_write_and_wake(Steps::Shipped));
 }
 
@@ -360,7 +360,7 @@ fn each_wakeup_of_a_waiting_task_is_followed_by_a_poll() {
 
 // Pitfall: X1
 #[test]
-fn wakers_and_remotes_may_be_used_while_the_executor_ends() {
+fn wakers_and_remotes_work_while_the_executor_drops() {
     check(Mutant::None, || {
         let model = Model::new(Steps::Shipped);
         let (wake, late) = (model.waker(), model.waker());

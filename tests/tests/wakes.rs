@@ -1,4 +1,5 @@
-//! Every wake leads to a poll, whoever wakes, from wherever, and to one poll only.
+//! Every wake leads to exactly one poll, whether it comes from the task, another task or another
+//! thread.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn};
@@ -15,7 +16,7 @@ use executor::{Executor, Remote, block_on, spawn, yield_now};
 use reactor::{Reactor, time::sleep};
 use tests::{run, within_deadline};
 
-/// Waits until somebody else sets the flag and wakes; hands out its waker at every poll.
+/// Waits until the flag is set. Passes its waker to the function in each poll.
 async fn until(flag: &AtomicBool, waker: impl Fn(&Waker)) {
     poll_fn(|cx| {
         if flag.load(Ordering::Acquire) {
@@ -27,21 +28,20 @@ async fn until(flag: &AtomicBool, waker: impl Fn(&Waker)) {
     .await;
 }
 
-/// Returns when the wake has happened.
+/// Wakes on another thread, and returns after the wake.
 fn wake_from_a_thread(waker: &Waker) {
     thread::scope(|scope| {
         scope.spawn(|| waker.wake_by_ref());
     });
 }
 
-/// Who wakes a future that is being polled.
+/// A way to wake a future that is being polled.
 type Way = fn(&Waker);
 
-/// Four ways to wake during a poll.
+/// By reference and by value, on this thread and on another one.
 const WAYS: [Way; 4] = [
     |waker| waker.wake_by_ref(),
     |waker| {
-        // By value, which is another function of the waker.
         let waker = waker.clone();
         waker.wake();
     },
@@ -68,7 +68,7 @@ fn wakes_itself(wakes: usize, way: Way, polls: Rc<Cell<usize>>) -> impl Future<O
 
 // Pitfall: W8, W9
 #[test]
-fn wakes_during_a_poll_lead_to_exactly_one_more_poll_however_many_they_are() {
+fn wakes_during_a_poll_cause_one_more_poll() {
     run(|| async {
         for way in WAYS {
             for wakes in 1..=3 {
@@ -91,7 +91,7 @@ fn wakes_during_a_poll_lead_to_exactly_one_more_poll_however_many_they_are() {
 
 // Pitfall: W9
 #[test]
-fn a_task_that_nobody_wakes_is_not_polled_again() {
+fn task_that_is_not_woken_is_not_polled_again() {
     run(|| async {
         let polls = Rc::new(Cell::new(0));
         let task = spawn(wakes_itself(0, WAYS[0], polls.clone()));
@@ -104,7 +104,7 @@ fn a_task_that_nobody_wakes_is_not_polled_again() {
 
 // Pitfall: W8
 #[test]
-fn the_main_future_is_woken_by_itself_by_a_task_and_by_another_thread() {
+fn main_future_is_woken_from_tasks_and_threads() {
     run(|| async {
         let flag = Arc::new(AtomicBool::new(false));
         let itself = flag.clone();
@@ -138,10 +138,10 @@ fn the_main_future_is_woken_by_itself_by_a_task_and_by_another_thread() {
     });
 }
 
-// Method: a wake that finds the task scheduled pushes nothing; the last one counts all the same.
+// Method: a wake of a scheduled task sends no message. Its write must still be visible to the poll.
 // Pitfall: W5, W6
 #[test]
-fn of_a_million_wakes_from_four_threads_the_last_one_is_not_lost() {
+fn last_of_a_million_wakes_is_not_lost() {
     const WAKES: u64 = 250_000;
     run(|| async {
         let count = Arc::new(AtomicU64::new(0));
@@ -165,11 +165,11 @@ fn of_a_million_wakes_from_four_threads_the_last_one_is_not_lost() {
     });
 }
 
-// Method: each thread wakes its task only after the task has seen the wake before, so that each
-// single wake matters, and the runtime falls asleep between them.
+// Method: each thread wakes its task only after the task has seen the previous wake. So no wake can
+// replace another, and the executor goes to sleep between them.
 // Pitfall: W4, W5, W6
 #[test]
-fn each_of_many_thousand_single_wakes_from_other_threads_arrives() {
+fn each_wake_from_another_thread_causes_a_poll() {
     const WAKES: usize = 5_000;
     run(|| async {
         let tasks = [0, 1].map(|_| {
@@ -204,7 +204,7 @@ fn each_of_many_thousand_single_wakes_from_other_threads_arrives() {
 
 // Pitfall: W10
 #[test]
-fn a_spawn_from_another_thread_wakes_an_idle_loop() {
+fn remote_spawn_wakes_an_idle_executor() {
     run(|| async {
         for _ in 0..100 {
             let flag = Arc::new(AtomicBool::new(false));
@@ -227,7 +227,7 @@ fn a_spawn_from_another_thread_wakes_an_idle_loop() {
 
 // Pitfall: W10
 #[test]
-fn a_spawn_from_a_task_and_from_a_destructor_runs_without_another_wake() {
+fn spawn_in_a_destructor_runs_without_another_wake() {
     struct SpawnsWhenDropped(Rc<Cell<usize>>);
 
     impl Drop for SpawnsWhenDropped {
@@ -247,7 +247,7 @@ fn a_spawn_from_a_task_and_from_a_destructor_runs_without_another_wake() {
             yield_now().await;
         }
 
-        // A task that is aborted while it waits, and nothing else is going on.
+        // The executor drops the future of an aborted task while no other task runs.
         let guard = SpawnsWhenDropped(count.clone());
         let task = spawn(async move {
             let _guard = guard;
@@ -263,7 +263,7 @@ fn a_spawn_from_a_task_and_from_a_destructor_runs_without_another_wake() {
 
 // Pitfall: W10
 #[test]
-fn ten_thousand_tasks_that_become_ready_at_once_all_run_in_the_order_of_their_wakes() {
+fn ten_thousand_woken_tasks_run_in_order() {
     run(|| async {
         let wakers = Rc::new(RefCell::new(Vec::new()));
         let order = Rc::new(RefCell::new(Vec::new()));
@@ -293,10 +293,10 @@ fn ten_thousand_tasks_that_become_ready_at_once_all_run_in_the_order_of_their_wa
     });
 }
 
-// Method: the wake has happened, and its notification lies in the reactor, when the task turns.
+// Method: the wake has already notified the reactor when the task turns it.
 // Pitfall: W12
 #[test]
-fn a_task_that_turns_the_reactor_cannot_swallow_the_wake_of_another_thread() {
+fn turn_in_a_task_does_not_lose_a_remote_wake() {
     run(|| async {
         let mut woken = false;
         poll_fn(|cx| {
@@ -314,7 +314,7 @@ fn a_task_that_turns_the_reactor_cannot_swallow_the_wake_of_another_thread() {
 
 // Pitfall: W12
 #[test]
-fn a_foreign_driver_that_turns_the_reactor_cannot_swallow_the_wake_of_another_thread() {
+fn turn_by_the_host_does_not_lose_a_remote_spawn() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         let remote = executor.remote();
@@ -329,7 +329,7 @@ fn a_foreign_driver_that_turns_the_reactor_cannot_swallow_the_wake_of_another_th
 
 // Pitfall: X1
 #[test]
-fn wakers_fire_from_four_threads_during_and_after_the_end_of_the_executor() {
+fn wakers_may_be_called_after_the_executor_is_dropped() {
     within_deadline(|| {
         let wakers = Arc::new(Mutex::new(Vec::<Waker>::new()));
         let stop = Arc::new(AtomicBool::new(false));
@@ -355,7 +355,7 @@ fn wakers_fire_from_four_threads_during_and_after_the_end_of_the_executor() {
                 executor.tick();
             }
             drop(executor);
-            // The wakers of the executor before stay, and go on firing.
+            // The threads keep calling the wakers of the previous executor.
             let mut wakers = wakers.lock().unwrap();
             let old = wakers.len().saturating_sub(40);
             wakers.drain(..old);
@@ -365,12 +365,12 @@ fn wakers_fire_from_four_threads_during_and_after_the_end_of_the_executor() {
     });
 }
 
-/// Runs `future` to its end and returns the waker that it was polled with, unwoken.
+/// Returns the waker of a main future that has completed.
 fn waker_of_main(executor: &Executor) -> Waker {
     executor.block_on(poll_fn(|cx| Poll::Ready(cx.waker().clone())))
 }
 
-/// Counts the polls of a future, which ends after a while in which nothing else happens.
+/// Counts the polls of a future that calls `during` in its first poll and then sleeps.
 async fn count_polls(during: impl FnOnce()) -> usize {
     let mut during = Some(during);
     let mut sleep = pin!(sleep(Duration::from_millis(5)));
@@ -387,14 +387,14 @@ async fn count_polls(during: impl FnOnce()) -> usize {
 
 // Pitfall: X16
 #[test]
-fn a_waker_of_the_last_block_on_does_not_poll_the_next_ones_future() {
+fn stale_waker_does_not_poll_the_next_main_future() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         let stale = waker_of_main(&executor);
         stale.wake_by_ref();
         assert_eq!(executor.block_on(count_polls(|| stale.wake_by_ref())), 2);
 
-        // Woken in the very poll that is its last: the key is out when the future has ended.
+        // A wake in the last poll leaves the key of the completed future in the queue.
         let stale = executor.block_on(poll_fn(|cx| {
             cx.waker().wake_by_ref();
             Poll::Ready(cx.waker().clone())
@@ -405,10 +405,10 @@ fn a_waker_of_the_last_block_on_does_not_poll_the_next_ones_future() {
 
 // Pitfall: X16
 #[test]
-fn the_keys_of_one_executor_are_not_popped_by_the_next() {
+fn wake_of_one_executor_polls_no_task_of_another() {
     within_deadline(|| {
         let (first, second) = (Executor::new().unwrap(), Executor::new().unwrap());
-        // It waits in the first executor under the key that the main future has in the second.
+        // This task has the same key in the first executor as the main future in the second.
         let kept = Rc::new(RefCell::new(None));
         let keep = kept.clone();
         let task = first.spawn(poll_fn(move |cx| match keep.replace(Some(cx.waker().clone())) {
@@ -440,7 +440,7 @@ fn wakes_from_other_threads_do_not_notify_a_busy_executor() {
                 (0..10_000).for_each(|_| receiver.recv().unwrap().wake());
                 sets.store(true, Ordering::Release);
             });
-            // This task never lets the executor sleep.
+            // This task keeps the executor from sleeping.
             while !done.load(Ordering::Acquire) {
                 yield_now().await;
             }

@@ -1,14 +1,12 @@
-//! The values that `echod` shares between its threads: whoever waits for one is woken, on any of
-//! them, and leaves nothing behind.
+//! `Watch`, a value that `echod` shares between its threads: a task that waits for a condition is
+//! woken by an update on any thread, and a dropped wait keeps no waker.
 
-use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Wake, Waker};
 use std::thread;
 
 use executor::block_on;
+use tests::wakers::{Counter, poll};
 use tests::within_deadline;
 
 #[path = "../../echo/src/watch.rs"]
@@ -16,111 +14,89 @@ mod watch;
 
 use watch::Watch;
 
-/// A waker that counts.
-#[derive(Default)]
-struct Wakes(AtomicUsize);
-
-impl Wakes {
-    fn count(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl Wake for Wakes {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-fn poll<F: Future>(future: Pin<&mut F>, wakes: &Arc<Wakes>) -> Option<F::Output> {
-    let waker = Waker::from(wakes.clone());
-    match future.poll(&mut Context::from_waker(&waker)) {
-        std::task::Poll::Ready(output) => Some(output),
-        std::task::Poll::Pending => None,
-    }
-}
-
+/// The condition that the value is true.
 fn is_set(value: &mut bool) -> Option<()> {
     value.then_some(())
 }
 
-// Each turn of one is an update that the other one waits for: a lost one would hang both.
+// Each thread waits for the update of the other thread, so a lost update would hang both.
 #[test]
-fn two_threads_that_wait_for_each_other_lose_no_update() {
-    const ROUNDS: usize = 20_000;
+fn alternating_threads_lose_no_update() {
+    const UPDATES: usize = 20_000;
     let number = Arc::new(Watch::<usize>::default());
-    let take_turns = |parity: usize, number: Arc<Watch<usize>>| {
+    let alternate = |parity: usize, number: Arc<Watch<usize>>| {
         block_on(async {
-            for _ in 0..ROUNDS {
+            for _ in 0..UPDATES {
                 number.until(|number| (*number % 2 == parity).then_some(())).await;
                 number.update(|number| *number += 1);
             }
         });
     };
     let total = within_deadline(move || {
-        let others = number.clone();
-        let other = thread::spawn(move || take_turns(1, others));
-        take_turns(0, number.clone());
-        other.join().expect("it does not panic");
+        let shared = number.clone();
+        let other = thread::spawn(move || alternate(1, shared));
+        alternate(0, number.clone());
+        other.join().expect("the thread does not panic");
         number.look(|number| *number)
     });
-    assert_eq!(total, 2 * ROUNDS);
+    assert_eq!(total, 2 * UPDATES);
 }
 
 #[test]
-fn who_has_been_moved_to_another_task_is_woken_there() {
-    let (first, second) = (Arc::new(Wakes::default()), Arc::new(Wakes::default()));
+fn update_wakes_the_task_that_polled_last() {
+    let ((first, a), (second, b)) = (Counter::with_waker(), Counter::with_waker());
     let value = Watch::<bool>::default();
     let mut until = pin!(value.until(is_set));
-    assert!(poll(until.as_mut(), &first).is_none());
-    assert!(poll(until.as_mut(), &second).is_none());
+    assert!(poll(until.as_mut(), &a).is_pending());
+    assert!(poll(until.as_mut(), &b).is_pending());
     value.update(|value| *value = true);
-    assert_eq!((first.count(), second.count()), (0, 1));
-    assert!(poll(until.as_mut(), &second).is_some());
+    assert_eq!((first.wakes(), second.wakes()), (0, 1));
+    assert!(poll(until.as_mut(), &b).is_ready());
 }
 
 #[test]
-fn an_update_that_does_not_suit_wakes_and_is_waited_for_again() {
-    let wakes = Arc::new(Wakes::default());
+fn update_that_fails_the_condition_wakes_and_waits_again() {
+    let (counter, waker) = Counter::with_waker();
     let value = Watch::<bool>::default();
     let mut until = pin!(value.until(is_set));
-    for round in 0..3 {
-        assert!(poll(until.as_mut(), &wakes).is_none());
-        // Without an update there is nothing to do.
-        assert!(poll(until.as_mut(), &wakes).is_none());
+    for updates in 1..=3 {
+        assert!(poll(until.as_mut(), &waker).is_pending());
+        // Nothing changes without an update.
+        assert!(poll(until.as_mut(), &waker).is_pending());
         value.update(|value| *value = false);
-        assert_eq!(wakes.count(), round + 1);
+        assert_eq!(counter.wakes(), updates);
     }
 }
 
 #[test]
-fn a_condition_may_take_what_it_waited_for_and_be_asked_again() {
-    let wakes = Arc::new(Wakes::default());
-    let places = Watch::<usize>::default();
-    let mut enter = pin!(places.until(|places| {
-        *places = places.checked_sub(1)?;
+fn condition_may_consume_the_value_repeatedly() {
+    let (counter, waker) = Counter::with_waker();
+    let permits = Watch::<usize>::default();
+    let mut acquire = pin!(permits.until(|permits| {
+        *permits = permits.checked_sub(1)?;
         Some(())
     }));
-    assert!(poll(enter.as_mut(), &wakes).is_none());
-    places.update(|places| *places = 2);
-    assert!(poll(enter.as_mut(), &wakes).is_some());
-    assert!(poll(enter.as_mut(), &wakes).is_some());
-    assert!(poll(enter.as_mut(), &wakes).is_none());
-    places.update(|places| *places += 1);
-    assert_eq!(wakes.count(), 2);
-    assert!(poll(enter.as_mut(), &wakes).is_some());
+    assert!(poll(acquire.as_mut(), &waker).is_pending());
+    permits.update(|permits| *permits = 2);
+    assert!(poll(acquire.as_mut(), &waker).is_ready());
+    assert!(poll(acquire.as_mut(), &waker).is_ready());
+    assert!(poll(acquire.as_mut(), &waker).is_pending());
+    permits.update(|permits| *permits += 1);
+    assert_eq!(counter.wakes(), 2);
+    assert!(poll(acquire.as_mut(), &waker).is_ready());
 }
 
 #[test]
-fn who_waits_no_more_leaves_no_waker_behind() {
-    let wakes = Arc::new(Wakes::default());
+fn dropped_wait_keeps_no_waker() {
+    let (counter, waker) = Counter::with_waker();
     let value = Watch::<bool>::default();
     {
         let mut until = pin!(value.until(is_set));
-        assert!(poll(until.as_mut(), &wakes).is_none());
-        assert_eq!(Arc::strong_count(&wakes), 2);
+        assert!(poll(until.as_mut(), &waker).is_pending());
+        // `counter`, `waker` and the clone that the value stores.
+        assert_eq!(Arc::strong_count(&counter), 3);
     }
-    assert_eq!(Arc::strong_count(&wakes), 1);
+    assert_eq!(Arc::strong_count(&counter), 2);
     value.update(|value| *value = true);
-    assert_eq!(wakes.count(), 0);
+    assert_eq!(counter.wakes(), 0);
 }
