@@ -519,7 +519,7 @@ fn remainder_is_written_before_the_next_read() {
 
 // `Debug` shows the remainder, the bytes that the writer did not take.
 #[test]
-fn remainder_is_exact_until_it_is_written() {
+fn remainder_holds_only_unwritten_bytes() {
     let log = Rc::default();
     let answers = [Answer::Bytes(2), Answer::Pending, Answer::Bytes(1), Answer::Pending];
     let reads = [Answer::Bytes(6), Answer::Pending];

@@ -327,7 +327,7 @@ struct SpawnsOnDrop(Rc<Cell<usize>>);
 impl Drop for SpawnsOnDrop {
     fn drop(&mut self) {
         self.0.set(self.0.get() + 1);
-        // The limit makes a failing test end. Without it, the chain would overflow the stack.
+        // The limit ends the chain, which would otherwise overflow the stack or run forever.
         if self.0.get() < 10_000 {
             let next = SpawnsOnDrop(self.0.clone());
             let task = spawn(async move {

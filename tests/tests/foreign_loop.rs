@@ -130,8 +130,8 @@ fn wake_from_another_thread_makes_the_descriptor_readable() {
     });
 }
 
-// If the host aborts a task between two ticks, the descriptor becomes readable: a task that awaits
-// the aborted one must be polled.
+// If the host aborts a task between two ticks, the descriptor becomes readable, because a task that
+// awaits the aborted one must be polled.
 #[test]
 fn abort_outside_a_tick_makes_the_descriptor_readable() {
     within_deadline(|| {

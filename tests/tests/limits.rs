@@ -80,8 +80,7 @@ async fn accept_without_descriptors() {
     }
     assert!(timeout(Duration::from_millis(1200), incoming.next()).await.is_err());
 
-    // Wait until the stream pauses for a long time. When that is depends on the load of the
-    // machine.
+    // Wait until the stream pauses for a long time. How soon depends on the load of the machine.
     let closing = async {
         let pause_ends = loop {
             sleep(Duration::from_millis(20)).await;
@@ -230,7 +229,7 @@ fn queued_job_runs_when_the_os_allows_threads_again() {
             yield_now().await;
             refuse_threads();
             let job = spawn_blocking(|| 7);
-            // The OS refuses further threads while the job waits.
+            // While the job waits, the pool tries again, and the OS refuses each time.
             sleep(Duration::from_millis(100)).await;
             assert!(!job.is_finished());
             allow_threads();

@@ -7,11 +7,11 @@
 //! - which task may be polled now, and which must still be polled (see [`Wakes`]);
 //! - whether a task has ended, and with which result;
 //! - that each future is dropped once, on its own thread, and only for a reason;
-//! - that a handle, or a set, gives the result only after the future was dropped;
+//! - that a handle or a set returns the result only after the future was dropped;
 //! - that each output is dropped once.
 //!
-//! The test prints a seed that fails. `MODEL_SEED=7 cargo test -p tests --test model --
-//! --nocapture` runs only that seed and prints its actions. A program with an even seed is
+//! The test prints a seed that fails. A run of only that seed also prints its actions:
+//! `MODEL_SEED=7 cargo test -p tests --test model -- --nocapture`. A program with an even seed is
 //! deterministic. In a program with an odd seed, the helper thread and the executor's thread also
 //! run concurrently.
 
@@ -39,7 +39,7 @@ use tests::{DEADLINE, within_deadline};
 const SEEDS: u64 = 10_000;
 /// The number of tasks that one program may spawn.
 const TASKS: usize = 80;
-/// The number of actions and polls after which a program only runs to its end.
+/// The number of actions in one program, so that it ends.
 const FUEL: u32 = 2000;
 
 /// The possible states of the wakeups of one task that no poll has followed yet. Bit `n` is set if
