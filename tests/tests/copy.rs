@@ -517,6 +517,33 @@ fn remainder_is_written_before_the_next_read() {
     assert_eq!(log.writes[..4], [SMALL_READ, SMALL_READ - 10, SMALL_READ - 10, SMALL_READ - 10]);
 }
 
+/// A reader of nothing that notes where in a memory page the buffer starts.
+struct NotesPageOffset(usize);
+
+impl AsyncRead for NotesPageOffset {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0 = buf.as_ptr().addr() % 4096;
+        Poll::Ready(Ok(0))
+    }
+}
+
+#[test]
+fn copy_reads_into_the_middle_of_a_page() {
+    let page_offset = || {
+        let mut reader = NotesPageOffset(0);
+        drive(copy(&mut reader, sink())).0.unwrap();
+        reader.0
+    };
+    assert_eq!(page_offset(), 2048);
+    // The buffer that a stalled copy has taken and given back starts there too.
+    drop(stalled_after(PROVEN, PROVEN + SCRATCH));
+    assert_eq!(page_offset(), 2048);
+}
+
 // `Debug` shows the remainder, the bytes that the writer did not take.
 #[test]
 fn remainder_holds_only_unwritten_bytes() {
