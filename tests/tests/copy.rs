@@ -24,7 +24,7 @@ use tests::{run, tcp_pair, tcp_pair_with_std, within_deadline};
 /// The most bytes that one copy moves in one poll.
 const SCRATCH: usize = 256 * 1024;
 /// The most bytes of one read until the writer has accepted [`PROVEN`] bytes without a stall.
-const SMALL_READ: usize = 60 * 1024;
+const SMALL_READ: usize = 68 * 1024;
 const PROVEN: usize = 6 << 20;
 
 /// The answer of a scripted reader or writer to one call.
@@ -344,6 +344,17 @@ fn small_reads(sizes: &[usize]) -> (usize, usize) {
     (count, sizes[..count].iter().sum())
 }
 
+#[test]
+fn message_of_64_kib_is_read_and_written_in_one_piece() {
+    let log: Rc<RefCell<Log>> = Rc::default();
+    let bytes = text(64 * 1024);
+    let mut writer = Script::new(&[], &[], &log);
+    drive(copy(Script::new(&[], &bytes, &log), &mut writer)).0.unwrap();
+    assert_eq!(log.borrow().writes, [bytes.len()]);
+    // A buffer of just this size would be full, and a full read does not show that nothing is left.
+    assert!(log.borrow().reads[0] > bytes.len());
+}
+
 // Pitfall: B2
 #[test]
 fn copy_reads_large_blocks_once_its_writer_is_proven() {
@@ -492,7 +503,7 @@ fn reader_that_claims_too_much_exposes_no_other_bytes() {
 }
 
 #[test]
-#[should_panic = "the reader claims 61441 bytes in a buffer of 61440"]
+#[should_panic = "the reader claims 69633 bytes in a buffer of 69632"]
 fn reader_that_claims_more_than_the_buffer_panics() {
     copy_overclaimed(SMALL_READ + 1);
 }

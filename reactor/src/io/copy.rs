@@ -31,7 +31,10 @@ use crate::pipe::Receiver;
 const SCRATCH: usize = 256 * 1024;
 
 /// The most bytes that one read takes, and so the largest remainder, until the writer is [`PROVEN`].
-const LITTLE: usize = 60 * 1024;
+///
+/// This is a little more than 64 KiB, a common size of large messages and of buffers. So such a
+/// message takes one read, and the read is short, which shows that no second one is needed.
+const LITTLE: usize = 68 * 1024;
 
 /// Bytes that a writer must accept without a stall before one read takes up to [`SCRATCH`].
 ///
@@ -71,7 +74,7 @@ struct Scratch {
 /// socket, the copy is an echo.
 ///
 /// A copy holds no buffer while it waits for its reader. While it waits for its writer, it keeps what
-/// it has read: at most 60 KiB, or 256 KiB after the writer has accepted 6 MiB without a stall.
+/// it has read: at most 68 KiB, or 256 KiB after the writer has accepted 6 MiB without a stall.
 ///
 /// All copies of a thread read into one buffer. If a reader of another crate claims more bytes than
 /// it has written into the buffer, the writer gets zeros or earlier bytes of the same copy in their
