@@ -16,6 +16,7 @@ mod inherited;
 mod limits;
 mod memory;
 mod output;
+mod predict;
 mod process;
 mod questions;
 mod server;

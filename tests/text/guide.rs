@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The READMEs: first the front door and its chapters in reading order, then those beside the path.
-pub(crate) const READMES: [&str; 21] = [
+pub(crate) const READMES: [&str; 22] = [
     "README.md",
     "reactor/README.md",
     "executor/README.md",
@@ -27,6 +27,7 @@ pub(crate) const READMES: [&str; 21] = [
     "echo/learn/tokio.md",
     "echo/learn/own-program.md",
     "echo/learn/exercises/README.md",
+    "echo/learn/predict.md",
 ];
 
 /// The folder of the workspace.

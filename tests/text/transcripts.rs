@@ -211,6 +211,7 @@ struct World {
     items: Items,
     help: String,
     faults: String,
+    predictions: String,
     questions: String,
     exercises: String,
     /// The source of the measurements beside others: it is built with their crates, so not here.
@@ -235,13 +236,14 @@ impl World {
         let mut help = Command::new(ECHOD);
         help.arg("--help");
         let list = |name| printed(Command::new(example("echo", name))).unwrap();
-        let (faults, questions) = (list("fault"), list("question"));
+        let (faults, predictions, questions) = (list("fault"), list("predict"), list("question"));
         let exercises = list("exercise");
         World {
             targets,
             items: Items::new(),
             help: printed(help).unwrap(),
             faults,
+            predictions,
             questions,
             exercises,
             peers: read("tests/peers/src/main.rs"),
@@ -256,6 +258,7 @@ impl World {
         let wrong = arguments.iter().enumerate().find(|(at, word)| match program {
             "echod" => word.starts_with('-') && !self.has_flag(word),
             "fault" => *at == 0 && !begins_line(&self.faults, word),
+            "predict" => *at == 0 && !begins_line(&self.predictions, word),
             "question" => *at == 0 && !begins_line(&self.questions, word),
             "exercise" => {
                 let is_word = ["all", "mistakes", "--solutions"].contains(&word.as_str());
@@ -331,7 +334,7 @@ fn commands_of_prose(readme: &'static str) -> Vec<String> {
     let spans = spans(readme);
     for span in spans.iter().map(|(_, span)| span.as_str()) {
         let (first, rest) = span.split_once("-- ").unwrap_or((span, ""));
-        if ["question ", "fault "].contains(&first) {
+        if ["question ", "fault ", "predict "].contains(&first) {
             program = first;
         }
         if span.starts_with("-- ") || first == program {
@@ -387,6 +390,7 @@ fn a_command_that_does_not_exist_is_noticed() {
         "cargo test -p tests no_such_promise",
         "cargo run -q --example question -- 16",
         "cargo run --example fault -- forget-walker",
+        "cargo run --example predict -- 21",
         "cargo run --relaese",
         "strace -qq -e %net target/debug/echod -x",
         "for port in 7781 7782; do echod --idel 5m 127.0.0.1:$port & done",
