@@ -34,7 +34,7 @@ use crate::arrivals;
 use crate::metrics::Metrics;
 use crate::notifier::Notifier;
 use crate::shared::Shared;
-use crate::source::Source;
+use crate::source::{Direction, Source};
 use crate::time;
 use crate::timer::Timers;
 
@@ -314,7 +314,7 @@ impl Reactor {
             if arrived.load(Ordering::Acquire)
                 && let Some(source) = self.sources.borrow().get(*key)
             {
-                source.deliver_signal(turn, woken);
+                source.make_ready(Direction::Read, false, turn, woken);
             }
         }
     }

@@ -279,31 +279,35 @@ impl Source {
         Poll::Pending
     }
 
-    /// Sets `ready` for the directions that the event concerns, and moves their waiters into
-    /// `woken`.
-    ///
-    /// All waiters of a direction move, although one read may take all the bytes. If only one task
-    /// were woken, and it no longer wanted to read, the others would wait forever. A task that
-    /// still has to wait stores its waker again.
+    /// Makes the directions ready that the event concerns; see [`make_ready`](Source::make_ready).
     pub(crate) fn deliver(&self, event: &Event, turn: u64, woken: &mut Vec<Waker>) {
         // An end of the stream or an error may be reported without `readable` or `writable`. It
         // ends the wait all the same: the system call will return what happened.
         let error = event.is_error();
         let read_ends = event.is_read_closed() || event.is_priority() || error;
         let write_ends = event.is_write_closed() || error;
-        if (event.is_readable() || read_ends) && self.read.set_ready(read_ends) {
-            self.take_waiters(Direction::Read, turn, woken);
+        if event.is_readable() || read_ends {
+            self.make_ready(Direction::Read, read_ends, turn, woken);
         }
-        if (event.is_writable() || write_ends) && self.write.set_ready(write_ends) {
-            self.take_waiters(Direction::Write, turn, woken);
+        if event.is_writable() || write_ends {
+            self.make_ready(Direction::Write, write_ends, turn, woken);
         }
     }
 
-    /// Sets `ready` for the read direction and moves its waiters into `woken`, because the flag of a
-    /// signal is set. This replaces the event if the signal handler could not write to its pipe.
-    pub(crate) fn deliver_signal(&self, turn: u64, woken: &mut Vec<Waker>) {
-        if self.read.set_ready(false) {
-            self.take_waiters(Direction::Read, turn, woken);
+    /// Sets `ready` for one direction, and moves its waiters into `woken`.
+    ///
+    /// All waiters move, although one read may take all the bytes. If only one task were woken, and
+    /// it no longer wanted to read, the others would wait forever. A task that still has to wait
+    /// stores its waker again.
+    pub(crate) fn make_ready(
+        &self,
+        direction: Direction,
+        until_would_block: bool,
+        turn: u64,
+        woken: &mut Vec<Waker>,
+    ) {
+        if self.readiness(direction).set_ready(until_would_block) {
+            self.take_waiters(direction, turn, woken);
         }
     }
 
