@@ -22,6 +22,7 @@ mod questions;
 mod server;
 mod signals;
 mod sockets;
+mod stages;
 mod stats;
 mod story;
 mod streams;

@@ -1,5 +1,10 @@
-//! Five tests that small runtimes tend to fail. Each runs on our runtime and, as a control, on
-//! tokio's current-thread runtime, which shows that the tests check nothing specific to ours.
+//! Five tests that small runtimes tend to fail. Each runs on our runtime and on stage 8 of
+//! `echo/learn/stages`. As a control, each also runs on tokio's current-thread runtime, which shows
+//! that the tests check nothing specific to ours.
+
+// The tests do not use the sockets and timers of the stage.
+#[allow(dead_code)]
+mod stage_8;
 
 use std::any::Any;
 use std::cell::Cell;
@@ -18,7 +23,7 @@ type Panic = Box<dyn Any + Send>;
 
 /// A runtime under test.
 trait Runtime {
-    fn block_on<T>(future: impl Future<Output = T>) -> T;
+    fn block_on<T: 'static>(future: impl Future<Output = T> + 'static) -> T;
 
     /// Spawns a task. The handle resolves to the task's output or panic.
     fn spawn<T: 'static>(
@@ -29,7 +34,7 @@ trait Runtime {
 struct Ours;
 
 impl Runtime for Ours {
-    fn block_on<T>(future: impl Future<Output = T>) -> T {
+    fn block_on<T: 'static>(future: impl Future<Output = T> + 'static) -> T {
         executor::block_on(future)
     }
 
@@ -41,10 +46,24 @@ impl Runtime for Ours {
     }
 }
 
+struct Stage8;
+
+impl Runtime for Stage8 {
+    fn block_on<T: 'static>(future: impl Future<Output = T> + 'static) -> T {
+        stage_8::join::block_on(future)
+    }
+
+    fn spawn<T: 'static>(
+        future: impl Future<Output = T> + 'static,
+    ) -> impl Future<Output = Result<T, Panic>> {
+        stage_8::join::spawn(future)
+    }
+}
+
 struct Tokio;
 
 impl Runtime for Tokio {
-    fn block_on<T>(future: impl Future<Output = T>) -> T {
+    fn block_on<T: 'static>(future: impl Future<Output = T> + 'static) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         tokio::task::LocalSet::new().block_on(&runtime, future)
     }
@@ -76,7 +95,7 @@ fn self_woken_ready_future_is_not_polled_again() {
     fn probe<R: Runtime>() {
         for wakes in 0..3 {
             assert_eq!(R::block_on(wakes_itself_and_is_ready(wakes)), "ready");
-            R::block_on(async {
+            R::block_on(async move {
                 let task = R::spawn(wakes_itself_and_is_ready(wakes));
                 assert_eq!(task.await.unwrap(), "ready");
                 // A stale queue entry of the first task would be popped while this task runs.
@@ -85,6 +104,7 @@ fn self_woken_ready_future_is_not_polled_again() {
         }
     }
     within_deadline(probe::<Ours>);
+    within_deadline(probe::<Stage8>);
     within_deadline(probe::<Tokio>);
 }
 
@@ -101,7 +121,7 @@ fn wake_from_another_thread_ends_the_sleep() {
                 waker.wake();
             }
         });
-        let wait = || {
+        let wait = move || {
             let flag = Arc::new(AtomicBool::new(false));
             let sender = sender.clone();
             let mut sent = false;
@@ -116,16 +136,17 @@ fn wake_from_another_thread_ends_the_sleep() {
                 Poll::Pending
             })
         };
-        R::block_on(async {
+        R::block_on(async move {
             for _ in 0..500 {
                 wait().await;
                 R::spawn(wait()).await.unwrap();
             }
         });
-        drop(sender);
+        // `wait` has dropped the sender of the wakers, so this thread ends.
         other.join().unwrap();
     }
     within_deadline(probe::<Ours>);
+    within_deadline(probe::<Stage8>);
     within_deadline(probe::<Tokio>);
 }
 
@@ -133,7 +154,7 @@ fn wake_from_another_thread_ends_the_sleep() {
 #[test]
 fn self_waking_task_does_not_starve_a_ready_one() {
     fn probe<R: Runtime>() {
-        R::block_on(async {
+        R::block_on(async move {
             let stop = Rc::new(Cell::new(false));
             let stopped = stop.clone();
             let spinning = R::spawn(poll_fn(move |cx| {
@@ -148,6 +169,7 @@ fn self_waking_task_does_not_starve_a_ready_one() {
         });
     }
     within_deadline(probe::<Ours>);
+    within_deadline(probe::<Stage8>);
     within_deadline(probe::<Tokio>);
 }
 
@@ -164,7 +186,7 @@ fn wake_during_a_poll_leads_to_one_more_poll() {
             thread::spawn(move || waker.wake()).join().unwrap();
         };
         for wake in [from_here, from_a_thread] {
-            R::block_on(async {
+            R::block_on(async move {
                 let polls = Rc::new(Cell::new(0));
                 let counted = polls.clone();
                 let task = R::spawn(poll_fn(move |cx| {
@@ -181,6 +203,7 @@ fn wake_during_a_poll_leads_to_one_more_poll() {
         }
     }
     within_deadline(probe::<Ours>);
+    within_deadline(probe::<Stage8>);
     within_deadline(probe::<Tokio>);
 }
 
@@ -188,7 +211,7 @@ fn wake_during_a_poll_leads_to_one_more_poll() {
 #[test]
 fn panic_of_a_task_reaches_only_its_handle() {
     fn probe<R: Runtime>() {
-        R::block_on(async {
+        R::block_on(async move {
             let before = R::spawn(async { 1 });
             // Unwinds like a panic, but prints no message.
             let panics = R::spawn(async { resume_unwind(Box::new("only here")) });
@@ -199,5 +222,6 @@ fn panic_of_a_task_reaches_only_its_handle() {
         });
     }
     within_deadline(probe::<Ours>);
+    within_deadline(probe::<Stage8>);
     within_deadline(probe::<Tokio>);
 }
