@@ -11,7 +11,7 @@
 //! ```
 //!
 //! The guide: the [front door](../../../README.md) · chapter 1, the [reactor](../reactor/index.html) ·
-//! chapter 2, the [executor] · chapter 3, this page · [fifteen questions][questions], each answered
+//! chapter 2, the [executor] · chapter 3, this page · [twenty-four questions][questions], each answered
 //! by a runnable program.
 //!
 //! [executor]: ../executor/index.html

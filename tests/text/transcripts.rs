@@ -388,7 +388,7 @@ fn a_command_that_does_not_exist_is_noticed() {
         "cargo build --release -p echo && cargo run --release -p tests --example recoded",
         "cargo test -p tests --test echod",
         "cargo test -p tests no_such_promise",
-        "cargo run -q --example question -- 16",
+        "cargo run -q --example question -- 25",
         "cargo run --example fault -- forget-walker",
         "cargo run --example predict -- 21",
         "cargo run --relaese",

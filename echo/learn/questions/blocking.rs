@@ -1,6 +1,8 @@
 //! All tasks share one thread. While one task blocks it, with a blocking call or a long
 //! computation, no other task is polled, no event is fetched, and no timer fires.
 //!
+//! A timeout does not help: it is checked between two polls, and the poll does not return.
+//!
 //! A blocking call has two cures: call its async version, or run it on the thread pool (`unblock`,
 //! `spawn_blocking`). A computation can run on the thread pool too, or yield often. After each yield
 //! events are fetched and timers fire, so they are late by one part of the computation at most.
@@ -17,16 +19,21 @@ use executor::{block_on, spawn, yield_now};
 use reactor::blocking::unblock;
 use reactor::io::AsyncReadExt;
 use reactor::net::TcpStream;
-use reactor::time::{interval, sleep};
+use reactor::time::{interval, sleep, timeout};
 
 use crate::connection::sockets;
 use crate::{Question, print_line};
 
-pub(crate) const QUESTION: Question =
-    Question { text: "What does one blocking call do to all other tasks?", run };
+pub(crate) const QUESTION: Question = Question {
+    text: "What does one blocking call do to all tasks, and why does no timeout stop it?",
+    run,
+};
 
 /// How long each call or computation takes.
 const SLOW: Duration = Duration::from_millis(300);
+
+/// A limit that is shorter than the calls.
+const TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Interval of the task that runs beside it.
 const TICK: Duration = Duration::from_millis(10);
@@ -44,7 +51,11 @@ fn run() -> io::Result<()> {
         let mut stream = TcpStream::from_std(slow_peer()?)?;
         beside("read of a reactor socket", stream.read(&mut [0])).await?;
         beside("a computation", compute(Duration::MAX)).await?;
-        beside("the same, yielding each ms", compute(Duration::from_millis(1))).await
+        beside("the same, yielding each ms", compute(Duration::from_millis(1))).await?;
+        print_line(format_args!("the same, in a timeout of {} ms", TIMEOUT.as_millis()))?;
+        limited("thread::sleep", async { thread::sleep(SLOW) }).await?;
+        limited("thread::sleep, in unblock", unblock(|| thread::sleep(SLOW))).await?;
+        limited("a computation, yielding each ms", compute(Duration::from_millis(1))).await
     })
 }
 
@@ -88,6 +99,14 @@ async fn beside<T>(what: &str, slow: impl Future<Output = T>) -> io::Result<()> 
     let ticks = ticks.len() - 2;
     let others = if ticks == 0 { "others stop" } else { "others run" };
     print_line(format_args!("    {what:28} {others:11}  {ticks} ticks, longest gap {longest} ms"))
+}
+
+/// Prints how `slow` ends when a timeout is around it.
+async fn limited(what: &str, slow: impl Future<Output = ()>) -> io::Result<()> {
+    let begin = Instant::now();
+    let result = timeout(TIMEOUT, slow).await;
+    let millis = begin.elapsed().as_millis();
+    print_line(format_args!("    {what:32} {:16} after {millis} ms", format!("{result:?}")))
 }
 
 async fn tick(ticks: Rc<RefCell<Vec<Instant>>>) {

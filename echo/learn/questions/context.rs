@@ -4,6 +4,10 @@
 //! bottom gets `WouldBlock`, and its source stores a clone of the waker.
 //!
 //! The program captures its own stack at that moment, and shows how each function gets `cx`.
+//!
+//! The socket does not travel in `cx`, and finds its reactor in another way: when it is created, it
+//! registers with the *current* reactor, which `block_on` puts into a thread-local. Under the
+//! `block_on` of another crate there is none, so creating the socket panics.
 
 use std::backtrace::Backtrace;
 use std::io;
@@ -12,14 +16,18 @@ use executor::{block_on, spawn, yield_now};
 use log::Record;
 use log::kv::Key;
 use reactor::io::copy;
-use reactor::net::TcpStream;
+use reactor::net::{TcpListener, TcpStream};
 
 use crate::connection::connected;
 use crate::ladder::set_listener;
-use crate::{Question, print_line};
+use crate::panic_messages::{hide_panics, panic_message};
+use crate::{Question, print_line, wrap};
 
-pub(crate) const QUESTION: Question =
-    Question { text: "How does the waker get from the executor to the socket?", run };
+pub(crate) const QUESTION: Question = Question {
+    text: "How does the waker get to the socket, and the socket to its reactor? Why \"no reactor \
+           on this thread\"?",
+    run,
+};
 
 /// The files whose functions are shown, and their text.
 const FILES: [(&str, &str); 7] = [
@@ -33,6 +41,13 @@ const FILES: [(&str, &str); 7] = [
 ];
 
 fn run() -> io::Result<()> {
+    hide_panics();
+    let bind = TcpListener::bind("127.0.0.1:0");
+    let message = panic_message(|| futures_lite::future::block_on(bind));
+    print_line(format_args!(
+        "bind, under block_on of futures-lite, panics:\n    {}",
+        wrap(&message)
+    ))?;
     block_on(async {
         let (stream, client) = connected().await?;
         set_listener(on_record);

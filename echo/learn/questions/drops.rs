@@ -3,26 +3,27 @@
 //!
 //! What only the future knew is lost. A pending `read` has moved no bytes, so nothing is lost. A
 //! pending `read_exact` may have taken bytes from the stream, and they are lost with it. To keep
-//! them, keep the future and poll it again. A spawned task and a job of the thread pool are not
-//! part of the future that waits for them, so they continue.
+//! them, keep the future and poll it again. A spawned task is not part of the future that waits for
+//! it, so it continues.
 
 use std::cell::Cell;
 use std::io::{self, Write};
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use executor::{block_on, spawn, yield_now};
-use reactor::blocking::unblock;
+use futures_lite::future::or;
 use reactor::io::AsyncReadExt;
 use reactor::time::{sleep, timeout};
 
 use crate::connection::{DEADLINE, connection};
 use crate::{Question, print_line};
 
-pub(crate) const QUESTION: Question =
-    Question { text: "What is lost if a future is dropped before it completes?", run };
+pub(crate) const QUESTION: Question = Question {
+    text: "What happens to a future that is dropped half way: timeout, select, abort?",
+    run,
+};
 
 /// The peer sends nothing before this timeout.
 const TIMEOUT: Duration = Duration::from_millis(20);
@@ -30,8 +31,8 @@ const TIMEOUT: Duration = Duration::from_millis(20);
 fn run() -> io::Result<()> {
     block_on(async {
         reads().await?;
-        tasks().await?;
-        job().await
+        select().await?;
+        tasks().await
     })
 }
 
@@ -64,6 +65,29 @@ async fn reads() -> io::Result<()> {
     print_line(format_args!("    awaited again, the future gets \"{}\"", four.escape_ascii()))
 }
 
+/// Prints that it is dropped.
+struct Guard;
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // Ignore the error: the next `print_line` of the program returns it too.
+        let _ = print_line("    its destructors run");
+    }
+}
+
+async fn select() -> io::Result<()> {
+    print_line("select: the loser has done its first step, and waits to do its second")?;
+    let steps = Cell::new(0);
+    let loser = async {
+        let _guard = Guard;
+        steps.set(1);
+        sleep(DEADLINE).await;
+        steps.set(2);
+    };
+    or(loser, sleep(TIMEOUT)).await;
+    print_line(format_args!("    it is dropped; steps that it has done: {}", steps.get()))
+}
+
 async fn tasks() -> io::Result<()> {
     let has_run = Rc::new(Cell::new(false));
     let ran = has_run.clone();
@@ -73,7 +97,7 @@ async fn tasks() -> io::Result<()> {
     }));
     yield_now().await;
     yield_now().await;
-    let how = if has_run.get() { "runs to completion" } else { "does not run to completion" };
+    let how = if has_run.get() { "continues" } else { "does not continue" };
     print_line(format_args!("a task whose handle is dropped {how}"))?;
 
     let owned = Rc::new(());
@@ -87,20 +111,4 @@ async fn tasks() -> io::Result<()> {
     let cancelled = task.await.is_err_and(|error| error.is_cancelled());
     let how = if Rc::strong_count(&owned) == 1 { "drops" } else { "keeps" };
     print_line(format_args!("an aborted task {how} all that it owns; is_cancelled: {cancelled}"))
-}
-
-async fn job() -> io::Result<()> {
-    let (finish, finish_requested) = channel::<()>();
-    let (done, ended) = channel();
-    let job = move || {
-        let _ = finish_requested.recv_timeout(DEADLINE);
-        let _ = done.send(());
-    };
-    let waited = timeout(TIMEOUT, unblock(job)).await;
-    let before = ended.try_recv().is_ok();
-    finish.send(()).map_err(io::Error::other)?;
-    let after = unblock(move || ended.recv_timeout(DEADLINE)).await.is_ok();
-    print_line(format_args!(
-        "unblock: {waited:?}; job completed: {before}; some time later: {after}"
-    ))
 }

@@ -24,7 +24,7 @@ use crate::ladder::set_listener;
 use crate::{Question, print_line};
 
 pub(crate) const QUESTION: Question =
-    Question { text: "Edge-triggered: why read until WouldBlock or a short read?", run };
+    Question { text: "Edge-triggered or level-triggered: why read until WouldBlock?", run };
 
 const BYTES: usize = 100;
 const MESSAGES: usize = 1000;

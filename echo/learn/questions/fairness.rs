@@ -21,8 +21,7 @@ use reactor::time::sleep;
 
 use crate::{Question, print_line};
 
-pub(crate) const QUESTION: Question =
-    Question { text: "Can one busy task starve the others, and what is the budget?", run };
+pub(crate) const QUESTION: Question = Question { text: "Who starves, and what is fair?", run };
 
 /// The timer that is set beside a greedy task.
 const TIMER: Duration = Duration::from_millis(20);

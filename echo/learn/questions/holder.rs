@@ -15,20 +15,13 @@ use reactor::net::TcpStream;
 use reactor::time::sleep;
 
 use crate::connection::{connected, send};
-use crate::{Question, print_line};
-
-pub(crate) const QUESTION: Question =
-    Question { text: "What holds the waker, and where is the task while it waits?", run };
+use crate::print_line;
 
 /// How long the waiting tasks are observed.
 const OBSERVED: Duration = Duration::from_millis(50);
 
-fn run() -> io::Result<()> {
-    let executor = Executor::new()?;
-    executor.block_on(three_wait(&executor))
-}
-
-async fn three_wait(executor: &Executor) -> io::Result<()> {
+/// Prints what three waiting tasks wait for, and how often they are polled while they wait.
+pub(crate) async fn print_three_waits(executor: &Executor) -> io::Result<()> {
     let (stream, client) = connected().await?;
     let reader = spawn_named("reader", read(stream));
     let joiner = spawn_named("joiner", join(reader));
@@ -43,11 +36,9 @@ async fn three_wait(executor: &Executor) -> io::Result<()> {
     // This sleep itself caused one wakeup and one poll.
     let (polls, wakes) = (after.polls - before.polls - 1, after.wakes - before.wakes - 1);
     let ms = OBSERVED.as_millis();
-    print_line(format_args!("in the next {ms} ms: queued {wakes} times, polled {polls} times"))?;
+    print_line(format_args!("in {ms} ms: queued {wakes} times, polled {polls} times\n"))?;
     let client = send(client, 1);
-    let bytes = joiner.await??;
-    print_line(format_args!("the client sent {bytes} byte; tasks that still wait:"))?;
-    print_waiting_tasks()?;
+    joiner.await??;
     sleeper.abort();
     client.join().expect("the client does not panic").map(drop)
 }

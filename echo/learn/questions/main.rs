@@ -1,4 +1,4 @@
-//! Fifteen questions about async I/O, each answered by a small program.
+//! Twenty-four questions about async I/O, each answered by a small program.
 //!
 //! ```text
 //! question        lists the questions
@@ -10,20 +10,31 @@
 //! `echo/learn/questions.md`.
 
 mod blocking;
+mod concurrency;
 mod connection;
 mod context;
+mod destructors;
 mod drops;
 mod edge;
 mod fairness;
+mod files;
 mod halves;
 mod holder;
 mod ladder;
 mod lazy;
+mod main_future;
 mod moved;
 mod notification;
+mod panic_messages;
+mod panics;
+mod pins;
 mod polls;
+mod reads;
+mod sizes;
+mod streams;
 mod stuck;
 mod timers;
+mod tokens;
 mod wait;
 mod wake;
 
@@ -31,25 +42,34 @@ use std::env;
 use std::io::{self, ErrorKind, Write, stdout};
 use std::process::ExitCode;
 
-const QUESTIONS: [Question; 15] = [
+const QUESTIONS: [Question; 24] = [
     lazy::QUESTION,
+    main_future::QUESTION,
+    concurrency::QUESTION,
     wait::QUESTION,
-    context::QUESTION,
-    holder::QUESTION,
     wake::QUESTION,
+    context::QUESTION,
     stuck::QUESTION,
+    polls::QUESTION,
     moved::QUESTION,
     edge::QUESTION,
-    notification::QUESTION,
-    polls::QUESTION,
+    reads::QUESTION,
+    tokens::QUESTION,
     halves::QUESTION,
+    notification::QUESTION,
     blocking::QUESTION,
+    fairness::QUESTION,
     timers::QUESTION,
     drops::QUESTION,
-    fairness::QUESTION,
+    pins::QUESTION,
+    sizes::QUESTION,
+    destructors::QUESTION,
+    files::QUESTION,
+    panics::QUESTION,
+    streams::QUESTION,
 ];
 
-/// Columns available for the text of a question in the list.
+/// Columns available for a text that is indented by four.
 const TEXT_WIDTH: usize = 76;
 
 /// One question, and the program that answers it.
@@ -87,14 +107,20 @@ fn list() -> io::Result<()> {
     print_line("\nto see an answer: cargo run --example question -- N")
 }
 
-/// Breaks a text that does not fit into one line into two.
+/// Breaks a text into lines. All but the first are indented by four columns.
 fn wrap(text: &str) -> String {
-    match text.get(..TEXT_WIDTH).and_then(|line| line.rfind(' ')) {
-        Some(end) if text.len() > TEXT_WIDTH => {
-            format!("{}\n    {}", &text[..end], &text[end + 1..])
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let last = lines.last_mut().expect("there is a first line");
+        if last.is_empty() {
+            last.push_str(word);
+        } else if last.len() + 1 + word.len() <= TEXT_WIDTH {
+            *last = format!("{last} {word}");
+        } else {
+            lines.push(word.to_owned());
         }
-        _ => text.to_owned(),
     }
+    lines.join("\n    ")
 }
 
 fn usage_error(why: &str) -> ExitCode {

@@ -29,7 +29,7 @@ use crate::connection::{connected, send};
 use crate::{Question, print_line};
 
 pub(crate) const QUESTION: Question = Question {
-    text: "Why must each poll store its waker, and when must it check again afterwards?",
+    text: "Why is the waker stored on every poll, and when must I check again after storing it?",
     run,
 };
 

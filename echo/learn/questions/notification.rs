@@ -18,7 +18,7 @@ use crate::ladder::{RECORDER, print_steps};
 use crate::{Question, print_line};
 
 pub(crate) const QUESTION: Question =
-    Question { text: "How does another thread make epoll_wait return?", run };
+    Question { text: "How does another thread end epoll_wait?", run };
 
 fn run() -> io::Result<()> {
     print_steps(one_wake)?;

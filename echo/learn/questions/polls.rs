@@ -2,25 +2,30 @@
 //! poll. A wakeup during a poll causes one more, because the poll may already have checked what the
 //! wakeup is about. A wakeup of a completed task does nothing, to this task or any other.
 //!
-//! So a poll can be spurious: nothing has happened. That is not a bug, because a poll only means
-//! "try again". It is cheap, because the operation makes no system call while its source is not
+//! So a poll can be spurious: nothing has happened. A waker names the task, and not the future that
+//! stored it, so a task that joins several futures polls all of them when one is woken. That is not a
+//! bug, because a poll only means "try again". It is cheap, because the operation makes no system call while its source is not
 //! ready. A future that relied on news at every poll would have a bug.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, Write};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use executor::{Executor, spawn, yield_now};
+use futures_lite::future::zip;
 use reactor::io::AsyncReadExt;
 use reactor::time::sleep;
 
 use crate::connection::{DEADLINE, connection};
+use crate::panic_messages::{hide_panics, message};
 use crate::{Question, print_line};
 
 pub(crate) const QUESTION: Question = Question {
-    text: "What if wake is called twice, during a poll, or after Ready? Are spurious polls bugs?",
+    text: "Why was I polled although nothing woke me? What if wake comes twice, during a poll, or \
+           after Ready?",
     run,
 };
 
@@ -63,7 +68,9 @@ fn run() -> io::Result<()> {
     let executor = Executor::new()?;
     executor.block_on(async {
         wakes(&executor).await?;
-        spurious_reads(&executor).await
+        joined().await?;
+        spurious_reads(&executor).await?;
+        after_ready().await
     })
 }
 
@@ -94,6 +101,33 @@ async fn wakes(executor: &Executor) -> io::Result<()> {
     next.abort();
     print_line(format_args!(
         "woken twice after Ready:      {polls} polls, and {others} of other tasks"
+    ))
+}
+
+async fn joined() -> io::Result<()> {
+    let counted = Rc::new(Counted::default());
+    let neighbor = async {
+        for _ in 0..3 {
+            yield_now().await;
+        }
+        counted.is_done.set(true);
+    };
+    // Each wakeup of the neighbor polls both futures.
+    zip(neighbor, count(counted.clone())).await;
+    let polls = counted.polls.get();
+    print_line(format_args!("joined with a future that is woken 3 times: {polls} polls"))
+}
+
+async fn after_ready() -> io::Result<()> {
+    hide_panics();
+    let task = spawn(async {
+        let mut future = pin!(async { 1 });
+        future.as_mut().await + future.await
+    });
+    let error = task.await.expect_err("the second await panics");
+    let message = message(&*error.into_panic());
+    print_line(format_args!(
+        "an async block is awaited again after Ready; it panics:\n    {message}"
     ))
 }
 

@@ -1,7 +1,8 @@
 //! A future that returns `Pending` promises that something holds its waker and will call it. There
-//! are three ways to wait forever. Nothing holds the waker: the executor detects this exactly, and
+//! are four ways to wait forever. Nothing holds the waker: the executor detects this exactly, and
 //! reports the task as lost. Something holds the waker but never calls it, such as a source on
-//! which nothing arrives. Or the waker is held by a task that waits for this very task.
+//! which nothing arrives. Or the waker is held by a task that waits for this very task. Or the task was woken and
+//! is queued, but another task blocks the only thread.
 //!
 //! `executor::tasks` tells these apart. `echod` prints the same table when it receives SIGUSR1.
 
@@ -10,6 +11,7 @@ use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::task::Poll;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use executor::{JoinHandle, State, TaskInfo, block_on, spawn_named, tasks};
@@ -24,7 +26,7 @@ use crate::connection::connected;
 use crate::ladder::set_listener;
 use crate::{Question, print_line};
 
-pub(crate) const QUESTION: Question = Question { text: "Why does my future never complete?", run };
+pub(crate) const QUESTION: Question = Question { text: "Why does my future never wake?", run };
 
 /// Holds the handle of a task, for another task to take.
 type Slot = Rc<RefCell<Option<JoinHandle<()>>>>;
@@ -49,6 +51,9 @@ async fn main() -> io::Result<()> {
         began.elapsed().as_millis()
     ))?;
     print_line("task  name       state    polls  what holds its waker")?;
+    // This task keeps the thread until it has printed the table.
+    drop(spawn_named("ready", async {}));
+    thread::sleep(Duration::from_millis(20));
     tasks().iter().filter(|task| task.state != State::Running).try_for_each(print_row)
 }
 
@@ -82,6 +87,7 @@ fn print_row(task: &TaskInfo) -> io::Result<()> {
     let TaskInfo { id, name, state, awaits, elsewhere, polls, .. } = task;
     let holder = match (state, &awaits[..]) {
         (State::Lost, _) => "nothing".to_owned(),
+        (State::Queued, _) => "the run queue: another task blocks the thread".to_owned(),
         (_, [Awaited::Source { key, kind, direction }]) => {
             format!("the reactor: {direction} on source {key} ({kind})")
         }

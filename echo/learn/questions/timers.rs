@@ -8,24 +8,30 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use executor::block_on;
 use futures_lite::future::zip;
 use log::trace;
 use reactor::io::AsyncReadExt;
-use reactor::time::sleep;
+use reactor::time::MissedTickBehavior::{self, Burst, Delay, Skip};
+use reactor::time::{interval, sleep};
 use recorder::{Kind, OUTSIDE};
 
 use crate::connection::{DEADLINE, connection};
 use crate::ladder::{RECORDER, print_steps_of_kinds};
 use crate::{Question, print_line};
 
-pub(crate) const QUESTION: Question =
-    Question { text: "How do timers fit into one epoll_wait?", run };
+pub(crate) const QUESTION: Question = Question {
+    text: "How do timers fit into one epoll_wait, how precise are they, and what about missed ticks?",
+    run,
+};
 
 /// The nearer deadline.
 const NEAR: Duration = Duration::from_millis(50);
+
+/// Interval of the ticks.
+const TICK: Duration = Duration::from_millis(20);
 
 /// The later deadline: so late that even a busy machine fires the near timer before it.
 const FAR: Duration = Duration::from_millis(300);
@@ -37,9 +43,47 @@ fn run() -> io::Result<()> {
         Ok(())
     })?;
     match threads {
-        Some(threads) => print_line(format_args!("\nthreads during the three waits: {threads}")),
-        None => print_line("\nthis OS does not report the number of threads"),
+        Some(threads) => print_line(format_args!("threads during the three waits: {threads}"))?,
+        None => print_line("this OS does not report the number of threads")?,
     }
+    block_on(async {
+        precision().await?;
+        print_line("ticks of 20 ms, blocked for 90 ms; when the next ticks come after that")?;
+        for behavior in [Burst, Delay, Skip] {
+            missed_ticks(behavior).await?;
+        }
+        Ok(())
+    })
+}
+
+/// Measures the shortest of a few short sleeps. It takes longer than requested, but never less.
+async fn precision() -> io::Result<()> {
+    let requested = Duration::from_micros(100);
+    let mut shortest = Duration::MAX;
+    for _ in 0..5 {
+        let begin = Instant::now();
+        sleep(requested).await;
+        shortest = shortest.min(begin.elapsed());
+    }
+    let never_early = shortest >= requested;
+    let (requested, shortest) = (requested.as_micros(), shortest.as_micros());
+    print_line(format_args!(
+        "a sleep of {requested} us took {shortest} us at least; never early: {never_early}"
+    ))
+}
+
+/// Blocks the thread for some ticks, and prints when the next ticks come.
+async fn missed_ticks(behavior: MissedTickBehavior) -> io::Result<()> {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(behavior);
+    thread::sleep(TICK * 9 / 2);
+    let begin = Instant::now();
+    let mut after = Vec::new();
+    for _ in 0..6 {
+        ticks.tick().await;
+        after.push(begin.elapsed().as_millis().to_string());
+    }
+    print_line(format_args!("    {:6} after {} ms", format!("{behavior:?}"), after.join(" ms, ")))
 }
 
 /// Whether a step shows what the task waits for, how the thread sleeps, or what ends the sleep.

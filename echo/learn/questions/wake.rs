@@ -1,5 +1,5 @@
-//! Whatever ends the wait calls `wake`: the reactor for an event or a timer, another task, or
-//! another thread. It calls `wake` on the thread on which it runs, because a waker may be called on
+//! A waiting task costs no time: it is in no queue, and the executor does not look at it. Whatever ends
+//! the wait calls `wake`: the reactor for an event or a timer, another task, or another thread. It calls `wake` on the thread on which it runs, because a waker may be called on
 //! any thread.
 //!
 //! `wake` only puts the task into the run queue. It never polls the task. The executor does that
@@ -13,31 +13,37 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Poll, Waker};
 use std::thread;
-use std::time::Duration;
 
-use executor::{block_on, spawn, yield_now};
+use executor::{Executor, spawn, yield_now};
 use log::Record;
 use log::kv::Key;
 use reactor::io::AsyncReadExt;
 use reactor::net::TcpStream;
-use reactor::time::sleep;
 
 use crate::connection::{connected, send, when_asleep};
+use crate::holder::print_three_waits;
 use crate::ladder::set_listener;
 use crate::{Question, print_line};
 
-pub(crate) const QUESTION: Question =
-    Question { text: "Who calls wake, on which thread, and what does wake do?", run };
+pub(crate) const QUESTION: Question = Question {
+    text: "Doesn't polling waste CPU? Where is a waiting task, who calls wake, and why does \
+           wake not poll?",
+    run,
+};
 
 /// The task that waits, or 0 if none does.
 static WAITING_TASK: AtomicU64 = AtomicU64::new(0);
 
 fn run() -> io::Result<()> {
-    set_listener(print_record);
-    block_on(main())
+    let executor = Executor::new()?;
+    executor.block_on(async {
+        print_three_waits(&executor).await?;
+        set_listener(print_record);
+        print_wakes().await
+    })
 }
 
-async fn main() -> io::Result<()> {
+async fn print_wakes() -> io::Result<()> {
     let (stream, client) = connected().await?;
     print_line("thread  module               action")?;
     print_line("an event on a socket:")?;
@@ -45,8 +51,6 @@ async fn main() -> io::Result<()> {
     let client = send(client, 1);
     reader.await??;
     client.join().expect("the client does not panic")?;
-    print_line("a timer:")?;
-    spawn(sleep(Duration::from_millis(10))).await?;
     print_line("another task:")?;
     let slot = Rc::new(Cell::new(None));
     let waiter = spawn(wait_for_wake(slot.clone()));
