@@ -9,17 +9,20 @@ use crate::server::{Ended, Server};
 use crate::three_echoes::example;
 
 /// For each exercise, a line of the output that the check prints for the starting point.
-const START: [&str; 6] = [
+const START: [&str; 9] = [
     "the task was polled 1 time, because the ring called 0 wakers; expected 2 polls and 1 waker",
     "the other thread sent, and called 0 wakers; expected 1: the task is never polled again",
     "the first future was polled 1 time, the second 0 times; expected 1 and 1",
     "a byte on the right woke the task 0 times; expected 1 time",
     "\"hel\", the call was dropped, \"lo\", \"world\": the lines were [\"lo\"]",
     "no permit was free, and the task was polled 1000 times; expected 1 time",
+    "1 item woke 100 tasks; expected 1 task",
+    "while one file was created, the task was polled more than 1000 times; expected 2 times",
+    "100 messages cost 400 system calls",
 ];
 
 /// For each mistake, a line of the output that names it.
-const MISTAKES: [(&str, &str); 9] = [
+const MISTAKES: [(&str, &str); 11] = [
     ("waker-kept", "was called 1 time, and that of the second 0 times"),
     ("waker-borrowed", "RefCell already borrowed"),
     ("silent-drop", "the drop of the sender called 0 wakers"),
@@ -29,6 +32,8 @@ const MISTAKES: [(&str, &str); 9] = [
     ("line-taken", "the lines were [\"lo\", \"world\"]; expected [\"hello\", \"world\"]"),
     ("permit-lost", "woken, and dropped before its poll; the second was woken 0 times"),
     ("overtaking", "a task came after the release, and got the permit before the task that waited"),
+    ("stale-waker", "the first was dropped, then came 1 item; the second was woken 0 times"),
+    ("wake-swallowed", "was dropped before its poll; the other was woken 0 times"),
 ];
 
 /// Runs the program, and returns the output with each sentence in one line.

@@ -15,14 +15,19 @@
 #![allow(clippy::duplicate_mod, reason = "a check is compiled beside each version that it checks")]
 
 mod check;
+mod kernel;
 #[path = "../solutions/mistakes/mod.rs"]
 mod mistakes;
 #[path = "../solutions/mod.rs"]
 mod solutions;
 
 // The files that you edit.
+#[path = "08_async_fd.rs"]
+mod async_fd;
 #[path = "03_join.rs"]
 mod join;
+#[path = "09_level.rs"]
+mod level;
 #[path = "05_lines.rs"]
 mod lines;
 #[path = "02_oneshot.rs"]
@@ -31,6 +36,8 @@ mod oneshot;
 mod select;
 #[path = "06_semaphore.rs"]
 mod semaphore;
+#[path = "07_wake_one.rs"]
+mod wake_one;
 #[path = "01_waker.rs"]
 mod waker;
 
@@ -56,7 +63,7 @@ struct Exercise {
     solution: &'static [Step],
 }
 
-const EXERCISES: [Exercise; 6] = [
+const EXERCISES: [Exercise; 9] = [
     Exercise {
         level: "easy",
         title: "store the waker",
@@ -98,6 +105,27 @@ const EXERCISES: [Exercise; 6] = [
         file: "06_semaphore.rs",
         start: semaphore::check::STEPS,
         solution: solutions::semaphore::check::STEPS,
+    },
+    Exercise {
+        level: "medium",
+        title: "wake one waiter instead of all",
+        file: "07_wake_one.rs",
+        start: wake_one::check::STEPS,
+        solution: solutions::wake_one::check::STEPS,
+    },
+    Exercise {
+        level: "medium",
+        title: "an AsyncFd for any descriptor",
+        file: "08_async_fd.rs",
+        start: async_fd::check::STEPS,
+        solution: solutions::async_fd::check::STEPS,
+    },
+    Exercise {
+        level: "hard",
+        title: "level-triggered instead of edge-triggered",
+        file: "09_level.rs",
+        start: level::check::STEPS,
+        solution: solutions::level::check::STEPS,
     },
 ];
 

@@ -1,7 +1,11 @@
 //! The solutions of the exercises.
 
+#[path = "08_async_fd.rs"]
+pub(crate) mod async_fd;
 #[path = "03_join.rs"]
 pub(crate) mod join;
+#[path = "09_level.rs"]
+pub(crate) mod level;
 #[path = "05_lines.rs"]
 pub(crate) mod lines;
 #[path = "02_oneshot.rs"]
@@ -10,5 +14,7 @@ pub(crate) mod oneshot;
 pub(crate) mod select;
 #[path = "06_semaphore.rs"]
 pub(crate) mod semaphore;
+#[path = "07_wake_one.rs"]
+pub(crate) mod wake_one;
 #[path = "01_waker.rs"]
 pub(crate) mod waker;

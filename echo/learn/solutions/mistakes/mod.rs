@@ -6,6 +6,8 @@ mod overtaking;
 mod permit_lost;
 mod polled_again;
 mod silent_drop;
+mod stale_waker;
+mod wake_swallowed;
 mod waker_borrowed;
 mod waker_kept;
 mod woken_locked;
@@ -23,4 +25,6 @@ pub(crate) const MISTAKES: &[(&str, &str, &[Step])] = &[
     ("line-taken", "5: the future holds the unfinished line", line_taken::check::STEPS),
     ("permit-lost", "6: a dropped waiter keeps its permit", permit_lost::check::STEPS),
     ("overtaking", "6: a newcomer can take a released permit", overtaking::check::STEPS),
+    ("stale-waker", "7: a wakeup goes to a task that has gone", stale_waker::check::STEPS),
+    ("wake-swallowed", "7: a dropped task keeps its wakeup", wake_swallowed::check::STEPS),
 ];
