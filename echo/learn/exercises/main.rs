@@ -24,10 +24,14 @@ mod solutions;
 // The files that you edit.
 #[path = "08_async_fd.rs"]
 mod async_fd;
+#[path = "11_budget.rs"]
+mod budget;
 #[path = "03_join.rs"]
 mod join;
 #[path = "09_level.rs"]
 mod level;
+#[path = "12_lifo.rs"]
+mod lifo;
 #[path = "05_lines.rs"]
 mod lines;
 #[path = "02_oneshot.rs"]
@@ -40,13 +44,15 @@ mod semaphore;
 mod wake_one;
 #[path = "01_waker.rs"]
 mod waker;
+#[path = "10_wheel.rs"]
+mod wheel;
 
 use std::env;
 use std::io::{self, ErrorKind, Write, stdout};
 use std::panic;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Mutex;
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use check::Step;
@@ -63,7 +69,7 @@ struct Exercise {
     solution: &'static [Step],
 }
 
-const EXERCISES: [Exercise; 9] = [
+const EXERCISES: [Exercise; 12] = [
     Exercise {
         level: "easy",
         title: "store the waker",
@@ -126,6 +132,27 @@ const EXERCISES: [Exercise; 9] = [
         file: "09_level.rs",
         start: level::check::STEPS,
         solution: solutions::level::check::STEPS,
+    },
+    Exercise {
+        level: "hard",
+        title: "a timer wheel",
+        file: "10_wheel.rs",
+        start: wheel::check::STEPS,
+        solution: solutions::wheel::check::STEPS,
+    },
+    Exercise {
+        level: "hard",
+        title: "a budget",
+        file: "11_budget.rs",
+        start: budget::check::STEPS,
+        solution: solutions::budget::check::STEPS,
+    },
+    Exercise {
+        level: "hard",
+        title: "a LIFO slot",
+        file: "12_lifo.rs",
+        start: lifo::check::STEPS,
+        solution: solutions::lifo::check::STEPS,
     },
 ];
 
@@ -204,9 +231,15 @@ fn arguments(number: &str, solutions: bool) -> Vec<&str> {
 }
 
 fn list(solutions: bool) -> io::Result<ExitCode> {
-    for (number, exercise) in (1..).zip(&EXERCISES) {
-        let is_solved = check(&arguments(&number.to_string(), solutions), false)?;
-        let state = if is_solved { "solved" } else { "open" };
+    // Some of the checks wait, so run them concurrently.
+    let states: Vec<io::Result<bool>> = thread::scope(|scope| {
+        let check = |number: usize| check(&arguments(&number.to_string(), solutions), false);
+        let checks: Vec<_> =
+            (1..=EXERCISES.len()).map(|number| scope.spawn(move || check(number))).collect();
+        checks.into_iter().map(|check| check.join().expect("no check panics here")).collect()
+    });
+    for ((number, exercise), is_solved) in (1..).zip(&EXERCISES).zip(states) {
+        let state = if is_solved? { "solved" } else { "open" };
         let Exercise { level, title, .. } = exercise;
         writeln!(stdout(), "{number:>2}  {level:6}  {state:6}  {title}")?;
     }

@@ -6,11 +6,16 @@ mod overtaking;
 mod permit_lost;
 mod polled_again;
 mod silent_drop;
+mod slot_displaced;
+mod slot_unlimited;
+mod spent_late;
 mod stale_waker;
+mod waiting_charged;
 mod wake_swallowed;
 mod waker_borrowed;
 mod waker_kept;
 mod woken_locked;
+mod yield_unwoken;
 
 use crate::check::Step;
 
@@ -27,4 +32,9 @@ pub(crate) const MISTAKES: &[(&str, &str, &[Step])] = &[
     ("overtaking", "6: a newcomer can take a released permit", overtaking::check::STEPS),
     ("stale-waker", "7: a wakeup goes to a task that has gone", stale_waker::check::STEPS),
     ("wake-swallowed", "7: a dropped task keeps its wakeup", wake_swallowed::check::STEPS),
+    ("waiting-charged", "11: an operation that waits is charged", waiting_charged::check::STEPS),
+    ("yield-unwoken", "11: a task without budget is not woken", yield_unwoken::check::STEPS),
+    ("spent-late", "11: the budget is spent after the item is taken", spent_late::check::STEPS),
+    ("slot-unlimited", "12: nothing limits the use of the slot", slot_unlimited::check::STEPS),
+    ("slot-displaced", "12: a task in the slot is forgotten", slot_displaced::check::STEPS),
 ];
