@@ -2,6 +2,11 @@
 //!
 //! Nothing here mentions events, readiness or wakers. Each `await` below is a place where a task
 //! may wait while the thread runs other tasks. The reactor and the executor explain how that works.
+//!
+//! Two facts to begin with. Calling an `async fn` runs none of its code: it creates a *future*, whose
+//! code runs only while the future is polled, by the future that awaits it or by the executor. And
+//! one thread polls all tasks, so a call that blocks the thread stops every task until it returns.
+//!
 //! `server.rs`, `connection.rs` and `connections.rs` decide when serving ends; read them last.
 
 use std::rc::Rc;
@@ -22,7 +27,7 @@ pub(crate) async fn accept(listener: impl Listener, server: Rc<Server>) -> io::R
         // one disconnects. Dropping the handle detaches the task.
         drop(spawn_named("echo", async move {
             // The socket is both reader and writer: its two directions wait independently. `copy`
-            // is a variable, because `end` asks it how many bytes are not yet written.
+            // is a variable, because `end` must know how many bytes are not yet written.
             let mut copy = io::copy(connection.socket.by_ref(), connection.socket.by_ref());
             let ended = connection.serve(&mut copy).await;
             connection.end(ended, &copy).await;

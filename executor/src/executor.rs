@@ -1,7 +1,7 @@
 //! The executor takes woken tasks from the run queue and polls them. When the queue is empty, the
 //! reactor waits for events.
 //!
-//! `main` enters through [`block_on`](crate::block_on), and another event loop through
+//! A program enters through [`block_on`](crate::block_on), and another event loop through
 //! [`Executor::tick`]. Tasks call [`spawn`](crate::spawn).
 //!
 //! Invariant: no `RefCell` is borrowed while user code runs. The one exception is the stage of a
@@ -43,7 +43,7 @@ const ROUND: usize = 256;
 /// time, it costs neither a notification nor a sleep.
 const LOOKS: u32 = 50;
 
-/// A run queue, its tasks, and the reactor that they wait for, all on one thread.
+/// Tasks, their run queue, and the reactor that wakes them, all on one thread.
 ///
 /// The function [`block_on`](crate::block_on) is enough for most programs. An explicit `Executor`
 /// keeps its tasks between two calls of `block_on`, can be driven by another event loop, and
@@ -248,7 +248,7 @@ impl Executor {
         has_work
     }
 
-    /// Returns the reactor that the tasks wait for.
+    /// Returns the reactor of this executor.
     pub fn reactor(&self) -> &Rc<Reactor> {
         &self.tasks.reactor
     }
@@ -276,7 +276,7 @@ impl Executor {
         self.spin.set(spin);
     }
 
-    /// Runs one round. Returns the output of the future of `block_on`, `main`, if it is ready.
+    /// Runs one round. Returns the output of `main`, the future of `block_on`, if it is ready.
     ///
     /// Panic safety: a panic in a poll unwinds to here. It ends the task that was polled, and the
     /// round. One `catch_unwind` around all polls is cheaper than one around each.
@@ -329,8 +329,8 @@ impl Executor {
 
             let spent = budget.spent();
             if spent == budget::OPERATIONS {
-                // The task yielded although it could have continued. In this round, poll only the
-                // tasks that were queued when it began. So events are fetched before this task is
+                // The task yielded although it could have continued. Poll only the tasks that were
+                // queued when this round began, so that events are fetched before this task is
                 // polled again.
                 limit = due;
             }
@@ -350,8 +350,9 @@ impl Executor {
 
     /// Counts a spurious poll, and reports a task that nothing can wake.
     ///
-    /// A *spurious* poll completed no operation and then waited for a source again. The count is an
-    /// estimate, because the executor cannot see what else the future does.
+    /// A *spurious* poll completed no operation and then waited for a source again. It is not a bug,
+    /// because `poll` may be called at any time, but it costs time. The count is an estimate, because
+    /// the executor cannot see what else the future does.
     fn diagnose(&self, task: &Task, only_waited: bool) {
         if only_waited && task.polls.get() > 1 {
             self.tasks.counters.spurious_polls.add(1);
@@ -363,6 +364,9 @@ impl Executor {
 
     /// Polls one task. Returns the output of `main`; the output of a spawned task stays in its
     /// stage.
+    ///
+    /// Here the waker enters `cx`, the argument of every `poll`. Each future passes `cx` on to the
+    /// futures that it awaits, down to `Source::store`, which clones the waker.
     fn poll<F: Future>(
         &self,
         task: &Task,
@@ -446,7 +450,7 @@ impl Executor {
 
     /// Turns the reactor. The thread sleeps here if there is nothing else to do.
     ///
-    /// Returns the error of the wait. No other error ends the loop, but without events no task can
+    /// Returns the error of the wait. This error ends the loop, because without events no task can
     /// continue.
     fn park(&self) -> io::Result<()> {
         let tasks = &self.tasks;
@@ -464,7 +468,7 @@ impl Executor {
         turned
     }
 
-    /// Receives what other threads have sent, which is work.
+    /// Receives what other threads have sent. The thread then has work, so it is not idle.
     fn take_messages(&self) {
         self.tasks.take_messages();
         self.idle_since.set(None);
@@ -542,7 +546,8 @@ fn fail(task: &Task, cause: Cause) {
 /// Logs that a task waits although no waker of it exists. It will never be polled again.
 ///
 /// The usual cause is a future that returned `Pending` without storing the waker. `pending()` does
-/// so on purpose.
+/// so on purpose. A task whose waker exists is not lost, but it waits as long as no code calls that
+/// waker.
 #[cold]
 fn report_lost(task: &Task) {
     warn!(task = task.id(), name = task.name.get(), at:% = task.location.get(); "lost: no source, timer, thread or queue holds a waker of this task");
@@ -574,7 +579,7 @@ impl Drop for Main<'_> {
     }
 }
 
-/// Reports a failed wait to a caller that has no other way to learn of it.
+/// Panics because a wait failed, in functions that return no error.
 #[track_caller]
 fn cannot_wait(error: &io::Error) -> ! {
     panic!("the system cannot wait for events: {error}");

@@ -25,7 +25,7 @@ use log::trace;
 
 use super::sync::{AtomicBool, Notifier, Ordering, Receiver, Sender, unbounded};
 
-/// What another thread asks of the executor.
+/// What another thread sends to the executor.
 pub(crate) enum Message {
     /// Queue this task, because it was woken.
     Wake(Arc<Header>),
@@ -44,7 +44,8 @@ pub(crate) struct Inbox {
     /// executor when it continues.
     asleep: AtomicBool,
     notifier: Notifier,
-    /// The thread of the executor, which must not block until one of its own tasks ends.
+    /// The executor's thread. If it blocked until one of its own tasks ends, it would block forever,
+    /// so `RemoteJoinHandle::join` panics on this thread.
     pub(crate) thread: ThreadId,
 }
 
@@ -69,7 +70,8 @@ impl Inbox {
         }
     }
 
-    /// Declares that the executor is about to sleep. Returns whether the inbox is empty, so it may.
+    /// Declares that the executor is about to sleep. Returns whether the inbox is empty. Only then may
+    /// the executor sleep.
     pub(crate) fn fall_asleep(&self, messages: &Receiver<Message>) -> bool {
         self.asleep.swap(true, Ordering::AcqRel);
         messages.is_empty()
@@ -77,8 +79,8 @@ impl Inbox {
 
     /// Declares that the executor is awake. It must call `fall_asleep` before it sleeps again.
     ///
-    /// A swap, because a store would end the order of the swaps: the next swap of the executor
-    /// would then read this store, and acquire nothing from a sender.
+    /// A swap, not a store. The executor's next swap may read the value that is written here. It must
+    /// still acquire what senders published by earlier swaps, and a store would prevent that.
     pub(crate) fn wake_up(&self) {
         self.asleep.swap(false, Ordering::AcqRel);
     }
@@ -99,7 +101,7 @@ impl fmt::Debug for Inbox {
 pub(crate) struct Header {
     /// The key of the task's slot in the table of tasks.
     pub(crate) key: usize,
-    /// The task's ID. An atomic, because other threads use it in log records.
+    /// The task's ID. Atomic, because other threads read it for their log records.
     pub(crate) id: AtomicU64,
     /// Whether a wakeup of this task is in the inbox, or about to be. Further wakeups coalesce with
     /// it.
@@ -143,8 +145,8 @@ impl Header {
     /// Declares that the executor has received the wakeup. It calls this before the poll, so that a
     /// wakeup during the poll sends another message.
     ///
-    /// A swap, not a store, because it must also *acquire*: the poll must see what each thread
-    /// wrote whose wakeup coalesced with this one.
+    /// A swap, not a store, because it must also *acquire*. If the wakeup of another thread coalesced
+    /// with this one, the poll must see what that thread wrote before.
     pub(crate) fn received(&self) {
         self.sent.swap(false, Ordering::AcqRel);
     }

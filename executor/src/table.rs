@@ -1,7 +1,7 @@
 //! The table of all tasks of one executor, and the run queue. A waker finds both here.
 //!
 //! Only [`Tasks::queue`] puts a task into the run queue. While the executor runs, a wakeup on its
-//! own thread calls `queue` directly, without atomic read-modify-write operations. Every other
+//! own thread calls `queue` directly, which needs no lock and no atomic operation. Every other
 //! wakeup goes through the *inbox* (`inbox.rs`), and the executor calls `queue` when it receives
 //! the message.
 //!
@@ -158,8 +158,8 @@ impl Tasks {
     #[inline]
     fn queue(&self, header: &Arc<Header>) -> Woken {
         let Lists { slots, queue, .. } = &mut *self.lists.borrow_mut();
-        // A waker is *stale* if its task has ended and the slot has been replaced by one with
-        // another header.
+        // A waker may outlive its task. Then the slot at this key has another header, or the task
+        // in it has ended.
         let slot = slots.get(header.key).filter(|slot| Arc::ptr_eq(&slot.header, header));
         let Some(task) = slot.filter(|task| task.is_live()) else { return Woken::Ended };
         if task.queued.replace(true) {
@@ -265,8 +265,8 @@ impl Tasks {
             return task;
         };
         let slot = &mut lists.slots[key];
-        // If a waker of the last task still exists, it must not wake the next task. A slot with
-        // another header makes that waker stale.
+        // If a waker of the last task still exists, it must not wake the next task. A new slot has
+        // another header, so `queue` ignores that waker.
         if slot.wakers() > 0 {
             *slot = new(key);
         }
@@ -371,8 +371,8 @@ pub(crate) struct Running<'a> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.tasks.running.set(false);
-        // From here on, each wakeup makes the reactor's descriptor readable. `tick` returns whether
-        // there is work already.
+        // From here on, a wakeup makes the reactor's descriptor readable. Work that is already
+        // queued does not, but `tick` reports it to its caller.
         self.tasks.fall_asleep();
         CALL.set(None);
     }
@@ -411,8 +411,8 @@ struct Call {
 
 /// Returns where `block_on` of another executor was called, if this thread is inside it.
 ///
-/// A task of this executor cannot run before that `block_on` returns, so a future inside it that
-/// waited for the task could wait forever.
+/// A task of this executor cannot run before that `block_on` returns. So a future in that `block_on`
+/// could wait forever for such a task.
 pub(crate) fn held_up_by(tasks: &Weak<Tasks>) -> Option<&'static Location<'static>> {
     let Call { location, blocks } = CALL.get()?;
     blocks.filter(|&other| other != tasks.as_ptr()).map(|_| location)

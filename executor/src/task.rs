@@ -12,6 +12,7 @@
 //! ```
 //!
 //! The last line is the flag [`Task::queued`]. Queued, running and waiting tasks are all [`State::Live`].
+//! A waiting task is in no queue. Whatever it waits for, such as a source, holds its waker.
 //! A task that has been aborted ends when the executor takes it out of the run queue.
 //!
 //! A task occupies one *slot* in the table of tasks (`table.rs`). When the task has ended and its
@@ -53,7 +54,7 @@ pub(crate) struct Task {
     /// coalesce, and a wakeup during the poll queues the task again.
     pub(crate) queued: Cell<bool>,
     pub(crate) state: Cell<State>,
-    /// Whether the handle was dropped. If so, no code will ask for the result.
+    /// Whether the handle was dropped. If so, the result is not wanted.
     pub(crate) detached: Cell<bool>,
     /// The waker for each poll of the task, made from `header` once for the slot.
     pub(crate) waker: Waker,
@@ -62,7 +63,7 @@ pub(crate) struct Task {
     pub(crate) stage: RefCell<Option<BoxStage>>,
     /// The number of polls so far.
     pub(crate) polls: Cell<u64>,
-    /// When the task was last polled, or spawned if it was not polled yet, by `Reactor::now`.
+    /// When the task was last polled, or spawned if it was not polled yet. Read from `Reactor::now`.
     pub(crate) since: Cell<Instant>,
 
     /// What to notify when the task ends.
@@ -126,8 +127,8 @@ impl Task {
         matches!(self.state.get(), State::Live | State::Aborted)
     }
 
-    /// Marks the task, so that the executor drops its future instead of polling it again, and wakes
-    /// it. Does nothing if the task has ended.
+    /// Marks the task as aborted and wakes it, so that the executor drops its future instead of
+    /// polling it again. Does nothing if the task has ended.
     pub(crate) fn abort(&self) {
         if self.state.get() == State::Live {
             self.state.set(State::Aborted);
@@ -145,7 +146,7 @@ impl Task {
         self.queued.get() || self.header.is_sent()
     }
 
-    /// Whether nothing can wake the task any more: it is not queued, and no waker of it exists
+    /// Whether nothing can wake the task anymore: it is not queued, and no waker of it exists
     /// except its own. Only an abort can still end it.
     ///
     /// This is exact, because whatever is about to wake the task refers to its header: a waker or a
@@ -170,7 +171,7 @@ pub(crate) enum State {
     Live,
     /// [`abort`](Task::abort) was called. The executor drops the future instead of polling it.
     Aborted,
-    /// The future must not be polled again. It is being dropped, if it is not yet.
+    /// The future must not be polled again. It has been dropped, or is about to be.
     Ending,
     /// The future has been dropped. The result exists until the handle takes it.
     Ended,

@@ -3,8 +3,8 @@
 //! Events come from the kernel, for sockets and pipes. Timers come from the clock. Both lead to the
 //! last lines of [`Reactor::turn`], where an outside event becomes a `wake()`.
 //!
-//! An executor turns the reactor whenever it has polled the tasks that were queued. Sockets and
-//! timers register here when they are created.
+//! An executor turns the reactor whenever it has polled the tasks that were queued. A socket
+//! registers here when it is created, a timer when its task first waits for it.
 //!
 //! Invariant: a turn delivers all events that it fetched before it wakes the first task. The reactor
 //! does not know what a task is; it only knows wakers.
@@ -38,7 +38,8 @@ use crate::source::{Direction, Source};
 use crate::time;
 use crate::timer::Timers;
 
-/// The token of the notifier, which is not a source. No key of a source grows this large.
+/// What epoll returns with an event of the notifier, which is not a source. For a source, this
+/// *token* is its key, which never grows this large.
 const NOTIFY: Token = Token(usize::MAX);
 
 /// The largest number of events that one turn fetches.
@@ -48,14 +49,14 @@ const NOTIFY: Token = Token(usize::MAX);
 /// system call for 32 messages.
 const EVENTS: usize = 32;
 
-/// Capacity: a list or a table that has grown larger than this shrinks after the burst.
+/// Capacity: a list or a table that a burst has made larger than this shrinks afterwards.
 const BURST: usize = 1024;
 /// Capacity: the table of sources shrinks when fewer sources than this are left. Shrinking a long
 /// table at each removal would be quadratic.
 const SURVIVORS: usize = 64;
 
-/// What a source is watched for, unless it can do less. It is registered for all of this once, and
-/// for its whole life, because a change would cost a system call (`epoll_ctl`) before each wait.
+/// The readiness that epoll watches, unless a source supports less. A source is registered for all of
+/// it once, for its whole life. A change before each wait would cost a system call (`epoll_ctl`).
 /// *Priority* is the urgent data of TCP, which mio reports on Linux only.
 #[cfg(target_os = "linux")]
 pub(crate) const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
@@ -76,7 +77,7 @@ pub(crate) const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE);
 /// # fn main() -> std::io::Result<()> {
 /// let reactor = Reactor::new()?;
 /// let _entered = reactor.enter();
-/// // Sockets and timers that are made here belong to this reactor.
+/// // Sockets that are created here belong to this reactor.
 /// reactor.turn(Some(Duration::ZERO))?;
 /// assert_eq!(reactor.metrics().turns, 1);
 /// assert_eq!(reactor.next_deadline(), None); // There is no timer.
@@ -91,25 +92,25 @@ pub(crate) const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE);
 pub struct Reactor {
     /// The `epoll` instance. Borrowed only while the thread waits in it.
     poll: RefCell<mio::Poll>,
-    /// A second descriptor of the same `epoll` instance, to register sources with. It needs no
-    /// `RefCell`: an object's own `register` may be user code, and another event loop may borrow
-    /// the descriptor for longer than a statement.
+    /// A second descriptor of the same `epoll` instance, to register sources with. It is outside the
+    /// `RefCell` because an object's own `register` may be user code, and because another event loop
+    /// may hold a borrow of the descriptor.
     registry: Registry,
-    /// The list that the kernel fills with events. `None` only while a turn reads it.
+    /// The list that the kernel fills with events. `None` only while a turn uses it.
     events: Cell<Option<Events>>,
     /// Whether the last turn fetched as many events as fit into the list, so more may be left.
     is_full: Cell<bool>,
     /// All sources, by key. A key is reused after its source is deregistered. If the new source got
-    /// an event of the old one, this would cost one failed attempt and no more.
+    /// an event of the old one, this would only cost one failed attempt.
     sources: RefCell<Slab<Rc<Source>>>,
     /// The part of the reactor that its sources use.
     pub(crate) shared: Rc<Shared>,
     /// Wakers to call at a deadline, even if no event arrives.
     timers: RefCell<Timers>,
-    /// Wakers of tasks that wait until a source is deregistered, because a descriptor is free then.
+    /// Wakers of tasks that wait until a source is deregistered, which frees a descriptor.
     pub(crate) short_of_descriptors: RefCell<Vec<Waker>>,
-    /// Wakers that the next turn calls even if no event arrives. Nearly always empty: it is the
-    /// list that a turn fills, which stays here so that its capacity is reused.
+    /// Wakers that the next turn calls even if no event arrives. Usually empty. A turn takes this
+    /// list, fills it, and puts it back, so that its capacity is reused.
     pub(crate) woken: RefCell<Vec<Waker>>,
     /// Lets other threads end the wait.
     notifier: Notifier,
@@ -124,11 +125,11 @@ pub struct Reactor {
 
 /// A source and its key in the reactor's table. Dropping this frees the key.
 ///
-/// The table refers to the source too, to find it by the key of an event. An operation needs no
-/// lookup, because each socket owns a `Registration`.
+/// The table refers to the source too, to find it by the key of an event. An operation on a socket
+/// needs no lookup, because the socket owns a `Registration`.
 pub(crate) struct Registration {
     source: Rc<Source>,
-    /// Weak, because the executor owns the reactor. A socket that outlives it returns errors.
+    /// Weak, because the executor owns the reactor. A socket that outlives its reactor returns errors.
     reactor: Weak<Reactor>,
 }
 
@@ -177,7 +178,7 @@ impl Reactor {
     /// 3. Deliver each event to its source: set its readiness, and move its waiters to the list. A
     ///    notification has no source; it only ends the wait.
     /// 4. Move the wakers of timers that are due to the list.
-    /// 5. Call all wakers in the list. A waker runs no task: it only queues it.
+    /// 5. Call all wakers in the list. A waker does not poll its task, it only queues the task.
     ///
     /// # Errors
     ///
@@ -186,8 +187,8 @@ impl Reactor {
         self.shared.counters.turns.add(1);
         let turn = self.shared.counters.turns.get();
         self.is_full.set(false);
-        // Reentrancy: take the list, because a waker at the end of this turn may add one to the
-        // list of the next turn.
+        // Reentrancy: take the list. A waker that is called at the end of this turn may add another
+        // one to `self.woken`, for the next turn.
         let mut woken = self.woken.take();
         self.sweep_crowded(turn, &mut woken);
 
@@ -233,17 +234,17 @@ impl Reactor {
         // Everything that was fetched has been delivered. Only now call the wakers.
         wake_all(&mut woken);
         // Capacity: keep the list, unless a burst made it large.
-        // Reentrancy: a waker may have added one to the list of the next turn. Do not replace it.
+        // Reentrancy: a waker may have added another one to `self.woken`. Do not overwrite it.
         if woken.capacity() <= BURST && self.woken.borrow().is_empty() {
             self.woken.replace(woken);
         }
         waited
     }
 
-    /// Moves the waiters of sources that have too many into `woken`.
+    /// Sweeps the sources that have too many waiters; see [`Source::sweep`].
     fn sweep_crowded(&self, turn: u64, woken: &mut Vec<Waker>) {
         for key in self.shared.crowded.take() {
-            // The source may have been deregistered since it asked for this.
+            // The source may have been deregistered in the meantime.
             if let Some(source) = self.sources.borrow().get(key) {
                 source.sweep(turn, woken);
             }
@@ -254,7 +255,7 @@ impl Reactor {
     /// the event stale. If its key already belongs to a new source, that source makes one failed
     /// attempt.
     fn deliver(&self, event: &Event, turn: u64, woken: &mut Vec<Waker>) -> bool {
-        // Borrowed for the whole call: it moves wakers and runs no user code.
+        // Borrowed for the whole call: `Source::deliver` moves wakers and runs no user code.
         let sources = self.sources.borrow();
         let source = sources.get(event.token().0);
         source.inspect(|source| source.deliver(event, turn, woken)).is_some()
@@ -410,7 +411,7 @@ impl Reactor {
     /// Another event loop must call [`turn`](Reactor::turn) at that time, even if the descriptor
     /// reports nothing. A time in the past means immediately.
     pub fn next_deadline(&self) -> Option<Instant> {
-        // Some wakers wait only for the next turn. The event loop must not sleep before it.
+        // The next turn calls these wakers even without an event, so it must come immediately.
         let has_wakers =
             !self.shared.crowded.borrow().is_empty() || !self.woken.borrow().is_empty();
         // If the loop watches the descriptor edge-triggered, no edge reports the events that are left.
@@ -493,10 +494,10 @@ impl Reactor {
         &self.timers
     }
 
-    /// Wakes `waker` when the next source is deregistered. All tasks that wait for this are woken
-    /// then, although one descriptor is free; the others fail once more and wait again.
+    /// Calls `waker` in the turn after the next source is deregistered. This wakes all tasks that
+    /// wait for a descriptor, although only one is free. The others fail once more and wait again.
     pub(crate) fn wake_on_deregistration(&self, waker: &Waker) {
-        // A task that is polled for another reason comes here again. Store its waker once.
+        // A spurious poll finds its waker already stored.
         if !self.short_of_descriptors.borrow().iter().any(|kept| kept.will_wake(waker)) {
             let kept = waker.clone();
             self.short_of_descriptors.borrow_mut().push(kept);
@@ -506,7 +507,7 @@ impl Reactor {
 
 /// Calls all wakers: here an event becomes a wakeup.
 ///
-/// Panic safety: a waker of another executor may panic. The other tasks must be woken all the same.
+/// Panic safety: a waker of another executor may panic. The other tasks must be woken even then.
 fn wake_all(woken: &mut Vec<Waker>) {
     let mut wakers = woken.drain(..);
     let mut wake = || {

@@ -4,11 +4,12 @@
 //! handler writes to. Reading and writing wait independently, so a source has two *directions*.
 //! For each, it stores whether the next operation should try its system call (`ready`), and the
 //! wakers of the tasks that wait for an event (the *waiters*). If both directions shared one flag, a
-//! read that would block would also stop the writer. If they shared one place for a waker, a reader
-//! and a writer in two tasks would evict each other.
+//! read that would block would also stop the writer. If they shared one waker slot, a reader and a
+//! writer in two tasks would replace each other's waker.
 //!
 //! Tasks enter this file through [`Source::poll_io`], which every operation that waits for an event
-//! calls. The reactor enters through [`Source::deliver`], once per event.
+//! calls. The reactor enters through [`Source::deliver`], once per event. It does so in its *turn*,
+//! which is one wait for events and the wakeups that follow from it.
 //!
 //! Invariant: a task that waits has its waker here, and the event that ends its wait has not been
 //! delivered yet.
@@ -44,7 +45,7 @@ pub(crate) struct Source {
     read: Readiness,
     /// Space for outgoing bytes, and the completion of a `connect`.
     write: Readiness,
-    /// The waker of the first task that waits to read. Nearly always no other task does.
+    /// The waker of the first task that waits to read. Usually there is no other.
     reader: Cell<Option<Waker>>,
     shared: Rc<Shared>,
     /// The waker of the first task that waits to write.
@@ -71,9 +72,9 @@ pub(crate) enum Direction {
 struct Readiness {
     /// Whether the next operation should try its system call.
     ///
-    /// It starts as `true`, because trying is the way to find out. Only an event sets it; only an
-    /// operation clears it, when it finds that nothing is left. A `true` that is out of date is
-    /// harmless: it costs one system call that returns `WouldBlock`.
+    /// It starts as `true`, because trying is the way to find out. Only the reactor sets it, when it
+    /// delivers an event. Only an operation clears it, when it finds that nothing is left. A `true`
+    /// that is out of date is harmless: it costs one system call that returns `WouldBlock`.
     ready: Cell<bool>,
 
     /// Whether only `WouldBlock` proves that nothing is left.
@@ -87,7 +88,7 @@ struct Readiness {
     crowded: Cell<bool>,
 }
 
-/// The waiters of a source that came after the first one of their direction.
+/// The waiters of a source, except the first one of each direction.
 ///
 /// Several tasks may wait for one direction. For example, a hundred tasks may accept connections
 /// from one listener.
@@ -96,7 +97,7 @@ struct Crowd {
     waiters: Vec<(Direction, Waker)>,
     /// The number of waiters at which to check which of them still wait; see [`Crowd::push`].
     limit: usize,
-    /// The turn that last took all of them.
+    /// The number of the turn that last emptied the list.
     emptied_in: u64,
 }
 
@@ -127,8 +128,8 @@ impl Source {
     ///
     /// Every operation that waits for an event goes through here:
     ///
-    /// 1. While the direction is ready, call `attempt`. Trying first is cheaper than waiting first:
-    ///    the bytes, or the space for them, are nearly always there.
+    /// 1. While the direction is ready, call `attempt`. Trying first is cheaper than waiting first,
+    ///    because the bytes, or the space for them, are usually there.
     /// 2. Return any result except `WouldBlock`. If a signal interrupted the call, repeat it.
     /// 3. After `WouldBlock`, the direction is no longer ready. No system call is needed to ask for
     ///    the next event: the kernel watches the source from its registration on.
@@ -138,6 +139,13 @@ impl Source {
     /// The next event of this direction wakes the task. The executor polls it again, and the
     /// operation starts again at step 1. If another task has taken the bytes in the meantime, the
     /// operation waits again.
+    ///
+    /// An operation that is dropped while it waits has transferred nothing, so it is *cancel safe*.
+    /// One that needs several transfers is not: a dropped `read_exact` loses what it has read so far.
+    ///
+    /// The *budget* is the number of operations that a task may complete in one poll. A task that has
+    /// used it up *yields*: it wakes itself and returns `Pending`, so that other tasks run first.
+    /// Otherwise a peer that sends without a pause would keep its task in one poll forever.
     ///
     /// Two operations do not go through here, because epoll reports no event for them: `connect` to
     /// a Unix listener with a full backlog, and `send_to` to an unconnected Unix datagram peer whose
@@ -231,9 +239,9 @@ impl Source {
             let bytes = attempt()?;
             let short = 0 < bytes && bytes < length && !readiness.until_would_block.get();
             if short {
-                // What arrives after this transfer causes an event, which sets `ready` again. What
-                // arrived with these bytes, such as the end of the stream, causes none; that is
-                // why `until_would_block` exists.
+                // Bytes that arrive later cause an event, which sets `ready` again. An end of the
+                // stream that was reported together with these bytes causes no further event. For
+                // this case `until_would_block` exists.
                 // Reentrancy: clear the flag before the record. Its logger may turn the reactor,
                 // and an event that this turn delivers must not be erased.
                 readiness.ready.set(false);
@@ -257,8 +265,8 @@ impl Source {
             ready!(budget::spend(cx));
             return Poll::Ready(Err(error));
         }
-        // Count this wait even if the waker is already stored, as it is after a spurious poll. The
-        // executor compares the counter before and after a poll to recognize such polls.
+        // Count this wait even if the waker is already stored. The executor compares the counter
+        // before and after a poll to recognize a *spurious* poll, which makes no progress.
         self.shared.counters.waits.add(1);
         let waker = cx.waker();
         if self.has_waiter(direction, waker) {
@@ -266,7 +274,7 @@ impl Source {
         }
         let kept = waker.clone();
         // Reentrancy: `clone` may have run user code that turned the reactor. If that turn has
-        // delivered the event, wake the task now, because no later event would.
+        // delivered the event, wake the task now, because no later event will.
         if self.readiness(direction).ready.get() {
             kept.wake();
             return Poll::Pending;
@@ -318,7 +326,7 @@ impl Source {
         self.take_waiters(Direction::Write, turn, woken);
     }
 
-    /// Returns whether the waker is already stored, as it is after a spurious poll.
+    /// Returns whether the waker is already stored, as it is in a spurious poll.
     fn has_waiter(&self, direction: Direction, waker: &Waker) -> bool {
         let Some(first) = self.first(direction).take() else { return false };
         let is_first = first.will_wake(waker);
@@ -346,8 +354,8 @@ impl Source {
         self.crowd.borrow_mut().get_or_insert_default().push(direction, waker, turn)
     }
 
-    /// Moves the waiters of one direction into `woken`, first in, first out. In another order, some
-    /// of them could be last each time.
+    /// Moves the waiters of one direction into `woken`, first in, first out. In another order, the
+    /// same task could be last every time.
     #[inline]
     fn take_waiters(&self, direction: Direction, turn: u64, woken: &mut Vec<Waker>) {
         let Some(first) = self.first(direction).take() else { return };
@@ -405,8 +413,8 @@ impl Readiness {
         }
     }
 
-    /// Sets `ready`, and `until_would_block` too if the event reported a reason for it. Returns
-    /// whether `ready` was not set before; only then can tasks wait.
+    /// Sets `ready`, and `until_would_block` too if the event reported a reason for it. Returns true
+    /// if `ready` was not set before. Otherwise there are no waiters.
     fn set_ready(&self, until_would_block: bool) -> bool {
         if until_would_block {
             self.until_would_block.set(true);
