@@ -16,7 +16,7 @@
 //!
 //! [executor]: ../executor/index.html
 //! [questions]: ../../../echo/learn/questions.md
-//! [faults]: ../../../echo/learn/faults
+//! [fault-page]: ../../../echo/learn/faults.md
 //! [manual]: ../../../echo/OPERATING.md
 //! [recorder]: ../recorder/index.html
 //! [`serve.rs`]: ../src/echod/serve.rs.html

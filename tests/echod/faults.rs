@@ -1,4 +1,4 @@
-//! Six faults on a switch: the wrong version shows the symptom, and the right version does not.
+//! Fourteen faults on a switch: the wrong version shows the symptom, and the right version does not.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,29 @@ use std::sync::LazyLock;
 use serde_json::Value;
 use tests::{folder, page_data};
 
+use crate::predict::{OnTerminal, on_terminal};
 use crate::server::{Ended, Server};
 use crate::three_echoes::example;
 
-const NAMES: [&str; 6] =
-    ["forget-waker", "read-once", "one-slot", "no-notify", "block", "await-connection"];
+const NAMES: [&str; 14] = [
+    "forget-waker",
+    "stale-waker",
+    "late-waker",
+    "one-slot",
+    "no-notify",
+    "busy-poll",
+    "borrow-while-waking",
+    "read-once",
+    "ignore-eof",
+    "reregister",
+    "drop-write",
+    "block",
+    "never-yield",
+    "await-connection",
+];
+
+/// What the wrong versions do: the right answers, in the order of the names.
+const LETTERS: &str = "BBCCBBCBCCCBBC";
 
 fn fault(arguments: &[&str]) -> Ended {
     static FAULT: LazyLock<PathBuf> = LazyLock::new(|| example("fault"));
@@ -133,6 +151,64 @@ fn awaited_connection_delays_the_next_client() {
 }
 
 #[test]
+fn future_that_keeps_its_first_waker_strands_the_second_task() {
+    let (right, wrong) = right_and_wrong("stale-waker");
+    right.assert_shows("the second task is polled 0.");
+    wrong.assert_shows("the second task is not polled within 1000 ms");
+    assert_eq!((right.lost, wrong.lost), (false, true));
+}
+
+#[test]
+fn waker_stored_after_the_look_misses_the_completion() {
+    let (right, wrong) = right_and_wrong("late-waker");
+    right.assert_shows("ms after the completion");
+    wrong.assert_shows("not polled again within 1000 ms");
+    assert!(!right.lost && !wrong.lost);
+}
+
+#[test]
+fn future_that_wakes_itself_is_polled_hundreds_of_times() {
+    let (right, wrong) = right_and_wrong("busy-poll");
+    assert!((2..10).contains(&right.number()), "{}", right.symptom);
+    assert!(wrong.number() > 100, "{}", wrong.symptom);
+}
+
+#[test]
+fn borrow_held_while_waking_panics() {
+    let (right, wrong) = right_and_wrong("borrow-while-waking");
+    assert_eq!((right.number(), wrong.number()), (1, 0));
+    right.assert_shows("the sender finishes");
+    wrong.assert_shows("the sender panics");
+}
+
+#[test]
+fn ignored_end_of_file_is_read_again_and_again() {
+    let (right, wrong) = right_and_wrong("ignore-eof");
+    assert_eq!((right.number(), wrong.number()), (1, 1000));
+}
+
+#[test]
+fn socket_registered_for_each_read_costs_two_calls_each() {
+    let (right, wrong) = right_and_wrong("reregister");
+    // One adds the socket, and one removes it. The last read reports the end of file.
+    assert_eq!((right.number(), wrong.number()), (2, 2 + 2 * 101));
+}
+
+#[test]
+fn write_dropped_half_way_merges_two_messages() {
+    let (right, wrong) = right_and_wrong("drop-write");
+    assert_eq!((right.number(), wrong.number()), (2, 0));
+    right.assert_shows("the first has 16777216 bytes");
+}
+
+#[test]
+fn loop_over_ready_futures_stops_the_ticks_of_another_task() {
+    let (right, wrong) = right_and_wrong("never-yield");
+    assert!(right.number() > 0, "{}", right.symptom);
+    assert_eq!(wrong.number(), 0);
+}
+
+#[test]
 fn one_version_can_be_run_alone() {
     for (version, other) in [("right", "wrong"), ("wrong", "right")] {
         let Ended { status, stdout, .. } = fault(&["await-connection", version]);
@@ -196,6 +272,14 @@ fn verdict_of_a_recorded_fault_states_the_symptom() {
         ("no-notify", "a timer ended the sleep"),
         ("block", "0 ticks"),
         ("await-connection", "no answer"),
+        ("stale-waker", "not polled"),
+        ("late-waker", "not polled"),
+        ("busy-poll", "polls until"),
+        ("borrow-while-waking", "the sender panics"),
+        ("ignore-eof", "1000 reads"),
+        ("reregister", "204 calls"),
+        ("drop-write", "0 of 2 messages"),
+        ("never-yield", "0 ticks"),
     ] {
         let (_, compare) = recorded(name);
         let verdict = compare["verdict"].as_str().expect("words");
@@ -221,16 +305,50 @@ fn faults_are_listed_as_in_the_readme() {
     let list = stdout.split("\n\n").next().expect("the list comes first");
     let names: Vec<&str> = list.lines().filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(names, NAMES);
-    let readme = read("echo/README.md");
-    let section = readme.split("## Six faults to switch on").nth(1).expect("the section");
-    let section = section.split("\n## ").next().unwrap_or_default();
-    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let readme = read("echo/learn/faults.md");
+    let rows = readme.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
     assert_eq!(rows.collect::<Vec<_>>(), NAMES);
+}
+
+/// Returns the letters of the answers that are explained as right.
+fn right_answers(stdout: &str) -> Vec<char> {
+    let is_right = |line: &&str| line.get(1..).is_some_and(|rest| rest.starts_with("  right: "));
+    stdout.lines().filter(is_right).filter_map(|line| line.chars().next()).collect()
+}
+
+#[test]
+fn tell_shows_the_program_and_explains_the_answers() {
+    for (name, letter) in NAMES.into_iter().zip(LETTERS.chars()) {
+        let Ended { status, stdout, stderr } = fault(&[name, "--tell"]);
+        assert!(status.success() && stderr.is_empty(), "{name}: {status}: {stderr}");
+        assert_eq!(right_answers(&stdout), [letter], "{stdout}");
+        let (program, rest) = stdout.split_once("\nA  ").expect("answers");
+        assert!(program.contains("// Right: ") && program.contains("// Wrong: "), "{program}");
+        assert!(!rest.contains("your answer") && rest.contains("\nread next: "), "{rest}");
+    }
+}
+
+#[test]
+fn wrong_prediction_of_a_fault_on_a_terminal_is_explained() {
+    let mut command = Command::new(example("fault"));
+    command.arg("read-once");
+    let Some(OnTerminal { status, screen, stderr }) = on_terminal(command, "a\n") else { return };
+    assert!(status.success() && stderr.is_empty(), "{status}: {stderr}");
+    let (before, after) = screen.split_once("your answer (A, B or C): ").expect("it asks");
+    assert!(
+        before.contains("    async fn echo(") && !before.contains("come back within"),
+        "{before}"
+    );
+    assert!(after.contains("\nwrong  16 of 100 bytes came back"), "{after}");
+    assert!(after.contains("\nA  wrong: this is level-triggered epoll."), "{after}");
+    assert!(after.contains("\nyour answer A is wrong; the run shows B\n"), "{after}");
 }
 
 #[test]
 fn unknown_fault_is_an_error() {
-    for arguments in [&["forget"][..], &["block", "half"], &["block", "right", "wrong"]] {
+    for arguments in
+        [&["forget"][..], &["block", "half"], &["block", "right", "wrong"], &["--tell", "forget"]]
+    {
         let Ended { status, stdout, stderr } = fault(arguments);
         assert_eq!((status.code(), stdout.as_str()), (Some(2), ""), "{arguments:?}");
         assert_eq!(stderr.lines().count(), 1, "{stderr}");

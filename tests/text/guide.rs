@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The READMEs: first the front door and its chapters in reading order, then those beside the path.
-pub(crate) const READMES: [&str; 22] = [
+pub(crate) const READMES: [&str; 23] = [
     "README.md",
     "reactor/README.md",
     "executor/README.md",
@@ -28,6 +28,7 @@ pub(crate) const READMES: [&str; 22] = [
     "echo/learn/own-program.md",
     "echo/learn/exercises/README.md",
     "echo/learn/predict.md",
+    "echo/learn/faults.md",
 ];
 
 /// The folder of the workspace.

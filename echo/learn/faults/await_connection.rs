@@ -12,6 +12,7 @@ use executor::{JoinSet, block_on};
 use reactor::net::{TcpListener, TcpStream};
 use reactor::time::timeout;
 
+use crate::ask::{Answer, Letter};
 use crate::sockets::{CLIENT_TIMEOUT, LOOPBACK, client, connect, exchange};
 use crate::{DEADLINE, Fault, Symptom, Version};
 
@@ -19,6 +20,20 @@ pub(crate) const FAULT: Fault = Fault {
     name: "await-connection",
     sentence: "the accept loop awaits a connection instead of spawning it",
     next: "`fn accept` in echo/src/serve.rs",
+    answers: [
+        Answer {
+            text: "The second client gets its answer immediately.",
+            why: "the loop accepts the second client only after the code above it has finished, and that code serves the first client until it leaves.",
+        },
+        Answer {
+            text: "The second client cannot connect.",
+            why: "the kernel completes connections without the program, and keeps them in the backlog. So the client believes that it is served.",
+        },
+        Answer {
+            text: "The second client connects, but gets no answer while the first one is there.",
+            why: "`await` means: continue here when the connection is over. A spawned task lets the loop continue.",
+        },
+    ],
     run,
     file: file!(),
     text: include_str!("await_connection.rs"),
@@ -61,13 +76,18 @@ async fn echo(mut stream: TcpStream) {
 /// or gives up.
 fn run_clients(address: SocketAddr) -> io::Result<Symptom> {
     let first = connect(address)?;
-    let second = connect(address)?;
+    let Ok(second) = connect(address) else {
+        return Ok(Symptom::new(Letter::B, "the second client cannot connect"));
+    };
     let begin = Instant::now();
     let back = exchange(&second, 1);
     let took = begin.elapsed().as_secs_f64() * 1e3;
     drop(first);
-    Ok(Symptom(match back {
-        0 => format!("the second client gets no answer within {} ms", CLIENT_TIMEOUT.as_millis()),
-        _ => format!("the second client gets its answer after {took:.1} ms"),
-    }))
+    let limit = CLIENT_TIMEOUT.as_millis();
+    Ok(match back {
+        0 => Symptom::new(Letter::C, format!("the second client gets no answer within {limit} ms")),
+        _ => {
+            Symptom::new(Letter::A, format!("the second client gets its answer after {took:.1} ms"))
+        }
+    })
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use executor::{block_on, spawn_blocking, spawn_named, yield_now};
 use reactor::time::interval;
 
+use crate::ask::{Answer, Letter};
 use crate::sockets::{LOOPBACK, connect};
 use crate::{Fault, Symptom, Version};
 
@@ -20,6 +21,20 @@ pub(crate) const FAULT: Fault = Fault {
     name: "block",
     sentence: "a call in one task blocks the thread, and so all other tasks",
     next: "`fn unblock` in reactor/src/pool/mod.rs",
+    answers: [
+        Answer {
+            text: "The ticker ticks on time, because it is another task.",
+            why: "tasks are not threads. All tasks of an executor share one thread, and the call blocks it.",
+        },
+        Answer {
+            text: "The ticker does not tick until the call returns.",
+            why: "the call blocks the thread. No other task is polled, no event is fetched, and no timer fires.",
+        },
+        Answer {
+            text: "The ticker ticks late, because the executor interrupts the call.",
+            why: "nothing interrupts a blocking call. Only the operating system could, and it runs other threads instead.",
+        },
+    ],
     run,
     file: file!(),
     text: include_str!("block.rs"),
@@ -60,7 +75,13 @@ async fn ask_while_another_ticks(stream: TcpStream, version: Version) -> io::Res
     }?;
     let call = SLOW.as_millis();
     let (count, gap) = (ticks.count.get(), ticks.longest_gap().as_millis());
-    Ok(Symptom(format!("{count} ticks during a call of {call} ms; longest gap {gap} ms")))
+    let answer = match count {
+        0 => Letter::B,
+        1..10 => Letter::C,
+        10.. => Letter::A,
+    };
+    let text = format!("{count} ticks during a call of {call} ms; longest gap {gap} ms");
+    Ok(Symptom::new(answer, text))
 }
 
 /// Blocks until the peer has answered.

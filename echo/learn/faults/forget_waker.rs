@@ -18,6 +18,7 @@ use mio::net::TcpStream;
 use reactor::Async;
 use reactor::time::timeout;
 
+use crate::ask::{Answer, Letter};
 use crate::sockets::{LOOPBACK, accept, came_back, client, connect, exchange, write_all};
 use crate::{DEADLINE, Fault, Symptom, Version};
 
@@ -25,6 +26,20 @@ pub(crate) const FAULT: Fault = Fault {
     name: "forget-waker",
     sentence: "a future returns Pending without storing its waker",
     next: "`fn poll_io` in reactor/src/source.rs",
+    answers: [
+        Answer {
+            text: "The byte comes back, because the reactor polls the task when the byte arrives.",
+            why: "the reactor polls no task. It calls the wakers that it holds, and this future has given it none.",
+        },
+        Answer {
+            text: "The byte never comes back, and the executor reports the task as lost.",
+            why: "the byte arrives and epoll reports it, but nothing can wake the task. The executor sees after the poll that no waker of the task is left.",
+        },
+        Answer {
+            text: "The byte comes back, because the executor polls the task again and again.",
+            why: "an executor polls only the tasks that were woken. Otherwise it would use the whole CPU.",
+        },
+    ],
     run,
     file: file!(),
     text: include_str!("forget_waker.rs"),
@@ -40,7 +55,8 @@ fn run(version: Version) -> io::Result<Symptom> {
     });
     // The client reports the symptom, so the result of the server does not matter.
     let _ = block_on(timeout(DEADLINE, serve(listener, server_waits, version)));
-    Ok(came_back(client.join().expect("the client does not panic")?, 1))
+    let back = client.join().expect("the client does not panic")?;
+    Ok(came_back(back, 1, if back == 0 { Letter::B } else { Letter::A }))
 }
 
 async fn serve(

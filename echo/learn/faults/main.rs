@@ -1,4 +1,4 @@
-//! Six classic faults of async runtimes and of programs that use them. Each exists in a right and a
+//! Fourteen classic faults of async runtimes and of programs that use them. Each exists in a right and a
 //! wrong version, which differ in one line.
 //!
 //! ```text
@@ -6,19 +6,33 @@
 //! fault NAME                 runs both versions, the right one first
 //! fault NAME right|wrong     runs one version
 //! … --trace FILE.html        also records the runs, to step through in a browser
+//! fault NAME --tell          explains what happens, without asking
 //! ```
+//!
+//! On a terminal, `fault NAME` first shows the program and asks what the wrong version will do.
 //!
 //! The runtime contains no code for this: each fault is a wrong future, task or executor that uses
 //! the public API, in a file of its own. The wrong line is the one below `// Wrong:`.
 
+#[path = "../ask.rs"]
+mod ask;
+
 mod await_connection;
 mod block;
+mod borrow_while_waking;
+mod busy_poll;
+mod drop_write;
 mod forget_waker;
+mod ignore_eof;
+mod late_waker;
 mod lost;
+mod never_yield;
 mod no_notify;
 mod one_slot;
 mod read_once;
+mod reregister;
 mod sockets;
+mod stale_waker;
 
 use std::env;
 use std::fs::File;
@@ -29,15 +43,25 @@ use std::time::Duration;
 
 use recorder::{Page, Program, Recorder, Run};
 
+use ask::{Answer, Letter};
+
 /// The server of a run gives up after this time. With the fault, most servers would wait forever.
 const DEADLINE: Duration = Duration::from_secs(1);
 
-const FAULTS: [Fault; 6] = [
+const FAULTS: [Fault; 14] = [
     forget_waker::FAULT,
-    read_once::FAULT,
+    stale_waker::FAULT,
+    late_waker::FAULT,
     one_slot::FAULT,
     no_notify::FAULT,
+    busy_poll::FAULT,
+    borrow_while_waking::FAULT,
+    read_once::FAULT,
+    ignore_eof::FAULT,
+    reregister::FAULT,
+    drop_write::FAULT,
     block::FAULT,
+    never_yield::FAULT,
     await_connection::FAULT,
 ];
 
@@ -47,6 +71,8 @@ struct Fault {
     sentence: &'static str,
     /// The code to read next, and its file.
     next: &'static str,
+    /// What the wrong version could do.
+    answers: [Answer; 3],
     /// Runs one version to completion, on this thread.
     run: fn(Version) -> io::Result<Symptom>,
     /// The source file of the fault, and its text.
@@ -60,12 +86,23 @@ enum Version {
     Wrong,
 }
 
-/// What an observer outside the runtime sees, in numbers.
-struct Symptom(String);
+/// What an observer outside the runtime sees.
+struct Symptom {
+    /// In numbers.
+    text: String,
+    /// The answer that describes it, if one of them does.
+    answer: Option<Letter>,
+}
+
+impl Symptom {
+    fn new(answer: impl Into<Option<Letter>>, text: impl Into<String>) -> Symptom {
+        Symptom { text: text.into(), answer: answer.into() }
+    }
+}
 
 /// The outcome of running one version.
 struct Outcome {
-    symptom: String,
+    symptom: Symptom,
     lost: usize,
     run: Option<Run>,
 }
@@ -74,6 +111,9 @@ fn main() -> io::Result<ExitCode> {
     match run_command() {
         // The reader has closed the pipe, as in `fault block | head -3`.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        Err(error) if error.kind() == ErrorKind::InvalidInput => {
+            Ok(usage_error(&error.to_string()))
+        }
         result => result,
     }
 }
@@ -90,6 +130,9 @@ fn run_command() -> io::Result<ExitCode> {
         Some(_) => return Ok(usage_error("--trace requires a file name that ends in .html")),
         None => None,
     };
+    let number = arguments.len();
+    arguments.retain(|argument| *argument != "--tell");
+    let tells = arguments.len() < number;
     let (name, versions) = match arguments[..] {
         [] => return list().map(|()| ExitCode::SUCCESS),
         [name] => (name, &[Version::Right, Version::Wrong][..]),
@@ -115,14 +158,31 @@ fn run_command() -> io::Result<ExitCode> {
     let recorder = lost::install(file.is_some());
     recorder.into_iter().for_each(sockets::set_recorder);
     writeln!(stdout(), "{}: {}", fault.name, fault.sentence)?;
+    let asks = !tells && file.is_none() && versions.len() == 2 && ask::is_possible();
+    let chosen = if tells || asks { show(fault, asks)? } else { None };
     let runs: io::Result<Vec<Outcome>> =
         versions.iter().map(|version| run(fault, *version, recorder)).collect();
+    let runs = runs?;
+    if tells || asks {
+        writeln!(stdout())?;
+        let happened = runs.last().and_then(|outcome| outcome.symptom.answer);
+        ask::explain(&fault.answers, happened, chosen)?;
+    }
     if let Some((path, mut file)) = file {
-        file.write_all(page(fault, runs?).html().as_bytes())?;
+        file.write_all(page(fault, runs).html().as_bytes())?;
         writeln!(stdout(), "\nstep through: {}", path.display())?;
     }
     writeln!(stdout(), "\nread next: {}", fault.next)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Shows the program and the answers. Returns the answer of the user, who is asked if `asks`.
+fn show(fault: &Fault, asks: bool) -> io::Result<Option<Letter>> {
+    let (line, item) = item_around("// Wrong:", fault.text);
+    writeln!(stdout(), "\n{}:{line}\n\n{item}", fault.file)?;
+    let question = "What happens with the line below `// Wrong:` in place of the line above it?";
+    ask::show(question, &fault.answers)?;
+    if asks { ask::ask().map(Some) } else { Ok(None) }
 }
 
 /// Returns the page of one version, or of both for comparison.
@@ -132,7 +192,7 @@ fn page(fault: &Fault, runs: Vec<Outcome>) -> Page {
     let mut symptoms = Vec::new();
     let mut pages = Vec::new();
     for outcome in runs {
-        symptoms.push(outcome.symptom);
+        symptoms.push(outcome.symptom.text);
         last = Some(outcome.lost);
         pages.extend(outcome.run);
     }
@@ -157,7 +217,7 @@ fn page(fault: &Fault, runs: Vec<Outcome>) -> Page {
 
 fn list() -> io::Result<()> {
     for fault in FAULTS {
-        writeln!(stdout(), "{:17} {}", fault.name, fault.sentence)?;
+        writeln!(stdout(), "{:19} {}", fault.name, fault.sentence)?;
     }
     writeln!(stdout(), "\nto run both versions of a fault: cargo run --example fault -- NAME")
 }
@@ -178,9 +238,9 @@ fn run(
     };
     recorder.into_iter().for_each(Recorder::start);
     let before = lost::count();
-    let Symptom(symptom) = (fault.run)(version)?;
+    let symptom = (fault.run)(version)?;
     let lost = lost::count() - before;
-    writeln!(stdout(), "\n{name}  {symptom}")?;
+    writeln!(stdout(), "\n{name}  {}", symptom.text)?;
     if lost > 0 {
         writeln!(stdout(), "       lost tasks reported by the executor: {lost}")?;
     }
@@ -197,6 +257,20 @@ fn run(
         run
     });
     Ok(Outcome { symptom, lost, run })
+}
+
+/// Returns the item that contains the mark, indented, and the number of its first line.
+fn item_around(mark: &str, text: &str) -> (usize, String) {
+    let lines: Vec<&str> = text.lines().collect();
+    let begins_item = |line: &str| line.starts_with(|c: char| c.is_ascii_lowercase());
+    let at = lines.iter().position(|line| line.trim().starts_with(mark)).unwrap_or_default();
+    let first = lines[..at].iter().rposition(|line| begins_item(line)).unwrap_or_default();
+    let item = lines[first..].split_inclusive(|line| *line == "}").next().unwrap_or_default();
+    let indented = item.iter().map(|line| match *line {
+        "" => "\n".to_owned(),
+        line => format!("    {line}\n"),
+    });
+    (first + 1, indented.collect())
 }
 
 /// Returns the first line of code below the comment that begins with `mark`, and its number.

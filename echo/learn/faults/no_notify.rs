@@ -19,13 +19,28 @@ use std::time::{Duration, Instant};
 use reactor::time::timeout;
 use reactor::{Notifier, Reactor};
 
+use crate::ask::{Answer, Letter};
 use crate::sockets::{LOOPBACK, connect};
 use crate::{DEADLINE, Fault, Symptom, Version};
 
 pub(crate) const FAULT: Fault = Fault {
     name: "no-notify",
-    sentence: "a wakeup from another thread does not end the reactor's sleep",
+    sentence: "a wakeup from another thread leaves the reactor asleep",
     next: "`fn send` in executor/src/inbox.rs",
+    answers: [
+        Answer {
+            text: "The task is polled immediately, because its flag is set.",
+            why: "the thread sleeps in `epoll_wait`, and a flag in memory does not end a system call. The thread sees the flag after the sleep.",
+        },
+        Answer {
+            text: "The task is polled late: when a timer ends the sleep.",
+            why: "the wakeup was stored but not announced. Any event or timer ends the sleep, and then the thread finds the flag. With no timer, the task would wait forever.",
+        },
+        Answer {
+            text: "The task is never polled: the wakeup is lost.",
+            why: "the wakeup is not lost, because the flag stays set. It is only late.",
+        },
+    ],
     run,
     file: file!(),
     text: include_str!("no_notify.rs"),
@@ -92,13 +107,15 @@ fn run(version: Version) -> io::Result<Symptom> {
     let ended_by = if begin.elapsed() < DEADLINE { "the wakeup" } else { "a timer" };
     reader.join().expect("the reader does not panic")?;
     client.join().expect("the client does not panic")?;
-    Ok(Symptom(match delay {
+    Ok(match delay {
         Ok(delay) => {
+            let answer = if ended_by == "the wakeup" { Letter::A } else { Letter::B };
             let delay = delay.as_secs_f64() * 1e3;
-            format!("polled {delay:.1} ms after its wakeup; {ended_by} ended the sleep")
+            let text = format!("polled {delay:.1} ms after its wakeup; {ended_by} ended the sleep");
+            Symptom::new(answer, text)
         }
-        Err(_) => format!("not woken within {} ms", DEADLINE.as_millis()),
-    }))
+        Err(_) => Symptom::new(Letter::C, format!("not woken within {} ms", DEADLINE.as_millis())),
+    })
 }
 
 /// Blocks until a byte arrives, sends the time of arrival to the task, and wakes the task.

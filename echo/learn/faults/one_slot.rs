@@ -21,13 +21,28 @@ use mio::net::TcpStream;
 use reactor::Async;
 use reactor::time::timeout;
 
+use crate::ask::{Answer, Letter};
 use crate::sockets::{LOOPBACK, accept, client, connect};
-use crate::{DEADLINE, Fault, Symptom, Version};
+use crate::{DEADLINE, Fault, Symptom, Version, lost};
 
 pub(crate) const FAULT: Fault = Fault {
     name: "one-slot",
     sentence: "a socket's reader and writer share one waker slot",
     next: "`struct Source` in reactor/src/source.rs",
+    answers: [
+        Answer {
+            text: "The reader gets the byte, because the slot wakes both tasks.",
+            why: "the slot holds one waker. Storing the second one drops the first.",
+        },
+        Answer {
+            text: "The reader waits forever, and the executor reports it as lost.",
+            why: "the executor checks after the poll of the reader. At that time the slot still held the reader's waker; the writer replaced it later.",
+        },
+        Answer {
+            text: "The reader waits forever, and the writer is woken in its place.",
+            why: "the writer waited last, so the slot holds its waker. The byte wakes the writer, which makes no progress and waits again.",
+        },
+    ],
     run,
     file: file!(),
     text: include_str!("one_slot.rs"),
@@ -105,12 +120,17 @@ fn run(version: Version) -> io::Result<Symptom> {
         }
         Ok(())
     });
+    let lost = lost::count();
     let served = block_on(timeout(DEADLINE, serve(listener, both_wait, version)));
     client.join().expect("the client does not panic")?;
-    Ok(Symptom(match served {
-        Ok(bytes) => format!("the reader got {} of 1 bytes", bytes?),
-        Err(_) => format!("the reader got 0 of 1 bytes within {} ms", DEADLINE.as_millis()),
-    }))
+    Ok(match served {
+        Ok(bytes) => Symptom::new(Letter::A, format!("the reader got {} of 1 bytes", bytes?)),
+        Err(_) => {
+            let answer = if lost::count() > lost { Letter::B } else { Letter::C };
+            let limit = DEADLINE.as_millis();
+            Symptom::new(answer, format!("the reader got 0 of 1 bytes within {limit} ms"))
+        }
+    })
 }
 
 /// Runs the reader and the writer, and returns how many bytes the reader got.

@@ -13,6 +13,7 @@ use mio::net::TcpStream;
 use reactor::Async;
 use reactor::time::timeout;
 
+use crate::ask::{Answer, Letter};
 use crate::sockets::{LOOPBACK, accept, came_back, client, connect, exchange, write_all};
 use crate::{DEADLINE, Fault, Symptom, Version};
 
@@ -20,6 +21,20 @@ pub(crate) const FAULT: Fault = Fault {
     name: "read-once",
     sentence: "a task reads once per event, and leaves bytes behind",
     next: "`fn poll_transfer` in reactor/src/source.rs",
+    answers: [
+        Answer {
+            text: "All 100 bytes come back: epoll reports the socket until it is empty.",
+            why: "this is level-triggered epoll. The reactor registers sockets edge-triggered, so epoll reports each arrival once.",
+        },
+        Answer {
+            text: "Some bytes come back, and the rest stays in the socket.",
+            why: "the task reads once, and then waits for an event. No event follows, because no more bytes arrive.",
+        },
+        Answer {
+            text: "No byte comes back.",
+            why: "the first event is reported, and the first read takes what fits into the buffer. These bytes come back.",
+        },
+    ],
     run,
     file: file!(),
     text: include_str!("read_once.rs"),
@@ -34,7 +49,13 @@ fn run(version: Version) -> io::Result<Symptom> {
     let client = client(move || Ok(exchange(&connect(address)?, BYTES)));
     // The client reports the symptom, so the result of the server does not matter.
     let _ = block_on(timeout(DEADLINE, echo(listener, version)));
-    Ok(came_back(client.join().expect("the client does not panic")?, BYTES))
+    let back = client.join().expect("the client does not panic")?;
+    let answer = match back {
+        BYTES => Letter::A,
+        1.. => Letter::B,
+        0 => Letter::C,
+    };
+    Ok(came_back(back, BYTES, answer))
 }
 
 async fn echo(listener: TcpListener, version: Version) -> io::Result<()> {

@@ -11,6 +11,7 @@ use mio::net::{TcpListener, TcpStream};
 use reactor::Async;
 use recorder::{OUTSIDE, Recorder};
 
+use crate::ask::Letter;
 use crate::{DEADLINE, Symptom};
 
 /// A free port of the loopback interface.
@@ -80,12 +81,14 @@ pub(crate) fn exchange(mut stream: &net::TcpStream, bytes: usize) -> usize {
     back
 }
 
-/// Describes an exchange in which `back` of `bytes` bytes came back.
-pub(crate) fn came_back(back: usize, bytes: usize) -> Symptom {
+/// Describes an exchange in which `back` of `bytes` bytes came back, as `answer` says.
+pub(crate) fn came_back(back: usize, bytes: usize, answer: Letter) -> Symptom {
     let came_back = format!("{back} of {bytes} bytes came back");
     match back < bytes {
-        true => Symptom(format!("{came_back} within {} ms", CLIENT_TIMEOUT.as_millis())),
-        false => Symptom(came_back),
+        true => {
+            Symptom::new(answer, format!("{came_back} within {} ms", CLIENT_TIMEOUT.as_millis()))
+        }
+        false => Symptom::new(answer, came_back),
     }
 }
 
