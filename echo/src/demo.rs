@@ -73,7 +73,7 @@ fn pause(recorder: &Recorder, events: usize) {
     while recorded_events(recorder) < events && began.elapsed() < PATIENCE {
         thread::sleep(Duration::from_millis(1));
     }
-    recorder.wait_for_rest(PATIENCE);
+    recorder.wait_until_asleep(PATIENCE);
 }
 
 fn recorded_events(recorder: &Recorder) -> usize {

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use log::Log;
 use recorder::{
-    Format, HEAD, Ladder, Options, Page, Program, Recorder, Recording, Run, SlowPolls, sum,
+    Format, HEADER, Ladder, Options, Page, Program, Recorder, Recording, Run, SlowPolls,
 };
 
 use crate::arguments::{Arguments, Explain};
@@ -83,9 +83,9 @@ fn wants_color() -> bool {
 /// Returns what the demo prints.
 pub(crate) fn ladder(recording: &Recording, all: bool) -> String {
     let mut ladder = Ladder::new(all, wants_color());
-    let mut text = format!("One server thread, one client, one byte: a real run.\n\n{HEAD}\n");
+    let mut text = format!("One server thread, one client, one byte: a real run.\n\n{HEADER}\n");
     text += &ladder.lines(&recording.events);
-    text += &format!("\n{}\n", sum(&recording.counts()));
+    text += &format!("\n{}\n", recorder::summary(&recording.counts()));
     text += "Step through it:  cargo run -q -- --demo --trace run.html   (open run.html)\n";
     text += "Verify it:        strace -qq -e %net,epoll_wait target/debug/echod --demo\n";
     text
@@ -129,7 +129,7 @@ impl Trace {
         let written = file.finish(|out| match self.format {
             Format::Html => Page::new(title, run(recording, title)).write_html(out),
             Format::Chrome => recorder::write_chrome(&recording, out),
-            Format::Lines => recorder::write_lines(&recording, out),
+            Format::Lines => recorder::write_json_lines(&recording, out),
         });
         written.map_err(|error| unwritable(&self.path, &error))?;
         print_error(&summary);

@@ -35,7 +35,7 @@ pub(crate) fn set_recorder(recorder: &'static Recorder) {
 
 fn wait_until_server_sleeps() {
     if let Some(recorder) = RECORDER.get() {
-        recorder.wait_for_rest(DEADLINE / 10);
+        recorder.wait_until_asleep(DEADLINE / 10);
     }
 }
 

@@ -71,7 +71,7 @@ pub(crate) fn when_asleep<T: Send + 'static>(
     let recorder = *RECORDER;
     let act = move || {
         thread::sleep(PAUSE);
-        recorder.wait_for_rest(DEADLINE);
+        recorder.wait_until_asleep(DEADLINE);
         act()
     };
     let started = thread::Builder::new().name(name.to_owned()).spawn(act);

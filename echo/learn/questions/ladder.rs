@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{LazyLock, OnceLock};
 
 use log::{LevelFilter, Log, Metadata, Record};
-use recorder::{HEAD, Kind, Ladder, Options, Recorder, Recording};
+use recorder::{HEADER, Kind, Ladder, Options, Recorder, Recording};
 
 use crate::print_line;
 
@@ -84,6 +84,6 @@ pub(crate) fn print_steps_of_kinds(
 }
 
 fn print(recording: &Recording) -> io::Result<()> {
-    print_line(HEAD)?;
+    print_line(HEADER)?;
     print_line(Ladder::new(false, false).lines(&recording.events).trim_end())
 }

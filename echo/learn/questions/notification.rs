@@ -36,7 +36,7 @@ fn one_wake() -> io::Result<()> {
     let (sender, receiver) = channel();
     let other = thread::Builder::new().name("other".to_owned()).spawn(move || {
         let waker = waker.recv().expect("the task sends its waker");
-        RECORDER.wait_for_rest(DEADLINE);
+        RECORDER.wait_until_asleep(DEADLINE);
         sender.send("it").expect("the task waits");
         waker.wake();
     })?;

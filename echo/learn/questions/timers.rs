@@ -127,7 +127,7 @@ fn threads() -> Option<String> {
 fn send_when_asleep(mut peer: TcpStream) -> io::Result<()> {
     let own = peer.local_addr()?;
     let client = move || {
-        RECORDER.wait_for_rest(DEADLINE);
+        RECORDER.wait_until_asleep(DEADLINE);
         trace!(target: OUTSIDE, peer:% = own; "sends 1 byte");
         peer.write_all(b"x")?;
         // Stay until the server closes: the event must report the byte, and not an end of file.

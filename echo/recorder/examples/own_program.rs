@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use log::LevelFilter;
 use reactor::io::{AsyncReadExt, AsyncWriteExt};
 use reactor::net::{TcpListener, TcpStream};
-use recorder::{Options, Page, Program, Recorder, Run, write_chrome, write_lines};
+use recorder::{Options, Page, Program, Recorder, Run, write_chrome, write_json_lines};
 
 async fn answer(listener: TcpListener) -> io::Result<()> {
     let (mut stream, _) = listener.accept().await?;
@@ -41,7 +41,7 @@ fn main() -> io::Result<()> {
     write_chrome(&recording, &mut trace)?;
     trace.flush()?;
     let mut lines = create("run.jsonl")?;
-    write_lines(&recording, &mut lines)?;
+    write_json_lines(&recording, &mut lines)?;
     lines.flush()?;
     let mut run = Run::new("One task asks, and another one answers.", recording);
     // The first screen marks these lines.

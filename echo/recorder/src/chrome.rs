@@ -1,12 +1,12 @@
-//! A recording in Chrome's trace event format, for Perfetto and chrome://tracing: time from left to
-//! right, and a track for each thread.
+//! Writes a recording in Chrome's trace event format, for Perfetto and chrome://tracing: time runs from
+//! left to right, and each thread has a track.
 //!
-//! A poll is a slice of its thread, and so is a sleep. What a task waits for is no thread's time, so
-//! waiting is an asynchronous slice. An arrow leads from each wake to the poll that it brought
-//! about, and a counter tells how long the run queue is.
+//! A poll is a slice on the track of its thread, and so is a sleep. A waiting task uses no thread, so
+//! its wait is an asynchronous slice. An arrow leads from each wake to the poll that it caused, and a
+//! counter shows the length of the run queue.
 //!
-//! Invariant: the trace is well-formed, wherever the recording was cut: slices of a track nest, what
-//! begins ends, and arrows begin and end in slices.
+//! Invariant: the trace is well-formed wherever the recording was cut. The slices of a track nest, each
+//! slice that begins also ends, and arrows begin and end in slices.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Write};
@@ -14,18 +14,18 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::describe::{self, short};
 use crate::event::{Event, Kind, Task};
 use crate::json::{List, Object, to_string};
 use crate::recording::Recording;
-use crate::words::{self, short};
 
-/// All tracks are of one process, whose number nobody needs.
+/// The process ID of all tracks, which has no meaning.
 const PROCESS: u32 = 1;
 
-/// How wide a wake is drawn, at most: an arrow can begin only in a slice.
+/// The greatest length of the slice of a wake. It needs a slice, because an arrow can begin only in one.
 const WAKE: Duration = Duration::from_micros(1);
 
-/// The recording as JSON in Chrome's trace event format.
+/// Returns the recording as JSON in Chrome's trace event format.
 pub fn chrome(recording: &Recording) -> String {
     to_string(|out| write_chrome(recording, out))
 }
@@ -51,7 +51,7 @@ struct Trace<'a, W> {
     /// The tasks that have not ended.
     tasks: BTreeMap<u64, Waiting<'a>>,
     run_queue: HashSet<u64>,
-    /// When the last event happened: what is not over then ends here.
+    /// The time of the last event, at which all open slices end.
     end: Duration,
 }
 
@@ -64,15 +64,15 @@ struct Tracks<'a> {
 #[derive(Default)]
 struct Track<'a> {
     name: &'a str,
-    /// The time of its last event. Two threads may have the same name, and the clock is read before
-    /// the recorder's lock is taken. So an event can be older than the previous one, and is then drawn
-    /// at the time of the previous one.
+    /// The time of its last event. An event can be older than the previous one, because two threads may
+    /// have the same name, and the clock is read before the recorder's lock is taken. Such an event is
+    /// drawn at the time of the previous one.
     at: Duration,
     /// The end of a poll that was running when the recording began.
     cut: Option<(&'a Event, Duration)>,
     /// The event that began the running poll, or that ends it if the recording lacks the beginning.
     poll: Option<&'a Event>,
-    /// A wake or a queue, which is drawn up to the next event.
+    /// A wake or a queue whose slice is still open. It ends at the next event.
     narrow: Option<(&'a Event, Duration)>,
 }
 
@@ -80,7 +80,7 @@ struct Track<'a> {
 #[derive(Default)]
 struct Waiting<'a> {
     task: Option<&'a Task>,
-    /// The thread that last told of it.
+    /// The thread of its last event.
     thread: usize,
     running: bool,
     queued: bool,
@@ -149,13 +149,13 @@ impl<'a, W: Write> Trace<'a, W> {
             self.entries.item(named("thread_name", thread + 1, track.name))?;
         }
         let mut counted = Duration::ZERO;
-        for (place, event) in recording.events.iter().enumerate() {
+        for (index, event) in recording.events.iter().enumerate() {
             let thread = self.tracks.number(event);
             let at = self.tracks.tracks[thread].at.max(event.at);
             self.end_narrow(thread, at)?;
             self.begin_track(thread, at)?;
             self.tracks.tracks[thread].at = at;
-            self.add_event(&recording.events[place..], thread, at)?;
+            self.add_event(&recording.events[index..], thread, at)?;
             self.add_wait(event, thread, at)?;
             counted = counted.max(event.at);
             self.add_run_queue(event, thread, counted)?;
@@ -198,7 +198,7 @@ impl<'a, W: Write> Trace<'a, W> {
         self.add_slice(thread, (at, to), &name(ended.task.as_deref()), "poll", args)
     }
 
-    /// A poll, a sleep or an act of one thread: the first of these events.
+    /// Writes the first of these events, which is a poll, a sleep or an act.
     fn add_event(&mut self, events: &'a [Event], thread: usize, at: Duration) -> io::Result<()> {
         let event = &events[0];
         let poll = self.tracks.tracks[thread].poll;
@@ -272,10 +272,10 @@ impl<'a, W: Write> Trace<'a, W> {
         self.add_slice(thread, (at, to), &short(event), "wake", args(event))
     }
 
-    /// How long each task waits, how much of that it is in the run queue, and an arrow from where it
-    /// was queued to the poll that followed.
+    /// Writes how long each task waits and how long it is in the run queue, and an arrow from the wakeup
+    /// to the poll.
     fn add_wait(&mut self, event: &'a Event, thread: usize, at: Duration) -> io::Result<()> {
-        let Some(number) = event.task_number() else { return Ok(()) };
+        let Some(number) = event.task_id() else { return Ok(()) };
         let mut waiting = self.tasks.remove(&number).unwrap_or_default();
         (waiting.task, waiting.thread) = (event.task.as_deref(), thread);
         match event.kind {
@@ -315,7 +315,7 @@ impl<'a, W: Write> Trace<'a, W> {
         event: &Event,
         name: String,
     ) -> io::Result<()> {
-        // Another thread may have read the clock before this one, and told after it.
+        // Another thread may have read the clock earlier, and recorded its event later.
         waiting.at = event.at.max(waiting.at);
         let begin = json!({
             "ph": "b", "cat": "task", "id": id(waiting.task), "name": name, "args": args(event),
@@ -333,7 +333,7 @@ impl<'a, W: Write> Trace<'a, W> {
         Ok(())
     }
 
-    /// From where a task was queued to the poll that followed.
+    /// Writes an arrow from the event that queued a task to its poll.
     fn add_arrow(
         &mut self,
         poll: &Event,
@@ -348,13 +348,13 @@ impl<'a, W: Write> Trace<'a, W> {
         let arrow = |ph| json!({ "ph": ph, "cat": "wake", "id": number, "name": "wake" });
         self.add(queued, from, arrow("s"))?;
         let mut end = arrow("f");
-        // It ends in the slice that begins here, and not in the next one.
+        // Bind the arrow to the slice that encloses its end, and not to the next slice.
         end["bp"] = "e".into();
         self.add(at, thread, end)
     }
 
     fn add_run_queue(&mut self, event: &Event, thread: usize, at: Duration) -> io::Result<()> {
-        let Some(task) = event.task_number() else { return Ok(()) };
+        let Some(task) = event.task_id() else { return Ok(()) };
         let changed = match event.kind {
             Kind::Queue { .. } => self.run_queue.insert(task),
             Kind::Poll { .. } | Kind::Done { .. } | Kind::Abort | Kind::Panic => {
@@ -370,32 +370,32 @@ impl<'a, W: Write> Trace<'a, W> {
     }
 }
 
-/// Whether this ends the poll of its own task, and not that task from within another one's poll.
+/// Whether this event ends `poll`. A task can also be aborted within another task's poll.
 fn ends(event: &Event, poll: Option<&Event>) -> bool {
     let ending =
         matches!(event.kind, Kind::Pending | Kind::Done { .. } | Kind::Abort | Kind::Panic);
-    ending && poll.is_some_and(|poll| poll.task_number() == event.task_number())
+    ending && poll.is_some_and(|poll| poll.task_id() == event.task_id())
 }
 
 fn named(what: &str, thread: usize, name: &str) -> Value {
     json!({ "ph": "M", "name": what, "pid": PROCESS, "tid": thread, "args": { "name": name } })
 }
 
-/// What links an entry to the other forms of the recording.
+/// Returns the arguments that identify the step of an entry.
 fn args(event: &Event) -> Value {
     json!({ "step": event.number, "causes": event.causes })
 }
 
 /// `task 2 "echo"`.
 fn name(task: Option<&Task>) -> String {
-    task.map_or("a task".to_owned(), |task| words::named(Some(task)))
+    task.map_or("a task".to_owned(), |task| describe::named(Some(task)))
 }
 
 fn id(task: Option<&Task>) -> String {
-    task.map_or(String::new(), |task| task.number.to_string())
+    task.map_or(String::new(), |task| task.id.to_string())
 }
 
-/// To the nanosecond.
+/// Returns microseconds, exact to the nanosecond.
 fn micros(time: Duration) -> f64 {
     time.as_nanos() as f64 / 1e3
 }

@@ -1,4 +1,4 @@
-//! What a recording consists of: events, and the tasks and sources that they are about.
+//! The parts of a recording: events, and the tasks and sources that they concern.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,38 +8,38 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Event {
-    /// Its place in the order of all events; 0 is the start of the recording.
+    /// The position in the order of all events; 0 is the start of the recording.
     pub number: u64,
-    /// Since the start of the recording.
+    /// The time since the start of the recording.
     pub at: Duration,
-    /// The thread that it happened on.
+    /// The name of the thread on which it happened.
     pub thread: Arc<str>,
-    /// Who did it.
+    /// The component that acted.
     pub actor: Actor,
     /// What happened.
     pub kind: Kind,
-    /// The task that it is about.
+    /// The task that it concerns.
     pub task: Option<Arc<Task>>,
-    /// The source that it is about.
+    /// The source that it concerns.
     pub source: Option<Arc<Source>>,
     /// The direction of that source.
     pub direction: Option<Direction>,
-    /// The events that made this one happen, the nearest cause first. 0 is the start.
+    /// The numbers of the events that caused this one, the nearest cause first.
     pub causes: Vec<u64>,
-    /// The file and the line of the record; both empty for what is not of the runtime. A file of the
-    /// runtime has its path in the runtime's repository, such as `reactor/src/source.rs`, wherever
+    /// The file of the log record; empty if the event is outside of the runtime. The path of a file of
+    /// the runtime is relative to the runtime's repository, e.g. `reactor/src/source.rs`, wherever
     /// the runtime was built.
     pub file: &'static str,
-    /// See [`file`](Event::file).
+    /// The line of the log record in [`file`](Event::file); 0 outside of the runtime.
     pub line: u32,
 }
 
-/// Who did something: the layers of the story, from the top to the bottom.
+/// The component that acted, from the layer nearest to the user's code down to the outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Actor {
     /// The code of a task, within a poll.
     Task,
-    /// The loop that takes tasks from the run queue and polls them.
+    /// The executor's loop, which takes tasks from the run queue and polls them.
     Executor,
     /// The run queue.
     Queue,
@@ -51,51 +51,68 @@ pub enum Actor {
     Outside,
 }
 
-/// A task, as its `spawn` record tells of it.
+/// A task, as its `spawn` record describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Task {
-    /// Its number, which is never given again.
-    pub number: u64,
-    /// Its name; may be empty.
+    /// The task ID. An executor never reuses an ID.
+    pub id: u64,
+    /// The name; may be empty.
     pub name: String,
-    /// The place of its spawn: `file:line:column`.
-    pub place: String,
+    /// Where it was spawned: `file:line:column`.
+    pub location: String,
 }
 
 impl Task {
-    /// The place of its spawn without the column, which nobody looks at: `file:line`.
+    /// Returns where it was spawned, without the column: `file:line`.
     pub fn line(&self) -> &str {
-        self.place.rsplit_once(':').map_or(self.place.as_str(), |(line, _)| line)
+        self.location.rsplit_once(':').map_or(self.location.as_str(), |(line, _)| line)
     }
 }
 
-/// A source, as its `register` record tells of it.
+/// A source, as its `register` record describes it, or a job of the blocking pool. A job is recorded
+/// as a source that becomes ready when its result is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Source {
-    /// The token that the kernel hands back with each event; it is given again later. A job has its
-    /// number here, which is never reused.
+    /// The token that the kernel returns with each event. The reactor reuses tokens. For a job, this is
+    /// its number, which is never reused.
     pub token: usize,
-    /// Different for each life of the token: the event that began it.
+    /// The number of the event that registered it. Unlike the token, it identifies the source.
     pub since: u64,
     /// What it is: `listener`, `connection`, `signal`, `job` or the name of a type.
     pub kind: String,
-    /// The other end, if there is one; else empty.
+    /// The address of the peer; empty if there is none or it is unknown.
     pub peer: String,
+}
+
+/// The kind of a source that accepts connections.
+pub(crate) const LISTENER: &str = "listener";
+
+/// The kind of a job of the pool.
+pub(crate) const JOB: &str = "job";
+
+impl Source {
+    pub(crate) fn is_listener(&self) -> bool {
+        self.kind == LISTENER
+    }
+
+    pub(crate) fn is_job(&self) -> bool {
+        self.kind == JOB
+    }
 }
 
 /// A direction of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {
-    /// For reading and accepting. It is the only direction of a job.
+    /// Reading and accepting. A job has only this direction.
     Read,
-    /// For writing and connecting.
+    /// Writing and connecting.
     Write,
 }
 
 impl Direction {
-    /// The word for it.
+    /// Returns `read` or `write`.
     pub fn name(self) -> &'static str {
         match self {
             Direction::Read => "read",
@@ -112,127 +129,126 @@ pub enum Kind {
     Start,
     /// A task was spawned.
     Spawn {
-        /// By the task that ran then.
+        /// The task that was being polled.
         by: Option<u64>,
     },
-    /// The kernel watches a new source.
+    /// The reactor registered a source with the kernel.
     Register,
-    /// It no longer does.
+    /// The reactor deregistered a source.
     Deregister,
-    /// A task was taken from the run queue and is polled, for the n-th time.
+    /// The executor took a task from the run queue and polls it.
     Poll {
-        /// 1 is the first time.
+        /// 1 for the first poll of the task.
         nth: u64,
     },
     /// A task tried an operation.
     Try {
         /// The name of the operation: `accept`, `read`, `write`.
         operation: Arc<str>,
-        /// What came of it.
+        /// The result.
         outcome: Outcome,
     },
-    /// A waker was left with a source, or with a job.
+    /// A waker was stored in a source or in a job.
     Store {
-        /// The task whose waker was there already.
+        /// A task whose waker was already stored there.
         beside: Option<u64>,
     },
     /// A task returned `Pending`.
     Pending,
     /// The thread waits in `epoll_wait`.
     Sleep {
-        /// At most for so long; `None` is without limit.
+        /// The timeout, if there is one.
         limit: Option<Duration>,
-        /// How long it was asleep, so far as is known; `None`, if the kernel had something to say at
-        /// once.
+        /// How long the thread has slept so far; `None` if `epoll_wait` returned immediately.
         slept: Option<Duration>,
     },
-    /// The reactor asks for events, and does not wait.
+    /// The reactor checks for events without waiting.
     Look,
-    /// A client or another thread did something.
+    /// A client or another thread acted.
     Outside {
-        /// What, as a verb with its object: `sends 1 byte`.
+        /// A verb with its object: `sends 1 byte`.
         act: String,
     },
-    /// The kernel reported readiness.
+    /// The kernel reported that a source is ready.
     Event {
-        /// All that it said: it repeats what was so before.
+        /// The whole report, which repeats what was ready before.
         readiness: Readiness,
-        /// The part of it that is news: or all, if none is.
+        /// The part of the report that is new; or all of it if no part is new.
         news: Readiness,
-        /// Tasks whose wakers it took out of the source.
+        /// The tasks whose wakers the reactor took out of the source.
         takes: Vec<u64>,
-        /// How many wakers it took out beside these, which are no task's own: a future that polls
-        /// several others leaves such ones.
+        /// The number of custom wakers that the reactor took out. A future that polls several others
+        /// makes such wakers, and they belong to no known task.
         others: usize,
     },
-    /// `wake()` was called.
+    /// The reactor called a waker.
     Wake,
-    /// A task was put into the run queue; or, by another thread, into the inbox.
+    /// A task was put into the run queue, or a wakeup by another thread into the inbox.
     Queue {
-        /// Who put it there.
+        /// What put it there.
         by: By,
     },
-    /// A task that was woken is in the run queue already.
+    /// A task was woken that is already in the run queue.
     QueuedAlready,
-    /// Another thread ended the wait.
+    /// A notification from another thread ended `epoll_wait`.
     Notified,
-    /// A task asked to be woken later.
+    /// A task set a timer.
     TimerSet {
-        /// From now on.
+        /// The time from now to the deadline.
         after: Duration,
     },
-    /// The time has come.
+    /// A timer expired.
     TimerFired,
-    /// The timer is no longer needed.
+    /// A timer was dropped before it expired.
     TimerDropped,
-    /// A job went to the pool.
+    /// A job was submitted to the pool.
     JobSubmitted,
-    /// The job has ended, on the thread of the pool.
+    /// A thread of the pool completed a job.
     JobDone,
-    /// The task did as much as one poll may, or as it wanted, and yields.
+    /// A task yields, because its budget is used up or because it chose to.
     BudgetSpent,
-    /// A task has ended, with this many bytes written.
+    /// A task returned `Ready`.
     Done {
-        /// To all of its sources.
+        /// The number of bytes that it has written to all sources.
         written: u64,
     },
     /// A task was aborted.
     Abort,
     /// A task panicked.
     Panic,
-    /// Nothing can wake a task any more.
+    /// A task became lost: nothing can wake it.
     Lost,
 }
 
-/// Who puts a task into the run queue.
+/// What puts a task into the run queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
-    /// Its spawn: this is its first time.
+    /// Its spawn, for its first poll.
     Spawn,
-    /// A `wake` of the reactor.
+    /// A waker that the reactor called.
     Reactor,
-    /// A task that called the waker: itself, or another one.
+    /// A waker that a task called.
     Task,
-    /// Another thread, through the inbox.
+    /// A waker that another thread called: the wakeup goes through the inbox.
     Thread,
 }
 
-/// What came of a try.
+/// The result of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing: it would have had to wait.
+    /// The call would have blocked.
     WouldBlock,
-    /// A result without a size.
+    /// Success, without a number of bytes.
     Works,
-    /// A connection from this peer.
+    /// A connection from this peer was accepted.
     Accepted(String),
-    /// So many bytes.
+    /// This number of bytes was transferred.
     Bytes(u64),
-    /// So many bytes, which were fewer than asked for: the source is not ready any more.
+    /// Fewer bytes than requested were transferred, so the direction is no longer ready.
     Short(u64),
-    /// No more bytes, ever.
+    /// The end of the stream.
     EndOfFile,
-    /// An error, by its kind.
+    /// An error of this kind.
     Fails(String),
 }
 
@@ -240,20 +256,20 @@ pub enum Outcome {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Readiness {
-    /// There may be something to read.
+    /// Reading may succeed.
     pub readable: bool,
-    /// There may be room to write.
+    /// Writing may succeed.
     pub writable: bool,
-    /// The other side will send no more.
+    /// The peer will send no more.
     pub read_closed: bool,
-    /// Writing is over.
+    /// The peer will receive no more.
     pub write_closed: bool,
-    /// The source has failed.
+    /// The source has an error.
     pub error: bool,
 }
 
 impl Readiness {
-    /// Whether it concerns this direction.
+    /// Whether the report concerns this direction.
     pub fn concerns(self, direction: Direction) -> bool {
         match direction {
             Direction::Read => self.readable || self.read_closed || self.error,
@@ -263,7 +279,7 @@ impl Readiness {
 }
 
 impl Readiness {
-    /// Whether it is the last news of this direction.
+    /// Whether this is the last report about this direction.
     pub(crate) fn ends(self, direction: Direction) -> bool {
         match direction {
             Direction::Read => self.read_closed || self.error,
@@ -271,7 +287,7 @@ impl Readiness {
         }
     }
 
-    /// Without what concerns only directions that were ready before.
+    /// Returns the part of the report that is new, or all of it if no part is new.
     pub(crate) fn news(self, read_was_ready: bool, write_was_ready: bool) -> Readiness {
         let mut news = self;
         news.readable &= !read_was_ready;
@@ -288,18 +304,18 @@ impl fmt::Display for Readiness {
             (self.read_closed || self.write_closed, "closed"),
             (self.error, "in error"),
         ];
-        let said: Vec<_> = words.iter().filter(|(said, _)| *said).map(|(_, word)| *word).collect();
-        f.write_str(&said.join(" and "))
+        let words = words.iter().filter(|(is_set, _)| *is_set).map(|(_, word)| *word);
+        f.write_str(&words.collect::<Vec<_>>().join(" and "))
     }
 }
 
 impl Event {
-    /// The number of the task that it is about.
-    pub fn task_number(&self) -> Option<u64> {
-        self.task.as_ref().map(|task| task.number)
+    /// Returns the ID of the task that it concerns.
+    pub fn task_id(&self) -> Option<u64> {
+        self.task.as_ref().map(|task| task.id)
     }
 
-    /// The stable name of its kind: what `kind` says in a file of events.
+    /// Returns the name of its kind, which is `kind` in the lines of JSON.
     pub fn kind_name(&self) -> &'static str {
         match &self.kind {
             Kind::Start => "start",
@@ -333,7 +349,7 @@ impl Event {
 }
 
 impl Kind {
-    /// How many wakers a report of the kernel took out of the source.
+    /// Returns how many wakers the reactor took out of the source for this event.
     pub(crate) fn wakers_taken(&self) -> usize {
         match self {
             Kind::Event { takes, others, .. } => takes.len() + others,
@@ -355,7 +371,7 @@ impl Outcome {
 }
 
 impl By {
-    /// The waker was called where no record of its own tells of it.
+    /// Whether the waker was called without a `wake` record.
     pub(crate) fn is_wake_without_record(self) -> bool {
         matches!(self, By::Task | By::Thread)
     }

@@ -1,112 +1,117 @@
-//! Tells a running server's connections as a ladder, while they happen.
+//! Prints the ladder of a running server.
 
 use std::io::Write;
 
 use crate::event::{Event, Kind};
-use crate::ladder::{HEAD, Ladder};
-use crate::recording::Follow;
-use crate::tape::Tape;
-use crate::words::{count, thousands};
+use crate::event_buffer::EventBuffer;
+use crate::ladder::{HEADER, Ladder};
+use crate::recording::TaskFilter;
+use crate::units::{count, thousands};
 
-/// A thread that never sleeps tells after so many events: more would hold it up.
-const AT_ONCE: usize = 2048;
+/// The number of events after which a thread that does not sleep prints. Printing more of them together
+/// would block the thread for too long.
+const MAX_BATCH: usize = 2048;
 
-/// Tells what some tasks do, whenever the thread is about to sleep.
+/// Prints what some tasks do, whenever the thread is about to sleep.
 pub struct Explain {
     out: Box<dyn Write + Send>,
     ladder: Ladder,
-    /// Stands above the first line, and not before there is one.
-    head: Option<&'static str>,
-    follow: Follow,
-    /// The task that accepts, by its name, is always followed.
+    /// Printed above the first line, as soon as there is one.
+    header: Option<&'static str>,
+    filter: TaskFilter,
+    /// The name of the task that accepts, which is always followed.
     accepts: &'static str,
-    /// Tasks of this name are followed: one after the other, or all.
+    /// The name of the tasks that serve a connection.
     serves: &'static str,
+    /// Whether to follow all tasks named `serves`, and not only one at a time.
     every: bool,
-    /// Those of them that are followed now.
+    /// The tasks named `serves` that are being followed.
     followed: Vec<u64>,
-    /// The number of the next event to tell.
+    /// The number of the next event to print.
     next: u64,
 }
 
 impl Explain {
-    /// Tells about the tasks named `accepts`, and about those named `serves`.
+    /// Creates an `Explain` that follows the task named `accepts` and tasks named `serves`.
     ///
-    /// Of the latter, about one after the other, or about `every` one.
+    /// If `every` is false, it follows one task named `serves` at a time, and the next one after that
+    /// task has ended.
     pub fn new(
         out: Box<dyn Write + Send>,
         accepts: &'static str,
         serves: &'static str,
         every: bool,
-        colour: bool,
+        color: bool,
     ) -> Explain {
-        let ladder = Ladder::new(false, colour);
-        let (follow, followed) = (Follow::new(&[]), Vec::new());
-        let head = Some(HEAD);
-        Explain { out, ladder, head, follow, accepts, serves, every, followed, next: 1 }
+        let ladder = Ladder::new(false, color);
+        let (filter, followed) = (TaskFilter::new(&[]), Vec::new());
+        let header = Some(HEADER);
+        Explain { out, ladder, header, filter, accepts, serves, every, followed, next: 1 }
     }
 
-    /// Called after each event.
-    pub(crate) fn follow(&mut self, tape: &Tape) {
-        // What sleeps last is not told yet: how long, is known when it is over.
-        if !tape.rests() && tape.len_since(self.next) < AT_ONCE.min(tape.room() / 2) {
+    /// Prints the new events if the thread is about to sleep or if there are many. The recorder calls
+    /// this after each event.
+    pub(crate) fn update(&mut self, buffer: &EventBuffer) {
+        if !buffer.is_asleep() && buffer.len_since(self.next) < MAX_BATCH.min(buffer.capacity() / 2)
+        {
             return;
         }
-        let mut events: Vec<Event> = tape.since(self.next).collect();
-        if tape.rests() {
+        let mut events: Vec<Event> = buffer.since(self.next).collect();
+        if buffer.is_asleep() {
+            // Print a sleep after it has ended, because only then its length is known.
             events.pop();
         }
         let Some(last) = events.last() else { return };
         let first = events.first().map_or(self.next, |event| event.number);
         if first > self.next {
-            self.say(&format!("({} steps are missing)\n", thousands(first - self.next)));
+            self.print(&format!("({} steps are missing)\n", thousands(first - self.next)));
         }
         self.next = last.number + 1;
-        self.tell(&events);
+        self.print_events(&events);
     }
 
-    fn tell(&mut self, events: &[Event]) {
+    fn print_events(&mut self, events: &[Event]) {
         let mut ended = Vec::new();
         for event in events {
             let Some(task) = &event.task else { continue };
             match event.kind {
-                Kind::Spawn { .. } if task.name == self.accepts => self.follow.add(task.number),
+                Kind::Spawn { .. } if task.name == self.accepts => self.filter.add(task.id),
                 Kind::Spawn { .. }
                     if task.name == self.serves && (self.every || self.followed.is_empty()) =>
                 {
-                    self.follow.add(task.number);
-                    self.followed.push(task.number);
+                    self.filter.add(task.id);
+                    self.followed.push(task.id);
                 }
-                Kind::Done { written } if self.followed.contains(&task.number) => {
-                    ended.push((task.number, Some(written)));
+                Kind::Done { written } if self.followed.contains(&task.id) => {
+                    ended.push((task.id, Some(written)));
                 }
-                Kind::Abort | Kind::Panic if self.followed.contains(&task.number) => {
-                    ended.push((task.number, None));
+                Kind::Abort | Kind::Panic if self.followed.contains(&task.id) => {
+                    ended.push((task.id, None));
                 }
                 _ => {}
             }
         }
-        let kept = self.follow.of(events);
-        let told: Vec<Event> =
+        let kept = self.filter.select(events);
+        let shown: Vec<Event> =
             events.iter().filter(|event| kept.contains(&event.number)).cloned().collect();
-        let mut text = self.ladder.lines(&told);
+        let mut text = self.ladder.lines(&shown);
         for (task, written) in ended {
-            self.follow.remove(task);
+            self.filter.remove(task);
             self.followed.retain(|followed| *followed != task);
             let what =
                 written.map_or("it did not complete".to_owned(), |bytes| count(bytes) + " written");
             text += &format!("task {task} has ended: {what}.\n");
         }
         if !text.is_empty()
-            && let Some(head) = self.head.take()
+            && let Some(header) = self.header.take()
         {
-            self.say(&format!("{head}\n"));
+            self.print(&format!("{header}\n"));
         }
-        self.say(&text);
+        self.print(&text);
     }
 
-    /// Whoever reads this may have gone; the server goes on.
-    fn say(&mut self, text: &str) {
+    /// Ignores write errors: the server continues even if its output is closed.
+    fn print(&mut self, text: &str) {
         for line in text.split_inclusive('\n') {
             let _ = self.out.write_all(line.as_bytes());
         }

@@ -1,20 +1,20 @@
-//! The three kinds of file that a recording can be written to.
+//! The file formats of a recording.
 
 use std::path::Path;
 
-/// What a recording is written as.
+/// A file format of a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// A page to step through, for people.
+    /// A page to step through.
     Html,
     /// Chrome's trace format, for Perfetto.
     Chrome,
-    /// One event a line, for programs.
+    /// One event on each line, as JSON.
     Lines,
 }
 
 impl Format {
-    /// The one that the name of the file asks for.
+    /// Returns the format that the extension of a file name selects.
     pub fn of(path: &Path) -> Option<Format> {
         match path.extension()?.to_str()? {
             "html" => Some(Format::Html),

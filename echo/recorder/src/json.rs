@@ -1,13 +1,13 @@
-//! JSON that is written piece by piece.
+//! Writes JSON and HTML incrementally.
 //!
-//! A recording may have millions of steps. As one tree of values it would need many times the
-//! memory of its events, so each value is written as soon as it is known.
+//! A recording may have millions of steps. A tree of all JSON values would need many times the memory
+//! of the events, so each value is written as soon as it is known.
 
 use std::io::{self, Write};
 
 use serde_json::Value;
 
-/// An object, one member after the other.
+/// Writes an object, one member after the other.
 pub(crate) struct Object<'a, W> {
     out: &'a mut W,
     begun: bool,
@@ -23,7 +23,7 @@ impl<'a, W: Write> Object<'a, W> {
         write_value(self.key(key)?, &value.into())
     }
 
-    /// Writes a key. The caller writes its value.
+    /// Writes a key. The caller then writes its value.
     pub(crate) fn key(&mut self, key: &str) -> io::Result<&mut W> {
         separate(self.out, &mut self.begun)?;
         write_value(self.out, &key.into())?;
@@ -36,7 +36,7 @@ impl<'a, W: Write> Object<'a, W> {
     }
 }
 
-/// A list, one item after the other.
+/// Writes a list, one item after the other.
 pub(crate) struct List<'a, W> {
     out: &'a mut W,
     begun: bool,
@@ -49,11 +49,11 @@ impl<'a, W: Write> List<'a, W> {
     }
 
     pub(crate) fn item(&mut self, value: impl Into<Value>) -> io::Result<()> {
-        write_value(self.place()?, &value.into())
+        write_value(self.next()?, &value.into())
     }
 
-    /// Begins the next item. The caller writes it.
-    pub(crate) fn place(&mut self) -> io::Result<&mut W> {
+    /// Begins the next item, which the caller writes.
+    pub(crate) fn next(&mut self) -> io::Result<&mut W> {
         separate(self.out, &mut self.begun)?;
         Ok(self.out)
     }
@@ -63,7 +63,7 @@ impl<'a, W: Write> List<'a, W> {
     }
 }
 
-/// Writes a list of values that need not exist at the same time.
+/// Writes a list of values, of which only one exists at a time.
 pub(crate) fn write_list<W: Write>(
     out: &mut W,
     values: impl IntoIterator<Item = Value>,

@@ -4,33 +4,34 @@
 //!
 #![doc = include_str!("../README.md")]
 
-mod acts;
 mod chrome;
+mod correlate;
+mod describe;
 mod event;
+mod event_buffer;
 mod explain;
-mod files;
 mod format;
 mod json;
+mod json_lines;
 mod ladder;
-mod lines;
 mod page;
 mod record;
 mod recorder;
 mod recording;
-mod slow;
+mod slow_polls;
+mod source_files;
+mod source_lines;
 mod state;
-mod story;
-mod tape;
-mod words;
+mod units;
 
 pub use chrome::{chrome, write_chrome};
 pub use event::{Actor, By, Direction, Event, Kind, Outcome, Readiness, Source, Task};
 pub use explain::Explain;
 pub use format::Format;
-pub use ladder::{HEAD, Ladder, sum};
-pub use lines::{VERSION, lines, write_lines};
+pub use json_lines::{VERSION, json_lines, write_json_lines};
+pub use ladder::{HEADER, Ladder, summary};
 pub use page::{Page, Program, Run};
 pub use record::OUTSIDE;
 pub use recorder::{Options, Recorder};
 pub use recording::{Counts, Recording};
-pub use slow::SlowPolls;
+pub use slow_polls::SlowPolls;

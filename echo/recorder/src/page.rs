@@ -1,56 +1,59 @@
-//! The page: one HTML file with the recording, the sources and the code to step through them.
+//! The page: one HTML file with the recording, the source files, and the script that steps through them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
 
-use crate::acts::Acts;
-use crate::event::{Actor, Event, Kind, Outcome, Task};
-use crate::files::FILES;
+use crate::describe::{Describer, short};
+use crate::event::{Actor, Event, Kind, Outcome, Source, Task};
 use crate::json::{Escaped, List, Object, to_string, write_list};
-use crate::ladder::{HEAD, Ladder, sum};
+use crate::ladder::{HEADER, Ladder, summary};
 use crate::recording::{Counts, Recording};
-use crate::state::{Changes, lane};
-use crate::story::LISTENER;
-use crate::words::{Teller, millis, short, some, time};
+use crate::source_files::FILES;
+use crate::source_lines::SourceLines;
+use crate::units::{millis, plural, time};
+
+use cells::{Changes, cells};
+
+mod cells;
 
 const SKELETON: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 
-/// More tasks than this do not get a lane each.
+/// If a run has more tasks than this, only some of them get a lane.
 const LANES: usize = 6;
 
-/// A run as a page; or two, one over the other.
+/// A page that shows a run, or two runs one above the other.
 pub struct Page {
     title: String,
     runs: Vec<Run>,
-    /// The steps at which two runs part, and what came of it.
+    /// The steps at which two runs diverge, and the verdict.
     compare: Option<([u64; 2], String)>,
 }
 
-/// One run, and the words around it.
+/// A run and the texts that the page shows with it.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Run {
-    /// What happened, in a line.
+    /// One sentence that says what happens in the run.
     pub claim: String,
-    /// Which of two runs it is.
+    /// The name of the run, if the page shows two.
     pub label: String,
-    /// Commands for another run, and what each shows.
+    /// Commands for further runs, each with a description.
     pub again: Vec<(String, String)>,
     /// The program that ran, which the page shows before the first step. Without a program, the page
     /// shows the source of the first step there.
     pub program: Option<Program>,
     /// Path and text of further files of the program.
     pub files: Vec<(&'static str, &'static str)>,
-    /// The file to read first, when all has been seen.
+    /// The file to read first after the run.
     pub read: String,
     recording: Recording,
 }
 
-/// Some lines of a program.
+/// A file of a program, and the lines of it that the page shows first.
 ///
 /// # Examples
 ///
@@ -65,11 +68,11 @@ pub struct Run {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Program {
-    /// The path of its file, as the page shows it.
+    /// The path of the file, as the page shows it.
     pub file: &'static str,
-    /// All of its text.
+    /// The text of the file.
     pub text: &'static str,
-    /// The first and the last line that matter, from 1 on.
+    /// The first and the last line that the first screen marks, counted from 1.
     pub lines: (usize, usize),
 }
 
@@ -88,7 +91,7 @@ impl Program {
 }
 
 impl Run {
-    /// A run that is told by this line.
+    /// Creates a run with this claim.
     pub fn new(claim: &str, recording: Recording) -> Run {
         Run {
             claim: claim.to_owned(),
@@ -103,16 +106,16 @@ impl Run {
 }
 
 impl Page {
-    /// A page about one run.
+    /// Creates a page that shows one run.
     pub fn new(title: &str, run: Run) -> Page {
         Page { title: title.to_owned(), runs: vec![run], compare: None }
     }
 
-    /// A page about two runs of one program, which part somewhere.
+    /// Creates a page that compares two runs of one program.
     ///
-    /// The verdict is marked up as sentences are: `**` and `` ` ``.
+    /// In the verdict, `**` marks bold text, and `` ` `` marks code.
     pub fn compare(title: &str, runs: [Run; 2], verdict: &str) -> Page {
-        let parts = part(&runs[0].recording.events, &runs[1].recording.events);
+        let parts = divergence(&runs[0].recording.events, &runs[1].recording.events);
         Page {
             title: title.to_owned(),
             runs: runs.into(),
@@ -120,14 +123,14 @@ impl Page {
         }
     }
 
-    /// The whole page, which needs no other file and no network.
+    /// Returns the page. It needs no other file and no network.
     pub fn html(&self) -> String {
         to_string(|out| self.write_html(out))
     }
 
-    /// Writes the page, piece by piece.
+    /// Writes the page incrementally.
     ///
-    /// The memory that it needs does not grow with the number of steps.
+    /// Its memory does not grow with the number of steps.
     ///
     /// # Errors
     ///
@@ -150,8 +153,8 @@ impl Page {
             "script" => out.write_all(SCRIPT.as_bytes()),
             "ladder" => {
                 let mut out = Escaped::in_element(out);
-                for (place, run) in self.runs.iter().enumerate() {
-                    out.write_all(if place > 0 { b"\n\n" } else { b"" })?;
+                for (index, run) in self.runs.iter().enumerate() {
+                    out.write_all(if index > 0 { b"\n\n" } else { b"" })?;
                     run.write_ladder(&mut out)?;
                 }
                 Ok(())
@@ -172,20 +175,19 @@ impl Page {
         let compare = compare.map(|(parts, verdict)| json!({ "parts": parts, "verdict": verdict }));
         data.member("compare", compare)?;
         let mut runs = List::new(data.key("runs")?)?;
-        self.runs.iter().try_for_each(|run| run.write_data(&self.title, runs.place()?))?;
+        self.runs.iter().try_for_each(|run| run.write_data(&self.title, runs.next()?))?;
         runs.end()?;
         data.end()
     }
 
-    /// Path and text of each file that a step or a program is in, in the order in which they are
-    /// read.
+    /// Returns the path and text of each file that contains a step or a program, in reading order.
     fn files(&self) -> Vec<(&'static str, &'static str)> {
         let mut named = BTreeSet::new();
         let mut texts = BTreeMap::from(FILES);
         let mut order = FILES.map(|(path, _)| path).to_vec();
         for run in &self.runs {
             let program = run.program.iter().map(|program| (program.file, program.text));
-            // The last one that is inserted comes first.
+            // Each file is inserted before the previous one.
             for (file, text) in run.files.iter().rev().copied().chain(program) {
                 named.insert(file);
                 if texts.insert(file, text).is_none() {
@@ -199,18 +201,19 @@ impl Page {
     }
 }
 
-/// The numbers of the first steps at which two runs of one program differ.
-fn part(one: &[Event], other: &[Event]) -> [u64; 2] {
-    // The clients are not on the thread of the server, and come a little earlier or later.
-    let served = |event: &&Event| event.actor != Actor::Outside;
-    let mut pairs = one.iter().filter(served).zip(other.iter().filter(served));
+/// Returns the numbers of the first steps at which two runs of one program differ.
+fn divergence(one: &[Event], other: &[Event]) -> [u64; 2] {
+    // Ignore the clients: they run on other threads, so their order varies.
+    let is_inside = |event: &&Event| event.actor != Actor::Outside;
+    let mut pairs = one.iter().filter(is_inside).zip(other.iter().filter(is_inside));
     let ends = |events: &[Event]| events.last().map_or(0, |last| last.number + 1);
-    match pairs.find(|(a, b)| likeness(a) != likeness(b)) {
+    match pairs.find(|(a, b)| comparable(a) != comparable(b)) {
         Some((a, b)) => [a.number, b.number],
         None => {
-            let equal = one.iter().filter(served).count().min(other.iter().filter(served).count());
+            let equal =
+                one.iter().filter(is_inside).count().min(other.iter().filter(is_inside).count());
             let number = |events: &[Event]| {
-                let next = events.iter().filter(served).nth(equal);
+                let next = events.iter().filter(is_inside).nth(equal);
                 next.map_or(ends(events), |event| event.number)
             };
             [number(one), number(other)]
@@ -218,8 +221,8 @@ fn part(one: &[Event], other: &[Event]) -> [u64; 2] {
     }
 }
 
-/// What two runs have in common at a step, whatever the time and the ports.
-fn likeness(event: &Event) -> (&'static str, Option<u64>, Option<usize>, String) {
+/// Returns what two runs have in common at the same step. Times and ports differ.
+fn comparable(event: &Event) -> (&'static str, Option<u64>, Option<usize>, String) {
     let source = event.source.as_ref().map(|source| source.token);
     let detail = match &event.kind {
         Kind::Try { operation, outcome: Outcome::Bytes(bytes) | Outcome::Short(bytes) } => {
@@ -229,7 +232,7 @@ fn likeness(event: &Event) -> (&'static str, Option<u64>, Option<usize>, String)
         Kind::Outside { act } => act.clone(),
         _ => String::new(),
     };
-    (event.kind_name(), event.task_number(), source, detail)
+    (event.kind_name(), event.task_id(), source, detail)
 }
 
 impl Run {
@@ -237,20 +240,22 @@ impl Run {
         self.recording.events.iter().filter(|event| event.kind != Kind::Start)
     }
 
-    /// What the page shows before the first step: a file, and the lines that matter.
+    /// Returns the file that the page shows before the first step, and the lines that it marks.
     fn first(&self) -> (&'static str, (usize, usize)) {
         if let Some(Program { file, lines, .. }) = self.program {
             return (file, lines);
         }
-        let mut acts = Acts::default();
-        let act = self.steps().find_map(|event| Some((event.file, acts.of(event)?)));
-        act.map_or(("", (1, 1)), |(file, act)| (file, (act.first as usize, act.last as usize)))
+        let mut lines = SourceLines::default();
+        let first = self.steps().find_map(|event| Some((event.file, lines.of(event)?)));
+        first.map_or(("", (1, 1)), |(file, lines)| {
+            (file, (lines.first as usize, lines.last as usize))
+        })
     }
 
     fn write_ladder(&self, out: &mut impl Write) -> io::Result<()> {
-        write!(out, "{}\n\n{HEAD}\n", self.claim)?;
+        write!(out, "{}\n\n{HEADER}\n", self.claim)?;
         Ladder::new(false, false).write_lines(&self.recording.events, out)?;
-        write!(out, "\n{}\n", sum(&self.recording.counts()))
+        write!(out, "\n{}\n", summary(&self.recording.counts()))
     }
 
     fn write_data(&self, title: &str, out: &mut impl Write) -> io::Result<()> {
@@ -262,37 +267,37 @@ impl Run {
             self.again.iter().map(|(command, says)| json!({ "command": command, "says": says }));
         let mut data = Object::new(out)?;
         data.member("title", title)?;
-        data.member("line", format!("{} · {}", some(steps as u64, "step"), time(counts.length)))?;
+        data.member("line", format!("{} · {}", plural(steps as u64, "step"), time(counts.length)))?;
         data.member("label", &*self.label)?;
         data.member("claim", &*self.claim)?;
-        data.member("more", more(&counts))?;
+        data.member("more", introduction(&counts))?;
         let (file, (from, to)) = self.first();
         data.member("first", json!({ "file": file, "from": from, "to": to }))?;
         data.member("dropped", self.recording.dropped)?;
-        let task = |(task, from): &(&Task, u64)| json!({ "number": task.number, "name": task.name, "place": task.line(), "from": from });
+        let task = |(task, from): &(&Task, u64)| json!({ "id": task.id, "name": task.name, "location": task.line(), "from": from });
         write_list(data.key("tasks")?, tasks.values().map(task))?;
         self.write_sources(data.key("sources")?)?;
         write_list(data.key("lanes")?, self.lanes(&tasks, &follow))?;
         data.member("follow", follow)?;
         data.member("chapters", self.chapters())?;
         let used = self.write_steps(data.key("steps")?)?;
-        data.member("state", used.of(self.recording.before.cells()))?;
+        data.member("state", used.of(cells(&self.recording.before)))?;
         data.member(
             "last",
-            json!({ "counts": sum(&counts), "again": again.collect::<Vec<_>>(), "read": self.read }),
+            json!({ "counts": summary(&counts), "again": again.collect::<Vec<_>>(), "read": self.read }),
         )?;
         data.end()
     }
 
-    /// All tasks that have steps, and the step at which each was spawned.
+    /// Returns all tasks, and the step at which each was spawned.
     fn tasks(&self) -> BTreeMap<u64, (&Task, u64)> {
         let mut tasks = BTreeMap::new();
         for task in self.recording.before.tasks.values() {
-            tasks.insert(task.task.number, (&*task.task, 0));
+            tasks.insert(task.task.id, (&*task.task, 0));
         }
         for event in self.steps() {
             if let Some(task) = &event.task {
-                tasks.entry(task.number).or_insert((task, event.number));
+                tasks.entry(task.id).or_insert((task, event.number));
             }
         }
         tasks
@@ -320,7 +325,8 @@ impl Run {
         write_list(out, data)
     }
 
-    /// Of many tasks, one connection and the task that accepted it.
+    /// Returns the tasks to show at first. If there are many, these are one connection's task and the task
+    /// that accepted the connection.
     fn follow(&self, tasks: &BTreeMap<u64, (&Task, u64)>) -> Vec<u64> {
         if tasks.len() <= LANES {
             return Vec::new();
@@ -328,22 +334,22 @@ impl Run {
         let accepts =
             |event: &&Event| matches!(event.kind, Kind::Try { outcome: Outcome::Accepted(_), .. });
         let accepted = self.steps().find(accepts);
-        // Of those before it none is a connection's.
+        // The first task that is spawned after the accept serves the connection.
         let first = accepted.map_or(0, |event| event.number);
         let spawned = self
             .steps()
             .find(|event| matches!(event.kind, Kind::Spawn { .. }) && event.number > first);
-        let accepted = accepted.and_then(Event::task_number);
-        let spawned = spawned.and_then(Event::task_number);
-        let some: Vec<u64> = accepted.into_iter().chain(spawned).collect();
-        if some.is_empty() { tasks.keys().take(LANES).copied().collect() } else { some }
+        let accepted = accepted.and_then(Event::task_id);
+        let spawned = spawned.and_then(Event::task_id);
+        let both: Vec<u64> = accepted.into_iter().chain(spawned).collect();
+        if both.is_empty() { tasks.keys().take(LANES).copied().collect() } else { both }
     }
 
     fn lanes(&self, tasks: &BTreeMap<u64, (&Task, u64)>, follow: &[u64]) -> Vec<Value> {
         let active: BTreeSet<u64> = self
             .steps()
             .filter(|event| event.actor == Actor::Task)
-            .filter_map(Event::task_number)
+            .filter_map(Event::task_id)
             .collect();
         let own: Vec<u64> = active
             .iter()
@@ -376,11 +382,11 @@ impl Run {
         lanes
     }
 
-    /// No client yet · A client connects · One byte · The connection ends.
+    /// Returns the chapters, e.g. "No client yet", "A client connects", "One byte", "The connection ends".
     fn chapters(&self) -> Vec<Value> {
         let mut chapters: Vec<(u64, &str)> = Vec::new();
         let mut add = |step: u64, name: &'static str| {
-            let known = chapters.iter().any(|(other, told)| *other >= step || *told == name);
+            let known = chapters.iter().any(|(other, known)| *other >= step || *known == name);
             if !known {
                 chapters.push((step, name));
             }
@@ -389,10 +395,10 @@ impl Run {
             let Kind::Try { outcome, .. } = &event.kind else { continue };
             let cause = event.causes.first().and_then(|cause| self.recording.event(*cause));
             let Some(cause) = cause.filter(|cause| cause.kind.wakers_taken() > 0) else { continue };
-            let step = self.came_from(cause);
-            let kind = event.source.as_ref().map(|source| source.kind.as_str());
+            let step = self.act_of(cause);
+            let is_listener = event.source.as_deref().is_some_and(Source::is_listener);
             match outcome {
-                Outcome::Works if kind == Some(LISTENER) => add(step, "A client connects"),
+                Outcome::Works if is_listener => add(step, "A client connects"),
                 Outcome::Works => add(step, "Bytes"),
                 Outcome::Accepted(_) => add(step, "A client connects"),
                 Outcome::Short(1) => add(step, "One byte"),
@@ -403,14 +409,14 @@ impl Run {
         }
         let first = self.steps().next().map_or(1, |event| event.number);
         if chapters.first().is_none_or(|(step, _)| *step > first) {
-            let nobody = chapters.first().is_some_and(|(_, name)| *name == "A client connects");
-            chapters.insert(0, (first, if nobody { "No client yet" } else { "Start" }));
+            let is_idle = chapters.first().is_some_and(|(_, name)| *name == "A client connects");
+            chapters.insert(0, (first, if is_idle { "No client yet" } else { "Start" }));
         }
         chapters.into_iter().map(|(step, name)| json!({ "step": step, "name": name })).collect()
     }
 
-    /// The act outside that the kernel reported; else the report.
-    fn came_from(&self, event: &Event) -> u64 {
+    /// Returns the act outside that the kernel reported with this event, otherwise the event.
+    fn act_of(&self, event: &Event) -> u64 {
         let cause = event.causes.iter().find(|cause| {
             let cause = self.recording.event(**cause);
             cause.is_some_and(|cause| matches!(cause.kind, Kind::Outside { .. }))
@@ -418,13 +424,13 @@ impl Run {
         cause.copied().unwrap_or(event.number)
     }
 
-    /// Writes what the page shows at each step. Returns which cells were used.
+    /// Writes the steps. Returns which optional cells they use.
     fn write_steps(&self, out: &mut impl Write) -> io::Result<Used> {
-        let mut teller = Teller::default();
+        let mut describer = Describer::default();
         let mut users = Users::default();
         let mut changes = Changes::new(&self.recording.before);
         let mut used = Used::default();
-        let mut acts = Acts::default();
+        let mut source_lines = SourceLines::default();
         let mut steps = List::new(out)?;
         for event in &self.recording.events {
             let changes = changes.next(event);
@@ -432,7 +438,7 @@ impl Run {
                 continue;
             }
             used.note(&changes);
-            let act = acts.of(event);
+            let lines = source_lines.of(event);
             let slept = match event.kind {
                 Kind::Sleep { slept, .. } => slept.map(|slept| slept.as_secs_f64() * 1e3),
                 _ => None,
@@ -442,18 +448,18 @@ impl Run {
                 "ms": millis(event.at),
                 "lane": lane(event),
                 "mark": mark(event),
-                "task": event.task_number(),
+                "task": event.task_id(),
                 "about": users.about(event),
                 "kind": event.kind_name(),
                 "poll": matches!(event.kind, Kind::Poll { .. }),
                 "thread": &*event.thread,
-                "sentence": teller.sentence(event),
+                "sentence": describer.sentence(event),
                 "short": short(event),
                 "causes": event.causes,
                 "slept": slept,
                 "file": event.file,
                 "record": event.line,
-                "act": act.map_or([0, 0], |act| [act.first, act.last]),
+                "act": lines.map_or([0, 0], |lines| [lines.first, lines.last]),
                 "changes": changes,
             }))?;
         }
@@ -462,7 +468,7 @@ impl Run {
     }
 }
 
-/// Whether each of the optional cells was ever used. The page of a run that never used one omits it.
+/// Whether each of the optional cells is ever used. The page omits a cell that its run never uses.
 #[derive(Default)]
 struct Used([bool; 2]);
 
@@ -494,7 +500,7 @@ struct Users(HashMap<u64, BTreeSet<u64>>);
 impl Users {
     /// Returns the tasks that an event concerns.
     fn about(&mut self, event: &Event) -> BTreeSet<u64> {
-        let mut about: BTreeSet<u64> = event.task_number().into_iter().collect();
+        let mut about: BTreeSet<u64> = event.task_id().into_iter().collect();
         if let Kind::Event { takes, .. } = &event.kind {
             about.extend(takes);
         }
@@ -512,6 +518,19 @@ impl Users {
     }
 }
 
+/// The lane on which the page shows an event.
+fn lane(event: &Event) -> String {
+    match event.actor {
+        Actor::Task => event.task_id().map_or("executor".to_owned(), |id| format!("task {id}")),
+        Actor::Executor => "executor".to_owned(),
+        Actor::Queue => "queue".to_owned(),
+        Actor::Reactor => "reactor".to_owned(),
+        Actor::Kernel => "kernel".to_owned(),
+        Actor::Outside => "outside".to_owned(),
+    }
+}
+
+/// The shape with which the page shows an event.
 fn mark(event: &Event) -> &'static str {
     match &event.kind {
         Kind::Try { outcome: Outcome::WouldBlock, .. } => "block",
@@ -521,7 +540,7 @@ fn mark(event: &Event) -> &'static str {
     }
 }
 
-fn more(counts: &Counts) -> String {
+fn introduction(counts: &Counts) -> String {
     format!(
         "The executor's thread slept for {:.1} % of the time. Press → to step through the run.",
         counts.share_slept() * 100.0

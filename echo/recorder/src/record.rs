@@ -1,4 +1,4 @@
-//! Reads the log records of the runtime back: their contract is the table in `executor/README.md`.
+//! Reads the keys and values of the runtime's log records. `executor/README.md` lists them.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use log::{Metadata, Record};
 
 use crate::event::Direction;
 
-/// The target of records that tell what happens outside of the runtime: the acts of a client.
+/// The log target for actions outside of the runtime, such as those of a client.
 pub const OUTSIDE: &str = "outside";
 
-/// The values of one record.
+/// The values of one record. A key that the record lacks has its default.
 #[derive(Default)]
 pub(crate) struct Values {
     pub(crate) source: usize,
@@ -18,19 +18,19 @@ pub(crate) struct Values {
     pub(crate) direction: Option<Direction>,
     pub(crate) operation: String,
     pub(crate) error: Option<String>,
-    /// Only a transfer of bytes has it.
+    /// The number of bytes transferred, if the operation transfers bytes.
     pub(crate) bytes: Option<u64>,
     pub(crate) length: u64,
-    /// The transfer shows that the direction is no longer ready.
+    /// Whether the transfer showed that the direction is no longer ready.
     pub(crate) short: bool,
-    /// The address behind a waker, which is all that tells whose it is.
+    /// The address of the waker's data, which identifies the task that the waker belongs to.
     pub(crate) waker: usize,
     pub(crate) task: u64,
     pub(crate) name: String,
-    pub(crate) place: String,
+    pub(crate) location: String,
     pub(crate) kind: String,
     pub(crate) peer: String,
-    /// The time limit of a sleep: `None` without one.
+    /// The timeout of a sleep, if it has one.
     pub(crate) timeout: Option<Duration>,
     pub(crate) after: Duration,
     pub(crate) readable: bool,
@@ -40,7 +40,7 @@ pub(crate) struct Values {
     pub(crate) in_error: bool,
 }
 
-/// Whether the recorder has to see records of this kind.
+/// Whether the recorder needs the records of this target.
 pub(crate) fn concerns(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
     ["reactor", "executor", OUTSIDE].iter().any(|module| {
@@ -51,7 +51,7 @@ pub(crate) fn concerns(metadata: &Metadata<'_>) -> bool {
 impl Values {
     pub(crate) fn of(record: &Record<'_>) -> Values {
         let mut values = Values::default();
-        // It fails only if a visit does, and none does.
+        // This fails only if `visit_pair` fails, and it never does.
         let _ = record.key_values().visit(&mut values);
         values
     }
@@ -66,7 +66,7 @@ impl<'kvs> VisitSource<'kvs> for Values {
             "job" => self.job = number() as usize,
             "direction" => self.direction = direction(&value),
             "operation" => self.operation = text(&value),
-            // Two records have one: the kind of the error of an operation, and a flag of an event.
+            // The record of an operation has the kind of an error here, and that of an event a flag.
             "error" => match value.to_bool() {
                 Some(error) => self.in_error = error,
                 None => self.error = Some(value.to_string()),
@@ -77,7 +77,7 @@ impl<'kvs> VisitSource<'kvs> for Values {
             "waker" => self.waker = address(&value.to_string()),
             "task" => self.task = number(),
             "name" => self.name = text(&value),
-            "at" => self.place = value.to_string(),
+            "at" => self.location = value.to_string(),
             "kind" => self.kind = text(&value),
             "peer" => self.peer = value.to_string(),
             "timeout" => self.timeout = inside_some(&value.to_string()).map(duration),
@@ -104,7 +104,7 @@ fn direction(value: &Value<'_>) -> Option<Direction> {
     }
 }
 
-/// `0x7f…`, also within `Some(…)`.
+/// Parses `0x7f…` or `Some(0x7f…)`.
 fn address(text: &str) -> usize {
     let text = inside_some(text).unwrap_or(text);
     let digits = text.strip_prefix("0x").unwrap_or(text);
@@ -115,7 +115,7 @@ fn inside_some(text: &str) -> Option<&str> {
     text.strip_prefix("Some(")?.strip_suffix(')')
 }
 
-/// As std writes it for people: `40ms`, `1.5s`, `200µs`, `0ns`.
+/// Parses the `Debug` form of a duration: `40ms`, `1.5s`, `200µs`, `0ns`.
 fn duration(text: &str) -> Duration {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_as_std_writes_them() {
+    fn duration_is_parsed_from_its_debug_form() {
         for nanos in [0, 1, 999, 1_500, 40_000_000, 99_999_999, 1_500_000_000, 86_400_000_000_000] {
             let written = Duration::from_nanos(nanos);
             let read = duration(&format!("{written:?}"));
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_read_with_and_without_some() {
+    fn address_is_parsed_with_and_without_some() {
         assert_eq!(address("0x1f"), 31);
         assert_eq!(address("Some(0x1f)"), 31);
         assert_eq!(address("None"), 0);

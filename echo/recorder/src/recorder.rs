@@ -1,4 +1,4 @@
-//! The logger that listens to the runtime.
+//! The logger that records the runtime.
 
 use std::cell::OnceCell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,37 +7,37 @@ use std::time::{Duration, Instant};
 
 use log::{LevelFilter, Log, Metadata, Record, SetLoggerError};
 
+use crate::correlate::{Correlator, Origin};
 use crate::event::{Actor, Event, Kind};
+use crate::event_buffer::EventBuffer;
 use crate::explain::Explain;
-use crate::files::known_path;
 use crate::record::{OUTSIDE, Values, concerns};
 use crate::recording::Recording;
-use crate::slow::SlowPolls;
-use crate::story::{Moment, Story};
-use crate::tape::Tape;
+use crate::slow_polls::SlowPolls;
+use crate::source_files::known_path;
 
-/// Listens to the records of the runtime, and passes all records on to the logger that it wraps.
+/// A logger that records the runtime, and passes all log records on to the logger that it wraps.
 ///
-/// It keeps the last events of the run of one executor. The thread that logs does all the work: a
-/// microsecond for an event, and no system call.
+/// The recorder keeps the last events of one executor. The thread that logs does the work, which takes
+/// about a microsecond for each event and makes no system call.
 pub struct Recorder {
     inner: Box<dyn Log>,
-    listening: bool,
+    is_recording: bool,
     slow_polls: Option<SlowPolls>,
-    told: Mutex<Told>,
+    shared: Mutex<Shared>,
 }
 
-/// What was recorded.
-struct Told {
-    story: Story,
-    tape: Tape,
+/// The recording and the state of its correlator.
+struct Shared {
+    correlator: Correlator,
+    buffer: EventBuffer,
     began: Instant,
     explain: Option<Explain>,
-    /// Set by `finish`: nothing is recorded anymore.
+    /// Set by `finish`, after which nothing is recorded.
     finished: bool,
 }
 
-/// What a recorder does beside passing records on.
+/// What a recorder does in addition to passing records on.
 ///
 /// # Examples
 ///
@@ -52,11 +52,11 @@ struct Told {
 #[derive(Default)]
 #[non_exhaustive]
 pub struct Options {
-    /// How many of the last events to keep; 0 records nothing.
+    /// The number of last events to keep; 0 records nothing.
     pub events: usize,
-    /// Report polls that held the thread for longer than this.
+    /// Reports polls that take too long.
     pub slow_polls: Option<SlowPolls>,
-    /// Tell the connections of the run here, as a ladder.
+    /// Prints the ladder while the program runs.
     pub explain: Option<Explain>,
 }
 
@@ -66,14 +66,14 @@ impl Options {
         Options { events, ..Options::default() }
     }
 
-    /// Nothing is asked for: then the wrapped logger does as well alone.
+    /// Whether these options need no recorder.
     pub fn is_idle(&self) -> bool {
         self.events == 0 && self.slow_polls.is_none() && self.explain.is_none()
     }
 
-    /// Events to keep: who tells live must not miss what happens between two sleeps.
-    fn room(&self) -> usize {
-        if self.explain.is_some() { self.events.max(LIVE) } else { self.events }
+    /// Returns the number of events to keep. `explain` needs the events since the last sleep.
+    fn capacity(&self) -> usize {
+        if self.explain.is_some() { self.events.max(EXPLAINED) } else { self.events }
     }
 }
 
@@ -82,27 +82,28 @@ thread_local! {
 }
 
 impl Recorder {
-    /// Makes a recorder the logger of the process. `level` is that of the logger which it wraps.
+    /// Makes a recorder the logger of the process. `level` is the maximum level of the logger that it
+    /// wraps.
     ///
     /// # Errors
     ///
-    /// When the process has a logger already.
+    /// Returns an error if the process already has a logger.
     pub fn install(
         inner: Box<dyn Log>,
         level: LevelFilter,
         options: Options,
     ) -> Result<&'static Recorder, SetLoggerError> {
-        let listening = options.events > 0 || options.explain.is_some();
-        let needs_all = listening || options.slow_polls.is_some();
-        let told = Told {
-            story: Story::default(),
-            tape: Tape::new(options.room()),
+        let is_recording = options.events > 0 || options.explain.is_some();
+        let needs_all = is_recording || options.slow_polls.is_some();
+        let shared = Shared {
+            correlator: Correlator::default(),
+            buffer: EventBuffer::new(options.capacity()),
             began: Instant::now(),
             explain: options.explain,
             finished: false,
         };
-        let recorder =
-            Recorder { inner, listening, slow_polls: options.slow_polls, told: Mutex::new(told) };
+        let (slow_polls, shared) = (options.slow_polls, Mutex::new(shared));
+        let recorder = Recorder { inner, is_recording, slow_polls, shared };
         // A logger lives as long as the process.
         let recorder: &'static Recorder = Box::leak(Box::new(recorder));
         log::set_logger(recorder)?;
@@ -110,13 +111,13 @@ impl Recorder {
         Ok(recorder)
     }
 
-    /// Begins anew: what was recorded so far is known, but not told.
+    /// Starts a new recording. Earlier events are not part of it, but the state to which they led is.
     pub fn start(&self) {
-        let mut told = self.told();
-        told.began = Instant::now();
+        let mut shared = self.lock();
+        shared.began = Instant::now();
         let at = Duration::ZERO;
         let start = Event {
-            number: told.tape.next_number(),
+            number: shared.buffer.next_number(),
             at,
             thread: name_of_this_thread(),
             actor: Actor::Executor,
@@ -128,16 +129,16 @@ impl Recorder {
             file: "",
             line: 0,
         };
-        told.tape.start(start);
-        told.story.start();
+        shared.buffer.start(start);
+        shared.correlator.start();
     }
 
-    /// What was recorded since the last start, up to now.
+    /// Returns what was recorded since the last start.
     pub fn recording(&self) -> Recording {
-        let mut told = self.told();
-        let Told { story, tape, began, .. } = &mut *told;
-        story.tell_sleeps(began.elapsed(), tape);
-        Recording::of(tape)
+        let mut shared = self.lock();
+        let Shared { correlator, buffer, began, .. } = &mut *shared;
+        correlator.update_sleeps(began.elapsed(), buffer);
+        Recording::of(buffer)
     }
 
     /// Ends the recording and returns it. Nothing is recorded afterwards.
@@ -145,39 +146,40 @@ impl Recorder {
     /// Unlike [`recording`](Recorder::recording), this does not copy the events, which may fill most
     /// of the memory.
     pub fn finish(&self) -> Recording {
-        let mut told = self.told();
-        let Told { story, tape, began, finished, .. } = &mut *told;
-        story.tell_sleeps(began.elapsed(), tape);
+        let mut shared = self.lock();
+        let Shared { correlator, buffer, began, finished, .. } = &mut *shared;
+        correlator.update_sleeps(began.elapsed(), buffer);
         *finished = true;
-        Recording::taken_from(tape)
+        Recording::taken_from(buffer)
     }
 
-    /// Blocks until the thread of the executor sleeps, so far as it has told; or for `limit`.
+    /// Blocks until the last event is a sleep of the executor's thread, but no longer than `limit`.
     ///
-    /// For clients that act only when everything before has been done and told.
-    pub fn wait_for_rest(&self, limit: Duration) {
+    /// A client calls this before it acts, so that the events of its previous act are complete.
+    pub fn wait_until_asleep(&self, limit: Duration) {
         let began = Instant::now();
-        while !self.told().tape.rests() && began.elapsed() < limit {
+        while !self.lock().buffer.is_asleep() && began.elapsed() < limit {
             thread::sleep(Duration::from_millis(1));
         }
     }
 
-    /// No panic can happen under the lock but by lack of memory; and then what is there is as good.
-    fn told(&self) -> MutexGuard<'_, Told> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Ignores poisoning: only a failed allocation can panic under the lock, and the events before that
+    /// are intact.
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn listen(&self, record: &Record<'_>) {
+    fn record(&self, record: &Record<'_>) {
         let now = Instant::now();
         let values = Values::of(record);
         let text = record.args().to_string();
         let thread = name_of_this_thread();
-        let mut told = self.told();
-        if told.finished {
+        let mut shared = self.lock();
+        if shared.finished {
             return;
         }
-        let Told { story, tape, began, explain, .. } = &mut *told;
-        let moment = Moment {
+        let Shared { correlator, buffer, began, explain, .. } = &mut *shared;
+        let origin = Origin {
             at: now.saturating_duration_since(*began),
             id: thread::current().id(),
             thread: &thread,
@@ -188,33 +190,33 @@ impl Recorder {
             line: record.line().unwrap_or_default(),
         };
         if record.target() == OUTSIDE {
-            story.outside(text, values.peer, &moment, tape);
+            correlator.outside(text, values.peer, &origin, buffer);
         } else {
-            story.tell(&text, values, &moment, tape);
+            correlator.record(&text, values, &origin, buffer);
         }
         if let Some(explain) = explain {
-            explain.follow(tape);
+            explain.update(buffer);
         }
     }
 }
 
-/// Events that are kept for those who only listen live.
-const LIVE: usize = 4096;
+/// The least number of events to keep for `explain`.
+const EXPLAINED: usize = 4096;
 
 impl Log for Recorder {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        (self.listening && concerns(metadata))
+        (self.is_recording && concerns(metadata))
             || self.slow_polls.as_ref().is_some_and(|slow| slow.concerns(metadata))
             || self.inner.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.listening && concerns(record.metadata()) {
-            self.listen(record);
+        if self.is_recording && concerns(record.metadata()) {
+            self.record(record);
         }
         if let Some(slow) = &self.slow_polls
             && slow.concerns(record.metadata())
-            && let Some(report) = slow.listen(record)
+            && let Some(report) = slow.observe(record)
         {
             log::warn!("{report}");
         }

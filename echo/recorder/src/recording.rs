@@ -1,43 +1,43 @@
-//! A finished recording, and the part of it that concerns some tasks.
+//! A finished recording, its counts, and the part of it that concerns some tasks.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::event::{Actor, Event, Kind, Outcome};
+use crate::event_buffer::EventBuffer;
 use crate::state::State;
-use crate::tape::Tape;
 
-/// The events of a run, in their order, and the state before the first.
+/// The events of a run in their order, and the state before the first one.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct Recording {
-    /// From the start on; or, if there were too many, the last ones.
+    /// All events from the start on, or the last ones if there were too many to keep.
     pub events: Vec<Event>,
-    /// How many are missing before the first.
+    /// The number of events that are missing before the first one.
     pub dropped: u64,
     pub(crate) before: State,
 }
 
-/// What a recording adds up to.
+/// Totals of a recording; see [`Recording::counts`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Counts {
-    /// Polls of tasks.
+    /// The number of polls.
     pub polls: u64,
-    /// Polls that found nothing to do, and waited again.
+    /// The number of spurious polls: polls that made no progress and returned `Pending` again.
     pub spurious: u64,
-    /// Calls of `wake`, by the reactor, tasks and threads.
+    /// The number of calls of `wake` by the reactor, tasks and threads.
     pub wakes: u64,
-    /// Attempts that would have blocked.
+    /// The number of operations that would have blocked.
     pub would_blocks: u64,
-    /// How long the thread was asleep.
+    /// How long the thread slept.
     pub slept: Duration,
-    /// From the start to the last event.
+    /// The time from the start to the last event.
     pub length: Duration,
 }
 
 impl Counts {
-    /// For which part of the time the thread was asleep: 1 is all of it.
+    /// Returns the share of the time during which the thread slept, from 0 to 1.
     pub(crate) fn share_slept(&self) -> f64 {
         match self.length.is_zero() {
             true => 0.0,
@@ -47,22 +47,22 @@ impl Counts {
 }
 
 impl Recording {
-    pub(crate) fn of(tape: &Tape) -> Recording {
-        let (events, before) = (tape.since(0).collect(), tape.before().clone());
-        Recording { events, dropped: tape.dropped(), before }
+    pub(crate) fn of(buffer: &EventBuffer) -> Recording {
+        let (events, before) = (buffer.since(0).collect(), buffer.before().clone());
+        Recording { events, dropped: buffer.dropped(), before }
     }
 
-    /// Takes all events out of the tape.
-    pub(crate) fn taken_from(tape: &mut Tape) -> Recording {
-        let (dropped, before) = (tape.dropped(), tape.before().clone());
-        Recording { events: tape.take_events(), dropped, before }
+    /// Takes all events out of the buffer.
+    pub(crate) fn taken_from(buffer: &mut EventBuffer) -> Recording {
+        let (dropped, before) = (buffer.dropped(), buffer.before().clone());
+        Recording { events: buffer.take_events(), dropped, before }
     }
 
-    /// Only what concerns these tasks, numbered anew from the start.
+    /// Returns only the events that concern these tasks, numbered from the start without gaps.
     ///
-    /// What the thread does for them is part of it: its sleeps, and what happened outside.
+    /// These include the sleeps of the thread and the events outside that caused an event of the tasks.
     pub fn following(mut self, tasks: &[u64]) -> Recording {
-        let kept = Follow::new(tasks).of(&self.events);
+        let kept = TaskFilter::new(tasks).select(&self.events);
         let mut numbers: HashMap<u64, u64> = HashMap::from([(0, 0)]);
         let mut last = 0;
         for event in &self.events {
@@ -75,7 +75,7 @@ impl Recording {
         for event in &mut self.events {
             event.number = numbers[&event.number];
             for cause in &mut event.causes {
-                // What led there without being of these tasks began before their story.
+                // A cause that does not concern these tasks is replaced by the start.
                 *cause = numbers.get(cause).copied().unwrap_or(0);
             }
         }
@@ -83,24 +83,25 @@ impl Recording {
         self
     }
 
-    /// The event of that number, if it was kept.
+    /// Returns the event with this number, unless it was dropped.
     pub(crate) fn event(&self, number: u64) -> Option<&Event> {
-        let place = self.events.binary_search_by_key(&number, |event| event.number).ok()?;
-        self.events.get(place)
+        let index = self.events.binary_search_by_key(&number, |event| event.number).ok()?;
+        self.events.get(index)
     }
 
-    /// How many steps it has: the start is none.
+    /// Returns the number of steps. The start is not a step.
     pub fn steps(&self) -> usize {
         self.events.iter().filter(|event| event.kind != Kind::Start).count()
     }
 
-    /// Adds it up.
+    /// Counts polls, wakes and sleeps.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
-        // A poll is spurious if it found nothing at a source, and did nothing else. It need not even
-        // have tried, if its waker was there already.
+        // A poll is spurious if a source blocked it and it did nothing else. Such a poll need not have
+        // called the kernel: the source may have stored its waker earlier.
         let mut poll: Option<(bool, bool)> = None;
-        // Of whom a source has a waker: others may have found something that no record tells of.
+        // The tasks whose wakers are stored in sources. Other tasks may have made progress without a
+        // record.
         let mut waiters: HashSet<Option<u64>> = HashSet::new();
         for event in &self.events {
             counts.length = counts.length.max(event.at);
@@ -111,7 +112,7 @@ impl Recording {
                 }
                 Kind::Try { outcome: Outcome::WouldBlock, .. } => counts.would_blocks += 1,
                 Kind::Pending => {
-                    let waits = waiters.contains(&event.task_number());
+                    let waits = waiters.contains(&event.task_id());
                     counts.spurious += u64::from(waits && poll == Some((true, false)));
                     poll = None;
                 }
@@ -125,10 +126,10 @@ impl Recording {
                 Kind::Event { takes, .. } => {
                     takes.iter().for_each(|task| _ = waiters.remove(&Some(*task)));
                 }
-                Kind::Store { .. } => _ = waiters.insert(event.task_number()),
+                Kind::Store { .. } => _ = waiters.insert(event.task_id()),
                 Kind::Queue { .. } => {}
                 _ if event.actor == Actor::Outside => {}
-                // All else is something done.
+                // Every other event is progress.
                 _ => poll = poll.map(|(again, _)| (again, true)),
             }
         }
@@ -136,16 +137,16 @@ impl Recording {
     }
 }
 
-/// Chooses the events that concern some tasks.
-pub(crate) struct Follow {
+/// Selects the events that concern some tasks.
+pub(crate) struct TaskFilter {
     tasks: HashSet<u64>,
-    /// Those that the tasks used.
+    /// The sources that the tasks use.
     sources: HashSet<u64>,
 }
 
-impl Follow {
-    pub(crate) fn new(tasks: &[u64]) -> Follow {
-        Follow { tasks: tasks.iter().copied().collect(), sources: HashSet::new() }
+impl TaskFilter {
+    pub(crate) fn new(tasks: &[u64]) -> TaskFilter {
+        TaskFilter { tasks: tasks.iter().copied().collect(), sources: HashSet::new() }
     }
 
     pub(crate) fn add(&mut self, task: u64) {
@@ -156,33 +157,33 @@ impl Follow {
         self.tasks.remove(&task);
     }
 
-    /// The numbers of those that concern the tasks.
-    pub(crate) fn of(&mut self, events: &[Event]) -> HashSet<u64> {
+    /// Returns the numbers of the events that concern the tasks.
+    pub(crate) fn select(&mut self, events: &[Event]) -> HashSet<u64> {
         let mut kept = HashSet::new();
         for event in events {
-            let of_tasks = event.task_number().is_some_and(|task| self.tasks.contains(&task));
+            let of_tasks = event.task_id().is_some_and(|task| self.tasks.contains(&task));
             let source = event.source.as_ref().map(|source| source.since);
-            // Who registers a connection is not who talks on it.
+            // The task that registers a connection is not the task that uses it.
             if of_tasks && matches!(event.kind, Kind::Try { .. } | Kind::Store { .. }) {
                 self.sources.extend(source);
             }
             if of_tasks || source.is_some_and(|since| self.sources.contains(&since)) {
                 kept.insert(event.number);
             }
-            // Nothing follows, and a server has millions of them.
+            // Forget a closed source, because a server may have millions of connections.
             if event.kind == Kind::Deregister {
                 source.map(|since| self.sources.remove(&since));
             }
         }
-        // What belongs to nobody, and made something happen that is kept.
+        // Add the events that concern no task and no source, and caused a selected event.
         for event in events.iter().rev() {
             if kept.contains(&event.number) {
-                let nobodys = |cause: &&u64| {
+                let is_shared_cause = |cause: &&u64| {
                     let first = events.first().map_or(0, |first| first.number);
                     let cause = cause.checked_sub(first).and_then(|at| events.get(at as usize));
                     cause.is_some_and(|cause| cause.task.is_none() && cause.source.is_none())
                 };
-                kept.extend(event.causes.iter().filter(nobodys));
+                kept.extend(event.causes.iter().filter(is_shared_cause));
             }
         }
         kept

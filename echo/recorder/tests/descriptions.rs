@@ -139,7 +139,7 @@ fn a_thread_that_still_sleeps_has_slept_so_far_as_is_known() {
             });
         });
         let waker = woken.recv().unwrap();
-        recorder.wait_for_rest(DEADLINE);
+        recorder.wait_until_asleep(DEADLINE);
         let began = Instant::now();
         while began.elapsed() < Duration::from_millis(20) {
             thread::yield_now();

@@ -7,14 +7,18 @@ mod programs;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
+use std::future::poll_fn;
 use std::path::Path;
+use std::task::Poll;
+use std::thread;
 
+use executor::{block_on, spawn};
 use programs::{Act, alone, everything, install, program, record};
 use proptest::prelude::*;
-use recorder::{By, Event, Kind, Page, Recording, Run, lines};
+use recorder::{By, Event, Kind, Page, Recording, Run, json_lines};
 use serde_json::Value;
 use tests::child::in_child;
-use tests::page_data;
+use tests::{page_data, within_deadline};
 
 /// Looks events up by their numbers.
 struct Story<'a>(&'a [Event]);
@@ -68,8 +72,8 @@ fn check_wakes(events: &[Event]) {
             Kind::Look => assert!(matches!(kept.kind, Kind::Store { .. }), "{wake:?} {kept:?}"),
             _ => panic!("nothing wakes: {wake:?} {why:?}"),
         }
-        if let Some(task) = wake.task_number() {
-            assert_eq!(kept.task_number(), Some(task), "its own waker: {wake:?} {kept:?}");
+        if let Some(task) = wake.task_id() {
+            assert_eq!(kept.task_id(), Some(task), "its own waker: {wake:?} {kept:?}");
         }
     }
 }
@@ -110,7 +114,7 @@ fn check_lives(events: &[Event]) {
     let mut sent: HashSet<u64> = HashSet::new();
     let mut running: HashMap<&str, u64> = HashMap::new();
     for event in events {
-        let Some(task) = event.task_number() else { continue };
+        let Some(task) = event.task_id() else { continue };
         let thread = &*event.thread;
         let known = polls.contains_key(&task);
         match event.kind {
@@ -301,7 +305,7 @@ fn of_a_long_run_the_last_events_are_kept_and_the_others_counted() {
         assert!(recording.dropped > 1000, "{}", recording.dropped);
         assert_eq!(recording.events[0].number, recording.dropped);
         check_causes(&recording.events);
-        let head = lines(&recording);
+        let head = json_lines(&recording);
         let head: Value = serde_json::from_str(head.lines().next().unwrap()).unwrap();
         assert_eq!(head["dropped"], recording.dropped);
         assert_eq!(
@@ -331,4 +335,23 @@ fn a_long_run_takes_no_more_memory_than_a_short_one() {
         // To keep an event takes some 200 bytes: ten megabytes of them.
         assert!(grown < 4096, "{grown} KiB more");
     });
+}
+
+// Both executors have a task 1, and records name a task only by its ID.
+#[test]
+fn wakeup_of_an_earlier_executor_does_not_queue_a_new_task() {
+    let _alone = alone();
+    let recorder = install(1_000_000);
+    let recording = within_deadline(move || {
+        let own_waker = poll_fn(|cx| Poll::Ready(cx.waker().clone()));
+        let stale = block_on(async { spawn(own_waker).await.unwrap() });
+        recorder.start();
+        block_on(async {
+            let task = spawn(async {});
+            thread::spawn(|| stale.wake()).join().unwrap();
+            task.await.unwrap();
+        });
+        recorder.recording()
+    });
+    check(&recording);
 }

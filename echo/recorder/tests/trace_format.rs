@@ -12,7 +12,7 @@ use std::path::Path;
 use programs::{alone, everything, program, record};
 use proptest::prelude::*;
 use proptest::sample::Index;
-use recorder::{Event, Kind, Recording, VERSION, chrome, lines};
+use recorder::{Event, Kind, Recording, VERSION, chrome, json_lines};
 use serde_json::{Value, json};
 
 /// Nanoseconds: what is told in microseconds, with three digits behind the point.
@@ -198,8 +198,8 @@ fn check_contents(recording: &Recording, trace: &Value) {
     for (poll, slice) in polls.iter().zip(slices) {
         let task = poll.task.as_ref().unwrap();
         let name = match task.name.as_str() {
-            "" => format!("task {}", task.number),
-            name => format!("task {} \"{name}\"", task.number),
+            "" => format!("task {}", task.id),
+            name => format!("task {} \"{name}\"", task.id),
         };
         assert_eq!(slice["name"], name);
         assert_eq!(slice["args"]["step"], poll.number);
@@ -298,7 +298,7 @@ fn schema() -> BTreeMap<String, (String, String)> {
     rows.filter_map(row).collect()
 }
 
-/// The keys of a line with their values; those of an object in it as `task.number`.
+/// The keys of a line with their values; those of an object in it as `task.id`.
 fn flat(line: &Value) -> BTreeMap<String, &Value> {
     let mut keys = BTreeMap::new();
     for (key, value) in line.as_object().expect("an object") {
@@ -327,7 +327,7 @@ fn the_lines_of_a_recording_are_as_the_readme_tells() {
     let schema = schema();
     let _alone = alone();
     let recording = record(&everything());
-    let text = lines(&recording);
+    let text = json_lines(&recording);
     let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
     let head = lines.next().expect("a head");
     assert_eq!(head, json!({ "version": VERSION, "dropped": 0 }));

@@ -1,49 +1,49 @@
 // Steps through a recording: one sentence, one column of the wave, one line of source, and the
 // cells of state that this step changed.
 //
-// In this order: the recording and its indexes · the place in it · elements · the sentence · the
-// source · the state · the wave · moving about · keys and pointers · the start.
+// Sections: the recording and its indexes · the position in it · elements · the sentence · the source ·
+// the state · the wave · navigation · keys and pointers · startup.
 //
-// A *place* is 0 on the first screen, 1 to the number of steps on these, and one more on the last
-// screen. A step's *number* (`n`) is what readers see; it differs where a recording was cut.
+// A *position* is 0 on the first screen, 1 to N on the N steps, and N + 1 on the last screen. A step's
+// *number* (`n`) is what the reader sees. The two differ if steps were dropped from the recording.
 "use strict";
 
 const data = JSON.parse(byId("data").textContent);
 const runs = data.runs.map(index);
 const narrow = matchMedia("(max-width: 760px), (max-height: 560px)");
 
-/** What the reader has chosen. All that is on the page follows from this and the recording. */
+/** What the reader has selected. This and the recording determine everything on the page. */
 const view = {
-  /** Which of two compared runs the sentence, source and state tell of. */
+  /** The run, of two compared ones, whose sentence, source and state are shown. */
   side: 0,
-  /** The file that the reader looks at instead of the step's own; until the next step. */
+  /** The file that the reader has opened instead of the step's file, until the next step. */
   peek: null,
-  /** Whether all causes are drawn, back to the outside. */
+  /** Whether to draw the whole chain of causes, back to the outside. */
   chain: false,
   /** The timer of the next step while playing. */
   playing: null,
-  /** How long a step lasts while playing, in seconds. */
+  /** The seconds that a step lasts while playing. */
   pace: 1,
 };
 
 const PACES = [0.25, 0.5, 1, 1.5, 2];
-/** Cells that repeat what others say, or count it: they change, but are never marked. */
+/** Cells that repeat or count what other cells show. Their changes are not marked. */
 const REPEATING = /^task\/\d+\/(held|polls)$/;
-/** Kinds of steps and states of tasks that are faults. A call that would block is none. */
+/** Kinds of steps and states of tasks that are faults. A call that would block is not a fault. */
 const FAULTS = new Set(["stuck", "lost", "panic", "panicked", "verdict"]);
-/** With more tasks or sources than this, state shows those of the lanes and of the step. */
-const MANY = 8;
+/** With more tasks or sources than this, the state shows only those of the lanes and of the step. */
+const MAX_ROWS = 8;
 
 // ---- The recording and its indexes -------------------------------------------------------------
 
-/** Adds to a run what is asked for at every step, so that no step costs more than its changes. */
+/** Adds indexes to a run, so that the cost of a step depends only on what it changes. */
 function index(run) {
   const offset = run.steps.length ? run.steps[0].n - 1 : 0;
   const indexed = {
-    ...run, offset, place: 0,
+    ...run, offset, position: 0,
     end: run.steps.length + 1,
-    numberAt: (place) => (place === 0 ? 0 : place + offset),
-    step: (place) => run.steps[place - 1],
+    numberAt: (position) => (position === 0 ? 0 : position + offset),
+    step: (position) => run.steps[position - 1],
     cells: { ...run.state }, applied: 0,
     ...indexChanges(run),
     effects: effectsOf(run, offset),
@@ -52,11 +52,11 @@ function index(run) {
     follow: usualFollow(run),
     shown: null,
   };
-  indexed.shown = shownPlaces(indexed);
+  indexed.shown = shownPositions(indexed);
   return indexed;
 }
 
-/** One forward pass: what each change replaced, which cells exist, who ever waited where. */
+/** Finds in one pass what each change replaced, which cells exist, and which tasks wait at each source. */
 function indexChanges(run) {
   const cells = { ...run.state };
   const waited = new Set();
@@ -84,7 +84,7 @@ function noteWaiters([, source, direction], tasks, waited, waitersOf) {
   for (const task of tasks) waitersOf.get(source).add(task);
 }
 
-/** For each step the numbers of those that it caused; the start is number 0. */
+/** Maps the number of each step to the steps that it caused. The start is number 0. */
 function effectsOf(run, offset) {
   const effects = new Map();
   for (const step of run.steps) {
@@ -97,7 +97,7 @@ function effectsOf(run, offset) {
   return effects;
 }
 
-/** For each file and line the steps whose act is on it. */
+/** Maps each file and line to the steps that ran it. */
 function linesOf(run) {
   const files = new Map();
   for (const step of run.steps) {
@@ -112,38 +112,38 @@ function linesOf(run) {
   return files;
 }
 
-/** The tasks that are followed at first; null, if that would leave nobody out. */
+/** The tasks that are followed at first; null if these are all tasks. */
 function usualFollow(run) {
-  const all = run.tasks.every((task) => run.follow.includes(task.number));
+  const all = run.tasks.every((task) => run.follow.includes(task.id));
   return run.follow.length && !all ? new Set(run.follow) : null;
 }
 
-/** The places that are stepped through: all, or those that concern the followed tasks. */
-function shownPlaces(run) {
+/** The positions to step through: all, or those that concern the followed tasks. */
+function shownPositions(run) {
   const shown = new Uint8Array(run.steps.length + 1);
   const concerns = (step) => step.about.some((task) => run.follow.has(task));
-  // Backwards, for a cause comes before what it causes.
-  for (let place = run.steps.length; place > 0; place--) {
-    const step = run.steps[place - 1];
-    if (run.follow && !shown[place] && !concerns(step)) continue;
-    shown[place] = 1;
+  // Go backward, because a cause comes before its effect.
+  for (let position = run.steps.length; position > 0; position--) {
+    const step = run.steps[position - 1];
+    if (run.follow && !shown[position] && !concerns(step)) continue;
+    shown[position] = 1;
     for (const cause of step.causes) {
       const from = cause - run.offset;
       if (from > 0 && run.steps[from - 1].about.length === 0) shown[from] = 1;
     }
   }
-  const places = [];
-  for (let place = 1; place <= run.steps.length; place++) if (shown[place]) places.push(place);
-  return places;
+  const positions = [];
+  for (let position = 1; position <= run.steps.length; position++) if (shown[position]) positions.push(position);
+  return positions;
 }
 
-// ---- The place in it ---------------------------------------------------------------------------
+// ---- The position in it ---------------------------------------------------------------------------
 
 const current = () => runs[view.side];
 
-/** Brings the cells to a place, by applying or undoing what lies between. */
+/** Brings the cells to the current position, by applying or undoing the changes in between. */
 function settle(run) {
-  const target = Math.min(run.place, run.steps.length);
+  const target = Math.min(run.position, run.steps.length);
   while (run.applied < target) Object.assign(run.cells, run.steps[run.applied++].changes);
   while (run.applied > target) {
     for (const [path, value] of Object.entries(run.was[--run.applied])) {
@@ -153,15 +153,15 @@ function settle(run) {
   }
 }
 
-/** The other run stands in the same column: at the equal step, or as far behind the parting. */
+/** Moves the other run to the same column. */
 function settleOther() {
   if (runs.length < 2) return;
   const [run, other] = [current(), runs[1 - view.side]];
-  other.place = run.place === run.end ? other.end : Math.min(run.place, other.steps.length);
+  other.position = run.position === run.end ? other.end : Math.min(run.position, other.steps.length);
   settle(other);
 }
 
-/** The place where the two runs part; 0 if there is but one. */
+/** The position at which the two runs diverge; 0 if there is only one run. */
 const partOf = (run) => (data.compare ? data.compare.parts[runs.indexOf(run)] - run.offset : 0);
 
 // ---- Elements ----------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ function byId(id) {
   return document.getElementById(id);
 }
 
-/** Strings become text, never markup: they come from a recording. */
+/** Adds strings as text and never as markup, because they come from a recording. */
 function make(tag, attributes = {}, ...children) {
   return fill(document.createElement(tag), attributes, children);
 }
@@ -188,7 +188,7 @@ function fill(element, attributes, children) {
   return element;
 }
 
-/** Six hues, then again from the first; none for what is no task. */
+/** The class of the color of a task. There are six colors, which repeat. */
 const hue = (task) => (task >= 0 ? `hue-${((task + 5) % 6) + 1}` : "hue-none");
 const milliseconds = (ms) => `${ms.toFixed(ms < 1 ? 2 : 1)} ms`;
 const briefly = (ms) => (ms < 0.1 ? `${Math.round(ms * 1000)} µs` : milliseconds(ms));
@@ -207,9 +207,9 @@ function showHead() {
 }
 
 function whereText(run) {
-  if (run.place === 0) return times(run.steps.length, "step");
-  if (run.place === run.end) return "end";
-  const step = run.step(run.place);
+  if (run.position === 0) return times(run.steps.length, "step");
+  if (run.position === run.end) return "end";
+  const step = run.step(run.position);
   return `step ${count(step.n)} of ${count(run.steps.length + run.offset)} · ${milliseconds(step.ms)}`;
 }
 
@@ -225,7 +225,7 @@ function taskNames(tasks) {
   return `task${tasks.length === 1 ? "" : "s"} ${numbers}`;
 }
 
-/** `**bold**`, `` `code` `` and `#21`; all else is text. */
+/** Converts `**bold**`, `` `code` `` and `#21`; the rest is text. */
 function markup(run, text) {
   const parts = [];
   let end = 0;
@@ -240,7 +240,7 @@ function markup(run, text) {
   return parts;
 }
 
-/** A link to a step; or only the words, if the step was dropped. */
+/** A link to a step, or only its text if the step was dropped. */
 function stepLink(run, number, style, ...words) {
   if (number !== 0 && number <= run.offset) {
     return make("span", { class: style, title: "This step was dropped from the recording." }, ...words);
@@ -251,9 +251,9 @@ function stepLink(run, number, style, ...words) {
 function showSentence() {
   const run = current();
   const sentence = byId("sentence");
-  const step = run.step(run.place);
-  const verdict = run.place === run.end && data.compare;
-  sentence.className = run.place === 0 ? "claim" : "";
+  const step = run.step(run.position);
+  const verdict = run.position === run.end && data.compare;
+  sentence.className = run.position === 0 ? "claim" : "";
   sentence.classList.toggle("wrong", Boolean(verdict || (step && FAULTS.has(step.kind))));
   sentence.replaceChildren(...markup(run, sentenceText(run, step)), ...changesInWords(run, step));
   showLinks(run, step);
@@ -261,12 +261,12 @@ function showSentence() {
 }
 
 function sentenceText(run, step) {
-  if (run.place === 0) return run.claim;
+  if (run.position === 0) return run.claim;
   if (step) return step.sentence;
   return data.compare ? data.compare.verdict : run.last.counts;
 }
 
-/** For those who do not see the yellow. */
+/** Describes the changed cells for screen readers. */
 function changesInWords(run, step) {
   if (!step) return [];
   const changed = Object.keys(step.changes).filter((path) => !REPEATING.test(path));
@@ -274,7 +274,7 @@ function changesInWords(run, step) {
   return words.length ? [make("span", { class: "unseen" }, ` ${words.join(" ")}`)] : [];
 }
 
-/** The place of the sentence is fixed, so one that is too long for a phone gets smaller type. */
+/** Reduces the type size of a long sentence on a phone, because its space is fixed. */
 function fitSentence(sentence) {
   if (!narrow.matches || sentence.textContent.length < 90) return;
   for (const size of ["tight", "tighter"]) {
@@ -287,7 +287,7 @@ function showLinks(run, step) {
   const [why, then] = [byId("why"), byId("then")];
   why.replaceChildren();
   then.replaceChildren();
-  if (run.place === 0) why.append(...firstWords(run));
+  if (run.position === 0) why.append(...firstWords(run));
   else if (step) {
     why.append(...chips(run, "because of", step.causes));
     then.append(...chips(run, "leads to", run.effects.get(step.n) ?? []));
@@ -299,12 +299,12 @@ function firstWords(run) {
   return [`${run.more} ${times(run.dropped, "earlier step")} were dropped.`];
 }
 
-/** Two links, and one that lists them all if there are more. */
+/** Returns two links, and a button that lists all steps if there are more. */
 function chips(run, words, numbers) {
   if (!numbers.length) return [];
   const shown = numbers.slice(0, 2).map((number) => stepLink(run, number, "chip", `${number} ${shortOf(run, number)}`));
   if (numbers.length > 2) {
-    const all = () => listSteps(`Step ${run.step(run.place).n} ${words}`, numbers);
+    const all = () => listSteps(`Step ${run.step(run.position).n} ${words}`, numbers);
     shown.push(make("button", { type: "button", class: "chip", click: all }, `+ ${numbers.length - 2}`));
   }
   return [make("span", {}, words), ...shown];
@@ -321,19 +321,19 @@ const KEYWORDS = "as|async|await|break|const|continue|crate|dyn|else|enum|extern
 const TOKENS = new RegExp(
   String.raw`(?<comment>\/\/[^\n]*|\/\*[^]*?\*\/)|(?<string>\bb?r#*"[^]*?"#*|b?"(?:\\[^]|[^"\\])*"|b?'(?:\\[^']+|[^'\\\n])')|(?<keyword>\b(?:${KEYWORDS})\b)`, "g");
 
-/** The lines of each file as elements, made once: most steps come back to the same few files. */
+/** The lines of each file as elements. They are cached, because most steps are in a few files. */
 const listings = new Map();
 
 function listing(file) {
   if (!listings.has(file)) {
-    const lines = coloured(data.files[file]).map((parts, at) => codeLine(file, at + 1, parts));
+    const lines = colored(data.files[file]).map((parts, at) => codeLine(file, at + 1, parts));
     listings.set(file, { lines, texts: data.files[file].split("\n"), element: make("div", {}, ...lines) });
   }
   return listings.get(file);
 }
 
-/** Each line as a list of strings and coloured spans. A token may be longer than a line. */
-function coloured(text) {
+/** Returns each line as a list of strings and colored spans. A token may be longer than a line. */
+function colored(text) {
   const lines = [[]];
   const add = (piece, style) => piece.split("\n").forEach((part, nth) => {
     if (nth > 0) lines.push([]);
@@ -349,7 +349,7 @@ function coloured(text) {
   return lines;
 }
 
-/** A line on which something happened has a button for its number, which lists when. */
+/** The number of a line that has steps is a button that lists them. */
 function codeLine(file, line, parts) {
   const stepsOf = () => current().lines.get(file)?.get(line) ?? [];
   const used = runs.some((run) => run.lines.get(file)?.has(line));
@@ -358,13 +358,13 @@ function codeLine(file, line, parts) {
   const number = used
     ? make("button", { type: "button", class: "number", "aria-label": label, title: "List the steps of this line", click: list }, String(line))
     : make("span", { class: "number" }, String(line));
-  // A marked line that is too long goes on a little to the right of its beginning.
+  // If a marked line wraps, indent the rest of it.
   const hang = (typeof parts[0] === "string" ? parts[0].search(/\S|$/) : 0) + 4;
   const text = make("span", { class: "code-text", style: `--hang:${hang}` }, ...parts);
   return make("div", { class: "code-line", "data-line": line }, number, text);
 }
 
-/** The file's name, with its folder where the name alone says nothing. */
+/** The name of a file, with its folder if the name is ambiguous. */
 function shortName(file) {
   const parts = file.split("/");
   const name = parts.pop();
@@ -374,17 +374,17 @@ function shortName(file) {
 
 const tabFiles = allFiles();
 
-/** The reading path, then what the steps name besides. */
+/** The files of the reading path, then the other files that steps name. */
 function allFiles() {
   const named = runs.flatMap((run) => [...run.lines.keys()]);
   return [...new Set([...data.tabs, ...named])].filter((file) => file in data.files || data.tabs.includes(file));
 }
 
-/** What the source region shows at this place: a file, its marked lines, and why. */
+/** Returns what the source region shows: a file, lines, and whether to mark them. */
 function sourceView(run) {
-  const step = run.step(run.place);
+  const step = run.step(run.position);
   if (view.peek) return { file: view.peek, lines: firstUse(run, view.peek), marks: false };
-  if (run.place === 0) return { file: run.first.file, lines: [run.first.from, run.first.to], top: true };
+  if (run.position === 0) return { file: run.first.file, lines: [run.first.from, run.first.to], top: true };
   if (!step) return { file: run.last.read, lines: [1, 1], top: true };
   if (step.file) return { file: step.file, lines: step.act, record: step.record, marks: true };
   return { ...lastSource(run), away: step };
@@ -395,10 +395,10 @@ function firstUse(run, file) {
   return lines.length ? [lines[0], lines[0]] : [1, 1];
 }
 
-/** While somebody else acts, the source stays where our thread was last. */
+/** For a step outside of the runtime, keeps the source of the last step of the runtime. */
 function lastSource(run) {
-  for (let place = run.place; place > 0; place--) {
-    const { file, act } = run.step(place);
+  for (let position = run.position; position > 0; position--) {
+    const { file, act } = run.step(position);
     if (file) return { file, lines: act };
   }
   return { file: run.first.file, lines: [run.first.from, run.first.to] };
@@ -434,11 +434,11 @@ function markLines(run, shown, lines) {
   mark(shown.lines[0], shown.lines[1], "now");
   const inside = shown.record >= shown.lines[0] && shown.record <= shown.lines[1];
   if (shown.record && !inside) mark(shown.record, shown.record, "record");
-  const next = run.step(placeAfter(run));
+  const next = run.step(positionAfter(run));
   if (next && next.file === shown.file && next.act[0] !== shown.lines[0]) mark(...next.act, "then");
 }
 
-/** Whole lines only, the marked one in the middle; on the first screen the first one on top. */
+/** Scrolls by whole lines, with the marked line in the middle. On the first screen it is at the top. */
 function scrollCode(code, shown, texts) {
   const height = codeLineHeight();
   const rows = codeRows();
@@ -459,7 +459,7 @@ function codeRows() {
   return Math.max(3, Math.floor(room / codeLineHeight()));
 }
 
-/** Where there is little room, the indentation that all visible lines have says nothing. */
+/** Returns the indentation that all visible lines share, which a narrow page omits. */
 function commonIndent(lines) {
   const indents = lines.filter((line) => line.trim()).map((line) => line.search(/\S/));
   return indents.length ? Math.min(...indents) : 0;
@@ -487,14 +487,14 @@ function showPath(run, shown) {
   if (shown.away) {
     const { thread } = shown.away;
     // "the client", "the clock", but "thread pool-1".
-    const who = /\d/.test(thread) ? `thread ${thread}` : `the ${thread}`;
-    return path.replaceChildren(make("strong", {}, `outside the runtime: ${who}`));
+    const name = /\d/.test(thread) ? `thread ${thread}` : `the ${thread}`;
+    return path.replaceChildren(make("strong", {}, `outside the runtime: ${name}`));
   }
   const name = shown.marks && shown.file in data.files ? functionAt(shown.file, shown.lines[0]) : "";
   path.replaceChildren(shown.file, ...(name ? [" · ", make("strong", {}, name)] : []));
 }
 
-/** The function around a line, as `Reactor::turn`: the nearest `fn` above with less indentation. */
+/** Returns the function that contains a line, e.g. `Reactor::turn`: the nearest less indented `fn` above. */
 function functionAt(file, line) {
   const { texts } = listing(file);
   const indent = (texts[line - 1] ?? "").search(/\S/);
@@ -522,16 +522,16 @@ function showState() {
   const run = current();
   const state = byId("state");
   state.classList.toggle("tight", isTight());
-  state.classList.toggle("many", run.tasks.length > MANY || run.sources.length > MANY);
-  if (run.place === 0) return state.replaceChildren(...firstState(run));
-  if (run.place === run.end) return state.replaceChildren(...lastState(run));
+  state.classList.toggle("many", run.tasks.length > MAX_ROWS || run.sources.length > MAX_ROWS);
+  if (run.position === 0) return state.replaceChildren(...firstState(run));
+  if (run.position === run.end) return state.replaceChildren(...lastState(run));
   const tables = [tasksTable(run), executorTable(run), reactorTable(run), kernelTable(run)];
   state.replaceChildren(...tables.filter(Boolean));
   const changed = state.querySelector(".now");
   if (changed && !narrow.matches && state.scrollHeight > state.clientHeight) revealIn(state, changed);
 }
 
-/** Scrolls only the region: `scrollIntoView` would move the page too. */
+/** Scrolls only the region. `scrollIntoView` would scroll the page too. */
 function revealIn(region, element) {
   const [outer, inner] = [region.getBoundingClientRect(), element.getBoundingClientRect()];
   if (inner.bottom > outer.bottom - 8) region.scrollTop += inner.bottom - outer.bottom + 24;
@@ -542,15 +542,15 @@ function table(caption, rows, ...styles) {
   return make("table", {}, make("caption", {}, caption), make("colgroup", {}, ...columns), make("tbody", {}, ...rows));
 }
 
-/** The content of a cell: yellow and with what it was, if this step changed it. */
+/** The content of a cell. If this step changed it, it is marked and its title is the previous value. */
 function cell(run, path, ...content) {
-  const step = run.step(run.place);
+  const step = run.step(run.position);
   const changed = step && path in step.changes && !REPEATING.test(path);
   return changed ? make("span", { class: "now", title: wasText(run, path) }, ...content) : make("span", {}, ...content);
 }
 
 function wasText(run, path) {
-  const before = run.was[run.place - 1][path];
+  const before = run.was[run.position - 1][path];
   return before === undefined ? "did not exist" : `was ${cellText(path, before)}`;
 }
 
@@ -572,75 +572,75 @@ function cellName(path) {
 
 const taskPill = (task) => make("span", { class: `pill ${hue(task)}` }, `task ${task}`);
 
-/** A waker in the colour of its task; it arrives with a short fade where this step put it. */
+/** A waker in the color of its task. It fades in where this step stored it. */
 function wakerPill(task, arrived, short) {
   const style = `pill waker ${hue(task)} ${arrived ? "arrived" : ""}`;
   if (task < 0) return make("span", { class: style, title: "a waker that belongs to no task" }, "waker");
   return make("span", { class: style, title: `a waker of task ${task}` }, short ? String(task) : `waker ${task}`);
 }
 
-/** The lanes' order: the newest task on top. */
+/** Lists the newest task first, like the lanes. */
 function tasksTable(run) {
   const all = [...run.tasks].reverse();
-  const shown = all.length <= MANY ? all : nearTasks(run, all);
+  const shown = all.length <= MAX_ROWS ? all : nearTasks(run, all);
   const rows = shown.map((task) => taskRow(run, task));
   if (shown.length < all.length) rows.push(othersRow(run, all.filter((task) => !shown.includes(task))));
-  return table("Tasks", rows, "column-key", "column-task task-name wide-only", "column-place place wide-only", "", "column-polls");
+  return table("Tasks", rows, "column-key", "column-task task-name wide-only", "column-location location wide-only", "", "column-polls");
 }
 
 const laneTasks = (run) => run.follow ?? new Set(run.lanes.map((lane) => lane.task).filter((task) => task !== undefined));
 
-/** Of many tasks those with a lane, and in a row of its own the other one that acted last. */
+/** Of many tasks, returns those with a lane, and the other task that acted last. */
 function nearTasks(run, all) {
   const own = laneTasks(run);
   const last = latest(run, (step) => step.about.find((task) => !own.has(task)));
-  const guest = all.find((task) => task.number === last) ?? all.find((task) => !own.has(task.number));
-  return [...all.filter((task) => own.has(task.number)), guest];
+  const guest = all.find((task) => task.id === last) ?? all.find((task) => !own.has(task.id));
+  return [...all.filter((task) => own.has(task.id)), guest];
 }
 
-/** What `find` finds in this step, or in the nearest one before it. */
+/** Returns the result of `find` for the last step, up to this one, that has a result. */
 function latest(run, find) {
-  for (let place = run.place; place > 0; place--) {
-    const found = find(run.step(place));
+  for (let position = run.position; position > 0; position--) {
+    const found = find(run.step(position));
     if (found !== undefined) return found;
   }
   return undefined;
 }
 
 function taskRow(run, task) {
-  const path = `task/${task.number}`;
+  const path = `task/${task.id}`;
   const state = run.cells[`${path}/state`];
   const held = run.cells[`${path}/held`];
-  const absent = run.step(run.place).n < task.from || state === undefined;
+  const absent = run.step(run.position).n < task.from || state === undefined;
   const ended = ["done", "aborted", "panicked"].includes(state);
-  const title = `${task.name}, spawned at ${task.place}`;
+  const title = `${task.name}, spawned at ${task.location}`;
   return make("tr", { class: absent ? "absent" : ended ? "gone" : undefined },
-    make("th", { scope: "row", title }, make("span", { class: "fade" }, taskPill(task.number))),
+    make("th", { scope: "row", title }, make("span", { class: "fade" }, taskPill(task.id))),
     make("td", { class: "task-name wide-only" }, task.name),
-    make("td", { class: "place wide-only quiet", title: task.place }, shortPlace(task.place)),
+    make("td", { class: "location wide-only quiet", title: task.location }, shortLocation(task.location)),
     make("td", { title: held }, stateCell(run, path, state), make("span", { class: "quiet" }, held ? ` · ${withoutDirections(held)}` : "")),
     make("td", { class: "end quiet" }, run.cells[`${path}/polls`] ?? ""));
 }
 
-/** There is room for the source only: in which direction, its own row shows. */
+/** Omits the direction, which the row of the source shows. */
 const withoutDirections = (held) => held.replace(/ \((?:read|write)\)/g, "");
 
 function stateCell(run, path, state = "") {
   return cell(run, `${path}/state`, FAULTS.has(state) ? make("span", { class: "wrong" }, state) : state);
 }
 
-const shortPlace = (place) => place.split("/").pop();
+const shortLocation = (location) => location.split("/").pop();
 
 function othersRow(run, tasks) {
   const counts = new Map();
   for (const task of tasks) {
-    const state = run.cells[`task/${task.number}/state`];
+    const state = run.cells[`task/${task.id}/state`];
     if (state) counts.set(state, (counts.get(state) ?? 0) + 1);
   }
   const total = [...counts.values()].reduce((sum, one) => sum + one, 0);
   const words = [...counts].map(([state, number]) => `${number} ${state}`).join(", ");
   return make("tr", {},
-    make("th", { scope: "row" }, `others`), make("td", { class: "task-name wide-only" }, String(total)), make("td", { class: "place wide-only" }),
+    make("th", { scope: "row" }, `others`), make("td", { class: "task-name wide-only" }, String(total)), make("td", { class: "location wide-only" }),
     make("td", { class: "quiet" }, words || "none yet"), make("td"));
 }
 
@@ -668,7 +668,7 @@ function timerPills(timers = []) {
 
 function reactorTable(run) {
   const sources = [...run.sources].reverse().filter((source) => run.paths.has(`source/${source.id}/read`) || run.paths.has(`source/${source.id}/write`));
-  const shown = sources.length <= MANY ? sources : nearSources(run, sources);
+  const shown = sources.length <= MAX_ROWS ? sources : nearSources(run, sources);
   const rows = shown.flatMap((source) => sourceRows(run, source));
   if (shown.length < sources.length) rows.push(otherSources(run, sources, shown));
   if (run.paths.has("timers")) rows.push(timersRow(run));
@@ -680,7 +680,7 @@ function timersRow(run) {
   return make("tr", {}, make("th", { scope: "row" }, "timers"), make("td", { colspan: narrow.matches ? 3 : 4 }, content));
 }
 
-/** Of many sources those at which a shown task ever waits, and the other one that changed last. */
+/** Of many sources, returns those at which a shown task waits, and the other one that changed last. */
 function nearSources(run, sources) {
   const tasks = laneTasks(run);
   const isOwn = ({ id }) => [...(run.waitersOf.get(id) ?? [])].some((task) => tasks.has(task));
@@ -692,14 +692,14 @@ function nearSources(run, sources) {
 }
 
 function otherSources(run, sources, shown) {
-  const number = run.step(run.place).n;
+  const number = run.step(run.position).n;
   const open = sources.filter((source) => !shown.includes(source) && source.from <= number && !isGone(source, number));
   return make("tr", {}, make("th", { scope: "row" }, "others"), make("td", { colspan: narrow.matches ? 3 : 4, class: "quiet" }, times(open.length, "open source")));
 }
 
 const isGone = (source, number) => source.gone !== null && source.gone !== undefined && source.gone <= number;
 
-/** Where there is little room, a direction at which this run never waits has no row. */
+/** Whether to omit the directions at which this run never waits, because space is scarce. */
 const isTight = () => narrow.matches || (runs.length > 1 && innerHeight < 850);
 
 
@@ -711,10 +711,10 @@ function sourceRows(run, source) {
 }
 
 function sourceRow(run, source, direction, second) {
-  const number = run.step(run.place).n;
+  const number = run.step(run.position).n;
   const path = `source/${source.id}/${direction}`;
   const styles = [number < source.from && "absent", isGone(source, number) && "gone", second && "second"];
-  // Under the name there is room for what has no column on a phone.
+  // A phone shows the direction below the name, because it has no column for it.
   const under = narrow.matches ? make("span", { class: "quiet" }, direction) : make("span", { class: "unseen" }, source.name);
   return make("tr", { class: styles.filter(Boolean).join(" ") || undefined },
     make("th", { scope: "row" }, make("span", { class: second ? "unseen" : "fade" }, `source ${source.token}`)),
@@ -724,7 +724,7 @@ function sourceRow(run, source, direction, second) {
     make("td", { class: "end" }, waiters(run, source, `${path}/wakers`)));
 }
 
-/** A source that comes or goes changes as a whole: its name is marked, and not each of its cells. */
+/** If a step registers or closes a source, marks its name and not each of its cells. */
 function sourceName(source, number) {
   const title = source.peer ? `${source.name}, ${source.peer}` : source.name;
   if (source.from === number) return make("span", { class: "now", title: `${title}: did not exist` }, source.name);
@@ -733,7 +733,7 @@ function sourceName(source, number) {
 }
 
 function sourceCell(run, source, path, ...content) {
-  const number = run.step(run.place).n;
+  const number = run.step(run.position).n;
   return source.from === number || source.gone === number ? make("span", {}, ...content) : cell(run, path, ...content);
 }
 
@@ -745,8 +745,8 @@ function readiness(run, source, path) {
 
 function waiters(run, source, path) {
   const tasks = run.cells[path] ?? [];
-  const before = run.was[run.place - 1][path];
-  const short = innerWidth < 1200 && (tasks.length > 1 || run.tasks.length > MANY);
+  const before = run.was[run.position - 1][path];
+  const short = innerWidth < 1200 && (tasks.length > 1 || run.tasks.length > MAX_ROWS);
   const most = short ? 2 : 3;
   const pills = tasks.slice(0, most).map((task, nth) => wakerPill(task, before && !before.includes(task), short || nth > 0));
   if (tasks.length > most) pills.push(`+${tasks.length - most}`);
@@ -760,7 +760,7 @@ function kernelTable(run) {
   return table("Kernel", [plainRow("watches", content)], "column-executor", "");
 }
 
-// The first and the last screen, in the place of the state.
+// The first and the last screen replace the state.
 
 function firstState(run) {
   const legend = [
@@ -802,12 +802,12 @@ function lastState(run) {
 
 // ---- The wave ----------------------------------------------------------------------------------
 
-/** Sizes in pixels. On a phone there is room for the shape, and not for names. */
+/** Sizes in pixels. A phone shows no lane names. */
 function waveSizes(lanes) {
   const one = narrow.matches;
   const pair = runs.length > 1;
   const wish = one ? (pair ? 7 : 12) : pair ? 15 : innerWidth < 1200 ? 22 : 26;
-  // More lanes than seven get lower, but stay high enough for their names.
+  // More than seven lanes are lower, but still high enough for their names.
   const lane = lanes.length <= 7 ? wish : Math.max(one ? 6 : 14, Math.floor((wish * 8) / lanes.length));
   const margin = pair ? 4 : 8;
   const top = one ? margin : 22;
@@ -818,7 +818,7 @@ function waveSizes(lanes) {
   };
 }
 
-/** The lanes from top to bottom; with a filter, all tasks but the followed ones share one. */
+/** The lanes from top to bottom. With a filter, the tasks that are not followed share a lane. */
 function lanesOf(run) {
   if (!run.follow) return run.lanes;
   const rest = run.lanes.filter((lane) => lane.task === undefined && lane.id !== "others");
@@ -829,9 +829,9 @@ function lanesOf(run) {
 
 const isSleep = (step) => step.slept !== null && step.slept !== undefined;
 
-/** A step's width and a sleep's, so that the whole run fits if it can. */
+/** Returns the widths of a step and of a sleep with which the whole run fits, if possible. */
 function columnWidths(run, sizes, room) {
-  const sleeps = run.shown.filter((place) => isSleep(run.step(place))).length;
+  const sleeps = run.shown.filter((position) => isSleep(run.step(position))).length;
   const others = run.shown.length - sleeps;
   const [[least, most], [shortest, longest]] = [sizes.step, sizes.sleep];
   const spare = room - others * least - sleeps * shortest;
@@ -840,15 +840,15 @@ function columnWidths(run, sizes, room) {
   return { step: least + share * (most - least), sleep: shortest + share * (longest - shortest) };
 }
 
-/** Where all is. Made anew only when the width or the filter changes. */
+/** Computes the layout. It changes only with the width and the filter. */
 function layOut(run, widths, sizes, room) {
   const left = new Float64Array(run.shown.length + 1);
   const column = new Int32Array(run.end + 1).fill(-1);
-  // A cut recording begins behind a torn edge.
+  // If steps were dropped, leave space for the torn edge.
   left[0] = run.dropped ? 16 : 4;
-  run.shown.forEach((place, at) => {
-    column[place] = at;
-    left[at + 1] = left[at] + (isSleep(run.step(place)) ? widths.sleep : widths.step);
+  run.shown.forEach((position, at) => {
+    column[position] = at;
+    left[at + 1] = left[at] + (isSleep(run.step(position)) ? widths.sleep : widths.step);
   });
   const lanes = lanesOf(run);
   return { run, sizes, room, lanes, left, column, total: left[run.shown.length] + 4, laneAt: laneIndex(lanes) };
@@ -869,7 +869,7 @@ function layOutAll() {
     const sizes = waveSizes(lanesOf(run));
     return { run, sizes, room: width - sizes.names, widths: columnWidths(run, sizes, width - sizes.names - 24) };
   });
-  // Two runs are aligned, so they share the narrower columns.
+  // Two runs are aligned, so both use the narrower columns.
   const widths = prepared.map((one) => one.widths).reduce((a, b) => (a.step < b.step ? a : b));
   layouts = prepared.map(({ run, sizes, room }) => layOut(run, widths, sizes, room));
   drawStrip();
@@ -878,11 +878,11 @@ function layOutAll() {
 const fits = () => layouts.every((layout) => layout.total <= layout.room);
 const span = () => Math.max(...layouts.map((layout) => layout.total));
 
-/** Where a place is: the centre of its column, on its lane; a sleep also has two ends. */
-function pointOf(layout, place) {
+/** Returns the point of a position: the center of its column on its lane. A sleep also has two ends. */
+function pointOf(layout, position) {
   const { left, column, sizes, run } = layout;
-  const step = run.step(place);
-  const at = column[place];
+  const step = run.step(position);
+  const at = column[position];
   if (at < 0 || !step) return null;
   const [from, to] = [left[at], left[at + 1]];
   const y = sizes.top + (layout.laneAt(step) + 0.5) * sizes.lane;
@@ -895,7 +895,7 @@ function scrollWave() {
   if (fits()) return (scroll = 0);
   const layout = layouts[view.side];
   const { run, room } = layout;
-  const near = run.place === 0 ? { x: 0 } : run.place === run.end ? { x: layout.total } : pointOf(layout, run.place);
+  const near = run.position === 0 ? { x: 0 } : run.position === run.end ? { x: layout.total } : pointOf(layout, run.position);
   const most = span() - room;
   if (near.x < scroll + room * 0.2 || near.x > scroll + room * 0.8) scroll = near.x - room * 0.45;
   scroll = Math.max(0, Math.min(most, scroll));
@@ -908,12 +908,12 @@ function showWave() {
   const run = current();
   wave.setAttribute("aria-valuemin", 0);
   wave.setAttribute("aria-valuemax", run.numberAt(run.end));
-  wave.setAttribute("aria-valuenow", run.numberAt(run.place));
+  wave.setAttribute("aria-valuenow", run.numberAt(run.position));
   wave.setAttribute("aria-valuetext", byId("sentence").textContent);
   moveStrip();
 }
 
-/** The columns that are in the window, and one more on each side for the line. */
+/** Returns the columns that are in view, and one more on each side for the line. */
 function visible({ left, room, run }) {
   const columnAt = (x) => {
     let [low, high] = [0, run.shown.length];
@@ -927,7 +927,7 @@ function visible({ left, room, run }) {
   return { first: Math.max(0, columnAt(scroll) - 1), last: Math.min(run.shown.length - 1, columnAt(scroll + room) + 1) };
 }
 
-/** Ground first, then the line, the marks, and on top the causes of the current step. */
+/** Draws the background first, then the line, the marks, and the causes of the current step. */
 function drawWave(layout, active) {
   const { sizes, room, run } = layout;
   const range = visible(layout);
@@ -940,7 +940,7 @@ function drawWave(layout, active) {
 }
 
 function laneNames({ lanes, sizes, room, run, laneAt }, active) {
-  const step = run.step(run.place);
+  const step = run.step(run.position);
   return lanes.flatMap((lane, at) => {
     const y = sizes.top + (at + 0.5) * sizes.lane;
     const rail = draw("path", { class: "rail", d: `M${sizes.names} ${y}H${sizes.names + room}` });
@@ -950,7 +950,7 @@ function laneNames({ lanes, sizes, room, run, laneAt }, active) {
   });
 }
 
-/** With two runs, each has its label where the chapters begin. */
+/** The label of one of two runs. */
 function label({ run, sizes }, active) {
   if (!run.label || !sizes.names) return [];
   return [draw("text", { class: active ? "strong" : "", x: 0, y: 14 }, run.label)];
@@ -960,34 +960,34 @@ function grounds(layout, { first, last }, causes) {
   const { run, sizes } = layout;
   const drawn = [];
   for (let at = first; at <= last; at++) {
-    const place = run.shown[at];
-    if (isSleep(run.step(place))) drawn.push(...sleepBand(layout, place, causes));
+    const position = run.shown[at];
+    if (isSleep(run.step(position))) drawn.push(...sleepBand(layout, position, causes));
   }
   return [...drawn, ...currentColumn(layout), ...chapterNames(layout, sizes)];
 }
 
-/** Nobody runs: the band is over all lanes. Its words leave when an arrow needs their place. */
-function sleepBand(layout, place, causes) {
+/** A sleep is a band over all lanes. Its text is omitted if an arrow crosses it. */
+function sleepBand(layout, position, causes) {
   const { run, sizes } = layout;
-  const { from, to, x } = pointOf(layout, place);
+  const { from, to, x } = pointOf(layout, position);
   const band = draw("rect", { class: "band", x: from, y: sizes.top - 6, width: to - from, height: sizes.height - sizes.top + 2 });
   const bottom = sizes.top + 32;
   const crossed = causes.some((cause) => cause.from.x < from && cause.to.x > to && Math.min(cause.from.y, cause.to.y) - sizes.lane < bottom);
   if (!sizes.names || crossed) return [band];
-  const slept = briefly(run.step(place).slept).replace(/^(\d{2,})\.\d/, "$1");
+  const slept = briefly(run.step(position).slept).replace(/^(\d{2,})\.\d/, "$1");
   const words = (y, text) => draw("text", { class: "asleep", x, y }, text);
   return sizes.lane < 20 ? [band, words(sizes.top + 9, slept)] : [band, words(sizes.top + 13, "asleep"), words(sizes.top + 28, slept)];
 }
 
-/** Yellow is the column; a sleep keeps its tint, and gets rules above and below. */
+/** Highlights the current column. A sleep keeps its tint and gets rules above and below. */
 function currentColumn(layout) {
   const { run, sizes } = layout;
-  const point = pointOf(layout, run.place);
+  const point = pointOf(layout, run.position);
   if (!point) return [];
   const { from, to } = point;
   const [y, height] = [sizes.top - 6, sizes.height - sizes.top + 2];
   const box = (style, top, tall) => draw("rect", { class: style, x: from, y: top, width: to - from, height: tall });
-  if (!isSleep(run.step(run.place))) return [box("now", y, height)];
+  if (!isSleep(run.step(run.position))) return [box("now", y, height)];
   return [box("now rule", y, 3), box("now rule", y + height - 3, 3)];
 }
 
@@ -1003,20 +1003,20 @@ function chapterNames(layout, sizes) {
   });
 }
 
-/** The first shown column at or after a place. */
-function columnFrom(run, column, place) {
-  while (place < run.end && column[place] < 0) place++;
-  return place < run.end ? column[place] : run.shown.length;
+/** The first shown column at or after a position. */
+function columnFrom(run, column, position) {
+  while (position < run.end && column[position] < 0) position++;
+  return position < run.end ? column[position] : run.shown.length;
 }
 
-/** As much of a name as there is room for: about six and a half pixels for a letter. */
+/** Shortens a name to the available space, at about 6.5 pixels for a letter. */
 function shortened(name, space) {
   const letters = Math.floor(space / 6.5);
   if (letters >= name.length) return name;
   return letters > 3 ? `${name.slice(0, letters - 1)}…` : "";
 }
 
-/** One thin line joins the steps of the executor's thread; others are joined to what they cause. */
+/** A thin line joins the steps of the executor's thread. Steps outside are joined to their effects. */
 function threadLine(layout, { first, last }) {
   const { run } = layout;
   let path = "";
@@ -1024,10 +1024,10 @@ function threadLine(layout, { first, last }) {
   for (let at = Math.min(first, last); at >= 0 && !previous; at--) previous = ownPoint(layout, run.shown[at]);
   const outside = [];
   for (let at = first; at <= last; at++) {
-    const place = run.shown[at];
-    const step = run.step(place);
-    const point = pointOf(layout, place);
-    if (step.lane === "outside") outside.push(...outsideLines(layout, step, point), ...whoActs(layout, at, point));
+    const position = run.shown[at];
+    const step = run.step(position);
+    const point = pointOf(layout, position);
+    if (step.lane === "outside") outside.push(...outsideLines(layout, step, point), ...threadName(layout, at, point));
     else {
       path += previous ? `M${previous.leave} ${previous.y}L${point.enter} ${point.y}` : "";
       previous = point;
@@ -1036,8 +1036,8 @@ function threadLine(layout, { first, last }) {
   return [draw("path", { class: "thread", d: path }), ...outside];
 }
 
-function ownPoint(layout, place) {
-  return layout.run.step(place).lane === "outside" ? null : pointOf(layout, place);
+function ownPoint(layout, position) {
+  return layout.run.step(position).lane === "outside" ? null : pointOf(layout, position);
 }
 
 function outsideLines(layout, step, point) {
@@ -1045,15 +1045,15 @@ function outsideLines(layout, step, point) {
   return effects.filter(Boolean).map((to) => draw("path", { class: "thread", d: `M${point.x} ${point.y}L${to.enter} ${to.y}` }));
 }
 
-/** The bottom lane is shared: who is not its namesake is named, where there is room on the left. */
-function whoActs({ run, lanes, laneAt, left, sizes }, at, { x, y }) {
+/** Names the thread of a step on the shared bottom lane, if the lane has another name and there is space. */
+function threadName({ run, lanes, laneAt, left, sizes }, at, { x, y }) {
   const step = run.step(run.shown[at]);
   if (!sizes.names || step.thread === lanes[laneAt(step)].name) return [];
   const start = x - sizes.radius * 1.5 - 4;
   for (let before = at - 1; before >= 0 && left[before + 1] > start - step.thread.length * 7; before--) {
     if (run.step(run.shown[before]).lane === "outside") return [];
   }
-  return [draw("text", { class: "who", x: start, y: y + 4 }, step.thread)];
+  return [draw("text", { class: "thread-name", x: start, y: y + 4 }, step.thread)];
 }
 
 function marks(layout, { first, last }) {
@@ -1061,21 +1061,21 @@ function marks(layout, { first, last }) {
   const parts = partOf(run);
   const drawn = [];
   for (let at = first; at <= last; at++) {
-    const place = run.shown[at];
-    const step = run.step(place);
-    const point = pointOf(layout, place);
-    const here = place === run.place;
+    const position = run.shown[at];
+    const step = run.step(position);
+    const point = pointOf(layout, position);
+    const here = position === run.position;
     const radius = sizes.radius * (here ? 1.5 : 1);
     const shape = step.mark === "asleep" ? sleepBar(point, radius, isSleep(step)) : markShape(step.mark, point.x, point.y, radius);
     if (step.task !== null && step.mark !== "asleep") shape.classList.add(hue(step.task));
-    // Of two runs, what is equal is muted: the eye goes to where they part.
-    if (parts && place < parts && !here) shape.classList.add("equal");
+    // Mute the steps that two runs share, so that their difference stands out.
+    if (parts && position < parts && !here) shape.classList.add("equal");
     drawn.push(shape);
   }
   return drawn;
 }
 
-/** The shape carries the meaning; its colour only says for which task. */
+/** The shape shows the kind of the step; the color only shows its task. */
 function markShape(mark, x, y, radius) {
   if (mark === "block") return draw("circle", { class: "mark block", cx: x, cy: y, r: radius - 0.4 });
   if (mark === "waker") {
@@ -1090,7 +1090,7 @@ function sleepBar({ x, y, from, to }, radius, slept) {
   return draw("path", { class: "bar", d: `M${start} ${y}H${end}`, ...(radius > 5 && { style: "stroke-width:6" }) });
 }
 
-/** Where two runs part: a rule over both. */
+/** A vertical rule where two runs diverge. */
 function partRule(layout) {
   const { run, sizes, left, column } = layout;
   if (!data.compare) return [];
@@ -1109,29 +1109,29 @@ function tornEdge({ sizes }, run) {
 
 // Causes.
 
-/** The arrows of the current step; with `chain`, those back to the outside, each fainter. */
+/** The arrows to the current step. With `chain`, also those back to the outside, each fainter. */
 function currentCauses(layout) {
   const { run } = layout;
   const arrows = [];
   const seen = new Set();
-  let place = run.place;
-  for (let strength = 1; run.step(place) && !seen.has(place); strength = Math.max(0.25, strength * 0.8)) {
-    seen.add(place);
-    const causes = run.step(place).causes.map((number) => number - run.offset);
-    // Further back only the nearest cause: all of them would lead to every step of the run.
+  let position = run.position;
+  for (let strength = 1; run.step(position) && !seen.has(position); strength = Math.max(0.25, strength * 0.8)) {
+    seen.add(position);
+    const causes = run.step(position).causes.map((number) => number - run.offset);
+    // Further back, draw only the nearest cause. All causes together would include most of the run.
     const drawn = strength === 1 ? causes : causes.slice(0, 1);
-    for (const cause of drawn) arrows.push(causeArrow(layout, cause, place, strength));
+    for (const cause of drawn) arrows.push(causeArrow(layout, cause, position, strength));
     if (!view.chain || !causes.length) break;
-    place = causes[0];
+    position = causes[0];
   }
   return arrows.filter(Boolean);
 }
 
-function causeArrow(layout, cause, place, strength) {
-  const [from, to] = [pointOf(layout, cause), pointOf(layout, place)];
+function causeArrow(layout, cause, position, strength) {
+  const [from, to] = [pointOf(layout, cause), pointOf(layout, position)];
   if (!from || !to) return null;
-  const direct = isNextOnLine(layout, cause, place) || layout.run.step(cause).lane === "outside";
-  const sleepy = isSleep(layout.run.step(place));
+  const direct = isNextOnLine(layout, cause, position) || layout.run.step(cause).lane === "outside";
+  const sleepy = isSleep(layout.run.step(position));
   const air = narrow.matches ? 0 : 2;
   const target = { x: to.enter, y: to.y, gap: sleepy ? 3 : layout.sizes.radius * 1.5 + air };
   const start = { x: from.leave, y: from.y, gap: isSleep(layout.run.step(cause)) ? 2 : layout.sizes.radius };
@@ -1140,9 +1140,9 @@ function causeArrow(layout, cause, place, strength) {
   return { from, to, element };
 }
 
-/** Whether the thin line already leads from one to the other. */
-function isNextOnLine({ run, column }, cause, place) {
-  let at = column[place] - 1;
+/** Whether the thin line already joins the two steps. */
+function isNextOnLine({ run, column }, cause, position) {
+  let at = column[position] - 1;
   while (at >= 0 && run.step(run.shown[at]).lane === "outside") at--;
   return at >= 0 && run.shown[at] === cause;
 }
@@ -1158,7 +1158,7 @@ function straightArrow(from, to) {
   return draw("g", {}, draw("path", { class: "cause", d: `${start}L${x - dx * 4} ${y - dy * 4}` }), head);
 }
 
-/** On one lane, and from far away, an arch over the marks; else first along the cause's lane. */
+/** Draws an arch if the steps are far apart or on one lane, otherwise a curve along the cause's lane. */
 function curvedArrow(from, to, sizes) {
   const far = to.x - from.x > 6 * sizes.step[0] + 50;
   const level = Math.abs(to.y - from.y) < sizes.lane / 2;
@@ -1166,7 +1166,7 @@ function curvedArrow(from, to, sizes) {
 }
 
 function archArrow(from, to, sizes) {
-  // The top lane has chapter names above it: there the arch hangs.
+  // The top lane has chapter names above it, so the arch goes below it.
   const way = from.y < sizes.top + sizes.lane ? 1 : -1;
   const lift = way * Math.min(sizes.lane * 1.5, 14 + (to.x - from.x) * 0.12);
   const reach = Math.min(40, (to.x - from.x) * 0.3);
@@ -1195,7 +1195,7 @@ function arrowHead(x, y, dx, dy, room = 9) {
   return draw("path", { class: "head", d: `M${x} ${y}L${bx - dy * half} ${by + dx * half}L${bx + dy * half} ${by - dx * half}Z` });
 }
 
-// The strip: the whole run in one line, where the wave shows only a window of it.
+// The strip shows the whole run in one line if the wave shows only a part of it.
 
 function drawStrip() {
   const strip = byId("strip");
@@ -1204,7 +1204,7 @@ function drawStrip() {
   const layout = layouts[view.side];
   const width = strip.clientWidth;
   const scale = width / span();
-  const sleeps = layout.run.shown.flatMap((place, at) => (isSleep(layout.run.step(place)) ? [sleepTick(layout, at, scale)] : []));
+  const sleeps = layout.run.shown.flatMap((position, at) => (isSleep(layout.run.step(position)) ? [sleepTick(layout, at, scale)] : []));
   const path = draw("path", { class: "band", d: sleeps.join("") });
   const rail = draw("path", { class: "rail", d: `M0 8H${width}` });
   strip.replaceChildren(draw("svg", { width, height: 16 }, path, rail, draw("rect", { class: "frame", y: 1, height: 14 }), draw("rect", { class: "cursor", y: 1, width: 4, height: 14 })));
@@ -1220,25 +1220,25 @@ function moveStrip() {
   if (strip.hidden) return;
   const layout = layouts[view.side];
   const scale = strip.clientWidth / span();
-  const point = pointOf(layout, layout.run.place);
+  const point = pointOf(layout, layout.run.position);
   const [frame, cursor] = [strip.querySelector(".frame"), strip.querySelector(".cursor")];
   frame.setAttribute("x", scroll * scale + 1);
   frame.setAttribute("width", Math.max(6, layout.room * scale - 2));
-  cursor.setAttribute("x", (point ? point.x : layout.run.place ? layout.total : 0) * scale - 2);
+  cursor.setAttribute("x", (point ? point.x : layout.run.position ? layout.total : 0) * scale - 2);
 }
 
-// ---- Moving about ------------------------------------------------------------------------------
+// ---- Navigation --------------------------------------------------------------------------------
 
 function show() {
   const run = current();
   settle(run);
   settleOther();
-  const number = run.numberAt(run.place);
+  const number = run.numberAt(run.position);
   document.body.dataset.step = number;
-  document.body.dataset.screen = run.place === 0 ? "first" : run.place === run.end ? "last" : "step";
+  document.body.dataset.screen = run.position === 0 ? "first" : run.position === run.end ? "last" : "step";
   showHead();
   showSentence();
-  // Before what shares the rest of the height with it: the wave has its own.
+  // Before the source and the state, which share the height that the wave leaves.
   showWave();
   showSource();
   showState();
@@ -1246,29 +1246,29 @@ function show() {
   remember(number);
 }
 
-/** In the address, but not in the history: Back leaves the page. */
+/** Puts the step into the address, but not into the history, so that Back leaves the page. */
 function remember(number) {
   const side = view.side ? "&side=2" : "";
   try {
     history.replaceState(null, "", `#s=${number}${side}`);
   } catch {
-    // Browsers limit how often this may be called; the next step will do.
+    // Browsers limit the rate of these calls. A later step updates the address.
   }
 }
 
 function showControls(run) {
-  byId("first").setAttribute("aria-disabled", run.place === 0);
-  byId("back").setAttribute("aria-disabled", run.place === 0);
-  byId("next").setAttribute("aria-disabled", run.place === run.end);
+  byId("first").setAttribute("aria-disabled", run.position === 0);
+  byId("back").setAttribute("aria-disabled", run.position === 0);
+  byId("next").setAttribute("aria-disabled", run.position === run.end);
   byId("play").textContent = view.playing ? "Stop" : "Play";
   byId("speed").textContent = `${view.pace} s a step`;
 }
 
-function goTo(place) {
+function goTo(position) {
   const run = current();
-  const target = Math.max(0, Math.min(run.end, place));
+  const target = Math.max(0, Math.min(run.end, position));
   if (target !== 0 && target !== run.end && layouts[view.side].column[target] < 0) setFollow(run, null);
-  run.place = target;
+  run.position = target;
   view.peek = null;
   view.chain = false;
   show();
@@ -1278,40 +1278,40 @@ function goToNumber(number) {
   goTo(number === 0 ? 0 : number - current().offset);
 }
 
-/** The next shown place that satisfies; or none. */
+/** Returns the next shown position whose step satisfies the condition. */
 function findAfter(run, satisfies) {
-  return run.shown.find((place) => place > run.place && satisfies(run.step(place)));
+  return run.shown.find((position) => position > run.position && satisfies(run.step(position)));
 }
 
 function findBefore(run, satisfies) {
-  return run.shown.findLast((place) => place < run.place && satisfies(run.step(place)));
+  return run.shown.findLast((position) => position < run.position && satisfies(run.step(position)));
 }
 
 const any = () => true;
-const placeAfter = (run) => findAfter(run, any) ?? run.end;
-const placeBefore = (run) => findBefore(run, any) ?? 0;
+const positionAfter = (run) => findAfter(run, any) ?? run.end;
+const positionBefore = (run) => findBefore(run, any) ?? 0;
 
-function goIf(place) {
-  if (place !== undefined) goTo(place);
+function goIf(position) {
+  if (position !== undefined) goTo(position);
 }
 
-/** Steps of the task that this one is for. */
+/** Returns a condition for steps of the same task as the current step. */
 function sameTask() {
   const run = current();
-  const step = run.step(run.place);
+  const step = run.step(run.position);
   const task = step?.task ?? step?.about[0];
   return task === undefined || task === null ? any : (other) => other.task === task || other.about.includes(task);
 }
 
 function goToCause() {
   const run = current();
-  const cause = run.step(run.place)?.causes.find((number) => number === 0 || number > run.offset);
+  const cause = run.step(run.position)?.causes.find((number) => number === 0 || number > run.offset);
   if (cause !== undefined) goToNumber(cause);
 }
 
 function goToEffect() {
   const run = current();
-  const effect = run.effects.get(run.numberAt(run.place))?.[0];
+  const effect = run.effects.get(run.numberAt(run.position))?.[0];
   if (effect !== undefined) goToNumber(effect);
 }
 
@@ -1332,11 +1332,11 @@ function changeSides() {
 function toggleFollow() {
   const run = current();
   if (run.follow) return showAll(run);
-  const about = run.step(run.place)?.about ?? [];
+  const about = run.step(run.position)?.about ?? [];
   const wanted = run.usual && about.every((task) => run.usual.has(task)) ? run.usual : new Set(about);
   if (wanted.size === 0 || wanted.size === run.tasks.length) return;
   setFollow(run, wanted);
-  if (layouts[view.side].column[run.place] < 0) run.place = placeAfter(run);
+  if (layouts[view.side].column[run.position] < 0) run.position = positionAfter(run);
   show();
 }
 
@@ -1347,14 +1347,14 @@ function showAll(run) {
 
 function setFollow(run, tasks) {
   run.follow = tasks;
-  run.shown = shownPlaces(run);
+  run.shown = shownPositions(run);
   layOutAll();
 }
 
 function play() {
   if (view.playing) return stop();
-  if (current().place === current().end) goTo(0);
-  // A voice that reads each sentence would never come to an end of one.
+  if (current().position === current().end) goTo(0);
+  // A screen reader could not finish any sentence.
   byId("sentence").setAttribute("aria-live", "off");
   view.playing = setTimeout(tick, view.pace * 1000);
   showControls(current());
@@ -1363,10 +1363,10 @@ function play() {
 function tick() {
   const run = current();
   view.playing = setTimeout(tick, view.pace * 1000);
-  goTo(placeAfter(run));
-  const begins = run.chapters.some((chapter) => chapter.step === run.numberAt(run.place));
-  // Not at the first step: whoever pressed on the first screen wants to see more than that.
-  if (run.place === run.end || (begins && run.place > 1)) stop();
+  goTo(positionAfter(run));
+  const begins = run.chapters.some((chapter) => chapter.step === run.numberAt(run.position));
+  // Do not stop at the first step, which begins the first chapter.
+  if (run.position === run.end || (begins && run.position > 1)) stop();
 }
 
 function stop() {
@@ -1398,7 +1398,7 @@ function leave() {
 // ---- Keys, dialogs and pointers ----------------------------------------------------------------
 
 const KEYS = [
-  ["→ ←", "next step, previous step", { ArrowRight: () => goTo(placeAfter(current())), ArrowLeft: () => goTo(placeBefore(current())) }],
+  ["→ ←", "next step, previous step", { ArrowRight: () => goTo(positionAfter(current())), ArrowLeft: () => goTo(positionBefore(current())) }],
   ["Shift + → ←", "next or previous step of this task", {
     "Shift+ArrowRight": () => goIf(findAfter(current(), sameTask())),
     "Shift+ArrowLeft": () => goIf(findBefore(current(), sameTask())),
@@ -1422,7 +1422,7 @@ const ACTS = Object.assign({}, ...KEYS.map(([, , acts]) => acts));
 
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-  // Space presses the button that has the focus.
+  // Space activates the button that has the focus.
   if (event.key === " " && event.target.closest?.("button, a")) return;
   const shifted = event.shiftKey && event.key.startsWith("Arrow") ? `Shift+${event.key}` : event.key;
   const act = /^[1-9]$/.test(event.key) ? () => goToChapter(Number(event.key)) : ACTS[shifted];
@@ -1449,7 +1449,7 @@ function searchSteps() {
   find();
 }
 
-/** Steps that hold all the words; the most that one would read through. */
+/** Lists the first hundred steps that contain all the words. */
 function find() {
   const words = byId("query").value.toLowerCase().split(/\s+/).filter(Boolean);
   const run = current();
@@ -1459,7 +1459,7 @@ function find() {
 
 const searchText = (step) => `${step.n} ${step.short} ${step.sentence} ${step.lane} ${step.kind} ${step.file}`.toLowerCase();
 
-/** The same dialog, for steps that are known already. */
+/** Lists the given steps in the search dialog. */
 function listSteps(title, numbers) {
   const run = current();
   byId("search-title").textContent = title;
@@ -1479,7 +1479,7 @@ function fillFound(steps, otherwise) {
   byId("found").replaceChildren(...(items.length ? items : [make("p", {}, otherwise)]));
 }
 
-/** Enter takes the first, and the arrows walk along the list. */
+/** Enter selects the first result, and the arrow keys move through the list. */
 function onSearchKey(event) {
   const buttons = [...byId("found").querySelectorAll("button")];
   if (event.key === "Enter" && event.target === byId("query")) buttons[0]?.click();
@@ -1490,7 +1490,7 @@ function onSearchKey(event) {
   event.preventDefault();
 }
 
-/** The wave is the slider: press or drag, and the nearest column is the step. */
+/** The wave is a slider: a press or drag selects the nearest column. */
 function onWave(event) {
   if (event.type === "pointermove" && !event.buttons) return;
   const wave = byId("wave");
@@ -1516,10 +1516,10 @@ function onStrip(event) {
 function goToColumn({ run, left }, x) {
   let at = 0;
   while (at < run.shown.length - 1 && left[at + 1] <= x) at++;
-  if (run.shown.length && run.place !== run.shown[at]) goTo(run.shown[at]);
+  if (run.shown.length && run.position !== run.shown[at]) goTo(run.shown[at]);
 }
 
-/** Links to steps move without a new entry in the history. */
+/** A link to a step adds no entry to the history. */
 function onLink(event) {
   const link = event.target.closest?.("a[data-step]");
   if (!link) return;
@@ -1527,26 +1527,26 @@ function onLink(event) {
   goToNumber(Number(link.dataset.step));
 }
 
-/** A press beside a dialog closes it, as its button does: a phone has no Esc. */
+/** A press outside a dialog closes it, because a phone has no Esc key. */
 function onDialog(event) {
   const { target } = event;
   if (target.localName === "dialog" || target.closest?.(".close")) target.closest("dialog").close();
 }
 
 function onHash() {
-  const place = /[#&]s=(\d+)/.exec(location.hash);
+  const position = /[#&]s=(\d+)/.exec(location.hash);
   const side = /[#&]side=(\d)/.exec(location.hash);
   if (side && runs[side[1] - 1]) view.side = side[1] - 1;
-  goToNumber(place ? Number(place[1]) : 0);
+  goToNumber(position ? Number(position[1]) : 0);
 }
 
-// ---- The start ---------------------------------------------------------------------------------
+// ---- Startup -----------------------------------------------------------------------------------
 
 function onButton(id, act) {
   byId(id).addEventListener("click", (event) => {
     if (view.playing && id !== "play") stop();
     if (event.currentTarget.getAttribute("aria-disabled") !== "true") act();
-    // After a press of the mouse, Space shall play and not press again.
+    // After a click, Space should play and not press the button again.
     if (event.detail > 0) event.currentTarget.blur();
   });
 }
@@ -1554,8 +1554,8 @@ function onButton(id, act) {
 function start() {
   fillKeys();
   onButton("first", () => goTo(0));
-  onButton("back", () => goTo(placeBefore(current())));
-  onButton("next", () => goTo(placeAfter(current())));
+  onButton("back", () => goTo(positionBefore(current())));
+  onButton("next", () => goTo(positionAfter(current())));
   onButton("play", play);
   onButton("help", () => byId("keys").showModal());
   onButton("follow", toggleFollow);
@@ -1577,7 +1577,7 @@ function start() {
   addEventListener("hashchange", onHash);
   layOutAll();
   onHash();
-  // While the reader reads the first screen, so that no step has to wait for it.
+  // Prepare all files while the reader reads the first screen, so that no step is slow.
   for (const file of tabFiles) if (file in data.files) setTimeout(() => listing(file));
 }
 

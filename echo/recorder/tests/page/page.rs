@@ -215,13 +215,13 @@ impl<'run> Replay<'run> {
     }
 
     fn task_row(&self, task: &Value) -> Value {
-        let cell = |name: &str| self.text(&format!("task/{}/{name}", task["number"]));
-        let place = string(&task["place"]).rsplit('/').next();
+        let cell = |name: &str| self.text(&format!("task/{}/{name}", task["id"]));
+        let location = string(&task["location"]).rsplit('/').next();
         let held = if cell("held").is_empty() { "" } else { " · " };
         // The direction is in the row of the source.
         let held = held.to_owned() + &cell("held").replace(" (read)", "").replace(" (write)", "");
         let state = format!("{}{held}", cell("state"));
-        json!([format!("task {}", task["number"]), task["name"], place, state, cell("polls")])
+        json!([format!("task {}", task["id"]), task["name"], location, state, cell("polls")])
     }
 
     fn source_rows(&self, source: &Value) -> Vec<Value> {
@@ -507,7 +507,7 @@ fn a_dialog_tells_all_keys_and_another_one_finds_steps() {
     type_in("wake");
     assert_eq!(viewer.after(&["ArrowDown", "ArrowDown", "Enter"]), found[1]);
     type_in("no step says this");
-    assert_eq!(viewer.text("#found"), "No step says this.");
+    assert_eq!(viewer.text("#found"), "No step matches.");
     assert_eq!(viewer.after(&["Escape"]), found[1]);
     assert!(!is_open("search"));
 }
@@ -695,7 +695,7 @@ fn a_cut_recording_says_how_many_steps_are_missing() {
     let dropped = viewer.run["dropped"].as_u64().unwrap();
     assert!((1000..1_000_000).contains(&dropped), "{dropped}");
     let told = format!("{},{:03} earlier steps were dropped", dropped / 1000, dropped % 1000);
-    assert!(viewer.text("#told").contains(&told), "{told}");
+    assert!(viewer.text("#step").contains(&told), "{told}");
     assert!(viewer.text("#wave").contains(&told), "{told}");
     assert_eq!(viewer.evaluate("probe.all('#wave .tear').length"), 1);
 
@@ -727,27 +727,27 @@ fn a_cut_recording_says_how_many_steps_are_missing() {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn a_step_of_five_thousand_takes_less_than_50_milliseconds() {
+fn step_of_a_long_run_changes_few_nodes() {
+    /// In this run a step changes about 300 nodes, or up to 2800 if it shows another source file.
+    /// Drawing all steps of the run would take more than 5000 nodes.
+    const MOST: u64 = 4000;
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, long());
-    let count = viewer.steps().len();
+    let count = viewer.steps().len() as u64;
     assert!(count >= 5000, "{count} steps");
-    // All of them, and in the middle.
+    // Show all tasks, in the middle of the run.
     viewer.press("f");
     assert!(viewer.is_true("probe.byId('follow').hidden"));
-    viewer.jump(count as u64 / 2);
+    viewer.jump(count / 2);
     viewer.evaluate("probe.measure()");
-    // More than one try, for on a busy machine the browser has to wait for its turn.
-    let mut tries = 0;
-    let is_quick = (0..10).any(|_| {
-        tries += 1;
-        (0..50).for_each(|_| viewer.press("ArrowRight"));
-        let times = viewer.evaluate("probe.times.splice(0)");
-        let mut times: Vec<f64> = serde_json::from_value(times).unwrap();
-        times.sort_by(f64::total_cmp);
-        println!("median {:.1} ms, maximum {:.1} ms", times[25], times[times.len() - 1]);
-        times[25] < 50.0
-    });
-    assert_eq!(viewer.step(), count as u64 / 2 + 50 * tries);
-    assert!(is_quick, "each of {tries} medians of 50 steps is more");
+    (0..50).for_each(|_| viewer.press("ArrowRight"));
+    assert_eq!(viewer.step(), count / 2 + 50);
+    let presses = viewer.evaluate("probe.presses");
+    let presses: Vec<(f64, u64)> = serde_json::from_value(presses).unwrap();
+    let (mut times, mut nodes): (Vec<f64>, Vec<u64>) = presses.into_iter().unzip();
+    times.sort_by(f64::total_cmp);
+    nodes.sort_unstable();
+    println!("median {:.1} ms, maximum {:.1} ms", times[25], times[49]);
+    println!("median {} nodes, maximum {} nodes", nodes[25], nodes[49]);
+    assert!((1..=MOST).contains(&nodes[49]), "{nodes:?}");
 }

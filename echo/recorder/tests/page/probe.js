@@ -47,7 +47,7 @@ globalThis.probe = (() => {
     return [x + scrollX, y + scrollY, width, height].map((size) => Math.round(size * 10) / 10);
   }
 
-  const REGIONS = ["head", "told", "sentence", "links", "source", "tabs", "path", "code", "state", "waves", "wave", "controls", "back", "next", "play"];
+  const REGIONS = ["head", "step", "sentence", "links", "source", "tabs", "path", "code", "state", "waves", "wave", "controls", "back", "next", "play"];
 
   function regions() {
     return Object.fromEntries(REGIONS.map((id) => [id, box(byId(id))]));
@@ -234,17 +234,33 @@ globalThis.probe = (() => {
     return { longest: Math.max(0, ...moving.map(([time]) => time)), running: running.length, names: moving.map(([, element]) => name(element)) };
   }
 
-  const times = [];
+  /** For each measured press of a key: the milliseconds until the page is laid out again, and the nodes changed. */
+  const presses = [];
 
-  /** Measures each press of a key from now on, until all that it changed has its place. */
+  /** Measures each press of a key from now on. */
   function measure() {
+    let records = [];
+    // Called after the page's own listener, and before the second listener below.
+    const observer = new MutationObserver((changes) => records.push(...changes));
+    observer.observe(document.body, { subtree: true, childList: true, attributes: true, characterData: true });
     let start = 0;
-    addEventListener("keydown", () => (start = performance.now()), { capture: true });
+    addEventListener("keydown", () => {
+      records = [];
+      start = performance.now();
+    }, { capture: true });
     addEventListener("keydown", () => {
       document.body.getBoundingClientRect();
-      times.push(performance.now() - start);
+      const millis = performance.now() - start;
+      presses.push([millis, changedNodes(records)]);
     });
   }
 
-  return { seen, look, walk, marked, rows, words, regions, outOfView, contrast, focused, motion, measure, times, all, byId };
+  /** Counts the nodes that were added, with their descendants, and those that changed. */
+  function changedNodes(records) {
+    const size = (node) => 1 + (node.querySelectorAll?.("*").length ?? 0);
+    const added = ({ addedNodes }) => [...addedNodes].reduce((sum, node) => sum + size(node), 0);
+    return records.reduce((sum, record) => sum + (record.type === "childList" ? added(record) : 1), 0);
+  }
+
+  return { seen, look, walk, marked, rows, words, regions, outOfView, contrast, focused, motion, measure, presses, all, byId };
 })();

@@ -341,11 +341,11 @@ async fn abandoned_job() {
 /// Passes a function to `start`, and waits until another thread or task has called it.
 async fn until_called(start: impl FnOnce(Box<dyn Fn() + Send>) -> JoinHandle<()>) {
     let called = Arc::new(AtomicBool::new(false));
-    let (mut start, mut thread) = (Some(start), None);
+    let (mut start, mut thread) = (Some(start), JoinOnDrop(None));
     poll_fn(|cx| {
         if let Some(start) = start.take() {
             let (waker, called) = (cx.waker().clone(), called.clone());
-            thread = Some(start(Box::new(move || {
+            thread.0 = Some(start(Box::new(move || {
                 called.store(true, Ordering::Release);
                 waker.wake_by_ref();
             })));
@@ -353,7 +353,18 @@ async fn until_called(start: impl FnOnce(Box<dyn Fn() + Send>) -> JoinHandle<()>
         if called.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
-    thread.expect("started by the first poll").join().unwrap();
+}
+
+/// Joins a thread when the task that started it ends, even if the task is aborted. Otherwise the thread
+/// could call a waker of this program while the next program is being recorded.
+struct JoinOnDrop(Option<JoinHandle<()>>);
+
+impl Drop for JoinOnDrop {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            thread.join().unwrap();
+        }
+    }
 }
 
 async fn woken_by_a_thread(wakes: usize) {

@@ -1,4 +1,4 @@
-//! Polls that hold the thread for long: while one runs, nobody else is served.
+//! Reports slow polls. While a poll runs, no other task of the thread can run.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -8,29 +8,29 @@ use std::time::{Duration, Instant};
 use log::{Metadata, Record};
 
 use crate::record::Values;
-use crate::words::time;
+use crate::units::time;
 
-/// Reports polls that took longer than a limit, once for each place of spawn.
+/// Reports polls that take longer than a limit, once for each location at which tasks are spawned.
 ///
-/// A task that blocks does so again and again, and one line is enough to find it.
+/// A task that blocks usually does so repeatedly, and one report is enough to find it.
 pub struct SlowPolls {
     limit: Duration,
-    /// The places that were reported.
+    /// The spawn locations that were reported.
     reported: Mutex<HashSet<String>>,
 }
 
 type Tasks = HashMap<u64, (String, String)>;
 
 thread_local! {
-    /// The name and the place of spawn of each task that has not ended. Each executor has a task 1,
-    /// but no thread runs two at once.
+    /// The name and the spawn location of each live task. Each executor has a task 1, but a thread runs
+    /// only one executor at a time.
     static TASKS: RefCell<Tasks> = RefCell::default();
-    /// The poll that runs on this thread, and since when.
+    /// The task that this thread is polling, and when the poll began.
     static POLL: Cell<Option<(u64, Instant)>> = const { Cell::new(None) };
 }
 
 impl SlowPolls {
-    /// Reports polls that took longer than `limit`.
+    /// Reports polls that take longer than `limit`.
     pub fn new(limit: Duration) -> SlowPolls {
         SlowPolls { limit, reported: Mutex::default() }
     }
@@ -39,8 +39,8 @@ impl SlowPolls {
         metadata.target() == "executor::executor"
     }
 
-    /// What to report, if this record ends a poll that took too long.
-    pub(crate) fn listen(&self, record: &Record<'_>) -> Option<String> {
+    /// Returns the report, if this record ends a poll that took too long.
+    pub(crate) fn observe(&self, record: &Record<'_>) -> Option<String> {
         let message = record.args().as_str()?;
         let values = Values::of(record);
         match message {
@@ -58,38 +58,38 @@ impl SlowPolls {
     }
 
     fn polled(&self, task: u64) -> Option<String> {
-        // A task that another one aborts ends within that one's poll.
+        // A task may be aborted within another task's poll, which continues.
         let (_, since) = POLL.get().filter(|(polled, _)| *polled == task)?;
         POLL.set(None);
         let took = since.elapsed();
         if took < self.limit {
             return None;
         }
-        let (name, place) = with_tasks(|tasks| tasks.get(&task).cloned())?;
-        // Nothing panics under the lock.
+        let (name, location) = with_tasks(|tasks| tasks.get(&task).cloned())?;
+        // Code that holds the lock does not panic, so the lock is never poisoned.
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        reported.insert(place.clone()).then(|| report(task, &name, &place, took))
+        reported.insert(location.clone()).then(|| report(task, &name, &location, took))
     }
 }
 
-/// Nothing, when the thread is about to end: an executor may outlive its thread's variables.
+/// Returns `None` if the thread-local has been destroyed: an executor may outlive it.
 fn with_tasks<T>(act: impl FnOnce(&mut Tasks) -> Option<T>) -> Option<T> {
     TASKS.try_with(|tasks| act(&mut tasks.borrow_mut())).ok().flatten()
 }
 
 fn spawned(values: Values) {
-    with_tasks(|tasks| tasks.insert(values.task, (values.name, values.place)));
+    with_tasks(|tasks| tasks.insert(values.task, (values.name, values.location)));
 }
 
-fn report(task: u64, name: &str, place: &str, took: Duration) -> String {
-    let (who, begins) = match (task, name) {
-        // The future of `block_on` is always the first.
+fn report(task: u64, name: &str, location: &str, took: Duration) -> String {
+    let (which, spawned) = match (task, name) {
+        // The future of `block_on` is always task 0.
         (0, _) => ("the main future".to_owned(), "its block_on is"),
         (_, "") => (format!("task {task}"), "it was spawned"),
         (_, name) => (format!("task {task} \"{name}\""), "it was spawned"),
     };
     let took = time(took);
     format!(
-        "one poll of {who} blocked the thread for {took}, and no other task could run; {begins} at {place}"
+        "one poll of {which} blocked the thread for {took}, and no other task could run; {spawned} at {location}"
     )
 }

@@ -1,4 +1,4 @@
-//! The sentence for each event: who did what, by the field's word for it, and what that means.
+//! Describes each event in a sentence that names the component that acts.
 
 use std::collections::{HashMap, HashSet};
 use std::mem;
@@ -6,22 +6,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::{By, Direction, Event, Kind, Outcome, Source, Task};
-use crate::story::{JOB, LISTENER};
+use crate::units::{count, time};
 
-/// Tells events in their order: the first of a kind at more length than those after it.
+/// Describes events in their order. The first event of a kind gets an explanation.
 #[derive(Default)]
-pub(crate) struct Teller {
-    told: HashSet<&'static str>,
-    /// The operation at which each task stopped.
+pub(crate) struct Describer {
+    /// The kinds of the events so far.
+    described: HashSet<&'static str>,
+    /// The operation at which each waiting task stopped.
     stopped_at: HashMap<u64, Arc<str>>,
-    /// The thread sleeps, until the next thing that is told.
+    /// Whether the thread sleeps, until the next event.
     asleep: bool,
 }
 
-impl Teller {
+impl Describer {
     /// Returns one or two short sentences. `**` marks the term, `` ` `` code, `#` the number of a step.
     pub(crate) fn sentence(&mut self, event: &Event) -> String {
-        let first = self.told.insert(event.kind_name());
+        let first = self.described.insert(event.kind_name());
         let task = task(event.task.as_deref());
         let source = source(event.source.as_deref());
         match &event.kind {
@@ -35,7 +36,7 @@ impl Teller {
             Kind::Poll { .. } => self.poll_again(event, &task),
             Kind::Try { operation, outcome } => {
                 if *outcome == Outcome::WouldBlock
-                    && let Some(number) = event.task_number()
+                    && let Some(number) = event.task_id()
                 {
                     self.stopped_at.insert(number, operation.clone());
                 }
@@ -128,11 +129,11 @@ impl Teller {
 
     /// Forgets a task that has ended, because a server may run millions of tasks.
     fn forget(&mut self, event: &Event) {
-        event.task_number().map(|number| self.stopped_at.remove(&number));
+        event.task_id().map(|number| self.stopped_at.remove(&number));
     }
 
     fn poll_again(&self, event: &Event, task: &str) -> String {
-        let at = event.task_number().and_then(|number| self.stopped_at.get(&number));
+        let at = event.task_id().and_then(|number| self.stopped_at.get(&number));
         let location = at.map_or(String::new(), |operation| format!(", at `{operation}`"));
         format!(
             "The executor **polls** {task} again, because it was woken. Its future resumes where it \
@@ -145,7 +146,7 @@ impl Teller {
         let waker = waker(event.task.as_deref());
         // After a short read, the next poll resumes at an operation of this direction, and not at
         // the one that last would have blocked.
-        if let (Some(number), Some(direction)) = (event.task_number(), event.direction) {
+        if let (Some(number), Some(direction)) = (event.task_id(), event.direction) {
             let operation =
                 self.stopped_at.entry(number).or_insert_with(|| direction.name().into());
             if !operation.starts_with(direction.name()) && &**operation != "accept" {
@@ -153,7 +154,7 @@ impl Teller {
             }
         }
         match beside {
-            Some(other) if Some(other) != event.task_number() => format!(
+            Some(other) if Some(other) != event.task_id() => format!(
                 "The reactor stores {waker} in {source}, which already holds a **waker** of task \
                  {other}. The next event wakes both."
             ),
@@ -174,22 +175,22 @@ impl Teller {
 
 /// Returns the component that stores a waker: the pool stores those of jobs.
 fn keeper(event: &Event) -> &'static str {
-    match event.source.as_deref().map(|source| source.kind.as_str()) {
-        Some(JOB) => "The pool",
-        _ => "The reactor",
+    match event.source.as_deref().is_some_and(Source::is_job) {
+        true => "The pool",
+        false => "The reactor",
     }
 }
 
 fn spawn(event: &Event, by: Option<u64>, first: bool) -> String {
-    let Some(Task { number, name, .. }) = event.task.as_deref() else { return String::new() };
+    let Some(Task { id, name, .. }) = event.task.as_deref() else { return String::new() };
     let name = if name.is_empty() { String::new() } else { format!(", \"{name}\"") };
     let then =
         if first { " It starts in the run queue; none of its code has run yet." } else { "" };
     match by {
         // The future of `block_on` is always task 0.
-        Some(0) => format!("The main future spawns **task {number}**{name}.{then}"),
-        Some(by) => format!("Task {by} spawns **task {number}**{name}.{then}"),
-        None => format!("**Task {number}**{name} is spawned.{then}"),
+        Some(0) => format!("The main future spawns **task {id}**{name}.{then}"),
+        Some(by) => format!("Task {by} spawns **task {id}**{name}.{then}"),
+        None => format!("**Task {id}**{name} is spawned.{then}"),
     }
 }
 
@@ -240,8 +241,8 @@ fn attempt(event: &Event, task: &str, operation: &str, outcome: &Outcome, first:
 
 /// Returns why a call would block.
 fn would_block_reason(event: &Event, operation: &str) -> &'static str {
-    match event.source.as_deref().map(|source| source.kind.as_str()) {
-        Some(LISTENER) => "No connection is waiting",
+    match event.source.as_deref() {
+        Some(source) if source.is_listener() => "No connection is waiting",
         _ if operation == "connect" => "The peer has not answered yet",
         _ if event.direction == Some(Direction::Write) => "The buffer is full",
         _ => "Nothing has arrived",
@@ -272,7 +273,7 @@ fn sleep(limit: Option<Duration>, slept: Option<Duration>) -> String {
 
 fn wake(event: &Event) -> String {
     let waker = match event.task.as_deref() {
-        Some(task) => format!("the waker of task {}", task.number),
+        Some(task) => format!("the waker of task {}", task.id),
         None => "the custom waker".to_owned(),
     };
     match event.causes.get(1) {
@@ -310,7 +311,7 @@ fn done(task: &str, written: u64) -> String {
 }
 
 fn panicked(event: &Event, task: &str) -> String {
-    let then = match event.task_number() {
+    let then = match event.task_id() {
         // The future of `block_on` is always task 0.
         Some(0) => "`block_on` propagates the panic to its caller",
         _ => "Its handle returns the panic, and other tasks keep running",
@@ -382,12 +383,12 @@ pub(crate) fn result(outcome: &Outcome) -> String {
 
 /// `task 2`.
 pub(crate) fn task(task: Option<&Task>) -> String {
-    task.map_or("an unknown task".to_owned(), |task| format!("task {}", task.number))
+    task.map_or("an unknown task".to_owned(), |task| format!("task {}", task.id))
 }
 
 /// `the waker of task 2`. A waker that belongs to no task is made by a combinator or a test.
 pub(crate) fn waker(task: Option<&Task>) -> String {
-    task.map_or("a custom waker".to_owned(), |task| format!("the waker of task {}", task.number))
+    task.map_or("a custom waker".to_owned(), |task| format!("the waker of task {}", task.id))
 }
 
 /// Returns what a call of `wake` wakes: `task 2`, or `a custom waker`.
@@ -395,11 +396,11 @@ pub(crate) fn woken(event: &Event) -> String {
     event.task.as_deref().map_or("a custom waker".to_owned(), |woken| task(Some(woken)))
 }
 
-/// `source 1`, or `job 1`.
+/// `source 1` or `job 1`.
 pub(crate) fn source(source: Option<&Source>) -> String {
-    source.map_or("a source".to_owned(), |source| match source.kind.as_str() {
-        JOB => format!("job {}", source.token),
-        _ => format!("source {}", source.token),
+    source.map_or("a source".to_owned(), |source| match source.is_job() {
+        true => format!("job {}", source.token),
+        false => format!("source {}", source.token),
     })
 }
 
@@ -410,66 +411,7 @@ pub(crate) fn named(named: Option<&Task>) -> String {
     task(named) + &name
 }
 
-/// `1 byte`, `1,024 bytes`.
-pub(crate) fn count(bytes: u64) -> String {
-    some(bytes, "byte")
-}
-
-/// `1 poll`, `1,204 polls`.
-pub(crate) fn some(number: u64, word: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {word}{plural}", thousands(number))
-}
-
-/// In milliseconds, to the microsecond.
-pub(crate) fn millis(duration: Duration) -> f64 {
-    duration.as_micros() as f64 / 1e3
-}
-
-/// `1,204`.
-pub(crate) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// With at most three digits and a unit, as a person would say it: `100 ms`, `1.5 s`, `60 us`.
-pub(crate) fn time(duration: Duration) -> String {
-    let seconds = duration.as_secs_f64();
-    let (number, unit) = match seconds {
-        _ if seconds >= 0.9995 => (seconds, "s"),
-        _ if seconds >= 0.0009995 => (seconds * 1e3, "ms"),
-        _ => (seconds * 1e6, "us"),
-    };
-    let text = if number < 9.95 { format!("{number:.1}") } else { format!("{number:.0}") };
-    format!("{} {unit}", text.strip_suffix(".0").unwrap_or(&text))
-}
-
 fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_said_as_people_say_them() {
-        let said = |nanos| time(Duration::from_nanos(nanos));
-        let all = [0, 60_400, 1_500_000, 99_960_000, 100_400_000, 1_500_000_000, 90_000_000_000];
-        let words = ["0 us", "60 us", "1.5 ms", "100 ms", "100 ms", "1.5 s", "90 s"];
-        assert_eq!(all.map(said), words);
-    }
-
-    #[test]
-    fn large_numbers_are_grouped() {
-        assert_eq!([0, 999, 1_204, 1_000_000].map(thousands), ["0", "999", "1,204", "1,000,000"]);
-    }
 }

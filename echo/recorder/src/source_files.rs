@@ -1,6 +1,6 @@
-//! The sources that a recording points into, as they were when this was built.
+//! The source files that events refer to, as they were when the recorder was built.
 
-/// Path and text of each file of the runtime, in the order in which they are read.
+/// The path and text of files of the runtime, in the order in which to read them.
 pub(crate) const FILES: [(&str, &str); 14] = [
     ("reactor/src/source.rs", include_str!("../../../reactor/src/source.rs")),
     ("reactor/src/reactor.rs", include_str!("../../../reactor/src/reactor.rs")),
@@ -18,7 +18,7 @@ pub(crate) const FILES: [(&str, &str); 14] = [
     ("reactor/src/io/copy.rs", include_str!("../../../reactor/src/io/copy.rs")),
 ];
 
-/// The text of a file of the runtime.
+/// Returns the text of a file of the runtime.
 pub(crate) fn text(path: &str) -> Option<&'static str> {
     FILES.iter().find(|(name, _)| *name == path).map(|(_, text)| *text)
 }

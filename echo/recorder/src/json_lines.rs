@@ -1,4 +1,4 @@
-//! A recording for programs: one event a line, as JSON.
+//! Writes a recording as JSON, one event on each line.
 
 use std::io::{self, Write};
 
@@ -7,30 +7,28 @@ use serde_json::{Value, json};
 use crate::event::{Event, Kind, Outcome};
 use crate::json::{to_string, write_value};
 use crate::recording::Recording;
-use crate::words::millis;
+use crate::units::millis;
 
-/// Changes when a program that reads the lines would have to change.
-pub const VERSION: u32 = 1;
+/// The version of the format. It increases when programs that read the lines must change.
+pub const VERSION: u32 = 2;
 
-/// The recording as lines of JSON: first a head, then the events in their order.
+/// Returns the recording as lines of JSON: a header, then the events in their order.
 ///
-/// The head has `version` and `dropped`. Each event has `number`, `ms` since the start, `thread`,
-/// `actor`, `kind` and `causes`; and, where they apply, `task`, `source`, `direction`, `file` and
-/// `line`, and what its kind tells beyond these. The schema is in the README of the recorder.
-pub fn lines(recording: &Recording) -> String {
-    to_string(|out| write_lines(recording, out))
+/// The [README](index.html) of the recorder lists the keys.
+pub fn json_lines(recording: &Recording) -> String {
+    to_string(|out| write_json_lines(recording, out))
 }
 
-/// Writes the [`lines`] of a recording one by one.
+/// Writes the [`json_lines`] of a recording one by one.
 ///
-/// Unlike `lines`, this does not collect the text in memory.
+/// Unlike `json_lines`, this does not collect the text in memory.
 ///
 /// # Errors
 ///
 /// Returns the error of the writer.
-pub fn write_lines(recording: &Recording, out: &mut impl Write) -> io::Result<()> {
-    let head = json!({ "version": VERSION, "dropped": recording.dropped });
-    writeln!(out, "{head}")?;
+pub fn write_json_lines(recording: &Recording, out: &mut impl Write) -> io::Result<()> {
+    let header = json!({ "version": VERSION, "dropped": recording.dropped });
+    writeln!(out, "{header}")?;
     for event in &recording.events {
         write_value(out, &line(event))?;
         out.write_all(b"\n")?;
@@ -48,7 +46,7 @@ fn line(event: &Event) -> Value {
         "causes": event.causes,
     });
     if let Some(task) = &event.task {
-        line["task"] = json!({ "number": task.number, "name": task.name, "place": task.place });
+        line["task"] = json!({ "id": task.id, "name": task.name, "location": task.location });
     }
     if let Some(source) = &event.source {
         line["source"] = json!({ "token": source.token, "kind": source.kind, "peer": source.peer });
@@ -66,7 +64,7 @@ fn line(event: &Event) -> Value {
     line
 }
 
-/// What a kind tells beyond its name.
+/// Returns the keys that only events of this kind have.
 fn details(kind: &Kind) -> Vec<(&'static str, Value)> {
     match kind {
         Kind::Poll { nth } => vec![("nth", (*nth).into())],

@@ -1,33 +1,39 @@
-//! The last events of a run, and the state of things before them.
+//! A buffer of the last events of a run, with the state before the first of them.
 
 use std::collections::{HashSet, VecDeque};
 
 use crate::event::{Event, Kind};
 use crate::state::State;
 
-/// The last events, at most as many as were asked for.
-pub(crate) struct Tape {
+/// The last events of a run, at most as many as the capacity.
+pub(crate) struct EventBuffer {
     events: VecDeque<Event>,
-    /// The number that the next event gets.
+    /// The number of the next event.
     next: u64,
-    /// The number of the start.
+    /// The number of the event that started the recording.
     start: u64,
-    room: usize,
-    /// What the events that are gone have led to.
+    capacity: usize,
+    /// The state to which the dropped events led.
     before: State,
 }
 
-impl Tape {
-    pub(crate) fn new(room: usize) -> Tape {
-        Tape { events: VecDeque::new(), next: 0, start: 0, room, before: State::default() }
+impl EventBuffer {
+    pub(crate) fn new(capacity: usize) -> EventBuffer {
+        EventBuffer {
+            events: VecDeque::new(),
+            next: 0,
+            start: 0,
+            capacity,
+            before: State::default(),
+        }
     }
 
-    /// Begins anew: all that was told so far goes into the state before the first event.
+    /// Starts the recording: drops all earlier events into the state before the first one.
     pub(crate) fn start(&mut self, start: Event) {
         while let Some(event) = self.events.pop_front() {
             self.before.apply(&event);
         }
-        self.before.forget_what_is_over();
+        self.before.forget_ended();
         self.start = self.push(start);
     }
 
@@ -36,41 +42,40 @@ impl Tape {
     }
 
     pub(crate) fn push(&mut self, event: Event) -> u64 {
-        if self.events.len() >= self.room
+        if self.events.len() >= self.capacity
             && let Some(oldest) = self.events.pop_front()
         {
             self.before.apply(&oldest);
-            self.before.forget_what_is_over();
+            self.before.forget_ended();
         }
         self.events.push_back(event);
         self.next += 1;
         self.next - 1
     }
 
-    /// An event that has not been dropped.
+    /// Returns the event with this number, unless it was dropped.
     pub(crate) fn get_mut(&mut self, number: u64) -> Option<&mut Event> {
         let first = self.next - self.events.len() as u64;
         self.events.get_mut(number.checked_sub(first)? as usize)
     }
 
-    /// The state before the first event, and the events from that number on, counted from the start.
+    /// Returns the events from this number on. All numbers are counted from the start.
     pub(crate) fn since(&self, number: u64) -> impl Iterator<Item = Event> {
-        // They are numbered without a gap, so nobody has to look for the first.
+        // The numbers have no gaps, so the index of the first event is a difference.
         let first = self.next - self.events.len() as u64;
         let skipped = (number + self.start).saturating_sub(first) as usize;
         let rest = self.events.range(skipped.min(self.events.len())..);
-        rest.map(|event| self.counted(event))
+        rest.map(|event| self.renumbered(event))
     }
 
-    /// With all numbers counted from the start.
-    fn counted(&self, event: &Event) -> Event {
+    fn renumbered(&self, event: &Event) -> Event {
         let mut event = event.clone();
         count_from(self.start, &mut event);
         event
     }
 
-    /// Takes all events out, counted from the start. This copies none of them: they may fill most
-    /// of the memory.
+    /// Takes all events out, with their numbers counted from the start. Copies no event, because the
+    /// events may fill most of the memory.
     pub(crate) fn take_events(&mut self) -> Vec<Event> {
         let mut events = Vec::from(std::mem::take(&mut self.events));
         events.iter_mut().for_each(|event| count_from(self.start, event));
@@ -81,22 +86,23 @@ impl Tape {
         &self.before
     }
 
-    /// How many events were dropped, the start among them.
+    /// Returns how many events since the start were dropped, including the start itself.
     pub(crate) fn dropped(&self) -> u64 {
         self.next - self.events.len() as u64 - self.start
     }
 
-    pub(crate) fn room(&self) -> usize {
-        self.room
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
     }
 
-    /// How many there are from that number on, counted from the start.
+    /// Returns the number of events from this number on, including dropped ones. The number is counted
+    /// from the start.
     pub(crate) fn len_since(&self, number: u64) -> usize {
         (self.next - self.start).saturating_sub(number) as usize
     }
 
-    /// Whether the thread has nothing to do after this event: a good moment to tell what was.
-    pub(crate) fn rests(&self) -> bool {
+    /// Whether the last event is a sleep, so far as is recorded.
+    pub(crate) fn is_asleep(&self) -> bool {
         self.events.back().is_some_and(|event| matches!(event.kind, Kind::Sleep { .. }))
     }
 }
@@ -104,11 +110,11 @@ impl Tape {
 fn count_from(start: u64, event: &mut Event) {
     event.number -= start;
     for cause in &mut event.causes {
-        // What happened before the start is not told: it is the start itself.
+        // The start represents every event before it.
         *cause = cause.saturating_sub(start);
     }
     if event.causes.len() > 1 {
-        // A cause that stands twice says nothing more.
+        // Two causes before the start have become the same cause.
         let mut seen = HashSet::new();
         event.causes.retain(|cause| seen.insert(*cause));
     }
@@ -153,7 +159,7 @@ mod tests {
         }
     }
 
-    /// What really happened, from the first event on.
+    /// Returns the events of a real run.
     fn events() -> Vec<Event> {
         let options = Options::recording(1_000_000);
         let recorder = Recorder::install(Box::new(log::logger()), LevelFilter::Off, options);
@@ -164,29 +170,32 @@ mod tests {
 
     fn state_after<'a>(mut state: State, events: impl IntoIterator<Item = &'a Event>) -> State {
         events.into_iter().for_each(|event| state.apply(event));
-        state.forget_what_is_over();
+        state.forget_ended();
         state
     }
 
     #[test]
-    fn what_was_dropped_has_led_to_the_state_before_what_was_kept() {
+    fn dropped_events_lead_to_the_state_before_the_others() {
         let events = events();
         assert!(events.len() > 1000, "{}", events.len());
-        let end = state_after(State::default(), &events).cells();
-        for room in [1, 10, 100, 1000] {
-            let mut tape = Tape::new(room);
-            events.iter().for_each(|event| _ = tape.push(event.clone()));
-            assert_eq!((tape.dropped(), tape.events.len()), ((events.len() - room) as u64, room));
-            let dropped = &events[..events.len() - room];
-            let before = state_after(State::default(), dropped).cells();
-            assert_eq!(tape.before().cells(), before, "before the last {room}");
-            let after = state_after(tape.before().clone(), tape.events.iter()).cells();
-            assert_eq!(after, end, "after the last {room}");
+        let end = state_after(State::default(), &events);
+        for capacity in [1, 10, 100, 1000] {
+            let mut buffer = EventBuffer::new(capacity);
+            events.iter().for_each(|event| _ = buffer.push(event.clone()));
+            assert_eq!(
+                (buffer.dropped(), buffer.events.len()),
+                ((events.len() - capacity) as u64, capacity)
+            );
+            let dropped = &events[..events.len() - capacity];
+            let before = state_after(State::default(), dropped);
+            assert_eq!(*buffer.before(), before, "before the last {capacity}");
+            let after = state_after(buffer.before().clone(), buffer.events.iter());
+            assert_eq!(after, end, "after the last {capacity}");
         }
     }
 
     fn event(number: u64, kind: Kind) -> Event {
-        let task = Task { number, name: String::new(), place: String::new() };
+        let task = Task { id: number, name: String::new(), location: String::new() };
         Event {
             number,
             at: Duration::ZERO,
@@ -202,37 +211,37 @@ mod tests {
         }
     }
 
-    /// How long it takes to drop a thousand events while so many tasks live.
+    /// Returns how long it takes to drop a thousand events while this number of tasks is live.
     fn time_to_drop(tasks: u64) -> Duration {
-        let mut tape = Tape::new(1);
-        (0..tasks).for_each(|number| _ = tape.push(event(number, Kind::Spawn { by: None })));
+        let mut buffer = EventBuffer::new(1);
+        (0..tasks).for_each(|number| _ = buffer.push(event(number, Kind::Spawn { by: None })));
         let began = Instant::now();
-        (0..1000).for_each(|_| _ = tape.push(event(0, Kind::QueuedAlready)));
+        (0..1000).for_each(|_| _ = buffer.push(event(0, Kind::QueuedAlready)));
         began.elapsed()
     }
 
-    /// How long it takes to look a thousand times at the last of so many events.
-    fn time_to_look(events: u64) -> Duration {
-        let mut tape = Tape::new(events as usize);
-        (0..events).for_each(|number| _ = tape.push(event(number, Kind::Look)));
+    /// Returns how long it takes to read the last of this number of events, a thousand times.
+    fn time_to_read(events: u64) -> Duration {
+        let mut buffer = EventBuffer::new(events as usize);
+        (0..events).for_each(|number| _ = buffer.push(event(number, Kind::Look)));
         let began = Instant::now();
-        let last = (0..1000).map(|_| tape.since(events - 1).count()).max();
+        let last = (0..1000).map(|_| buffer.since(events - 1).count()).max();
         assert_eq!(last, Some(1));
         began.elapsed()
     }
 
     #[test]
-    fn to_look_at_the_last_events_takes_no_longer_when_many_are_kept() {
-        let fastest = |events| (0..5).map(|_| time_to_look(events)).min().unwrap();
+    fn reading_the_last_event_takes_constant_time() {
+        let fastest = |events| (0..5).map(|_| time_to_read(events)).min().unwrap();
         let (few, many) = (fastest(10), fastest(10_000));
         assert!(many < 20 * few, "{few:?} {many:?}");
     }
 
     #[test]
-    fn to_drop_an_event_takes_no_longer_when_many_tasks_live() {
+    fn dropping_an_event_takes_constant_time() {
         let fastest = |tasks| (0..5).map(|_| time_to_drop(tasks)).min().unwrap();
         let (few, many) = (fastest(10), fastest(10_000));
-        // Whoever looked at each of them took a thousand times as long.
+        // Visiting each task would take a thousand times as long.
         assert!(many < 20 * few, "{few:?} {many:?}");
     }
 }

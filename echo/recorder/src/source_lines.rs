@@ -1,44 +1,46 @@
-//! Where the act of a record is: the line that a reader shall see, which is never the log call.
+//! Finds the source lines of the statement that a log record describes. The page marks these lines, and
+//! not the log call.
 //!
-//! A record stands alone on the line directly under the act that it tells of; so its act is found
-//! by looking at the source. Some records stand above their act instead, since what they cause
-//! would else be told first: see the contract in `executor/README.md`.
+//! The runtime logs directly below the statement, so this module searches the source text above the
+//! record. Some records stand above their statement, because otherwise the records of its effects
+//! would come first. `executor/README.md` describes this convention.
 
 use std::collections::HashMap;
 
 use crate::event::Event;
-use crate::files::text;
+use crate::source_files::text;
 
-/// The lines of a statement, from 1 on.
+/// The first and the last line of a statement, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Act {
+pub(crate) struct LineRange {
     pub(crate) first: u32,
     pub(crate) last: u32,
 }
 
-/// A cache of the acts of records. A recording may have millions of steps, but their records are on
-/// about fifty lines of source.
+/// A cache of the lines found. A recording may have millions of steps, but their records are on about
+/// fifty lines of source.
 #[derive(Default)]
-pub(crate) struct Acts(HashMap<(&'static str, u32), Option<Act>>);
+pub(crate) struct SourceLines(HashMap<(&'static str, u32), Option<LineRange>>);
 
-impl Acts {
-    /// Returns the act that the record of this event describes, if its file is known.
-    pub(crate) fn of(&mut self, event: &Event) -> Option<Act> {
-        let look = || text(event.file).map(|text| act(text, event.line));
-        *self.0.entry((event.file, event.line)).or_insert_with(look)
+impl SourceLines {
+    /// Returns the lines of the statement that this event's record describes, if its file is known.
+    pub(crate) fn of(&mut self, event: &Event) -> Option<LineRange> {
+        let find = || text(event.file).map(|text| statement_of(text, event.line));
+        *self.0.entry((event.file, event.line)).or_insert_with(find)
     }
 }
 
-/// Longer statements are marked by their first line.
-const LONGEST: u32 = 3;
+/// The most lines of a statement that are marked. Of a longer one, only the first line is marked.
+const MAX_LINES: u32 = 3;
 
-/// Finds the act that the record at `line` tells of.
-fn act(text: &str, line: u32) -> Act {
+/// Returns the lines of the statement that the record at `line` describes.
+fn statement_of(text: &str, line: u32) -> LineRange {
     let lines: Vec<&str> = text.lines().collect();
     let record = (line as usize).saturating_sub(1);
     let (first, last) = below(&lines, record).unwrap_or_else(|| above(&lines, record));
     let (first, last) = (first as u32 + 1, last as u32 + 1);
-    if last - first < LONGEST { Act { first, last } } else { Act { first, last: first } }
+    let last = if last - first < MAX_LINES { last } else { first };
+    LineRange { first, last }
 }
 
 fn code<'a>(lines: &[&'a str], at: usize) -> &'a str {
@@ -49,13 +51,13 @@ fn is_code(line: &str) -> bool {
     !line.is_empty() && !line.starts_with("//")
 }
 
-/// The messages of records that stand above their act.
-const ABOVE_THEIR_ACT: [&str; 5] =
+/// The messages of records that stand above their statement.
+const ABOVE_THEIR_STATEMENT: [&str; 5] =
     ["\"wake\"", "\"poll\"", "\"sleep\"", "\"send\"", "\"job submitted\""];
 
 fn below(lines: &[&str], record: usize) -> Option<(usize, usize)> {
-    let tells = code(lines, record);
-    if !ABOVE_THEIR_ACT.iter().any(|message| tells.contains(message)) {
+    let log_call = code(lines, record);
+    if !ABOVE_THEIR_STATEMENT.iter().any(|message| log_call.contains(message)) {
         return None;
     }
     let first = (record + 1..lines.len()).find(|&at| is_code(code(lines, at)))?;
@@ -77,7 +79,7 @@ fn above(lines: &[&str], record: usize) -> (usize, usize) {
     block(lines, before).unwrap_or_else(|| statement(lines, before))
 }
 
-/// The block that ends in this line.
+/// Returns the block that ends on this line.
 fn block(lines: &[&str], last: usize) -> Option<(usize, usize)> {
     let indentation = lines[last].strip_suffix('}').filter(|rest| rest.trim().is_empty())?;
     let opens = |line: &str| {
@@ -88,7 +90,8 @@ fn block(lines: &[&str], last: usize) -> Option<(usize, usize)> {
     Some((first, last))
 }
 
-/// The `match` whose arm this is; or, if that only looks at a variable, what made it.
+/// Returns the line of the `match` whose arm this is. If the `match` only inspects a variable, returns
+/// the statement above it, which computed the variable.
 fn matched(lines: &[&str], arm: usize) -> Option<(usize, usize)> {
     let at = (0..arm).rev().find(|&at| code(lines, at).starts_with("match "))?;
     if code(lines, at).contains('(') {
@@ -98,7 +101,7 @@ fn matched(lines: &[&str], arm: usize) -> Option<(usize, usize)> {
     Some(statement(lines, before))
 }
 
-/// The statement that ends in this line.
+/// Returns the statement that ends on this line.
 fn statement(lines: &[&str], last: usize) -> (usize, usize) {
     let begins = |at: usize| {
         let before = (0..at).rev().find(|&at| is_code(code(lines, at)));
