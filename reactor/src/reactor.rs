@@ -285,13 +285,7 @@ impl Reactor {
             self.waiting.set(true);
             let turns = self.shared.counters.turns.get();
             trace!(timeout:? = self.time_left(timeout, limit); "sleep");
-            let timeout = self.time_to_sleep(turns, timeout, limit);
-            let poll = &mut *self.poll.borrow_mut();
-            let waited = match time::is_paused() {
-                false => poll.poll(events, timeout),
-                // A test has paused the clock: move it instead of sleeping.
-                true => time::poll_or_advance(poll, events, timeout),
-            };
+            let waited = self.sleep(events, self.time_to_sleep(turns, timeout, limit));
             self.waiting.set(false);
             // Read the clock even after an error, because timers depend only on the clock.
             self.now.set(time::now());
@@ -300,6 +294,15 @@ impl Reactor {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 waited => return (waited, signals),
             }
+        }
+    }
+
+    /// Calls `epoll_wait`. If a test has paused the clock, advances the clock instead of sleeping.
+    fn sleep(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+        let poll = &mut *self.poll.borrow_mut();
+        match time::is_paused() {
+            false => poll.poll(events, timeout),
+            true => time::poll_or_advance(poll, events, timeout),
         }
     }
 
