@@ -85,7 +85,7 @@ async fn read_file() -> io::Result<()> {
     let mut file = open()?;
     RECORDER.start();
     let read = unblock(move || {
-        RECORDER.wait_for_rest(DEADLINE);
+        RECORDER.wait_until_asleep(DEADLINE);
         file.read(&mut [0; 64])
     });
     read.await.map(drop)
