@@ -1,4 +1,4 @@
-//! What is sent comes back: all of it, in order, and then the end.
+//! The echo: all bytes come back in order, followed by the end of file.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -8,14 +8,14 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use crate::calls::Injection;
-use crate::server::{Server, connect, crowd, eventually};
+use crate::server::{Server, connect, eventually, many_connections};
 
-/// Random bytes are made in chunks of so many: whoever compares them in parts, ends a part with a
-/// chunk.
+/// The length of a chunk of random bytes. A test that compares bytes in parts must split them
+/// between chunks.
 pub(crate) const CHUNK: usize = 1 << 16;
 
 #[test]
-fn who_sends_nothing_gets_nothing_but_the_end() {
+fn client_that_sends_nothing_gets_eof() {
     let server = Server::start(&[]);
     let client = server.connect();
     client.shutdown(Shutdown::Write).unwrap();
@@ -23,7 +23,7 @@ fn who_sends_nothing_gets_nothing_but_the_end() {
 }
 
 #[test]
-fn one_byte_comes_back() {
+fn one_byte_is_echoed() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     assert_echoes(&mut client, b"x");
@@ -32,7 +32,7 @@ fn one_byte_comes_back() {
 }
 
 #[test]
-fn a_hundred_mebibytes_come_back_while_they_are_sent() {
+fn hundred_mebibytes_are_echoed_while_they_are_sent() {
     const BYTES: usize = 100 << 20;
     let server = Server::start(&[]);
     let client = server.connect();
@@ -48,7 +48,7 @@ fn a_hundred_mebibytes_come_back_while_they_are_sent() {
 
 // Pitfall: S12, E1
 #[test]
-fn who_half_closes_while_the_way_back_is_full_gets_every_byte_and_then_the_end() {
+fn half_closed_client_gets_every_byte_and_eof() {
     let server = Server::start(&[]);
     let client = server.connect();
     let sent = fill(&client, Random::new(2));
@@ -58,10 +58,10 @@ fn who_half_closes_while_the_way_back_is_full_gets_every_byte_and_then_the_end()
 }
 
 #[test]
-fn two_thousand_clients_at_once_get_each_its_own_bytes_back() {
+fn two_thousand_clients_each_get_their_own_bytes() {
     const CLIENTS: u64 = 2000;
     const BYTES: usize = 10_000;
-    let Some(_crowd) = crowd(CLIENTS) else { return };
+    let Some(_permit) = many_connections(CLIENTS) else { return };
     let server = Server::start(&[]);
     let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
     for (seed, client) in (1..).zip(&clients) {
@@ -74,21 +74,22 @@ fn two_thousand_clients_at_once_get_each_its_own_bytes_back() {
     }
 }
 
-// A peer that resets: while the server waits for it, with bytes on their way, and in the backlog.
+// The peers reset while the server waits for bytes, while an echo is in transit, and in the accept
+// queue.
 #[test]
-fn a_reset_ends_that_connection_alone() {
+fn reset_ends_only_its_connection() {
     let server = Server::start(&["-v"]);
     let mut survivor = server.connect();
     assert_echoes(&mut survivor, b"before");
-    let mut silent = server.connect();
-    assert_echoes(&mut silent, b"x");
+    let mut idle = server.connect();
+    assert_echoes(&mut idle, b"x");
     let stalled = server.connect();
     fill(&stalled, Random::new(3));
-    for client in [silent, stalled, server.connect()] {
+    for client in [idle, stalled, server.connect()] {
         reset(client);
         assert_echoes(&mut survivor, b"still here");
     }
-    eventually("two resets are told", || {
+    eventually("two resets are logged", || {
         server.stderr().matches("Connection reset by peer").count() >= 2
     });
     assert_echoes(&mut survivor, b"after");
@@ -105,7 +106,7 @@ fn failed_write_resets_the_connection() {
     assert_eq!(read_to_reset(&client), 0);
 }
 
-/// Sends, and gets the same back.
+/// Sends bytes, and checks that the same bytes come back.
 #[track_caller]
 pub(crate) fn assert_echoes(client: &mut TcpStream, bytes: &[u8]) {
     client.write_all(bytes).unwrap();
@@ -114,7 +115,7 @@ pub(crate) fn assert_echoes(client: &mut TcpStream, bytes: &[u8]) {
     assert_eq!(back, bytes);
 }
 
-/// So many clients send so many bytes each, all at once and each its own, and get them back.
+/// Connects several clients concurrently. Checks that each gets back the bytes that it sends.
 #[track_caller]
 pub(crate) fn assert_echoes_to(address: SocketAddr, clients: u64, bytes: usize) {
     let clients = (0..clients).map(|seed| {
@@ -134,27 +135,27 @@ pub(crate) fn assert_echoes_to(address: SocketAddr, clients: u64, bytes: usize) 
     clients.into_iter().for_each(|client| client.join().unwrap());
 }
 
-/// Nothing comes for a moment: the server does not serve this client, or does not read.
+/// Checks that no byte arrives for 30 ms.
 #[track_caller]
 pub(crate) fn assert_silent(client: &TcpStream) {
     client.set_nonblocking(false).unwrap();
     let before = client.read_timeout().unwrap();
     client.set_read_timeout(Some(Duration::from_millis(30))).unwrap();
     // With a timeout, the kernel does not repeat a call that a signal interrupts.
-    let is_interrupted = |result: &io::Result<usize>| matches!(result, Err(error) if error.kind() == ErrorKind::Interrupted);
-    let mut peeked = client.peek(&mut [0]);
-    while is_interrupted(&peeked) {
-        peeked = client.peek(&mut [0]);
+    let peek = || client.peek(&mut [0]).map_err(|error| error.kind());
+    let mut peeked = peek();
+    while peeked == Err(ErrorKind::Interrupted) {
+        peeked = peek();
     }
-    assert_eq!(peeked.map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
+    assert_eq!(peeked, Err(ErrorKind::WouldBlock));
     client.set_read_timeout(before).unwrap();
 }
 
-/// All until the end.
+/// Reads until the end of file, and returns the bytes.
 #[track_caller]
 pub(crate) fn read_to_end(mut client: &TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
-    client.read_to_end(&mut bytes).expect("the end comes with a FIN");
+    client.read_to_end(&mut bytes).expect("the connection ends with a FIN");
     bytes
 }
 
@@ -167,11 +168,12 @@ pub(crate) fn read_to_reset(mut client: &TcpStream) -> usize {
     bytes.len()
 }
 
-/// Closes with a reset instead of a FIN.
+/// Closes the connection with a reset instead of a FIN.
 pub(crate) fn reset(client: TcpStream) {
     socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
 }
 
+/// Sends random bytes.
 pub(crate) fn send(mut client: &TcpStream, mut random: Random, bytes: usize) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
     let mut left = bytes;
@@ -184,6 +186,7 @@ pub(crate) fn send(mut client: &TcpStream, mut random: Random, bytes: usize) -> 
     Ok(())
 }
 
+/// Checks that these random bytes arrive.
 #[track_caller]
 pub(crate) fn assert_receives(mut client: &TcpStream, random: &mut Random, bytes: usize) {
     let (mut chunk, mut expected) = (vec![0; CHUNK], vec![0; CHUNK]);
@@ -192,12 +195,13 @@ pub(crate) fn assert_receives(mut client: &TcpStream, random: &mut Random, bytes
         let length = left.min(chunk.len());
         client.read_exact(&mut chunk[..length]).expect("every byte comes back");
         random.fill(&mut expected);
-        assert!(chunk[..length] == expected[..length], "wrong bytes, {left} before the end");
+        assert!(chunk[..length] == expected[..length], "wrong bytes, {left} bytes before the end");
         left -= length;
     }
 }
 
-/// Sends without reading until nothing moves any more, and returns how much that was.
+/// Sends without reading until the connection accepts no byte for 200 ms. Returns the number of
+/// bytes.
 pub(crate) fn fill(mut client: &TcpStream, mut random: Random) -> usize {
     let before = client.write_timeout().unwrap();
     client.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
@@ -209,7 +213,7 @@ pub(crate) fn fill(mut client: &TcpStream, mut random: Random) -> usize {
         while !rest.is_empty() {
             match client.write(rest) {
                 Ok(written) => rest = &rest[written..],
-                // With a time-out the kernel does not go on by itself, whatever has stopped us.
+                // With a timeout, the kernel does not repeat a call that a signal interrupts.
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     sent += chunk.len() - rest.len();
@@ -224,7 +228,7 @@ pub(crate) fn fill(mut client: &TcpStream, mut random: Random) -> usize {
     sent
 }
 
-/// Bytes that no compression, repetition or mix-up of two connections brings forth.
+/// A generator of bytes that repeat neither within a connection nor between two connections.
 pub(crate) struct Random(u64);
 
 impl Random {

@@ -1,4 +1,4 @@
-//! The system calls that the server makes, as strace sees them: how many, and in which order.
+//! The number and order of the server's system calls, observed with strace.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -14,7 +14,7 @@ use crate::process::{is_installed, is_traced, may_wait_in_a_backlog};
 use crate::server::{ECHOD, Server, eventually};
 
 #[test]
-fn a_message_costs_three_system_calls_and_no_attempt_in_vain() {
+fn message_takes_three_system_calls() {
     const MESSAGES: usize = 200;
     let server = Server::start(&["--idle", "1m"]);
     let mut client = server.connect();
@@ -25,14 +25,18 @@ fn a_message_costs_three_system_calls_and_no_attempt_in_vain() {
     let calls = trace.stop(MESSAGES);
     assert_eq!(calls.count("recvfrom("), MESSAGES, "{calls:#?}");
     assert_eq!(calls.count("sendto("), MESSAGES, "{calls:#?}");
-    assert_eq!(calls.count("epoll_wait("), MESSAGES - 1, "one between two messages: {calls:#?}");
+    assert_eq!(
+        calls.count("epoll_wait("),
+        MESSAGES - 1,
+        "one wait between two messages: {calls:#?}"
+    );
     assert_eq!(calls.others(), 0, "{calls:#?}");
     assert_eq!(calls.count("EAGAIN"), 0, "{calls:#?}");
 }
 
 // The server is frozen while the clients send, so that it finds all of them ready.
 #[test]
-fn many_busy_connections_cost_two_system_calls_per_message_and_share_the_wait() {
+fn busy_connections_share_one_epoll_wait() {
     const CLIENTS: usize = 50;
     const ROUNDS: usize = 10;
     let server = Server::start(&[]);
@@ -52,19 +56,19 @@ fn many_busy_connections_cost_two_system_calls_per_message_and_share_the_wait() 
     let calls = trace.stop(ROUNDS * CLIENTS);
     assert_eq!(calls.count("recvfrom("), ROUNDS * CLIENTS, "{calls:#?}");
     assert_eq!(calls.count("sendto("), ROUNDS * CLIENTS, "{calls:#?}");
-    // One for the batch; freezing and continuing interrupt some more.
+    // One wait for each batch. Freezing and continuing the server interrupts a few more.
     let waits = calls.count("epoll_wait(");
     assert!(waits <= 5 * ROUNDS, "{waits} waits for {ROUNDS} rounds");
     assert_eq!(calls.others(), 0, "{calls:#?}");
     assert_eq!(calls.count("EAGAIN"), 0, "{calls:#?}");
 }
 
-// Three hundred wait in the backlog before a message comes: it is answered after two budgets of
-// accepting at most. One, if its event comes with theirs; if it comes a turn later, one more was
-// queued before it.
+// Three hundred connections wait in the accept queue before a message arrives. The server answers
+// it after at most two budgets of accepts: after one if the events arrive in the same turn, and
+// after two if the message's event arrives one turn later.
 // Pitfall: E3
 #[test]
-fn a_flood_of_connects_does_not_hold_up_open_connections() {
+fn flood_of_connects_does_not_starve_open_connections() {
     if !may_wait_in_a_backlog(300) {
         return;
     }
@@ -72,21 +76,21 @@ fn a_flood_of_connects_does_not_hold_up_open_connections() {
     let mut client = server.connect();
     let Some(trace) = Trace::start(&server, &mut client) else { return };
     server.freeze();
-    let _crowd: Vec<TcpStream> = (0..300).map(|_| server.connect()).collect();
+    let _waiting: Vec<TcpStream> = (0..300).map(|_| server.connect()).collect();
     client.write_all(b"hello").unwrap();
     server.signal(Signal::CONT);
     client.read_exact(&mut [0; 5]).unwrap();
     eventually("strace has seen the answer", || trace.read().answers() == 1);
-    let calls = trace.stop_at_once();
+    let calls = trace.stop_now();
     let answer = calls.0.iter().position(|call| is_message(call, "sendto(")).unwrap();
     let accepted = calls.0[..answer].iter().filter(|call| call.starts_with("accept4(")).count();
-    assert!(accepted <= 2 * 128, "{accepted} were accepted before the answer");
+    assert!(accepted <= 2 * 128, "{accepted} connections were accepted before the answer");
 }
 
-// One connection floods: it nearly always has something to read, and room to write.
+// The flooding connection is nearly always readable and writable.
 // Pitfall: E5, E4
 #[test]
-fn a_flood_moves_but_one_buffer_before_the_server_looks_at_the_others() {
+fn flooding_connection_moves_one_buffer_per_turn() {
     const BUFFER: usize = 256 * 1024;
     let server = Server::start(&[]);
     let flood = server.connect();
@@ -99,14 +103,14 @@ fn a_flood_moves_but_one_buffer_before_the_server_looks_at_the_others() {
     let calls = Trace::start(&server, &mut server.connect()).map(|trace| {
         let before = trace.read().count("recvfrom(");
         eventually("the flood flows", || trace.read().count("recvfrom(") >= before + 200);
-        trace.stop_at_once()
+        trace.stop_now()
     });
     flood.shutdown(Shutdown::Both).unwrap();
     sending.join().unwrap();
     receiving.join().unwrap();
     let Some(calls) = calls else { return };
     for round in calls.0.split(|call| call.starts_with("epoll_wait(")) {
-        // All but the messages of one byte.
+        // Leave out the messages of one byte, which come from the client that detects strace.
         let moved: usize =
             round.iter().filter_map(|call| received(call)).filter(|&bytes| bytes > 1).sum();
         assert!(moved <= BUFFER, "{moved} bytes before the next wait: {round:#?}");
@@ -114,7 +118,7 @@ fn a_flood_moves_but_one_buffer_before_the_server_looks_at_the_others() {
 }
 
 #[test]
-fn the_demo_makes_no_call_for_a_line_of_the_log_that_nobody_writes() {
+fn disabled_log_line_makes_no_system_call() {
     if !is_installed("strace") {
         return;
     }
@@ -135,19 +139,19 @@ struct Trace {
     file: Place,
 }
 
-/// What strace wrote, a line for each system call.
+/// The output of strace: one line for each system call.
 #[derive(Debug)]
 struct Calls(Vec<String>);
 
 impl Trace {
-    /// Begins to watch; or says that there is no strace here that may. The client helps to see
-    /// that it does: messages of one byte are none that are counted.
+    /// Attaches strace, or prints why the test is skipped. Then sends messages of one byte, which
+    /// are not counted, until strace sees one.
     fn start(server: &Server, client: &mut TcpStream) -> Option<Trace> {
         let file = place();
         let output = file.to_str().expect("a temporary folder with a plain name");
         let strace = attach(server, &["-e", "signal=none", "-s", "0", "-o", output])?;
         let trace = Trace { strace, file };
-        eventually("strace sees what happens", || {
+        eventually("strace sees a message", || {
             assert_echoes(client, b"x");
             trace.read().count("sendto(") > 0
         });
@@ -160,15 +164,16 @@ impl Trace {
         Calls(text.lines().filter(is_call).map(str::to_owned).collect())
     }
 
-    fn stop_at_once(mut self) -> Calls {
+    /// Stops, and returns all calls.
+    fn stop_now(mut self) -> Calls {
         detach(&mut self.strace);
         self.read()
     }
 
-    /// Stops after so many messages, and returns what was called from the first to the last.
+    /// Stops after this many messages, and returns the calls from the first to the last of them.
     fn stop(self, messages: usize) -> Calls {
         eventually("strace has seen all messages", || self.read().answers() == messages);
-        let mut calls = self.stop_at_once().0;
+        let mut calls = self.stop_now().0;
         let first = calls.iter().position(|call| is_message(call, "recvfrom(")).unwrap();
         let last = calls.iter().rposition(|call| is_message(call, "sendto(")).unwrap();
         Calls(calls.drain(first..=last).collect())
@@ -191,19 +196,19 @@ fn attach(server: &Server, arguments: &[&str]) -> Option<Child> {
     command.args(["-p", &server.pid().to_string()]).args(arguments);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut strace = command.spawn().expect("strace is installed");
-    let mut refused = false;
+    let mut failed = false;
     eventually("strace is attached", || {
-        refused = strace.try_wait().is_ok_and(|ended| ended.is_some());
-        refused || is_traced(server.pid())
+        failed = strace.try_wait().is_ok_and(|ended| ended.is_some());
+        failed || is_traced(server.pid())
     });
-    if refused {
+    if failed {
         println!("skipped: strace may not watch other processes here");
         return None;
     }
     Some(strace)
 }
 
-/// Ends strace, which lets the server run on.
+/// Ends strace. The server keeps running.
 fn detach(strace: &mut Child) {
     kill_process(Pid::from_child(strace), Signal::INT).unwrap();
     strace.wait().unwrap();
@@ -213,7 +218,7 @@ fn detach(strace: &mut Child) {
 pub(crate) struct Injection(Child);
 
 impl Injection {
-    /// Begins to inject; prints why the test is skipped if strace is missing or not permitted.
+    /// Starts injecting errors, or prints why the test is skipped.
     pub(crate) fn start(server: &Server, call: &str, errno: i32) -> Option<Injection> {
         let inject = format!("inject={call}:error={errno}");
         attach(server, &["-e", &format!("trace={call}"), "-e", &inject]).map(Injection)
@@ -237,12 +242,12 @@ impl Calls {
         self.0.iter().filter(|call| call.contains(text)).count()
     }
 
-    /// Messages that were sent back.
+    /// The number of messages that were sent back.
     fn answers(&self) -> usize {
         self.0.iter().filter(|call| is_message(call, "sendto(")).count()
     }
 
-    /// Calls other than those that every message costs.
+    /// The number of calls that a message does not need.
     fn others(&self) -> usize {
         let usual = ["epoll_wait(", "recvfrom(", "sendto(", "restart_syscall("];
         let is_usual = |call: &&String| usual.iter().any(|name| call.starts_with(name));
@@ -250,12 +255,12 @@ impl Calls {
     }
 }
 
-/// The bytes that a call received.
+/// Returns how many bytes a call received.
 fn received(call: &str) -> Option<usize> {
     call.strip_prefix("recvfrom(")?.rsplit("= ").next()?.parse().ok()
 }
 
-/// Whether a call moved the bytes of a "hello".
+/// Whether a call moved the five bytes of a "hello".
 fn is_message(call: &str, name: &str) -> bool {
     call.starts_with(name) && call.ends_with(" = 5")
 }

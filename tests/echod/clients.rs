@@ -1,4 +1,4 @@
-//! Clients that others wrote: socat, nc, and Python.
+//! Third-party clients: socat, nc and Python.
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
@@ -21,13 +21,13 @@ fn socat_gets_its_bytes_back() {
     let target = format!("TCP:{}", server.addresses[0]);
     assert_all_come_back(|| {
         let mut socat = Command::new("socat");
-        // After the end of its input it waits so long for the answer.
+        // `-t`: how many seconds socat waits for the answer after the end of its input.
         socat.args(["-t", "20", "-", &target]);
         socat
     });
 }
 
-/// Whether `nc -N` is there.
+/// Whether `nc -N` is available. If it is not, prints that the test is skipped.
 pub(crate) fn has_nc_that_half_closes() -> bool {
     if !is_installed("nc") {
         return false;
@@ -78,33 +78,33 @@ while data := stream.recv(65536):
     });
 }
 
-/// Runs a client for each size: what goes in comes out.
+/// Runs a client for each size. Checks that its output equals its input.
 #[track_caller]
 fn assert_all_come_back(client: impl Fn() -> Command) {
     for size in SIZES {
         let mut bytes = vec![0; size.next_multiple_of(8)];
         Random::new(size as u64).fill(&mut bytes);
         bytes.truncate(size);
-        let back = what_comes_back(client(), bytes.clone());
+        let back = output_of(client(), bytes.clone());
         assert!(back == bytes, "{} of {size} bytes came back", back.len());
     }
 }
 
-/// Runs each of these clients that is installed, by its name and its arguments: what goes in comes
-/// out.
+/// Runs each of these clients that is installed, given by name and arguments. Checks that its
+/// output equals its input.
 #[track_caller]
-pub(crate) fn assert_clients_get_back(clients: &[(&str, &[&str])], words: &str) {
+pub(crate) fn assert_clients_get_back(clients: &[(&str, &[&str])], input: &str) {
     for (program, arguments) in clients.iter().filter(|(program, _)| is_installed(program)) {
         let mut command = Command::new(program);
         command.args(*arguments);
-        let back = what_comes_back(command, words.as_bytes().to_vec());
-        assert_eq!(String::from_utf8_lossy(&back), words, "{program}");
+        let back = output_of(command, input.as_bytes().to_vec());
+        assert_eq!(String::from_utf8_lossy(&back), input, "{program}");
     }
 }
 
-/// What a client writes that reads these bytes. It must end, and well.
+/// Runs a client with this input, and returns its output. The client must exit successfully.
 #[track_caller]
-fn what_comes_back(mut command: Command, sent: Vec<u8>) -> Vec<u8> {
+fn output_of(mut command: Command, sent: Vec<u8>) -> Vec<u8> {
     within_deadline(move || {
         let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = piped.spawn().unwrap();
@@ -118,21 +118,21 @@ fn what_comes_back(mut command: Command, sent: Vec<u8>) -> Vec<u8> {
     })
 }
 
-/// What the chapter on echo shows first: its port is that of the server, which here is a free one.
+// The chapter on echo shows the default port. The test replaces it by a free one.
 #[test]
-fn the_first_transcript_of_echo_is_what_nc_prints() {
+fn transcript_in_the_readme_is_what_nc_prints() {
     if !has_nc_that_half_closes() {
         return;
     }
     let readme = include_str!("../../echo/README.md");
     let shown = readme.split("<!-- nc -->\n```text\n$ ").nth(1).expect("the mark");
     let shown = shown.split("```").next().and_then(|block| block.split_once('\n'));
-    let (line, told) = shown.expect("a command, and what it prints");
+    let (line, expected) = shown.expect("a command and its output");
     assert!(line.ends_with(" nc -N 127.0.0.1 7777"), "{line}");
     let server = Server::start(&[]);
     let mut command = Command::new("sh");
     let line = line.replace("7777", &server.addresses[0].port().to_string());
     command.args(["-c", &line]);
     let printed = command.stdin(Stdio::null()).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&printed.stdout), told);
+    assert_eq!(String::from_utf8_lossy(&printed.stdout), expected);
 }

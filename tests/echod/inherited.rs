@@ -57,7 +57,7 @@ fn file_of_an_inherited_unix_socket_is_kept() {
     assert_serves(&path);
     server.signal(Signal::TERM);
     assert_eq!(server.wait().status.code(), Some(0));
-    assert!(path.exists(), "it belongs to whoever made it");
+    assert!(path.exists(), "the file belongs to the process that created it");
 }
 
 #[test]
@@ -165,15 +165,15 @@ os.execv(sys.argv[1], [sys.argv[1]])
     command.args(["-c", SCRIPT, ECHOD, &name]);
     let server = Server::spawn(command).listening(3);
     assert_echoes(&mut server.connect(), b"x");
-    assert_eq!(server.place("unix"), format!("@{name}"));
+    assert_eq!(server.address("unix"), format!("@{name}"));
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.set_read_timeout(Some(DEADLINE)).unwrap();
-    client.send_to(b"datagram", server.place("udp")).unwrap();
+    client.send_to(b"datagram", server.address("udp")).unwrap();
     assert_eq!(client.recv(&mut [0; 10]).unwrap(), 8);
 }
 
-// The tool waits for the first connection, and then executes the server, which finds the connection in
-// the accept queue.
+// The tool waits for the first connection, and then executes the server, which finds the connection
+// in the accept queue.
 #[test]
 fn systemd_socket_activate_starts_the_server_at_the_first_connection() {
     if !gives_descriptors() || !is_installed("systemd-socket-activate") {
@@ -186,5 +186,5 @@ fn systemd_socket_activate_starts_the_server_at_the_first_connection() {
     eventually("systemd listens", || server.stderr().contains("Listening on"));
     assert_serves(&path);
     let server = server.listening(1);
-    assert_eq!(server.place("unix"), path.display().to_string());
+    assert_eq!(server.address("unix"), path.display().to_string());
 }

@@ -21,7 +21,7 @@ use crate::server::{ECHOD, Server, connect, eventually};
 #[test]
 fn server_listens_on_several_addresses_and_ipv6() {
     if std::net::TcpListener::bind("[::1]:0").is_err() {
-        println!("skipped: there is no IPv6 here");
+        println!("skipped: this machine has no IPv6");
         return;
     }
     let server = Server::start(&["127.0.0.1:0", "[::1]:0", "127.0.0.1:0"]);
@@ -31,8 +31,8 @@ fn server_listens_on_several_addresses_and_ipv6() {
     }
 }
 
-// Both listeners have connections when the server polls them. If it counted too late, it would accept
-// one too many.
+// Both listeners have connections when the server polls them. If it counted too late, it would
+// accept one too many.
 #[test]
 fn max_connections_limits_two_busy_listeners_together() {
     let server = Server::start(&["--max-connections", "3", "127.0.0.1:0", "127.0.0.1:0"]);
@@ -45,7 +45,8 @@ fn max_connections_limits_two_busy_listeners_together() {
         client.write_all(b"x").unwrap();
     }
     server.signal(Signal::CONT);
-    // Each iteration serves three clients and disconnects them, so that the next three are accepted.
+    // Each iteration serves three clients and disconnects them, so that the next three are
+    // accepted.
     while !waiting.is_empty() {
         let expected = waiting.len().min(3);
         let mut served = Vec::new();
@@ -66,19 +67,19 @@ fn idle_connections_get_a_fin_and_active_ones_stay() {
     let server = Server::start(&["--idle", "1s"]);
     let before = Instant::now();
     let mut active = server.connect();
-    let silent = server.connect();
-    silent.set_nonblocking(true).unwrap();
+    let idle = server.connect();
+    idle.set_nonblocking(true).unwrap();
     eventually("the idle connection is closed", || {
         assert_echoes(&mut active, b"still here");
         sleep(Duration::from_millis(20));
-        matches!((&silent).read(&mut [0]), Ok(0))
+        matches!((&idle).read(&mut [0]), Ok(0))
     });
     assert!(before.elapsed() >= Duration::from_secs(1), "{:?}", before.elapsed());
     assert_echoes(&mut active, b"after");
 }
 
-// While the server is stopped, a message arrives and the timeout ends. The server then sees both at the
-// same time.
+// While the server is stopped, a message arrives and the timeout ends. The server then sees both at
+// the same time.
 #[test]
 fn message_that_arrives_before_the_timeout_is_seen_keeps_the_connection() {
     let server = Server::start(&["--idle", "1s"]);
@@ -155,8 +156,8 @@ fn client_that_only_reads_is_not_idle() {
     let sent = fill(&client, Random::new(1));
     client.shutdown(Shutdown::Write).unwrap();
     let mut random = Random::new(1);
-    // Eight pauses, together longer than the idle timeout. Each is so short that the kernel may wait for
-    // several reads before it reports that the socket is writable again.
+    // Eight pauses, together longer than the idle timeout. Each is so short that the kernel may
+    // wait for several reads before it reports that the socket is writable again.
     let part = sent / 8 / CHUNK * CHUNK;
     if part == 0 {
         return println!("skipped: the kernel keeps no more than {sent} bytes of a connection");
@@ -169,7 +170,8 @@ fn client_that_only_reads_is_not_idle() {
     assert_eq!(read_to_end(&client), b"");
 }
 
-// With a queue of one, the kernel does not complete the third connection until the server accepts one.
+// With a queue of one, the kernel does not complete the third connection until the server accepts
+// one.
 #[test]
 fn backlog_has_the_given_length() {
     let connect = |server: &Server| {
@@ -216,7 +218,8 @@ fn exhausted_descriptors_pause_accepting_with_rare_warnings() {
     assert_echoes(&mut server.connect(), b"after");
 }
 
-// Without TCP_NODELAY, the second of two short echoes waits until the client acknowledges the first.
+// Without TCP_NODELAY, the second of two short echoes waits until the client acknowledges the
+// first.
 #[test]
 fn echo_is_sent_without_nagle_delay() {
     for threads in ["1", "2"] {
@@ -225,8 +228,8 @@ fn echo_is_sent_without_nagle_delay() {
         clients.iter_mut().for_each(|client| assert_echoes(client, b"x"));
         let Some(sockets) = sockets(&server) else { return };
         let connections = sockets.iter().filter(|socket| getpeername(socket).is_ok());
-        let at_once = connections.filter(|socket| tcp_nodelay(socket) == Ok(true)).count();
-        assert_eq!(at_once, 8);
+        let nodelay = connections.filter(|socket| tcp_nodelay(socket) == Ok(true)).count();
+        assert_eq!(nodelay, 8);
     }
 }
 
@@ -253,19 +256,18 @@ fn failure_of_the_last_listener_exits_with_code_1() {
     assert!(last[0].starts_with(&message), "{last:?}");
 }
 
-/// Returns duplicates of the server's sockets, in the order of their descriptors, or `None` if the OS
-/// does not allow it.
+/// Returns duplicates of the server's sockets, in the order of their descriptors, or `None` if the
+/// OS does not allow it.
 fn sockets(server: &Server) -> Option<Vec<OwnedFd>> {
     let process = Pid::from_raw(server.pid().cast_signed()).unwrap();
-    let refused =
-        |error: &Errno| println!("skipped: the system does not give its descriptors: {error}");
-    let process = pidfd_open(process, PidfdFlags::empty()).inspect_err(refused).ok()?;
+    let skip = |error: &Errno| println!("skipped: cannot duplicate the descriptors: {error}");
+    let process = pidfd_open(process, PidfdFlags::empty()).inspect_err(skip).ok()?;
     let mut descriptors = descriptors(server.pid());
     descriptors.retain(|(_, target)| target.starts_with("socket:"));
     descriptors.sort();
     let socket = |(number, _)| pidfd_getfd(&process, number, PidfdGetfdFlags::empty());
     let sockets: Result<Vec<OwnedFd>, _> = descriptors.into_iter().map(socket).collect();
-    sockets.inspect_err(refused).ok()
+    sockets.inspect_err(skip).ok()
 }
 
 /// Returns whether the client's byte has come back.

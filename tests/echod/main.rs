@@ -1,5 +1,5 @@
-//! The promises of `echod` as a process: with real clients, from outside, through nothing but
-//! sockets, signals, pipes and `/proc`.
+//! Tests of `echod` as a process. They use real clients, and reach the server only through sockets,
+//! signals, pipes and `/proc`.
 
 mod accept;
 mod arguments;

@@ -1,4 +1,4 @@
-//! What connections cost the server: memory while they wait, and time while they are silent.
+//! The memory and CPU time that stalled and idle connections take.
 
 use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -9,11 +9,11 @@ use socket2::{Domain, Socket, Type};
 
 use crate::bytes::{Random, assert_echoes, assert_receives, fill, read_to_end, send};
 use crate::process::{cpu_time, is_asleep, memory};
-use crate::server::{Server, crowd, eventually};
+use crate::server::{Server, eventually, many_connections};
 
-// 64 MiB, of which the client reads none before nothing moves any more.
+// The client sends 64 MiB. It starts reading only when the connection accepts no more bytes.
 #[test]
-fn who_sends_without_reading_costs_at_most_320_kib_and_loses_no_byte() {
+fn unread_echo_takes_at_most_320_kib() {
     const BYTES: usize = 64 << 20;
     let server = Server::start(&[]);
     let mut client = server.connect();
@@ -21,7 +21,7 @@ fn who_sends_without_reading_costs_at_most_320_kib_and_loses_no_byte() {
     let before = memory(server.pid());
     let sent = fill(&client, Random::new(1));
     let cost = memory(server.pid()) - before;
-    println!("{sent} bytes without reading cost {cost} bytes");
+    println!("{sent} unread bytes take {cost} bytes");
     assert!(cost <= 320 * 1024, "{cost} bytes");
 
     let sender = client.try_clone().unwrap();
@@ -37,9 +37,9 @@ fn who_sends_without_reading_costs_at_most_320_kib_and_loses_no_byte() {
 
 // Pitfall: T5, E2
 #[test]
-fn three_hundred_peers_that_do_not_read_cost_64_kib_each_and_no_time() {
+fn stalled_connection_takes_at_most_64_kib_and_no_cpu() {
     const CLIENTS: usize = 300;
-    let Some(_crowd) = crowd(CLIENTS as u64) else { return };
+    let Some(_permit) = many_connections(CLIENTS as u64) else { return };
     let server = Server::start(&[]);
     assert_echoes(&mut server.connect(), b"x");
     let empty = memory(server.pid());
@@ -52,17 +52,17 @@ fn three_hundred_peers_that_do_not_read_cost_64_kib_each_and_no_time() {
     for client in &clients {
         client.shutdown(Shutdown::Write).unwrap();
     }
-    eventually("half-closed connections that stand still cost no time", || {
+    eventually("stalled half-closed connections use no CPU time", || {
         let before = cpu_time(server.pid());
         sleep(Duration::from_millis(100));
         cpu_time(server.pid()) - before < Duration::from_millis(5)
     });
     drop(clients);
 
-    // What was freed serves the next ones. That the allocator gives it back to the system cannot
-    // be promised: whatever lives at the end of its heap holds on to the rest. Nor does the kernel
-    // stop each crowd at the same point; but if nothing came back, two more would cost twice as
-    // much again.
+    // The server frees the memory, so the next connections reuse it. The test does not require that
+    // the allocator returns memory to the OS, because one live allocation at the end of the heap
+    // prevents that. The kernel stops the connections at varying points, so the bound is loose. But
+    // without reuse, two more runs would triple the memory.
     for _ in 0..2 {
         drop(stalled(&server, CLIENTS));
     }
@@ -70,18 +70,18 @@ fn three_hundred_peers_that_do_not_read_cost_64_kib_each_and_no_time() {
     assert!(again < 2 * peak, "{again} bytes after {peak}");
 }
 
-/// Clients that send without reading, until the kernel takes nothing more from anybody, and the
-/// server rests.
+/// Returns clients that have sent without reading until the kernel accepts no more bytes from any
+/// of them and the server sleeps.
 fn stalled(server: &Server, clients: usize) -> Vec<TcpStream> {
     let clients: Vec<TcpStream> =
-        (0..clients).map(|_| with_little_room(server.addresses[0])).collect();
+        (0..clients).map(|_| connect_with_small_buffers(server.addresses[0])).collect();
     let chunk = [7; 1 << 16];
     for client in &clients {
         client.set_nonblocking(true).unwrap();
     }
-    // Twice in a row: what the server has just sent may have made room for more.
+    // Twice in a row, because the bytes that the server has just sent may have freed buffer space.
     let mut quiet = 0;
-    eventually("nothing moves any more", || {
+    eventually("no client can send", || {
         let wrote = clients.iter().filter(|client| write_some(client, &chunk)).count();
         quiet = if wrote == 0 && is_asleep(server.pid()) { quiet + 1 } else { 0 };
         if wrote == 0 {
@@ -93,9 +93,9 @@ fn stalled(server: &Server, clients: usize) -> Vec<TcpStream> {
 }
 
 #[test]
-fn five_hundred_idle_connections_cost_800_bytes_each_and_no_time() {
+fn idle_connection_takes_at_most_800_bytes_and_no_cpu() {
     const CLIENTS: usize = 500;
-    let Some(_crowd) = crowd(CLIENTS as u64) else { return };
+    let Some(_permit) = many_connections(CLIENTS as u64) else { return };
     let server = Server::start(&["--idle", "10m"]);
     let mut first = server.connect();
     assert_echoes(&mut first, b"x");
@@ -110,11 +110,11 @@ fn five_hundred_idle_connections_cost_800_bytes_each_and_no_time() {
     let used = cpu_time(server.pid()) - before;
     println!("{cost} bytes each, {used:?} in a second");
     assert!(cost <= 800, "{cost} bytes each");
-    assert!(used < Duration::from_millis(3), "{used:?} in a second of silence");
+    assert!(used < Duration::from_millis(3), "{used:?} in an idle second");
 }
 
-/// A client for whom the kernel keeps little, so that hundreds of them fill up soon.
-fn with_little_room(address: SocketAddr) -> TcpStream {
+/// Connects with small buffers, so that hundreds of connections fill up quickly.
+fn connect_with_small_buffers(address: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     socket.set_send_buffer_size(1 << 16).unwrap();
@@ -122,6 +122,7 @@ fn with_little_room(address: SocketAddr) -> TcpStream {
     socket.into()
 }
 
+/// Writes once, and returns whether the kernel accepted bytes.
 fn write_some(mut client: &TcpStream, bytes: &[u8]) -> bool {
     match client.write(bytes) {
         Ok(_) => true,

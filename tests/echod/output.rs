@@ -1,5 +1,5 @@
-//! Standard output, standard error, and the descriptors: nothing that is wrong with them can hurt
-//! the server.
+//! Standard output, standard error and descriptors. Closed, full or unread streams do not stop the
+//! server.
 
 use std::fs;
 use std::io::{Read, Write, pipe};
@@ -17,7 +17,7 @@ use crate::process::{descriptors, flags, listening_port};
 use crate::server::{ECHOD, Server, connect, eventually};
 
 #[test]
-fn standard_output_has_one_line_for_each_listener_and_nothing_else() {
+fn standard_output_has_one_line_per_listener() {
     let server = Server::start(&["-vv", "127.0.0.1:0", "127.0.0.1:0"]);
     let lines = server.addresses.iter().map(|address| format!("listening tcp {address}\n"));
     let expected: String = lines.collect();
@@ -30,7 +30,7 @@ fn standard_output_has_one_line_for_each_listener_and_nothing_else() {
 
 // Pitfall: S9
 #[test]
-fn a_closed_or_full_output_does_not_hurt() {
+fn closed_or_full_output_does_not_stop_the_server() {
     for redirection in [
         ">&-",
         "2>&-",
@@ -49,11 +49,11 @@ fn a_closed_or_full_output_does_not_hurt() {
 
 // Pitfall: S9
 #[test]
-fn a_pipe_that_nobody_reads_does_not_hold_up_the_server() {
+fn unread_pipe_does_not_stop_the_server() {
     let Some((mut unread, stderr)) = pipe_of_64_kib() else { return };
     let mut command = Command::new(ECHOD);
     command.args(["-vv", "127.0.0.1:0"]).stdout(stderr.try_clone().unwrap()).stderr(stderr);
-    let server = Server::spawn_unheard(command);
+    let server = Server::spawn_uncaptured(command);
     assert_serves_and_ends(server);
     let mut log = Vec::new();
     unread.read_to_end(&mut log).unwrap();
@@ -62,18 +62,18 @@ fn a_pipe_that_nobody_reads_does_not_hold_up_the_server() {
 
 // Pitfall: S9
 #[test]
-fn a_pipe_whose_reader_has_gone_does_not_hurt() {
+fn pipe_without_a_reader_does_not_stop_the_server() {
     let (reader, stderr) = pipe().unwrap();
     drop(reader);
     let mut command = Command::new(ECHOD);
     command.args(["-vv", "127.0.0.1:0"]).stdout(stderr.try_clone().unwrap()).stderr(stderr);
-    assert_serves_and_ends(Server::spawn_unheard(command));
+    assert_serves_and_ends(Server::spawn_uncaptured(command));
 }
 
 // `poll` reports a terminal as writable although a line does not fit, and then `write` blocks.
 // Pitfall: O1
 #[test]
-fn unread_terminal_stops_neither_connections_nor_the_end() {
+fn unread_terminal_stops_neither_clients_nor_shutdown() {
     assert_unread_terminal_does_no_harm(&["-v"], |server| {
         let address = address(server);
         for _ in 0..300 {
@@ -115,20 +115,20 @@ fn task_table_on_an_unread_terminal_stops_no_connection() {
     });
 }
 
-/// Runs a server whose streams are a terminal that is not read. Whatever the server writes, it
-/// must answer and end as always.
+/// Runs a server whose streams are a terminal that is not read. Checks that it serves clients in
+/// `act` and shuts down.
 #[track_caller]
 fn assert_unread_terminal_does_no_harm(arguments: &[&str], act: impl FnOnce(&Server)) {
     let Some((_unread, terminal)) = terminal() else { return };
     let mut command = Command::new(ECHOD);
     command.args(arguments).args(["--grace", "0s", "127.0.0.1:0"]);
     command.stdout(terminal.try_clone().unwrap()).stderr(terminal);
-    let server = Server::spawn_unheard(command);
+    let server = Server::spawn_uncaptured(command);
     act(&server);
     server.signal(Signal::TERM);
     let begin = Instant::now();
     assert_eq!(server.wait().status.code(), Some(0));
-    assert!(begin.elapsed() < Duration::from_secs(10), "the end took {:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(10), "the shutdown took {:?}", begin.elapsed());
 }
 
 // Pitfall: O1
@@ -138,7 +138,7 @@ fn second_signal_ends_a_server_on_an_unread_terminal() {
     let mut command = Command::new(ECHOD);
     command.args(["-vv", "--grace", "1m", "127.0.0.1:0"]);
     command.stdout(terminal.try_clone().unwrap()).stderr(terminal);
-    let server = Server::spawn_unheard(command);
+    let server = Server::spawn_uncaptured(command);
     let stalled = find(&server);
     fill(&stalled, Random::new(1));
     server.signal(Signal::TERM);
@@ -156,7 +156,7 @@ fn shared_pipe_that_another_process_fills_stops_no_connection() {
     let mut filler = writer.try_clone().unwrap();
     let mut command = Command::new(ECHOD);
     command.args(["-vv", "--grace", "0s", "127.0.0.1:0"]).stderr(writer);
-    let server = Server::spawn_unheard(command);
+    let server = Server::spawn_uncaptured(command);
     let filling = thread::spawn(move || while filler.write_all(&[b'x'; 4096]).is_ok() {});
     let mut client = find(&server);
     for _ in 0..200 {
@@ -185,7 +185,7 @@ fn log_beyond_the_file_size_limit_does_not_end_the_server() {
 
 // Pitfall: G4
 #[test]
-fn every_descriptor_is_close_on_exec_and_inherited_ones_keep_their_flags() {
+fn own_descriptors_are_cloexec_and_inherited_ones_unchanged() {
     const CLOSE_ON_EXEC: u32 = 0o2000000;
     let ((_out, stdout), (_err, stderr)) = (pipe().unwrap(), pipe().unwrap());
     let mut command = Command::new(ECHOD);
@@ -193,14 +193,14 @@ fn every_descriptor_is_close_on_exec_and_inherited_ones_keep_their_flags() {
     command.stderr(stderr.try_clone().unwrap());
     let inherited = [stdout.as_raw_fd(), stderr.as_raw_fd()];
     let before = inherited.map(|descriptor| flags(process::id(), descriptor));
-    // Whoever runs the tests may have left some open, for us and for the server.
-    let passed_on = descriptors(process::id());
-    let server = Server::spawn_unheard(command);
+    // The process that runs the tests may pass open descriptors to this process and to the server.
+    let inherited_by_all = descriptors(process::id());
+    let server = Server::spawn_uncaptured(command);
     let mut client = find(&server);
     assert_echoes(&mut client, b"x");
 
     let all = descriptors(server.pid());
-    let own = all.iter().filter(|open| open.0 > 2 && !passed_on.contains(open));
+    let own = all.iter().filter(|open| open.0 > 2 && !inherited_by_all.contains(open));
     assert!(own.clone().count() >= 4, "the reactor, signals, a listener, a connection: {all:?}");
     for (descriptor, target) in own {
         let flags = flags(server.pid(), *descriptor);
@@ -213,7 +213,7 @@ fn every_descriptor_is_close_on_exec_and_inherited_ones_keep_their_flags() {
     assert_eq!((before, before), (during, after));
 }
 
-/// A connection to a server that cannot say where it listens.
+/// Connects to a server whose output the test does not read.
 #[track_caller]
 pub(crate) fn find(server: &Server) -> TcpStream {
     connect(address(server))
@@ -231,7 +231,7 @@ pub(crate) fn address(server: &Server) -> SocketAddr {
     ([127, 0, 0, 1], port.unwrap()).into()
 }
 
-/// A thousand messages, and a clean end.
+/// Checks that a server echoes a thousand messages and shuts down.
 #[track_caller]
 pub(crate) fn assert_serves_and_ends(server: Server) {
     let mut client = find(&server);

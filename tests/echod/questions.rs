@@ -217,7 +217,7 @@ fn closed_output_pipe_is_not_an_error() {
         drop(reader);
         let mut command = Command::new(&*QUESTION);
         command.args(arguments).stdout(writer).stderr(Stdio::piped());
-        let Ended { status, stderr, .. } = Server::spawn_unheard(command).wait();
+        let Ended { status, stderr, .. } = Server::spawn_uncaptured(command).wait();
         assert!(status.success() && stderr.is_empty(), "{arguments:?}: {status}: {stderr}");
     }
 }

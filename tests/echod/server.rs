@@ -1,4 +1,4 @@
-//! An `echod` of the test's own, which ends with it.
+//! A server process that a test starts, and that is killed when the test ends.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
@@ -14,18 +14,18 @@ pub(crate) use tests::eventually;
 
 use crate::process::is_stopped;
 
-/// The program.
+/// The path of the program.
 pub(crate) const ECHOD: &str = env!("CARGO_BIN_EXE_echod");
 
 /// A running server. Dropping it kills it, and fails the test if it ever panicked.
 pub(crate) struct Server {
     child: Child,
     pub(crate) addresses: Vec<SocketAddr>,
-    stdout: Heard,
-    stderr: Heard,
+    stdout: Captured,
+    stderr: Captured,
 }
 
-/// What a process said before it ended, and how it ended.
+/// The exit status and the output of a process.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
@@ -34,8 +34,8 @@ pub(crate) struct Ended {
 }
 
 impl Server {
-    /// Starts a server with these arguments, at a free port if they name no address, and waits
-    /// until it listens.
+    /// Starts a server with these arguments, and waits until it listens. Adds a free port if the
+    /// arguments contain no address.
     #[track_caller]
     pub(crate) fn start(arguments: &[&str]) -> Server {
         let mut command = Command::new(ECHOD);
@@ -46,7 +46,7 @@ impl Server {
         Server::start_command(command)
     }
 
-    /// Starts a server by a command that ends in an argument list of `echod`.
+    /// Starts a server with a command whose last arguments are those of `echod`.
     #[track_caller]
     pub(crate) fn start_command(command: Command) -> Server {
         let is_address = |argument: &&OsStr| argument.to_str().is_some_and(is_address);
@@ -54,7 +54,7 @@ impl Server {
         Server::spawn(command).listening(listeners)
     }
 
-    /// Waits until it listens at so many addresses.
+    /// Waits until the server listens on this many addresses.
     #[track_caller]
     pub(crate) fn listening(mut self, listeners: usize) -> Server {
         eventually("the server listens", || self.stdout.get().lines().count() >= listeners);
@@ -66,53 +66,53 @@ impl Server {
         self
     }
 
-    /// What follows `listening KIND` in the first such line.
+    /// Returns the address in the first line `listening KIND ADDRESS`.
     #[track_caller]
-    pub(crate) fn place(&self, kind: &str) -> String {
-        let (stdout, told) = (self.stdout.get(), format!("listening {kind} "));
-        let place = stdout.lines().find_map(|line| line.strip_prefix(&told));
-        place.unwrap_or_else(|| panic!("no {told}in {stdout}")).to_owned()
+    pub(crate) fn address(&self, kind: &str) -> String {
+        let (stdout, prefix) = (self.stdout.get(), format!("listening {kind} "));
+        let address = stdout.lines().find_map(|line| line.strip_prefix(&prefix));
+        address.unwrap_or_else(|| panic!("no {prefix}in {stdout}")).to_owned()
     }
 
-    /// Runs a command whose output is heard, and waits for nothing.
+    /// Runs a command and captures its output. Does not wait until the server listens.
     #[track_caller]
     pub(crate) fn spawn(mut command: Command) -> Server {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        Server::spawn_unheard(command)
+        Server::spawn_uncaptured(command)
     }
 
-    /// Runs a command that sends its output where it was told to.
+    /// Runs a command without capturing its output.
     #[track_caller]
-    pub(crate) fn spawn_unheard(mut command: Command) -> Server {
+    pub(crate) fn spawn_uncaptured(mut command: Command) -> Server {
         command.stdin(Stdio::null());
-        Server::spawn_as_told(command)
+        Server::spawn_command(command)
     }
 
-    /// Runs a command that inherits a socket as standard input. Its output is heard.
+    /// Runs a command that inherits a socket as standard input, and captures its output.
     #[track_caller]
     pub(crate) fn spawn_with(mut command: Command, socket: impl Into<OwnedFd>) -> Server {
         command.stdin(socket.into()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Server::spawn_as_told(command)
+        Server::spawn_command(command)
     }
 
     #[track_caller]
-    fn spawn_as_told(mut command: Command) -> Server {
-        // The clients and the server have thousands of descriptors in some tests.
+    fn spawn_command(mut command: Command) -> Server {
+        // In some tests, the clients and the server need thousands of descriptors.
         let limit = getrlimit(Resource::Nofile);
         let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
         setrlimit(Resource::Nofile, raised).expect("a limit may be raised to its maximum");
         if !command.get_envs().any(|(name, _)| name == "RUST_LOG") {
             command.env_remove("RUST_LOG");
         }
-        // No locale: a shell complains of one that is not installed, and tests read what tools say.
+        // A shell warns of a locale that is not installed, and tests parse the messages of tools.
         command.env("LC_ALL", "C");
         let mut child = command.spawn().expect("echod starts");
-        let stdout = child.stdout.take().map(Heard::from).unwrap_or_default();
-        let stderr = child.stderr.take().map(Heard::from).unwrap_or_default();
+        let stdout = child.stdout.take().map(Captured::from).unwrap_or_default();
+        let stderr = child.stderr.take().map(Captured::from).unwrap_or_default();
         Server { child, addresses: Vec::new(), stdout, stderr }
     }
 
-    /// Runs `echod` to its end.
+    /// Runs `echod` until it exits.
     #[track_caller]
     pub(crate) fn run(arguments: &[&str]) -> Ended {
         let mut command = Command::new(ECHOD);
@@ -120,7 +120,7 @@ impl Server {
         Server::spawn(command).wait()
     }
 
-    /// A connection to the first listener. All that it does has a deadline.
+    /// Connects to the first listener. All operations have a deadline.
     #[track_caller]
     pub(crate) fn connect(&self) -> TcpStream {
         connect(self.addresses[0])
@@ -136,29 +136,29 @@ impl Server {
         kill_process(pid, signal).expect("the server runs");
     }
 
-    /// What it said on standard output so far.
+    /// The standard output so far.
     pub(crate) fn stdout(&self) -> String {
         self.stdout.get()
     }
 
-    /// What it said on standard error so far.
+    /// The standard error so far.
     pub(crate) fn stderr(&self) -> String {
         self.stderr.get()
     }
 
-    /// Stops it in its tracks, so that what happens next happens all at once for it, until
-    /// SIGCONT.
+    /// Stops the server until SIGCONT. It then finds everything that happened in the meantime at
+    /// the same time.
     #[track_caller]
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
         eventually("the server is stopped", || is_stopped(self.pid()));
     }
 
-    /// Waits for its end.
+    /// Waits until the process exits.
     #[track_caller]
     pub(crate) fn wait(mut self) -> Ended {
         eventually("the server ends", || matches!(self.child.try_wait(), Ok(Some(_))));
-        let status = self.child.wait().expect("it is our child");
+        let status = self.child.wait().expect("the child can be waited for");
         Ended { status, stdout: self.stdout.all(), stderr: self.stderr.all() }
     }
 }
@@ -170,40 +170,40 @@ impl Drop for Server {
         let stderr = self.stderr.all();
         if thread::panicking() {
             let tail: Vec<&str> = stderr.lines().rev().take(20).collect();
-            eprintln!("the server's last words: {tail:#?}");
+            eprintln!("the last lines of the server's standard error: {tail:#?}");
         } else {
             assert!(!stderr.contains("panicked"), "the server panicked: {stderr}");
         }
     }
 }
 
-/// What came out of a pipe so far, read by a thread.
+/// The text that a thread has read from a pipe.
 #[derive(Default)]
-struct Heard {
+struct Captured {
     text: Arc<Mutex<String>>,
     reader: Option<JoinHandle<()>>,
 }
 
-impl Heard {
-    fn from(pipe: impl Read + Send + 'static) -> Heard {
+impl Captured {
+    fn from(pipe: impl Read + Send + 'static) -> Captured {
         let text = Arc::new(Mutex::new(String::new()));
-        let heard = text.clone();
+        let captured = text.clone();
         let reader = thread::spawn(move || {
             let mut pipe = BufReader::new(pipe);
             let mut line = Vec::new();
             while pipe.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
-                heard.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
+                captured.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
                 line.clear();
             }
         });
-        Heard { text, reader: Some(reader) }
+        Captured { text, reader: Some(reader) }
     }
 
     fn get(&self) -> String {
         self.text.lock().unwrap().clone()
     }
 
-    /// All of it, when the writer has ended.
+    /// Waits until the writer has closed the pipe, and returns the whole text.
     fn all(&mut self) -> String {
         if let Some(reader) = self.reader.take() {
             reader.join().expect("reading a pipe does not panic");
@@ -217,12 +217,14 @@ fn is_address(argument: &str) -> bool {
     argument.parse::<SocketAddr>().is_ok() || kinds.iter().any(|kind| argument.starts_with(kind))
 }
 
-/// Permission to have so many connections at once, which one test has at a time: together they
-/// would need more descriptors than many systems give to a process. Or `None`, if this one does not
-/// give so many, and that is said.
-pub(crate) fn crowd(connections: u64) -> Option<MutexGuard<'static, ()>> {
+/// Returns a permit for a test that needs many connections. Only one test at a time has one,
+/// because together they would need more descriptors than many systems give to a process.
+///
+/// If a process may not have this many descriptors, prints that the test is skipped and returns
+/// `None`.
+pub(crate) fn many_connections(connections: u64) -> Option<MutexGuard<'static, ()>> {
     static ALONE: Mutex<()> = Mutex::new(());
-    // Beside those of the other tests.
+    // 500 more for the other tests of this process.
     let needed = connections + 500;
     if getrlimit(Resource::Nofile).maximum.is_some_and(|most| most < needed) {
         println!("skipped: no process may have {needed} descriptors (ulimit -n)");
@@ -231,7 +233,7 @@ pub(crate) fn crowd(connections: u64) -> Option<MutexGuard<'static, ()>> {
     Some(ALONE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// A connection on which all that can hang has a deadline.
+/// Connects to an address. All operations on the connection have a deadline.
 #[track_caller]
 pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect_timeout(&address, DEADLINE).expect("the server listens");
@@ -240,16 +242,16 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Does something without a pause, on several threads, until what this returns is dropped.
+/// Calls `act` repeatedly on several threads, until the returned handle is dropped.
 pub(crate) fn flood(act: impl Fn() + Clone + Send + 'static) -> Arc<()> {
-    let wanted = Arc::new(());
+    let handle = Arc::new(());
     for _ in 0..8 {
-        let (act, still) = (act.clone(), Arc::downgrade(&wanted));
+        let (act, handle) = (act.clone(), Arc::downgrade(&handle));
         thread::spawn(move || {
-            while still.strong_count() > 0 {
+            while handle.strong_count() > 0 {
                 act();
             }
         });
     }
-    wanted
+    handle
 }

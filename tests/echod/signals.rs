@@ -1,4 +1,5 @@
-//! The end: what was sent comes back, then a FIN; and a second signal ends it at once.
+//! Shutdown: the bytes sent before the signal are echoed, then a FIN. A second signal exits
+//! immediately.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,10 +15,10 @@ use tests::{folder, place};
 
 use crate::bytes::{Random, assert_echoes, assert_receives, fill, read_to_end, read_to_reset};
 use crate::process::{is_installed, may_wait_in_a_backlog};
-use crate::server::{ECHOD, Server, crowd, eventually, flood};
+use crate::server::{ECHOD, Server, eventually, flood, many_connections};
 
 #[test]
-fn a_signal_ends_silent_connections_with_a_fin_and_the_process_with_zero() {
+fn signal_closes_idle_connections_with_a_fin() {
     for signal in [Signal::INT, Signal::TERM] {
         let server = Server::start(&[]);
         let mut clients: Vec<TcpStream> = (0..10).map(|_| server.connect()).collect();
@@ -30,25 +31,26 @@ fn a_signal_ends_silent_connections_with_a_fin_and_the_process_with_zero() {
     }
 }
 
-// The client takes its time: longer than any silence after which a connection counts as finished.
+// The client pauses for longer than the silence after which the server closes a connection.
 // Pitfall: S12
 #[test]
-fn what_was_sent_before_the_signal_comes_back_after_it() {
+fn bytes_sent_before_the_signal_are_echoed_after_it() {
     let server = Server::start(&["--grace", "1m"]);
     let client = server.connect();
     let sent = fill(&client, Random::new(1));
     server.signal(Signal::TERM);
-    eventually("it stops", || server.stderr().contains("stopping; connections open: 1"));
-    // Longer than silence lasts before a connection is ended: this one is owed bytes.
+    eventually("the server stops", || server.stderr().contains("stopping; connections open: 1"));
+    // The server must not close this connection, because it still has bytes to send.
     sleep(Duration::from_millis(500));
     assert_receives(&client, &mut Random::new(1), sent);
     assert_eq!(read_to_end(&client), b"");
     assert_eq!(server.wait().status.code(), Some(0));
 }
 
-// The limit keeps them there; each that ends lets the next one in.
+// The connection limit keeps the clients in the accept queue. Each closed connection admits the
+// next one.
 #[test]
-fn who_waits_in_the_backlog_for_room_is_served_within_the_grace() {
+fn waiting_clients_are_served_within_the_grace_period() {
     let server = Server::start(&["--max-connections", "1", "--grace", "1m"]);
     let mut first = server.connect();
     assert_echoes(&mut first, b"x");
@@ -64,21 +66,21 @@ fn who_waits_in_the_backlog_for_room_is_served_within_the_grace() {
 }
 
 #[test]
-fn who_waits_in_the_backlog_does_not_hold_up_the_end_beyond_the_grace() {
+fn waiting_client_does_not_extend_the_grace_period() {
     let server = Server::start(&["--max-connections", "1", "--grace", "300ms"]);
-    let talker = server.connect();
-    fill(&talker, Random::new(1));
+    let active = server.connect();
+    fill(&active, Random::new(1));
     let mut waiting = server.connect();
     waiting.write_all(b"hello").unwrap();
     server.signal(Signal::TERM);
     assert_eq!(server.wait().status.code(), Some(0));
 }
 
-// Frozen, the server sees the connections, their bytes and the signal at once; and there are more
-// of them than it accepts in one poll.
+// The frozen server finds the connections, their bytes and the signal at the same time. It needs
+// several polls to accept all of them.
 #[test]
-fn who_was_in_the_backlog_before_the_signal_is_served() {
-    let Some(_crowd) = crowd(600) else { return };
+fn clients_in_the_backlog_are_served_after_the_signal() {
+    let Some(_permit) = many_connections(600) else { return };
     if !may_wait_in_a_backlog(600) {
         return;
     }
@@ -97,32 +99,32 @@ fn who_was_in_the_backlog_before_the_signal_is_served() {
 }
 
 #[test]
-fn after_the_signal_nobody_is_accepted_while_those_who_talk_go_on() {
+fn no_client_is_accepted_after_the_signal() {
     let server = Server::start(&["--grace", "1m"]);
-    let mut talker = server.connect();
-    assert_echoes(&mut talker, b"before");
+    let mut active = server.connect();
+    assert_echoes(&mut active, b"before");
     server.signal(Signal::TERM);
     eventually("the listener is closed", || {
-        assert_echoes(&mut talker, b"still here");
+        assert_echoes(&mut active, b"still here");
         let refused = TcpStream::connect(server.addresses[0]).map_err(|error| error.kind());
         matches!(refused, Err(ErrorKind::ConnectionRefused))
     });
-    assert_echoes(&mut talker, b"after");
-    drop(talker);
+    assert_echoes(&mut active, b"after");
+    drop(active);
     assert_eq!(server.wait().status.code(), Some(0));
 }
 
 #[test]
-fn who_never_stops_talking_is_ended_with_a_fin_after_the_grace() {
+fn active_client_gets_a_fin_after_the_grace_period() {
     let server = Server::start(&["--grace", "300ms"]);
-    let mut talker = server.connect();
-    assert_echoes(&mut talker, b"x");
+    let mut active = server.connect();
+    assert_echoes(&mut active, b"x");
     server.signal(Signal::INT);
-    eventually("the end comes, and is no reset", || {
-        talker.write_all(b"x").unwrap();
-        talker.read(&mut [0]).unwrap() == 0
+    eventually("the connection ends without a reset", || {
+        active.write_all(b"x").unwrap();
+        active.read(&mut [0]).unwrap() == 0
     });
-    drop(talker);
+    drop(active);
     let ended = server.wait();
     assert_eq!(ended.status.code(), Some(0));
     assert!(!ended.stderr.contains("did not end in time"), "{}", ended.stderr);
@@ -131,7 +133,7 @@ fn who_never_stops_talking_is_ended_with_a_fin_after_the_grace() {
 // A close with unread input would send a reset, which destroys what the peer has not read yet.
 // Pitfall: S10
 #[test]
-fn input_after_the_end_is_discarded_without_a_reset() {
+fn input_after_the_fin_is_discarded_without_a_reset() {
     let server = Server::start(&["--grace", "0s"]);
     let mut client = server.connect();
     assert_echoes(&mut client, b"x");
@@ -154,9 +156,9 @@ fn connection_that_is_owed_bytes_when_grace_ends_is_reset() {
     assert!(received < sent, "{received} of {sent}");
 }
 
-// Over a Unix socket a client waits for its place in the backlog: so that is always full.
+// A client of a Unix socket waits while the backlog is full, so the backlog is never empty.
 #[test]
-fn a_backlog_that_is_never_empty_does_not_hold_up_the_end() {
+fn full_backlog_does_not_delay_shutdown() {
     let folder = folder();
     let path = folder.path().join("socket");
     let server = Server::start(&["--grace", "300ms", &format!("unix:{}", path.display())]);
@@ -169,8 +171,8 @@ fn a_backlog_that_is_never_empty_does_not_hold_up_the_end() {
     assert!(!ended.stderr.contains("did not end in time"), "{}", ended.stderr);
 }
 
-// The first three calls on the main thread are signal-hook's, at the registration of each signal; all
-// later ones are those of the handlers.
+// The first three calls on the main thread are signal-hook's, at the registration of each signal;
+// all later ones are those of the handlers.
 #[test]
 fn signal_whose_handler_cannot_write_is_not_lost() {
     if !is_installed("strace") {
@@ -204,22 +206,23 @@ fn signal_whose_handler_cannot_write_is_not_lost() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn second_signal_exits_immediately() {
     for (second, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let server = Server::start(&["--grace", "1m"]);
         let stalled = server.connect();
         fill(&stalled, Random::new(1));
         server.signal(Signal::INT);
-        eventually("it stops", || server.stderr().contains("stopping"));
+        eventually("the server stops", || server.stderr().contains("stopping"));
         server.signal(second);
         assert_eq!(server.wait().status.code(), Some(code));
     }
 }
 
-// Both arrive before the loop can run, as if it were stuck: without it, the first alone would end
-// the process with zero. Two threads may handle them at the same time.
+// Both signals arrive before the event loop can run, as if the loop were stuck. If the loop handled
+// only the first signal, the process would exit with zero. Two threads may handle the signals at
+// the same time.
 #[test]
-fn a_second_signal_does_not_need_the_loop() {
+fn second_signal_exits_without_the_event_loop() {
     for _ in 0..10 {
         let server = Server::start(&[]);
         server.freeze();

@@ -1,4 +1,5 @@
-//! `--stats`, which prints the server's counters, and `--spin`, which makes an idle server busy-poll.
+//! `--stats`, which prints the server's counters, and `--spin`, which makes an idle server
+//! busy-poll.
 
 use std::collections::HashMap;
 use std::iter;
@@ -35,7 +36,7 @@ fn stats_sum_the_counters_of_all_threads_in_one_line() {
         clients.truncate(20);
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         udp.set_read_timeout(Some(DEADLINE)).unwrap();
-        udp.send_to(b"datagram", server.place("udp")).unwrap();
+        udp.send_to(b"datagram", server.address("udp")).unwrap();
         assert_eq!(udp.recv(&mut [0; 10]).unwrap(), 8);
 
         let expected =

@@ -1,4 +1,4 @@
-//! The ladder: the demo that anybody can run, and what a running server tells of its connections.
+//! The ladder: the output of `--demo`, and of `--explain` for the connections of a running server.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -15,10 +15,10 @@ use crate::process::{catches, is_installed};
 use crate::server::{ECHOD, Server, eventually};
 use crate::traces::{Folder, steps};
 
-/// The ladder of a real run, which the README shows.
+/// The ladder of a recorded run, which the README shows.
 const GOLDEN: &str = include_str!("../../echo/recorder/ladder.txt");
 
-/// What the demo prints with these arguments.
+/// Runs the demo with these arguments, and returns its output.
 #[track_caller]
 fn demo(arguments: &[&str]) -> String {
     let ended = Server::run(&[&["--demo"], arguments].concat());
@@ -35,7 +35,7 @@ struct Rung {
     why: Vec<u64>,
 }
 
-/// The lines of a ladder that have numbers.
+/// Returns the numbered lines of a ladder.
 fn rungs(ladder: &str) -> Vec<Rung> {
     ladder.lines().filter_map(rung).collect()
 }
@@ -53,7 +53,7 @@ fn rung(line: &str) -> Option<Rung> {
     Some(Rung { steps, who: who.trim().to_owned(), what: what.to_owned(), why })
 }
 
-/// What holds for every ladder.
+/// Checks that every line has at most 80 columns, in printable ASCII.
 #[track_caller]
 fn assert_is_plain(text: &str) {
     for line in text.lines() {
@@ -62,8 +62,8 @@ fn assert_is_plain(text: &str) {
     }
 }
 
-/// Every number is told once, in order; a reason comes before what it explains; and a wake has two:
-/// the event, and the step that kept the waker.
+/// Checks that the numbers are consecutive, that each cause comes before its effect, and that each
+/// wake has two causes: the event and the step that stored the waker.
 #[track_caller]
 fn assert_is_a_chain(rungs: &[Rung]) {
     let mut next = 1;
@@ -79,7 +79,7 @@ fn assert_is_a_chain(rungs: &[Rung]) {
 }
 
 #[test]
-fn the_demo_tells_the_story_that_the_readme_shows() {
+fn demo_prints_the_ladder_in_the_readme() {
     let ladder = demo(&[]);
     assert_is_plain(&ladder);
     assert_is_plain(GOLDEN);
@@ -89,7 +89,7 @@ fn the_demo_tells_the_story_that_the_readme_shows() {
 }
 
 #[test]
-fn with_all_each_step_has_a_line_and_they_are_those_of_the_page() {
+fn demo_with_all_prints_every_step_of_the_page() {
     let folder = Folder::new();
     let page = folder.file("run.html");
     let ladder = demo(&["--all", "--trace", &page]);
@@ -105,19 +105,19 @@ fn with_all_each_step_has_a_line_and_they_are_those_of_the_page() {
         assert_eq!(rung.steps, (number, number));
         let causes = step["causes"].as_array().unwrap().iter().filter_map(|n| n.as_u64());
         let causes: Vec<u64> = causes.filter(|cause| *cause > 0).collect();
-        // A line may be too full for all of them, and then names the nearest.
+        // A line without space for all causes shows the nearest ones.
         assert!(causes.starts_with(&rung.why), "{rung:?} {causes:?}");
         assert_eq!(rung.why.is_empty(), causes.is_empty(), "{rung:?} {causes:?}");
     }
 }
 
 #[test]
-fn the_ladder_of_the_demo_is_folded_from_the_steps_that_all_tells() {
+fn ladder_of_the_demo_covers_the_steps_of_all() {
     let last = |ladder: &str| rungs(ladder).last().unwrap().steps.1;
     assert_eq!(last(GOLDEN), last(&demo(&["--all"])));
 }
 
-/// What the demo prints on a terminal; or `None`, if the system has none.
+/// Runs the demo on a terminal and returns its output, or `None` if the system has no terminals.
 #[track_caller]
 fn on_a_terminal(variable: (&str, &str)) -> Option<String> {
     let mut command = Command::new("script");
@@ -132,37 +132,37 @@ fn on_a_terminal(variable: (&str, &str)) -> Option<String> {
     Some(ended.stdout.replace('\r', ""))
 }
 
-/// The text without the escapes that colour it.
-fn without_colours(text: &str) -> String {
+/// Removes the escape sequences for colors from a text.
+fn without_colors(text: &str) -> String {
     let mut pieces = text.split("\x1b[");
     let first = pieces.next().unwrap_or_default().to_owned();
     pieces.fold(first, |text, piece| text + piece.split_once('m').expect("`ESC [ … m`").1)
 }
 
 #[test]
-fn on_a_terminal_the_same_text_has_colours_unless_they_are_unwanted() {
+fn terminal_output_is_colored_unless_disabled() {
     if !is_installed("script") {
         return;
     }
-    let Some(coloured) = on_a_terminal(("NO_COLOR", "")) else { return };
-    assert!(coloured.matches("\x1b[36m").count() > 5, "task 1 has a colour: {coloured:?}");
-    assert!(coloured.matches("\x1b[33m").count() > 5, "task 2 has another: {coloured:?}");
-    let text = without_colours(&coloured);
+    let Some(colored) = on_a_terminal(("NO_COLOR", "")) else { return };
+    assert!(colored.matches("\x1b[36m").count() > 5, "task 1 has a color: {colored:?}");
+    assert!(colored.matches("\x1b[33m").count() > 5, "task 2 has another color: {colored:?}");
+    let text = without_colors(&colored);
     assert_is_plain(&text);
     assert_eq!(without_times_and_ports(&text), without_times_and_ports(GOLDEN));
-    for unwanted in [("NO_COLOR", "1"), ("TERM", "dumb")] {
-        let plain = on_a_terminal(unwanted).expect("there was a terminal before");
-        assert!(!plain.contains('\x1b'), "{unwanted:?}: {plain:?}");
+    for variable in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        let plain = on_a_terminal(variable).expect("the system has terminals");
+        assert!(!plain.contains('\x1b'), "{variable:?}: {plain:?}");
         assert_eq!(without_times_and_ports(&plain), without_times_and_ports(GOLDEN));
     }
 }
 
-/// A system call, and what came of it.
+/// The name of a system call and its result.
 type Call = (&'static str, String);
 
-/// The calls that the lines of a ladder tell of. A wait is told where it begins, and all of them end
-/// with one event.
-fn told_calls(ladder: &str) -> Vec<Call> {
+/// Returns the system calls in a ladder. A wait is taken from the line where it begins, and each
+/// wait returns one event.
+fn ladder_calls(ladder: &str) -> Vec<Call> {
     let calls = rungs(ladder).into_iter().filter_map(|rung| {
         if rung.who == "kernel" {
             let begins = rung.what.starts_with("epoll_wait, ");
@@ -181,15 +181,15 @@ fn told_calls(ladder: &str) -> Vec<Call> {
     calls.collect()
 }
 
-/// The same as strace saw them: from the first accept to the last read.
-fn seen_calls(strace: &str) -> Vec<Call> {
-    let mut calls: Vec<Call> = strace.lines().filter_map(seen_call).collect();
+/// Returns the system calls that strace saw, from the first accept to the last read.
+fn strace_calls(strace: &str) -> Vec<Call> {
+    let mut calls: Vec<Call> = strace.lines().filter_map(strace_call).collect();
     let first = calls.iter().position(|call| call.0 == "accept4").expect("an accept");
     let last = calls.iter().rposition(|call| call.0 == "recvfrom").expect("a read");
     calls.drain(first..=last).collect()
 }
 
-fn seen_call(line: &str) -> Option<Call> {
+fn strace_call(line: &str) -> Option<Call> {
     let name = ["accept4", "recvfrom", "sendto", "epoll_wait"]
         .into_iter()
         .find(|name| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('(')))?;
@@ -204,7 +204,7 @@ fn seen_call(line: &str) -> Option<Call> {
 }
 
 #[test]
-fn strace_sees_the_calls_that_the_ladder_tells_by_the_command_that_it_prints() {
+fn strace_sees_the_system_calls_of_the_ladder() {
     if !is_installed("strace") {
         return;
     }
@@ -221,33 +221,33 @@ fn strace_sees_the_calls_that_the_ladder_tells_by_the_command_that_it_prints() {
     }
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
     assert_eq!(without_times_and_ports(&ended.stdout), without_times_and_ports(GOLDEN));
-    let told = told_calls(&ended.stdout);
-    assert!(told.len() > 8, "{told:?}");
-    assert_eq!(seen_calls(&ended.stderr), told, "{}\n{}", ended.stderr, ended.stdout);
+    let calls = ladder_calls(&ended.stdout);
+    assert!(calls.len() > 8, "{calls:?}");
+    assert_eq!(strace_calls(&ended.stderr), calls, "{}\n{}", ended.stderr, ended.stdout);
 }
 
-/// A client that says something, hears it, and goes.
+/// Sends a message, gets it back and disconnects.
 #[track_caller]
-fn says_and_goes(mut client: TcpStream, bytes: &[u8]) {
+fn exchange(mut client: TcpStream, bytes: &[u8]) {
     assert_echoes(&mut client, bytes);
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_to_end(&client), b"");
 }
 
-/// Waits for the last line about a task.
+/// Waits until the ladder reports the end of a task.
 #[track_caller]
 fn wait_for_end(server: &Server, task: u64, bytes: usize) {
     let line = format!("\ntask {task} has ended: {bytes} bytes written.\n");
-    eventually("the end of a connection is told", || server.stdout().contains(&line));
+    eventually("the end of the connection is printed", || server.stdout().contains(&line));
 }
 
 #[test]
-fn explain_tells_one_connection_after_the_other_under_the_line_of_the_listener() {
+fn explain_prints_one_connection_after_another() {
     let server = Server::start(&["--explain"]);
     for (task, bytes) in [(2, &b"hello"[..]), (3, b"goodbye")] {
         let client = server.connect();
         let peer = client.local_addr().unwrap();
-        says_and_goes(client, bytes);
+        exchange(client, bytes);
         wait_for_end(&server, task, bytes.len());
         assert!(server.stdout().contains(&format!("accept -> {peer}")), "{}", server.stdout());
     }
@@ -274,21 +274,21 @@ fn explain_tells_one_connection_after_the_other_under_the_line_of_the_listener()
 }
 
 #[test]
-fn of_two_connections_at_once_explain_tells_the_first_and_with_all_both() {
+fn explain_prints_concurrent_connections_only_with_all() {
     for (flag, both) in [("--explain", false), ("--explain=all", true)] {
         let server = Server::start(&[flag]);
         let mut first = server.connect();
         assert_echoes(&mut first, b"first");
         let mut second = server.connect();
         assert_echoes(&mut second, b"second one");
-        says_and_goes(second, b"goodbye");
-        says_and_goes(first, b"goodbye");
+        exchange(second, b"goodbye");
+        exchange(first, b"goodbye");
         wait_for_end(&server, 2, 12);
         let of_second = |stdout: &str| rungs(stdout).iter().any(|rung| rung.who == "task 3");
         assert_eq!(of_second(&server.stdout()), both, "{}", server.stdout());
         assert_eq!(server.stdout().contains("task 3 has ended: 17 bytes"), both);
-        // Now that the first has gone, there is room for another one.
-        says_and_goes(server.connect(), b"third");
+        // After the end of the first connection, another one is explained.
+        exchange(server.connect(), b"third");
         wait_for_end(&server, 4, 5);
     }
 }
@@ -301,16 +301,17 @@ fn unread_ladder_stops_no_connection_and_reports_dropped_lines() {
     within_deadline(|| {
         let mut command = Command::new(ECHOD);
         command.args(["--explain=all", "-q", "127.0.0.1:0"]).stdout(stdout);
-        let server = Server::spawn_unheard(command);
+        let server = Server::spawn_uncaptured(command);
         let mut client = find(&server);
-        // Each is some 500 bytes of the ladder, and the queue holds 1 MiB.
+        // Each message makes about 500 bytes of the ladder, and the queue holds 1 MiB.
         for _ in 0..5000 {
             assert_echoes(&mut client, b"hello");
         }
         let mut lines = BufReader::new(unread).lines().map(Result::unwrap);
         assert!(lines.next().unwrap().starts_with("listening tcp "));
-        let gap = lines.find(|line| line.contains("dropped")).expect("it reports the gap");
-        let (_, why) = gap.split_once(" lines were dropped: ").expect("it says how many");
+        let gap = lines.find(|line| line.contains("dropped")).expect("the ladder reports the gap");
+        let (_, why) =
+            gap.split_once(" lines were dropped: ").expect("the line has the number of lines");
         assert_eq!(why, "this stream was full, or a write failed)");
         server.signal(Signal::TERM);
         drop(client);
@@ -320,7 +321,7 @@ fn unread_ladder_stops_no_connection_and_reports_dropped_lines() {
 }
 
 #[test]
-fn a_demo_that_cannot_be_printed_says_so() {
+fn demo_reports_a_write_error() {
     let ended = |redirection: &str| {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("exec \"$0\" --demo {redirection}"), ECHOD]);
@@ -332,14 +333,14 @@ fn a_demo_that_cannot_be_printed_says_so() {
     assert_eq!(ended(">&-").status.code(), Some(0));
 }
 
-// The pipe is full before the demo prints, so that it is still there when the signals come.
+// The pipe is full before the demo prints, so the demo still runs when the signal arrives.
 #[test]
-fn demo_that_waits_for_its_reader_ends_with_zero_at_a_signal() {
+fn blocked_demo_exits_with_zero_on_a_signal() {
     let Some((unread, mut stdout)) = pipe_of_64_kib() else { return };
     stdout.write_all(&[b'x'; 1 << 16]).unwrap();
     let mut command = Command::new(ECHOD);
     command.arg("--demo").stdout(stdout);
-    let server = Server::spawn_unheard(command);
+    let server = Server::spawn_uncaptured(command);
     eventually("the demo watches signals", || catches(server.pid(), Signal::TERM));
     server.signal(Signal::TERM);
     assert_eq!(server.wait().status.code(), Some(0));
@@ -347,7 +348,7 @@ fn demo_that_waits_for_its_reader_ends_with_zero_at_a_signal() {
 }
 
 #[test]
-fn a_task_that_blocks_may_be_watched_for() {
+fn warn_blocking_is_silent_without_a_blocking_task() {
     let server = Server::start(&["--warn-blocking", "10s"]);
     let mut client = server.connect();
     assert_echoes(&mut client, b"hello");

@@ -11,10 +11,10 @@ use tests::{pipe_of_64_kib, place};
 use crate::bytes::{Random, assert_echoes, assert_receives, fill};
 use crate::output::address;
 use crate::process::is_installed;
-use crate::server::{ECHOD, Server, connect, crowd, eventually};
+use crate::server::{ECHOD, Server, connect, eventually, many_connections};
 
-/// Sends SIGUSR1, and returns the rows of the table. The last row is the task that prints the table, or
-/// the number of tasks that are not shown.
+/// Sends SIGUSR1, and returns the rows of the table. The last row is the task that prints the
+/// table, or the number of tasks that are not shown.
 #[track_caller]
 fn ask(server: &Server) -> Vec<String> {
     let before = server.stderr().len();
@@ -116,7 +116,7 @@ fn stopping_server_shows_the_stalled_connection() {
     let stalled = server.connect();
     fill(&stalled, Random::new(1));
     server.signal(Signal::TERM);
-    eventually("it stops", || server.stderr().contains("stopping"));
+    eventually("the server stops", || server.stderr().contains("stopping"));
     let table = ask(&server);
     let [echo] = &states(&table, "echo")[..] else { panic!("one echo in {table:#?}") };
     assert!(echo.starts_with("waiting: write on source (TcpStream "), "{table:#?}");
@@ -124,7 +124,7 @@ fn stopping_server_shows_the_stalled_connection() {
 
 #[test]
 fn table_shows_at_most_100_waiting_tasks() {
-    let Some(_crowd) = crowd(1000) else { return };
+    let Some(_permit) = many_connections(1000) else { return };
     let server = Server::start(&[]);
     let mut clients: Vec<TcpStream> = (0..1000).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(|client| assert_echoes(client, b"x"));
@@ -141,7 +141,7 @@ fn unread_tables_do_not_block_the_server() {
     let Some((mut unread, stderr)) = pipe_of_64_kib() else { return };
     let mut command = Command::new(ECHOD);
     command.arg("127.0.0.1:0").stdout(stderr.try_clone().unwrap()).stderr(stderr);
-    let server = Server::spawn_unheard(command);
+    let server = Server::spawn_uncaptured(command);
     let address = address(&server);
     let mut clients: Vec<TcpStream> = (0..200).map(|_| connect(address)).collect();
     for _ in 0..20 {
@@ -155,8 +155,8 @@ fn unread_tables_do_not_block_the_server() {
     assert!(tables.len() > 50_000, "{} bytes did not fill the pipe", tables.len());
 }
 
-// Before the signal is watched, it would end the process. No signal could reliably be sent in between,
-// so the test checks the order of the system calls with strace.
+// Before the signal is watched, it would end the process. No signal could reliably be sent in
+// between, so the test checks the order of the system calls with strace.
 #[test]
 fn sigusr1_is_watched_before_the_server_announces_itself() {
     if !is_installed("strace") {

@@ -1,4 +1,5 @@
-//! `--threads`: connections are spread over them, and all else is as with one.
+//! `--threads`: connections are spread over the threads, and everything else works as with one
+//! thread.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -12,9 +13,9 @@ use crate::arguments::assert_complains;
 use crate::bytes::{Random, assert_echoes, assert_silent, fill, read_to_end};
 use crate::limits::is_served;
 use crate::process::may_wait_in_a_backlog;
-use crate::server::{ECHOD, Server, connect, crowd, eventually};
+use crate::server::{ECHOD, Server, connect, eventually, many_connections};
 
-/// Asks for the table, and returns how many tasks each of the threads has.
+/// Makes the server print its tables, and returns how many tasks each thread has.
 #[track_caller]
 fn tasks(server: &Server, threads: usize) -> Vec<usize> {
     let before = server.stderr().len();
@@ -37,21 +38,26 @@ fn count(table: &str) -> usize {
 }
 
 #[test]
-fn a_thousand_connections_are_spread_over_both_threads() {
-    let Some(_crowd) = crowd(1000) else { return };
+fn connections_are_spread_over_both_threads() {
+    let Some(_permit) = many_connections(1000) else { return };
     let server = Server::start(&["--threads", "2"]);
     let mut clients: Vec<TcpStream> = (0..1000).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(|client| assert_echoes(client, b"x"));
     let tasks = tasks(&server, 2);
-    // With the ones that accept, wait for signals, and print.
+    // Each thread has three more tasks: they accept, wait for signals, and print the table.
     assert_eq!(tasks.iter().sum::<usize>(), 1000 + 2 * 3, "{tasks:?}");
     assert!(tasks.iter().all(|&tasks| tasks > 300), "{tasks:?}");
     clients.iter_mut().for_each(|client| assert_echoes(client, b"still here"));
-    assert_eq!(server.stdout().lines().count(), 1, "one line for both: {}", server.stdout());
+    assert_eq!(
+        server.stdout().lines().count(),
+        1,
+        "one line for both threads: {}",
+        server.stdout()
+    );
 }
 
 #[test]
-fn each_of_several_addresses_is_served_by_all_threads() {
+fn every_address_is_served_by_all_threads() {
     let server = Server::start(&["--threads", "3", "127.0.0.1:0", "127.0.0.2:0"]);
     for &address in &server.addresses {
         let mut clients: Vec<TcpStream> = (0..100).map(|_| connect(address)).collect();
@@ -61,9 +67,9 @@ fn each_of_several_addresses_is_served_by_all_threads() {
     }
 }
 
-// With the flag that lets threads share an address, processes of one user could share it too.
+// The socket option that lets threads share an address also lets processes of one user share it.
 #[test]
-fn an_address_in_use_is_told_also_if_its_owner_would_share_it() {
+fn shared_address_in_use_is_reported() {
     let plain = TcpListener::bind("127.0.0.1:0").unwrap();
     let sharing = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     sharing.set_reuse_port(true).unwrap();
@@ -79,9 +85,9 @@ fn an_address_in_use_is_told_also_if_its_owner_would_share_it() {
     assert_complains(&Server::run(&[&taken[2].to_string()]), 1, &["choose another port"]);
 }
 
-// Frozen, both threads find more connections than all of them may have.
+// After the freeze, both threads find more connections than the limit allows.
 #[test]
-fn the_limit_is_for_all_threads_together() {
+fn max_connections_limits_all_threads_together() {
     let server = Server::start(&["--threads", "2", "--max-connections", "3"]);
     server.freeze();
     let mut waiting: Vec<TcpStream> = (0..12).map(|_| server.connect()).collect();
@@ -100,8 +106,8 @@ fn the_limit_is_for_all_threads_together() {
 }
 
 #[test]
-fn who_was_in_a_backlog_before_the_signal_is_served_by_its_thread() {
-    let Some(_crowd) = crowd(600) else { return };
+fn backlog_of_each_thread_is_served_after_the_signal() {
+    let Some(_permit) = many_connections(600) else { return };
     if !may_wait_in_a_backlog(600) {
         return;
     }
@@ -119,10 +125,10 @@ fn who_was_in_a_backlog_before_the_signal_is_served_by_its_thread() {
     assert_eq!(ended.stderr.matches("stopping;").count(), 1, "{}", ended.stderr);
 }
 
-// The first thread has nothing to do, and must not end the process before another one has looked
-// into its backlog.
+// The first thread may be idle. It must not end the process before another thread has accepted from
+// its queue.
 #[test]
-fn the_only_client_in_the_backlog_of_any_thread_is_served() {
+fn single_client_in_any_backlog_is_served() {
     let stopped = (0..20).map(|_| {
         let server = Server::start(&["--threads", "2"]);
         server.freeze();
@@ -132,7 +138,8 @@ fn the_only_client_in_the_backlog_of_any_thread_is_served() {
         server.signal(Signal::CONT);
         (server, client)
     });
-    // Each of them waits until its client is silent, so they run side by side.
+    // Each server waits until its client has been idle for a while, so the servers run
+    // concurrently.
     let stopped: Vec<(Server, TcpStream)> = stopped.collect();
     for (server, client) in stopped {
         assert_eq!(read_to_end(&client), b"hello");
@@ -141,9 +148,9 @@ fn the_only_client_in_the_backlog_of_any_thread_is_served() {
     }
 }
 
-// On either thread somebody who does not read holds up the end.
+// Each thread probably has a client that does not read, which delays the shutdown.
 #[test]
-fn a_second_signal_ends_all_threads_at_once() {
+fn second_signal_exits_with_all_threads() {
     let server = Server::start(&["--threads", "2", "--grace", "1m"]);
     let clients: Vec<TcpStream> = (0..8).map(|_| server.connect()).collect();
     thread::scope(|scope| {
@@ -152,25 +159,25 @@ fn a_second_signal_ends_all_threads_at_once() {
         }
     });
     server.signal(Signal::INT);
-    eventually("it stops", || server.stderr().contains("stopping"));
+    eventually("the server stops", || server.stderr().contains("stopping"));
     server.signal(Signal::INT);
     assert_eq!(server.wait().status.code(), Some(130));
 }
 
 #[test]
-fn silent_connections_of_all_threads_end_with_the_idle_time() {
+fn idle_timeout_applies_to_all_threads() {
     let server = Server::start(&["--threads", "2", "--idle", "100ms"]);
     let clients: Vec<TcpStream> = (0..20).map(|_| server.connect()).collect();
     clients.iter().for_each(|client| assert_eq!(read_to_end(client), b""));
 }
 
 #[test]
-fn if_there_is_no_descriptor_for_a_thread_it_says_so_and_ends_with_one() {
+fn missing_descriptors_for_threads_exit_with_code_1() {
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 20; exec \"$0\" \"$@\"", ECHOD, "--threads", "9"]);
     command.arg("127.0.0.1:0");
     let ended = Server::spawn(command).wait();
-    // Those that run already may say that they lack one too.
+    // Threads that already run may report missing descriptors too.
     let last = ended.stderr.lines().next_back().unwrap_or_default();
     assert!(last.starts_with("echod: cannot start the threads: Too many open files"), "{ended:?}");
     assert!(last.ends_with(": allow more descriptors (ulimit -n)"), "{ended:?}");

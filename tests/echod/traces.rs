@@ -1,4 +1,4 @@
-//! The recording that a run leaves in a file: when it is written, in which form, and what it costs.
+//! The recording of a run: when it is written, in which format, and its cost.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirEntry, Permissions};
@@ -16,7 +16,7 @@ use crate::bytes::{CHUNK, Random, assert_echoes, assert_echoes_to, fill, read_to
 use crate::process::{peak, size};
 use crate::server::{ECHOD, Server, eventually};
 
-/// A folder of the test's own, which goes with it.
+/// A folder for one test, which is removed when this is dropped.
 pub(crate) struct Folder(TempDir);
 
 impl Folder {
@@ -25,26 +25,26 @@ impl Folder {
     }
 
     pub(crate) fn file(&self, name: &str) -> String {
-        self.0.path().join(name).to_str().expect("it is ASCII").to_owned()
+        self.0.path().join(name).to_str().expect("the path is ASCII").to_owned()
     }
 }
 
-/// The steps of the first run.
+/// Returns the steps of the first run.
 pub(crate) fn steps(data: &Value) -> &Vec<Value> {
     data["runs"][0]["steps"].as_array().expect("a run has steps")
 }
 
-/// The lines of a recording for programs: the head, and the events.
+/// Returns the head and the events of a recording in JSON lines.
 #[track_caller]
 fn lines(path: &str) -> (Value, Vec<Value>) {
     let text = fs::read_to_string(path).unwrap();
-    assert!(text.ends_with('\n'), "the last line is whole");
+    assert!(text.ends_with('\n'), "the last line is complete");
     let mut lines = text.lines().map(|line| serde_json::from_str(line).expect("JSON"));
     (lines.next().expect("a head"), lines.collect())
 }
 
-/// Whether a file has a recording of this connection, in the form that its name asks for.
-fn tells_of(path: &str, peer: SocketAddr) -> bool {
+/// Whether a file contains a recording of this connection, in the format of its name.
+fn has_connection(path: &str, peer: SocketAddr) -> bool {
     let peer = peer.to_string();
     let is_peer = |value: &Value| value == peer.as_str();
     let text = fs::read_to_string(path).unwrap();
@@ -61,8 +61,9 @@ fn tells_of(path: &str, peer: SocketAddr) -> bool {
     }
 }
 
+/// Connects, sends a message, gets it back and disconnects. Returns the client's address.
 #[track_caller]
-fn says_and_goes(server: &Server) -> SocketAddr {
+fn exchange(server: &Server) -> SocketAddr {
     let mut client = server.connect();
     assert_echoes(&mut client, b"hello");
     client.shutdown(Shutdown::Write).unwrap();
@@ -71,7 +72,7 @@ fn says_and_goes(server: &Server) -> SocketAddr {
 }
 
 #[test]
-fn a_signal_leaves_the_recording_in_the_form_that_its_name_asks_for() {
+fn signal_writes_the_recording_in_the_format_of_its_name() {
     for (signal, name) in [
         (Signal::TERM, "run.html"),
         (Signal::INT, "run.html"),
@@ -83,19 +84,19 @@ fn a_signal_leaves_the_recording_in_the_form_that_its_name_asks_for() {
         let folder = Folder::new();
         let path = folder.file(name);
         let server = Server::start(&["--trace", &path]);
-        says_and_goes(&server);
-        let last = says_and_goes(&server);
+        exchange(&server);
+        let last = exchange(&server);
         server.signal(signal);
         let ended = server.wait();
         assert_eq!(ended.status.code(), Some(0), "{ended:?}");
         assert!(ended.stderr.contains(&format!("echod: wrote {path}: ")), "{ended:?}");
         assert!(!ended.stderr.contains("dropped"), "{ended:?}");
-        assert!(tells_of(&path, last), "{signal:?} {path}");
+        assert!(has_connection(&path, last), "{signal:?} {path}");
     }
 }
 
 #[test]
-fn a_file_that_cannot_be_is_named_with_the_cure_before_the_server_starts() {
+fn unusable_trace_path_is_reported_with_advice() {
     let folder = Folder::new();
     let (wrong, missing) = (folder.file("run.txt"), folder.file("missing/run.html"));
     assert_complains(&Server::run(&["--trace", &wrong]), 2, &["run.txt", ".html, .json or .jsonl"]);
@@ -110,21 +111,21 @@ fn a_file_that_cannot_be_is_named_with_the_cure_before_the_server_starts() {
 }
 
 #[test]
-fn a_server_that_cannot_listen_leaves_an_old_recording_alone() {
+fn failed_start_keeps_the_previous_recording() {
     let folder = Folder::new();
     let path = folder.file("run.jsonl");
     let server = Server::start(&["--trace", &path]);
-    let peer = says_and_goes(&server);
+    let peer = exchange(&server);
     server.signal(Signal::TERM);
     server.wait();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     assert_complains(&Server::run(&["--trace", &path, &address]), 1, &[&address]);
-    assert!(tells_of(&path, peer));
+    assert!(has_connection(&path, peer));
 }
 
 #[test]
-fn a_shorter_recording_replaces_a_longer_one() {
+fn shorter_recording_replaces_a_longer_one() {
     let folder = Folder::new();
     let path = folder.file("run.jsonl");
     for messages in [100, 1] {
@@ -134,13 +135,13 @@ fn a_shorter_recording_replaces_a_longer_one() {
         server.signal(Signal::TERM);
         assert_eq!(read_to_end(&client), b"");
         server.wait();
-        let reads = lines(&path).1.iter().filter(|event| event["operation"] == "write").count();
-        assert_eq!(reads, messages);
+        let writes = lines(&path).1.iter().filter(|event| event["operation"] == "write").count();
+        assert_eq!(writes, messages);
     }
 }
 
 #[test]
-fn the_last_events_are_kept_and_how_many_were_dropped_is_said_aloud() {
+fn recording_keeps_the_last_events_and_reports_drops() {
     let folder = Folder::new();
     let path = folder.file("run.jsonl");
     let server = Server::start(&["--trace", &path, "--trace-events", "100"]);
@@ -153,13 +154,13 @@ fn the_last_events_are_kept_and_how_many_were_dropped_is_said_aloud() {
     assert_eq!(events.len(), 100);
     assert!(dropped > 500, "{dropped}");
     assert_eq!(events[0]["number"].as_u64(), Some(dropped));
-    let told =
+    let message =
         format!("100 steps; {dropped} earlier steps were dropped (--trace-events keeps more)");
-    assert!(ended.stderr.contains(&told), "{dropped}: {}", ended.stderr);
+    assert!(ended.stderr.contains(&message), "{dropped}: {}", ended.stderr);
 }
 
 #[test]
-fn a_second_signal_writes_the_recording_and_ends_it_at_once() {
+fn second_signal_writes_the_recording_and_exits() {
     for (second, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let folder = Folder::new();
         let path = folder.file("run.html");
@@ -167,19 +168,20 @@ fn a_second_signal_writes_the_recording_and_ends_it_at_once() {
         let stalled = server.connect();
         fill(&stalled, Random::new(1));
         server.signal(Signal::INT);
-        eventually("it stops", || server.stderr().contains("stopping"));
+        eventually("the server stops", || server.stderr().contains("stopping"));
         server.signal(second);
         let ended = server.wait();
         assert_eq!(ended.status.code(), Some(code), "{ended:?}");
         assert_eq!(ended.stderr.matches("echod: wrote ").count(), 1, "{ended:?}");
-        assert!(tells_of(&path, stalled.local_addr().unwrap()));
+        assert!(has_connection(&path, stalled.local_addr().unwrap()));
     }
 }
 
-// Both arrive before the loop can run, as if it were stuck. If it runs at once, it may end by itself
-// before the thread that waits for the second one: also then there is one recording, and it is whole.
+// Both signals arrive before the event loop can run, as if the loop were stuck. The loop and the
+// thread that handles the second signal may both end the process. In either case there is one
+// complete recording.
 #[test]
-fn two_signals_at_once_leave_one_whole_recording() {
+fn simultaneous_signals_leave_one_complete_recording() {
     let folder = Folder::new();
     let path = folder.file("run.jsonl");
     let server = Server::start(&["--grace", "1m", "--trace", &path]);
@@ -192,7 +194,7 @@ fn two_signals_at_once_leave_one_whole_recording() {
     let ended = server.wait();
     assert!(matches!(ended.status.code(), Some(130 | 143)), "{ended:?}");
     assert_eq!(ended.stderr.matches("echod: wrote ").count(), 1, "{ended:?}");
-    assert!(tells_of(&path, stalled.local_addr().unwrap()));
+    assert!(has_connection(&path, stalled.local_addr().unwrap()));
 }
 
 /// Starts a server that keeps `steps` steps, and makes it record more than that.
@@ -224,13 +226,13 @@ fn recording_is_written_in_constant_memory() {
         let folder = Folder::new();
         let path = folder.file(name);
         let server = with_steps(&path, 12_000);
-        let last = says_and_goes(&server);
+        let last = exchange(&server);
         // As one tree of JSON values, the recording would take over 60 MB.
         limit_memory(server.pid(), 12 << 20);
         server.signal(Signal::TERM);
         let ended = server.wait();
         assert_eq!(ended.status.code(), Some(0), "{name}: {ended:?}");
-        assert!(tells_of(&path, last), "{name}");
+        assert!(has_connection(&path, last), "{name}");
     };
     thread::scope(|scope| {
         for name in NAMES {
@@ -239,7 +241,7 @@ fn recording_is_written_in_constant_memory() {
     });
 }
 
-/// The content of each file of a folder, by name.
+/// Returns the content of each file of a folder, by name.
 fn contents(folder: &Folder) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(folder.file("")).unwrap().map(|entry| entry.unwrap());
     let content = |entry: DirEntry| {
@@ -248,7 +250,7 @@ fn contents(folder: &Folder) -> BTreeMap<String, Vec<u8>> {
     entries.map(content).collect()
 }
 
-// Method: a limit on the size of files, because filling a disk needs privileges. The shell ignores
+// Method: a limit for the size of files, because filling a disk needs privileges. The shell ignores
 // SIGXFSZ, and the server that it executes inherits that.
 // Pitfall: O3
 #[test]
@@ -261,12 +263,12 @@ fn failed_write_keeps_the_previous_recording() {
         command.args(["-c", "trap '' XFSZ; ulimit -f 2; exec \"$@\"", "sh", ECHOD]);
         command.args(["--trace", &path, "127.0.0.1:0"]);
         let server = Server::start_command(command);
-        says_and_goes(&server);
+        exchange(&server);
         server.signal(Signal::TERM);
         let ended = server.wait();
         assert_eq!(ended.status.code(), Some(1), "{ended:?}");
-        let told = format!("cannot write {path}: File too large");
-        assert!(ended.stderr.contains(&told), "{ended:?}");
+        let message = format!("cannot write {path}: File too large");
+        assert!(ended.stderr.contains(&message), "{ended:?}");
         let previous = BTreeMap::from([(name.to_owned(), b"the previous one".to_vec())]);
         assert_eq!(contents(&folder), previous);
     }
@@ -279,7 +281,7 @@ fn killed_server_keeps_the_previous_recording() {
     let path = folder.file("run.html");
     fs::write(&path, "the previous one").unwrap();
     let server = Server::start(&["--trace", &path]);
-    says_and_goes(&server);
+    exchange(&server);
     server.signal(Signal::KILL);
     server.wait();
     let previous = BTreeMap::from([("run.html".to_owned(), b"the previous one".to_vec())]);
@@ -294,11 +296,11 @@ fn recording_replaces_the_file_behind_a_symbolic_link() {
     // At first the link points to no file.
     for _ in 0..2 {
         let server = Server::start(&["--trace", &link]);
-        let peer = says_and_goes(&server);
+        let peer = exchange(&server);
         server.signal(Signal::TERM);
         assert_eq!(server.wait().status.code(), Some(0));
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-        assert!(fs::symlink_metadata(&path).unwrap().is_file() && tells_of(&path, peer));
+        assert!(fs::symlink_metadata(&path).unwrap().is_file() && has_connection(&path, peer));
         assert_eq!(contents(&folder).len(), 2, "no other file is left");
     }
 }
@@ -323,13 +325,13 @@ fn recording_goes_to_a_device_or_a_pipe_directly() {
     symlink("/dev/full", &full).unwrap();
     let ended = Server::run(&["--demo", "--trace", &full]);
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
-    let told = "full.jsonl: No space left on device (os error 28): free some disk space";
-    assert!(ended.stderr.contains(told), "{ended:?}");
+    let message = "full.jsonl: No space left on device (os error 28): free some disk space";
+    assert!(ended.stderr.contains(message), "{ended:?}");
     symlink("/dev/stdout", &out).unwrap();
     let ended = Server::run(&["--demo", "--trace", &out]);
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
-    let mut told = ended.stdout.lines();
-    assert!(told.any(|line| line.starts_with("{\"dropped\":0,")), "{}", ended.stdout);
+    let mut lines = ended.stdout.lines();
+    assert!(lines.any(|line| line.starts_with("{\"dropped\":0,")), "{}", ended.stdout);
 }
 
 #[test]
@@ -339,18 +341,18 @@ fn failed_replacement_reports_where_the_recording_is() {
     let server = Server::start(&["--trace", &path]);
     // While the server runs, a folder is created at the path. A file cannot replace it.
     fs::create_dir(&path).unwrap();
-    let peer = says_and_goes(&server);
+    let peer = exchange(&server);
     server.signal(Signal::TERM);
     let ended = server.wait();
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
-    let told =
+    let message =
         format!("cannot write {path}: Is a directory (os error 21) (what was written is in ");
-    let place = ended.stderr.split(&told).nth(1).and_then(|rest| rest.split(')').next());
-    let place = place.unwrap_or_else(|| panic!("{ended:?}"));
-    assert!(lines(place).1.iter().any(|event| event["source"]["peer"] == peer.to_string()));
+    let written = ended.stderr.split(&message).nth(1).and_then(|rest| rest.split(')').next());
+    let written = written.unwrap_or_else(|| panic!("{ended:?}"));
+    assert!(lines(written).1.iter().any(|event| event["source"]["peer"] == peer.to_string()));
 }
 
-/// Twenty connections that send at once, each its own bytes, and get them back.
+/// Checks that twenty concurrent connections each get back their own bytes.
 #[track_caller]
 fn assert_echoes_a_lot(address: SocketAddr) {
     const CLIENTS: u64 = 20;
@@ -359,22 +361,22 @@ fn assert_echoes_a_lot(address: SocketAddr) {
 }
 
 #[test]
-fn under_full_load_every_byte_comes_back_the_memory_is_bounded_and_the_recording_is_right() {
+fn recording_is_correct_and_bounded_under_full_load() {
     let folder = Folder::new();
     let path = folder.file("run.jsonl");
     let (plain, recorded) = (Server::start(&[]), Server::start(&["--trace", &path]));
     assert_echoes_a_lot(plain.addresses[0]);
     assert_echoes_a_lot(recorded.addresses[0]);
-    // Some ten events each, so that there are more than are kept.
-    let mut talker = recorded.connect();
-    (0..2000).for_each(|_| assert_echoes(&mut talker, b"hello"));
+    // About ten events for each message, so that the recording drops the earliest.
+    let mut client = recorded.connect();
+    (0..2000).for_each(|_| assert_echoes(&mut client, b"hello"));
     let more = peak(recorded.pid()).saturating_sub(peak(plain.pid()));
-    println!("{} KiB more", more >> 10);
+    println!("{} KiB more memory with --trace", more >> 10);
     assert!(more < 64 << 20, "{more} bytes");
-    let last = says_and_goes(&recorded);
+    let last = exchange(&recorded);
     recorded.signal(Signal::TERM);
     assert_eq!(recorded.wait().status.code(), Some(0));
-    assert!(tells_of(&path, last));
+    assert!(has_connection(&path, last));
     let (head, events) = lines(&path);
     assert_eq!(events.len(), 10_000);
     for (number, event) in (head["dropped"].as_u64().unwrap()..).zip(&events) {

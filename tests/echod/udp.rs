@@ -1,4 +1,4 @@
-//! UDP: each datagram comes back, whole and alone.
+//! UDP: each datagram is echoed as one datagram.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
@@ -20,7 +20,7 @@ use crate::server::{ECHOD, Server, eventually, flood};
 
 fn start(arguments: &[&str]) -> (Server, SocketAddr) {
     let server = Server::start(&[&["udp:127.0.0.1:0"], arguments].concat());
-    let address = server.place("udp").parse().unwrap();
+    let address = server.address("udp").parse().unwrap();
     (server, address)
 }
 
@@ -43,7 +43,7 @@ fn assert_comes_back(client: &UdpSocket, server: SocketAddr, datagram: &[u8]) {
     assert!(back[..length] == *datagram, "{length} bytes of {} came back", datagram.len());
 }
 
-/// Nothing came to it, while `other`, who sent later, has an answer.
+/// Checks that `client` gets no answer, although `other`, which sends later, gets one.
 #[track_caller]
 fn assert_unanswered(client: &UdpSocket, other: &UdpSocket, server: SocketAddr) {
     client.send_to(b"x", server).unwrap();
@@ -54,7 +54,7 @@ fn assert_unanswered(client: &UdpSocket, other: &UdpSocket, server: SocketAddr) 
 }
 
 #[test]
-fn datagrams_of_every_length_come_back_to_each_of_two_clients() {
+fn datagrams_of_every_length_are_echoed() {
     let (server, address) = start(&[]);
     let clients = [client(), client()];
     let longest: Vec<u8> = (0..65_507_u32).map(|n| ((n * n) >> 3) as u8).collect();
@@ -66,12 +66,12 @@ fn datagrams_of_every_length_come_back_to_each_of_two_clients() {
     assert_eq!(server.stdout(), format!("listening udp {address}\n"));
 }
 
-// Two services that answer each other would never stop, and a sender is easily forged.
+// A sender is easily forged, and two services that answer each other would never stop.
 #[test]
-fn services_and_the_own_port_are_not_answered() {
+fn datagrams_of_services_and_the_own_port_are_ignored() {
     let (_server, address) = start(&[]);
     let other = client();
-    // The same port of another address: what a second echod would have, or this one itself.
+    // The same port of another address, like that of a second echod or of this one.
     let same_port = bound_to(&format!("127.0.0.2:{}", address.port())).unwrap();
     assert_unanswered(&same_port, &other, address);
     match (900..1024).find_map(|port| bound_to(&format!("127.0.0.1:{port}")).ok()) {
@@ -80,7 +80,8 @@ fn services_and_the_own_port_are_not_answered() {
     }
 }
 
-// A datagram whose sender is forged needs a raw socket; but the socket that is inherited is ours, too.
+// Forging a sender needs a raw socket. Instead, the test sends from its duplicate of the inherited
+// socket.
 #[test]
 fn two_sockets_of_one_server_do_not_echo_to_each_other() {
     if !gives_descriptors() {
@@ -92,21 +93,23 @@ fn two_sockets_of_one_server_do_not_echo_to_each_other() {
     command.args(["-vv", "udp:127.0.0.1:0", "fd:0"]);
     let server = Server::spawn_with(command, first).listening(2);
     let own = forger.local_addr().unwrap().to_string();
-    let second = server.place("udp").parse().unwrap();
+    let second = server.address("udp").parse().unwrap();
     forger.send_to(b"round and round", second).unwrap();
-    eventually("it is not answered", || server.stderr().contains(&format!("{own}: not answered")));
+    eventually("the datagram is ignored", || {
+        server.stderr().contains(&format!("{own}: not answered"))
+    });
     assert!(!server.stderr().contains("15 bytes echoed"));
-    assert_comes_back(&client(), second, b"others are");
+    assert_comes_back(&client(), second, b"answered");
 }
 
-// Of sockets without a peer the kernel reports no ICMP messages; of one with a peer it does.
+// The kernel reports ICMP errors only to connected sockets.
 // Pitfall: S7
 #[test]
-fn a_peer_that_is_gone_does_not_end_the_socket() {
+fn vanished_peer_does_not_end_the_udp_service() {
     if !gives_descriptors() {
         return;
     }
-    // At an address of which no other test takes a port, so that this one is free again later.
+    // No other test uses this address, so the port can be bound again later.
     let gone = bound_to("127.0.0.3:0").unwrap();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(gone.local_addr().unwrap()).unwrap();
@@ -114,13 +117,13 @@ fn a_peer_that_is_gone_does_not_end_the_socket() {
     let mut command = Command::new(ECHOD);
     command.args(["-v", "fd:0"]);
     let server = Server::spawn_with(command, socket).listening(1);
-    // Frozen, it answers when nobody is there any more.
+    // The frozen server answers after the peer has closed its socket.
     server.freeze();
     gone.send_to(b"x", address).unwrap();
     let own = gone.local_addr().unwrap();
     drop(gone);
     server.signal(Signal::CONT);
-    eventually("the refusal is told", || server.stderr().contains("Connection refused"));
+    eventually("the refusal is logged", || server.stderr().contains("Connection refused"));
     let again = bound_to(&own.to_string()).unwrap();
     assert_comes_back(&again, address, b"again");
 
@@ -169,7 +172,7 @@ fn signal_ends_the_server_during_a_pause_after_an_error() {
 }
 
 #[test]
-fn tcp_and_udp_are_served_side_by_side_and_end_together() {
+fn tcp_and_udp_are_served_by_one_server() {
     let (server, address) = start(&["127.0.0.1:0"]);
     let client = client();
     assert_comes_back(&client, address, b"udp");
@@ -178,9 +181,9 @@ fn tcp_and_udp_are_served_side_by_side_and_end_together() {
     assert_eq!(server.wait().status.code(), Some(0));
 }
 
-// Frozen, the server sees the datagrams and the signal at once.
+// The frozen server finds the datagrams and the signal at the same time.
 #[test]
-fn datagrams_that_came_before_the_signal_are_answered() {
+fn datagrams_before_the_signal_are_answered() {
     let (server, address) = start(&[]);
     let client = client();
     server.freeze();
@@ -195,19 +198,19 @@ fn datagrams_that_came_before_the_signal_are_answered() {
     assert_eq!(server.wait().status.code(), Some(0));
 }
 
-// There is always one more to receive: all that it tells makes the server slower than the flood.
+// With `-vv`, the server is slower than the flood, so there is always another datagram to receive.
 #[test]
-fn a_flood_of_datagrams_does_not_hold_up_the_end() {
+fn flood_of_datagrams_does_not_delay_shutdown() {
     let (server, address) = start(&["--grace", "300ms", "-vv"]);
     server.freeze();
     let sent = Arc::new(AtomicUsize::new(0));
     let (client, count) = (Arc::new(client()), sent.clone());
     let _flood = flood(move || {
-        // When the server has ended, nobody is there any more.
+        // Fails after the server has exited.
         let _ = client.send_to(b"x", address);
         count.fetch_add(1, Ordering::Relaxed);
     });
-    eventually("it is under way", || sent.load(Ordering::Relaxed) > 10_000);
+    eventually("datagrams are sent", || sent.load(Ordering::Relaxed) > 10_000);
     server.signal(Signal::CONT);
     server.signal(Signal::TERM);
     let ended = server.wait();
@@ -216,7 +219,7 @@ fn a_flood_of_datagrams_does_not_hold_up_the_end() {
 }
 
 #[test]
-fn a_udp_address_in_use_is_named_with_the_cure() {
+fn udp_address_in_use_is_reported_with_advice() {
     let taken = client();
     let address = format!("udp:{}", taken.local_addr().unwrap());
     let ended = Server::run(&[&address]);
@@ -234,7 +237,7 @@ sys.stdout.buffer.write(client.recv(70000))
     let (_server, address) = start(&[]);
     let port = &address.port().to_string();
     let target = &format!("UDP:{address}");
-    // nc and socat end when nothing has come for a while.
+    // nc and socat exit when no datagram has arrived for a second.
     let clients: [(&str, &[&str]); 3] = [
         ("socat", &["-t", "1", "-", target]),
         ("nc", &["-u", "-w", "1", "127.0.0.1", port]),

@@ -1,4 +1,4 @@
-//! Unix sockets: what is sent comes back, and the file of the socket comes and goes with it.
+//! Unix sockets: the echo, and when the server creates, replaces and removes the socket file.
 
 use std::env;
 use std::fs;
@@ -18,7 +18,7 @@ use crate::clients::assert_clients_get_back;
 use crate::process::{is_installed, longest_backlog};
 use crate::server::{ECHOD, Server, eventually};
 
-/// The address of a socket there.
+/// Returns the argument for a Unix socket at this path.
 fn address(place: &Place) -> String {
     format!("unix:{}", place.display())
 }
@@ -31,7 +31,7 @@ fn connect(path: &Path) -> UnixStream {
     stream
 }
 
-/// One message over a connection of its own.
+/// Checks that a new connection echoes a message.
 #[track_caller]
 pub(crate) fn assert_serves(path: &Path) {
     let mut client = connect(path);
@@ -42,10 +42,10 @@ pub(crate) fn assert_serves(path: &Path) {
 }
 
 #[test]
-fn who_half_closes_gets_every_byte_and_then_the_end() {
+fn half_closed_unix_client_gets_every_byte_and_eof() {
     let place = place();
     let server = Server::start(&[&address(&place), "-v"]);
-    assert_eq!(server.place("unix"), place.display().to_string());
+    assert_eq!(server.address("unix"), place.display().to_string());
     let mut sent = vec![0; 8 << 20];
     Random::new(1).fill(&mut sent);
     let mut client = connect(&place);
@@ -58,12 +58,12 @@ fn who_half_closes_gets_every_byte_and_then_the_end() {
     client.read_to_end(&mut back).unwrap();
     assert!(back == sent, "{} bytes came back", back.len());
     sending.join().unwrap();
-    let told = format!("process {} of user", process::id());
-    eventually("it is told who it was", || server.stderr().contains(&told));
+    let peer = format!("process {} of user", process::id());
+    eventually("the peer is logged", || server.stderr().contains(&peer));
 }
 
 #[test]
-fn the_file_is_removed_at_the_end_also_while_a_client_goes_on() {
+fn socket_file_is_removed_although_a_client_stays() {
     let place = place();
     let server = Server::start(&[&address(&place), "127.0.0.1:0", "--grace", "1m"]);
     let mut talker = server.connect();
@@ -79,7 +79,7 @@ fn the_file_is_removed_at_the_end_also_while_a_client_goes_on() {
 }
 
 #[test]
-fn a_file_that_is_not_ours_any_more_is_left_alone() {
+fn replaced_socket_file_is_left_alone() {
     let place = place();
     let server = Server::start(&[&address(&place)]);
     fs::remove_file(&place).unwrap();
@@ -89,9 +89,10 @@ fn a_file_that_is_not_ours_any_more_is_left_alone() {
     assert!(place.exists());
 }
 
-// A second signal removes nothing: it must not wait for a loop that is stuck.
+// The exit after a second signal does not remove the file, because it must not wait for a stuck
+// event loop.
 #[test]
-fn a_second_signal_leaves_the_file_and_the_next_server_replaces_it() {
+fn file_left_by_a_second_signal_is_replaced() {
     let place = place();
     let server = Server::start(&[&address(&place), "--grace", "1m"]);
     server.freeze();
@@ -99,55 +100,55 @@ fn a_second_signal_leaves_the_file_and_the_next_server_replaces_it() {
     server.signal(Signal::TERM);
     server.signal(Signal::CONT);
     assert!(matches!(server.wait().status.code(), Some(130 | 143)));
-    assert!(place.exists(), "nobody has removed it");
+    assert!(place.exists(), "the file is not removed");
 
     let next = Server::start(&[&address(&place)]);
-    eventually("it says so", || next.stderr().contains("removing stale socket file"));
+    eventually("the removal is logged", || next.stderr().contains("removing stale socket file"));
     assert_serves(&place);
 }
 
-// What the kernel completes ahead, and says: `listen` tells nobody else.
+// `ss` shows the length that the server has passed to `listen`.
 #[test]
-fn its_backlog_is_as_long_as_the_help_says() {
+fn unix_backlog_has_the_documented_length() {
     if !is_installed("ss") {
         return;
     }
     let place = place();
     let _server = Server::start(&[&address(&place)]);
-    let told = Command::new("ss").args(["-Hlx", "src"]).arg(place.as_os_str()).output().unwrap();
-    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    let ss = Command::new("ss").args(["-Hlx", "src"]).arg(place.as_os_str()).output().unwrap();
+    let row = String::from_utf8_lossy(&ss.stdout).into_owned();
     let expected = longest_backlog().min(1024).to_string();
-    assert_eq!(told.split_whitespace().nth(3), Some(expected.as_str()), "{told}");
+    assert_eq!(row.split_whitespace().nth(3), Some(expected.as_str()), "{row}");
 }
 
 #[test]
-fn a_path_where_somebody_answers_is_named_with_the_cure() {
+fn unix_path_in_use_is_reported_with_advice() {
     let place = place();
-    let cure = "stop that program or choose another path";
+    let advice = "stop that program or choose another path";
     let first = Server::start(&[&address(&place)]);
-    assert_complains(&Server::run(&[&address(&place)]), 1, &[&address(&place), cure]);
+    assert_complains(&Server::run(&[&address(&place)]), 1, &[&address(&place), advice]);
     assert_serves(&place);
-    // Also if it is so busy that nobody else is let in.
+    // Also if the backlog of the listener is full.
     first.freeze();
     fs::remove_file(&place).unwrap();
     let full = UnixListener::bind(&place).unwrap();
     rustix::net::listen(&full, 0).unwrap();
     let _waiting = UnixStream::connect(&place).unwrap();
-    assert_complains(&Server::run(&[&address(&place)]), 1, &[&address(&place), cure]);
+    assert_complains(&Server::run(&[&address(&place)]), 1, &[&address(&place), advice]);
     drop(full);
     fs::remove_file(&place).unwrap();
     let _datagrams = UnixDatagram::bind(&place).unwrap();
-    assert_complains(&Server::run(&[&address(&place)]), 1, &[&address(&place), cure]);
+    assert_complains(&Server::run(&[&address(&place)]), 1, &[&address(&place), advice]);
 }
 
 #[test]
-fn a_file_that_is_no_socket_is_never_replaced() {
+fn file_that_is_not_a_socket_is_not_replaced() {
     let place = place();
     fs::write(&place, "precious").unwrap();
     let ended = Server::run(&[&address(&place)]);
     assert_complains(&ended, 1, &[&address(&place), "not a socket", "remove it"]);
     assert_eq!(fs::read_to_string(&place).unwrap(), "precious");
-    // Nor a link, though what it leads to is a socket that nobody has open.
+    // A symbolic link is not replaced either, even if it points to a stale socket file.
     let (stale, link) = (place.with_file_name("stale"), place.with_file_name("link"));
     drop(UnixListener::bind(&stale).unwrap());
     std::os::unix::fs::symlink(&stale, &link).unwrap();
@@ -156,7 +157,7 @@ fn a_file_that_is_no_socket_is_never_replaced() {
     assert!(link.is_symlink() && stale.exists());
 }
 
-/// A socket file that no process has open.
+/// Creates a stale socket file, which no process has open.
 fn make_stale(path: &Path) {
     drop(UnixListener::bind(path).unwrap());
 }
@@ -183,21 +184,25 @@ fn start_delayed(calls: &str, address: &str) -> Option<Server> {
 fn listening(servers: Vec<Server>) -> Vec<Server> {
     let gave_up = |server: &Server| server.stderr().contains("cannot listen");
     for server in &servers {
-        eventually("it listens or gives up", || !server.stdout().is_empty() || gave_up(server));
+        eventually("the server listens or gives up", || {
+            !server.stdout().is_empty() || gave_up(server)
+        });
     }
     servers.into_iter().filter(|server| !server.stdout().is_empty()).collect()
 }
 
 const UNLINK: &str = "?unlink,?unlinkat";
 
-// The first server has found the stale file, and is about to remove it, when the second one starts.
+// The second server starts when the first one has found the stale file and is about to remove it.
 // Pitfall: O4
 #[test]
 fn second_server_leaves_the_file_that_the_first_replaces() {
     let place = place();
     make_stale(&place);
     let Some(first) = start_delayed(UNLINK, &address(&place)) else { return };
-    eventually("it removes the file", || first.stderr().contains("removing stale socket file"));
+    eventually("the first server removes the file", || {
+        first.stderr().contains("removing stale socket file")
+    });
     let second = Server::run(&[&address(&place)]);
     assert_complains(&second, 1, &[&address(&place), "stop that program or choose another path"]);
     let _first = first.listening(1);
@@ -210,14 +215,14 @@ fn second_server_leaves_the_file_that_the_first_replaces() {
 fn second_server_waits_while_the_first_is_about_to_listen() {
     let place = place();
     let Some(first) = start_delayed("listen", &address(&place)) else { return };
-    eventually("it is bound", || place.exists());
+    eventually("the first server has bound the socket", || place.exists());
     let second = Server::run(&[&address(&place)]);
     assert_complains(&second, 1, &[&address(&place), "stop that program or choose another path"]);
     let _first = first.listening(1);
     assert_serves(&place);
 }
 
-// The server has stopped listening, and is about to remove its file, when its successor starts.
+// The new server starts when the old one has stopped listening and is about to remove its file.
 // Pitfall: O4
 #[test]
 fn stopping_server_does_not_remove_the_file_of_its_successor() {
@@ -225,13 +230,13 @@ fn stopping_server_does_not_remove_the_file_of_its_successor() {
     let Some(old) = start_delayed(UNLINK, &address(&place)) else { return };
     let old = old.listening(1);
     old.signal(Signal::TERM);
-    eventually("it has stopped listening", || UnixStream::connect(&place).is_err());
+    eventually("the old server has stopped listening", || UnixStream::connect(&place).is_err());
     let _new = Server::start(&[&address(&place)]);
     assert_eq!(old.wait().status.code(), Some(0));
     assert_serves(&place);
 }
 
-// ECHOD_ROUNDS=300 makes it run for longer.
+// ECHOD_ROUNDS=300 makes the test run longer.
 // Pitfall: O4
 #[test]
 fn only_one_of_many_servers_replaces_a_stale_file() {
@@ -256,7 +261,7 @@ fn restarted_server_takes_over_the_path() {
     let mut old = Server::start(&[&address(&place)]);
     for _ in 0..30 {
         old.signal(Signal::TERM);
-        // It fails while its predecessor still listens.
+        // The new server fails while the old one still listens.
         let new = loop {
             let mut command = Command::new(ECHOD);
             command.arg(address(&place));
@@ -303,7 +308,7 @@ fn line_break_in_a_path_is_escaped_on_standard_output() {
 }
 
 #[test]
-fn a_path_where_no_file_can_be_is_named_with_the_cure() {
+fn unusable_unix_path_is_reported_with_advice() {
     let place = place();
     let nowhere = format!("{}/nowhere/socket", address(&place));
     assert_complains(&Server::run(&[&nowhere]), 1, &[&nowhere, "create its directory first"]);
@@ -323,7 +328,7 @@ fn unix_and_tcp_connections_count_together() {
     assert_echoes(&mut first, b"alone");
     assert!(second.read(&mut [0]).is_err());
     drop(first);
-    eventually("the second has its turn", || matches!(second.read(&mut [0]), Ok(1)));
+    eventually("the second client is served", || matches!(second.read(&mut [0]), Ok(1)));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! cargo build --release -p echo && cargo run --release -p tests --example flood
 //! ```
 //!
-//! The server runs on one core, and the load on another. A hundred polite connections take turns:
+//! The server runs on one core, and the load on another. A hundred polite connections alternate:
 //! each sends a message of 64 bytes and waits for the echo. They are measured alone, and then
 //! beside one connection that sends as much as it can and reads the echo. Each of three rounds
 //! prints the 50th and the 99th percentile of the round trips. An optional argument is the path of

@@ -15,19 +15,19 @@ fn main() -> ExitCode {
     if dead.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Returns the dead links of a page. If the page does not exist, returns a message that says so.
+/// Returns the dead links of a page, or a message if the page does not exist.
 fn dead_links(page: &Path) -> Vec<String> {
     let Ok(text) = fs::read_to_string(page) else {
         return vec![format!("{}: no such page; run `cargo doc` first", page.display())];
     };
     let folder = page.parent().expect("a page is in a folder");
-    let is_dead = |link: &&str| !leads_somewhere(folder, link);
+    let is_dead = |link: &&str| !has_target(folder, link);
     let main = text.split("<main").nth(1).unwrap_or_default();
     let links = main.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next());
     links.filter(is_dead).map(|link| format!("{}: {link}", page.display())).collect()
 }
 
-fn leads_somewhere(folder: &Path, link: &str) -> bool {
+fn has_target(folder: &Path, link: &str) -> bool {
     let path: PathBuf = folder.join(link.split(['#', '?']).next().unwrap_or_default());
     link.starts_with("https://") || path.exists()
 }

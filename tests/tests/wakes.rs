@@ -1,5 +1,4 @@
-//! Every wake leads to exactly one poll, whether it comes from the task, another task or another
-//! thread.
+//! Every wake is followed by a poll, wherever it comes from, and wakes before that poll coalesce.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn};

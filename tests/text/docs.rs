@@ -1,7 +1,7 @@
-//! What the documentation of the runtime has to say, it says: for each public item.
+//! Checks that the documentation of each public item has all required parts.
 //!
-//! The sources are read as syntax, so what is public is what is written `pub`; the lint
-//! `unreachable_pub` sees to it that no more is.
+//! The checks read the sources as syntax, so an item is public if it is declared `pub`. The lint
+//! `unreachable_pub` ensures that each such item can be reached.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,36 +11,36 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Block, Expr, ImplItem, Item, Lit, Meta, ReturnType, Signature};
 use syn::{Type, TypeParamBound, Visibility};
 
-/// What a demand does not hold for, and why.
-const EXCEPTIONS: [(&str, Demand, &str); 8] = [
-    ("Executor::new", Demand::Panics, "`track_caller` is for error messages"),
-    ("Reactor::new", Demand::Panics, "`track_caller` is for error messages"),
-    ("Executor::spawn", Demand::Panics, "`track_caller` is for the place of the task"),
-    ("Remote::spawn", Demand::Panics, "`track_caller` is for the place of the task"),
-    ("Remote::spawn_named", Demand::Panics, "`track_caller` is for the place of the task"),
-    ("Async::get_ref", Demand::Panics, "`expect` states what always holds"),
-    ("Async::into_inner", Demand::Panics, "`expect` states what always holds"),
-    ("OwnedReadHalf::reunite", Demand::Panics, "`expect` states what always holds"),
+/// Items that are exempt from a requirement, and the reason.
+const EXCEPTIONS: [(&str, Requirement, &str); 8] = [
+    ("Executor::new", Requirement::Panics, "`track_caller` is for error messages"),
+    ("Reactor::new", Requirement::Panics, "`track_caller` is for error messages"),
+    ("Executor::spawn", Requirement::Panics, "`track_caller` records the location of the task"),
+    ("Remote::spawn", Requirement::Panics, "`track_caller` records the location of the task"),
+    ("Remote::spawn_named", Requirement::Panics, "`track_caller` records the location of the task"),
+    ("Async::get_ref", Requirement::Panics, "`expect` states an invariant"),
+    ("Async::into_inner", Requirement::Panics, "`expect` states an invariant"),
+    ("OwnedReadHalf::reunite", Requirement::Panics, "`expect` states an invariant"),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Demand {
-    /// It has documentation, which begins with a paragraph.
+enum Requirement {
+    /// Documentation that begins with a paragraph.
     Line,
-    /// What waits says what is lost when it is dropped.
+    /// For an operation that waits: a section that says what is lost when it is dropped.
     CancelSafety,
-    /// What can panic says when.
+    /// For a function that can panic: a section that says when.
     Panics,
-    /// What returns a `Result` says what it fails with.
+    /// For a function that returns a `Result`: a section that lists the errors.
     Errors,
-    /// A function is called in an example, its own or one of its neighbours.
+    /// For a function: a call in an example, in its own documentation or that of a neighbor.
     Example,
 }
 
 /// A public item, or a public method.
 #[derive(Debug)]
 struct Documented {
-    /// Of a method: the name of its type.
+    /// The name of the type, if this is a method.
     of: Option<String>,
     name: String,
     file: PathBuf,
@@ -52,15 +52,15 @@ struct Documented {
 struct Function {
     has_receiver: bool,
     is_async: bool,
-    /// The last name in the type that it returns.
+    /// The last name in the path of the return type.
     returns: String,
     can_panic: bool,
 }
 
-/// What is read of a crate.
+/// The public items of a crate.
 struct Read {
     items: Vec<Documented>,
-    /// What waits: the types that implement `Future` or `Stream`, and these two themselves.
+    /// The names `Future` and `Stream`, and the types that implement one of them.
     futures: BTreeSet<String>,
 }
 
@@ -73,14 +73,15 @@ impl Documented {
         self.docs.lines().any(|line| line.trim() == heading)
     }
 
-    /// The code of its examples, as far as rustdoc shows it.
+    /// Returns the code of its examples, without the lines that rustdoc hides.
     fn examples(&self) -> String {
         let shown = self.docs.lines().filter(|line| !line.starts_with("# "));
         let shown: String = shown.flat_map(|line| [line, "\n"]).collect();
         shown.split("```").skip(1).step_by(2).collect()
     }
 
-    /// Whether this code calls it: as a method, by the path of its type, or by its name alone.
+    /// Whether `code` calls the function: as a method, by the path of its type, or by its name
+    /// alone.
     fn is_called_in(&self, code: &str) -> bool {
         let called = match (&self.of, &self.function) {
             (Some(_), Some(Function { has_receiver: true, .. })) => format!(".{}", self.name),
@@ -105,7 +106,7 @@ impl Read {
         let mut read = Read { items: Vec::new(), futures };
         for path in rust_files(folder) {
             let text = fs::read_to_string(&path).expect("a source file");
-            let file = syn::parse_file(&text).expect("it is Rust");
+            let file = syn::parse_file(&text).expect("the source is Rust");
             read.items(&path, file.items);
         }
         read
@@ -132,7 +133,7 @@ impl Read {
                 add(&item.vis, &item.sig.ident, &item.attrs, Some(function));
             }
             Item::Impl(item) => self.methods(file, item),
-            // The one macro that items stand in hands them on as they are.
+            // `pin_project` is the only macro that contains items, and it does not change them.
             Item::Macro(item) if item.mac.path.is_ident("pin_project") => {
                 let inside: syn::File = syn::parse2(item.mac.tokens).expect("items");
                 self.items(file, inside.items);
@@ -174,42 +175,42 @@ impl Read {
         }
     }
 
-    /// The examples of a method's type and of its other methods, or of a function's file: those
-    /// that belong together may share one.
+    /// Returns the examples of a method's type and of all its methods, or of a function's file.
+    /// Related items may share an example.
     fn examples_around(&self, item: &Documented) -> String {
-        let is_neighbour = |other: &&Documented| match &item.of {
+        let is_neighbor = |other: &&Documented| match &item.of {
             Some(of) => other.of.as_ref().unwrap_or(&other.name) == of,
             None => other.file == item.file,
         };
-        self.items.iter().filter(is_neighbour).map(Documented::examples).collect()
+        self.items.iter().filter(is_neighbor).map(Documented::examples).collect()
     }
 
-    /// What is demanded of an item, and not there.
-    fn missing(&self, item: &Documented) -> Vec<Demand> {
+    /// Returns the requirements that an item does not meet.
+    fn missing(&self, item: &Documented) -> Vec<Requirement> {
         let mut missing = Vec::new();
-        let mut demand = |is_met: bool, demand| missing.extend((!is_met).then_some(demand));
+        let mut require = |is_met: bool, what| missing.extend((!is_met).then_some(what));
         let first = item.docs.split("\n\n").next().unwrap_or_default().trim();
         let is_line = !first.is_empty() && !first.starts_with('#');
-        demand(is_line, Demand::Line);
+        require(is_line, Requirement::Line);
         if let Some(function) = &item.function {
-            let says_what_is_lost = self.says_what_is_lost(item, function);
-            demand(says_what_is_lost, Demand::CancelSafety);
-            demand(!function.can_panic || item.has_section("# Panics"), Demand::Panics);
-            demand(function.returns != "Result" || item.has_section("# Errors"), Demand::Errors);
-            demand(item.is_called_in(&self.examples_around(item)), Demand::Example);
+            require(self.documents_cancel_safety(item, function), Requirement::CancelSafety);
+            require(!function.can_panic || item.has_section("# Panics"), Requirement::Panics);
+            let is_fallible = function.returns == "Result";
+            require(!is_fallible || item.has_section("# Errors"), Requirement::Errors);
+            require(item.is_called_in(&self.examples_around(item)), Requirement::Example);
         }
         missing
     }
 
-    /// In its own documentation, or in that of the future or the stream that it returns.
-    fn says_what_is_lost(&self, item: &Documented, function: &Function) -> bool {
+    /// Whether a function does not wait, or documents its cancel safety: itself, or on the future
+    /// or stream that it returns.
+    fn documents_cancel_safety(&self, item: &Documented, function: &Function) -> bool {
         const HEADING: &str = "# Cancel safety";
         let returns = &function.returns;
         let waits = function.is_async || self.futures.contains(returns);
         let of_type = |other: &&Documented| other.of.is_none() && other.name == *returns;
-        let told_by_type =
-            self.items.iter().find(of_type).is_some_and(|of| of.has_section(HEADING));
-        !waits || item.has_section(HEADING) || told_by_type
+        let is_on_type = self.items.iter().find(of_type).is_some_and(|of| of.has_section(HEADING));
+        !waits || item.has_section(HEADING) || is_on_type
     }
 }
 
@@ -230,7 +231,7 @@ impl Function {
     }
 }
 
-/// Whether a body panics, as far as one sees it there.
+/// Whether the body itself contains a call that can panic.
 struct Panics(bool);
 
 impl<'ast> Visit<'ast> for Panics {
@@ -244,7 +245,8 @@ impl<'ast> Visit<'ast> for Panics {
     }
 }
 
-/// `JoinHandle` of `JoinHandle<F::Output>`; `Future` of `impl Future<Output = T>`.
+/// Returns e.g. `JoinHandle` for `JoinHandle<F::Output>`, and `Future` for `impl Future<Output =
+/// T>`.
 fn last_name(of: &Type) -> String {
     let path = match of {
         Type::Path(of) => Some(&of.path),
@@ -257,7 +259,7 @@ fn last_name(of: &Type) -> String {
     path.and_then(|path| path.segments.last()).map_or(String::new(), |last| last.ident.to_string())
 }
 
-/// The text of the lines `///`, without the space that each begins with.
+/// Returns the text of the `///` lines without the leading spaces.
 fn docs(attrs: &[Attribute]) -> String {
     let line = |attr: &Attribute| match &attr.meta {
         Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
@@ -276,7 +278,7 @@ fn docs(attrs: &[Attribute]) -> String {
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).expect("a folder of sources") {
-        let path = entry.expect("its entry").path();
+        let path = entry.expect("an entry of the folder").path();
         if path.is_dir() {
             files.extend(rust_files(&path));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
@@ -291,15 +293,15 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
 }
 
-/// What crates lack: the path of each item, and the demand.
-fn lacking(crates: &[&str]) -> BTreeMap<(String, Demand), PathBuf> {
+/// Returns the requirements that items of the crates do not meet, with the path of each item.
+fn lacking(crates: &[&str]) -> BTreeMap<(String, Requirement), PathBuf> {
     let mut lacking = BTreeMap::new();
     for name in crates {
         let read = Read::files(&root().join(name).join("src"));
         assert!(read.items.len() > 20, "{name}: {} public items", read.items.len());
         for item in &read.items {
-            for demand in read.missing(item) {
-                lacking.insert((item.path(), demand), item.file.clone());
+            for requirement in read.missing(item) {
+                lacking.insert((item.path(), requirement), item.file.clone());
             }
         }
     }
@@ -307,32 +309,33 @@ fn lacking(crates: &[&str]) -> BTreeMap<(String, Demand), PathBuf> {
 }
 
 #[test]
-fn every_public_item_says_all_that_a_caller_must_know() {
+fn every_public_item_is_fully_documented() {
     let mut lacking = lacking(&["reactor", "reactor/uring", "executor"]);
-    for (path, demand, reason) in EXCEPTIONS {
-        let lacked = lacking.remove(&(path.to_owned(), demand));
-        assert!(lacked.is_some(), "no exception any more: {path}, {demand:?}, {reason}");
+    for (path, requirement, reason) in EXCEPTIONS {
+        let lacked = lacking.remove(&(path.to_owned(), requirement));
+        assert!(lacked.is_some(), "remove the exception: {path}, {requirement:?}, {reason}");
     }
-    assert!(lacking.is_empty(), "these lack what is demanded of them: {lacking:#?}");
+    assert!(lacking.is_empty(), "missing parts of the documentation: {lacking:#?}");
 }
 
 #[test]
-fn every_public_item_of_the_tools_has_a_line_for_lists() {
+fn every_public_item_of_the_tools_has_a_summary() {
     let mut lacking = lacking(&["echo/recorder", "tests"]);
-    lacking.retain(|&(_, demand), _| demand == Demand::Line);
-    assert!(lacking.is_empty(), "these have none: {lacking:#?}");
+    lacking.retain(|&(_, requirement), _| requirement == Requirement::Line);
+    assert!(lacking.is_empty(), "items without documentation: {lacking:#?}");
 }
 
-/// `cargo doc --open` shows one crate: the first by the names of the packages that it documents.
+// `cargo doc --open` opens the documentation of one package: the first one by name.
 #[test]
-fn the_page_that_cargo_doc_opens_leads_to_the_chapters() {
+fn page_that_cargo_doc_opens_links_to_the_chapters() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("the manifest");
-    let (_, members) = manifest.split_once("default-members = [").expect("what is documented");
-    let (members, _) = members.split_once(']').expect("their end");
+    let (_, members) =
+        manifest.split_once("default-members = [").expect("the list of default members");
+    let (members, _) = members.split_once(']').expect("the end of the list");
     let packages = members.split('"').skip(1).step_by(2).filter_map(|path| path.rsplit('/').next());
     assert_eq!(packages.min(), Some("echo"));
 
-    let page = fs::read_to_string(root().join("echo/src/main.rs")).expect("its source");
+    let page = fs::read_to_string(root().join("echo/src/main.rs")).expect("the source of the page");
     let chapters = ["reactor", "executor", "recorder"].map(|name| format!("../{name}/index.html"));
     for link in chapters.iter().map(String::as_str).chain(["echo/learn/questions.md"]) {
         let mut lines = page.lines().filter(|line| line.starts_with("//!"));

@@ -1,4 +1,4 @@
-//! The excerpts of code in the guide agree with the code.
+//! Checks that the excerpts of code in the guide agree with the code.
 //!
 //! An excerpt stands between `<!-- code: FILE: ANCHOR -->` and `<!-- end -->`. It is the item whose
 //! first line contains the anchor, without the comments above the item. With `UPDATE_GUIDE=1` in
@@ -11,7 +11,7 @@ use crate::guide::{READMES, read, root};
 const BEGIN: &str = "<!-- code: ";
 const END: &str = "<!-- end -->\n";
 
-/// Returns the item, as a block of Markdown.
+/// Returns the item in the file, as a block of Markdown.
 fn excerpt(file: &str, anchor: &str) -> String {
     let text = read(file);
     let is_anchor = |line: &&str| {
@@ -40,10 +40,10 @@ fn renewed(page: &str) -> String {
     let mut parts = page.split(BEGIN);
     let mut renewed = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let (place, rest) = part.split_once(" -->\n").expect("a marker ends with ` -->`");
-        let (file, anchor) = place.split_once(": ").expect("a marker names a file and an anchor");
+        let (source, rest) = part.split_once(" -->\n").expect("a marker ends with ` -->`");
+        let (file, anchor) = source.split_once(": ").expect("a marker names a file and an anchor");
         let (_, rest) = rest.split_once(END).expect("an excerpt ends with a marker");
-        renewed += &format!("{BEGIN}{place} -->\n{}{END}{rest}", excerpt(file, anchor));
+        renewed += &format!("{BEGIN}{source} -->\n{}{END}{rest}", excerpt(file, anchor));
     }
     renewed
 }

@@ -1,10 +1,10 @@
-//! The guide: the READMEs, taken apart for the tests that hold them to what is so.
+//! The pages of the guide, parsed for the tests that check them.
 
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// The READMEs: first the front door and its chapters in reading order, then those beside the path.
+/// All pages: the front door and the chapters in reading order, and then the other pages.
 pub(crate) const READMES: [&str; 23] = [
     "README.md",
     "reactor/README.md",
@@ -31,28 +31,29 @@ pub(crate) const READMES: [&str; 23] = [
     "echo/learn/faults.md",
 ];
 
-/// The folder of the workspace.
+/// Returns the folder of the workspace.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace")
 }
 
-/// The text of a file, by its path from the root.
+/// Returns the text of a file, given its path from the root.
 ///
 /// # Panics
 ///
-/// If there is no such file.
+/// Panics if the file does not exist.
 pub(crate) fn read(path: impl AsRef<Path>) -> String {
     let path = root().join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// All files of the workspace, by their paths from the root: but nothing that was built.
+/// Returns the paths from the root of all files of the workspace, except build output.
 pub(crate) fn files() -> Vec<PathBuf> {
     let (mut files, mut folders) = (Vec::new(), vec![root().to_owned()]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("a folder of the workspace") {
-            let path = entry.expect("an entry of it").path();
-            let inside = path.strip_prefix(root()).expect("it is in the workspace").to_owned();
+            let path = entry.expect("an entry of the folder").path();
+            let inside =
+                path.strip_prefix(root()).expect("the path is in the workspace").to_owned();
             match path.is_dir() {
                 true if path.ends_with("target") || path.ends_with(".git") => {}
                 true => folders.push(path),
@@ -63,7 +64,7 @@ pub(crate) fn files() -> Vec<PathBuf> {
     files
 }
 
-/// Our own sources in Rust.
+/// Returns the paths of all Rust sources of the workspace.
 pub(crate) fn rust_files() -> impl Iterator<Item = PathBuf> {
     files().into_iter().filter(|file| file.extension().is_some_and(|extension| extension == "rs"))
 }
@@ -73,19 +74,19 @@ pub(crate) fn rust_files() -> impl Iterator<Item = PathBuf> {
 pub(crate) struct Block {
     /// The path of the README, from the root.
     pub(crate) readme: &'static str,
-    /// Its lines there, without the fences, counted from 0.
+    /// The range of its lines in the README, without the fences, counted from 0.
     pub(crate) at: Range<usize>,
-    /// What stands behind the fence: `text`.
+    /// The language after the opening fence, e.g. `text`.
     pub(crate) language: String,
-    /// What stands in it.
+    /// The text of its lines.
     pub(crate) lines: Vec<String>,
 }
 
-/// The fenced blocks of a README.
+/// Returns the fenced blocks of a README.
 ///
 /// # Panics
 ///
-/// If one of them is not closed.
+/// Panics if a block is not closed.
 pub(crate) fn blocks(readme: &'static str) -> Vec<Block> {
     let text = read(readme);
     let lines: Vec<&str> = text.lines().collect();
@@ -100,7 +101,7 @@ pub(crate) fn blocks(readme: &'static str) -> Vec<Block> {
     fences.chunks(2).map(block).collect()
 }
 
-/// A README with each fenced block, fences included, as empty lines.
+/// Returns a README whose fenced blocks, including the fences, are replaced by empty lines.
 pub(crate) fn prose(readme: &'static str) -> String {
     let text = read(readme);
     let blocks = blocks(readme);
@@ -110,11 +111,11 @@ pub(crate) fn prose(readme: &'static str) -> String {
     lines.map(|line| format!("{line}\n")).collect()
 }
 
-/// What stands in the prose as code, in backticks, each with the number of its line.
+/// Returns the code spans of the prose (text in backticks), each with its line number.
 ///
 /// # Panics
 ///
-/// If a paragraph has a backtick without another one.
+/// Panics if a paragraph has an unpaired backtick.
 pub(crate) fn spans(readme: &'static str) -> Vec<(usize, String)> {
     let (prose, mut number, mut spans) = (prose(readme), 1, Vec::new());
     for paragraph in prose.split("\n\n") {
@@ -130,7 +131,7 @@ pub(crate) fn spans(readme: &'static str) -> Vec<(usize, String)> {
     spans
 }
 
-/// The part of a README below a heading of the second level.
+/// Returns the part of a README below a heading of the second level.
 pub(crate) fn section<'a>(text: &'a str, heading: &str) -> &'a str {
     let begin = format!("## {heading}\n");
     let part = text.split(&begin).nth(1).unwrap_or_else(|| panic!("no section {heading:?}"));

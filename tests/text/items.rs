@@ -1,4 +1,4 @@
-//! What our crates consist of: the names of all items, the words that they say, and the records.
+//! An index of our crates: the names of all items, the string literals and the log records.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,22 +9,22 @@ use syn::{Attribute, Expr, Ident, ImplItem, Lit, Meta, TraitItem, Type, UseTree,
 
 use crate::guide::{read, rust_files};
 
-/// The macros that make records.
+/// The macros that create log records.
 const LEVELS: [&str; 4] = ["trace", "debug", "info", "warn"];
 
-/// An index of all our sources.
+/// The index of all sources of the workspace.
 #[derive(Debug, Default)]
 pub(crate) struct Items {
-    /// Functions, types, fields, variants, constants and modules, each with what it is in: `Queue`
-    /// and `push`.
+    /// Functions, types, fields, variants, constants and modules, each with the item that contains
+    /// it: (`Queue`, `push`).
     pub(crate) members: BTreeSet<(String, String)>,
-    /// The functions that are tests.
+    /// The names of the test functions.
     pub(crate) tests: BTreeSet<String>,
-    /// The literals of text in our programs, but not in the tests.
+    /// The string literals of all sources except the tests.
     pub(crate) words: BTreeSet<String>,
-    /// The records of the reactor and the executor.
+    /// The log records of the reactor and the executor.
     pub(crate) records: BTreeSet<Record>,
-    /// The path of the module that is being read: the target of its records.
+    /// The path of the module that is being read, which is the target of its records.
     module: String,
     scopes: Vec<String>,
     in_tests: bool,
@@ -33,29 +33,29 @@ pub(crate) struct Items {
     renamed: BTreeMap<String, String>,
 }
 
-/// A record, as it stands in a source.
+/// A log record in a source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Record {
     /// The path of its module.
     pub(crate) target: String,
     /// `trace` to `warn`.
     pub(crate) level: String,
-    /// What it says.
+    /// The text of the message.
     pub(crate) message: String,
-    /// What it tells besides.
+    /// The names of the key-value pairs.
     pub(crate) keys: Vec<String>,
 }
 
 impl Items {
-    /// The index of the workspace.
+    /// Reads all sources of the workspace.
     ///
     /// # Panics
     ///
-    /// If a source is not Rust.
+    /// Panics if a source is not Rust.
     pub(crate) fn new() -> Items {
         let mut items = Items::default();
         for path in rust_files() {
-            let file = syn::parse_file(&read(&path)).expect("it has been compiled");
+            let file = syn::parse_file(&read(&path)).expect("the source is Rust");
             items.in_tests = path.iter().any(|folder| folder == "tests");
             items.in_core = path.starts_with("reactor") || path.starts_with("executor");
             items.scopes = vec![module(&path)];
@@ -76,7 +76,8 @@ impl Items {
         items
     }
 
-    /// Whether there is an item of this name anywhere; of a path, in what stands before it.
+    /// Whether an item of this name exists anywhere, or whether each part of a path contains the
+    /// next.
     pub(crate) fn has(&self, path: &[&str]) -> bool {
         match path {
             [name] => self.members.iter().any(|(parent, item)| parent == name || item == name),
@@ -127,7 +128,8 @@ impl Items {
         }
     }
 
-    /// Those of `proptest!`, whose parameters are no Rust: all of them are tests.
+    /// Adds the functions in `proptest!`, whose parameters are not Rust syntax. All of them are
+    /// tests.
     fn add_functions_of_macro(&mut self, tokens: TokenStream) {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
         for pair in tokens.windows(2) {
@@ -146,16 +148,18 @@ impl Items {
         }
     }
 
-    /// The message is the text after the keys.
+    /// Adds the record of a call of a log macro. The message is the string literal after the keys.
     fn add_record(&mut self, level: &Ident, tokens: &TokenStream) {
-        let is =
-            |token: &TokenTree, sign| matches!(token, TokenTree::Punct(it) if it.as_char() == sign);
+        let is = |token: &TokenTree, sign: char| match token {
+            TokenTree::Punct(punct) => punct.as_char() == sign,
+            _ => false,
+        };
         let tokens: Vec<TokenTree> = tokens.clone().into_iter().collect();
         let keys = tokens.iter().position(|token| is(token, ';'));
         let Some(TokenTree::Literal(message)) = tokens.get(keys.map_or(0, |at| at + 1)) else {
             return;
         };
-        // Each begins a piece: `source = self.key`, `operation`, `error:? = …`.
+        // A piece begins with its key: `source = self.key`, `operation`, `error:? = …`.
         let keys = tokens[..keys.unwrap_or(0)].split(|token| is(token, ','));
         let keys = keys.filter_map(|piece| piece.first()).map(TokenTree::to_string).collect();
         if let Lit::Str(text) = Lit::new(message.clone()) {
@@ -165,7 +169,7 @@ impl Items {
     }
 }
 
-/// The name of the module in a file.
+/// Returns the name of the module in a file.
 fn module(path: &Path) -> String {
     let is_root = ["mod.rs", "lib.rs", "main.rs"].iter().any(|name| path.ends_with(name));
     let folder = path.parent().unwrap_or(path);
@@ -174,7 +178,7 @@ fn module(path: &Path) -> String {
     name.unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The `reactor::os::signal` of `reactor/src/os/signal.rs`.
+/// Returns e.g. `reactor::os::signal` for `reactor/src/os/signal.rs`.
 fn module_path(path: &Path) -> String {
     let path = path.with_extension("");
     let names = path.iter().map(|name| name.to_string_lossy());
@@ -182,7 +186,7 @@ fn module_path(path: &Path) -> String {
     names.collect::<Vec<_>>().join("::")
 }
 
-/// The `pool` of `#[path = "pool/mod.rs"]`.
+/// Returns e.g. `pool` for `#[path = "pool/mod.rs"]`.
 fn renamed(attributes: &[Attribute]) -> Option<String> {
     let attribute = attributes.iter().find(|attribute| attribute.path().is_ident("path"))?;
     let Meta::NameValue(pair) = &attribute.meta else { return None };
@@ -276,7 +280,7 @@ impl<'ast> Visit<'ast> for Items {
         self.add_word(literal);
     }
 
-    /// What a macro gets is no Rust to `syn`; but often it is items, and always it has words.
+    /// Adds the string literals of a macro call, and its items if the arguments parse as Rust.
     fn visit_macro(&mut self, call: &'ast syn::Macro) {
         let name = &call.path.segments.last().expect("a path has a name").ident;
         if self.in_core && LEVELS.iter().any(|level| name == level) {

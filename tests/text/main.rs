@@ -1,12 +1,13 @@
-//! All checks of text: that what the READMEs and the documentation say is so.
+//! Checks that the READMEs and the documentation are true.
 //!
-//! Each of them protects a reader. Links lead somewhere, names exist, commands run and print what
-//! is shown, records are listed, public items have documentation. None prescribes a wording.
+//! Links have targets, names exist, commands run and print the output that is shown, log records
+//! are listed, and public items have documentation. No check prescribes a wording.
 //!
 //! `UPDATE_GUIDE=1 cargo test -p echo --test text` rewrites the transcripts, the
 //! excerpts of code and the page of pitfalls.
 //!
-//! This is a test of the package `echo`, because cargo tells only its tests where `echod` is.
+//! This is a test of the package `echo`, because cargo passes the path of `echod` only to its
+//! tests.
 
 mod docs;
 mod excerpts;

@@ -1,5 +1,5 @@
-//! The manifest, README and license files of each package are complete, so that it can be used
-//! alone.
+//! Checks that each package has complete metadata, a README and license files, so that it can be
+//! used alone.
 
 use std::path::Path;
 use std::process::Command;
@@ -22,7 +22,7 @@ fn every_package_has_its_metadata_and_its_licenses() {
         for text in ["description", "license", "readme", "rust_version"] {
             assert!(package[text].is_string(), "{name}: {text}");
         }
-        assert!(folder.join(package["readme"].as_str().unwrap()).exists(), "{name}: its readme");
+        assert!(folder.join(package["readme"].as_str().unwrap()).exists(), "{name}: readme");
         for license in ["LICENSE-MIT", "LICENSE-APACHE"] {
             assert!(folder.join(license).exists(), "{name}: {license}");
         }

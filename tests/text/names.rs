@@ -8,41 +8,40 @@ use std::sync::LazyLock;
 use crate::guide::{Block, READMES, blocks, files, prose, read, root, rust_files, section, spans};
 use crate::items::{Items, Record};
 
-/// These sections are about other projects, and name what is in those.
-const OF_OTHERS: [&str; 2] = ["### In the real world", "## How it compares"];
-/// So does this page. Its links lead to the files that it names.
-const PAGE_OF_OTHERS: &str = "echo/learn/tokio.md";
+/// Sections about other projects, which contain names from those projects.
+const SECTIONS_ABOUT_OTHERS: [&str; 2] = ["### In the real world", "## How it compares"];
+/// A page about another project. It links to the files that it names.
+const PAGE_ABOUT_OTHERS: &str = "echo/learn/tokio.md";
 
 static ITEMS: LazyLock<Items> = LazyLock::new(Items::new);
 static FILES: LazyLock<Vec<PathBuf>> = LazyLock::new(files);
 
-/// The folder of a README.
+/// Returns the folder of a README.
 fn folder(readme: &str) -> &Path {
     Path::new(readme).parent().expect("a file is in a folder")
 }
 
-/// What is wrong in any of the READMEs, all at once.
+/// Checks that there are no errors, and lists all of them otherwise.
 #[track_caller]
 fn assert_nothing_wrong(wrong: Vec<String>) {
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
 
-/// What stands as code in the sections that are about this project.
+/// Returns the code spans of the sections about this project.
 fn spans_of_ours(readme: &'static str) -> Vec<(usize, String)> {
     let mut heading = "";
     let prose = prose(readme);
-    let of_others = prose.lines().map(|line| {
+    let about_others = prose.lines().map(|line| {
         if line.starts_with('#') {
             heading = line;
         }
-        OF_OTHERS.contains(&heading)
+        SECTIONS_ABOUT_OTHERS.contains(&heading)
     });
-    let of_others: Vec<bool> = of_others.collect();
-    spans(readme).into_iter().filter(|(line, _)| !of_others[line - 1]).collect()
+    let about_others: Vec<bool> = about_others.collect();
+    spans(readme).into_iter().filter(|(line, _)| !about_others[line - 1]).collect()
 }
 
-/// Whether a code span names something of this workspace: a source file, or a path that begins with
-/// one of our items.
+/// Whether a code span names a source file, or a path that begins with an item of this workspace.
 fn is_ours(span: &str) -> bool {
     let first = span.split_once("::").map(|(first, _)| first);
     let is_item = first.is_some_and(|first| ITEMS.members.iter().any(|(of, _)| of == first));
@@ -57,30 +56,32 @@ fn exists(from: &str, span: &str) -> bool {
     let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
     let paths = span.split(|c| !is_name(c)).filter(|name| name.contains("::"));
     paths.map(|path| path.trim_matches(':').split("::").collect::<Vec<_>>()).all(|path| {
-        let is_foreign = !ITEMS.members.iter().any(|(of, _)| of == path[0]);
-        is_foreign || ITEMS.has(&path)
+        let is_third_party = !ITEMS.members.iter().any(|(of, _)| of == path[0]);
+        is_third_party || ITEMS.has(&path)
     })
 }
 
-/// A file, or a folder, by its path from the root, from the README or from its sources; or by the
-/// name alone.
+/// Whether a file or folder exists. `path` starts at the root, at the README's folder or at its
+/// `src`, or is only a name.
 fn is_file(readme: &str, path: &str) -> bool {
     let is_name = !path.trim_end_matches('/').contains('/');
     let folders = [Path::new(""), folder(readme), &folder(readme).join("src")];
-    let there = folders.map(|folder| folder.join(path));
+    let paths = folders.map(|folder| folder.join(path));
     FILES.iter().any(|file| {
-        let of_name = || file.ancestors().any(|part| part.ends_with(path));
-        there.iter().any(|there| file.starts_with(there)) || is_name && of_name()
+        let has_name = || file.ancestors().any(|part| part.ends_with(path));
+        paths.iter().any(|path| file.starts_with(path)) || is_name && has_name()
     })
 }
 
 #[test]
 fn files_and_paths_named_in_readmes_exist() {
     let mut wrong = Vec::new();
-    for readme in READMES.into_iter().filter(|readme| *readme != PAGE_OF_OTHERS) {
+    for readme in READMES.into_iter().filter(|readme| *readme != PAGE_ABOUT_OTHERS) {
         let spans = spans_of_ours(readme).into_iter().filter(|(_, span)| is_ours(span));
         let missing = spans.filter(|(_, span)| !exists(readme, span));
-        wrong.extend(missing.map(|(line, span)| format!("{readme}:{line}: there is no `{span}`")));
+        wrong.extend(
+            missing.map(|(line, span)| format!("{readme}:{line}: `{span}` does not exist")),
+        );
     }
     assert_nothing_wrong(wrong);
 }
@@ -93,28 +94,28 @@ fn files_and_paths_named_in_comments_exist() {
         for line in text.lines().filter(|line| line.trim_start().starts_with("//")) {
             let spans = line.split('`').skip(1).step_by(2).filter(|span| is_ours(span));
             let missing = spans.filter(|span| !exists(&file, span));
-            wrong.extend(missing.map(|span| format!("{file}: there is no `{span}`")));
+            wrong.extend(missing.map(|span| format!("{file}: `{span}` does not exist")));
         }
     }
     assert_nothing_wrong(wrong);
 }
 
-/// Those of one character, which are in backticks here and between spaces there.
+// Compares the keys of one character: in backticks in the chapter, between spaces in the source.
 #[test]
-fn the_keys_of_the_page_are_those_that_the_chapter_on_echo_lists() {
+fn keys_of_the_page_are_those_in_the_manual() {
     let (readme, page) = (read("echo/OPERATING.md"), read("echo/recorder/src/page/page.js"));
     let rows = readme.split("| key | |\n").nth(1).and_then(|rest| rest.split("\n\n").next());
     let cells = rows.expect("the table").lines().filter_map(|row| row.split(" | ").next());
-    let told = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let documented = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
     let list = page.split("const KEYS = [").nth(1).and_then(|rest| rest.split("\n];").next());
     let rows = list.expect("the list").lines().filter_map(|line| line.strip_prefix("  [\""));
     let keys = rows.filter_map(|row| row.split('"').next()).flat_map(|keys| keys.split(' '));
     let keys = keys.filter(|key| key.chars().count() == 1 && !["+", "–"].contains(key));
-    assert_eq!(told.collect::<BTreeSet<_>>(), keys.collect());
+    assert_eq!(documented.collect::<BTreeSet<_>>(), keys.collect());
 }
 
 #[test]
-fn every_markdown_file_is_one_of_the_readmes_that_are_checked() {
+fn every_markdown_file_is_checked() {
     let files = FILES.iter().map(|file| file.to_str().expect("a name in UTF-8"));
     let readmes: BTreeSet<&str> = files.filter(|file| file.ends_with(".md")).collect();
     assert_eq!(readmes, BTreeSet::from(READMES));
@@ -135,7 +136,7 @@ fn missing_names_are_reported() {
 }
 
 #[test]
-fn every_test_that_the_index_names_is_one() {
+fn every_test_named_in_the_pages_exists() {
     let is_word = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     let mut named = spans("tests/README.md");
     named.extend(spans("echo/learn/questions.md"));
@@ -145,7 +146,7 @@ fn every_test_that_the_index_names_is_one() {
     assert_nothing_wrong(named.iter().map(|(line, name)| format!("{line}: {name}")).collect());
 }
 
-/// The targets of links and pictures.
+/// Returns the targets of links and pictures.
 fn links(readme: &'static str) -> Vec<String> {
     let prose = prose(readme);
     let definitions = prose.lines().filter(|line| line.starts_with('['));
@@ -158,7 +159,7 @@ fn links(readme: &'static str) -> Vec<String> {
     links
 }
 
-/// The labels of links whose targets stand elsewhere: `[a]`, `[text][a]`, but not `[a](target)`.
+/// Returns the labels of links with separate targets: `[a]` and `[text][a]`, but not `[a](target)`.
 fn labels(text: &str) -> Vec<&str> {
     let (mut labels, mut begins, mut is_code) = (Vec::new(), None, false);
     for (at, character) in text.char_indices() {
@@ -177,7 +178,7 @@ fn labels(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn every_label_of_a_link_is_defined_or_an_item() {
+fn every_link_label_is_defined_or_an_item() {
     assert_eq!(labels("[a], [b][c], [d](e), `[f]` and [`g`]\n[h]: i"), ["a", "c", "`g`"]);
     let mut wrong = Vec::new();
     for readme in READMES {
@@ -188,12 +189,12 @@ fn every_label_of_a_link_is_defined_or_an_item() {
             prose.contains(&format!("\n[{label}]: ")) || is_item(readme, name)
         };
         let undefined = labels(&prose).into_iter().filter(|label| !is_defined(label));
-        wrong.extend(undefined.map(|label| format!("{readme}: [{label}] leads nowhere")));
+        wrong.extend(undefined.map(|label| format!("{readme}: [{label}] has no target")));
     }
     assert_nothing_wrong(wrong);
 }
 
-/// The anchors of the headings, as GitHub makes them.
+/// Returns the anchors of the headings, as GitHub creates them.
 fn anchors(text: &str) -> BTreeSet<String> {
     let mut times = BTreeMap::new();
     let headings = text.lines().filter(|line| line.starts_with('#'));
@@ -210,13 +211,13 @@ fn anchor(heading: &str) -> String {
     kept.collect::<String>().to_lowercase().replace(' ', "-")
 }
 
-/// Links to items are rustdoc's business, which denies those that lead nowhere.
+/// Whether a link names an item. rustdoc checks such links itself.
 fn is_item(readme: &str, link: &str) -> bool {
     let is_documentation = root().join(folder(readme)).join("src/lib.rs").exists();
     is_documentation && ITEMS.has(&link.split("::").collect::<Vec<_>>())
 }
 
-fn leads_somewhere(readme: &'static str, link: &str) -> bool {
+fn has_target(readme: &'static str, link: &str) -> bool {
     let (path, heading) = link.split_once('#').unwrap_or((link, ""));
     let file =
         if path.is_empty() { root().join(readme) } else { root().join(folder(readme)).join(path) };
@@ -228,62 +229,62 @@ fn leads_somewhere(readme: &'static str, link: &str) -> bool {
 }
 
 #[test]
-fn every_link_leads_to_a_file_and_a_heading() {
+fn every_link_has_a_file_and_a_heading() {
     let mut wrong = Vec::new();
     for readme in READMES {
         let mut links = links(readme);
-        links.retain(|link| !leads_somewhere(readme, link) && !is_item(readme, link));
-        wrong.extend(links.iter().map(|link| format!("{readme}: ({link}) leads nowhere")));
+        links.retain(|link| !has_target(readme, link) && !is_item(readme, link));
+        wrong.extend(links.iter().map(|link| format!("{readme}: ({link}) has no target")));
     }
     assert_nothing_wrong(wrong);
 }
 
 #[test]
-fn a_link_that_leads_nowhere_is_noticed() {
+fn link_without_a_target_is_reported() {
     assert_eq!(anchor("Why is *`turn`* stuck?"), "why-is-turn-stuck");
     assert!(anchors("# One\n## A b\n## A b").contains("a-b-1"));
     for right in ["echo/README.md", "executor/README.md#records", "#try-it", "echo/src"] {
-        assert!(leads_somewhere("README.md", right), "{right}");
+        assert!(has_target("README.md", right), "{right}");
     }
     for wrong in ["eco/README.md", "executor/README.md#record", "#try", "echo/src/a"] {
-        assert!(!leads_somewhere("README.md", wrong), "{wrong}");
+        assert!(!has_target("README.md", wrong), "{wrong}");
     }
 }
 
-/// Level and message of each record; its modules, and its keys.
+/// The level and message of each record, with its modules and its keys.
 type Records = BTreeMap<(String, String), (BTreeSet<String>, BTreeSet<String>)>;
 
-/// Those in the table of the executor's chapter.
-fn told_records() -> Records {
+/// Returns the records in the table of the executor's chapter.
+fn listed_records() -> Records {
     let readme = read("executor/README.md");
     let rows = section(&readme, "Records").lines().filter(|line| line.starts_with("| "));
     let mut modules = BTreeSet::new();
     let rows = rows.filter_map(|row| {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
         let [_, of, messages, level, keys, ..] = cells[..] else { return None };
-        // An empty cell means: that of the row above.
+        // An empty cell repeats the cell of the row above.
         if !of.is_empty() {
             modules = of.split(", ").map(|module| module.trim_matches('`').to_owned()).collect();
         }
         let modules = modules.clone();
-        // A sentence has commas of its own.
+        // A message with a colon is a sentence, and its commas separate nothing.
         let messages =
             if messages.contains(": ") { vec![messages] } else { messages.split(", ").collect() };
         let keys: BTreeSet<_> =
             keys.split(", ").filter(|key| !key.is_empty()).map(str::to_owned).collect();
-        let told = (modules, keys);
-        let record = move |message: &str| ((level.to_owned(), message.to_owned()), told.clone());
+        let listed = (modules, keys);
+        let record = move |message: &str| ((level.to_owned(), message.to_owned()), listed.clone());
         Some(messages.into_iter().map(record))
     });
     rows.flatten().filter(|((level, _), _)| !["level", "---"].contains(&level.as_str())).collect()
 }
 
-/// Those in the sources. Where two tell of the same, these are the keys of both: the future of
-/// `block_on` is spawned without a `key`.
+/// Returns the records in the sources. If two calls have the same message, merges their keys: the
+/// record of a spawn has no `key` for the future of `block_on`.
 fn emitted_records() -> Records {
     let mut emitted = Records::new();
     for Record { target, level, message, keys } in &ITEMS.records {
-        // What is for people alone has no keys, or a text of its own.
+        // Skip records for people, which have no keys or have values in their message.
         if !keys.is_empty() && !message.contains('{') {
             let record = emitted.entry((level.clone(), message.clone())).or_default();
             record.0.insert(target.clone());
@@ -294,17 +295,17 @@ fn emitted_records() -> Records {
 }
 
 #[test]
-fn the_table_of_records_has_those_that_the_core_emits_with_their_modules_and_keys() {
+fn table_of_records_agrees_with_the_core() {
     let emitted = emitted_records();
-    let told = told_records();
-    let without: Vec<_> = told.keys().filter(|record| !emitted.contains_key(record)).collect();
+    let listed = listed_records();
+    let without: Vec<_> = listed.keys().filter(|record| !emitted.contains_key(record)).collect();
     let notified = ("trace".to_owned(), "notified".to_owned());
-    assert_eq!(without, [&notified], "told, and not emitted with keys");
-    let untold: Vec<_> = emitted.keys().filter(|record| !told.contains_key(record)).collect();
-    assert_eq!(untold, [&("debug".to_owned(), "panic".to_owned())], "told below another level");
-    for (record, told) in told.iter().filter(|(record, _)| **record != notified) {
+    assert_eq!(without, [&notified], "listed, but not emitted with keys");
+    let missing: Vec<_> = emitted.keys().filter(|record| !listed.contains_key(record)).collect();
+    assert_eq!(missing, [&("debug".to_owned(), "panic".to_owned())], "listed with another level");
+    for (record, listed) in listed.iter().filter(|(record, _)| **record != notified) {
         let emitted = emitted.get(record);
-        assert_eq!(Some(told), emitted, "modules and keys of {record:?}, told and true");
+        assert_eq!(Some(listed), emitted, "modules and keys of {record:?}, listed and emitted");
     }
 }
 
@@ -322,10 +323,10 @@ fn each_question_has_a_command_its_output_and_a_test() {
         assert!(is_listed, "not in the index: {heading}");
         let command = format!("```text\n$ cargo run -q --example question -- {number}\n");
         let output = question.split(&command).nth(1).and_then(|rest| rest.lines().next());
-        assert!(output.is_some_and(|line| line != "```"), "{number} shows no output");
-        let (_, tests) = question.split_once("Tests: `").expect("it names its tests");
+        assert!(output.is_some_and(|line| line != "```"), "question {number} shows no output");
+        let (_, tests) = question.split_once("Tests: `").expect("the answer names its tests");
         let named = tests.split('`').next().unwrap_or_default();
-        assert!(ITEMS.tests.contains(named), "{number}: {named}");
+        assert!(ITEMS.tests.contains(named), "question {number}: no test {named}");
     }
 }
 
@@ -333,13 +334,13 @@ fn each_question_has_a_command_its_output_and_a_test() {
 fn rust_in_pages_is_compiled() {
     let sources: Vec<String> = rust_files().map(read).collect();
     for readme in READMES {
-        // A block without a language is Rust that runs; `ignore` would not even compile. A block
-        // that is marked as `rust` is an excerpt, which `excerpts.rs` compares with the code.
+        // A block without a language is Rust that rustdoc compiles and runs. A block with the
+        // language `rust` is an excerpt, which `excerpts.rs` compares with the code.
         let is_rust = |block: &Block| ["", "no_run"].contains(&&*block.language);
         let is_known = |block: &Block| ["text", "toml", "rust"].contains(&&*block.language);
         let blocks = blocks(readme);
         let other = blocks.iter().find(|block| !is_rust(block) && !is_known(block));
-        assert!(other.is_none(), "{readme}: neither text nor Rust that compiles: {other:?}");
+        assert!(other.is_none(), "{readme}: a block in an unknown language: {other:?}");
         let page = read(readme);
         assert_eq!(page.matches("\n```rust\n").count(), page.matches(" -->\n```rust\n").count());
         if blocks.iter().any(is_rust) {

@@ -1,8 +1,8 @@
-//! What the READMEs show of our programs is what they print, and the commands that they tell exist.
+//! Checks that the commands in the READMEs exist, and print the output that is shown.
 //!
-//! A transcript is a block of text that begins with `$ cargo run `. Its other lines are what that
-//! command prints, but for times, ports and addresses; and `...` stands for any lines. With
-//! `UPDATE_GUIDE=1` in the environment those that differ are written anew.
+//! A transcript is a block of text that begins with `$ cargo run `. Its other lines are the output
+//! of that command, except that times, ports and addresses may differ and that `...` stands for any
+//! lines. With `UPDATE_GUIDE=1` in the environment, this test rewrites the transcripts that differ.
 
 use std::env;
 use std::fs;
@@ -23,56 +23,60 @@ use crate::items::Items;
 /// The program.
 const ECHOD: &str = env!("CARGO_BIN_EXE_echod");
 
-/// How many transcripts are checked at the same time.
-const AT_ONCE: usize = 4;
+/// The number of transcripts that are checked concurrently.
+const CONCURRENT: usize = 4;
 
-/// Stands for lines that are left out.
-const LEFT_OUT: &str = "...";
+/// Stands for omitted lines.
+const OMITTED: &str = "...";
 
-// What is told, and what is printed.
+// Comparing shown and printed lines.
 
-/// Where the parts of a transcript, which stand between the lines left out, are in what was
-/// printed. The error is the first line that differs.
-fn places(told: &[String], printed: &[String]) -> Result<Vec<usize>, String> {
-    let parts: Vec<&[String]> = told.split(|line| line == LEFT_OUT).collect();
-    let (mut places, mut next) = (Vec::new(), 0);
+/// Finds the parts of a transcript, which omitted lines separate, in the printed lines. Returns the
+/// index at which each part begins.
+///
+/// # Errors
+///
+/// Returns the first line that differs.
+fn find_parts(shown: &[String], printed: &[String]) -> Result<Vec<usize>, String> {
+    let parts: Vec<&[String]> = shown.split(|line| line == OMITTED).collect();
+    let (mut found, mut next) = (Vec::new(), 0);
     for (at, part) in parts.iter().enumerate() {
         let last = printed.len().saturating_sub(part.len()).max(next);
         let from = if at + 1 == parts.len() && at > 0 { last } else { next };
-        let place = place(part, printed, from, if at == 0 { next } else { last })?;
-        next = place + part.len();
-        places.push(place);
+        let begin = find(part, printed, from, if at == 0 { next } else { last })?;
+        next = begin + part.len();
+        found.push(begin);
     }
     match printed.get(next) {
-        Some(line) => Err(format!("told:    nothing more\nprinted: {line}")),
-        None => Ok(places),
+        Some(line) => Err(format!("shown:   no further line\nprinted: {line}")),
+        None => Ok(found),
     }
 }
 
-/// The first place from `from` to `to` where these lines stand.
-fn place(lines: &[String], printed: &[String], from: usize, to: usize) -> Result<usize, String> {
-    let agree = |place: usize| {
-        let pairs = lines.iter().zip(printed.iter().skip(place));
-        pairs.take_while(|(told, printed)| masked(told) == masked(printed)).count()
+/// Returns the first index from `from` to `to` at which these lines were printed.
+fn find(lines: &[String], printed: &[String], from: usize, to: usize) -> Result<usize, String> {
+    let agree = |begin: usize| {
+        let pairs = lines.iter().zip(printed.iter().skip(begin));
+        pairs.take_while(|(shown, printed)| masked(shown) == masked(printed)).count()
     };
-    let place = (from..=to).rev().max_by_key(|&place| agree(place)).unwrap_or(from);
-    let Some(told) = lines.get(agree(place)) else { return Ok(place) };
-    let printed = printed.get(place + agree(place)).map_or("nothing more", String::as_str);
-    Err(format!("told:    {told}\nprinted: {printed}"))
+    let begin = (from..=to).rev().max_by_key(|&begin| agree(begin)).unwrap_or(from);
+    let Some(shown) = lines.get(agree(begin)) else { return Ok(begin) };
+    let printed = printed.get(begin + agree(begin)).map_or("no further line", String::as_str);
+    Err(format!("shown:   {shown}\nprinted: {printed}"))
 }
 
-/// A transcript as it has to be. Of one with lines left out, each part begins where its first line
-/// was printed, and is as long as before; if that was not printed, nobody knows.
-fn renewed(told: &[String], printed: &[String]) -> Option<Vec<String>> {
-    let parts: Vec<&[String]> = told.split(|line| line == LEFT_OUT).collect();
+/// Returns the corrected lines of a transcript. If it omits lines, each part begins where its first
+/// line was printed, and keeps its length. Returns `None` if such a first line was not printed.
+fn renewed(shown: &[String], printed: &[String]) -> Option<Vec<String>> {
+    let parts: Vec<&[String]> = shown.split(|line| line == OMITTED).collect();
     if let [_] = parts[..] {
         return Some(printed.to_owned());
     }
     let (mut lines, mut next) = (Vec::new(), 0);
     for (at, part) in parts.iter().enumerate() {
-        let first = place(&part[..part.len().min(1)], printed, next, printed.len()).ok()?;
+        let first = find(&part[..part.len().min(1)], printed, next, printed.len()).ok()?;
         next = first + part.len();
-        lines.extend((at > 0).then(|| LEFT_OUT.to_owned()));
+        lines.extend((at > 0).then(|| OMITTED.to_owned()));
         lines.extend_from_slice(printed.get(first..next)?);
     }
     Some(lines)
@@ -83,9 +87,9 @@ fn lines(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_transcript_tells_all_lines_but_those_that_it_leaves_out() {
+fn transcript_shows_all_lines_except_omitted_ones() {
     let printed = lines("one\ntwo 1 ms\nthree\nfour\nthree\nfive");
-    let matches = |told: &str| places(&lines(told), &printed).is_ok();
+    let matches = |shown: &str| find_parts(&lines(shown), &printed).is_ok();
     for right in [
         "one\ntwo 2 ms\nthree\nfour\nthree\nfive",
         "...",
@@ -112,14 +116,14 @@ fn a_transcript_tells_all_lines_but_those_that_it_leaves_out() {
     ] {
         assert!(!matches(wrong), "{wrong}");
     }
-    let differs = places(&lines("one\n...\nfour\nthreee\n..."), &printed);
-    assert_eq!(differs, Err("told:    threee\nprinted: three".to_owned()));
+    let differs = find_parts(&lines("one\n...\nfour\nthreee\n..."), &printed);
+    assert_eq!(differs, Err("shown:   threee\nprinted: three".to_owned()));
 }
 
 #[test]
-fn a_transcript_that_differs_is_written_anew_with_the_same_parts() {
+fn outdated_transcript_is_rewritten_with_the_same_parts() {
     let printed = lines("one\ntwo 1 ms\nthree\nfour");
-    let renewed = |told: &str| renewed(&lines(told), &printed).map(|lines| lines.join("\n"));
+    let renewed = |shown: &str| renewed(&lines(shown), &printed).map(|lines| lines.join("\n"));
     assert_eq!(renewed("old").unwrap(), "one\ntwo 1 ms\nthree\nfour");
     assert_eq!(renewed("...\ntwo 9 ms\nold\n...").unwrap(), "...\ntwo 1 ms\nthree\n...");
     assert_eq!(renewed("one\n...\nfour").unwrap(), "one\n...\nfour");
@@ -128,20 +132,20 @@ fn a_transcript_that_differs_is_written_anew_with_the_same_parts() {
 
 // Commands.
 
-/// A command of cargo, as a README tells it.
+/// A cargo command of a README.
 #[derive(Debug, Default)]
 struct Cargo {
     verb: String,
     package: Option<String>,
-    /// `example` or `test`, and its name.
+    /// The kind (`example` or `test`) and the name.
     target: Option<(String, String)>,
-    /// Of tests: what their names contain.
+    /// The filter for the names of tests.
     filter: Option<String>,
     arguments: Vec<String>,
 }
 
 impl Cargo {
-    /// Takes the words after `cargo`.
+    /// Parses the words after `cargo`.
     fn parse(words: &[&str]) -> Result<Cargo, String> {
         let ours = words.iter().position(|word| *word == "--").unwrap_or(words.len());
         let (words, arguments) = words.split_at(ours);
@@ -157,7 +161,7 @@ impl Cargo {
                     cargo.target = words.next().map(|name| (word[2..].to_owned(), name));
                 }
                 _ if word.starts_with('-') || cargo.verb != "test" => {
-                    return Err(format!("what is {word}?"));
+                    return Err(format!("unknown word {word}"));
                 }
                 _ => cargo.filter = Some(word),
             }
@@ -165,7 +169,7 @@ impl Cargo {
         Ok(cargo)
     }
 
-    /// The program that it runs, and which was built.
+    /// Returns the program that the command runs.
     fn program(&self) -> PathBuf {
         let package = self.package.as_deref().unwrap_or("echo");
         match &self.target {
@@ -174,21 +178,21 @@ impl Cargo {
         }
     }
 
-    /// What is wrong with it, if anything is.
+    /// Checks that the target, the tests and the arguments exist.
     fn check(&self, world: &World) -> Result<(), String> {
         let package = self.package.as_deref();
         let has = |kind: &str, name: Option<&str>| {
-            let is_it = |(of, is, called): &(String, String, String)| {
-                package.is_none_or(|package| of == package)
-                    && (is == kind && name.is_none_or(|name| called == name))
+            let matches = |target: &(String, String, String)| {
+                package.is_none_or(|package| target.0 == package)
+                    && (target.1 == kind && name.is_none_or(|name| target.2 == name))
             };
-            world.targets.iter().any(is_it).then_some(()).ok_or(format!("no {kind} {name:?}"))
+            world.targets.iter().any(matches).then_some(()).ok_or(format!("no {kind} {name:?}"))
         };
         match (self.verb.as_str(), &self.target) {
             ("run" | "test", Some((kind, name))) => has(kind, Some(name))?,
             ("run", None) => has("bin", None)?,
             ("test" | "build" | "doc", _) => has("lib", None).or_else(|_| has("bin", None))?,
-            (verb, _) => return Err(format!("cargo {verb} is no command of a reader")),
+            (verb, _) => return Err(format!("cargo {verb} is not a command for readers")),
         }
         let is_test =
             |filter: &&String| world.items.tests.iter().any(|test| test.contains(*filter));
@@ -204,9 +208,9 @@ impl Cargo {
     }
 }
 
-/// What commands can name.
+/// The names that commands may use.
 struct World {
-    /// Package, kind and name.
+    /// The package, kind and name of each target.
     targets: Vec<(String, String, String)>,
     items: Items,
     help: String,
@@ -214,7 +218,7 @@ struct World {
     predictions: String,
     questions: String,
     exercises: String,
-    /// The source of the measurements beside others: it is built with their crates, so not here.
+    /// The source of the measurements of other runtimes. The tests do not build that program.
     peers: String,
 }
 
@@ -223,7 +227,7 @@ impl World {
         let mut metadata = Command::new(env!("CARGO"));
         metadata.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(root());
         let metadata: Value =
-            serde_json::from_str(&printed(metadata).unwrap()).expect("it is JSON");
+            serde_json::from_str(&printed(metadata).unwrap()).expect("cargo prints JSON");
         let mut targets = Vec::new();
         for package in metadata["packages"].as_array().expect("a list") {
             for target in package["targets"].as_array().expect("a list") {
@@ -250,7 +254,7 @@ impl World {
         }
     }
 
-    /// What is wrong with the arguments of one of our programs, if anything is.
+    /// Checks the arguments of one of our programs.
     fn check_arguments(&self, program: &str, arguments: &[String]) -> Result<(), String> {
         let begins_line = |text: &str, word: &str| {
             text.lines().any(|line| line.split_whitespace().next() == Some(word))
@@ -270,14 +274,14 @@ impl World {
         wrong.map_or(Ok(()), |(_, word)| Err(format!("{program} does not know {word}")))
     }
 
-    /// Whether the help has it; of `-vv`, its letter.
+    /// Whether the help lists a flag. For `-vv`, looks for `-v`.
     fn has_flag(&self, word: &str) -> bool {
         let flag = word.split('=').next().unwrap_or(word);
         let flag = if flag.starts_with("--") { flag } else { &flag[..2] };
         self.help.split([' ', ',', '[', '=', '\n']).any(|known| known == flag)
     }
 
-    /// Checks each command of a line, also those within a loop: of cargo, or of `echod`.
+    /// Checks each `cargo` and `echod` command of a line, including commands in a loop.
     fn check(&self, line: &str) -> Result<(), String> {
         line.split("&&").flat_map(|part| part.split(';')).try_for_each(|command| {
             let words: Vec<&str> = command.split_whitespace().collect();
@@ -297,27 +301,28 @@ impl World {
 
 static WORLD: LazyLock<World> = LazyLock::new(World::new);
 
-/// What a command prints.
+/// Runs a command and returns its standard output.
 #[track_caller]
 fn printed(mut command: Command) -> Result<String, String> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.env_remove("RUST_LOG").spawn().expect("it starts");
-    let stdout = child.stdout.take().expect("piped");
+    let mut child = command.env_remove("RUST_LOG").spawn().expect("the command can be started");
+    let stdout = child.stdout.take().expect("standard output is piped");
     let text = thread::spawn(|| io::read_to_string(stdout));
     eventually(&format!("{command:?} ends"), || matches!(child.try_wait(), Ok(Some(_))));
-    let status = child.wait().expect("it is our child");
-    let text = text.join().expect("reading does not panic").expect("it prints text");
+    let status = child.wait().expect("the child can be waited for");
+    let text = text.join().expect("reading does not panic").expect("the output is text");
     status.success().then_some(text).ok_or(format!("{status}"))
 }
 
-/// A command without the comment beside it.
+/// Returns a command without its prompt and its comment.
 fn without_comment(line: &str) -> &str {
     let line = line.strip_prefix("$ ").unwrap_or(line);
     let line = line.split("  ").next().unwrap_or(line);
     line.split(" #").next().unwrap_or(line).trim()
 }
 
-/// The commands of a block: those behind a prompt; or if it has none, those that begin a line.
+/// Returns the commands of a block: lines with a prompt, or, without prompts, lines that begin with
+/// a command.
 fn commands(block: &Block) -> Vec<&str> {
     let has_prompt = block.lines.iter().any(|line| line.starts_with("$ "));
     let begins = ["cargo ", "target/", "echod ", "for "];
@@ -328,7 +333,8 @@ fn commands(block: &Block) -> Vec<&str> {
     block.lines.iter().filter(is_command).map(|line| without_comment(line)).collect()
 }
 
-/// The commands in the prose: `cargo …` and `echod …`; `question -- 1`, which goes on as `-- 3`.
+/// Returns the commands in the prose: `cargo …`, `echod …`, and `question -- 1` with continuations
+/// like `-- 3`.
 fn commands_of_prose(readme: &'static str) -> Vec<String> {
     let (mut program, mut commands) = ("", Vec::new());
     let spans = spans(readme);
@@ -349,10 +355,10 @@ fn commands_of_prose(readme: &'static str) -> Vec<String> {
 }
 
 #[test]
-fn a_loop_that_starts_servers_is_a_command() {
+fn loop_that_starts_servers_is_a_command() {
     let blocks = blocks("echo/OPERATING.md");
     let mut commands = blocks.iter().flat_map(commands);
-    assert!(commands.any(|line| line.starts_with("for port in ")), "that before haproxy");
+    assert!(commands.any(|line| line.starts_with("for port in ")), "the loop before haproxy");
 }
 
 #[test]
@@ -370,7 +376,7 @@ fn every_command_of_the_readmes_exists() {
 }
 
 #[test]
-fn a_command_that_does_not_exist_is_noticed() {
+fn unknown_command_is_reported() {
     for right in [
         "cargo run -- --demo --trace run.html",
         "cargo run --release -p peers -- instructions",
@@ -387,7 +393,7 @@ fn a_command_that_does_not_exist_is_noticed() {
         "cargo run --release -p pears",
         "cargo build --release -p echo && cargo run --release -p tests --example recoded",
         "cargo test -p tests --test echod",
-        "cargo test -p tests no_such_promise",
+        "cargo test -p tests no_such_test",
         "cargo run -q --example question -- 25",
         "cargo run --example fault -- forget-walker",
         "cargo run --example predict -- 21",
@@ -402,10 +408,13 @@ fn a_command_that_does_not_exist_is_noticed() {
 
 // Transcripts.
 
-/// Compares what a transcript tells with what is printed. The error names what differs, and has
-/// the lines that would be right, if they are known.
+/// Runs the command of a transcript and compares its output.
+///
+/// # Errors
+///
+/// Returns a message that names the difference, and the corrected lines if they are known.
 fn check_transcript(block: &Block) -> Result<(), (String, Option<Vec<String>>)> {
-    let told = &block.lines[1..];
+    let shown = &block.lines[1..];
     let words: Vec<&str> = without_comment(&block.lines[0]).split_whitespace().collect();
     let fails = |why| format!("{}: {}\n{why}", block.readme, block.lines[0]);
     let run = || {
@@ -415,10 +424,10 @@ fn check_transcript(block: &Block) -> Result<(), (String, Option<Vec<String>>)> 
         printed(command)
     };
     let printed = lines(&run().map_err(|why| (fails(why), None))?);
-    places(told, &printed).map(drop).map_err(|why| (fails(why), renewed(told, &printed)))
+    find_parts(shown, &printed).map(drop).map_err(|why| (fails(why), renewed(shown, &printed)))
 }
 
-/// Writes lines into a README, in place of those of a block below its first.
+/// Replaces the lines of a block after its first line in the README.
 fn rewrite(block: &Block, renewed: Vec<String>) {
     let text = read(block.readme);
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -428,7 +437,7 @@ fn rewrite(block: &Block, renewed: Vec<String>) {
 }
 
 #[test]
-fn every_transcript_of_the_readmes_is_what_its_command_prints() {
+fn every_transcript_is_what_its_command_prints() {
     let update = env::var_os("UPDATE_GUIDE").is_some();
     let is_transcript = |block: &Block| {
         let begins = block.lines.first().is_some_and(|line| line.starts_with("$ cargo run "));
@@ -437,7 +446,7 @@ fn every_transcript_of_the_readmes_is_what_its_command_prints() {
     let blocks: Vec<Block> = READMES.into_iter().flat_map(blocks).filter(is_transcript).collect();
     // The programs mostly wait, so several of them run at the same time.
     let mut checked = Vec::new();
-    for some in blocks.chunks(AT_ONCE) {
+    for some in blocks.chunks(CONCURRENT) {
         thread::scope(|scope| {
             let check = |block| scope.spawn(move || check_transcript(block));
             let checks: Vec<_> = some.iter().map(check).collect();
@@ -445,7 +454,7 @@ fn every_transcript_of_the_readmes_is_what_its_command_prints() {
         });
     }
     let mut wrong = Vec::new();
-    // From the end on, so that the lines of the blocks above stay where they are.
+    // Start at the end, so that a rewrite does not move the lines of the blocks before it.
     for (block, checked) in blocks.iter().zip(checked).rev() {
         match checked {
             Ok(()) => {}
@@ -453,5 +462,5 @@ fn every_transcript_of_the_readmes_is_what_its_command_prints() {
             Err((why, _)) => wrong.push(why),
         }
     }
-    assert!(wrong.is_empty(), "\n{}\n\nUPDATE_GUIDE=1 writes them anew\n", wrong.join("\n\n"));
+    assert!(wrong.is_empty(), "\n{}\n\nUPDATE_GUIDE=1 rewrites them\n", wrong.join("\n\n"));
 }

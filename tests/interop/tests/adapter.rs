@@ -1,4 +1,4 @@
-//! The adapter for hyper, tested alone: its reads, its writes and its sleeps.
+//! The adapter for hyper, tested alone: its reads, writes and sleeps.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -75,8 +75,8 @@ fn read_takes_no_more_than_hyper_has_space_for() {
 #[test]
 fn read_length_beyond_the_buffer_is_an_error() {
     for space in [10, KIB_64, 16 * KIB_64] {
-        let lying = Reader(|bytes: &mut [u8]| Ok(bytes.len() + 1));
-        let error = read(lying, &mut vec![0; space]).unwrap_err();
+        let wrong = Reader(|bytes: &mut [u8]| Ok(bytes.len() + 1));
+        let error = read(wrong, &mut vec![0; space]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidData);
     }
 }
@@ -234,7 +234,7 @@ fn http_2_frame_leaves_with_its_head() {
 }
 
 #[test]
-fn hyper_timeout_spawns_no_task() {
+fn hyper_sleep_spawns_no_task() {
     within_deadline(|| {
         let executor = Executor::new().unwrap();
         executor.block_on(async {
@@ -284,7 +284,7 @@ fn reset_hyper_sleep_fires_at_the_new_deadline() {
 
 // Pitfall: C1
 #[test]
-fn hyper_sleep_beyond_the_end_of_time_never_fires() {
+fn hyper_sleep_beyond_the_end_of_the_clock_never_fires() {
     run(|| async {
         let mut sleep = LocalTimer.sleep(Duration::MAX);
         assert_eq!(poll_once(&mut sleep).await, None);

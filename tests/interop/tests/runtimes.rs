@@ -1,4 +1,5 @@
-//! Parts of tokio that need no runtime of tokio, and async-process, which brings a thread of its own.
+//! Parts of tokio that do not need tokio's runtime, and async-process, which starts a thread of its
+//! own.
 
 use std::rc::Rc;
 use std::thread;

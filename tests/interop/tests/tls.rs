@@ -104,8 +104,8 @@ fn certificate_for_another_name_is_rejected() {
         let (client, server) = tcp_pair().await.unwrap();
         let echoed = spawn(echo(server, TlsAcceptor::from(Arc::new(certificate.server))));
         let connector = TlsConnector::from(Arc::new(certificate.client));
-        let elsewhere = ServerName::try_from("example.org").unwrap();
-        let error = connector.connect(elsewhere, client).await.unwrap_err();
+        let other = ServerName::try_from("example.org").unwrap();
+        let error = connector.connect(other, client).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         assert!(echoed.await.unwrap().is_err());
     });
@@ -149,11 +149,11 @@ fn client_that_never_starts_tls_does_not_stop_the_others() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         drop(spawn(serve(listener, TlsAcceptor::from(Arc::new(certificate.server)))));
-        let _silent = TcpStream::connect(address).await.unwrap();
+        let _idle = TcpStream::connect(address).await.unwrap();
         let connector = TlsConnector::from(Arc::new(certificate.client));
         let localhost = ServerName::try_from("localhost").unwrap();
         let stream = TcpStream::connect(address).await.unwrap();
-        // Give up before the server gives up on the silent client.
+        // Time out before the server's handshake with the idle client times out.
         let handshake = timeout(LIMIT / 2, connector.connect(localhost, stream));
         handshake.await.unwrap().unwrap();
     });
