@@ -87,7 +87,7 @@ fn control_characters_do_not_cut_off_the_advice() {
 // The first four calls register the reactor's notifier and the signals.
 #[test]
 fn eperm_from_epoll_is_not_reported_as_privileged_port() {
-    let Some(ended) = with_refused_call("epoll_ctl:error=EPERM:when=5") else { return };
+    let Some(ended) = with_failing_call("epoll_ctl:error=EPERM:when=5") else { return };
     assert_complains(&ended, 1, &["Operation not permitted", "strace shows which call"]);
 }
 
@@ -105,7 +105,7 @@ fn failed_epoll_wait_ends_the_server_with_code_1() {
         }
         let server = Server::start_command(command);
         let mut client = server.connect();
-        eventually("the server is gone", || {
+        eventually("the server has closed the connection", || {
             client.write_all(b"x").and_then(|()| client.read_exact(&mut [0])).is_err()
         });
         let ended = server.wait();
@@ -120,9 +120,9 @@ fn failed_epoll_wait_ends_the_server_with_code_1() {
     }
 }
 
-/// Returns how `echod` ends if a system call fails. Returns `None` and prints why the test is skipped
-/// if strace cannot inject the error.
-fn with_refused_call(injected: &str) -> Option<Ended> {
+/// Returns how `echod` ends if a system call fails. Returns `None` and prints why the test is
+/// skipped if strace cannot inject the error.
+fn with_failing_call(injected: &str) -> Option<Ended> {
     if !is_installed("strace") {
         return None;
     }
@@ -153,13 +153,13 @@ fn help_and_version_go_to_standard_output() {
 #[test]
 fn help_lists_operating_flags_last() {
     let help = Server::run(&["--help"]).stdout;
-    let place = |text: &str| help.find(text).unwrap_or_else(|| panic!("no {text} in {help}"));
-    let operating = place("\nOperating:\n");
+    let position = |text: &str| help.find(text).unwrap_or_else(|| panic!("no {text} in {help}"));
+    let operating = position("\nOperating:\n");
     for flag in ["--demo", "--explain", "--trace", "--verbose", "--help"] {
-        assert!(place(flag) < operating, "{flag}: {help}");
+        assert!(position(flag) < operating, "{flag}: {help}");
     }
     for flag in ["--max-connections", "--threads", "--stats", "--spin", "--warn-blocking"] {
-        assert!(place(flag) > operating, "{flag}: {help}");
+        assert!(position(flag) > operating, "{flag}: {help}");
     }
 }
 
@@ -351,8 +351,8 @@ fn help_fails_on_a_full_device_but_not_on_a_closed_pipe() {
     }
 }
 
-/// Checks that the process ended with this code, printed nothing to standard output, and printed one
-/// line with these words to standard error.
+/// Checks that the process ended with this code, printed nothing to standard output, and printed
+/// one line with these words to standard error.
 #[track_caller]
 pub(crate) fn assert_complains(ended: &Ended, code: i32, words: &[&str]) {
     assert_eq!(ended.status.code(), Some(code), "{ended:?}");

@@ -175,7 +175,7 @@ os.execv(sys.argv[1], [sys.argv[1]])
 // The tool waits for the first connection, and then executes the server, which finds the connection
 // in the accept queue.
 #[test]
-fn systemd_socket_activate_starts_the_server_at_the_first_connection() {
+fn systemd_socket_activate_starts_the_server() {
     if !gives_descriptors() || !is_installed("systemd-socket-activate") {
         return;
     }

@@ -81,7 +81,7 @@ fn idle_connections_get_a_fin_and_active_ones_stay() {
 // While the server is stopped, a message arrives and the timeout ends. The server then sees both at
 // the same time.
 #[test]
-fn message_that_arrives_before_the_timeout_is_seen_keeps_the_connection() {
+fn message_before_the_idle_timeout_keeps_the_connection() {
     let server = Server::start(&["--idle", "1s"]);
     let mut client = server.connect();
     assert_echoes(&mut client, b"before");
@@ -95,7 +95,7 @@ fn message_that_arrives_before_the_timeout_is_seen_keeps_the_connection() {
 
 // The reactor fetches a few events at a time, so at the timeout most of these are in the kernel.
 #[test]
-fn messages_of_100_clients_before_the_timeout_keep_them_all() {
+fn messages_before_the_timeout_keep_100_connections() {
     let server = Server::start(&["--idle", "1s"]);
     let mut clients: Vec<TcpStream> = (0..100).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(|client| assert_echoes(client, b"before"));

@@ -151,7 +151,7 @@ fn second_signal_ends_a_server_on_an_unread_terminal() {
 // `write` after it.
 // Pitfall: O1
 #[test]
-fn shared_pipe_that_another_process_fills_stops_no_connection() {
+fn full_shared_pipe_stops_no_connection() {
     let Some((mut reader, writer)) = pipe_of_64_kib() else { return };
     let mut filler = writer.try_clone().unwrap();
     let mut command = Command::new(ECHOD);
@@ -185,7 +185,7 @@ fn log_beyond_the_file_size_limit_does_not_end_the_server() {
 
 // Pitfall: G4
 #[test]
-fn own_descriptors_are_cloexec_and_inherited_ones_unchanged() {
+fn own_descriptors_are_close_on_exec() {
     const CLOSE_ON_EXEC: u32 = 0o2000000;
     let ((_out, stdout), (_err, stderr)) = (pipe().unwrap(), pipe().unwrap());
     let mut command = Command::new(ECHOD);

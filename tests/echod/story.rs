@@ -296,7 +296,7 @@ fn explain_prints_concurrent_connections_only_with_all() {
 // Pitfall: S9
 // Pitfall: O1
 #[test]
-fn unread_ladder_stops_no_connection_and_reports_dropped_lines() {
+fn unread_ladder_drops_lines_but_stops_no_connection() {
     let Some((unread, stdout)) = pipe_of_64_kib() else { return };
     within_deadline(|| {
         let mut command = Command::new(ECHOD);

@@ -60,11 +60,11 @@ fn table_shows_what_each_task_waits_for() {
         assert_eq!(echoes, [reads, reads, writes], "{table:#?}");
         // This line shows only the first source. Each further source has its own line.
         assert_eq!(states(&table, "main")[0], "waiting: read on source (UnixStream) + elsewhere");
-        let place = |line: &String| {
+        let is_ours = |line: &String| {
             line.contains(" accept ") && line.contains("echo/src/main.rs:")
                 || line.contains(" echo ") && line.contains("echo/src/serve.rs:")
         };
-        assert_eq!(table.iter().filter(|line| place(line)).count(), 4, "{table:#?}");
+        assert_eq!(table.iter().filter(|line| is_ours(line)).count(), 4, "{table:#?}");
         assert!(table.iter().all(|line| line.len() <= 125), "{table:#?}");
     }
     idle.iter_mut().for_each(|client| assert_echoes(client, b"x"));

@@ -70,7 +70,7 @@ fn socket_file_is_removed_although_a_client_stays() {
     assert_echoes(&mut talker, b"before");
     assert_serves(&place);
     server.signal(Signal::TERM);
-    eventually("the file is gone", || {
+    eventually("the file is removed", || {
         assert_echoes(&mut talker, b"still here");
         !place.exists()
     });
@@ -225,7 +225,7 @@ fn second_server_waits_while_the_first_is_about_to_listen() {
 // The new server starts when the old one has stopped listening and is about to remove its file.
 // Pitfall: O4
 #[test]
-fn stopping_server_does_not_remove_the_file_of_its_successor() {
+fn stopping_server_keeps_the_file_of_its_successor() {
     let place = place();
     let Some(old) = start_delayed(UNLINK, &address(&place)) else { return };
     let old = old.listening(1);
@@ -332,7 +332,7 @@ fn unix_and_tcp_connections_count_together() {
 }
 
 #[test]
-fn socat_nc_and_python_get_their_bytes_back_through_a_unix_socket() {
+fn socat_nc_and_python_use_a_unix_socket() {
     const SCRIPT: &str = "\
 import socket, sys
 client = socket.socket(socket.AF_UNIX)

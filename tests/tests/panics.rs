@@ -414,7 +414,7 @@ fn record_of_a_panic_names_the_task_and_its_location() {
 
 // Pitfall: X19
 #[test]
-fn panicking_destructor_of_an_output_is_contained_at_any_time() {
+fn output_destructor_panic_is_contained_at_any_time() {
     run(|| async {
         // The handle is dropped after the task has ended, and drops the output.
         let ended = spawn(async { Bomb });

@@ -277,8 +277,8 @@ fn many_children_dropped_together_leave_no_zombie() {
 }
 
 #[test]
-fn child_that_outlives_its_runtime_is_reaped_at_the_next_spawn() {
-    child::in_child("child_that_outlives_its_runtime_is_reaped_at_the_next_spawn", || {
+fn next_spawn_reaps_children_of_a_dropped_runtime() {
+    child::in_child("next_spawn_reaps_children_of_a_dropped_runtime", || {
         within_deadline(|| {
             // This child is dropped while its runtime exists.
             let (first, first_stdin) = block_on(async {

@@ -250,7 +250,7 @@ fn remote_handle_wakes_the_task_that_polled_it_last() {
 }
 
 #[test]
-fn panicking_destructor_of_a_ready_remote_future_keeps_the_output() {
+fn panic_in_a_remote_destructor_keeps_the_output() {
     struct Bomb;
 
     impl Drop for Bomb {

@@ -141,7 +141,7 @@ fn signal_that_was_watched_once_does_not_kill() {
                 raise(number).unwrap();
             }
         });
-        // The signals do not kill the process after the executor is gone, either. A new watcher
+        // After the executor is dropped, the signals still do not kill the process. A new watcher
         // receives the signals that arrive from then on.
         catchable().for_each(|number| raise(number).unwrap());
         executor::block_on(async {

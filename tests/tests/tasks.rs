@@ -71,7 +71,7 @@ fn abort_before_the_first_poll_drops_the_future_unpolled() {
 
 // Pitfall: X6
 #[test]
-fn abort_while_queued_or_waiting_ends_it_in_the_next_round() {
+fn aborted_task_ends_in_the_next_round() {
     run(|| async {
         for queued in [false, true] {
             let kept = Rc::new(RefCell::new(None::<Waker>));
@@ -719,7 +719,7 @@ impl Drop for Ticks {
 }
 
 #[test]
-fn destructor_that_ticks_in_detach_all_leaves_the_set_empty() {
+fn detach_all_empties_the_set_despite_a_tick() {
     within_deadline(|| {
         let executor = Rc::new(Executor::new().unwrap());
         let (mut set, ticks) = (JoinSet::new(), executor.clone());

@@ -125,7 +125,7 @@ fn join_handle_of_another_executor_panics_and_names_both() {
 }
 
 #[test]
-fn alternately_ticked_executors_can_await_each_others_tasks() {
+fn alternating_executors_await_each_others_tasks() {
     within_deadline(|| {
         let (first, second) = (Executor::new().unwrap(), Executor::new().unwrap());
         let task = first.spawn(async {

@@ -521,7 +521,7 @@ fn minimal_block_on<F: Future>(reactor: &Rc<Reactor>, future: F) -> F::Output {
 
 // Pitfall: E8
 #[test]
-fn other_executors_operations_are_not_limited_by_the_budget() {
+fn budget_does_not_limit_other_executors() {
     with_reactor(|reactor| {
         let (ours, mut peer) = socket();
         peer.write_all(&[7; 1000]).unwrap();

@@ -12,7 +12,7 @@ use tests::{run, tcp_pair_with_std, within_deadline};
 use crate::tools::Running;
 
 // Method: the client's writes split lines, and exceed what the socket buffers hold. Another thread
-// reads meanwhile.
+// reads concurrently.
 #[test]
 fn lines_forwarded_into_a_sink_come_back() {
     run(|| async {
@@ -41,7 +41,7 @@ fn lines_forwarded_into_a_sink_come_back() {
     });
 }
 
-// Method: the second half of a line arrives after another client has connected and gone.
+// Method: the second half of a line arrives after another client has connected and disconnected.
 #[test]
 fn example_lines_echoes_each_line_to_its_client() {
     let lines = example("interop", "lines");
