@@ -43,6 +43,8 @@ mod metrics;
 mod notifier;
 mod peers;
 mod shared;
+#[cfg(test)]
+mod simulation;
 mod waits;
 
 // The breadth, meant for lookup: thin modules over the five above.
