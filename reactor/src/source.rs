@@ -307,6 +307,7 @@ impl Source {
     /// All waiters move, although one read may take all the bytes. If only one task were woken, and
     /// it no longer wanted to read, the others would wait forever. A task that still has to wait
     /// stores its waker again.
+    #[inline]
     pub(crate) fn make_ready(
         &self,
         direction: Direction,
