@@ -405,10 +405,11 @@ impl Flow {
         }
         let start = scratch.start();
         let most = if self.copied < self.proven_at { LITTLE } else { SCRATCH };
+        let space = &mut scratch.bytes[start..start + most];
         let mut allowance = SCRATCH;
         while allowance > 0 {
-            let length = allowance.min(most);
-            let buf = &mut scratch.bytes[start..start + length];
+            let length = allowance.min(space.len());
+            let buf = &mut space[..length];
             let Poll::Ready(read) = Pin::new(&mut *reader).poll_read(cx, buf) else {
                 return self.flush_while_waiting(cx, writer);
             };
