@@ -25,10 +25,11 @@ const START: [&str; 12] = [
 ];
 
 /// For each mistake, a line of the output that names it.
-const MISTAKES: [(&str, &str); 16] = [
+const MISTAKES: [(&str, &str); 17] = [
     ("waker-kept", "was called 1 time, and that of the second 0 times"),
     ("waker-borrowed", "RefCell already borrowed"),
     ("silent-drop", "the drop of the sender called 0 wakers"),
+    ("late-waker", "which returned Pending; 0 wakers were called"),
     ("woken-locked", "the code still ran after 10 s"),
     ("polled-again", "in its 1st poll was polled 4 times"),
     ("loser-dropped", "16 bytes were written, which are 4 messages, and collect still waits"),

@@ -7,8 +7,10 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll};
+
+use crate::lock::Mutex;
 
 /// Sends one value, from any thread.
 pub(crate) struct Sender<T> {
@@ -33,7 +35,7 @@ pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
 impl<T> Sender<T> {
     /// Sends the value.
     pub(crate) fn send(self, value: T) {
-        *self.value.lock().unwrap() = Some(value);
+        *self.value.lock() = Some(value);
     }
 }
 
@@ -41,7 +43,7 @@ impl<T> Future for Receiver<T> {
     type Output = Result<T, Closed>;
 
     fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.value.lock().unwrap().take() {
+        match self.value.lock().take() {
             Some(value) => Poll::Ready(Ok(value)),
             None => Poll::Pending,
         }

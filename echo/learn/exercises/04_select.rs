@@ -46,8 +46,8 @@ async fn message(pipe: &Pipe) -> Option<String> {
 pub(crate) async fn collect(left: &Pipe, right: &Pipe, count: usize) -> Vec<String> {
     let mut messages = Vec::new();
     while messages.len() < count {
-        let (left, right) = (pin!(message(left)), pin!(message(right)));
-        match select(left, right).await {
+        let (from_left, from_right) = (pin!(message(left)), pin!(message(right)));
+        match select(from_left, from_right).await {
             Either::Left(message) | Either::Right(message) => messages.extend(message),
         }
     }

@@ -16,6 +16,7 @@
 
 mod check;
 mod kernel;
+mod lock;
 #[path = "../solutions/mistakes/mod.rs"]
 mod mistakes;
 #[path = "../solutions/mod.rs"]

@@ -2,8 +2,10 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+
+use crate::lock::Mutex;
 
 /// Sends one value, from any thread.
 pub(crate) struct Sender<T> {
@@ -33,14 +35,10 @@ pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
     (Sender { shared: shared.clone() }, Receiver { shared })
 }
 
-fn lock<T>(shared: &Mutex<Shared<T>>) -> MutexGuard<'_, Shared<T>> {
-    shared.lock().expect("no thread panics while it holds the lock")
-}
-
 impl<T> Sender<T> {
     /// Sends the value.
     pub(crate) fn send(self, value: T) {
-        lock(&self.shared).value = Some(value);
+        self.shared.lock().value = Some(value);
         // `self` is dropped here, and `drop` wakes the receiver.
     }
 }
@@ -48,7 +46,7 @@ impl<T> Sender<T> {
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
         let waiter = {
-            let mut shared = lock(&self.shared);
+            let mut shared = self.shared.lock();
             shared.is_closed = true;
             shared.waiter.take()
         };
@@ -64,7 +62,7 @@ impl<T> Future for Receiver<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let waker = cx.waker().clone();
-        let mut shared = lock(&self.shared);
+        let mut shared = self.shared.lock();
         if let Some(value) = shared.value.take() {
             return Poll::Ready(Ok(value));
         }

@@ -11,17 +11,22 @@ use std::time::{Duration, Instant};
 
 use super::{Closed, Receiver, channel};
 use crate::check::{Seen, Step, Task, Wakes, count_of, require};
+use crate::lock::{after_release, has_acted};
 
 pub(crate) const STEPS: &[Step] = &[
     ("a value that was sent before the poll arrives", sent_before),
     ("a value from another thread wakes the task", other_thread),
     ("a sender that is dropped without a value ends the wait", dropped),
     ("the waker may poll the receiver while it is called", waker_polls),
+    ("a value that is sent between two locks of a poll is not lost", between_locks),
     ("no value is lost if both threads act at the same time", race),
 ];
 
-/// How often the two threads race, if that takes no longer than `PATIENCE`.
+/// How often the two threads race, if that takes no longer than `PAUSE`.
 const ROUNDS: usize = 20_000;
+
+/// How long the race lasts at most, and how long a sender may wait for a lock.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// How long a wakeup may take. It comes from another thread, which the OS may delay.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -105,6 +110,42 @@ fn waker_polls() -> Seen {
     require(result == Some(Poll::Ready(Ok(7))), saw, "1 call of the waker, and Ready(Ok(7))")
 }
 
+/// Sends from another thread, each time after one more release of a lock in `poll`.
+fn between_locks() -> Seen {
+    for releases in 0..10 {
+        let (sender, receiver) = channel();
+        let mut task = Task::new(receiver);
+        after_release(releases, move || {
+            let sending = thread::spawn(move || sender.send(7));
+            // If the poll still holds another lock, the sender waits for it, so do not join.
+            let start = Instant::now();
+            while !sending.is_finished() && start.elapsed() < PAUSE {
+                thread::yield_now();
+            }
+        });
+        let polled = task.poll();
+        if !has_acted() {
+            return Ok(format!("{} tried", count_of(releases, "point")));
+        }
+        let start = Instant::now();
+        while polled.is_pending() && task.wakes() == 0 && start.elapsed() < PATIENCE {
+            thread::yield_now();
+        }
+        let saw = format!(
+            "the other thread sent after release {} of a lock in the poll, which returned \
+             {polled:?}; {} called",
+            releases + 1,
+            if task.wakes() == 1 {
+                "1 waker was".to_owned()
+            } else {
+                format!("{} wakers were", task.wakes())
+            }
+        );
+        require(polled.is_ready() || task.wakes() > 0, saw, "1: the wakeup is lost")?;
+    }
+    Ok("10 points tried".to_owned())
+}
+
 fn race() -> Seen {
     let (senders, to_send) = mpsc::channel::<super::Sender<usize>>();
     let begun = Arc::new(AtomicUsize::new(0));
@@ -121,7 +162,7 @@ fn race() -> Seen {
     });
     let start = Instant::now();
     let mut rounds = 0;
-    while rounds < ROUNDS && start.elapsed() < PATIENCE {
+    while rounds < ROUNDS && start.elapsed() < PAUSE {
         rounds += 1;
         let round = rounds;
         let (sender, mut receiver) = channel();

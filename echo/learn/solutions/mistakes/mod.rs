@@ -1,5 +1,6 @@
 //! Typical mistakes: wrong solutions, each of which its check must find.
 
+mod late_waker;
 mod line_taken;
 mod loser_dropped;
 mod overtaking;
@@ -24,6 +25,7 @@ pub(crate) const MISTAKES: &[(&str, &str, &[Step])] = &[
     ("waker-kept", "1: only the first waker is stored", waker_kept::check::STEPS),
     ("waker-borrowed", "1: the waker is called during a borrow", waker_borrowed::check::STEPS),
     ("silent-drop", "2: the sender's drop wakes no task", silent_drop::check::STEPS),
+    ("late-waker", "2: the lock is released before the waker is stored", late_waker::check::STEPS),
     ("woken-locked", "2: the waker is called under the lock", woken_locked::check::STEPS),
     ("polled-again", "3: a completed future is polled again", polled_again::check::STEPS),
     ("loser-dropped", "4: the loser is dropped with its bytes", loser_dropped::check::STEPS),

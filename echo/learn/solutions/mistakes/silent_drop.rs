@@ -2,8 +2,10 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+
+use crate::lock::Mutex;
 
 /// Sends one value, from any thread.
 pub(crate) struct Sender<T> {
@@ -33,15 +35,11 @@ pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
     (Sender { shared: shared.clone() }, Receiver { shared })
 }
 
-fn lock<T>(shared: &Mutex<Shared<T>>) -> MutexGuard<'_, Shared<T>> {
-    shared.lock().expect("no thread panics while it holds the lock")
-}
-
 impl<T> Sender<T> {
     /// Sends the value.
     pub(crate) fn send(self, value: T) {
         let waiter = {
-            let mut shared = lock(&self.shared);
+            let mut shared = self.shared.lock();
             shared.value = Some(value);
             shared.waiter.take()
         };
@@ -53,7 +51,7 @@ impl<T> Sender<T> {
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        lock(&self.shared).is_closed = true;
+        self.shared.lock().is_closed = true;
     }
 }
 
@@ -62,7 +60,7 @@ impl<T> Future for Receiver<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let waker = cx.waker().clone();
-        let mut shared = lock(&self.shared);
+        let mut shared = self.shared.lock();
         if let Some(value) = shared.value.take() {
             return Poll::Ready(Ok(value));
         }
