@@ -9,6 +9,7 @@ use serde_json::Value;
 use tests::{folder, page_data};
 
 use crate::predict::{OnTerminal, on_terminal};
+use crate::process::is_installed;
 use crate::server::{Ended, Server};
 use crate::three_echoes::example;
 
@@ -153,7 +154,7 @@ fn awaited_connection_delays_the_next_client() {
 #[test]
 fn future_that_keeps_its_first_waker_strands_the_second_task() {
     let (right, wrong) = right_and_wrong("stale-waker");
-    right.assert_shows("the second task is polled 0.");
+    right.assert_shows("ms after the event");
     wrong.assert_shows("the second task is not polled within 1000 ms");
     assert_eq!((right.lost, wrong.lost), (false, true));
 }
@@ -167,10 +168,10 @@ fn waker_stored_after_the_look_misses_the_completion() {
 }
 
 #[test]
-fn future_that_wakes_itself_is_polled_hundreds_of_times() {
+fn future_that_wakes_itself_is_polled_again_and_again() {
     let (right, wrong) = right_and_wrong("busy-poll");
     assert!((2..10).contains(&right.number()), "{}", right.symptom);
-    assert!(wrong.number() > 100, "{}", wrong.symptom);
+    assert!(wrong.number() > 50, "{}", wrong.symptom);
 }
 
 #[test]
@@ -192,6 +193,25 @@ fn socket_registered_for_each_read_costs_two_calls_each() {
     let (right, wrong) = right_and_wrong("reregister");
     // One adds the socket, and one removes it. The last read reports the end of file.
     assert_eq!((right.number(), wrong.number()), (2, 2 + 2 * 101));
+}
+
+#[test]
+fn calls_that_a_fault_counts_are_those_that_strace_sees() {
+    if !is_installed("strace") {
+        return;
+    }
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-e", "trace=epoll_ctl"]).arg(example("fault"));
+    command.args(["reregister", "wrong"]);
+    let Ended { status, stdout, stderr } = Server::spawn(command).wait();
+    if stderr.contains("Operation not permitted") {
+        println!("skipped: strace may not trace here");
+        return;
+    }
+    assert!(status.success(), "{status}: {stderr}");
+    assert!(stdout.contains("\nwrong  204 calls"), "{stdout}");
+    // The runtime registers its eventfd, too.
+    assert_eq!(stderr.matches("epoll_ctl(").count(), 205, "{stderr}");
 }
 
 #[test]
@@ -298,7 +318,7 @@ fn unwritable_trace_file_is_reported_before_the_run() {
 }
 
 #[test]
-fn faults_are_listed_as_in_the_readme() {
+fn faults_are_listed_as_on_their_page() {
     let Ended { status, stdout, .. } = fault(&[]);
     assert!(status.success());
     assert!(stdout.is_ascii() && stdout.lines().all(|line| line.len() <= 80), "{stdout}");

@@ -48,7 +48,7 @@ pub(crate) const FAULT: Fault = Fault {
 };
 
 /// How long the client waits before it sends a byte.
-const DELAY: Duration = Duration::from_millis(10);
+const DELAY: Duration = Duration::from_millis(20);
 
 /// A read of a non-blocking socket, as a hand-written future.
 struct Read<'a> {

@@ -57,7 +57,7 @@ fn run(version: Version) -> io::Result<Symptom> {
         let _ = may_read.recv();
         BufReader::new(stream).split(b'\n').collect::<io::Result<Vec<_>>>()
     });
-    let served = block_on(timeout(2 * DEADLINE, async {
+    let served = block_on(timeout(5 * DEADLINE, async {
         let stream = accept(listener).await?;
         let long = [vec![b'1'; BYTES], b"\n".to_vec()].concat();
         let mut first = Box::pin(write_all(&stream, &long));
