@@ -1,6 +1,7 @@
 //! Comparisons of a program's output with an earlier output. Times, ports and addresses may differ.
 
-/// Replaces times, units, ports and addresses with placeholders, and columns with single spaces.
+/// Replaces times, units, ports, addresses and numbers after the word "about" with placeholders, and
+/// columns with single spaces.
 pub fn without_times_and_ports(text: &str) -> String {
     text.lines().map(masked).collect::<Vec<_>>().join("\n")
 }
@@ -13,7 +14,8 @@ pub fn masked(line: &str) -> String {
         let is_in_ladder = at == 1 && is_step(words[0]) && bare(at).contains('.');
         // A count of zero ticks is a result, not a measurement.
         let is_none = bare(at) == "0" && bare(at + 1) == "ticks";
-        is_number(bare(at)) && (is_unit(bare(at + 1)) || is_in_ladder) && !is_none
+        let is_count = at > 0 && bare(at - 1) == "about";
+        is_number(bare(at)) && (is_unit(bare(at + 1)) || is_in_ladder || is_count) && !is_none
     };
     let masked = (0..words.len()).map(|at| {
         let mask = match bare(at) {
@@ -65,6 +67,7 @@ mod tests {
             ("accept -> 127.0.0.1:4711;", "accept -> 127.0.0.1:815;"),
             ("waker=0x5581a", "waker=0x5581a"),
             ("waker 0x5581a", "waker 0x77"),
+            ("about 7 polls", "about 1,234 polls"),
         ] {
             assert_eq!(masked(one), masked(other));
         }

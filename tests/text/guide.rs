@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// All pages: the front door and the chapters in reading order, and then the other pages.
-pub(crate) const READMES: [&str; 23] = [
+pub(crate) const READMES: [&str; 24] = [
     "README.md",
     "reactor/README.md",
     "executor/README.md",
@@ -21,6 +21,7 @@ pub(crate) const READMES: [&str; 23] = [
     "echo/learn/thirty-minutes.md",
     "echo/learn/map.md",
     "echo/learn/questions.md",
+    "echo/learn/stages/README.md",
     "echo/learn/reading.md",
     "echo/learn/comparison.md",
     "echo/learn/glossary.md",

@@ -335,9 +335,9 @@ fn rust_in_pages_is_compiled() {
     let sources: Vec<String> = rust_files().map(read).collect();
     for readme in READMES {
         // A block without a language is Rust that rustdoc compiles and runs. A block with the
-        // language `rust` is an excerpt, which `excerpts.rs` compares with the code.
+        // language `rust` or `diff` is compared with the code by `excerpts.rs`.
         let is_rust = |block: &Block| ["", "no_run"].contains(&&*block.language);
-        let is_known = |block: &Block| ["text", "toml", "rust"].contains(&&*block.language);
+        let is_known = |block: &Block| ["text", "toml", "rust", "diff"].contains(&&*block.language);
         let blocks = blocks(readme);
         let other = blocks.iter().find(|block| !is_rust(block) && !is_known(block));
         assert!(other.is_none(), "{readme}: a block in an unknown language: {other:?}");

@@ -217,6 +217,7 @@ struct World {
     faults: String,
     predictions: String,
     questions: String,
+    stages: String,
     exercises: String,
     /// The source of the measurements of other runtimes. The tests do not build that program.
     peers: String,
@@ -241,6 +242,7 @@ impl World {
         help.arg("--help");
         let list = |name| printed(Command::new(example("echo", name))).unwrap();
         let (faults, predictions, questions) = (list("fault"), list("predict"), list("question"));
+        let stages = list("stage");
         let exercises = list("exercise");
         World {
             targets,
@@ -249,6 +251,7 @@ impl World {
             faults,
             predictions,
             questions,
+            stages,
             exercises,
             peers: read("tests/peers/src/main.rs"),
         }
@@ -268,6 +271,7 @@ impl World {
                 let is_word = ["all", "mistakes", "--solutions"].contains(&word.as_str());
                 *at == 0 && !is_word && !begins_line(&self.exercises, word)
             }
+            "stage" => *at == 0 && !begins_line(&self.stages, word),
             "peers" => *at == 0 && !self.peers.contains(&format!("Some(\"{word}\") => ")),
             _ => false,
         });

@@ -29,7 +29,7 @@ pub(crate) fn main() {
     }
 
     block_on(async {
-        (0..100).for_each(|_| spawn(sleep(5 * PAUSE)));
+        (0..100).for_each(|_| spawn(sleep(10 * PAUSE)));
         spawn(async { println!("still wrong: threads while 100 tasks sleep: {}", threads()) });
     });
 }
