@@ -24,7 +24,7 @@ pub(crate) async fn accept(listener: impl Listener, server: Rc<Server>) -> io::R
     while let Some(socket) = server.next_connection(&mut incoming).await {
         let connection = Connection::new(socket?, server.clone());
         // Spawn a task: if the echo were awaited here, the next client would have to wait until this
-        // one disconnects. Dropping the handle detaches the task.
+        // one disconnects. Dropping the handle *detaches* the task: it continues without one.
         drop(spawn_named("echo", async move {
             // The socket is both reader and writer: its two directions wait independently. `copy`
             // is a variable, because `end` must know how many bytes are not yet written.

@@ -14,7 +14,7 @@
 //! The two swaps happen in some order. If the sender's swap comes second, it reads `true`, and the
 //! sender notifies. If the executor's swap comes second, it *acquires* what the sender did before
 //! its own swap, so the executor finds the message. `tests/tests/wake_protocol.rs` checks this file
-//! with loom.
+//! with the model checker loom.
 
 use std::fmt;
 use std::sync::Arc;

@@ -66,7 +66,7 @@ pub(crate) const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE);
 /// Waits for events and timers, and wakes the tasks that wait for them.
 ///
 /// A reactor belongs to one thread. An executor owns one and turns it. Because it does not depend
-/// on an executor, it also works under any other executor that can be stepped.
+/// on an executor, it also works under any other executor that can run one step at a time.
 ///
 /// # Examples
 ///

@@ -101,8 +101,8 @@ struct Crowd {
     emptied_in: u64,
 }
 
-/// The initial value of [`Crowd::limit`]. Programs without stale wakers seldom reach it, and this
-/// many stale wakers need little memory.
+/// The initial value of [`Crowd::limit`]. Programs that do not drop waiting futures seldom reach it,
+/// and this many wakers need little memory.
 const LIMIT: usize = 32;
 
 /// How often to repeat an operation that a signal interrupts. After this many repetitions the caller
