@@ -50,7 +50,7 @@ const LOOKS: u32 = 50;
 /// returns its counters.
 ///
 /// Dropping the executor drops the futures of all tasks while the reactor still exists. A task that
-/// one of their destructors spawns is cancelled immediately.
+/// one of their destructors spawns is canceled immediately.
 ///
 /// # Examples
 ///
@@ -70,7 +70,7 @@ pub struct Executor {
     notified: Cell<bool>,
     /// How long to look for events before the thread sleeps; see [`set_spin`](Executor::set_spin).
     spin: Cell<Duration>,
-    /// When the thread began to spin. `None` after a turn of the reactor that woke a task.
+    /// When the thread began to spin. `None` after it has woken a task or received a message.
     idle_since: Cell<Option<Instant>>,
 }
 
@@ -212,7 +212,7 @@ impl Executor {
     /// # Panics
     ///
     /// Panics if called inside `block_on` or another `tick` on the same thread, or if the operating
-    /// system cannot return events.
+    /// system cannot fetch events.
     ///
     /// # Examples
     ///

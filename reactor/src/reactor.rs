@@ -264,7 +264,7 @@ impl Reactor {
     /// Waits for events. This is the only place where the thread sleeps.
     ///
     /// `epoll_wait` counts milliseconds, and mio rounds the timeout up. A timeout that was rounded
-    /// down would end before the deadline, and the rest would be a busy loop.
+    /// down would end before the deadline, and the executor would run a busy loop until then.
     ///
     /// Also returns whether a signal handler has run; see [`signal`](crate::signal).
     fn wait(&self, events: &mut Events, mut timeout: Option<Duration>) -> (io::Result<()>, bool) {
