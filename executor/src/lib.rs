@@ -188,7 +188,7 @@ pub async fn yield_now() {
         yielded = true;
         // Yield in the same way as a task that has used up its budget. The executor then fetches
         // events and fires timers before it polls this task again.
-        budget::yield_to_neighbours(cx);
+        budget::request_yield(cx);
         Poll::Pending
     })
     .await;

@@ -56,19 +56,20 @@ pub enum State {
 impl Tasks {
     /// Returns all tasks that have not ended, in the order of their IDs.
     pub(crate) fn list(&self) -> Vec<TaskInfo> {
-        let mut kept: BTreeMap<*const (), Vec<Awaited>> = BTreeMap::new();
-        for wait in self.reactor.waits().into_iter().chain(blocking::waits()) {
-            kept.entry(wait.waker).or_default().push(wait.awaited);
+        let mut stored: BTreeMap<*const (), Vec<Awaited>> = BTreeMap::new();
+        let wakers = self.reactor.stored_wakers().into_iter().chain(blocking::stored_wakers());
+        for waker in wakers {
+            stored.entry(waker.waker).or_default().push(waker.awaited);
         }
         let mut slots = self.slots();
         slots.retain(|task| task.is_live() || task.state.get() == task::State::Ending);
-        let infos = slots.iter().map(|task| self.describe(task, &mut kept));
+        let infos = slots.iter().map(|task| self.describe(task, &mut stored));
         let mut tasks: Vec<TaskInfo> = infos.collect();
         tasks.sort_unstable_by_key(|task| task.id);
         tasks
     }
 
-    fn describe(&self, task: &Task, kept: &mut BTreeMap<*const (), Vec<Awaited>>) -> TaskInfo {
+    fn describe(&self, task: &Task, stored: &mut BTreeMap<*const (), Vec<Awaited>>) -> TaskInfo {
         let state = match () {
             // The stage is borrowed exactly while the task is polled.
             () if task.stage.try_borrow_mut().is_err() => State::Running,
@@ -82,8 +83,8 @@ impl Tasks {
         };
         let (mut awaits, mut elsewhere) = (Vec::new(), 0);
         if state == State::Waiting {
-            awaits = kept.remove(&Arc::as_ptr(&task.header).cast()).unwrap_or_default();
-            // Another thread may have dropped a waker since `waits` was read.
+            awaits = stored.remove(&Arc::as_ptr(&task.header).cast()).unwrap_or_default();
+            // Another thread may have dropped a waker since the wakers were listed.
             elsewhere = task.wakers().saturating_sub(awaits.len());
             // One direction of a source may hold the same waker twice.
             awaits.dedup();

@@ -233,7 +233,7 @@ impl TaskList {
                 let peer = peers.get(key).map_or(String::new(), |peer| format!(" {peer}"));
                 format!("{direction} on source {key} ({kind}{peer})")
             }
-            Awaited::Job { number, kind } => format!("job {number} ({kind})"),
+            Awaited::Job { id, kind } => format!("job {id} ({kind})"),
             Awaited::Deadline(deadline) => {
                 format!("timer, in {}", duration(deadline.saturating_duration_since(self.now)))
             }

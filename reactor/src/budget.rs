@@ -120,7 +120,7 @@ impl Budget {
 /// readiness of its sources stays as it is.
 pub(crate) fn spend(cx: &mut Context<'_>) -> Poll<()> {
     let Some(left) = LEFT.get().checked_sub(1) else {
-        yield_to_neighbours(cx);
+        request_yield(cx);
         return Poll::Pending;
     };
     LEFT.set(left);
@@ -374,7 +374,7 @@ pub(crate) fn poll_first(cx: &mut Context<'_>, waited: &mut bool) -> Poll<()> {
         return Poll::Ready(());
     }
     *waited = true;
-    yield_to_neighbours(cx);
+    request_yield(cx);
     Poll::Pending
 }
 
@@ -396,8 +396,9 @@ pub(crate) fn charge_if_unspent(before: u32, operations: u32) {
     }
 }
 
-/// Wakes the task, so that it runs again after the tasks that are already queued. The caller must
-/// then return `Pending`.
+/// Wakes the task, so that it runs again after the tasks that are already queued.
+///
+/// The caller must then return `Pending`.
 ///
 /// The executor treats a task that yields as one that has used up its budget: it looks for events
 /// before it polls the task again, even if no other task is queued. The actual budget stays as it
@@ -416,7 +417,7 @@ pub(crate) fn charge_if_unspent(before: u32, operations: u32) {
 ///     let mut parts = 0..10;
 ///     poll_fn(|cx| match parts.next() {
 ///         Some(_part) => {
-///             reactor::budget::yield_to_neighbours(cx);
+///             reactor::budget::request_yield(cx);
 ///             Poll::Pending
 ///         }
 ///         None => Poll::Ready(()),
@@ -424,7 +425,7 @@ pub(crate) fn charge_if_unspent(before: u32, operations: u32) {
 ///     .await;
 /// });
 /// ```
-pub fn yield_to_neighbours(cx: &mut Context<'_>) {
+pub fn request_yield(cx: &mut Context<'_>) {
     YIELDED.set(true);
     trace!(waker:? = cx.waker().data(); "budget spent");
     cx.waker().wake_by_ref();

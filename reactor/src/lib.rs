@@ -21,7 +21,7 @@
 //! [`blocking`]: blocking
 //! [`blocking::unblock`]: blocking::unblock
 //! [`io`]: io
-//! [`Reactor::waits`]: Reactor::waits
+//! [`Reactor::stored_wakers`]: Reactor::stored_wakers
 //! [`Reactor::new`]: Reactor::new
 //! [`Reactor::enter`]: Reactor::enter
 //! [`Reactor::turn`]: Reactor::turn
@@ -39,13 +39,13 @@ mod timer;
 
 mod arrivals;
 mod current;
+mod diagnostics;
 mod metrics;
 mod notifier;
 mod peers;
 mod shared;
 #[cfg(test)]
 mod simulation;
-mod waits;
 
 // The breadth, meant for lookup: thin modules over the five above.
 #[path = "pool/mod.rs"]
@@ -61,6 +61,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 
 pub use async_io::Async;
 pub use current::Enter;
+pub use diagnostics::{Awaited, StoredWaker};
 pub use metrics::Metrics;
 /// The crate that defines the types [`Async`] works with: `event::Source`, `Interest`, and mio's
 /// sockets and pipes.
@@ -68,7 +69,6 @@ pub use mio;
 pub use notifier::Notifier;
 pub use os::{Descriptor, pipe, signal, stdio};
 pub use reactor::Reactor;
-pub use waits::{Awaited, Wait};
 
 // The public types are *unwind safe*: a program may use them after `catch_unwind` has caught a
 // panic of user code. The compiler cannot see it, because these four contain cells. It holds because

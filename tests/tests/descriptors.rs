@@ -76,7 +76,7 @@ fn from_fd_of_a_regular_file_fails_without_a_registration() {
             let refused = Async::from_fd(&file).map(drop);
             assert_eq!(refused.unwrap_err().kind(), ErrorKind::PermissionDenied);
         }
-        assert!(Reactor::current().waits().is_empty());
+        assert!(Reactor::current().stored_wakers().is_empty());
     });
 }
 

@@ -356,7 +356,7 @@ fn use_the_runtime() {
     let mut timer = pin!(sleep(Duration::from_secs(100)));
     assert!(timer.as_mut().poll(cx).is_pending());
     assert!(reactor.next_deadline().is_some() && reactor.metrics().waits > 0);
-    assert!(!executor::tasks().is_empty() && reactor.waits().len() >= 2);
+    assert!(!executor::tasks().is_empty() && reactor.stored_wakers().len() >= 2);
     // The number of tasks is limited, because the end of each such task is logged and spawns the
     // next.
     if executor::tasks().len() < 50 {

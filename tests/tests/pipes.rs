@@ -73,14 +73,14 @@ fn waiting_writer_gets_broken_pipe_when_the_reader_drops() {
     run(|| async {
         let (mut sender, receiver) = pipe().unwrap();
         let writer = spawn(async move { sender.write_all(&vec![0; 4 << 20]).await });
-        until(|| reactor::Reactor::current().waits().iter().any(is_write)).await;
+        until(|| reactor::Reactor::current().stored_wakers().iter().any(is_write)).await;
         drop(receiver);
         assert_eq!(writer.await.unwrap().unwrap_err().kind(), ErrorKind::BrokenPipe);
     });
 }
 
-fn is_write(wait: &reactor::Wait) -> bool {
-    matches!(wait.awaited, reactor::Awaited::Source { direction: "write", .. })
+fn is_write(stored: &reactor::StoredWaker) -> bool {
+    matches!(stored.awaited, reactor::Awaited::Source { direction: "write", .. })
 }
 
 // In packet mode (`O_DIRECT`) each write is one packet, and a read stops at a packet boundary

@@ -435,7 +435,11 @@ fn source_that_a_task_waits_for_twice_is_listed_once() {
         waker.take().unwrap().wake();
         let_others_run().await;
         drop(waker.take());
-        assert_eq!(Reactor::current().waits().len(), 36, "one of the 35 tasks is listed twice");
+        assert_eq!(
+            Reactor::current().stored_wakers().len(),
+            36,
+            "one of the 35 tasks is listed twice"
+        );
         let task = find("twice");
         assert_eq!(sources(&task), [("TcpListener", "read")]);
         assert_eq!((task.state, task.elsewhere), (State::Waiting, 0));
@@ -468,7 +472,7 @@ fn bare_reactor_lists_the_waits_of_any_waker() {
     within_deadline(|| {
         let reactor = Reactor::new().unwrap();
         let _entered = reactor.enter();
-        assert_eq!(reactor.waits(), []);
+        assert_eq!(reactor.stored_wakers(), []);
         let (_counter, waker) = Counter::with_waker();
         let (ours, _theirs) = tests::std_pair().unwrap();
         let mut stream = TcpStream::from_std(ours).unwrap();
@@ -478,23 +482,23 @@ fn bare_reactor_lists_the_waits_of_any_waker() {
         assert!(
             poll(read.as_mut(), &waker).is_pending() && poll(sleep.as_mut(), &waker).is_pending()
         );
-        let waits = reactor.waits();
-        assert_eq!(waits.len(), 2);
-        assert!(waits.iter().all(|wait| wait.waker == waker.data()));
+        let wakers = reactor.stored_wakers();
+        assert_eq!(wakers.len(), 2);
+        assert!(wakers.iter().all(|stored| stored.waker == waker.data()));
         assert!(matches!(
-            waits[0].awaited,
+            wakers[0].awaited,
             Awaited::Source { direction: "read", kind: "TcpStream", .. }
         ));
         drop(sleep);
-        assert_eq!(reactor.waits().len(), 1, "dropping a sleep removes its timer");
+        assert_eq!(reactor.stored_wakers().len(), 1, "dropping a sleep removes its timer");
         drop(read);
         assert_eq!(
-            reactor.waits().len(),
+            reactor.stored_wakers().len(),
             1,
             "the waker stays stored until the next event of its source"
         );
         drop(stream);
-        assert_eq!(reactor.waits(), [], "the waker is dropped with its source");
+        assert_eq!(reactor.stored_wakers(), [], "the waker is dropped with its source");
     });
 }
 

@@ -527,7 +527,7 @@ fn repeatedly_reset_sleep_has_one_timer_and_waker() {
         for n in 0..1000 {
             assert!(poll(pin!(&mut sleep), &waker).is_pending());
             sleep.reset(Instant::now() + HOUR * (1 + n % 3));
-            assert_eq!(reactor.waits().len(), 1);
+            assert_eq!(reactor.stored_wakers().len(), 1);
         }
         // `counter`, `waker` and the clone in the timer.
         assert_eq!(Arc::strong_count(&counter), 3);

@@ -138,7 +138,7 @@ fn poll_budget_for(length: usize) -> impl FnMut(&mut Context<'_>) -> Poll<()> {
             return Poll::Ready(());
         }
         yielded = true;
-        budget::yield_to_neighbours(cx);
+        budget::request_yield(cx);
         Poll::Pending
     }
 }

@@ -434,7 +434,7 @@ impl Flow {
             }
             allowance = allowance.saturating_sub(read.max(ONE_READ));
         }
-        budget::yield_to_neighbours(cx);
+        budget::request_yield(cx);
         Poll::Pending
     }
 

@@ -94,10 +94,10 @@ fn stderr_stream() -> &'static Stream<()> {
 
 /// Calls `add` for each stored waker, with the number of the job, the kind of the stream, and the
 /// address of the waker's data.
-pub(crate) fn list_waits(mut add: impl FnMut(u64, &'static str, usize)) {
-    stdin_stream().list_waits(&mut add);
-    stdout_stream().list_waits(&mut add);
-    stderr_stream().list_waits(&mut add);
+pub(crate) fn list_wakers(mut add: impl FnMut(u64, &'static str, usize)) {
+    stdin_stream().list_wakers(&mut add);
+    stdout_stream().list_wakers(&mut add);
+    stderr_stream().list_wakers(&mut add);
 }
 
 impl<T: Send + 'static> Stream<T> {
@@ -128,7 +128,7 @@ impl<T: Send + 'static> Stream<T> {
         std::mem::take(&mut state.waiting)
     }
 
-    fn list_waits(&self, add: &mut impl FnMut(u64, &'static str, usize)) {
+    fn list_wakers(&self, add: &mut impl FnMut(u64, &'static str, usize)) {
         let state = self.lock();
         for waker in state.waiting.values() {
             // If there is no job, the task has been woken, or is in the middle of an attempt.

@@ -22,26 +22,26 @@
 //! | `sequence.rs` | jobs that run one at a time, in order, e.g. the operations of one file |
 //! | `threads.rs` | the threads: how many there are, and what happens if the OS refuses one |
 //! | `unfinished.rs` | the list of jobs that have not ended |
-//! | `waits.rs` | which tasks wait for which jobs, for the task table |
+//! | `diagnostics.rs` | which tasks wait for which jobs, for the task table |
 //! | `process.rs` | one pool per process, even after a `fork` |
 
+mod diagnostics;
 mod job;
 mod process;
 mod sequence;
 mod threads;
 mod unfinished;
-mod waits;
 
 use std::future::poll_fn;
 use std::panic::resume_unwind;
 
+pub use diagnostics::stored_wakers;
 pub(crate) use job::JobHandle;
 pub(crate) use process::PerProcess;
 pub(crate) use sequence::Sequence;
 pub(crate) use threads::{Job, Pool, wake};
 pub use threads::{KEEP_ALIVE, MAX_THREADS};
 pub(crate) use unfinished::next_number;
-pub use waits::waits;
 
 /// Runs `f` on a thread of the blocking pool and waits for its result.
 ///

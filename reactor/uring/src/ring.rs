@@ -343,7 +343,7 @@ impl Future for Driver {
             let shared = &self.shared;
             shared.reap();
             if has_memory && shared.in_flight().borrow_mut().can_submit() {
-                budget::yield_to_neighbours(cx);
+                budget::request_yield(cx);
                 return Poll::Pending;
             }
             if self.is_done() {

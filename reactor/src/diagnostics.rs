@@ -1,16 +1,16 @@
-//! The list of all wakers that a reactor stores, which shows what a stuck task waits for.
+//! Diagnostics: lists the wakers that a reactor stores, which shows what a stuck task waits for.
 //!
-//! The reactor works without this file. It serves diagnostics only.
+//! The reactor works without this file.
 
 use std::task::Waker;
 use std::time::Instant;
 
 use crate::reactor::Reactor;
 
-/// A stored waker; see [`Reactor::waits`].
+/// A waker that a reactor or a job stores; see [`Reactor::stored_wakers`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Wait {
+pub struct StoredWaker {
     /// What the task waits for.
     pub awaited: Awaited,
     /// The address of the waker's data, [`Waker::data`], by which an executor recognizes its own
@@ -24,7 +24,7 @@ pub struct Wait {
 pub enum Awaited {
     /// An event for one direction of a source.
     Source {
-        /// The number that identifies the source in log records.
+        /// The key of the source, which identifies it in log records.
         key: usize,
         /// The type of the registered object, e.g. `TcpListener` or `TcpStream`.
         kind: &'static str,
@@ -33,11 +33,11 @@ pub enum Awaited {
     },
     /// The deadline of a timer.
     Deadline(Instant),
-    /// The end of a job of the blocking pool. Only [`blocking::waits`](crate::blocking::waits)
+    /// The completion of a job of the blocking pool. Only [`blocking::stored_wakers`](crate::blocking::stored_wakers)
     /// lists these, because no reactor knows of them.
     Job {
-        /// The number that identifies the job in log records.
-        number: u64,
+        /// The job ID, which identifies the job in log records.
+        id: u64,
         /// `blocking job`, `stdin`, `stdout` or `stderr`.
         kind: &'static str,
     },
@@ -70,36 +70,37 @@ impl Reactor {
     ///     let mut sleep = pin!(reactor::time::sleep(Duration::from_secs(1)));
     ///     poll_fn(|cx| {
     ///         assert!(sleep.as_mut().poll(cx).is_pending());
-    ///         let waits = Reactor::current().waits();
-    ///         assert!(matches!(waits[0].awaited, Awaited::Deadline(_)));
-    ///         assert_eq!(waits[0].waker, cx.waker().data());
+    ///         let wakers = Reactor::current().stored_wakers();
+    ///         assert!(matches!(wakers[0].awaited, Awaited::Deadline(_)));
+    ///         assert_eq!(wakers[0].waker, cx.waker().data());
     ///         Poll::Ready(())
     ///     })
     ///     .await
     /// });
     /// ```
-    pub fn waits(&self) -> Vec<Wait> {
-        let mut waits = Vec::new();
+    pub fn stored_wakers(&self) -> Vec<StoredWaker> {
+        let mut wakers = Vec::new();
         self.each_source(|source| {
             let (key, kind) = (source.key, short(source.kind));
             source.each_waiter(|direction, waker| {
                 let direction = direction.name();
-                waits.push(Wait::new(Awaited::Source { key, kind, direction }, waker));
+                wakers.push(StoredWaker::new(Awaited::Source { key, kind, direction }, waker));
             });
         });
         for ((deadline, _), waker) in &self.timers().borrow().waiting {
-            waits.push(Wait::new(Awaited::Deadline(*deadline), waker));
+            wakers.push(StoredWaker::new(Awaited::Deadline(*deadline), waker));
         }
-        let descriptor = |waker| Wait::new(Awaited::Descriptor, waker);
-        waits.extend(self.short_of_descriptors.borrow().iter().map(descriptor));
-        waits.extend(self.woken.borrow().iter().map(|waker| Wait::new(Awaited::Turn, waker)));
-        waits
+        let descriptor = |waker| StoredWaker::new(Awaited::Descriptor, waker);
+        wakers.extend(self.short_of_descriptors.borrow().iter().map(descriptor));
+        wakers
+            .extend(self.woken.borrow().iter().map(|waker| StoredWaker::new(Awaited::Turn, waker)));
+        wakers
     }
 }
 
-impl Wait {
-    fn new(awaited: Awaited, waker: &Waker) -> Wait {
-        Wait { awaited, waker: waker.data() }
+impl StoredWaker {
+    fn new(awaited: Awaited, waker: &Waker) -> StoredWaker {
+        StoredWaker { awaited, waker: waker.data() }
     }
 }
 
@@ -116,7 +117,7 @@ mod tests {
     use mio::net::UnixStream;
 
     fn awaited(reactor: &Reactor) -> Vec<Awaited> {
-        reactor.waits().into_iter().map(|wait| wait.awaited).collect()
+        reactor.stored_wakers().into_iter().map(|stored| stored.awaited).collect()
     }
 
     #[test]
