@@ -31,7 +31,10 @@ pub(crate) const QUESTION: Question = Question {
 const NEAR: Duration = Duration::from_millis(50);
 
 /// Interval of the ticks.
-const TICK: Duration = Duration::from_millis(20);
+const TICK: Duration = Duration::from_millis(40);
+
+/// How long the thread is blocked: for four ticks and a half.
+const BLOCKED: Duration = Duration::from_millis(180);
 
 /// The later deadline: so late that even a busy machine fires the near timer before it.
 const FAR: Duration = Duration::from_millis(300);
@@ -48,7 +51,11 @@ fn run() -> io::Result<()> {
     }
     block_on(async {
         precision().await?;
-        print_line("ticks of 20 ms, blocked for 90 ms; when the next ticks come after that")?;
+        print_line(format_args!(
+            "ticks of {} ms, and {} ms of blocking; after that, the next ticks come",
+            TICK.as_millis(),
+            BLOCKED.as_millis()
+        ))?;
         for behavior in [Burst, Delay, Skip] {
             missed_ticks(behavior).await?;
         }
@@ -76,7 +83,7 @@ async fn precision() -> io::Result<()> {
 async fn missed_ticks(behavior: MissedTickBehavior) -> io::Result<()> {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(behavior);
-    thread::sleep(TICK * 9 / 2);
+    thread::sleep(BLOCKED);
     let begin = Instant::now();
     let mut after = Vec::new();
     for _ in 0..6 {
