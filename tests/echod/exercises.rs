@@ -26,7 +26,7 @@ const START: [&str; 12] = [
 
 /// For each mistake, a line of the output that names it.
 const MISTAKES: [(&str, &str); 17] = [
-    ("waker-kept", "was called 1 time, and that of the second 0 times"),
+    ("waker-kept", "was called 1 time, the waker of the second 0 times"),
     ("waker-borrowed", "RefCell already borrowed"),
     ("silent-drop", "the drop of the sender called 0 wakers"),
     ("late-waker", "which returned Pending; 0 wakers were called"),

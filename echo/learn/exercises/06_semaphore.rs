@@ -33,7 +33,7 @@ impl Semaphore {
                 self.free.set(left);
                 return Poll::Ready(Permit(self));
             }
-            // Try again and again. This uses a whole processor, and it is not fair.
+            // Wrong: a busy loop. It uses a whole processor, and it is not fair.
             cx.waker().wake_by_ref();
             Poll::Pending
         })

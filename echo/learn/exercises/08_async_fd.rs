@@ -24,14 +24,14 @@ impl AsyncFd {
         Ok(AsyncFd { fd })
     }
 
-    /// Calls `attempt` until it returns something else than `WouldBlock`.
+    /// Calls `attempt` until it returns anything other than `WouldBlock`.
     pub(crate) async fn read_with<T>(
         &self,
         mut attempt: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
     ) -> io::Result<T> {
         loop {
             match attempt(self.fd.as_fd()) {
-                // Try again and again. This uses a whole processor.
+                // Wrong: a busy loop, which uses a whole processor.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => yield_now().await,
                 result => return result,
             }

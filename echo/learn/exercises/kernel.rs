@@ -45,7 +45,7 @@ impl Kernel {
         Ok(Kernel { epoll, mode, is_watching: false, calls: Calls::default() })
     }
 
-    /// Says which readiness of the socket to report from now on (`epoll_ctl`).
+    /// Sets which readiness of the socket epoll reports from now on (`epoll_ctl`).
     pub(crate) fn watch(
         &mut self,
         stream: &UnixStream,

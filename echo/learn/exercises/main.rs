@@ -272,7 +272,7 @@ fn check_one(number: &str, exercise: &Exercise, solutions: bool) -> io::Result<E
              echo/learn/exercises/README.md"
         )?,
     }
-    // Cargo would print an error after another exit code. The output says what there is to say.
+    // After any other exit code, cargo would print an error below the report.
     Ok(ExitCode::SUCCESS)
 }
 

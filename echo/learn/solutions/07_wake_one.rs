@@ -78,8 +78,8 @@ impl<T> Waiting<'_, T> {
 impl<T> Drop for Waiting<'_, T> {
     fn drop(&mut self) {
         self.queue.waiters.borrow_mut().retain(|waiter| !Rc::ptr_eq(waiter, &self.waiter));
-        // The wakeup was for an item that this task will not take. Wake the next task instead, or
-        // the item lies there while a task waits for it.
+        // The wakeup was for an item that this task will not take. Wake the next task instead.
+        // Otherwise the item stays in the queue while a task waits for it.
         if self.waiter.is_woken.get() && !self.queue.items.borrow().is_empty() {
             self.queue.wake_one();
         }

@@ -49,7 +49,7 @@ impl AsyncFd {
         Ok(AsyncFd { source: Async::with_interest(Source(fd), Interest::READABLE)? })
     }
 
-    /// Calls `attempt` until it returns something else than `WouldBlock`.
+    /// Calls `attempt` until it returns anything other than `WouldBlock`.
     pub(crate) async fn read_with<T>(
         &self,
         mut attempt: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,

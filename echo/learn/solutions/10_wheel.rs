@@ -29,8 +29,8 @@ struct Level {
 
 /// The timers of one reactor, in wheels of 64 slots. A tick is one millisecond.
 ///
-/// Invariant: a timer is in the lowest level whose current turn includes its tick. So all timers of
-/// a level are due before those of the next level, and the first occupied slot is the next to handle.
+/// Invariant: a timer is in the lowest level whose current turn includes its tick. So each timer of
+/// a level is due before every timer of the next level, and the first occupied slot comes next.
 pub(crate) struct Timers {
     start: Instant,
     levels: Vec<Level>,
@@ -115,7 +115,7 @@ impl Timers {
 
     /// Returns the level and the slot of a tick that is later than `done`.
     ///
-    /// The level is that of the highest group of six bits in which the two ticks differ.
+    /// The level is the number of the highest group of six bits in which the two ticks differ.
     fn place(&self, tick: u64) -> (usize, usize) {
         let highest = 63 - (tick ^ self.done).leading_zeros() as usize;
         let level = highest / 6;
@@ -126,7 +126,7 @@ impl Timers {
     fn next_slot(&self) -> Option<(usize, usize, u64)> {
         let level = self.levels.iter().position(|level| level.occupied != 0)?;
         let slot = self.levels[level].occupied.trailing_zeros() as usize;
-        // The higher bits are those of the current tick, and the lower ones are 0.
+        // The slot has the higher bits of the current tick, and its lower bits are 0.
         let turn = self.done >> (6 * (level + 1)) << (6 * (level + 1));
         Some((level, slot, turn + ((slot as u64) << (6 * level))))
     }

@@ -56,8 +56,8 @@ fn last_waker() -> Seen {
     bell.ring();
     let [first, second] = wakes.map(|wakes| wakes.count());
     let saw = format!(
-        "two tasks polled, one after the other; the waker of the first was called {}, and that of \
-         the second {}",
+        "two tasks polled, one after the other; the waker of the first was called {}, the waker \
+         of the second {}",
         times(first),
         times(second)
     );
