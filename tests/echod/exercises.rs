@@ -25,7 +25,7 @@ const START: [&str; 12] = [
 ];
 
 /// For each mistake, a line of the output that names it.
-const MISTAKES: [(&str, &str); 17] = [
+const MISTAKES: [(&str, &str); 20] = [
     ("waker-kept", "was called 1 time, the waker of the second 0 times"),
     ("waker-borrowed", "RefCell already borrowed"),
     ("silent-drop", "the drop of the sender called 0 wakers"),
@@ -38,6 +38,9 @@ const MISTAKES: [(&str, &str); 17] = [
     ("overtaking", "a task came after the release, and got the permit before the task that waited"),
     ("stale-waker", "the first was dropped, then came 1 item; the second was woken 0 times"),
     ("wake-swallowed", "was dropped before its poll; the other was woken 0 times"),
+    ("events-lost", "the names were [\"one\"], then nothing arrived within 2 s"),
+    ("always-reading", "and epoll_wait reported 1000 events in a row"),
+    ("rounded-down", "before its deadline; expected at most 1 ms after it"),
     ("waiting-charged", "it got an item in poll 0; expected poll 1"),
     ("yield-unwoken", "never completed; expected 0: a task hangs"),
     ("spent-late", "item 128 was 129; expected 128: an item is lost"),

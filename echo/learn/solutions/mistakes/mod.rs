@@ -1,11 +1,14 @@
 //! Typical mistakes: wrong solutions, each of which its check must find.
 
+mod always_reading;
+mod events_lost;
 mod late_waker;
 mod line_taken;
 mod loser_dropped;
 mod overtaking;
 mod permit_lost;
 mod polled_again;
+mod rounded_down;
 mod silent_drop;
 mod slot_displaced;
 mod slot_unlimited;
@@ -34,6 +37,9 @@ pub(crate) const MISTAKES: &[(&str, &str, &[Step])] = &[
     ("overtaking", "6: a newcomer can take a released permit", overtaking::check::STEPS),
     ("stale-waker", "7: a wakeup goes to a task that has gone", stale_waker::check::STEPS),
     ("wake-swallowed", "7: a dropped task keeps its wakeup", wake_swallowed::check::STEPS),
+    ("events-lost", "8: one read returns several events", events_lost::check::STEPS),
+    ("always-reading", "9: reading is watched during a full write", always_reading::check::STEPS),
+    ("rounded-down", "10: deadlines are rounded down to a tick", rounded_down::check::STEPS),
     ("waiting-charged", "11: an operation that waits is charged", waiting_charged::check::STEPS),
     ("yield-unwoken", "11: a task without budget is not woken", yield_unwoken::check::STEPS),
     ("spent-late", "11: the budget is spent after the item is taken", spent_late::check::STEPS),
