@@ -18,13 +18,13 @@ const LAST_ERRNO: i32 = 133;
 /// How long the errors last before the test measures what they cost.
 const MEASURED: Duration = Duration::from_secs(1);
 
-/// Errors that say that the listener itself is unusable.
+/// Whether the error means that the listener itself is unusable.
 fn ends_the_listener(errno: i32) -> bool {
     let broken = [Errno::BADF, Errno::INVAL, Errno::NOTSOCK, Errno::OPNOTSUPP];
     broken.into_iter().any(|broken| broken.raw_os_error() == errno)
 }
 
-/// Lines of the log that report an error of `accept`.
+/// The number of log lines that report an error of `accept`.
 fn warnings(server: &Server) -> usize {
     server.stderr().lines().filter(|line| line.contains("cannot accept")).count()
 }
@@ -51,7 +51,7 @@ fn repeated_accept_error_backs_off_and_service_resumes() {
     let used: Duration = failing.iter().zip(&before).map(used).sum();
     assert!(used < MEASURED / 4, "{} servers used {used:?} of CPU time", failing.len());
     for (errno, _, server, injection, _) in &mut failing {
-        // EAGAIN is no failure: the server waits for the next event.
+        // EAGAIN is not an error: the server waits for the next event.
         if Errno::from_raw_os_error(*errno) != Errno::AGAIN {
             eventually("the repeated error is logged", || warnings(server) > 0);
         }
@@ -74,7 +74,7 @@ fn error_of_a_broken_listener_ends_the_server() {
     for errno in (1..=LAST_ERRNO).filter(|errno| ends_the_listener(*errno)) {
         let server = Server::start(&[]);
         let Some(_injection) = Injection::start(&server, "accept4", errno) else { return };
-        // The server also calls `accept4` when it starts, and may have ended by now.
+        // The server also calls `accept4` when it starts, so it may have exited by now.
         let _client = TcpStream::connect(server.addresses[0]);
         let ended = server.wait();
         assert_eq!(ended.status.code(), Some(1), "error {errno}: {}", ended.stderr);

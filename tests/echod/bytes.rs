@@ -200,21 +200,27 @@ pub(crate) fn assert_receives(mut client: &TcpStream, random: &mut Random, bytes
     }
 }
 
-/// Sends without reading until the connection accepts no byte for 200 ms. Returns the number of
-/// bytes.
+/// Sends without reading until the connection is full. Returns the number of bytes.
+///
+/// The connection counts as full if two writes in a row transfer no byte in 200 ms each. One write
+/// may only mean that a busy machine has not run the server.
 pub(crate) fn fill(mut client: &TcpStream, mut random: Random) -> usize {
     let before = client.write_timeout().unwrap();
     client.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
     let mut chunk = vec![0; CHUNK];
-    let mut sent = 0;
+    let (mut sent, mut stalls) = (0, 0);
     'full: loop {
         random.fill(&mut chunk);
         let mut rest = &chunk[..];
         while !rest.is_empty() {
             match client.write(rest) {
-                Ok(written) => rest = &rest[written..],
+                Ok(written) => {
+                    rest = &rest[written..];
+                    stalls = 0;
+                }
                 // With a timeout, the kernel does not repeat a call that a signal interrupts.
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock && stalls == 0 => stalls = 1,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     sent += chunk.len() - rest.len();
                     break 'full;

@@ -154,7 +154,7 @@ async fn check_waits_kills_and_reaping() {
     zombie(child.id().unwrap()).await;
     assert!(child.wait().await.unwrap().success());
 
-    // Several children concurrently. They end in the reverse order.
+    // Several children concurrently. They end in another order than they are awaited in.
     let children: Vec<Child> = (0..20)
         .map(|number| shell(&format!("sleep 0.0{}; exit {number}", 20 - number)).spawn().unwrap())
         .collect();

@@ -275,8 +275,8 @@ impl Model {
     /// Shuts down the peer's writing direction and reads the remaining bytes on both ends.
     fn finish(mut self) {
         if self.reset {
-            // The kernel answers a reset with an unexpected sequence number with a challenge ACK
-            // (RFC 5961), and limits their rate. So this reset may never have taken effect.
+            // To a reset with an unexpected sequence number, the kernel replies with a challenge ACK
+            // (RFC 5961), whose rate is limited. So this reset may never have taken effect.
             let arrived = !self.poll_kernel(PollFlags::empty(), 200).is_empty();
             if arrived {
                 self.expect_end();

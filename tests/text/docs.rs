@@ -245,8 +245,8 @@ impl<'ast> Visit<'ast> for Panics {
     }
 }
 
-/// Returns e.g. `JoinHandle` for `JoinHandle<F::Output>`, and `Future` for `impl Future<Output =
-/// T>`.
+/// Returns the last name in the path of a type, e.g. `JoinHandle` for `JoinHandle<F::Output>` and
+/// `Future` for `impl Future<Output = T>`.
 fn last_name(of: &Type) -> String {
     let path = match of {
         Type::Path(of) => Some(&of.path),

@@ -1,5 +1,5 @@
-//! Checks of text that protect readers: links lead somewhere, names that READMEs and comments
-//! mention exist, and the table of log records matches the code.
+//! Checks that links have targets, that names in READMEs and comments exist, and that the table of
+//! log records matches the code.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
