@@ -1,6 +1,6 @@
-//! What is told of a run is so: who waits, who sleeps and for how long, and what a poll was good for.
+//! Descriptions of a run are true: what waits, how long the thread sleeps, and which polls are spurious.
 //!
-//! Method: small programs in which a careless sentence would be wrong.
+//! Method: small programs in which a simpler description would be false.
 
 use std::future::{Future, poll_fn};
 use std::net::TcpStream as StdStream;
@@ -19,7 +19,7 @@ use recorder::{By, Event, Kind, Ladder, Options, Page, Recorder, Recording, Run}
 use tests::wakers::waker_fn;
 use tests::{DEADLINE, within_deadline};
 
-/// There is one recorder, and the tests of this process run beside each other.
+/// Returns the recorder of this process, and a guard that lets only one test use it at a time.
 fn recorder() -> (MutexGuard<'static, ()>, &'static Recorder) {
     static ALONE: Mutex<()> = Mutex::new(());
     static RECORDER: OnceLock<&'static Recorder> = OnceLock::new();
@@ -49,7 +49,7 @@ fn page(recording: &Recording) -> String {
     Page::new("a run", Run::new("A run.", recording.clone())).html()
 }
 
-/// How long the thread slept, each time.
+/// Returns the length of each sleep.
 fn sleeps(recording: &Recording) -> Vec<Option<Duration>> {
     let sleeps = recording.events.iter().filter_map(|event| match event.kind {
         Kind::Sleep { slept, .. } => Some(slept),
@@ -58,9 +58,9 @@ fn sleeps(recording: &Recording) -> Vec<Option<Duration>> {
     sleeps.collect()
 }
 
-// Method: a waker of nobody's waits at the listener, as one of `FuturesUnordered` would.
+// Method: the listener stores a custom waker, like those of `FuturesUnordered`.
 #[test]
-fn who_waits_through_a_foreign_waker_is_not_nobody() {
+fn custom_waker_counts_as_a_waiting_task() {
     let recording = record(|| async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -68,8 +68,8 @@ fn who_waits_through_a_foreign_waker_is_not_nobody() {
         let mut client = None;
         poll_fn(|cx| {
             let own = cx.waker().clone();
-            let foreign = waker_fn(move || own.wake_by_ref());
-            let accepted = accept.as_mut().poll(&mut Context::from_waker(&foreign));
+            let custom = waker_fn(move || own.wake_by_ref());
+            let accepted = accept.as_mut().poll(&mut Context::from_waker(&custom));
             client.get_or_insert_with(|| StdStream::connect(address).unwrap());
             accepted
         })
@@ -86,13 +86,13 @@ fn who_waits_through_a_foreign_waker_is_not_nobody() {
 }
 
 #[test]
-fn a_timer_with_a_foreign_waker_has_no_waker_of_a_waker() {
+fn timer_with_a_custom_waker_names_no_task() {
     let recording = record(|| async {
         let mut sleep = pin!(sleep(Duration::from_millis(1)));
         poll_fn(|cx| {
             let own = cx.waker().clone();
-            let foreign = waker_fn(move || own.wake_by_ref());
-            sleep.as_mut().poll(&mut Context::from_waker(&foreign))
+            let custom = waker_fn(move || own.wake_by_ref());
+            sleep.as_mut().poll(&mut Context::from_waker(&custom))
         })
         .await;
     });
@@ -102,7 +102,7 @@ fn a_timer_with_a_foreign_waker_has_no_waker_of_a_waker() {
 }
 
 #[test]
-fn the_thread_slept_until_a_client_came_to_a_listener_that_nobody_waits_for() {
+fn sleep_ends_at_an_event_that_wakes_no_task() {
     const LATER: Duration = Duration::from_millis(100);
     let recording = record(|| async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -119,7 +119,7 @@ fn the_thread_slept_until_a_client_came_to_a_listener_that_nobody_waits_for() {
 }
 
 #[test]
-fn a_thread_that_still_sleeps_has_slept_so_far_as_is_known() {
+fn running_sleep_has_its_length_so_far() {
     let (_alone, recorder) = recorder();
     let recording = within_deadline(move || {
         let (sender, woken) = channel();
@@ -157,7 +157,7 @@ fn a_thread_that_still_sleeps_has_slept_so_far_as_is_known() {
 }
 
 #[test]
-fn a_poll_that_waited_for_no_source_was_not_in_vain() {
+fn yielding_poll_is_not_spurious() {
     let recording = record(|| async {
         for _ in 0..10 {
             yield_now().await;
@@ -166,9 +166,9 @@ fn a_poll_that_waited_for_no_source_was_not_in_vain() {
     assert_eq!(recording.counts().spurious, 0, "{}", ladder(&recording));
 }
 
-// Method: the poll has taken long before it sets the timer, so the turn's time is old.
+// Method: the poll computes for a long time before it sets the timer, so the time of the turn is old.
 #[test]
-fn a_timer_is_told_to_wait_as_long_as_it_will() {
+fn timer_shows_the_time_to_its_deadline() {
     const BUSY: Duration = Duration::from_millis(50);
     let recording = record(|| async {
         let began = Instant::now();
@@ -184,14 +184,14 @@ fn a_timer_is_told_to_wait_as_long_as_it_will() {
     assert!(set.is_some_and(|after| after <= BUSY), "{}", ladder(&recording));
 }
 
-// The thread of the pool calls the waker of the task, so no event of the kernel and no wake of the
-// reactor comes between the end of the job and the queue.
+// The thread of the pool calls the waker of the task, so no `event` and no `wake` comes between
+// `job done` and `queue`.
 #[test]
 fn queue_after_a_job_names_its_end_and_its_waker_as_causes() {
     let recording = record(|| async {
         let (finish, may_finish) = channel();
         let job = spawn_blocking(move || may_finish.recv());
-        while !somebody_waits() {
+        while !task_waits() {
             yield_now().await;
         }
         finish.send(()).unwrap();
@@ -213,16 +213,16 @@ fn queue_after_a_job_names_its_end_and_its_waker_as_causes() {
     assert!(!ladder(&recording).contains("EAGAIN"), "{}", ladder(&recording));
 }
 
-/// Whether the reactor has a waker of some task.
-fn somebody_waits() -> bool {
+/// Whether the reactor or the pool stores a waker of some task.
+fn task_waits() -> bool {
     executor::tasks().iter().any(|task| task.state == State::Waiting && !task.awaits.is_empty())
 }
 
 #[test]
-fn a_main_future_that_panics_is_not_told_as_ready() {
+fn main_future_that_panics_is_not_recorded_as_ready() {
     let recording = record(|| async {
         let inner = thread::spawn(|| {
-            // On a thread of its own, for the panic to end nothing else.
+            // On another thread, so that the panic ends nothing else.
             block_on(async { panic!("on purpose") })
         });
         assert!(inner.join().is_err());

@@ -1,7 +1,6 @@
-//! What the recorder makes of the records: a story in which everything has a cause, and that points
-//! into the sources.
+//! Events have the right causes, and point to the right source lines.
 //!
-//! Method: random programs of several tasks, and what must hold of whatever is recorded of them.
+//! Method: random programs of several tasks, and invariants of their recordings.
 
 mod programs;
 
@@ -21,9 +20,9 @@ use tests::child::in_child;
 use tests::{page_data, within_deadline};
 
 /// Looks events up by their numbers.
-struct Story<'a>(&'a [Event]);
+struct Events<'a>(&'a [Event]);
 
-impl<'a> Story<'a> {
+impl<'a> Events<'a> {
     fn cause(&self, event: &Event, place: usize) -> Option<&'a Event> {
         let first = self.0.first()?.number;
         let at = event.causes.get(place)?.checked_sub(first)?;
@@ -51,11 +50,11 @@ fn check_causes(events: &[Event]) {
     }
 }
 
-/// Every wake has what made it happen, and the step that kept the waker.
+/// Every wake has two causes: the event that led to it, and the step that stored the waker.
 fn check_wakes(events: &[Event]) {
-    let story = Story(events);
+    let by_number = Events(events);
     for wake in events.iter().filter(|event| event.kind == Kind::Wake) {
-        let (Some(why), Some(kept)) = (story.cause(wake, 0), story.cause(wake, 1)) else {
+        let (Some(why), Some(kept)) = (by_number.cause(wake, 0), by_number.cause(wake, 1)) else {
             panic!("a wake has two causes: {wake:?}");
         };
         match &why.kind {
@@ -64,11 +63,11 @@ fn check_wakes(events: &[Event]) {
                 assert_eq!(kept.source, why.source, "of the source that was reported");
             }
             Kind::TimerFired => {
-                // A timer that went from one task to another was kept in no step of its own.
+                // If another task awaits the timer, no step records that its waker was stored.
                 let of_timer = matches!(kept.kind, Kind::TimerSet { .. } | Kind::Pending);
                 assert!(of_timer, "{wake:?} {kept:?}");
             }
-            // A source wakes all its waiters, to see who is still there: before it looks.
+            // The reactor sweeps a source: it wakes all its waiters, before it checks for events.
             Kind::Look => assert!(matches!(kept.kind, Kind::Store { .. }), "{wake:?} {kept:?}"),
             _ => panic!("nothing wakes: {wake:?} {why:?}"),
         }
@@ -78,19 +77,20 @@ fn check_wakes(events: &[Event]) {
     }
 }
 
-/// Every poll has a queue as its cause, which caused no other; and that leads back to a wake.
+/// Every poll is caused by a queue that caused no other poll. Except for a first poll, a wakeup caused
+/// the queue.
 fn check_polls(events: &[Event]) {
-    let story = Story(events);
+    let by_number = Events(events);
     let mut used = HashSet::new();
     for poll in events {
         let Kind::Poll { nth } = poll.kind else { continue };
-        let queue = story.cause(poll, 0).unwrap_or_else(|| panic!("not queued: {poll:?}"));
+        let queue = by_number.cause(poll, 0).unwrap_or_else(|| panic!("not queued: {poll:?}"));
         assert_eq!(poll.causes.len(), 1, "{poll:?}");
         assert_eq!(queue.task, poll.task);
         assert!(used.insert(queue.number), "queued once, polled twice: {poll:?}");
         let Kind::Queue { by } = queue.kind else { panic!("{poll:?} {queue:?}") };
         assert_eq!(by == By::Spawn, nth == 1, "only the first poll is without a wake: {poll:?}");
-        let cause = story.cause(queue, 0).unwrap_or_else(|| panic!("{queue:?}"));
+        let cause = by_number.cause(queue, 0).unwrap_or_else(|| panic!("{queue:?}"));
         match by {
             By::Spawn => {
                 assert!(matches!(cause.kind, Kind::Spawn { .. }), "{cause:?}");
@@ -100,7 +100,7 @@ fn check_polls(events: &[Event]) {
                 assert_eq!(cause.kind, Kind::Wake);
                 assert!(cause.task.is_none() || cause.task == queue.task, "{cause:?}");
             }
-            // To call the waker of a task is a wake, though it has no record but this one.
+            // The waker was called by a task or a thread, which logs no `wake`.
             By::Task | By::Thread => {}
         }
     }
@@ -156,8 +156,8 @@ fn check_lives(events: &[Event]) {
     assert!(polls.is_empty() && running.is_empty(), "not ended: {polls:?} {running:?}");
 }
 
-/// The table of causes in the README of the recorder: for each kind, the kinds that may cause it;
-/// or none, if any step may.
+/// Reads the table of causes in the README of the recorder: for each kind, the kinds that may cause it, or
+/// `None` if every kind may.
 fn table_of_causes() -> HashMap<String, Option<HashSet<String>>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let readme = fs::read_to_string(path).unwrap();
@@ -175,11 +175,11 @@ fn table_of_causes() -> HashMap<String, Option<HashSet<String>>> {
 }
 
 fn check_kinds_of_causes(events: &[Event]) {
-    let (story, table) = (Story(events), table_of_causes());
+    let (by_number, table) = (Events(events), table_of_causes());
     for event in events {
         let kind = event.kind_name();
         let told = table.get(kind).unwrap_or_else(|| panic!("no row for {kind}"));
-        let causes = (0..event.causes.len()).filter_map(|place| story.cause(event, place));
+        let causes = (0..event.causes.len()).filter_map(|place| by_number.cause(event, place));
         for cause in causes {
             let known = told.as_ref().is_none_or(|told| told.contains(cause.kind_name()));
             assert!(known, "not in the README: {event:?} {cause:?}");
@@ -201,14 +201,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_event_has_a_cause_every_wake_two_and_every_poll_a_wake(program in program()) {
+    fn recordings_of_random_programs_satisfy_the_invariants(program in program()) {
         let _alone = alone();
         check(&record(&program));
     }
 }
 
-/// For each kind of event the message of its record, or how it begins, and what the line that is marked for it must
-/// contain: one of these.
+/// For each kind of event: the message of its record, or its beginning, and texts of which the marked lines
+/// must contain one.
 const ACTS: [(&str, &str, &[&str]); 30] = [
     ("spawn", "spawn", &["tasks.add("]),
     ("register", "register", &["registry.register("]),
@@ -242,11 +242,11 @@ const ACTS: [(&str, &str, &[&str]); 30] = [
     ("lost", "lost:", &["fn report_lost"]),
 ];
 
-/// The lines of a record: a macro, and its message at most eight lines below.
+/// The most lines from the macro of a record to its message.
 const RECORD: usize = 8;
 
 #[test]
-fn every_kind_of_event_points_to_its_record_and_marks_its_act() {
+fn each_kind_of_event_marks_the_statement_of_its_record() {
     let _alone = alone();
     let recording = record(&everything());
     check(&recording);
@@ -280,7 +280,7 @@ fn every_kind_of_event_points_to_its_record_and_marks_its_act() {
     assert_eq!(seen, known, "all kinds occur");
 }
 
-/// A long run of a few tasks: so many rounds.
+/// Returns a program that repeats a few actions.
 fn long(rounds: usize) -> Vec<Vec<Act>> {
     let round = [
         Act::Echo { length: 300, at_once: 1 },
@@ -297,8 +297,8 @@ fn long(rounds: usize) -> Vec<Vec<Act>> {
 }
 
 #[test]
-fn of_a_long_run_the_last_events_are_kept_and_the_others_counted() {
-    in_child("of_a_long_run_the_last_events_are_kept_and_the_others_counted", || {
+fn long_run_keeps_the_last_events_and_counts_the_others() {
+    in_child("long_run_keeps_the_last_events_and_counts_the_others", || {
         install(100);
         let recording = record(&long(5));
         assert_eq!(recording.events.len(), 100);
@@ -316,7 +316,7 @@ fn of_a_long_run_the_last_events_are_kept_and_the_others_counted() {
     });
 }
 
-/// What this process has in memory.
+/// Returns the resident memory of this process.
 fn resident_kib() -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("the status of this process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
@@ -324,15 +324,15 @@ fn resident_kib() -> u64 {
 }
 
 #[test]
-fn a_long_run_takes_no_more_memory_than_a_short_one() {
-    in_child("a_long_run_takes_no_more_memory_than_a_short_one", || {
+fn memory_does_not_grow_with_the_length_of_the_run() {
+    in_child("memory_does_not_grow_with_the_length_of_the_run", || {
         install(100);
         record(&long(10));
         let before = resident_kib();
         let recording = record(&long(100));
         let grown = resident_kib().saturating_sub(before);
         assert!(recording.dropped > 50_000, "{}", recording.dropped);
-        // To keep an event takes some 200 bytes: ten megabytes of them.
+        // Keeping all events would take about 200 bytes each, ten megabytes in total.
         assert!(grown < 4096, "{grown} KiB more");
     });
 }

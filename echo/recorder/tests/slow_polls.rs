@@ -1,8 +1,7 @@
-//! A task that blocks holds the thread, and everybody else waits: that is reported, once for each
-//! place of spawn.
+//! Polls that block the thread are reported, once for each spawn location.
 //!
-//! Method: a logger behind the recorder keeps what is reported; each test finds its own tasks there
-//! by their names, which no other test gives.
+//! Method: a logger behind the recorder collects the reports. Each test finds its own tasks by their names,
+//! which are unique.
 
 use std::future::pending;
 use std::sync::{Mutex, Once};
@@ -19,7 +18,7 @@ const TOO_LONG: Duration = Duration::from_millis(30);
 
 static REPORTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Keeps what is reported.
+/// Collects the reports.
 struct Reports;
 
 impl Log for Reports {
@@ -44,7 +43,7 @@ fn install() {
     });
 }
 
-/// The reports that have this word.
+/// Returns the reports that contain this word.
 fn reports(word: &str) -> Vec<String> {
     let reports = REPORTS.lock().unwrap();
     reports.iter().filter(|report| report.contains(word)).cloned().collect()
@@ -58,7 +57,7 @@ async fn blocks_twice() {
 }
 
 #[test]
-fn a_task_that_blocks_twice_is_reported_once_with_its_name_and_its_place() {
+fn task_that_blocks_twice_is_reported_once() {
     install();
     let place = run(|| async {
         let (task, line) = (spawn_named("twice", blocks_twice()), line!());
@@ -75,7 +74,7 @@ fn a_task_that_blocks_twice_is_reported_once_with_its_name_and_its_place() {
 }
 
 #[test]
-fn of_many_tasks_from_one_place_one_is_reported_and_another_place_is_too() {
+fn each_spawn_location_is_reported_once() {
     install();
     run(|| async {
         for _ in 0..3 {
@@ -87,9 +86,9 @@ fn of_many_tasks_from_one_place_one_is_reported_and_another_place_is_too() {
     assert_eq!(reports("\"from there\"").len(), 1);
 }
 
-// Only time that is spent in one poll counts.
+// Only the time of a single poll counts.
 #[test]
-fn a_task_that_only_waits_is_not_reported() {
+fn waiting_task_is_not_reported() {
     install();
     let spawns: [fn() -> JoinHandle<()>; 3] = [
         || spawn_named("waits", reactor::time::sleep(TOO_LONG)),
@@ -99,8 +98,8 @@ fn a_task_that_only_waits_is_not_reported() {
     assert_innocent("waits", spawns, |spawn| run(move || async move { spawn().await.unwrap() }));
 }
 
-/// Nobody of this name is reported. On a busy machine the kernel may have taken the processor away
-/// in the middle of a poll, and that counts: so there are three attempts, each from another place.
+/// Checks that no task with this name is reported. On a busy machine the kernel may preempt the thread in
+/// a poll, which counts. So there are three attempts, each with another spawn location.
 #[track_caller]
 fn assert_innocent<T>(
     name: &str,
@@ -117,7 +116,7 @@ fn assert_innocent<T>(
 }
 
 #[test]
-fn the_main_future_is_reported_too() {
+fn main_future_that_blocks_is_reported() {
     install();
     let place = within_deadline(|| {
         let line = line!() + 1;
@@ -133,7 +132,7 @@ fn the_main_future_is_reported_too() {
 }
 
 #[test]
-fn a_task_that_blocks_and_then_panics_or_ends_is_reported_too() {
+fn task_that_blocks_in_its_last_poll_is_reported() {
     install();
     let blocks_and_panics = || async {
         sleep(TOO_LONG);
@@ -146,9 +145,9 @@ fn a_task_that_blocks_and_then_panics_or_ends_is_reported_too() {
     assert_eq!((reports("\"panics\"").len(), reports("\"ends\"").len()), (1, 1));
 }
 
-// The abort ends the task within the poll of another one, which goes on and is the slow one.
+// The task is aborted within the poll of another task. That poll continues, and is the slow one.
 #[test]
-fn who_aborts_another_task_and_then_blocks_is_reported_and_not_that_one() {
+fn task_that_blocks_after_an_abort_is_reported() {
     install();
     let spawns: [fn() -> JoinHandle<()>; 3] = [
         || spawn_named("victim", pending()),
@@ -169,7 +168,7 @@ fn who_aborts_another_task_and_then_blocks_is_reported_and_not_that_one() {
 }
 
 #[test]
-fn a_task_without_a_name_is_reported_by_its_place() {
+fn unnamed_task_is_reported_by_its_spawn_location() {
     install();
     let place = run(|| async {
         let (task, line) = (spawn(async { sleep(TOO_LONG) }), line!());

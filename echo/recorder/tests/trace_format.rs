@@ -1,7 +1,7 @@
-//! The forms of a recording for other programs: Chrome's trace events, and lines of JSON.
+//! The formats for other programs: Chrome's trace events, and lines of JSON.
 //!
-//! Method: a reader that knows the formats and is strict, random programs with names that are hard
-//! on whoever writes them down, and recordings that are cut anywhere.
+//! Method: a strict reader of the formats, random programs with names that need escapes, and recordings
+//! that are cut at any event.
 
 mod programs;
 
@@ -15,7 +15,7 @@ use proptest::sample::Index;
 use recorder::{Event, Kind, Recording, VERSION, chrome, json_lines};
 use serde_json::{Value, json};
 
-/// Nanoseconds: what is told in microseconds, with three digits behind the point.
+/// Parses microseconds with three decimals, and returns nanoseconds.
 fn nanos(entry: &Value, key: &str) -> Result<i64, String> {
     let micros = entry[key].as_f64().filter(|micros| micros.is_finite() && *micros >= 0.0);
     let micros = micros.ok_or_else(|| format!("{key} is no time: {entry}"))?;
@@ -28,7 +28,7 @@ struct Slice {
     to: i64,
 }
 
-/// The tracks of a trace, and what leads from one to another.
+/// The tracks of a trace and the arrows between them.
 #[derive(Default)]
 struct Reader {
     names: HashMap<u64, String>,
@@ -39,7 +39,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// What is wrong with a trace, if anything is.
+    /// Reads a trace. Returns an error if it is malformed.
     fn read(trace: &Value) -> Result<(), String> {
         let mut reader = Reader::default();
         let entries = trace["traceEvents"].as_array().ok_or("no traceEvents")?;
@@ -87,7 +87,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Slices of one id nest: each end is that of the last begin.
+    /// Slices with one id nest: each end belongs to the last begin.
     fn read_wait(&mut self, entry: &Value, ph: &str, name: &str, at: i64) -> Result<(), String> {
         let key = format!("{} {}", entry["cat"], entry["id"]);
         let (open, last) = self.waits.entry(key).or_default();
@@ -148,7 +148,7 @@ impl Reader {
     }
 }
 
-/// Each slice is in the last one that is not over, or after it.
+/// Each slice is within the last open slice, or after it.
 fn nest(track: &mut [Slice]) -> Result<(), String> {
     track.sort_by_key(|slice| (slice.from, -slice.to));
     let mut open: Vec<&Slice> = Vec::new();
@@ -186,7 +186,7 @@ fn of_kind(recording: &Recording, is: impl Fn(&Kind) -> bool) -> Vec<&Event> {
     recording.events.iter().filter(|event| is(&event.kind)).collect()
 }
 
-/// Nothing is lost on the way into the trace.
+/// The trace contains every event.
 fn check_contents(recording: &Recording, trace: &Value) {
     let polls = of_kind(recording, |kind| matches!(kind, Kind::Poll { .. }));
     let slices = entries(trace, "poll");
@@ -211,7 +211,7 @@ fn check_contents(recording: &Recording, trace: &Value) {
     assert!(asleep as u128 >= recording.counts().slept.as_nanos());
 }
 
-/// A part of a recording, as one that was cut before and is not over yet.
+/// Returns a part of a recording, as if the events before it had been dropped.
 fn cut(recording: &Recording, from: Index, to: Index) -> Recording {
     let ends = [from, to].map(|index| index.index(recording.events.len()));
     let (from, to) = (*ends.iter().min().unwrap(), *ends.iter().max().unwrap());
@@ -225,7 +225,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 30, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_trace_is_well_formed_wherever_the_recording_was_cut(
+    fn trace_of_a_cut_recording_is_well_formed(
         program in program(),
         cuts in prop::collection::vec((any::<Index>(), any::<Index>()), 3),
     ) {
@@ -240,11 +240,11 @@ proptest! {
 }
 
 #[test]
-fn a_trace_of_nothing_is_well_formed() {
+fn empty_trace_is_well_formed() {
     check(&Recording::default());
 }
 
-/// The first entry that fulfils a condition, to be changed.
+/// Returns the first entry that satisfies a condition.
 fn first(trace: &mut Value, is: impl Fn(&Value) -> bool) -> &mut Value {
     let entries = trace["traceEvents"].as_array_mut().unwrap();
     entries.iter_mut().find(|entry| is(entry)).expect("such an entry")
@@ -259,7 +259,7 @@ fn reach_into_the_next(trace: &mut Value) {
 }
 
 #[test]
-fn the_reader_of_traces_sees_what_is_wrong() {
+fn malformed_trace_is_rejected() {
     let _alone = alone();
     let good = check(&record(&everything()));
     let phase = |phase: &'static str| move |entry: &Value| entry["ph"] == phase;
@@ -284,7 +284,7 @@ fn the_reader_of_traces_sees_what_is_wrong() {
     assert!(Reader::read(&bad).unwrap_err().contains("nest"));
 }
 
-/// The table of keys in the README of the recorder: key, type, and the kinds that have it.
+/// Reads the table of keys in the README of the recorder: key, type, and the kinds that have it.
 fn schema() -> BTreeMap<String, (String, String)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let readme = fs::read_to_string(path).unwrap();
@@ -298,7 +298,7 @@ fn schema() -> BTreeMap<String, (String, String)> {
     rows.filter_map(row).collect()
 }
 
-/// The keys of a line with their values; those of an object in it as `task.id`.
+/// Returns the keys of a line with their values. A key of a nested object has the form `task.id`.
 fn flat(line: &Value) -> BTreeMap<String, &Value> {
     let mut keys = BTreeMap::new();
     for (key, value) in line.as_object().expect("an object") {
@@ -318,12 +318,12 @@ fn is_of_type(value: &Value, told: &str) -> bool {
         "number" => value.is_number(),
         "text" => value.is_string(),
         "list of integers" => value.as_array().is_some_and(|list| list.iter().all(Value::is_u64)),
-        _ => panic!("a type that nobody knows: {told}"),
+        _ => panic!("an unknown type: {told}"),
     }
 }
 
 #[test]
-fn the_lines_of_a_recording_are_as_the_readme_tells() {
+fn json_lines_match_the_schema_in_the_readme() {
     let schema = schema();
     let _alone = alone();
     let recording = record(&everything());
@@ -339,7 +339,8 @@ fn the_lines_of_a_recording_are_as_the_readme_tells() {
         let keys = flat(&line);
         let kind = line["kind"].as_str().expect("a kind");
         for (key, value) in &keys {
-            let (told, kinds) = schema.get(key).unwrap_or_else(|| panic!("not told: {key}"));
+            let (told, kinds) =
+                schema.get(key).unwrap_or_else(|| panic!("not in the README: {key}"));
             assert!(is_of_type(value, told), "{key} in {line}");
             let all = kinds == "all" || kinds.starts_with("where");
             assert!(all || kinds.split(", ").any(|one| one == kind), "{key} in {line}");
@@ -352,5 +353,5 @@ fn the_lines_of_a_recording_are_as_the_readme_tells() {
     }
     assert_eq!(number as usize, recording.events.len());
     let told: BTreeSet<String> = schema.into_keys().collect();
-    assert_eq!(told, seen, "told and true");
+    assert_eq!(told, seen, "the README lists the keys that occur");
 }

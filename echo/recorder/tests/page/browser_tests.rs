@@ -1,4 +1,4 @@
-//! The browser of the tests: what they tell it arrives, and what goes wrong in it is noticed.
+//! The browser that the tests drive: it receives input, and its errors are reported.
 
 use std::fs;
 use std::net::TcpListener;
@@ -34,7 +34,7 @@ fn only<'a>(word: &str, all: &'a [String]) -> &'a str {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn keys_arrive_as_a_keyboard_sends_them() {
+fn key_events_match_those_of_a_keyboard() {
     let Some(browser) = Browser::start() else { return };
     let page = browser.open(&file(
         "keys.html",
@@ -68,7 +68,7 @@ fn keys_arrive_as_a_keyboard_sends_them() {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn keys_do_what_they_do_by_themselves() {
+fn keys_have_their_default_action() {
     let Some(browser) = Browser::start() else { return };
     let page = browser.open(&file(
         "buttons.html",
@@ -83,7 +83,7 @@ fn keys_do_what_they_do_by_themselves() {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn css_and_scripts_see_the_size_of_the_window() {
+fn window_size_is_visible_to_css_and_scripts() {
     let Some(browser) = Browser::start() else { return };
     let page = browser.open(&file(
         "size.html",
@@ -100,7 +100,7 @@ fn css_and_scripts_see_the_size_of_the_window() {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn css_sees_colours_motion_and_paper_and_keeps_them_when_another_changes() {
+fn emulated_media_features_are_independent() {
     let Some(browser) = Browser::start() else { return };
     let page = browser.open(&file("media.html", "<p>Text"));
     let seen = || {
@@ -124,7 +124,7 @@ fn css_sees_colours_motion_and_paper_and_keeps_them_when_another_changes() {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn what_goes_wrong_in_a_page_is_noticed_and_nothing_else() {
+fn errors_of_a_page_are_reported() {
     let Some(browser) = Browser::start() else { return };
     let quiet = file("quiet.html", "<p>Text<script>console.log('all is well')</script>");
     let page = browser.open(&quiet);
@@ -157,7 +157,7 @@ fn what_goes_wrong_in_a_page_is_noticed_and_nothing_else() {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn every_request_of_a_page_is_noticed() {
+fn requests_of_a_page_are_reported() {
     let Some(browser) = Browser::start() else { return };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let outside = listener.local_addr().unwrap();
@@ -194,7 +194,7 @@ fn every_request_of_a_page_is_noticed() {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn without_javascript_no_script_runs() {
+fn script_does_not_run_without_javascript() {
     let Some(browser) = Browser::start() else { return };
     let file = file(
         "script.html",
@@ -216,7 +216,7 @@ fn without_javascript_no_script_runs() {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn clicks_and_drags_arrive_where_they_are_aimed() {
+fn clicks_and_drags_reach_their_target() {
     let Some(browser) = Browser::start() else { return };
     let page = browser.open(&file(
         "mouse.html",
@@ -245,7 +245,7 @@ fn clicks_and_drags_arrive_where_they_are_aimed() {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn a_screenshot_shows_the_window() {
+fn screenshot_shows_the_window() {
     let Some(browser) = Browser::start() else { return };
     let page = browser.open(&file("picture.html", "<body style='background: #0b6e77'>"));
     page.size(321, 123);
@@ -269,7 +269,7 @@ fn a_screenshot_shows_the_window() {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn a_file_of_any_name_opens_at_the_place_that_is_asked_for() {
+fn file_with_any_name_opens_at_the_given_fragment() {
     let Some(browser) = Browser::start() else { return };
     let file = file("100 % ü #1?.html", "<p>Text");
     let page = browser.open(&file);
@@ -287,7 +287,7 @@ fn panic_of<T>(what: impl FnOnce() -> T) -> String {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn what_an_expression_throws_is_the_tests_panic() {
+fn exception_in_an_expression_panics() {
     let Some(browser) = Browser::start() else { return };
     let page = browser.open(&file("throws.html", "<p>Text"));
     let message = |expression: &str| panic_of(|| page.evaluate(expression));
@@ -331,8 +331,8 @@ fn signal(signal: Signal) {
 // In a process of its own, whose number no other test's browser has. So is the next.
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn a_browser_that_dies_fails_its_test_at_once() {
-    child::in_child("browser_tests::a_browser_that_dies_fails_its_test_at_once", || {
+fn dead_browser_fails_its_test_immediately() {
+    child::in_child("browser_tests::dead_browser_fails_its_test_immediately", || {
         let Some(browser) = Browser::start() else { return };
         let page = browser.open(&file("dies.html", "<p>Text"));
         signal(Signal::KILL);
@@ -344,25 +344,22 @@ fn a_browser_that_dies_fails_its_test_at_once() {
 // Stops the browser first: it must be killed, as one that hangs does not end when it is asked to.
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn a_browser_leaves_nothing_behind_even_if_it_hangs_and_the_test_panics() {
-    child::in_child(
-        "browser_tests::a_browser_leaves_nothing_behind_even_if_it_hangs_and_the_test_panics",
-        || {
-            let test = || {
-                let Some(browser) = Browser::start() else { return };
-                browser.open(&file("last.html", "<p>Text"));
-                assert!(has_a_folder());
-                signal(Signal::STOP);
-                panic!("as it should");
-            };
-            let panicked = catch_unwind(test).is_err();
-            assert!(panicked || Browser::start().is_none());
-            assert!(!has_a_folder());
-            let start = Instant::now();
-            while !processes().is_empty() {
-                assert!(start.elapsed() < DEADLINE, "{:#?}", processes());
-                thread::park_timeout(Duration::from_millis(5));
-            }
-        },
-    );
+fn hung_browser_leaves_no_process_or_file() {
+    child::in_child("browser_tests::hung_browser_leaves_no_process_or_file", || {
+        let test = || {
+            let Some(browser) = Browser::start() else { return };
+            browser.open(&file("last.html", "<p>Text"));
+            assert!(has_a_folder());
+            signal(Signal::STOP);
+            panic!("as it should");
+        };
+        let panicked = catch_unwind(test).is_err();
+        assert!(panicked || Browser::start().is_none());
+        assert!(!has_a_folder());
+        let start = Instant::now();
+        while !processes().is_empty() {
+            assert!(start.elapsed() < DEADLINE, "{:#?}", processes());
+            thread::park_timeout(Duration::from_millis(5));
+        }
+    });
 }

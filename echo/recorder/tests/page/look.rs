@@ -1,4 +1,4 @@
-//! What the page looks like, at each step and each size: calm, whole, and to be read by all.
+//! The layout of the page at each step and window size, and its accessibility.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -34,7 +34,7 @@ fn length(list: &Value) -> usize {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn at_each_step_and_size_little_is_yellow_and_nothing_jumps_or_is_cut_off() {
+fn steps_keep_the_layout_at_each_window_size() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
     let steps = viewer.steps().len();
@@ -81,7 +81,7 @@ fn at_each_step_and_size_little_is_yellow_and_nothing_jumps_or_is_cut_off() {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn two_runs_or_many_tasks_do_not_jump_and_are_not_cut_off_either() {
+fn layout_is_stable_with_two_runs_or_many_tasks() {
     let Some(browser) = Browser::start() else { return };
     for recorded in [compared(), long()] {
         let viewer = Viewer::open(&browser, recorded);
@@ -107,7 +107,7 @@ fn two_runs_or_many_tasks_do_not_jump_and_are_not_cut_off_either() {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn on_a_phone_all_that_matters_is_in_view_without_scrolling() {
+fn phone_shows_the_main_regions_without_scrolling() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
     viewer.size(390, 844);
@@ -122,7 +122,7 @@ fn on_a_phone_all_that_matters_is_in_view_without_scrolling() {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn all_text_has_enough_contrast_in_light_and_dark() {
+fn text_has_enough_contrast_in_light_and_dark() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
     // Not while it still comes into view.
@@ -165,7 +165,7 @@ fn all_text_has_enough_contrast_in_light_and_dark() {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn who_does_not_see_the_page_is_told_what_is_on_it() {
+fn screen_reader_gets_the_content_of_the_page() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
     viewer.call("Accessibility.enable", json!({}));
@@ -219,7 +219,7 @@ fn who_does_not_see_the_page_is_told_what_is_on_it() {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn the_keyboard_alone_reaches_everything_in_reading_order_and_shows_where_it_is() {
+fn tab_reaches_all_controls_in_reading_order() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
     viewer.jump(number(viewer.first(|step| step["kind"] == "wake")));
@@ -244,7 +244,7 @@ fn the_keyboard_alone_reaches_everything_in_reading_order_and_shows_where_it_is(
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn without_javascript_and_on_paper_the_whole_ladder_is_there() {
+fn ladder_is_shown_in_print_and_without_javascript() {
     let Some(browser) = Browser::start() else { return };
     let text = fs::read_to_string(&demo().file).unwrap();
     let ladder =
@@ -280,7 +280,7 @@ fn without_javascript_and_on_paper_the_whole_ladder_is_there() {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn who_wants_nothing_to_move_sees_nothing_move() {
+fn reduced_motion_disables_animations() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
     let mut moved = BTreeSet::new();

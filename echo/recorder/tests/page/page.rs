@@ -1,7 +1,6 @@
-//! The page that steps through a recorded run, in a real browser: what each key does, and what is
-//! to be seen at each step.
+//! The page in a real browser: what each key does, and what each step shows.
 //!
-//! What a step must show is read from the data in the page, and replayed here.
+//! The tests replay the data in the page to find what a step must show.
 
 mod browser;
 mod browser_tests;
@@ -249,7 +248,7 @@ impl<'run> Replay<'run> {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn the_page_of_the_demo_is_small_and_complete_and_asks_nobody_for_anything() {
+fn page_of_the_demo_is_small_and_self_contained() {
     let size = fs::metadata(&demo().file).unwrap().len();
     assert!(size < 400_000, "{size} bytes");
     let Some(browser) = Browser::start() else { return };
@@ -264,7 +263,7 @@ fn the_page_of_the_demo_is_small_and_complete_and_asks_nobody_for_anything() {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn each_step_shows_what_the_recording_says_on_the_way_there_and_back_and_after_a_jump() {
+fn step_shows_its_state_in_both_directions_and_after_a_jump() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
     let mut there = vec![viewer.seen()];
@@ -314,7 +313,7 @@ fn each_step_shows_what_the_recording_says_on_the_way_there_and_back_and_after_a
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn each_key_does_what_the_list_of_keys_says() {
+fn keys_act_as_listed() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
     let history = viewer.evaluate("history.length");
@@ -363,7 +362,7 @@ fn each_key_does_what_the_list_of_keys_says() {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn space_plays_up_to_the_next_chapter_and_stops() {
+fn space_plays_up_to_the_next_chapter() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
     let pace = || viewer.text("#speed");
@@ -396,7 +395,7 @@ fn space_plays_up_to_the_next_chapter_and_stops() {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn follow_steps_only_through_what_concerns_the_tasks_of_this_step() {
+fn follow_skips_steps_of_other_tasks() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
     let wake = viewer.steps().iter().find(|step| step["kind"] == "wake").unwrap();
@@ -420,7 +419,7 @@ fn shown_after(viewer: &Viewer, step: u64) -> u64 {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn a_long_run_follows_one_connection_and_the_task_that_accepted_it() {
+fn long_run_follows_one_connection_at_first() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, long());
     let follow = numbers(&viewer.run["follow"]);
@@ -463,7 +462,7 @@ fn a_long_run_follows_one_connection_and_the_task_that_accepted_it() {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn a_dialog_tells_all_keys_and_another_one_finds_steps() {
+fn dialogs_list_the_keys_and_find_steps() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
     let is_open = |id: &str| viewer.is_true(&format!("probe.byId('{id}').open"));
@@ -514,7 +513,7 @@ fn a_dialog_tells_all_keys_and_another_one_finds_steps() {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn the_whole_chain_of_causes_is_drawn_when_asked_for() {
+fn shift_w_draws_the_chain_of_causes() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
     let arrows = || viewer.evaluate("probe.all('#wave .head').length").as_u64().unwrap();
@@ -541,7 +540,7 @@ fn column(viewer: &Viewer, step: u64) -> (f64, f64) {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn a_press_on_the_wave_goes_to_the_step_and_so_does_dragging() {
+fn press_or_drag_on_the_wave_selects_a_step() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
     let last = viewer.steps().len() as u64;
@@ -561,7 +560,7 @@ fn a_press_on_the_wave_goes_to_the_step_and_so_does_dragging() {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn tabs_lines_and_links_lead_where_they_say() {
+fn tabs_lines_and_links_lead_to_their_target() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
     let wake = viewer.steps().iter().rfind(|step| step["kind"] == "wake").unwrap();
@@ -612,7 +611,7 @@ fn tabs_lines_and_links_lead_where_they_say() {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn the_buttons_step_as_the_keys_do() {
+fn buttons_step_like_the_keys() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
     let press = |id: &str| {
@@ -638,7 +637,7 @@ fn the_buttons_step_as_the_keys_do() {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn two_runs_are_compared_step_by_step_up_to_the_verdict() {
+fn two_runs_are_compared_up_to_the_verdict() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, compared());
     let [right, wrong] = [0, 1].map(|side| &compared().data["runs"][side]);
@@ -689,7 +688,7 @@ fn two_runs_are_compared_step_by_step_up_to_the_verdict() {
 
 #[test]
 #[ignore = "drives a browser: `.ci/run` runs it"]
-fn a_cut_recording_says_how_many_steps_are_missing() {
+fn cut_recording_shows_the_number_of_missing_steps() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, cut());
     let dropped = viewer.run["dropped"].as_u64().unwrap();

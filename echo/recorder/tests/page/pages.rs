@@ -1,4 +1,4 @@
-//! The pages that the tests open: recordings of real runs, each made once.
+//! The pages that the tests open. They show real runs, and each is made once.
 
 use std::cell::Cell;
 use std::fs;

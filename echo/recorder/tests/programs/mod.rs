@@ -1,4 +1,4 @@
-//! Random programs of several tasks, and what the recorder records of them.
+//! Random programs of several tasks, and their recordings.
 
 use std::future::{Future, poll_fn};
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! The keys of a US keyboard, as the DevTools protocol wants to be told of them.
+//! The keys of a US keyboard, as the DevTools protocol describes them.
 
 use serde_json::{Value, json};
 

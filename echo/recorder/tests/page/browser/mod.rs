@@ -1,7 +1,6 @@
-//! A real browser: Chromium without a window, told what to do over the DevTools protocol.
+//! A real browser: headless Chromium, controlled through the DevTools protocol.
 //!
-//! What somebody reads in a browser is tested in one, with keys that are pressed and colours that
-//! are computed. A test that finds no Chromium says so and passes:
+//! The tests press keys and read computed colors. A test that finds no Chromium prints this and passes:
 //!
 //! ```ignore
 //! let Some(browser) = Browser::start() else { return };
@@ -11,7 +10,7 @@
 //! assert!(page.complaints().is_empty() && page.requests().is_empty());
 //! ```
 //!
-//! Whatever waits for the browser panics after [`tests::DEADLINE`].
+//! Every wait for the browser panics after [`tests::DEADLINE`].
 
 mod chromium;
 mod keyboard;
