@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// All pages: the front door and the chapters in reading order, and then the other pages.
-pub(crate) const READMES: [&str; 24] = [
+pub(crate) const READMES: [&str; 25] = [
     "README.md",
     "reactor/README.md",
     "executor/README.md",
@@ -22,6 +22,7 @@ pub(crate) const READMES: [&str; 24] = [
     "echo/learn/map.md",
     "echo/learn/questions.md",
     "echo/learn/stages/README.md",
+    "echo/learn/course.md",
     "echo/learn/reading.md",
     "echo/learn/comparison.md",
     "echo/learn/glossary.md",

@@ -155,7 +155,7 @@ impl Cargo {
         let mut cargo = Cargo { verb, arguments, ..Cargo::default() };
         while let Some(word) = words.next() {
             match word.as_str() {
-                "-q" | "--release" | "--open" => {}
+                "-q" | "--release" | "--open" | "--examples" => {}
                 "-p" => cargo.package = words.next(),
                 "--example" | "--test" => {
                     cargo.target = words.next().map(|name| (word[2..].to_owned(), name));
