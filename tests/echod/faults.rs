@@ -344,6 +344,7 @@ fn tell_shows_the_program_and_explains_the_answers() {
         assert_eq!(right_answers(&stdout), [letter], "{stdout}");
         let (program, rest) = stdout.split_once("\nA  ").expect("answers");
         assert!(program.contains("// Right: ") && program.contains("// Wrong: "), "{program}");
+        assert!(!program.contains("Letter::"), "it gives the answer away: {program}");
         assert!(!rest.contains("your answer") && rest.contains("\nread next: "), "{rest}");
     }
 }

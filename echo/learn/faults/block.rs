@@ -73,6 +73,10 @@ async fn ask_while_another_ticks(stream: TcpStream, version: Version) -> io::Res
         // Wrong: this thread blocks, and all tasks share it.
         Version::Wrong => ask(),
     }?;
+    Ok(symptom(&ticks))
+}
+
+fn symptom(ticks: &Ticks) -> Symptom {
     let call = SLOW.as_millis();
     let (count, gap) = (ticks.count.get(), ticks.longest_gap().as_millis());
     let answer = match count {
@@ -81,7 +85,7 @@ async fn ask_while_another_ticks(stream: TcpStream, version: Version) -> io::Res
         10.. => Letter::A,
     };
     let text = format!("{count} ticks during a call of {call} ms; longest gap {gap} ms");
-    Ok(Symptom::new(answer, text))
+    Symptom::new(answer, text)
 }
 
 /// Blocks until the peer has answered.

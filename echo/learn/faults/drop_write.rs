@@ -6,7 +6,7 @@
 
 use std::io::{self, BufRead, BufReader};
 use std::net::TcpListener;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use executor::block_on;
@@ -57,22 +57,7 @@ fn run(version: Version) -> io::Result<Symptom> {
         let _ = may_read.recv();
         BufReader::new(stream).split(b'\n').collect::<io::Result<Vec<_>>>()
     });
-    let served = block_on(timeout(5 * DEADLINE, async {
-        let stream = accept(listener).await?;
-        let long = [vec![b'1'; BYTES], b"\n".to_vec()].concat();
-        let mut first = Box::pin(write_all(&stream, &long));
-        let is_late = timeout(LIMIT, first.as_mut()).await.is_err();
-        let _ = timed_out.send(());
-        if is_late {
-            match version {
-                // Right: finish the message before anything else is written.
-                Version::Right => first.await?,
-                // Wrong: give it up. The peer has a part of it.
-                Version::Wrong => drop(first),
-            }
-        }
-        write_all(&stream, b"2\n").await
-    }));
+    let served = block_on(timeout(5 * DEADLINE, serve(listener, timed_out, version)));
     served.map_err(io::Error::other)??;
     let messages = client.join().expect("the client does not panic")?;
     let is_intact = |message: &&Vec<u8>| {
@@ -90,4 +75,22 @@ fn run(version: Version) -> io::Result<Symptom> {
         answer,
         format!("{intact} of 2 messages are intact; the first has {bytes} bytes"),
     ))
+}
+
+/// Writes two messages. The first one takes longer than the server is willing to wait.
+async fn serve(listener: TcpListener, timed_out: Sender<()>, version: Version) -> io::Result<()> {
+    let stream = accept(listener).await?;
+    let message = [vec![b'1'; BYTES], b"\n".to_vec()].concat();
+    let mut first = Box::pin(write_all(&stream, &message));
+    if timeout(LIMIT, first.as_mut()).await.is_err() {
+        // The client reads from now on.
+        let _ = timed_out.send(());
+        match version {
+            // Right: finish the message before anything else is written.
+            Version::Right => first.await?,
+            // Wrong: give it up. The peer has a part of it.
+            Version::Wrong => drop(first),
+        }
+    }
+    write_all(&stream, b"2\n").await
 }
