@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 use tests::{folder, page_data};
 
-use crate::predict::{OnTerminal, on_terminal};
+use crate::predict::{OnTerminal, occurrences, on_terminal};
 use crate::process::is_installed;
 use crate::server::{Ended, Server};
 use crate::three_echoes::example;
@@ -31,7 +31,7 @@ const NAMES: [&str; 14] = [
 ];
 
 /// What the wrong versions do: the right answers, in the order of the names.
-const LETTERS: &str = "BBCCBBCBCCCBBC";
+const LETTERS: &str = "BACCABCBACCBAA";
 
 fn fault(arguments: &[&str]) -> Ended {
     static FAULT: LazyLock<PathBuf> = LazyLock::new(|| example("fault"));
@@ -347,6 +347,12 @@ fn tell_shows_the_program_and_explains_the_answers() {
         assert!(!program.contains("Letter::"), "it gives the answer away: {program}");
         assert!(!rest.contains("your answer") && rest.contains("\nread next: "), "{rest}");
     }
+}
+
+#[test]
+fn right_answers_of_faults_cannot_be_guessed_from_their_letters() {
+    let counts = occurrences(LETTERS);
+    assert!(counts.iter().all(|&count| count >= LETTERS.len() / 4), "{counts:?}");
 }
 
 #[test]

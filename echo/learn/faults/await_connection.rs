@@ -22,16 +22,16 @@ pub(crate) const FAULT: Fault = Fault {
     next: "`fn accept` in echo/src/serve.rs",
     answers: [
         Answer {
-            text: "The second client gets its answer immediately.",
-            why: "the loop accepts the second client only after the code above it has finished, and that code serves the first client until it leaves.",
+            text: "The second client connects, but gets no answer while the first one is there.",
+            why: "`await` means: continue here when the connection is over. A spawned task lets the loop continue.",
         },
         Answer {
             text: "The second client cannot connect.",
             why: "the kernel completes connections without the program, and keeps them in the backlog. So the client believes that it is served.",
         },
         Answer {
-            text: "The second client connects, but gets no answer while the first one is there.",
-            why: "`await` means: continue here when the connection is over. A spawned task lets the loop continue.",
+            text: "The second client gets its answer immediately.",
+            why: "the loop accepts the second client only after the code above it has finished, and that code serves the first client until it leaves.",
         },
     ],
     run,
@@ -85,9 +85,9 @@ fn run_clients(address: SocketAddr) -> io::Result<Symptom> {
     drop(first);
     let limit = CLIENT_TIMEOUT.as_millis();
     Ok(match back {
-        0 => Symptom::new(Letter::C, format!("the second client gets no answer within {limit} ms")),
+        0 => Symptom::new(Letter::A, format!("the second client gets no answer within {limit} ms")),
         _ => {
-            Symptom::new(Letter::A, format!("the second client gets its answer after {took:.1} ms"))
+            Symptom::new(Letter::C, format!("the second client gets its answer after {took:.1} ms"))
         }
     })
 }

@@ -23,9 +23,9 @@ pub(crate) const FAULT: Fault = Fault {
     next: "`fn poll_transfer` in reactor/src/source.rs",
     answers: [
         Answer {
-            text: "The task ends when the peer has closed.",
-            why: "only the program can end the task, because only the program knows what 0 means \
-                  to it. The reactor passes the result on.",
+            text: "The task reads 0 bytes again and again.",
+            why: "each read succeeds immediately with 0 bytes. The task uses the whole CPU, and \
+                  the socket is never closed.",
         },
         Answer {
             text: "The task waits forever for bytes that do not come.",
@@ -33,9 +33,9 @@ pub(crate) const FAULT: Fault = Fault {
                   and no event would follow.",
         },
         Answer {
-            text: "The task reads 0 bytes again and again.",
-            why: "each read succeeds immediately with 0 bytes. The task uses the whole CPU, and \
-                  the socket is never closed.",
+            text: "The task ends when the peer has closed.",
+            why: "only the program can end the task, because only the program knows what 0 means \
+                  to it. The reactor passes the result on.",
         },
     ],
     run,
@@ -59,9 +59,9 @@ fn run(version: Version) -> io::Result<Symptom> {
     client.join().expect("the client does not panic")?;
     Ok(match reads {
         Ok(reads) => match reads? {
-            1 => Symptom::new(Letter::A, "1 read returned 0 bytes, and the task ended"),
+            1 => Symptom::new(Letter::C, "1 read returned 0 bytes, and the task ended"),
             reads => Symptom::new(
-                Letter::C,
+                Letter::A,
                 format!("{reads} reads returned 0 bytes within {took:.0} ms"),
             ),
         },

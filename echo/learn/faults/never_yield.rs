@@ -22,14 +22,14 @@ pub(crate) const FAULT: Fault = Fault {
     next: "`async fn yield_now` in executor/src/lib.rs",
     answers: [
         Answer {
-            text: "The ticker ticks on time, because each `await` lets it run.",
-            why: "an `await` is only a place where a task can yield. It yields if the future \
-                  returns `Pending`, and these futures never do.",
-        },
-        Answer {
             text: "The ticker does not tick until the loop has ended.",
             why: "the whole loop is one poll. The executor cannot interrupt it, so the timer and \
                   all other tasks wait.",
+        },
+        Answer {
+            text: "The ticker ticks on time, because each `await` lets it run.",
+            why: "an `await` is only a place where a task can yield. It yields if the future \
+                  returns `Pending`, and these futures never do.",
         },
         Answer {
             text: "The ticker ticks late, because the executor interrupts the loop.",
@@ -61,9 +61,9 @@ fn run(version: Version) -> io::Result<Symptom> {
     });
     let expected = (took.as_millis() / PERIOD.as_millis()) as u32;
     let answer = match ticks {
-        0 => Letter::B,
+        0 => Letter::A,
         ticks if ticks < expected / 2 => Letter::C,
-        _ => Letter::A,
+        _ => Letter::B,
     };
     Ok(Symptom::new(
         answer,

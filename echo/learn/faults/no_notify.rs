@@ -29,12 +29,12 @@ pub(crate) const FAULT: Fault = Fault {
     next: "`fn send` in executor/src/inbox.rs",
     answers: [
         Answer {
-            text: "The task is polled immediately, because its flag is set.",
-            why: "the thread sleeps in `epoll_wait`, and a flag in memory does not end a system call. The thread sees the flag after the sleep.",
-        },
-        Answer {
             text: "The task is polled late: when a timer ends the sleep.",
             why: "the wakeup was stored but not announced. Any event or timer ends the sleep, and then the thread finds the flag. With no timer, the task would wait forever.",
+        },
+        Answer {
+            text: "The task is polled immediately, because its flag is set.",
+            why: "the thread sleeps in `epoll_wait`, and a flag in memory does not end a system call. The thread sees the flag after the sleep.",
         },
         Answer {
             text: "The task is never polled: the wakeup is lost.",
@@ -109,7 +109,7 @@ fn run(version: Version) -> io::Result<Symptom> {
     client.join().expect("the client does not panic")?;
     Ok(match delay {
         Ok(delay) => {
-            let answer = if ended_by == "the wakeup" { Letter::A } else { Letter::B };
+            let answer = if ended_by == "the wakeup" { Letter::B } else { Letter::A };
             let delay = delay.as_secs_f64() * 1e3;
             let text = format!("polled {delay:.1} ms after its wakeup; {ended_by} ended the sleep");
             Symptom::new(answer, text)

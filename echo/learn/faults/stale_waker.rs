@@ -26,13 +26,13 @@ pub(crate) const FAULT: Fault = Fault {
     next: "`fn store` in reactor/src/source.rs",
     answers: [
         Answer {
-            text: "The second task is woken, because it owns the future now.",
-            why: "the event holds only a waker. It does not know which task owns the future.",
-        },
-        Answer {
             text: "The first task is woken, and the second one is never polled again.",
             why: "a waker names a task, and the stored one names the task of the first poll. That \
                   task gets a spurious poll, and no waker of the second task exists.",
+        },
+        Answer {
+            text: "The second task is woken, because it owns the future now.",
+            why: "the event holds only a waker. It does not know which task owns the future.",
         },
         Answer {
             text: "Both tasks are woken.",
@@ -105,13 +105,13 @@ fn run(version: Version) -> io::Result<Symptom> {
         Ok(delay) => {
             let delay = delay.as_secs_f64() * 1e3;
             Symptom::new(
-                Letter::A,
+                Letter::B,
                 format!("the second task is polled {delay:.1} ms after the event"),
             )
         }
         Err(_) => {
             let limit = DEADLINE.as_millis();
-            Symptom::new(Letter::B, format!("the second task is not polled within {limit} ms"))
+            Symptom::new(Letter::A, format!("the second task is not polled within {limit} ms"))
         }
     })
 }

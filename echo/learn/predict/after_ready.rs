@@ -19,9 +19,9 @@ pub(crate) const PROMPT: Prompt = Prompt {
     question: "What does the late `wake` do?",
     answers: [
         Answer {
-            text: "The finished task is polled again, and panics.",
-            why: "the executor drops a future that has returned `Ready`, so nothing is left to \
-                  poll. Polling it again would be a bug of the executor, not of the thread.",
+            text: "Nothing.",
+            why: "the waker is stale, and the executor ignores it. Late wakeups are normal: a timer \
+                  and a socket can hold wakers of the same task.",
         },
         Answer {
             text: "The task that was spawned after it is polled.",
@@ -29,9 +29,9 @@ pub(crate) const PROMPT: Prompt = Prompt {
                   old waker still exists, the executor puts a new slot in its place.",
         },
         Answer {
-            text: "Nothing.",
-            why: "the waker is stale, and the executor ignores it. Late wakeups are normal: a timer \
-                  and a socket can hold wakers of the same task.",
+            text: "The finished task is polled again, and panics.",
+            why: "the executor drops a future that has returned `Ready`, so nothing is left to \
+                  poll. Polling it again would be a bug of the executor, not of the thread.",
         },
     ],
     run,
@@ -63,9 +63,9 @@ fn run() -> io::Result<Outcome> {
     program(finished.clone(), next.clone());
     let (finished, next) = (finished.get(), next.get());
     let answer = match (finished, next) {
-        (1, 1) => Letter::C,
+        (1, 1) => Letter::A,
         (1, _) => Letter::B,
-        _ => Letter::A,
+        _ => Letter::C,
     };
     let happened = format!("polls of the finished task: {finished}; polls of the next one: {next}");
     Ok(Outcome::new(answer, happened))

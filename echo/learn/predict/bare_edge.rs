@@ -14,9 +14,9 @@ pub(crate) const PROMPT: Prompt = Prompt {
     question: "How many events are reported?",
     answers: [
         Answer {
-            text: "7 events, until all 100 bytes are read",
-            why: "this is level-triggered epoll. mio registers sockets edge-triggered, so epoll \
-                  reports that bytes arrive and not that bytes are there.",
+            text: "1 event, and 84 bytes stay unread",
+            why: "an edge is a change. After one read the program waits for bytes that are already \
+                  there. It must read until `WouldBlock` before it waits again.",
         },
         Answer {
             text: "2 events: one for the bytes, and one for the rest",
@@ -24,9 +24,9 @@ pub(crate) const PROMPT: Prompt = Prompt {
                   epoll reports.",
         },
         Answer {
-            text: "1 event, and 84 bytes stay unread",
-            why: "an edge is a change. After one read the program waits for bytes that are already \
-                  there. It must read until `WouldBlock` before it waits again.",
+            text: "7 events, until all 100 bytes are read",
+            why: "this is level-triggered epoll. mio registers sockets edge-triggered, so epoll \
+                  reports that bytes arrive and not that bytes are there.",
         },
     ],
     run,
@@ -58,9 +58,9 @@ fn run() -> io::Result<Outcome> {
     stream.set_nonblocking(true)?;
     let (count, bytes) = program(&mut mio::net::TcpStream::from_std(stream), ms(100))?;
     let answer = match count {
-        7 => Some(Letter::A),
+        7 => Some(Letter::C),
         2 => Some(Letter::B),
-        1 => Some(Letter::C),
+        1 => Some(Letter::A),
         _ => None,
     };
     let left = 100 - bytes;

@@ -19,14 +19,14 @@ pub(crate) const PROMPT: Prompt = Prompt {
                   the first task needs this thread to wake up and release the lock.",
         },
         Answer {
-            text: "It panics, because the lock is taken.",
-            why: "a `RefCell` would panic here. A `Mutex` waits, because usually another thread \
-                  holds it and will release it.",
-        },
-        Answer {
             text: "It blocks the thread forever, and all tasks with it.",
             why: "the second task blocks the only thread that could poll the first one. Release \
                   the guard before the `await`. The lint `await_holding_lock` of clippy finds this.",
+        },
+        Answer {
+            text: "It panics, because the lock is taken.",
+            why: "a `RefCell` would panic here. A `Mutex` waits, because usually another thread \
+                  holds it and will release it.",
         },
     ],
     run,
@@ -56,7 +56,7 @@ fn program() {
 fn run() -> io::Result<Outcome> {
     Ok(match on_thread(ms(500), program) {
         End::Returned(()) => Outcome::new(Letter::A, "both tasks have finished"),
-        End::Panicked(message) => Outcome::new(Letter::B, format!("panic: {message}")),
-        End::Blocked => Outcome::new(Letter::C, "the thread is still blocked after 500 ms"),
+        End::Panicked(message) => Outcome::new(Letter::C, format!("panic: {message}")),
+        End::Blocked => Outcome::new(Letter::B, "the thread is still blocked after 500 ms"),
     })
 }

@@ -12,9 +12,9 @@ pub(crate) const PROMPT: Prompt = Prompt {
     question: "What does the inner `block_on` do?",
     answers: [
         Answer {
-            text: "It returns 7.",
-            why: "it could, but for that time no task of the outer executor would run. A call that \
-                  stops all other tasks should not look like a call that works.",
+            text: "It panics.",
+            why: "this thread should drive the outer executor. The message names both calls. \
+                  Inside a task, write `.await`.",
         },
         Answer {
             text: "It never returns.",
@@ -22,9 +22,9 @@ pub(crate) const PROMPT: Prompt = Prompt {
                   task of the outer executor. This one detects the call instead.",
         },
         Answer {
-            text: "It panics.",
-            why: "this thread should drive the outer executor. The message names both calls. \
-                  Inside a task, write `.await`.",
+            text: "It returns 7.",
+            why: "it could, but for that time no task of the outer executor would run. A call that \
+                  stops all other tasks should not look like a call that works.",
         },
     ],
     run,
@@ -44,8 +44,8 @@ fn program() -> u32 {
 
 fn run() -> io::Result<Outcome> {
     Ok(match on_thread(ms(1000), program) {
-        End::Returned(value) => Outcome::new(Letter::A, format!("returned {value}")),
+        End::Returned(value) => Outcome::new(Letter::C, format!("returned {value}")),
         End::Blocked => Outcome::new(Letter::B, "not returned after 1000 ms"),
-        End::Panicked(message) => Outcome::new(Letter::C, format!("panic: {message}")),
+        End::Panicked(message) => Outcome::new(Letter::A, format!("panic: {message}")),
     })
 }

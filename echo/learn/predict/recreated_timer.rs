@@ -15,9 +15,9 @@ pub(crate) const PROMPT: Prompt = Prompt {
     question: "How often does the long sleep win within 200 ms?",
     answers: [
         Answer {
-            text: "6 times",
-            why: "this would be so for two timers that keep running. Here each iteration starts \
-                  both from zero.",
+            text: "Never",
+            why: "`or` drops the loser, so the long sleep is at most 10 ms old when it is dropped. \
+                  A timer in such a loop must be created before the loop.",
         },
         Answer {
             text: "Once",
@@ -25,9 +25,9 @@ pub(crate) const PROMPT: Prompt = Prompt {
                   next iteration creates another one.",
         },
         Answer {
-            text: "Never",
-            why: "`or` drops the loser, so the long sleep is at most 10 ms old when it is dropped. \
-                  A timer in such a loop must be created before the loop.",
+            text: "6 times",
+            why: "this would be so for two timers that keep running. Here each iteration starts \
+                  both from zero.",
         },
     ],
     run,
@@ -52,9 +52,9 @@ fn run() -> io::Result<Outcome> {
     let wins = Cell::new(0);
     let _ = block_on(timeout(ms(200), program(&wins)));
     let answer = match wins.get() {
-        0 => Letter::C,
+        0 => Letter::A,
         1 => Letter::B,
-        2.. => Letter::A,
+        2.. => Letter::C,
     };
     Ok(Outcome::new(answer, format!("the long sleep won {} times", wins.get())))
 }

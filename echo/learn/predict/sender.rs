@@ -19,13 +19,13 @@ pub(crate) const PROMPT: Prompt = Prompt {
                   sent the messages ends.",
         },
         Answer {
-            text: "It panics at the fourth `recv`.",
-            why: "an empty channel is not an error. `recv` waits as long as a sender exists.",
-        },
-        Answer {
             text: "It gets 3 messages, and waits forever.",
             why: "the original `tx` lives until the end of this function, so another message could \
                   still come. Move `tx` into the task, or drop it before the loop.",
+        },
+        Answer {
+            text: "It panics at the fourth `recv`.",
+            why: "an empty channel is not an error. `recv` waits as long as a sender exists.",
         },
     ],
     run,
@@ -53,7 +53,7 @@ fn run() -> io::Result<Outcome> {
     let result = block_on(timeout(ms(200), program(&received)));
     let (answer, state) = match (result, received.get()) {
         (Ok(()), 3) => (Some(Letter::A), "the loop has ended"),
-        (Err(_), 3) => (Some(Letter::C), "the loop still waits after 200 ms"),
+        (Err(_), 3) => (Some(Letter::B), "the loop still waits after 200 ms"),
         _ => (None, "neither"),
     };
     Ok(Outcome::new(answer, format!("{} messages, and {state}", received.get())))

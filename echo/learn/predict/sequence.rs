@@ -14,9 +14,9 @@ pub(crate) const PROMPT: Prompt = Prompt {
     question: "How long do `tasks` and `blocks` take?",
     answers: [
         Answer {
-            text: "50 ms and 50 ms",
-            why: "an `async` block does nothing until it is polled, so the second block begins to \
-                  sleep only when the first one is over.",
+            text: "50 ms and 150 ms",
+            why: "a handle only watches a task that runs anyway. An `async` block runs only while \
+                  it is awaited, so the three sleeps add up.",
         },
         Answer {
             text: "150 ms and 150 ms",
@@ -24,9 +24,9 @@ pub(crate) const PROMPT: Prompt = Prompt {
                   tasks while the first handle is awaited, so they sleep at the same time.",
         },
         Answer {
-            text: "50 ms and 150 ms",
-            why: "a handle only watches a task that runs anyway. An `async` block runs only while \
-                  it is awaited, so the three sleeps add up.",
+            text: "50 ms and 50 ms",
+            why: "an `async` block does nothing until it is polled, so the second block begins to \
+                  sleep only when the first one is over.",
         },
     ],
     run,
@@ -58,9 +58,9 @@ fn run() -> io::Result<Outcome> {
     let blocks = begin.elapsed() - tasks;
     let is_sum = |time: Duration| time >= ms(150);
     let answer = match (is_sum(tasks), is_sum(blocks)) {
-        (false, false) => Some(Letter::A),
+        (false, false) => Some(Letter::C),
         (true, true) => Some(Letter::B),
-        (false, true) => Some(Letter::C),
+        (false, true) => Some(Letter::A),
         (true, false) => None,
     };
     let happened = format!("{} ms and {} ms", tasks.as_millis(), blocks.as_millis());

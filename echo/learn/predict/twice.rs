@@ -19,14 +19,14 @@ pub(crate) const PROMPT: Prompt = Prompt {
                   result twice, keep the value.",
         },
         Answer {
-            text: "It waits forever.",
-            why: "some hand-written futures behave like this after `Ready`, and the contract of \
-                  `Future` allows it. The compiler's `async` blocks panic instead.",
-        },
-        Answer {
             text: "It panics.",
             why: "the state machine is in its final state, and has no code left to resume. The \
                   caller of `poll` must not poll a future again after `Ready`.",
+        },
+        Answer {
+            text: "It waits forever.",
+            why: "some hand-written futures behave like this after `Ready`, and the contract of \
+                  `Future` allows it. The compiler's `async` blocks panic instead.",
         },
     ],
     run,
@@ -45,7 +45,7 @@ async fn program() -> u32 {
 fn run() -> io::Result<Outcome> {
     Ok(match on_thread(ms(2000), || block_on(timeout(ms(200), program()))) {
         End::Returned(Ok(value)) => Outcome::new(Letter::A, format!("returned {value}")),
-        End::Returned(Err(_)) | End::Blocked => Outcome::new(Letter::B, "waits after 200 ms"),
-        End::Panicked(message) => Outcome::new(Letter::C, format!("panic: {message}")),
+        End::Returned(Err(_)) | End::Blocked => Outcome::new(Letter::C, "waits after 200 ms"),
+        End::Panicked(message) => Outcome::new(Letter::B, format!("panic: {message}")),
     })
 }

@@ -15,9 +15,9 @@ pub(crate) const PROMPT: Prompt = Prompt {
     question: "What does the peer receive?",
     answers: [
         Answer {
-            text: "5 bytes",
-            why: "this is what std's `BufWriter` does: its `drop` writes the buffer. An async \
-                  write may have to wait, and `drop` cannot wait.",
+            text: "0 bytes",
+            why: "`write_all` copied the bytes into the buffer, which has space for them, and \
+                  `drop` discarded the buffer. Await `flush` or `close` before.",
         },
         Answer {
             text: "The peer gets an error, because the connection breaks.",
@@ -25,9 +25,9 @@ pub(crate) const PROMPT: Prompt = Prompt {
                   it has nothing to report.",
         },
         Answer {
-            text: "0 bytes",
-            why: "`write_all` copied the bytes into the buffer, which has space for them, and \
-                  `drop` discarded the buffer. Await `flush` or `close` before.",
+            text: "5 bytes",
+            why: "this is what std's `BufWriter` does: its `drop` writes the buffer. An async \
+                  write may have to wait, and `drop` cannot wait.",
         },
     ],
     run,
@@ -50,8 +50,8 @@ fn run() -> io::Result<Outcome> {
         send(near).await?;
         let mut received = Vec::new();
         Ok(match far.read_to_end(&mut received).await {
-            Ok(0) => Outcome::new(Letter::C, "the peer receives 0 bytes and the end of file"),
-            Ok(5) => Outcome::new(Letter::A, "the peer receives 5 bytes and the end of file"),
+            Ok(0) => Outcome::new(Letter::A, "the peer receives 0 bytes and the end of file"),
+            Ok(5) => Outcome::new(Letter::C, "the peer receives 5 bytes and the end of file"),
             Ok(bytes) => Outcome::new(None, format!("the peer receives {bytes} bytes")),
             Err(error) => Outcome::new(Letter::B, format!("the peer gets an error: {error}")),
         })

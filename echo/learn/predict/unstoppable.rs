@@ -18,9 +18,9 @@ pub(crate) const PROMPT: Prompt = Prompt {
     question: "What happens to the job?",
     answers: [
         Answer {
-            text: "It is stopped after 10 ms.",
-            why: "dropping a future stops what a task would do next. The job runs on a thread, \
-                  and no other thread can stop it.",
+            text: "It finishes, although `timeout` has returned.",
+            why: "the future was only a view of the job. A job that should stop early must check a \
+                  flag itself.",
         },
         Answer {
             text: "It finishes, and `timeout` waits for it.",
@@ -28,9 +28,9 @@ pub(crate) const PROMPT: Prompt = Prompt {
                   and nothing waits for it.",
         },
         Answer {
-            text: "It finishes, although `timeout` has returned.",
-            why: "the future was only a view of the job. A job that should stop early must check a \
-                  flag itself.",
+            text: "It is stopped after 10 ms.",
+            why: "dropping a future stops what a task would do next. The job runs on a thread, \
+                  and no other thread can stop it.",
         },
     ],
     run,
@@ -56,9 +56,9 @@ fn run() -> io::Result<Outcome> {
     thread::sleep(ms(300));
     let finished = finished.load(Ordering::Relaxed);
     let answer = match (finished, took < ms(100)) {
-        (false, _) => Some(Letter::A),
+        (false, _) => Some(Letter::C),
         (true, false) => Some(Letter::B),
-        (true, true) if is_elapsed => Some(Letter::C),
+        (true, true) if is_elapsed => Some(Letter::A),
         (true, true) => None,
     };
     let end = if finished { "the job finished" } else { "the job did not finish" };
