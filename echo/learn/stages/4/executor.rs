@@ -101,7 +101,8 @@ fn round() {
         // The table must not be borrowed during the poll, because the task may call `spawn`.
         let Some(mut task) = TASKS.with_borrow_mut(|tasks| tasks.remove(&key)) else { continue };
         // Clear the flag before the poll: a wakeup during the poll must queue the task again. It is
-        // a swap, not a store, because the poll must see what a thread wrote that found it set.
+        // a swap, not a store. Another thread may have found the flag set and done nothing more, so
+        // this poll must see what that thread wrote before. A swap also reads the flag (acquire).
         task.header.queued.swap(false, Ordering::AcqRel);
         let waker = Waker::from(task.header.clone());
         if task.future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
