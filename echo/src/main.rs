@@ -10,21 +10,36 @@
 //!            → ready → wake() → run queue → poll(task)
 //! ```
 //!
-//! The guide: the [front door](../../../README.md) · chapter 1, the [reactor](../reactor/index.html) ·
-//! chapter 2, the [executor] · chapter 3, this page · [twenty-four questions][questions], each answered
-//! by a runnable program.
+//! # Files of the guide
+//!
+//! The chapters are the front pages of these crates: 1, the [reactor](../reactor/index.html); 2, the
+//! [executor]; 3, this page. The other pages of the guide are files of the repository:
+//!
+//! | file | contents |
+//! |---|---|
+//! | `README.md` | the front door |
+//! | `echo/learn/README.md` | the list of all pages |
+//! | `echo/learn/questions.md` | twenty-four questions, each answered by a program |
+//! | `echo/learn/glossary.md` | what the terms mean |
+//! | `echo/learn/faults.md` | fourteen faults to switch on |
+//! | `echo/OPERATING.md` | the manual of `echod` |
+//! | `echo/examples` | `echo_threads.rs`, `echo_mio.rs`, `echo.rs` and other programs |
+//! | `tests/README.md` | the tests |
+//! | `echo/recorder/examples/own_program.rs` | a program that records its own run |
+//! | `reactor/uring/examples/when_and_done.rs` | one read by readiness and one by completion |
 //!
 //! [executor]: ../executor/index.html
-//! [questions]: ../../../echo/learn/questions.md
-//! [fault-page]: ../../../echo/learn/faults.md
-//! [manual]: ../../../echo/OPERATING.md
+//! [questions]: #files-of-the-guide
+//! [glossary]: #files-of-the-guide
+//! [fault-page]: #files-of-the-guide
+//! [manual]: #files-of-the-guide
 //! [recorder]: ../recorder/index.html
 //! [`serve.rs`]: ../src/echod/serve.rs.html
 //! [`connection.rs`]: ../src/echod/connection.rs.html
 //! [`copy.rs`]: ../src/reactor/io/copy.rs.html
-//! [`echo_threads.rs`]: ../../../echo/examples/echo_threads.rs
-//! [`echo_mio.rs`]: ../../../echo/examples/echo_mio.rs
-//! [`echo.rs`]: ../../../echo/examples/echo.rs
+//! [`echo_threads.rs`]: #files-of-the-guide
+//! [`echo_mio.rs`]: #files-of-the-guide
+//! [`echo.rs`]: #files-of-the-guide
 //!
 #![doc = include_str!("../README.md")]
 

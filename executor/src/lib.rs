@@ -1,6 +1,7 @@
 // Link targets for rustdoc. They override those at the end of the README, which are for reading it
 // as a file: Markdown uses the first definition of a link.
 //! [reactor]: ../reactor/index.html
+//! [glossary]: ../echod/index.html#files-of-the-guide
 //! [echo]: ../echod/index.html
 //! [`task.rs`]: ../src/executor/task.rs.html
 //! [`table.rs`]: ../src/executor/table.rs.html

@@ -1,7 +1,8 @@
 // Link targets for the README below, which is also this crate's documentation. Rustdoc uses the
 // first definition of a link, so these override the definitions at the end of the README, which are
 // for readers of the file.
-//! [front door]: ../../../README.md
+//! [front door]: ../echod/index.html#files-of-the-guide
+//! [glossary]: ../echod/index.html#files-of-the-guide
 //! [executor]: ../executor/index.html
 //! [`source.rs`]: ../src/reactor/source.rs.html
 //! [`reactor.rs`]: ../src/reactor/reactor.rs.html

@@ -1,7 +1,7 @@
 //! What the tests share: a deadline for everything that can hang, loopback sockets, wakers that
 //! count, a logger that captures the runtime's records, and comparisons of what programs print.
 //!
-//! [A page](../../../tests/README.md) of the guide lists the tests.
+//! `tests/README.md` lists the tests.
 
 pub mod child;
 pub mod not_send;

@@ -1,5 +1,5 @@
 // Targets of the README's links in this documentation: the first definition of a link counts.
-//! [`own_program.rs`]: ../../../echo/recorder/examples/own_program.rs
+//! [`own_program.rs`]: ../echod/index.html#files-of-the-guide
 //! [`OUTSIDE`]: OUTSIDE
 //!
 #![doc = include_str!("../README.md")]

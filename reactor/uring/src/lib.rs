@@ -5,7 +5,7 @@
 // first definition of a link, so these override the definitions at the end of the README, which are
 // for readers of the file.
 //! [reactor]: ../reactor/index.html
-//! [`when_and_done.rs`]: ../../../reactor/uring/examples/when_and_done.rs
+//! [`when_and_done.rs`]: ../echod/index.html#files-of-the-guide
 //! [`in_flight.rs`]: ../src/reactor_uring/in_flight.rs.html
 //! [`ring.rs`]: ../src/reactor_uring/ring.rs.html
 //!
