@@ -5,7 +5,8 @@
 //!
 //! Two facts to begin with. Calling an `async fn` runs none of its code: it creates a *future*, whose
 //! code runs only while the future is polled, by the future that awaits it or by the executor. And
-//! one thread polls all tasks, so a call that blocks the thread stops every task until it returns.
+//! one thread polls all tasks and checks all timers, so a call that blocks the thread stops every
+//! task until it returns, and no timeout can end it.
 //!
 //! `server.rs`, `connection.rs` and `connections.rs` decide when serving ends; read them last.
 

@@ -32,22 +32,22 @@ use crate::table::{Enter, Tasks};
 use crate::task::{BoxStage, Stage, State, Task};
 use crate::unwind::{contain, log_panic};
 
-/// The number of polls in one round, unless more tasks were queued when the round began.
+/// The most polls in one round, unless more tasks were queued when the round began.
 ///
 /// It is large enough that tasks that pass work to each other seldom wait for a system call, and
 /// small enough that an event or a timer waits only a fraction of a millisecond.
 const ROUND: usize = 256;
 
-/// How often the executor looks into the inbox before it sleeps, if messages had arrived when it
-/// last turned the reactor. This takes about a microsecond. If the next message arrives in that
+/// How many times the executor looks into the inbox before it sleeps, if messages had arrived when
+/// it last turned the reactor. This takes about a microsecond. If the next message arrives in that
 /// time, it costs neither a notification nor a sleep.
 const LOOKS: u32 = 50;
 
 /// Tasks, their run queue, and the reactor that wakes them, all on one thread.
 ///
-/// The function [`block_on`](crate::block_on) is enough for most programs. An explicit `Executor`
-/// keeps its tasks between two calls of `block_on`, can be driven by another event loop, and
-/// returns its counters.
+/// The function [`block_on`](crate::block_on) is enough for most programs. It drops all tasks when it
+/// returns. An explicit `Executor` keeps its tasks between two calls of `block_on`, can be driven by
+/// another event loop, and returns its counters.
 ///
 /// Dropping the executor drops the futures of all tasks while the reactor still exists. A task that
 /// one of their destructors spawns is canceled immediately.
@@ -141,8 +141,8 @@ impl Executor {
     /// The loop alternates between a *round* of polls and a *turn* of the reactor:
     ///
     /// 1. Round: poll every task that was queued when the round began. Then poll tasks that were
-    ///    queued since, until the queue is empty, the round has made 256 polls, or a task has used
-    ///    up its budget. `future` is one of these tasks; when it is ready, this function returns.
+    ///    queued since, until the queue is empty, the round has made 256 polls, or a task has
+    ///    yielded. `future` is one of these tasks; when it is ready, this function returns.
     /// 2. Turn: fetch events. If no task is queued and no other thread has sent a message, the
     ///    thread sleeps until an event, a timer or a notification.
     ///
@@ -291,7 +291,7 @@ impl Executor {
     }
 
     /// Polls tasks until the round ends; see [`block_on`](Executor::block_on). Stores each task in
-    /// `current` before it polls the task, because a panic of the task unwinds through this function.
+    /// `current` before it polls the task, because a panic in the task unwinds through this function.
     fn poll_queued<F: Future>(
         &self,
         current: &mut Option<Rc<Task>>,
@@ -315,7 +315,7 @@ impl Executor {
                     self.end(task, Some(Cause::Cancelled));
                     continue;
                 }
-                // The task has ended after it was queued.
+                // The task ended after it was queued.
                 _ => continue,
             }
             task.polls.set(task.polls.get() + 1);
@@ -474,7 +474,7 @@ impl Executor {
         self.idle_since.set(None);
     }
 
-    /// Whether to spin: to fetch events without sleeping.
+    /// Returns whether to spin, which means to fetch events without sleeping.
     fn spins(&self) -> bool {
         let spin = self.spin.get();
         if spin.is_zero() {

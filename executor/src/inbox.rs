@@ -13,7 +13,7 @@
 //!
 //! The two swaps happen in some order. If the sender's swap comes second, it reads `true`, and the
 //! sender notifies. If the executor's swap comes second, it *acquires* what the sender did before
-//! its own swap, so the executor finds the message. `tests/tests/wake_protocol.rs` checks this file
+//! the sender's swap, so the executor finds the message. `tests/tests/wake_protocol.rs` checks this file
 //! with the model checker loom.
 
 use std::fmt;
@@ -137,7 +137,7 @@ impl Header {
         self.inbox.send(Message::Wake(self.clone()));
     }
 
-    /// Whether a wakeup of this task is in the inbox, or about to be.
+    /// Returns whether a wakeup of this task is in the inbox, or about to be.
     pub(crate) fn is_sent(&self) -> bool {
         self.sent.load(Ordering::Relaxed)
     }

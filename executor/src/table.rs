@@ -3,7 +3,8 @@
 //! Only [`Tasks::queue`] puts a task into the run queue. While the executor runs, a wakeup on its
 //! own thread calls `queue` directly, which needs no lock and no atomic operation. Every other
 //! wakeup goes through the *inbox* (`inbox.rs`), and the executor calls `queue` when it receives
-//! the message.
+//! the message. A wakeup never polls the task: a task that wakes itself would then be polled inside
+//! its own poll.
 //!
 //! Invariant: a task is in the run queue at most once, and [`Task::queued`] says whether it is.
 
@@ -48,7 +49,7 @@ pub(crate) struct Tasks {
     /// or dropped, and a logger.
     lists: RefCell<Lists>,
     pub(crate) inbox: Arc<Inbox>,
-    /// The receiving end of the inbox. `None` as soon as the executor is being dropped.
+    /// The receiving end of the inbox. `None` once the executor's destructor has begun.
     messages: RefCell<Option<Rc<Receiver<Message>>>>,
     pub(crate) reactor: Rc<Reactor>,
     /// Whether `block_on` or `tick` is running. If so, its loop will poll what is queued.
@@ -141,9 +142,9 @@ impl Tasks {
         Arc::ptr_eq(&self.inbox, &header.inbox)
     }
 
-    /// Whether the loop of `block_on` or `tick` will look into the run queue before the thread
-    /// sleeps. It will not if the loop does not run, or if the reactor is logging `sleep` and the
-    /// logger calls this: the executor has then already decided to sleep.
+    /// Returns whether the loop of `block_on` or `tick` will look into the run queue before the
+    /// thread sleeps. It will not if the loop is not running. Nor will it if the logger of the record
+    /// `sleep` calls this, because the executor has then already decided to sleep.
     fn is_polling(&self) -> bool {
         self.running.get() && !self.reactor.is_waiting()
     }
@@ -193,7 +194,7 @@ impl Tasks {
         self.lists.borrow().queue.len()
     }
 
-    /// Whether the inbox contains a message.
+    /// Returns whether the inbox contains a message.
     pub(crate) fn has_messages(&self) -> bool {
         self.messages.borrow().as_ref().is_some_and(|messages| !messages.is_empty())
     }
@@ -285,7 +286,7 @@ impl Tasks {
         lists.free.push(key);
     }
 
-    /// Capacity: gives back the memory of a burst of tasks.
+    /// Capacity: frees the memory that a burst of tasks needed.
     ///
     /// The executor calls this before it sleeps, and not at the end of the burst, because the next
     /// burst may follow immediately.

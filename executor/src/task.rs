@@ -101,8 +101,8 @@ impl Task {
         stage: Option<BoxStage>,
     ) {
         self.stage.replace(stage);
-        // `queued` stays as it is: the last task may have ended while it was in the run queue, and
-        // then the slot is still there.
+        // `queued` keeps its value. If the last task ended while it was in the run queue, the slot
+        // is still in the queue.
         self.detached.set(false);
         self.state.set(State::Live);
         self.polls.set(0);
@@ -122,7 +122,7 @@ impl Task {
         Described { id: Some(self.id()), name: self.name.get(), location: self.location.get() }
     }
 
-    /// Whether the executor will still poll the future, or drop it because of an abort.
+    /// Returns whether the executor will still poll the future, or drop it because of an abort.
     pub(crate) fn is_live(&self) -> bool {
         matches!(self.state.get(), State::Live | State::Aborted)
     }
@@ -136,18 +136,18 @@ impl Task {
         }
     }
 
-    /// Whether the task has ended. Its result may have been taken.
+    /// Returns whether the task has ended. Its result may have been taken.
     pub(crate) fn is_finished(&self) -> bool {
         matches!(self.state.get(), State::Ended | State::Free)
     }
 
-    /// Whether the task is in the run queue, or another thread's wakeup of it is on its way there.
+    /// Returns whether the task is in the run queue, or a wakeup by another thread is on its way there.
     pub(crate) fn is_queued(&self) -> bool {
         self.queued.get() || self.header.is_sent()
     }
 
-    /// Whether nothing can wake the task anymore: it is not queued, and no waker of it exists
-    /// except its own. Only an abort can still end it.
+    /// Returns whether nothing can wake the task anymore: it is not queued, and no waker of it
+    /// exists except its own. It ends only if it is aborted or the executor is dropped.
     ///
     /// This is exact, because whatever is about to wake the task refers to its header: a waker or a
     /// message in the inbox.
@@ -199,7 +199,7 @@ impl Joiner {
 }
 
 pin_project! {
-    /// A future or, after it completed, its result. They share one allocation.
+    /// A future or, after it has completed, its result. They share one allocation.
     #[project = StageProj]
     pub(crate) enum Stage<F: Future> {
         Running { #[pin] future: F },

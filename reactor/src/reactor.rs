@@ -3,8 +3,10 @@
 //! Events come from the kernel, for sockets and pipes. Timers come from the clock. Both lead to the
 //! last lines of [`Reactor::turn`], where an outside event becomes a `wake()`.
 //!
-//! An executor turns the reactor whenever it has polled the tasks that were queued. A socket
-//! registers here when it is created, a timer when its task first waits for it.
+//! An executor turns the reactor whenever it has polled the tasks that were queued. A new socket
+//! registers with the current reactor of its thread, which a thread-local holds (`current.rs`).
+//! Without a current reactor, creating the socket panics. A timer registers when a task first waits
+//! for it.
 //!
 //! Invariant: a turn delivers all events that it fetched before it wakes the first task. The reactor
 //! does not know what a task is; it only knows wakers.
@@ -38,15 +40,15 @@ use crate::source::{Direction, Source};
 use crate::time;
 use crate::timer::Timers;
 
-/// What epoll returns with an event of the notifier, which is not a source. For a source, this
-/// *token* is its key, which never grows this large.
+/// The *token* that epoll returns with an event of the notifier. The token of a source is its key,
+/// which never grows this large.
 const NOTIFY: Token = Token(usize::MAX);
 
 /// The largest number of events that one turn fetches.
 ///
-/// It is small, so that the sources and tasks that a turn touches, eight or nine cache lines for
-/// each event, are still in the first-level cache when the tasks are polled. The price is one more
-/// system call for 32 messages.
+/// A turn touches sources and tasks: eight or nine cache lines per event. With a small number of
+/// events, they are still in the first-level cache when the tasks are polled. The price is one more
+/// system call per 32 messages.
 const EVENTS: usize = 32;
 
 /// Capacity: a list or a table that a burst has made larger than this shrinks afterwards.
@@ -56,7 +58,7 @@ const BURST: usize = 1024;
 const SURVIVORS: usize = 64;
 
 /// The readiness that epoll watches, unless a source supports less. A source is registered for all of
-/// it once, for its whole life. A change before each wait would cost a system call (`epoll_ctl`).
+/// it once, for its whole life. Changing that before each wait would cost a system call (`epoll_ctl`).
 /// *Priority* is the urgent data of TCP, which mio reports on Linux only.
 #[cfg(target_os = "linux")]
 pub(crate) const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
@@ -171,14 +173,14 @@ impl Reactor {
     ///
     /// One turn:
     ///
-    /// 1. Start the list of wakers to call with those that need no event: `woken`, and the waiters
-    ///    of sources that must be swept.
+    /// 1. Begin a list of wakers. It starts with the wakers that need no event: `woken`, and the
+    ///    waiters of sources that must be swept.
     /// 2. Wait in `epoll_wait`, until the first event or the nearest deadline. This is where the
     ///    thread sleeps. If the list contains a waker already, fetch events without waiting.
     /// 3. Deliver each event to its source: set its readiness, and move its waiters to the list. A
     ///    notification has no source; it only ends the wait.
-    /// 4. Move the wakers of timers that are due to the list.
-    /// 5. Call all wakers in the list. A waker does not poll its task, it only queues the task.
+    /// 4. Add the wakers of timers whose deadline has passed.
+    /// 5. Call all wakers in the list. A waker does not poll its task; it only queues the task.
     ///
     /// # Errors
     ///
@@ -192,8 +194,8 @@ impl Reactor {
         let mut woken = self.woken.take();
         self.sweep_crowded(turn, &mut woken);
 
-        // Fetch events even if there are wakers already. Otherwise tasks that wake each other could
-        // delay the events of all others.
+        // Fetch events even if there are wakers already. Otherwise a task that adds one in every
+        // turn would delay the events of all others.
         let timeout = if woken.is_empty() { timeout } else { Some(Duration::ZERO) };
         // Reentrancy: a logger may turn the reactor inside this turn. The inner turn finds no list
         // of events, and makes one.
@@ -266,7 +268,7 @@ impl Reactor {
     /// `epoll_wait` counts milliseconds, and mio rounds the timeout up. A timeout that was rounded
     /// down would end before the deadline, and the executor would run a busy loop until then.
     ///
-    /// Also returns whether a signal handler has run; see [`signal`](crate::signal).
+    /// The returned flag says whether a signal handler has run; see [`signal`](crate::signal).
     fn wait(&self, events: &mut Events, mut timeout: Option<Duration>) -> (io::Result<()>, bool) {
         let mut signals = false;
         // A timeout beyond the end of the clock sets no limit, and zero needs no clock reading.
@@ -323,7 +325,7 @@ impl Reactor {
         }
     }
 
-    /// Starts checking the flag of a signal whenever a handler has run.
+    /// Adds the flag of a signal, which the reactor then checks whenever a signal handler has run.
     pub(crate) fn watch_signal(&self, key: usize, arrived: Arc<AtomicBool>) {
         self.signals.borrow_mut().push((key, arrived));
     }
@@ -333,7 +335,7 @@ impl Reactor {
         self.signals.borrow_mut().retain(|(watched, _)| *watched != key);
     }
 
-    /// Returns the time that is left, or zero if the reactor was turned since `turns` was read.
+    /// Returns the time that is left, or zero if the reactor has been turned since `turns` was read.
     fn time_to_sleep(
         &self,
         turns: u64,
@@ -354,9 +356,9 @@ impl Reactor {
         Some(deadline.saturating_duration_since(time::now()))
     }
 
-    /// Moves the wakers of timers that are due into `woken`, the earliest deadline first.
+    /// Moves the wakers of timers whose deadline has passed into `woken`, earliest deadline first.
     ///
-    /// Reentrancy: take them one by one, because the logger of the record in between may set a
+    /// Reentrancy: take them one by one, because the logger is called in between and may set a
     /// timer.
     fn take_due(&self, woken: &mut Vec<Waker>) {
         let now = self.now.get();
@@ -417,7 +419,7 @@ impl Reactor {
         // The next turn calls these wakers even without an event, so it must come immediately.
         let has_wakers =
             !self.shared.crowded.borrow().is_empty() || !self.woken.borrow().is_empty();
-        // If the loop watches the descriptor edge-triggered, no edge reports the events that are left.
+        // A loop that watches the descriptor edge-triggered gets no new edge for the events left.
         if has_wakers || self.is_full.get() {
             return Some(self.now());
         }
@@ -459,8 +461,8 @@ impl Reactor {
         let deregistered = self.registry.deregister(io);
         debug!(source = key; "deregister");
         self.shared.counters.deregistrations.add(1);
-        // The caller closes its descriptor next, so tasks that wait for one may try again. The next
-        // turn wakes them, because this may run in a destructor, in the middle of any code.
+        // The caller closes its descriptor next, so tasks that wait for one may try again. Wake
+        // them in the next turn and not here: this may run in a destructor, in the middle of any code.
         let hopeful = self.short_of_descriptors.take();
         self.woken.borrow_mut().extend(hopeful);
         deregistered
@@ -497,8 +499,8 @@ impl Reactor {
         &self.timers
     }
 
-    /// Calls `waker` in the turn after the next source is deregistered. This wakes all tasks that
-    /// wait for a descriptor, although only one is free. The others fail once more and wait again.
+    /// Calls `waker` in the first turn after a source has been deregistered. All tasks that wait for
+    /// a descriptor are woken, although only one is free. The others fail once more and wait again.
     pub(crate) fn wake_on_deregistration(&self, waker: &Waker) {
         // A spurious poll finds its waker already stored.
         if !self.short_of_descriptors.borrow().iter().any(|kept| kept.will_wake(waker)) {

@@ -131,8 +131,8 @@ impl Source {
     /// 1. While the direction is ready, call `attempt`. Trying first is cheaper than waiting first,
     ///    because the bytes, or the space for them, are usually there.
     /// 2. Return any result except `WouldBlock`. If a signal interrupted the call, repeat it.
-    /// 3. After `WouldBlock`, the direction is no longer ready. No system call is needed to ask for
-    ///    the next event: the kernel watches the source from its registration on.
+    /// 3. After `WouldBlock`, clear `ready`. No system call is needed to ask for the next event,
+    ///    because the source stays registered with the kernel.
     /// 4. Store the waker of the task and return `Pending`. The waker is all that the reactor knows
     ///    about the task.
     ///
@@ -151,8 +151,8 @@ impl Source {
     /// a Unix listener with a full backlog, and `send_to` to an unconnected Unix datagram peer whose
     /// queue is full. Both retry on a timer.
     ///
-    /// `operation` is the name of the system call in log records. `attempt` makes the call, perhaps
-    /// several times, and must not block.
+    /// `operation` is the name of the system call in log records. `attempt` makes the call. It must
+    /// not block, and may run several times.
     fn poll_io<T>(
         &self,
         direction: Direction,
@@ -169,9 +169,9 @@ impl Source {
             match attempt() {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     // No event can be lost between the failed call and this line. Only
-                    // `Reactor::turn` delivers events, on this thread, and the thread is here. If
-                    // the source has become ready since the call, epoll keeps the event for the
-                    // next turn.
+                    // `Reactor::turn` delivers events, and it runs on this thread, which is busy here.
+                    // If the source has become ready since the call, epoll keeps the event for
+                    // the next turn.
                     ready.set(false);
                     trace!(source = self.key, direction = direction.name(), operation; "would block");
                     // Waiting is free: the budget limits completed operations, not attempts.
@@ -202,7 +202,7 @@ impl Source {
     }
 
     /// Calls [`poll_io`](Source::poll_io) for an operation whose success says nothing about the next
-    /// attempt, so it leaves `ready` set.
+    /// attempt. So `ready` stays set after a success.
     pub(crate) fn poll_operation<T>(
         &self,
         direction: Direction,
@@ -240,10 +240,10 @@ impl Source {
             let short = 0 < bytes && bytes < length && !readiness.until_would_block.get();
             if short {
                 // Bytes that arrive later cause an event, which sets `ready` again. An end of the
-                // stream that was reported together with these bytes causes no further event. For
-                // this case `until_would_block` exists.
-                // Reentrancy: clear the flag before the record. Its logger may turn the reactor,
-                // and an event that this turn delivers must not be erased.
+                // stream that was reported together with these bytes causes no further event, so
+                // `until_would_block` prevents this.
+                // Reentrancy: clear the flag before logging. The logger may turn the reactor, and
+                // the events of that turn must not be erased.
                 readiness.ready.set(false);
             }
             trace!(
@@ -287,10 +287,10 @@ impl Source {
         Poll::Pending
     }
 
-    /// Makes the directions ready that the event concerns; see [`make_ready`](Source::make_ready).
+    /// Calls [`make_ready`](Source::make_ready) for each direction that the event concerns.
     pub(crate) fn deliver(&self, event: &Event, turn: u64, woken: &mut Vec<Waker>) {
         // An end of the stream or an error may be reported without `readable` or `writable`. It
-        // ends the wait all the same: the system call will return what happened.
+        // still ends the wait: the system call will return what happened.
         let error = event.is_error();
         let read_ends = event.is_read_closed() || event.is_priority() || error;
         let write_ends = event.is_write_closed() || error;
@@ -453,7 +453,7 @@ impl Crowd {
             return false;
         }
         self.limit *= 2;
-        // Waiters that return between a sweep and the next turn do wait, so do not sweep them again.
+        // A list that was emptied in this turn contains only tasks that still wait. Do not sweep it.
         self.emptied_in != turn
     }
 

@@ -28,7 +28,7 @@ enum Clock {
     Resumed { then: Instant, real: Instant },
 }
 
-/// Returns the time that the timers of this thread compare their deadlines with.
+/// Returns the time on the clock that the timers of this thread use.
 ///
 /// This is [`Instant::now`], unless the thread has paused its clock with [`pause`]. Code that is
 /// tested with a paused clock must use this function instead of `Instant::now`.
@@ -49,13 +49,13 @@ pub fn now() -> Instant {
 
 /// Pauses the clock of this thread until the returned guard is dropped.
 ///
-/// Tests use it so that they need no real time. While the clock is paused, [`now`] returns the same
-/// time at each call, and the clock moves in two ways only:
+/// Tests of timeouts and intervals then take no real time. While the clock is paused, [`now`] returns
+/// the same time at each call. The clock moves only in two ways:
 ///
 /// - [`Paused::advance`] moves it forward.
 /// - If all tasks wait, the reactor moves it to the nearest deadline instead of sleeping. So a
-///   `sleep` of an hour returns immediately, and `timeout` elapses as soon as nothing else can
-///   happen.
+///   `sleep` of an hour returns immediately, and a `timeout` elapses as soon as nothing else
+///   can happen.
 ///
 /// The reactor fetches events before it moves the clock, so bytes that the kernel has already
 /// delivered come first. It cannot know what another process or another thread is about to send,
@@ -65,12 +65,12 @@ pub fn now() -> Instant {
 ///
 /// Only the timers of this crate use this clock: [`sleep`](super::sleep),
 /// [`interval`](super::interval), [`timeout`](super::timeout) and [`Backoff`](super::Backoff).
-/// `Instant::now`, `SystemTime` and the timeouts of the kernel still show real time. After the guard
-/// is dropped, the clock runs on from where it stands, so that it never goes backwards.
+/// `Instant::now`, `SystemTime` and the timeouts of the kernel still use real time. After the guard
+/// is dropped, the clock continues from the time that it shows, so it never goes backwards.
 ///
-/// Tokio's `time::pause` inspired this function. The differences: the clock belongs to the thread,
-/// and not to the runtime, so a test can pause it before `block_on`; a guard resumes it; deadlines
-/// stay `std::time::Instant`s, and a paused clock is exact to the nanosecond.
+/// Tokio's `time::pause` inspired this function. Here the clock belongs to the thread and not to the
+/// runtime, so a test can pause it before `block_on`. A guard resumes it. Deadlines remain
+/// `std::time::Instant`s, and a paused clock is exact to the nanosecond.
 ///
 /// # Panics
 ///
@@ -102,23 +102,22 @@ pub fn pause() -> Paused {
 #[derive(Debug)]
 #[must_use = "dropping this resumes the clock"]
 pub struct Paused {
-    /// The clock belongs to a thread.
+    /// Makes the guard `!Send`, because the clock is a thread-local.
     not_send: PhantomData<*const ()>,
 }
 
 impl Paused {
-    /// Moves the clock forward, and lets the tasks run whose timers are then due.
+    /// Moves the clock forward, and waits until each task whose timer is then due has been polled.
     ///
     /// Tasks that were queued before are polled first, so that they set their timers at the old
     /// time.
     ///
-    /// The clock moves in one step, so a timer that was due on the way fires late, as after a poll
-    /// that held the thread. When this function returns, each task whose timer is due has been
-    /// polled once.
+    /// The clock moves in one step. A timer whose deadline lies in between fires late, as it would
+    /// after a poll that blocked the thread.
     ///
     /// # Panics
     ///
-    /// Panics outside of `block_on`, or if the time lies beyond the end of the clock.
+    /// Panics if awaited outside `block_on`, or if the time lies beyond the end of the clock.
     ///
     /// # Cancel safety
     ///
@@ -144,8 +143,8 @@ impl Paused {
         // A task that was spawned just now sets its timer here, before the clock moves.
         next_turn().await;
         advance(duration);
-        // The first turn wakes the tasks whose timers are due, and the second one follows their
-        // polls.
+        // The first turn wakes the tasks whose timers are due. The second turn comes after the polls
+        // of these tasks.
         next_turn().await;
         next_turn().await;
     }
@@ -168,13 +167,13 @@ pub(crate) fn poll_or_advance(
     events: &mut mio::Events,
     timeout: Option<Duration>,
 ) -> io::Result<()> {
-    // Only an event can end this wait, and a wait of zero does not sleep.
+    // Leave the clock as it is if the wait has no deadline, or does not sleep because it is zero.
     let Some(duration) = timeout.filter(|timeout| !timeout.is_zero()) else {
         return poll.poll(events, timeout);
     };
     let mut timeout = Duration::ZERO;
     loop {
-        // Ask before fetching events: a job that ends in between sends an event.
+        // Check the pool before fetching events: a job that ends in between causes an event.
         let pool_was_idle = Pool::current().is_idle();
         poll.poll(events, Some(timeout))?;
         if !events.is_empty() {
@@ -184,7 +183,7 @@ pub(crate) fn poll_or_advance(
             advance(duration);
             return Ok(());
         }
-        // No event reports that the pool is idle, so look again.
+        // No event reports that the pool is idle, so check again.
         timeout = LOOK_AGAIN;
     }
 }
