@@ -6,7 +6,8 @@
 //!
 //! Invariant: every event has a cause, except a start, an act from outside, and a spawn outside of a
 //! poll. Every `wake` by the reactor has two causes: the event that led to it, and the step that stored the
-//! waker. Every poll is caused by the `queue` of its task.
+//! waker. Every poll is caused by the `queue` of its task. The first cause of a step inside a poll is the
+//! step of the task before it in this poll, or the poll.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -116,11 +117,8 @@ struct KnownThread {
 #[derive(Clone, Copy)]
 struct Poll {
     task: u64,
-    number: u64,
-    /// The last operation that did not block.
-    result: Option<u64>,
-    /// The last step that gave the waker away or yielded.
-    arranged: Option<u64>,
+    /// The last step of the task in this poll, at first the poll itself.
+    last: u64,
 }
 
 /// A waker, and the step that stored it.
@@ -331,18 +329,10 @@ impl RecordHandler<'_> {
         self.correlator.sources.get(&self.values.source).map(|known| known.source.clone())
     }
 
-    /// Returns the cause of what a task does: its last successful operation, otherwise its poll. Outside
-    /// of a poll, returns the last event on this thread.
-    fn last_result_or_poll(&mut self) -> u64 {
-        match self.running() {
-            Some(poll) => poll.result.unwrap_or(poll.number),
-            None => self.thread().last,
-        }
-    }
-
-    /// Returns the running poll, otherwise the last event on this thread.
-    fn current_poll(&mut self) -> u64 {
-        self.running().map_or(self.thread().last, |poll| poll.number)
+    /// Returns the first cause of what a task does: its step before in this poll, otherwise the poll.
+    /// Outside of a poll, returns the last event on this thread.
+    fn step_before(&mut self) -> u64 {
+        self.running().map_or(self.thread().last, |poll| poll.last)
     }
 
     fn event_of(&self, actor: Actor, kind: Kind, causes: Vec<u64>) -> Event {
@@ -362,10 +352,16 @@ impl RecordHandler<'_> {
     }
 
     fn push_event(&mut self, event: Event) -> u64 {
-        let outside = event.actor == Actor::Outside;
+        let (outside, task) = (event.actor == Actor::Outside, event.task_id());
         let number = self.buffer.push(event);
         if !outside {
-            self.thread().last = number;
+            let thread = self.thread();
+            thread.last = number;
+            if let Some(poll) = &mut thread.poll
+                && Some(poll.task) == task
+            {
+                poll.last = number;
+            }
         }
         number
     }
@@ -393,7 +389,7 @@ impl RecordHandler<'_> {
 
     fn spawn(&mut self) {
         let cause = match self.running() {
-            Some(_) => self.last_result_or_poll(),
+            Some(poll) => poll.last,
             None => START,
         };
         let Values { task: id, waker, .. } = self.values;
@@ -422,7 +418,7 @@ impl RecordHandler<'_> {
     }
 
     fn register(&mut self) {
-        let cause = self.last_result_or_poll();
+        let cause = self.step_before();
         let kind = kind_of(&self.values.kind);
         let peer = self.thread().peer.take().unwrap_or_default();
         self.add_source(kind, peer);
@@ -442,7 +438,7 @@ impl RecordHandler<'_> {
     }
 
     fn deregister(&mut self) {
-        let cause = self.thread().last;
+        let cause = self.step_before();
         self.push_source(Actor::Reactor, Kind::Deregister, vec![cause]);
         self.correlator.sources.remove(&self.values.source);
     }
@@ -455,7 +451,7 @@ impl RecordHandler<'_> {
         let causes = known.queued.take().or_else(|| known.sent.take()).into_iter().collect();
         let event = self.event_of(Actor::Executor, Kind::Poll { nth }, causes);
         let polled = self.push_event(Event { task: Some(task), ..event });
-        let poll = Poll { task: id, number: polled, result: None, arranged: None };
+        let poll = Poll { task: id, last: polled };
         let thread = self.thread();
         thread.poll = Some(poll);
         thread.wake = None;
@@ -467,7 +463,7 @@ impl RecordHandler<'_> {
     }
 
     fn would_block(&mut self) {
-        let cause = self.current_poll();
+        let cause = self.step_before();
         let number = self.attempt(Outcome::WouldBlock, vec![cause]);
         if let Some(direction) = self.known_direction() {
             direction.cleared = Some(number);
@@ -477,13 +473,10 @@ impl RecordHandler<'_> {
 
     fn tried(&mut self) {
         let event = self.known_direction().and_then(|direction| direction.event.take());
-        let cause = event.unwrap_or_else(|| self.last_result_or_poll());
+        let causes = std::iter::once(self.step_before()).chain(event).collect();
         let outcome = self.outcome();
         self.count_written();
-        let number = self.attempt(outcome, vec![cause]);
-        if let Some(poll) = &mut self.thread().poll {
-            poll.result = Some(number);
-        }
+        let number = self.attempt(outcome, causes);
         if self.values.short
             && let Some(direction) = self.known_direction()
         {
@@ -529,24 +522,18 @@ impl RecordHandler<'_> {
         let beside =
             known.as_ref().and_then(|known| known.waiters.first()).map(|stored| stored.waker);
         let cleared = known.and_then(|known| known.cleared);
-        let cause = cleared.unwrap_or_else(|| self.current_poll());
+        let before = self.step_before();
+        let cleared = cleared.filter(|cleared| *cleared != before);
+        let causes = std::iter::once(before).chain(cleared).collect();
         let beside = beside.and_then(|waker| self.correlator.owner(waker));
-        let stored = self.push_source(Actor::Reactor, Kind::Store { beside }, vec![cause]);
+        let stored = self.push_source(Actor::Reactor, Kind::Store { beside }, causes);
         if let Some(direction) = self.known_direction() {
             direction.waiters.push(StoredWaker { waker, by: stored });
-        }
-        self.arrange(stored);
-    }
-
-    fn arrange(&mut self, number: u64) {
-        if let Some(poll) = &mut self.thread().poll {
-            poll.arranged = Some(number);
         }
     }
 
     fn pending(&mut self) {
-        let cause = self.running().and_then(|poll| poll.arranged);
-        let cause = cause.unwrap_or_else(|| self.current_poll());
+        let cause = self.step_before();
         let number = self.push_running(Actor::Task, Kind::Pending, vec![cause]);
         if let Some(known) = self.correlator.tasks.get_mut(&self.values.task) {
             known.last_pending = number;
@@ -672,7 +659,7 @@ impl RecordHandler<'_> {
             None if inbox => {
                 (By::Thread, self.causes_of_completed_job().unwrap_or_else(|| vec![last_pending]))
             }
-            None => (By::Task, vec![self.thread().last, last_pending]),
+            None => (By::Task, vec![self.step_before(), last_pending]),
         };
         let actor = if by == By::Thread { Actor::Outside } else { Actor::Queue };
         let event = self.event_of(actor, Kind::Queue { by }, causes);
@@ -689,7 +676,10 @@ impl RecordHandler<'_> {
     fn queued_already(&mut self) {
         let own = self.correlator.threads.get_mut(&self.origin.id);
         let actor = if own.is_some() { Actor::Queue } else { Actor::Outside };
-        let cause = own.map(|thread| thread.wake.take().unwrap_or(thread.last));
+        let cause = own.map(|thread| {
+            let before = thread.poll.map_or(thread.last, |poll| poll.last);
+            thread.wake.take().unwrap_or(before)
+        });
         let causes_of_job = cause.is_none().then(|| self.causes_of_completed_job()).flatten();
         // Ignore a task that has ended: it is not queued, and no poll follows.
         let Some(known) = self.correlator.tasks.get(&self.values.task) else { return };
@@ -707,13 +697,12 @@ impl RecordHandler<'_> {
     }
 
     fn timer_set(&mut self) {
-        let cause = self.current_poll();
+        let cause = self.step_before();
         let kind = Kind::TimerSet { after: self.values.after };
         let number = self.push_running(Actor::Reactor, kind, vec![cause]);
         let Values { waker, after, .. } = self.values;
         let (task, deadline) = (self.running_task(), self.origin.at.saturating_add(after));
         self.correlator.timers.push(Timer { waker, task, by: number, deadline });
-        self.arrange(number);
     }
 
     /// Takes out the timer with this waker that has the nearest deadline. If no timer has this waker, one
@@ -754,7 +743,7 @@ impl RecordHandler<'_> {
     }
 
     fn timer_dropped(&mut self) {
-        let cause = self.last_result_or_poll();
+        let cause = self.step_before();
         let timer = self.take_timer();
         let task = self.task_of(timer.as_ref());
         let event = self.event_of(Actor::Reactor, Kind::TimerDropped, vec![cause]);
@@ -762,7 +751,7 @@ impl RecordHandler<'_> {
     }
 
     fn job_submitted(&mut self) {
-        let cause = self.current_poll();
+        let cause = self.step_before();
         let (token, since) = (self.values.job, self.buffer.next_number());
         let job = Arc::new(Source { token, since, kind: JOB.to_owned(), peer: String::new() });
         self.push_job(job.clone(), Kind::JobSubmitted, cause);
@@ -770,14 +759,13 @@ impl RecordHandler<'_> {
     }
 
     fn job_awaited(&mut self) {
-        let cause = self.current_poll();
+        let cause = self.step_before();
         // The job may have completed in the meantime.
         let Some(index) = self.index_of_job() else { return };
         let job = self.correlator.jobs[index].job.clone();
         self.values.direction = Some(Direction::Read);
         let by = self.push_job(job, Kind::Store { beside: None }, cause);
         self.correlator.jobs[index].stored = Some(StoredWaker { waker: self.values.waker, by });
-        self.arrange(by);
     }
 
     fn index_of_job(&self) -> Option<usize> {
@@ -821,14 +809,13 @@ impl RecordHandler<'_> {
     }
 
     fn budget_spent(&mut self) {
-        let cause = self.last_result_or_poll();
-        let number = self.push_running(Actor::Task, Kind::BudgetSpent, vec![cause]);
-        self.arrange(number);
+        let cause = self.step_before();
+        self.push_running(Actor::Task, Kind::BudgetSpent, vec![cause]);
     }
 
     fn end(&mut self, kind: impl FnOnce(u64) -> Kind) {
         let number = self.values.task;
-        let cause = self.thread().last;
+        let cause = self.step_before();
         let known = self.correlator.tasks.remove(&number);
         if let Some(known) = &known {
             self.correlator.owners.remove(&known.waker);

@@ -393,8 +393,8 @@ impl Run {
         };
         for event in self.steps() {
             let Kind::Try { outcome, .. } = &event.kind else { continue };
-            let cause = event.causes.first().and_then(|cause| self.recording.event(*cause));
-            let Some(cause) = cause.filter(|cause| cause.kind.wakers_taken() > 0) else { continue };
+            let mut causes = event.causes.iter().filter_map(|cause| self.recording.event(*cause));
+            let Some(cause) = causes.find(|cause| cause.kind.wakers_taken() > 0) else { continue };
             let step = self.act_of(cause);
             let is_listener = event.source.as_deref().is_some_and(Source::is_listener);
             match outcome {

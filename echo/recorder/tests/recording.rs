@@ -156,6 +156,43 @@ fn check_lives(events: &[Event]) {
     assert!(polls.is_empty() && running.is_empty(), "not ended: {polls:?} {running:?}");
 }
 
+/// From every step inside a poll, the first causes lead back to this poll. `check_polls` then checks that
+/// they go on to its `queue`, and to the `wake` of the reactor that put it there.
+///
+/// A second cause of a `try` is the event that it answers, and a second cause of a `store` is the step that
+/// found the source not ready.
+fn check_chains(events: &[Event]) {
+    let by_number = Events(events);
+    let mut running: HashMap<&str, (u64, u64)> = HashMap::new();
+    for event in events {
+        let thread = &*event.thread;
+        if let Kind::Poll { .. } = event.kind {
+            running.insert(thread, (event.number, event.task_id().unwrap()));
+            continue;
+        }
+        let Some(&(poll, task)) = running.get(thread) else { continue };
+        let mut cause = event;
+        while cause.number > poll {
+            cause = by_number.cause(cause, 0).unwrap_or_else(|| panic!("no cause: {cause:?}"));
+        }
+        assert_eq!(cause.number, poll, "the poll comes first: {event:?}");
+        match (&event.kind, by_number.cause(event, 1).map(|second| second.kind_name())) {
+            (Kind::Try { .. }, second) => {
+                assert!(matches!(second, None | Some("event")), "{event:?}")
+            }
+            (Kind::Store { .. }, second) => {
+                let found = matches!(second, None | Some("would block" | "short"));
+                assert!(found, "{event:?}");
+            }
+            _ => {}
+        }
+        let is_over = event.kind == Kind::Pending || is_end(event);
+        if is_over && event.task_id() == Some(task) {
+            running.remove(thread);
+        }
+    }
+}
+
 /// Reads the table of causes in the README of the recorder: for each kind, the kinds that may cause it, or
 /// `None` if every kind may.
 fn table_of_causes() -> HashMap<String, Option<HashSet<String>>> {
@@ -193,6 +230,7 @@ fn check(recording: &Recording) {
     check_causes(events);
     check_wakes(events);
     check_polls(events);
+    check_chains(events);
     check_lives(events);
     check_kinds_of_causes(events);
 }
