@@ -1,9 +1,12 @@
 //! The programs that answer the twenty-four questions: what each of them prints is what the guide says.
 
+use std::fs;
 use std::io::pipe;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
+
+use tests::{folder, page_data};
 
 use crate::server::{Ended, Server};
 use crate::three_echoes::example;
@@ -197,6 +200,43 @@ fn questions_are_listed_without_an_argument() {
     let headings: Vec<_> = headings.map(|heading| heading.replacen('.', "", 1)).collect();
     assert_eq!(list, headings.join(" "));
     assert_eq!(question(&["25"]).status.code(), Some(2));
+}
+
+#[test]
+fn every_question_has_a_short_scene_that_shows_its_program_first() {
+    for number in 1..=24 {
+        let folder = folder();
+        let page = folder.path().join("run.html");
+        let Ended { status, stdout, stderr } =
+            question(&[&number.to_string(), "--trace", page.to_str().unwrap()]);
+        assert!(status.success() && stderr.is_empty(), "{number}: {status}: {stderr}");
+        assert!(stdout.ends_with(&format!("\nstep through: {}\n", page.display())), "{stdout}");
+        let data = page_data(&fs::read_to_string(&page).unwrap());
+        let run = &data["runs"][0];
+        assert_eq!(run["title"], format!("question {number}"));
+        let tab = data["tabs"][0].as_str().unwrap();
+        assert!(tab.starts_with("echo/learn/questions/"), "{number}: {tab}");
+        assert_eq!(run["first"]["file"], tab, "{number}");
+        let (steps, claim) = (run["steps"].as_array().unwrap().len(), run["claim"].to_string());
+        let is_cut = claim.contains("(The first 150 of ");
+        assert!((1..=150).contains(&steps) && (steps == 150 || !is_cut), "{steps}: {claim}");
+        assert_eq!(run["dropped"], 0, "{number}");
+    }
+}
+
+#[test]
+fn invalid_trace_file_is_an_error() {
+    let cases = [
+        &["4", "--trace"][..],
+        &["4", "--trace", "run.json"],
+        &["--trace", "run.html"],
+        &["4", "--trace", "missing/folder/run.html"],
+    ];
+    for arguments in cases {
+        let Ended { status, stdout, stderr } = question(arguments);
+        assert_eq!((status.code(), stdout.as_str()), (Some(2), ""), "{arguments:?}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
 }
 
 #[test]

@@ -22,7 +22,7 @@ use reactor::net::TcpStream;
 use reactor::time::{interval, sleep, timeout};
 
 use crate::connection::sockets;
-use crate::{Question, print_line};
+use crate::{Question, print_line, scene};
 
 pub(crate) const QUESTION: Question = Question {
     text: "What does one blocking call do to all tasks, and why does no timeout stop it?",
@@ -42,6 +42,7 @@ fn run() -> io::Result<()> {
     let (tick, slow) = (TICK.as_millis(), SLOW.as_millis());
     print_line(format_args!("one task ticks every {tick} ms; another one takes {slow} ms for"))?;
     block_on(async {
+        scene::begin();
         beside("thread::sleep", async { thread::sleep(SLOW) }).await?;
         beside("time::sleep", sleep(SLOW)).await?;
         let stream = slow_peer()?;

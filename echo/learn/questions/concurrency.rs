@@ -18,7 +18,7 @@ use reactor::io::{AsyncReadExt, AsyncWriteExt};
 use reactor::net::{TcpListener, TcpStream};
 use reactor::time::sleep;
 
-use crate::{Question, print_line};
+use crate::{Question, print_line, scene};
 
 pub(crate) const QUESTION: Question = Question {
     text: "What runs concurrently and what one after the other: await, join, spawn, threads?",
@@ -53,6 +53,7 @@ fn run() -> io::Result<()> {
         show("each on a thread of the pool", join(|| unblock(block))).await?;
         print_line("three clients, each answers after 50 ms; the accept loop")?;
         show("awaits each client", async { drop(serve(false).await) }).await?;
+        scene::begin();
         show("spawns a task for each client", async { drop(serve(true).await) }).await
     })
 }

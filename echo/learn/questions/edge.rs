@@ -21,7 +21,7 @@ use reactor::io::{AsyncReadExt, copy};
 
 use crate::connection::{connected, send};
 use crate::ladder::set_listener;
-use crate::{Question, print_line};
+use crate::{Question, print_line, scene};
 
 pub(crate) const QUESTION: Question =
     Question { text: "Edge-triggered or level-triggered: why read until WouldBlock?", run };
@@ -41,7 +41,9 @@ fn run() -> io::Result<()> {
     read_once()?;
     block_on(async {
         print_line(format_args!("a task that reads 16 bytes at a time; {BYTES} bytes are sent:"))?;
+        scene::begin();
         read_all().await?;
+        scene::end();
         #[cfg(target_os = "linux")]
         read_packets().await?;
         print_line(format_args!("an echo of {MESSAGES} messages:"))?;

@@ -19,7 +19,7 @@ use mio::net::UnixStream;
 use reactor::Async;
 use reactor::time::sleep;
 
-use crate::{Question, print_line};
+use crate::{Question, print_line, scene};
 
 pub(crate) const QUESTION: Question = Question { text: "Who starves, and what is fair?", run };
 
@@ -81,9 +81,11 @@ async fn flood() -> io::Result<()> {
     let neighbor = spawn(async move { read_byte(&ours).await.map(|_| now.get()) });
     // This returns when the neighbor waits, and the reader has spent its first budget.
     yield_now().await;
+    scene::begin();
     let before = reads.get();
     peer.write_all(b"x")?;
     let between = neighbor.await.map_err(io::Error::other)?? - before;
+    scene::end();
     let mut most = 0;
     while !reader.is_finished() {
         let before = reads.get();

@@ -13,7 +13,7 @@ use reactor::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use reactor::time::sleep;
 
 use crate::connection::connection;
-use crate::{Question, print_line};
+use crate::{Question, print_line, scene};
 
 pub(crate) const QUESTION: Question =
     Question { text: "How can reader and writer be two tasks?", run };
@@ -38,8 +38,10 @@ async fn two_halves() -> io::Result<()> {
     print_line(format_args!("    reader: {:?}", reader.awaits))?;
     print_line(format_args!("    writer: {:?}", writer.awaits))?;
 
+    scene::begin();
     peer.write_all(b"x")?;
     let [reader_then, writer_then] = polled_after(reader.polls).await?;
+    scene::end();
     let polls = [reader_then.polls - reader.polls, writer_then.polls - writer.polls];
     print_line(format_args!(
         "the peer sends a byte; polls:  reader {}, writer {}",

@@ -6,7 +6,7 @@ use std::sync::{LazyLock, OnceLock};
 use log::{LevelFilter, Log, Metadata, Record};
 use recorder::{HEADER, Kind, Ladder, Options, Recorder, Recording};
 
-use crate::print_line;
+use crate::{print_line, scene};
 
 /// More steps than any of the programs has.
 const STEPS: usize = 10_000;
@@ -56,14 +56,18 @@ pub(crate) fn print_steps_of_tasks(
 ) -> io::Result<()> {
     RECORDER.start();
     program()?;
-    print(&RECORDER.recording().following(tasks))
+    let recording = RECORDER.recording().following(tasks);
+    scene::keep(&recording);
+    print(&recording)
 }
 
 /// Runs the program, and prints its steps.
 pub(crate) fn print_steps(program: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     RECORDER.start();
     program()?;
-    print(&RECORDER.recording())
+    let recording = RECORDER.recording();
+    scene::keep(&recording);
+    print(&recording)
 }
 
 /// Runs the program, and prints its steps of the given kinds. Gaps in the step numbers show where
@@ -75,6 +79,7 @@ pub(crate) fn print_steps_of_kinds(
     RECORDER.start();
     program()?;
     let mut recording = RECORDER.recording();
+    scene::keep(&recording);
     recording.events.retain(|event| kinds(&event.kind));
     let numbers: Vec<u64> = recording.events.iter().map(|event| event.number).collect();
     for event in &mut recording.events {

@@ -12,7 +12,7 @@ use executor::{Executor, block_on, spawn, yield_now};
 use reactor::time::sleep;
 
 use crate::panic_messages::{hide_panics, panic_message};
-use crate::{Question, print_line, wrap};
+use crate::{Question, print_line, scene, wrap};
 
 pub(crate) const QUESTION: Question = Question {
     text: "What does block_on do, and what happens to the tasks when it returns? What if it is \
@@ -32,7 +32,9 @@ fn run() -> io::Result<()> {
     print_line("    block_on has returned")?;
 
     print_line("the same, but the future awaits the handle of the task:")?;
+    scene::begin();
     block_on(async { spawn(task()).await }).map_err(io::Error::other)?;
+    scene::end();
 
     print_line("an Executor, and two calls of its block_on:")?;
     let executor = Executor::new()?;

@@ -17,7 +17,7 @@ use executor::{block_on, yield_now};
 use futures_lite::future::{or, poll_once};
 use reactor::time::{Sleep, sleep};
 
-use crate::{Question, print_line};
+use crate::{Question, print_line, scene};
 
 pub(crate) const QUESTION: Question = Question {
     text: "Why must I pin, and how do I keep one future across the iterations of a loop?",
@@ -88,6 +88,7 @@ async fn loops() -> io::Result<()> {
         "    the long one is created in each pass:  completes {completed} times"
     ))?;
 
+    scene::begin();
     let mut long = pin!(work());
     let mut completed = 0;
     for _ in 0..PASSES {
@@ -100,6 +101,7 @@ async fn loops() -> io::Result<()> {
     print_line(format_args!(
         "    created once and pinned before it:     completes {completed} time"
     ))?;
+    scene::end();
 
     let mut long: Sleep = sleep(LONG);
     let mut completed = 0;

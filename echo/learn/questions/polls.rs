@@ -21,7 +21,7 @@ use reactor::time::sleep;
 
 use crate::connection::{DEADLINE, connection};
 use crate::panic_messages::{hide_panics, message};
-use crate::{Question, print_line};
+use crate::{Question, print_line, scene};
 
 pub(crate) const QUESTION: Question = Question {
     text: "Why was I polled although nothing woke me? What if wake comes twice, during a poll, or \
@@ -68,6 +68,7 @@ fn run() -> io::Result<()> {
     let executor = Executor::new()?;
     executor.block_on(async {
         wakes(&executor).await?;
+        scene::end();
         joined().await?;
         spurious_reads(&executor).await?;
         after_ready().await

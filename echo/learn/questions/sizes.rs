@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use executor::{block_on, spawn, yield_now};
 
-use crate::{Question, print_line};
+use crate::{Question, print_line, scene};
 
 pub(crate) const QUESTION: Question = Question {
     text: "What does a future hold across an await: its size, a lock guard, Send?",
@@ -44,7 +44,9 @@ fn run() -> io::Result<()> {
     print_line(format_args!("    the Rc lives across the await:     {}", is_send!(rc_across())))?;
     print_line(format_args!("    it is dropped before:              {}", is_send!(rc_before())))?;
     print_line("whether another task can lock a std Mutex while the first one awaits")?;
+    scene::begin();
     print_line(format_args!("    the guard lives across the await:  {}", block_on(locked(true))))?;
+    scene::end();
     print_line(format_args!("    it is dropped before:              {}", block_on(locked(false))))?;
     print_line("where it cannot, lock() would block the only thread forever")
 }
