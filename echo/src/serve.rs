@@ -3,9 +3,9 @@
 //! Nothing here mentions events, readiness or wakers. Each `await` below is a place where a task
 //! may wait while the thread runs other tasks. The reactor and the executor explain how that works.
 //!
-//! Two facts to begin with. Calling an `async fn` runs none of its code: it creates a *future*, whose
+//! Two facts to begin with. Calling an `async fn` runs none of its code: it creates a *future*. Its
 //! code runs only while the future is polled, by the future that awaits it or by the executor. And
-//! one thread polls all tasks and checks all timers, so a call that blocks the thread stops every
+//! one thread polls all tasks and checks all timers. So a call that blocks the thread stops every
 //! task until it returns, and no timeout can end it.
 //!
 //! `server.rs`, `connection.rs` and `connections.rs` decide when serving ends; read them last.

@@ -34,7 +34,7 @@ use crate::unwind::{contain, log_panic};
 
 /// The most polls in one round, unless more tasks were queued when the round began.
 ///
-/// It is large enough that tasks that pass work to each other seldom wait for a system call, and
+/// It is large enough that tasks that pass work to each other seldom wait for a system call. It is
 /// small enough that an event or a timer waits only a fraction of a millisecond.
 const ROUND: usize = 256;
 
@@ -150,7 +150,7 @@ impl Executor {
     /// queue is empty. The executor looks for them even after a turn that reported no notification,
     /// because a task may turn the reactor too, and consume the notification.
     ///
-    /// If `future` is ready at its first poll, there is no turn: tasks that were queued before it
+    /// If `future` is ready at its first poll, there is no turn. Tasks that were queued before it
     /// are polled, but no event is fetched, however often this is called. Use
     /// [`tick`](Executor::tick) to fetch events.
     ///

@@ -554,9 +554,9 @@ impl Drop for Registration {
     }
 }
 
-/// Wakes all tasks that wait. Sockets and timers may outlive their reactor, and under another
-/// executor their tasks do too: a socket's next operation returns an error, and a timer moves to
-/// the current reactor.
+/// Wakes all tasks that wait. Sockets and timers may outlive their reactor and, under another
+/// executor, so may their tasks. A socket's next operation then returns an error, and a timer moves
+/// to the current reactor.
 impl Drop for Reactor {
     fn drop(&mut self) {
         self.shared.end();

@@ -106,7 +106,7 @@ struct Crowd {
 const LIMIT: usize = 32;
 
 /// How often to repeat an operation that a signal interrupts. After this many repetitions the caller
-/// gets the error. A non-blocking call is hardly ever interrupted even once, but a seccomp filter can
+/// gets the error. A non-blocking call is hardly ever interrupted even once. But a seccomp filter can
 /// make a call fail with `EINTR` every time, and repeating that call forever would be a busy loop.
 const INTERRUPTIONS: u32 = 100;
 
@@ -444,7 +444,7 @@ impl Crowd {
     ///
     /// Capacity: a future that is dropped while it waits leaves its waker behind. A source without
     /// events would collect these *stale* wakers forever. So when the number of waiters reaches
-    /// the limit, the next turn *sweeps* the source: it wakes all of them, and those that still
+    /// the limit, the next turn *sweeps* the source. It wakes all of them, and those that still
     /// wait store their wakers again. The limit doubles each time it is reached. Otherwise ten
     /// thousand tasks that really wait would be woken in every turn.
     fn push(&mut self, direction: Direction, waker: Waker, turn: u64) -> bool {
