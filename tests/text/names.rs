@@ -86,6 +86,42 @@ fn files_and_paths_named_in_readmes_exist() {
     assert_nothing_wrong(wrong);
 }
 
+/// Tables with a column of names of this project: the page, and the title of the column.
+const COLUMNS: [(&str, &str); 3] = [
+    ("echo/learn/glossary.md", "here"),
+    ("echo/learn/exercises/README.md", "the same in the core"),
+    ("echo/learn/tokio.md", "here"),
+];
+
+// A name without a path, such as `Header`, could be anything in other text. In these columns it is
+// an item of ours, or one of a few names of std and of a crate.
+#[test]
+fn single_names_in_columns_about_this_project_exist() {
+    let mut names: BTreeSet<&str> = ITEMS.members.iter().map(|(_, name)| &**name).collect();
+    names.extend(["BTreeMap", "Context", "Poll", "Reentrancy", "reactor_uring"]);
+    let is_identifier = |span: &&str| span.chars().all(|c| c.is_alphanumeric() || c == '_');
+    let mut wrong = Vec::new();
+    for (readme, title) in COLUMNS {
+        let (page, mut column) = (read(readme), None);
+        for row in page.lines() {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            column = cells.iter().position(|cell| *cell == title).or(column);
+            let Some(cell) = column.and_then(|at| cells.get(at)) else { continue };
+            let spans: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+            // "`Timers` in `reactor/src/timer.rs`": the file must contain the name.
+            let files = spans.iter().filter(|span| span.ends_with(".rs"));
+            let texts: Vec<String> = files.map(read).collect();
+            let is_missing = |span: &&str| {
+                !names.contains(span)
+                    || !texts.is_empty() && !texts.iter().any(|text| text.contains(*span))
+            };
+            let missing = spans.iter().copied().filter(is_identifier).filter(is_missing);
+            wrong.extend(missing.map(|span| format!("{readme}: `{span}` does not exist")));
+        }
+    }
+    assert_nothing_wrong(wrong);
+}
+
 #[test]
 fn files_and_paths_named_in_comments_exist() {
     let mut wrong = Vec::new();
