@@ -30,7 +30,7 @@ use crate::join::JoinHandle;
 use crate::metrics::Metrics;
 use crate::table::{Enter, Tasks};
 use crate::task::{BoxStage, Stage, State, Task};
-use crate::unwind::{contain, log_panic};
+use crate::unwind::{catch_and_log, log_panic};
 
 /// The most polls in one round, unless more tasks were queued when the round began.
 ///
@@ -439,10 +439,10 @@ impl Executor {
         if task.detached.get() {
             let (stage, named) = (task.stage.take(), task.described());
             self.tasks.free(task);
-            contain(format_args!("the destructor of the output of {named},"), || drop(stage));
+            catch_and_log(format_args!("the destructor of the output of {named},"), || drop(stage));
         } else {
             let named = task.described();
-            contain(format_args!("a waker of a task that awaits {named},"), || {
+            catch_and_log(format_args!("a waker of a task that awaits {named},"), || {
                 task.joiner.take().notify()
             });
         }

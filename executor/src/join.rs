@@ -13,7 +13,7 @@ use reactor::budget;
 use crate::error::JoinError;
 use crate::table::{Tasks, held_up_by};
 use crate::task::{Joiner, Task};
-use crate::unwind::contain;
+use crate::unwind::catch_and_log;
 
 /// Awaits a task, or aborts it. Dropping the handle detaches the task: it continues.
 ///
@@ -221,7 +221,7 @@ impl<T> Drop for JoinHandle<T> {
         if self.is_finished() {
             let (stage, named) = (self.task.stage.take(), self.task.described());
             self.free();
-            contain(format_args!("the destructor of the output of {named},"), || drop(stage));
+            catch_and_log(format_args!("the destructor of the output of {named},"), || drop(stage));
         } else {
             self.task.detached.set(true);
             // Reentrancy: dropping the waker runs user code, which may run the executor until the

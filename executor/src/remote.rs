@@ -19,7 +19,7 @@ use crate::executor::spawn_on;
 use crate::inbox::{Inbox, Message};
 use crate::join::JoinHandle;
 use crate::table::Tasks;
-use crate::unwind::contain;
+use crate::unwind::catch_and_log;
 
 /// Spawns tasks on an executor from other threads. It can be cloned and sent.
 #[derive(Clone, Debug)]
@@ -304,7 +304,7 @@ impl<T> Future for RemoteJoinHandle<T> {
 impl<T> Drop for RemoteJoinHandle<T> {
     fn drop(&mut self) {
         let state = mem::replace(&mut *self.mailbox.lock(), State::Closed);
-        contain("the destructor of the output of a task of another thread", || drop(state));
+        catch_and_log("the destructor of the output of a task of another thread", || drop(state));
     }
 }
 

@@ -24,7 +24,7 @@ use crate::inbox::{Header, Inbox, Message};
 use crate::metrics::Counters;
 use crate::sync::Receiver;
 use crate::task::{BoxStage, State, Task};
-use crate::unwind::contain;
+use crate::unwind::catch_and_log;
 
 /// Capacity: a table or a run queue that is larger than this shrinks after a burst of tasks.
 const BURST: usize = 1024;
@@ -214,7 +214,7 @@ impl Tasks {
                     // The sender has already logged the wakeup.
                     self.queue(&header);
                 }
-                Message::Call(call) => contain("a function from another thread", call),
+                Message::Call(call) => catch_and_log("a function from another thread", call),
             }
         }
     }
@@ -320,9 +320,9 @@ impl Tasks {
         // Panic safety: drop them one by one, because the channel would leak those that follow a
         // panic, and then the handles of other threads would wait forever.
         for message in messages.try_iter().take(messages.len()) {
-            contain("the destructor of a message", || drop(message));
+            catch_and_log("the destructor of a message", || drop(message));
         }
-        contain("the destructor of a message", || drop(messages));
+        catch_and_log("the destructor of a message", || drop(messages));
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -12,7 +12,7 @@ use log::error;
 
 /// Calls user code. If it panics, logs that instead of propagating the panic. `what` names the
 /// code.
-pub(crate) fn contain(what: impl fmt::Display, user_code: impl FnOnce()) {
+pub(crate) fn catch_and_log(what: impl fmt::Display, user_code: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(user_code)) {
         log_panic(panic, what);
     }

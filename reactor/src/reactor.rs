@@ -192,7 +192,7 @@ impl Reactor {
         // Reentrancy: take the list. A waker that is called at the end of this turn may add another
         // one to `self.woken`, for the next turn.
         let mut woken = self.woken.take();
-        self.sweep_crowded(turn, &mut woken);
+        self.sweep_sources(turn, &mut woken);
 
         // Fetch events even if there are wakers already. Otherwise a task that adds one in every
         // turn would delay the events of all others.
@@ -244,8 +244,8 @@ impl Reactor {
     }
 
     /// Sweeps the sources that have too many waiters; see [`Source::sweep`].
-    fn sweep_crowded(&self, turn: u64, woken: &mut Vec<Waker>) {
-        for key in self.shared.crowded.take() {
+    fn sweep_sources(&self, turn: u64, woken: &mut Vec<Waker>) {
+        for key in self.shared.to_sweep.take() {
             // The source may have been deregistered in the meantime.
             if let Some(source) = self.sources.borrow().get(key) {
                 source.sweep(turn, woken);
@@ -418,7 +418,7 @@ impl Reactor {
     pub fn next_deadline(&self) -> Option<Instant> {
         // The next turn calls these wakers even without an event, so it must come immediately.
         let has_wakers =
-            !self.shared.crowded.borrow().is_empty() || !self.woken.borrow().is_empty();
+            !self.shared.to_sweep.borrow().is_empty() || !self.woken.borrow().is_empty();
         // A loop that watches the descriptor edge-triggered gets no new edge for the events left.
         if has_wakers || self.is_full.get() {
             return Some(self.now());
@@ -463,8 +463,8 @@ impl Reactor {
         self.shared.counters.deregistrations.add(1);
         // The caller closes its descriptor next, so tasks that wait for one may try again. Wake
         // them in the next turn and not here: this may run in a destructor, in the middle of any code.
-        let hopeful = self.short_of_descriptors.take();
-        self.woken.borrow_mut().extend(hopeful);
+        let wakers = self.short_of_descriptors.take();
+        self.woken.borrow_mut().extend(wakers);
         deregistered
     }
 
@@ -606,7 +606,7 @@ mod tests {
         }
         reactor.turn(Some(Duration::ZERO)).unwrap();
         assert!(reactor.woken.take().capacity() <= BURST);
-        assert!(reactor.shared.crowded.take().is_empty());
+        assert!(reactor.shared.to_sweep.take().is_empty());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::metrics::Counters;
 
 thread_local! {
     /// Where the current reactor of this thread was created.
-    static CURRENT_PLACE: Cell<Option<&'static Location<'static>>> = const { Cell::new(None) };
+    static CURRENT_LOCATION: Cell<Option<&'static Location<'static>>> = const { Cell::new(None) };
 }
 
 /// The part of a reactor that its sources use.
@@ -27,19 +27,19 @@ pub(crate) struct Shared {
     /// Whether the reactor has been dropped.
     is_gone: Cell<bool>,
     /// The keys of the sources that the next turn must sweep.
-    pub(crate) crowded: RefCell<Vec<usize>>,
+    pub(crate) to_sweep: RefCell<Vec<usize>>,
     /// Where the reactor was created, for error messages.
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
 }
 
 impl Shared {
-    pub(crate) fn new(place: &'static Location<'static>) -> Shared {
+    pub(crate) fn new(location: &'static Location<'static>) -> Shared {
         Shared {
             counters: Counters::default(),
             is_current: Cell::new(false),
             is_gone: Cell::new(false),
-            crowded: RefCell::default(),
-            place,
+            to_sweep: RefCell::default(),
+            location,
         }
     }
 
@@ -51,7 +51,7 @@ impl Shared {
         if let Some(now) = now {
             now.is_current.set(true);
         }
-        CURRENT_PLACE.set(now.map(|now| now.place));
+        CURRENT_LOCATION.set(now.map(|now| now.location));
     }
 
     /// Returns whether another reactor is the current one of this thread.
@@ -59,7 +59,7 @@ impl Shared {
     /// The thread sleeps in the current reactor. A task that waited for this reactor would hang,
     /// because an event of this reactor would not end the sleep.
     pub(crate) fn is_displaced(&self) -> bool {
-        !self.is_current.get() && CURRENT_PLACE.get().is_some()
+        !self.is_current.get() && CURRENT_LOCATION.get().is_some()
     }
 
     /// Records that the reactor has been dropped.
@@ -79,8 +79,8 @@ impl Shared {
             return Err(io::Error::other("the reactor of this source is gone"));
         }
         // Without a current reactor, the program turns its reactors itself.
-        let Some(current) = CURRENT_PLACE.get() else { return Ok(()) };
-        let owner = self.place;
+        let Some(current) = CURRENT_LOCATION.get() else { return Ok(()) };
+        let owner = self.location;
         Err(io::Error::other(format!(
             "this source belongs to the reactor that was made at {owner}, but the current one was \
              made at {current}: await it in the executor in which it was made"

@@ -158,7 +158,7 @@ impl Kernel {
         self.shared.counters.turns.add(1);
         let turn = self.shared.counters.turns.get();
         let mut woken = Vec::new();
-        for key in self.shared.crowded.take() {
+        for key in self.shared.to_sweep.take() {
             if let Some(socket) = self.sockets.borrow().get(&key) {
                 socket.source.sweep(turn, &mut woken);
             }
@@ -525,7 +525,7 @@ impl Program {
                 self.jobs.push(Job::spawn(kernel, &[&one], write));
             }
             3 => {
-                // Many readers share one socket, enough for a crowd that must be swept.
+                // Many readers share one socket, so many that the source must be swept.
                 for _ in 0..kernel.random.below(80) {
                     self.jobs.push(Job::spawn(kernel, &[&one], read_all(one.clone())));
                 }

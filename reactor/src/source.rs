@@ -54,7 +54,7 @@ pub(crate) struct Source {
     ///
     /// Reentrancy: never borrowed while a waker is cloned, called or dropped. Each of these runs
     /// user code, which may call back into this source, and a second `borrow_mut` panics.
-    crowd: RefCell<Option<Box<Crowd>>>,
+    others: RefCell<Option<Box<Others>>>,
     /// The key of the source in the reactor's table. The kernel returns it with each event.
     pub(crate) key: usize,
     /// The full name of the object's type, for diagnostics.
@@ -84,24 +84,24 @@ struct Readiness {
     /// further event would report the rest.
     until_would_block: Cell<bool>,
 
-    /// Whether several tasks wait, so that the wakers of some are in [`Source::crowd`].
-    crowded: Cell<bool>,
+    /// Whether several tasks wait, so that the wakers of some are in [`Source::others`].
+    has_others: Cell<bool>,
 }
 
 /// The waiters of a source, except the first one of each direction.
 ///
 /// Several tasks may wait for one direction. For example, a hundred tasks may accept connections
 /// from one listener.
-struct Crowd {
+struct Others {
     /// In the order of their arrival.
     waiters: Vec<(Direction, Waker)>,
-    /// The number of waiters at which to check which of them still wait; see [`Crowd::push`].
+    /// The number of waiters at which to check which of them still wait; see [`Others::push`].
     limit: usize,
     /// The number of the turn that last emptied the list.
     emptied_in: u64,
 }
 
-/// The initial value of [`Crowd::limit`]. Programs that do not drop waiting futures seldom reach it,
+/// The initial value of [`Others::limit`]. Programs that do not drop waiting futures seldom reach it,
 /// and this many wakers need little memory.
 const LIMIT: usize = 32;
 
@@ -118,7 +118,7 @@ impl Source {
             reader: Cell::new(None),
             shared,
             writer: Cell::new(None),
-            crowd: RefCell::new(None),
+            others: RefCell::new(None),
             key,
             kind,
         }
@@ -282,7 +282,7 @@ impl Source {
         let must_sweep = self.add_waiter(direction, kept);
         trace!(source = self.key, direction = direction.name(), waker:? = waker.data(); "store");
         if must_sweep {
-            self.shared.crowded.borrow_mut().push(self.key);
+            self.shared.to_sweep.borrow_mut().push(self.key);
         }
         Poll::Pending
     }
@@ -333,26 +333,26 @@ impl Source {
         let is_first = first.will_wake(waker);
         self.first(direction).set(Some(first));
         is_first
-            || self.crowd.borrow().as_ref().is_some_and(|crowd| crowd.contains(direction, waker))
+            || self.others.borrow().as_ref().is_some_and(|others| others.contains(direction, waker))
     }
 
-    /// Stores a waker. Returns true if the source must be swept; see [`Crowd::push`].
+    /// Stores a waker. Returns true if the source must be swept; see [`Others::push`].
     #[inline]
     fn add_waiter(&self, direction: Direction, waker: Waker) -> bool {
         let first = self.first(direction).take();
         if first.is_some() {
             self.first(direction).set(first);
-            return self.add_to_crowd(direction, waker);
+            return self.add_other(direction, waker);
         }
         self.first(direction).set(Some(waker));
         false
     }
 
     #[cold]
-    fn add_to_crowd(&self, direction: Direction, waker: Waker) -> bool {
-        self.readiness(direction).crowded.set(true);
+    fn add_other(&self, direction: Direction, waker: Waker) -> bool {
+        self.readiness(direction).has_others.set(true);
         let turn = self.shared.counters.turns.get();
-        self.crowd.borrow_mut().get_or_insert_default().push(direction, waker, turn)
+        self.others.borrow_mut().get_or_insert_default().push(direction, waker, turn)
     }
 
     /// Moves the waiters of one direction into `woken`, first in, first out. In another order, the
@@ -361,10 +361,10 @@ impl Source {
     fn take_waiters(&self, direction: Direction, turn: u64, woken: &mut Vec<Waker>) {
         let Some(first) = self.first(direction).take() else { return };
         woken.push(first);
-        if self.readiness(direction).crowded.take()
-            && let Some(crowd) = &mut *self.crowd.borrow_mut()
+        if self.readiness(direction).has_others.take()
+            && let Some(others) = &mut *self.others.borrow_mut()
         {
-            crowd.take(direction, turn, woken);
+            others.take(direction, turn, woken);
         }
     }
 
@@ -375,9 +375,9 @@ impl Source {
             first.iter().for_each(|waker| list(direction, waker));
             self.first(direction).set(first);
         }
-        let crowd = self.crowd.borrow();
-        let crowd = crowd.iter().flat_map(|crowd| &crowd.waiters);
-        crowd.for_each(|(direction, waker)| list(*direction, waker));
+        let others = self.others.borrow();
+        let others = others.iter().flat_map(|others| &others.waiters);
+        others.for_each(|(direction, waker)| list(*direction, waker));
     }
 
     fn readiness(&self, direction: Direction) -> &Readiness {
@@ -410,7 +410,7 @@ impl Readiness {
         Readiness {
             ready: Cell::new(true),
             until_would_block: Cell::new(false),
-            crowded: Cell::new(false),
+            has_others: Cell::new(false),
         }
     }
 
@@ -424,14 +424,14 @@ impl Readiness {
     }
 }
 
-impl Default for Crowd {
-    fn default() -> Crowd {
+impl Default for Others {
+    fn default() -> Others {
         // No turn has this number.
-        Crowd { waiters: Vec::new(), limit: LIMIT, emptied_in: u64::MAX }
+        Others { waiters: Vec::new(), limit: LIMIT, emptied_in: u64::MAX }
     }
 }
 
-impl Crowd {
+impl Others {
     /// Returns whether the waker is among the latest waiters. Searching all of them on every poll would
     /// be quadratic, and a waker that is stored twice does no harm.
     fn contains(&self, direction: Direction, waker: &Waker) -> bool {
@@ -464,7 +464,7 @@ impl Crowd {
         woken.extend(taken.map(|(_, waker)| waker));
         if self.waiters.is_empty() {
             // Capacity: this frees the memory that the waiters occupied.
-            *self = Crowd { emptied_in: turn, ..Crowd::default() };
+            *self = Others { emptied_in: turn, ..Others::default() };
         }
     }
 }
@@ -570,7 +570,7 @@ mod tests {
     #[test]
     fn stale_wakers_are_swept_whenever_they_double() {
         let source = source();
-        // The first waiter is not part of the crowd.
+        // The first waiter is not stored with the others.
         assert_eq!(add(&source, LIMIT), 0);
         assert_eq!([add(&source, 1), add(&source, LIMIT)], [1, 1]);
         assert_eq!([add(&source, 2 * LIMIT - 1), add(&source, 1)], [0, 1]);
@@ -591,12 +591,12 @@ mod tests {
 
     // Pitfall: T5
     #[test]
-    fn memory_of_a_crowd_is_freed() {
+    fn memory_of_many_waiters_is_freed() {
         let source = source();
         add(&source, 10_000);
         source.sweep(1, &mut Vec::new());
-        let crowd = source.crowd.borrow();
-        let crowd = crowd.as_ref().unwrap();
-        assert_eq!((crowd.waiters.capacity(), crowd.limit), (0, LIMIT));
+        let others = source.others.borrow();
+        let others = others.as_ref().unwrap();
+        assert_eq!((others.waiters.capacity(), others.limit), (0, LIMIT));
     }
 }

@@ -34,13 +34,13 @@ const SCRATCH: usize = 256 * 1024;
 ///
 /// This is a little more than 64 KiB, a common size of large messages and of buffers. So such a
 /// message takes one read, and the read is short, which shows that no second one is needed.
-const LITTLE: usize = 68 * 1024;
+const SMALL_READ: usize = 68 * 1024;
 
 /// Bytes that a writer must accept without a stall before one read takes up to [`SCRATCH`].
 ///
 /// This is more than the socket buffers of both ends hold: Linux lets a send buffer grow to 4 MiB, and a
 /// receive buffer whose owner never reads stays at 128 KiB unless that owner asks for more. So the
-/// copy to a peer that never reads stalls while it still reads [`LITTLE`].
+/// copy to a peer that never reads stalls while it still reads [`SMALL_READ`].
 const PROVEN: u64 = 6 << 20;
 
 /// A read counts as at least this many of the [`SCRATCH`] bytes of one poll. Otherwise a reader
@@ -404,7 +404,7 @@ impl Flow {
             scratch.clear();
         }
         let start = scratch.start();
-        let most = if self.copied < self.proven_at { LITTLE } else { SCRATCH };
+        let most = if self.copied < self.proven_at { SMALL_READ } else { SCRATCH };
         let space = &mut scratch.bytes[start..start + most];
         let mut allowance = SCRATCH;
         while allowance > 0 {
@@ -511,7 +511,7 @@ impl Remainder {
     /// Keeps a part of the scratch buffer. A small part is copied to a buffer of exactly its size.
     /// For a large part, this takes the scratch buffer itself and leaves an empty one.
     fn keep(scratch: &mut Scratch, rest: Range<usize>) -> Remainder {
-        if rest.len() > LITTLE {
+        if rest.len() > SMALL_READ {
             return Remainder { bytes: mem::take(&mut scratch.bytes), rest };
         }
         Remainder { bytes: scratch.bytes[rest.clone()].into(), rest: 0..rest.len() }
@@ -521,7 +521,7 @@ impl Remainder {
 impl Drop for Remainder {
     fn drop(&mut self) {
         // Only the scratch buffer is larger than that: return it to the thread.
-        if self.bytes.len() > LITTLE {
+        if self.bytes.len() > SMALL_READ {
             let bytes = mem::take(&mut self.bytes);
             give_back(Box::new(Scratch { bytes, used: SCRATCH }));
         }
