@@ -32,8 +32,8 @@ fn main() -> std::io::Result<()> {
 
     let page = browser.open(&run);
     let wake = page.evaluate(WAKE);
-    // Not wider than a page of a code host shows, so that the text keeps its size.
-    page.size(940, 810);
+    // About as wide as a code host shows a README, so that the smallest words stay above 11 px.
+    page.size(820, 860);
     for (dark, name) in [(false, "wake.png"), (true, "wake-dark.png")] {
         page.colours(dark);
         page.open_at(&run, &format!("s={wake}"));
