@@ -480,8 +480,8 @@ impl Executor {
         if spin.is_zero() {
             return false;
         }
-        // The reactor reads the clock in each turn, so a second reading is not necessary.
-        let now = self.tasks.reactor.now();
+        // Not the reactor's clock: a test may have paused that, and spinning would not move it.
+        let now = Instant::now();
         let since = self.idle_since.get().unwrap_or(now);
         self.idle_since.set(Some(since));
         now.duration_since(since) < spin

@@ -370,6 +370,18 @@ fn clock_stands_still_while_a_job_runs() {
 }
 
 #[test]
+fn executor_that_spins_moves_the_paused_clock() {
+    run(|| {
+        let _clock = pause();
+        let before = now();
+        let executor = executor::Executor::new().unwrap();
+        executor.set_spin(MS);
+        executor.block_on(sleep(HOUR));
+        assert_eq!(now() - before, HOUR);
+    });
+}
+
+#[test]
 fn without_a_timer_the_reactor_waits_for_an_event() {
     run(|| {
         let _clock = pause();
