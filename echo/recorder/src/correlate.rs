@@ -236,6 +236,12 @@ impl Correlator {
         self.notifiers.clear();
     }
 
+    /// Whether this thread has run an executor, and now polls no task. Only user code calls this, so the
+    /// executor has returned, or a program that polls its own futures is between two turns.
+    pub(crate) fn is_idle(&self, thread: ThreadId) -> bool {
+        self.threads.get(&thread).is_some_and(|known| known.wait.is_some() && known.poll.is_none())
+    }
+
     fn task(&self, id: u64) -> Option<Arc<Task>> {
         self.tasks.get(&id).map(|known| known.task.clone())
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::{By, Direction, Event, Kind, Outcome, Source, Task};
+use crate::poll_lengths::PollLengths;
 use crate::units::{count, time};
 
 /// Describes events in their order. The first event of a kind gets an explanation.
@@ -17,12 +18,14 @@ pub(crate) struct Describer {
     stopped_at: HashMap<u64, Arc<str>>,
     /// Whether the thread sleeps, until the next event.
     asleep: bool,
+    polls: PollLengths,
 }
 
 impl Describer {
     /// Returns one or two short sentences. `**` marks the term, `` ` `` code, `#` the number of a step.
     pub(crate) fn sentence(&mut self, event: &Event) -> String {
         let first = self.described.insert(event.kind_name());
+        let held = self.polls.ended_by(event);
         let task = task(event.task.as_deref());
         let source = source(event.source.as_deref());
         match &event.kind {
@@ -43,7 +46,7 @@ impl Describer {
                 attempt(event, &task, operation, outcome, first)
             }
             Kind::Store { beside } => self.store(event, *beside, first),
-            Kind::Pending => pending(event, &task, first),
+            Kind::Pending => pending(event, &task, held, first),
             Kind::Sleep { limit, slept } => {
                 self.asleep = slept.is_some();
                 sleep(*limit, *slept)
@@ -110,7 +113,7 @@ impl Describer {
             }
             Kind::Done { written } => {
                 self.forget(event);
-                done(&task, *written)
+                done(&task, *written, held)
             }
             Kind::Abort => {
                 self.forget(event);
@@ -121,7 +124,7 @@ impl Describer {
             }
             Kind::Panic => {
                 self.forget(event);
-                panicked(event, &task)
+                panicked(event, &task, held)
             }
             Kind::Lost => lost(event),
         }
@@ -249,10 +252,15 @@ fn would_block_reason(event: &Event, operation: &str) -> &'static str {
     }
 }
 
-fn pending(event: &Event, task: &str, first: bool) -> String {
+/// Returns how long the poll that ends held the thread, if it was long.
+fn held_thread(held: Option<Duration>) -> String {
+    held.map_or(String::new(), |held| format!(" after it held the thread for **{}**", time(held)))
+}
+
+fn pending(event: &Event, task: &str, held: Option<Duration>, first: bool) -> String {
     let meaning = " It now uses no thread: until its next poll it is only a value in memory.";
     let meaning = if first && event.task.is_some() { meaning } else { "" };
-    format!("{} returns **Pending**.{meaning}", capital(task))
+    format!("{} returns **Pending**{}.{meaning}", capital(task), held_thread(held))
 }
 
 fn sleep(limit: Option<Duration>, slept: Option<Duration>) -> String {
@@ -301,22 +309,25 @@ fn queue(event: &Event, task: &str, by: By) -> String {
     }
 }
 
-fn done(task: &str, written: u64) -> String {
-    let what =
-        if written > 0 { format!(" after writing {}", count(written)) } else { String::new() };
+fn done(task: &str, written: u64, held: Option<Duration>) -> String {
+    let what = match (written, held_thread(held)) {
+        (0, held) => held,
+        (_, held) if held.is_empty() => format!(" after writing {}", count(written)),
+        (_, held) => format!("{held} and wrote {}", count(written)),
+    };
     format!(
         "{} returns **Ready**{what}. The executor drops its future and never polls it again.",
         capital(task)
     )
 }
 
-fn panicked(event: &Event, task: &str) -> String {
+fn panicked(event: &Event, task: &str, held: Option<Duration>) -> String {
     let then = match event.task_id() {
         // The future of `block_on` is always task 0.
         Some(0) => "`block_on` propagates the panic to its caller",
         _ => "Its handle returns the panic, and other tasks keep running",
     };
-    format!("{} **panics**. {then}.", capital(task))
+    format!("{} **panics**{}. {then}.", capital(task), held_thread(held))
 }
 
 fn lost(event: &Event) -> String {

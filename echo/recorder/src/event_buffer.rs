@@ -1,6 +1,7 @@
 //! A buffer of the last events of a run, with the state before the first of them.
 
 use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
 
 use crate::event::{Event, Kind};
 use crate::state::State;
@@ -28,12 +29,13 @@ impl EventBuffer {
         }
     }
 
-    /// Starts the recording: drops all earlier events into the state before the first one.
-    pub(crate) fn start(&mut self, start: Event) {
+    /// Starts the recording: drops all earlier events into the state before the first one. See
+    /// [`State::restart`] for `elapsed` and `is_idle`.
+    pub(crate) fn start(&mut self, start: Event, elapsed: Duration, is_idle: bool) {
         while let Some(event) = self.events.pop_front() {
             self.before.apply(&event);
         }
-        self.before.forget_ended();
+        self.before.restart(elapsed, is_idle);
         self.start = self.push(start);
     }
 

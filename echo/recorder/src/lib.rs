@@ -15,6 +15,7 @@ mod json;
 mod json_lines;
 mod ladder;
 mod page;
+mod poll_lengths;
 mod record;
 mod recorder;
 mod recording;

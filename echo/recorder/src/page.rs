@@ -9,6 +9,7 @@ use crate::describe::{Describer, short};
 use crate::event::{Actor, Event, Kind, Outcome, Source, Task};
 use crate::json::{Escaped, List, Object, to_string, write_list};
 use crate::ladder::{HEADER, Ladder, summary};
+use crate::poll_lengths::PollLengths;
 use crate::recording::{Counts, Recording};
 use crate::source_files::FILES;
 use crate::source_lines::SourceLines;
@@ -431,6 +432,7 @@ impl Run {
         let mut changes = Changes::new(&self.recording.before);
         let mut used = Used::default();
         let mut source_lines = SourceLines::default();
+        let mut polls = PollLengths::default();
         let mut steps = List::new(out)?;
         for event in &self.recording.events {
             let changes = changes.next(event);
@@ -457,6 +459,7 @@ impl Run {
                 "short": short(event),
                 "causes": event.causes,
                 "slept": slept,
+                "held": polls.ended_by(event).map(millis),
                 "file": event.file,
                 "record": event.line,
                 "act": lines.map_or([0, 0], |lines| [lines.first, lines.last]),
@@ -535,6 +538,8 @@ fn mark(event: &Event) -> &'static str {
     match &event.kind {
         Kind::Try { outcome: Outcome::WouldBlock, .. } => "block",
         Kind::Store { .. } | Kind::Wake | Kind::TimerSet { .. } => "waker",
+        // On the lane of another thread: this thread calls the waker.
+        Kind::Queue { .. } | Kind::QueuedAlready if event.actor == Actor::Outside => "waker",
         Kind::Sleep { slept: Some(_), .. } => "asleep",
         _ => "act",
     }

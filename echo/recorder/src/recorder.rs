@@ -114,7 +114,7 @@ impl Recorder {
     /// Starts a new recording. Earlier events are not part of it, but the state to which they led is.
     pub fn start(&self) {
         let mut shared = self.lock();
-        shared.began = Instant::now();
+        let elapsed = std::mem::replace(&mut shared.began, Instant::now()).elapsed();
         let at = Duration::ZERO;
         let start = Event {
             number: shared.buffer.next_number(),
@@ -129,7 +129,8 @@ impl Recorder {
             file: "",
             line: 0,
         };
-        shared.buffer.start(start);
+        let is_idle = shared.correlator.is_idle(thread::current().id());
+        shared.buffer.start(start, elapsed, is_idle);
         shared.correlator.start();
     }
 

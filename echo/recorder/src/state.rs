@@ -77,8 +77,8 @@ pub(crate) struct DirectionState {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Timer {
     pub(crate) task: Option<u64>,
-    /// The time from when the timer was set to its deadline.
-    pub(crate) after: Duration,
+    /// The time from the start of the recording to its deadline.
+    pub(crate) deadline: Duration,
 }
 
 impl SourceState {
@@ -131,7 +131,9 @@ impl State {
             }
             Kind::Wake => self.set(task, "woken"),
             Kind::Queue { by } => self.queue(task, *by == By::Thread),
-            Kind::TimerSet { after } => self.timers.push(Timer { task, after: *after }),
+            Kind::TimerSet { after } => {
+                self.timers.push(Timer { task, deadline: event.at.saturating_add(*after) });
+            }
             Kind::TimerFired => {
                 self.thread = Thread::Turn;
                 self.take_timer(task);
@@ -143,6 +145,21 @@ impl State {
             Kind::Panic => self.end(task, "panicked"),
             Kind::Lost => self.set(task, "lost"),
             Kind::Start | Kind::Outside { .. } | Kind::QueuedAlready | Kind::BudgetSpent => {}
+        }
+    }
+
+    /// Makes this the state before a recording that starts now, which is `elapsed` after the start of the
+    /// previous recording.
+    ///
+    /// `is_idle` is whether the executor's thread is neither in a poll nor in the reactor, so that what the
+    /// thread did last belongs to the previous run.
+    pub(crate) fn restart(&mut self, elapsed: Duration, is_idle: bool) {
+        self.forget_ended();
+        for timer in &mut self.timers {
+            timer.deadline = timer.deadline.saturating_sub(elapsed);
+        }
+        if is_idle {
+            self.thread = Thread::default();
         }
     }
 

@@ -11,13 +11,14 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use executor::{State, block_on, spawn_blocking, yield_now};
+use executor::{State, block_on, spawn, spawn_blocking, yield_now};
 use log::LevelFilter;
+use reactor::Reactor;
 use reactor::net::TcpListener;
 use reactor::time::sleep;
 use recorder::{By, Event, Kind, Ladder, Options, Page, Recorder, Recording, Run};
 use tests::wakers::waker_fn;
-use tests::{DEADLINE, within_deadline};
+use tests::{DEADLINE, page_data, within_deadline};
 
 /// Returns the recorder of this process, and a guard that lets only one test use it at a time.
 fn recorder() -> (MutexGuard<'static, ()>, &'static Recorder) {
@@ -234,4 +235,52 @@ fn main_future_that_panics_is_not_recorded_as_ready() {
         .filter(|kind| matches!(kind, Kind::Panic | Kind::Done { .. }))
         .collect();
     assert!(matches!(ends[..], [Kind::Panic, Kind::Done { .. }]), "{ends:?}");
+}
+
+#[test]
+fn poll_that_blocks_says_how_long_it_held_the_thread() {
+    let recording = record(|| async {
+        spawn(async { thread::sleep(Duration::from_millis(30)) }).await.unwrap();
+    });
+    let data = page_data(&page(&recording));
+    let steps = data["runs"][0]["steps"].as_array().unwrap();
+    let of_task: Vec<_> = steps.iter().filter(|step| step["task"] == 1).collect();
+    let (done, before) = of_task.split_last().unwrap();
+    assert!(done["held"].as_f64().unwrap() >= 30.0, "{done}");
+    let sentence = done["sentence"].as_str().unwrap();
+    assert!(sentence.starts_with("Task 1 returns **Ready** after it held the thread for **"));
+    assert!(before.iter().all(|step| step["held"].is_null()), "{before:?}");
+}
+
+#[test]
+fn recording_begins_without_the_thread_of_the_run_before() {
+    let (_alone, recorder) = recorder();
+    let recording = within_deadline(move || {
+        // This run ends in the reactor, because no executor follows the turn.
+        let reactor = Reactor::new().unwrap();
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+        recorder.start();
+        recorder.recording()
+    });
+    assert_eq!(page_data(&page(&recording))["runs"][0]["state"]["thread"], "in the executor");
+}
+
+#[test]
+fn wakeup_by_another_thread_has_the_mark_of_a_waker() {
+    let recording = record(|| async {
+        let mut thread = None;
+        poll_fn(|cx| {
+            let waker = cx.waker().clone();
+            if thread.is_some() {
+                return Poll::Ready(());
+            }
+            thread = Some(thread::spawn(move || waker.wake()));
+            Poll::Pending
+        })
+        .await;
+    });
+    let data = page_data(&page(&recording));
+    let steps = data["runs"][0]["steps"].as_array().unwrap();
+    let wakeup = steps.iter().find(|step| step["kind"] == "queue" && step["lane"] == "outside");
+    assert_eq!(wakeup.expect("a thread calls the waker")["mark"], "waker");
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::describe;
 use crate::event::{Direction, Event, Kind};
 use crate::state::{State, TaskState, Thread, Timer};
-use crate::units::{plural, time};
+use crate::units::{millis, plural};
 
 /// Returns all cells of a state.
 pub(super) fn cells(state: &State) -> Map<String, Value> {
@@ -48,8 +48,7 @@ fn shared_cells(state: &State, is_wanted: impl Fn(&str) -> bool) -> Map<String, 
     add("thread", &|| thread_text(state.thread).into());
     add("queue", &|| json!(state.queue));
     add("inbox", &|| json!(state.inbox));
-    let timer =
-        |timer: &Timer| json!({ "task": timer.task, "text": format!("in {}", time(timer.after)) });
+    let timer = |timer: &Timer| json!({ "task": timer.task, "deadline": millis(timer.deadline) });
     add("timers", &|| state.timers.iter().map(timer).collect());
     add("kernel", &|| {
         let watched = state.sources.values().filter(|source| source.registered);

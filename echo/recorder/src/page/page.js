@@ -192,6 +192,8 @@ function fill(element, attributes, children) {
 const hue = (task) => (task >= 0 ? `hue-${((task + 5) % 6) + 1}` : "hue-none");
 const milliseconds = (ms) => `${ms.toFixed(ms < 1 ? 2 : 1)} ms`;
 const briefly = (ms) => (ms < 0.1 ? `${Math.round(ms * 1000)} µs` : milliseconds(ms));
+/** Like `briefly`, but without decimals from 10 ms on. */
+const roughly = (ms) => (ms < 9.95 ? briefly(ms) : `${Math.round(ms)} ms`);
 const count = (number) => number.toLocaleString("en");
 const times = (number, word) => `${count(number)} ${word}${number === 1 ? "" : "s"}`;
 
@@ -557,7 +559,7 @@ function wasText(run, path) {
 function cellText(path, value) {
   if (!Array.isArray(value)) return value || "nothing";
   if (!value.length) return path.endsWith("wakers") || path === "timers" ? "none" : "empty";
-  return value.map((one) => (typeof one === "object" ? `task ${one.task} ${one.text}` : taskName(one))).join(", ");
+  return value.map((one) => (typeof one === "object" ? `${taskName(one.task ?? -1)} ${timeLeft(one)}` : taskName(one))).join(", ");
 }
 
 const taskName = (task) => (task < 0 ? "custom waker" : `task ${task}`);
@@ -663,7 +665,14 @@ function cellContent(path, value) {
 
 function timerPills(timers = []) {
   if (!timers.length) return [make("span", { class: "quiet" }, "none")];
-  return timers.flatMap(({ task, text }) => [wakerPill(task), make("span", { class: "quiet" }, ` ${text} `)]);
+  return timers.flatMap((timer, nth) => [...(nth ? [" "] : []), wakerPill(timer.task ?? -1), make("span", { class: "quiet" }, ` ${timeLeft(timer)}`)]);
+}
+
+/** The time from the current step to the deadline of a timer. */
+function timeLeft({ deadline }) {
+  const run = current();
+  const left = deadline - (run.step(run.position)?.ms ?? 0);
+  return left >= 0 ? `in ${roughly(left)}` : `overdue by ${roughly(-left)}`;
 }
 
 function reactorTable(run) {
@@ -768,6 +777,7 @@ function firstState(run) {
     [sample("block"), "a call that would block"],
     [sample("waker"), "a waker is stored or called"],
     [sample("asleep"), "the thread is asleep in the kernel"],
+    ...(run.steps.some(isHeld) ? [[sample("held"), "a poll that holds the thread: no other task can run"]] : []),
     [make("span", { class: "sample" }, wakerPill(2)), "a waker of task 2 is stored here"],
     [make("span", { class: "sample now" }), "the line of this step, and what it changed"],
   ];
@@ -779,8 +789,9 @@ function firstState(run) {
 }
 
 function sample(mark) {
-  const shape = mark === "asleep" ? draw("path", { class: "bar", d: "M12 9H50" }) : markShape(mark, 31, 9, 5.5);
-  if (mark === "act") shape.classList.add("hue-2");
+  const bar = { asleep: "bar", held: "bar holds" }[mark];
+  const shape = bar ? draw("path", { class: bar, d: "M12 9H50" }) : markShape(mark, 31, 9, 5.5);
+  if (mark === "act" || mark === "held") shape.classList.add("hue-2");
   return draw("svg", { viewBox: "0 0 62 18", "aria-hidden": "true" }, shape);
 }
 
@@ -828,10 +839,17 @@ function lanesOf(run) {
 }
 
 const isSleep = (step) => step.slept !== null && step.slept !== undefined;
+/** Whether this step ends a poll that held the thread for long. */
+const isHeld = (step) => step.held !== null && step.held !== undefined;
+/** Whether time passes visibly at this step. Its column is wide, and a bar shows the time. */
+const isLong = (step) => isSleep(step) || isHeld(step);
+/** The longest time of a step in two compared runs, whose bars share a scale; 0 for a single run. */
+const longest = runs.length < 2 ? 0
+  : Math.max(1, ...runs.map((run) => run.steps.reduce((most, step) => Math.max(most, step.slept ?? 0, step.held ?? 0), 0)));
 
 /** Returns the widths of a step and of a sleep with which the whole run fits, if possible. */
 function columnWidths(run, sizes, room) {
-  const sleeps = run.shown.filter((position) => isSleep(run.step(position))).length;
+  const sleeps = run.shown.filter((position) => isLong(run.step(position))).length;
   const others = run.shown.length - sleeps;
   const [[least, most], [shortest, longest]] = [sizes.step, sizes.sleep];
   const spare = room - others * least - sleeps * shortest;
@@ -848,7 +866,7 @@ function layOut(run, widths, sizes, room) {
   left[0] = run.dropped ? 16 : 4;
   run.shown.forEach((position, at) => {
     column[position] = at;
-    left[at + 1] = left[at] + (isSleep(run.step(position)) ? widths.sleep : widths.step);
+    left[at + 1] = left[at] + (isLong(run.step(position)) ? widths.sleep : widths.step);
   });
   const lanes = lanesOf(run);
   return { run, sizes, room, lanes, left, column, total: left[run.shown.length] + 4, laneAt: laneIndex(lanes) };
@@ -886,7 +904,7 @@ function pointOf(layout, position) {
   if (at < 0 || !step) return null;
   const [from, to] = [left[at], left[at + 1]];
   const y = sizes.top + (layout.laneAt(step) + 0.5) * sizes.lane;
-  const inset = isSleep(step) ? 5 : (to - from) / 2;
+  const inset = isLong(step) ? 5 : (to - from) / 2;
   return { x: (from + to) / 2, y, from, to, enter: from + inset, leave: to - inset };
 }
 
@@ -974,7 +992,7 @@ function sleepBand(layout, position, causes) {
   const bottom = sizes.top + 32;
   const crossed = causes.some((cause) => cause.from.x < from && cause.to.x > to && Math.min(cause.from.y, cause.to.y) - sizes.lane < bottom);
   if (!sizes.names || crossed) return [band];
-  const slept = briefly(run.step(position).slept).replace(/^(\d{2,})\.\d/, "$1");
+  const slept = roughly(run.step(position).slept);
   const words = (y, text) => draw("text", { class: "asleep", x, y }, text);
   return sizes.lane < 20 ? [band, words(sizes.top + 9, slept)] : [band, words(sizes.top + 13, "asleep"), words(sizes.top + 28, slept)];
 }
@@ -1030,6 +1048,8 @@ function threadLine(layout, { first, last }) {
     if (step.lane === "outside") outside.push(...outsideLines(layout, step, point), ...threadName(layout, at, point));
     else {
       path += previous ? `M${previous.leave} ${previous.y}L${point.enter} ${point.y}` : "";
+      // In compared runs a bar may be shorter than its column.
+      if (longest && isLong(step)) path += `M${point.enter} ${point.y}H${point.leave}`;
       previous = point;
     }
   }
@@ -1066,11 +1086,13 @@ function marks(layout, { first, last }) {
     const point = pointOf(layout, position);
     const here = position === run.position;
     const radius = sizes.radius * (here ? 1.5 : 1);
-    const shape = step.mark === "asleep" ? sleepBar(point, radius, isSleep(step)) : markShape(step.mark, point.x, point.y, radius);
+    const isBar = step.mark === "asleep" || isHeld(step);
+    const shape = isBar ? timeBar(point, radius, step) : markShape(step.mark, point.x, point.y, radius);
     if (step.task !== null && step.mark !== "asleep") shape.classList.add(hue(step.task));
     // Mute the steps that two runs share, so that their difference stands out.
     if (parts && position < parts && !here) shape.classList.add("equal");
     drawn.push(shape);
+    if (isHeld(step) && sizes.names) drawn.push(draw("text", { class: "held", x: point.x, y: point.y + 17 }, roughly(step.held)));
   }
   return drawn;
 }
@@ -1085,10 +1107,14 @@ function markShape(mark, x, y, radius) {
   return draw("circle", { class: "mark", cx: x, cy: y, r: radius });
 }
 
-function sleepBar({ x, y, from, to }, radius, slept) {
-  const [start, end] = slept ? [from + 6, to - 6] : [x - radius, x + radius];
-  return draw("path", { class: "bar", d: `M${start} ${y}H${end}`, ...(radius > 5 && { style: "stroke-width:6" }) });
+/** A bar for a sleep, or for a poll that held the thread. In compared runs its length is to scale. */
+function timeBar({ x, y, from, to }, radius, step) {
+  const room = to - from - 12;
+  const length = longest ? Math.max(4, (room * (step.slept ?? step.held ?? 0)) / longest) : room;
+  const [start, end] = isLong(step) ? [from + 6, from + 6 + length] : [x - radius, x + radius];
+  return draw("path", { class: isHeld(step) ? "bar holds" : "bar", d: `M${start} ${y}H${end}`, ...(radius > 5 && { style: "stroke-width:6" }) });
 }
+
 
 /** A vertical rule where two runs diverge. */
 function partRule(layout) {

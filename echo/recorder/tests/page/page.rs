@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tests::DEADLINE;
 
 use crate::browser::{Browser, Page};
-use crate::pages::{Recorded, VERDICT, compared, cut, demo, long};
+use crate::pages::{Recorded, VERDICT, blocked, compared, cut, demo, long};
 
 const PROBE: &str = include_str!("probe.js");
 
@@ -154,6 +154,18 @@ fn plain(marked_up: &str) -> String {
     marked_up.replace("**", "").replace('`', "").replace('#', "step ")
 }
 
+/// What is left of a timer at this time, in milliseconds.
+fn time_left(timer: &Value, now: f64) -> String {
+    let left = timer["deadline"].as_f64().unwrap() - now;
+    let time = match left.abs() {
+        ms if ms < 0.1 => format!("{:.0} µs", ms * 1000.0),
+        ms if ms < 1.0 => format!("{ms:.2} ms"),
+        ms if ms < 9.95 => format!("{ms:.1} ms"),
+        ms => format!("{ms:.0} ms"),
+    };
+    if left >= 0.0 { format!("in {time}") } else { format!("overdue by {time}") }
+}
+
 /// The state at each step, from the changes of the steps up to it.
 struct Replay<'run> {
     run: &'run Value,
@@ -199,16 +211,17 @@ impl<'run> Replay<'run> {
             rows.extend(self.source_rows(source));
         }
         if self.paths.contains("timers") {
-            rows.push(json!(["timers", self.timers()]));
+            rows.push(json!(["timers", self.timers(step)]));
         }
         rows.push(json!(["watches", self.text("kernel")]));
         Value::Array(rows)
     }
 
-    fn timers(&self) -> String {
+    fn timers(&self, step: u64) -> String {
+        let now = steps(self.run)[step as usize - 1]["ms"].as_f64().unwrap();
         let timers = self.cells["timers"].as_array().expect("a list").iter();
         let told: Vec<String> = timers
-            .map(|timer| format!("waker {} {}", timer["task"], string(&timer["text"])))
+            .map(|timer| format!("waker {} {}", timer["task"], time_left(timer, now)))
             .collect();
         if told.is_empty() { "none".to_owned() } else { told.join(" ") }
     }
@@ -683,6 +696,44 @@ fn two_runs_are_compared_up_to_the_verdict() {
     let colours = viewer.evaluate(red);
     assert_eq!(colours[0], "rgb(163, 18, 58)");
     assert_eq!(colours[0], colours[1]);
+    assert_eq!(viewer.complaints(), [""; 0]);
+}
+
+#[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
+fn time_in_which_a_poll_holds_the_thread_is_visible() {
+    let Some(browser) = Browser::start() else { return };
+    let viewer = Viewer::open(&browser, blocked());
+    let runs = [0, 1].map(|side| &blocked().data["runs"][side]);
+    let held = runs.map(|run| {
+        let longest = steps(run).iter().filter_map(|step| step["held"].as_f64()).reduce(f64::max);
+        longest.expect("a poll holds the thread")
+    });
+    assert!(held[0] >= 60.0 && held[1] >= 20.0, "{held:?}");
+
+    // The longest bar of each run: both share a scale.
+    let bars = "probe.all('#wave > svg').map((wave) => Math.max(
+        ...[...wave.querySelectorAll('.bar.holds')].map((bar) => bar.getBBox().width)))";
+    let bars = viewer.evaluate(bars);
+    let [one, other] = [0, 1].map(|side| bars[side].as_f64().expect("a bar"));
+    assert!((one / other - held[0] / held[1]).abs() < 0.2, "{bars} {held:?}");
+
+    let timers = |step: u64| {
+        viewer.jump(step);
+        let row = "probe.seen().rows.find((row) => row[0] === 'timers')[1]";
+        viewer.evaluate(row).as_str().unwrap().to_owned()
+    };
+    let set = number(viewer.first(|step| step["kind"] == "timer set"));
+    assert!(timers(set).starts_with("waker 1 in "), "{}", timers(set));
+    let end = viewer.first(|step| step["held"].is_f64() && step["task"] == 2);
+    let late = timers(number(end));
+    assert!(late.starts_with("waker 1 overdue by "), "{late}");
+    assert!(viewer.text("#sentence").contains("after it held the thread for"));
+    let labels = viewer.evaluate("probe.all('#wave .held').map((text) => text.textContent)");
+    assert_eq!(labels[0], format!("{:.0} ms", held[0]));
+    let mut replay = Replay::new(runs[0]);
+    steps(runs[0])[..number(end) as usize].iter().for_each(|step| replay.apply(step));
+    assert_eq!(viewer.seen()["rows"], replay.rows(number(end)));
     assert_eq!(viewer.complaints(), [""; 0]);
 }
 

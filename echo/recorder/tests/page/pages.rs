@@ -8,11 +8,14 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 use std::rc::Rc;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use executor::{block_on, spawn_named};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use log::{LevelFilter, Log, Metadata, Record};
+use reactor::time::sleep;
 use recorder::{Options, Page, Recorder, Recording, Run};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -122,6 +125,36 @@ pub(super) fn compared() -> &'static Recorded {
     &COMPARED
 }
 
+/// Two runs of a task that holds the thread, for 60 ms and for 20 ms, while the timer of another task
+/// expires.
+pub(super) fn blocked() -> &'static Recorded {
+    static BLOCKED: LazyLock<Recorded> = LazyLock::new(|| {
+        let runs = [60, 20].map(|millis| {
+            let recording = hold_thread(Duration::from_millis(millis));
+            let mut run = Run::new("One task holds the thread.", recording);
+            run.label = format!("{millis} ms");
+            run
+        });
+        let file = file("blocked.html");
+        fs::write(&file, Page::compare("blocked", runs, "The timer is late.").html()).unwrap();
+        Recorded::read(file)
+    });
+    &BLOCKED
+}
+
+fn hold_thread(length: Duration) -> Recording {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let recorder = *RECORDER;
+    block_on(async {
+        recorder.start();
+        let sleeps = spawn_named("sleeps", sleep(Duration::from_millis(10)));
+        let holds = spawn_named("holds", async move { thread::sleep(length) });
+        holds.await.unwrap();
+        sleeps.await.unwrap();
+        recorder.recording().following(&[1, 2])
+    })
+}
+
 /// A logger that logs nothing: the recorder around it hears all.
 struct Silent;
 
@@ -135,12 +168,17 @@ impl Log for Silent {
     fn flush(&self) {}
 }
 
+static RECORDER: LazyLock<&Recorder> = LazyLock::new(|| {
+    let options = Options::recording(10_000);
+    let installed = Recorder::install(Box::new(Silent), LevelFilter::Off, options);
+    installed.expect("no other test of this process has a logger")
+});
+
+/// Makes the recordings of this process take turns.
+static ALONE: Mutex<()> = Mutex::new(());
+
 fn read_bytes(once: bool) -> Recording {
-    static RECORDER: LazyLock<&Recorder> = LazyLock::new(|| {
-        let options = Options::recording(10_000);
-        let installed = Recorder::install(Box::new(Silent), LevelFilter::Off, options);
-        installed.expect("no other test of this process has a logger")
-    });
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     // Before the main future begins: what it does is known, and then left out.
     let recorder = *RECORDER;
     block_on(async {
