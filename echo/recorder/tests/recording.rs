@@ -206,7 +206,11 @@ fn table_of_causes() -> HashMap<String, Option<HashSet<String>>> {
     for row in table.lines().skip(2).take_while(|line| line.starts_with("| ")) {
         let (kinds, told) = row.trim_matches('|').split_once(" | ").expect("two cells");
         let told = (!told.contains("the step before")).then(|| quoted(told));
-        causes.extend(quoted(kinds).into_iter().map(|kind| (kind, told.clone())));
+        // A kind may have several rows.
+        for kind in quoted(kinds) {
+            let known = causes.entry(kind).or_insert_with(|| Some(HashSet::new()));
+            *known = known.take().zip(told.clone()).map(|(known, told)| &known | &told);
+        }
     }
     causes
 }
