@@ -21,6 +21,7 @@ mod process;
 mod questions;
 mod server;
 mod signals;
+mod site;
 mod sockets;
 mod stages;
 mod stats;

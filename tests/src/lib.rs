@@ -4,6 +4,7 @@
 //! `tests/README.md` lists the tests.
 
 pub mod child;
+pub mod guide;
 pub mod not_send;
 pub mod records;
 pub mod transcript;

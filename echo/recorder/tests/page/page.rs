@@ -6,6 +6,7 @@ mod browser;
 mod browser_tests;
 mod look;
 mod pages;
+mod site;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
