@@ -164,7 +164,8 @@ fn run_demo(
         shutdown::exit_on_second_signal().map_err(|error| cannot("watch signals", &error))?;
     let recording = executor.try_block_on(demo::run(recorder)).and_then(|ended| ended);
     let recording = recording.map_err(|error| cannot("run the demo", &error))?;
-    let text = trace::ladder(&recording, arguments.all);
+    let page = trace.as_ref().and_then(|trace| trace.page());
+    let text = trace::ladder(&recording, arguments.all, page);
     // After a signal, stop waiting for the reader of standard output.
     let printed = output::print_to_reader(text, || signals.has_arrived());
     let saved = trace.map_or(Ok(()), |trace| trace.save_demo(recording));

@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use log::Log;
-use recorder::{
-    Format, HEADER, Ladder, Options, Page, Program, Recorder, Recording, Run, SlowPolls,
-};
+use recorder::{Format, Ladder, Options, Page, Program, Recorder, Recording, Run, SlowPolls};
 
 use crate::arguments::{Arguments, Explain};
 use crate::output::{self, MORE_DESCRIPTORS, is_out_of_descriptors, print_error};
@@ -80,14 +78,33 @@ fn wants_color() -> bool {
     io::stdout().is_terminal() && !is_unwanted && !is_dumb
 }
 
-/// Returns what the demo prints.
-pub(crate) fn ladder(recording: &Recording, all: bool) -> String {
-    let mut ladder = Ladder::new(all, wants_color());
-    let mut text = format!("One server thread, one client, one byte: a real run.\n\n{HEADER}\n");
+/// Returns the number of columns of the terminal, if a shell exports it. Otherwise, and if standard output
+/// is not a terminal, returns 80.
+fn columns() -> usize {
+    let columns = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    columns.filter(|_| io::stdout().is_terminal()).unwrap_or(80)
+}
+
+/// Returns what the demo prints. `page` is the page of this run, if there is one.
+pub(crate) fn ladder(recording: &Recording, all: bool, page: Option<&Path>) -> String {
+    let columns = columns();
+    let mut ladder = Ladder::new(all, wants_color()).fit(columns);
+    let header = ladder.header();
+    let mut text = format!("One server thread, one client, one byte: a real run.\n\n{header}\n");
     text += &ladder.lines(&recording.events);
-    text += &format!("\n{}\n", recorder::summary(&recording.counts()));
-    text += "Step through it:  cargo run -q -- --demo --trace run.html   (open run.html)\n";
-    text += "Verify it:        strace -qq -e %net,epoll_wait target/debug/echod --demo\n";
+    // On a narrow terminal, each sentence and each command has its own line.
+    let (then, next) = if columns < 80 { (";\n", "\n  ") } else { ("; ", "  ") };
+    let summary = recorder::summary(&recording.counts()).replace("; ", then);
+    text += &format!("\n{summary}\n");
+    text += &match page {
+        Some(page) => format!("Step through it:{next}open {}\n", page.display()),
+        None => format!(
+            "Step through it:{next}cargo run -q -- --demo --trace run.html   (open run.html)\n"
+        ),
+    };
+    let verify = "strace -qq -e %net,epoll_wait target/debug/echod --demo";
+    let name = if columns < 80 { "Verify it:" } else { "Verify it:      " };
+    text += &format!("{name}{next}{verify}\n");
     text
 }
 
@@ -108,6 +125,11 @@ impl Trace {
     ) -> Result<Trace, String> {
         let file = Replacement::of(&path).map_err(|error| unwritable(&path, &error))?;
         Ok(Trace { recorder, path, format, file: Mutex::new(Some(file)) })
+    }
+
+    /// Returns the file if it is a page to step through.
+    pub(crate) fn page(&self) -> Option<&Path> {
+        matches!(self.format, Format::Html).then_some(&*self.path)
     }
 
     /// Writes the recording, unless it has already been written. A second caller waits until the first

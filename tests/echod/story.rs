@@ -157,6 +157,30 @@ fn terminal_output_is_colored_unless_disabled() {
     }
 }
 
+#[test]
+fn ladder_fits_a_terminal_of_60_columns() {
+    if !is_installed("script") {
+        return;
+    }
+    let Some(colored) = on_a_terminal(("COLUMNS", "60")) else { return };
+    let text = without_colors(&colored);
+    assert!(text.lines().all(|line| line.len() <= 60), "{text}");
+    let (narrow, wide) = (rungs(&text), rungs(GOLDEN));
+    let numbers = |rungs: &[Rung]| -> Vec<_> {
+        rungs.iter().map(|rung| (rung.steps, rung.why.clone())).collect()
+    };
+    assert_eq!(numbers(&narrow), numbers(&wide), "{text}");
+}
+
+#[test]
+fn demo_prints_the_path_of_the_page_that_it_writes() {
+    let folder = Folder::new();
+    let page = folder.file("own.html");
+    let printed = demo(&["--trace", &page]);
+    assert!(printed.contains(&format!("\nStep through it:  open {page}\n")), "{printed}");
+    assert!(!printed.contains("run.html"), "{printed}");
+}
+
 /// The name of a system call and its result.
 type Call = (&'static str, String);
 
@@ -286,6 +310,10 @@ fn explain_prints_concurrent_connections_only_with_all() {
         wait_for_end(&server, 2, 12);
         let of_second = |stdout: &str| rungs(stdout).iter().any(|rung| rung.who == "task 3");
         assert_eq!(of_second(&server.stdout()), both, "{}", server.stdout());
+        let after_end = |line: &str| line.starts_with("(left out: ");
+        eventually("the steps that were left out are counted", || {
+            both || server.stdout().lines().any(after_end)
+        });
         assert_eq!(server.stdout().contains("task 3 has ended: 17 bytes"), both);
         // After the end of the first connection, another one is explained.
         exchange(server.connect(), b"third");

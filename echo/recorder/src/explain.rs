@@ -6,7 +6,7 @@ use crate::event::{Event, Kind};
 use crate::event_buffer::EventBuffer;
 use crate::ladder::{HEADER, Ladder};
 use crate::recording::TaskFilter;
-use crate::units::{count, thousands};
+use crate::units::{count, plural, thousands};
 
 /// The number of events after which a thread that does not sleep prints. Printing more of them together
 /// would block the thread for too long.
@@ -29,6 +29,8 @@ pub struct Explain {
     followed: Vec<u64>,
     /// The number of the next event to print.
     next: u64,
+    /// The steps of other tasks that were left out since the last end of a followed task.
+    left_out: u64,
 }
 
 impl Explain {
@@ -46,7 +48,18 @@ impl Explain {
         let ladder = Ladder::new(false, color);
         let (filter, followed) = (TaskFilter::new(&[]), Vec::new());
         let header = Some(HEADER);
-        Explain { out, ladder, header, filter, accepts, serves, every, followed, next: 1 }
+        Explain {
+            out,
+            ladder,
+            header,
+            filter,
+            accepts,
+            serves,
+            every,
+            followed,
+            next: 1,
+            left_out: 0,
+        }
     }
 
     /// Prints the new events if the thread is about to sleep or if there are many. The recorder calls
@@ -94,6 +107,9 @@ impl Explain {
         let kept = self.filter.select(events);
         let shown: Vec<Event> =
             events.iter().filter(|event| kept.contains(&event.number)).cloned().collect();
+        let is_of_task = |event: &&Event| event.task.is_some() || event.source.is_some();
+        let others = events.iter().filter(|event| !kept.contains(&event.number));
+        self.left_out += others.filter(is_of_task).count() as u64;
         let mut text = self.ladder.lines(&shown);
         for (task, written) in ended {
             self.filter.remove(task);
@@ -101,6 +117,10 @@ impl Explain {
             let what =
                 written.map_or("it did not complete".to_owned(), |bytes| count(bytes) + " written");
             text += &format!("task {task} has ended: {what}.\n");
+            if self.left_out > 0 {
+                let steps = plural(std::mem::take(&mut self.left_out), "step");
+                text += &format!("(left out: {steps} of other tasks)\n");
+            }
         }
         if !text.is_empty()
             && let Some(header) = self.header.take()

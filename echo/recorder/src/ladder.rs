@@ -1,4 +1,4 @@
-//! The ladder: a run as text of at most 80 columns. A line shows one step, or several steps that form
+//! The ladder: a run as text of 60 to 80 columns. A line shows one step, or several steps that form
 //! a known pattern.
 //!
 //! The first time that a task waits, and the first time that each task is woken, every step has its own
@@ -14,20 +14,25 @@ use crate::event::{By, Direction, Event, Kind, Outcome, Readiness, Task};
 use crate::recording::Counts;
 use crate::units::{count, plural, thousands, time};
 
-/// The first line of a ladder, with the names of its columns.
+/// The first line of a ladder of 80 columns, with the names of its columns.
 pub const HEADER: &str =
     "    #      ms  who       what                                           why";
 
-/// The column at which the causes begin, if the text before them is short enough.
-const WHY: usize = 72;
-/// The width of a line.
-const END: usize = 80;
+/// The width of a line, unless [`Ladder::fit`] reduces it.
+const WIDTH: usize = 80;
+/// The least width of a line.
+const LEAST_WIDTH: usize = 60;
+/// The width of the causes, if the text before them is short enough.
+const WHY: usize = 8;
+/// The column at which the second line of a step begins.
+const SECOND_LINE: usize = 27;
 
 /// Formats events as lines, and remembers which patterns it has shown.
 pub struct Ladder {
     /// Whether every step gets a line of its own.
     all: bool,
     color: bool,
+    width: usize,
     /// Whether a task has been shown to wait.
     wait: bool,
     /// The tasks that have been shown to be woken.
@@ -62,9 +67,21 @@ struct Line {
 }
 
 impl Ladder {
-    /// Creates a ladder. If `all` is true, it never folds steps.
+    /// Creates a ladder of 80 columns. If `all` is true, it never folds steps.
     pub fn new(all: bool, color: bool) -> Ladder {
-        Ladder { all, color, wait: false, woken: HashSet::new(), reported: None, first: None }
+        let (width, woken) = (WIDTH, HashSet::new());
+        Ladder { all, color, width, wait: false, woken, reported: None, first: None }
+    }
+
+    /// Makes the lines fit into this number of columns, but not into fewer than 60, and uses at most 80.
+    pub fn fit(self, columns: usize) -> Ladder {
+        Ladder { width: columns.clamp(LEAST_WIDTH, WIDTH), ..self }
+    }
+
+    /// Returns the first line, with the names of the columns.
+    pub fn header(&self) -> String {
+        let (names, why) = HEADER.split_at(WIDTH - WHY);
+        format!("{:1$}{why}", names.trim_end(), self.width - WHY)
     }
 
     /// Returns the lines of these events, which follow the events of the previous call.
@@ -294,23 +311,28 @@ impl Ladder {
         };
         let ms = format!("{:.2}", line.at.as_secs_f64() * 1e3);
         let left = format!("{steps:>5} {ms:>7}");
-        let mut whats = line.what.split('\n');
+        let (end, why_column) = (self.width, self.width - WHY);
         let actor = ascii(&line.actor.chars().take(9).collect::<String>());
-        let space = END - left.len() - 12;
-        let what = cut(whats.next().unwrap_or_default(), space);
-        let width = left.len() + 12 + what.len();
-        let why = reasons(&line.why, END.saturating_sub(width + 2));
-        let gap = WHY.min(END - why.len()).saturating_sub(width);
+        let start = left.len() + 12;
+        // A narrow ladder breaks the text before the column of the causes.
+        let is_narrow = end < WIDTH && !line.why.is_empty();
+        let space = if is_narrow { why_column - 2 } else { end }.saturating_sub(start);
+        let pieces = line.what.split('\n');
+        let mut whats = pieces.flat_map(|text| wrap(text, space, end - SECOND_LINE));
+        let what = whats.next().unwrap_or_default();
+        let width = start + what.len();
+        let why = reasons(&line.why, end.saturating_sub(width + 2));
+        let gap = why_column.min(end - why.len()).saturating_sub(width);
         let gap = " ".repeat(if why.is_empty() { 0 } else { gap.max(2) });
         let content = self.paint(line.task, &format!("{actor:<9} {what}"));
         let _ = writeln!(text, "{}  {content}{gap}{}", self.dim(&left), self.dim(&why));
         if why.is_empty() && !line.why.is_empty() {
-            let why = reasons(&line.why, END);
-            let column = WHY.min(END - why.len());
+            let why = reasons(&line.why, end);
+            let column = why_column.min(end - why.len());
             let _ = writeln!(text, "{:column$}{}", "", self.dim(&why));
         }
         for more in whats {
-            let _ = writeln!(text, "{:27}{}", "", cut(more, END - 27));
+            let _ = writeln!(text, "{:SECOND_LINE$}{more}", "");
         }
     }
 
@@ -473,6 +495,25 @@ fn ascii(text: &str) -> String {
     text.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect()
 }
 
+/// Replaces characters as [`ascii`] does, and breaks the text at spaces: the first line has at most
+/// `first` columns, and each other line at most `other`. A word that is longer is cut.
+fn wrap(text: &str, first: usize, other: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in ascii(text).split(' ') {
+        let most = if lines.is_empty() { first } else { other };
+        if !line.is_empty() && line.len() + 1 + word.len() > most {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line += &cut(word, first.min(other));
+    }
+    lines.push(line);
+    lines
+}
+
 /// Replaces characters as [`ascii`] does, and cuts the text to `space` columns.
 fn cut(text: &str, space: usize) -> String {
     let text = ascii(text);
@@ -492,7 +533,7 @@ mod tests {
         assert_eq!(all, words.map(|word| format!("{word} time")));
     }
 
-    fn line(number: u64, thread: &str, act: &str) -> String {
+    fn line(number: u64, thread: &str, act: &str, columns: usize) -> String {
         let event = Event {
             number,
             at: Duration::from_secs(10 * 60 * 60),
@@ -506,25 +547,27 @@ mod tests {
             file: "",
             line: 0,
         };
-        Ladder { first: Some(0), ..Ladder::new(true, false) }.lines(&[event])
+        Ladder { first: Some(0), ..Ladder::new(true, false) }.fit(columns).lines(&[event])
     }
 
     #[test]
-    fn causes_that_do_not_fit_are_on_the_next_line() {
-        let act = "does what takes a good many words to say and is cut off in the end";
-        let text = line(1_234_567, "client", act);
-        let lines: Vec<_> = text.lines().collect();
-        let [first, second] = lines[..] else { panic!("{text}") };
-        assert!(first.contains("client") && first.ends_with(".."), "{text}");
-        assert_eq!(second.trim_start(), "#1234565 #1234566");
-        assert!(lines.iter().all(|line| line.len() <= END), "{text}");
+    fn long_text_continues_on_the_next_line() {
+        let act = "does what takes a good many words to say and goes on in the next line";
+        for columns in [60, 80] {
+            let text = line(1_234, "client", act, columns);
+            assert!(text.lines().count() > 1, "{text}");
+            assert!(text.lines().all(|line| line.len() <= columns), "{columns}: {text}");
+            let words = text.split_whitespace().filter(|word| act.contains(word));
+            assert_eq!(words.collect::<Vec<_>>().join(" "), act);
+            assert!(text.contains("#1232 #1233"), "{text}");
+        }
     }
 
     #[test]
     fn control_and_wide_characters_are_replaced() {
         let act = format!("says\n\x1b[31m{}", "\u{1f980}".repeat(100));
-        let text = line(3, "\u{437}\u{430}\t\x1b", &act);
+        let text = line(3, "\u{437}\u{430}\t\x1b", &act, WIDTH);
         let plain = |line: &str| line.chars().all(|c| c == ' ' || c.is_ascii_graphic());
-        assert!(text.lines().all(|line| plain(line) && line.len() <= END), "{text:?}");
+        assert!(text.lines().all(|line| plain(line) && line.len() <= WIDTH), "{text:?}");
     }
 }
