@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use pulldown_cmark::{CodeBlockKind, CowStr, Event, Options, Parser, Tag, TagEnd, html};
+use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
 
 use crate::page_of;
 use crate::scenes;
@@ -117,8 +117,8 @@ pub(crate) fn render(
     let mut sections = vec![Section::default()];
     let mut anchors = BTreeMap::new();
     let mut heading: Option<usize> = None;
-    // The language and the text of the code block that is being read.
-    let mut code: Option<(String, String)> = None;
+    // The text of the code block that is being read.
+    let mut code: Option<String> = None;
     // Whether each link that is being read has a target.
     let mut open_links = Vec::new();
     for event in Parser::new_ext(text, options) {
@@ -142,19 +142,13 @@ pub(crate) fn render(
                 }
                 events.push(event);
             }
-            Event::Start(Tag::CodeBlock(kind)) => {
-                let language = match kind {
-                    CodeBlockKind::Fenced(language) => language.to_string(),
-                    CodeBlockKind::Indented => "text".to_owned(),
-                };
-                code = Some((language, String::new()));
-            }
+            Event::Start(Tag::CodeBlock(_)) => code = Some(String::new()),
             Event::Text(text) if code.is_some() => {
-                code.iter_mut().for_each(|(_, code)| code.push_str(&text));
+                code.iter_mut().for_each(|code| code.push_str(&text));
             }
             Event::End(TagEnd::CodeBlock) => {
-                let (language, code) = code.take().unwrap_or_default();
-                let block = code_block(&page_of(readme), &language, &code, scenes);
+                let code = code.take().unwrap_or_default();
+                let block = code_block(&page_of(readme), &code, scenes);
                 events.push(Event::Html(block.into()));
             }
             Event::Start(Tag::Link { link_type, dest_url, title, id }) => {
@@ -216,12 +210,8 @@ fn unique_anchor(heading: &str, known: &mut BTreeMap<String, usize>) -> String {
 
 /// Returns a code block. A transcript whose run was recorded has a link that opens the scene in
 /// place.
-fn code_block(page: &str, language: &str, code: &str, scenes: &BTreeSet<&str>) -> String {
-    let is_rust = language.is_empty() || language.contains("rust") || language == "no_run";
-    // rustdoc hides these lines too.
-    let is_hidden = |line: &&str| is_rust && (line.starts_with("# ") || *line == "#");
-    let lines = code.lines().filter(|line| !is_hidden(line));
-    let shown: String = lines.map(|line| format!("{}\n", escape(line))).collect();
+fn code_block(page: &str, code: &str, scenes: &BTreeSet<&str>) -> String {
+    let shown = escape(code);
     let block = format!("<pre tabindex=\"0\"><code>{shown}</code></pre>\n");
     let scene = code.lines().next().and_then(scenes::name_of_command);
     match scene.filter(|name| scenes.contains(name.as_str())) {

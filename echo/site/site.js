@@ -3,13 +3,16 @@
 
 // A scene is loaded when it is opened for the first time, because a page may have twenty-four.
 for (const scene of document.querySelectorAll(".scene")) {
-  scene.addEventListener("toggle", () => {
+  const load = () => {
     if (!scene.open || scene.querySelector("iframe")) return;
     const frame = document.createElement("iframe");
     frame.title = "The recorded run";
     frame.src = scene.dataset.scene;
     scene.querySelector("summary").after(frame);
-  });
+  };
+  scene.addEventListener("toggle", load);
+  // The browser may have opened it already, e.g. after a reload.
+  load();
 }
 
 // The search finds the sections that contain all words. The sections are loaded on first use, by a

@@ -149,13 +149,6 @@ fn transcript_opens_its_recorded_run_in_place() {
 }
 
 #[test]
-fn hidden_lines_of_examples_are_not_on_the_site() {
-    let page = fs::read_to_string(SITE.path().join("echo/learn/own-program.html")).unwrap();
-    assert!(page.contains("<pre"), "the page has examples");
-    assert!(!page.contains("\n# use ") && !page.contains("<code># use "), "a hidden line");
-}
-
-#[test]
 fn site_without_a_folder_is_an_error() {
     for arguments in [&[][..], &["--code-url"], &["a", "b"], &["--help"]] {
         let Ended { status, stdout, stderr } = build(arguments);
