@@ -25,17 +25,24 @@ const START: [&str; 12] = [
 ];
 
 /// For each mistake, a line of the output that names it.
-const MISTAKES: [(&str, &str); 20] = [
+const MISTAKES: [(&str, &str); 27] = [
     ("waker-kept", "was called 1 time, the waker of the second 0 times"),
     ("waker-borrowed", "RefCell already borrowed"),
+    ("early-wake", "the waker polled the bell, which returned Pending"),
+    ("dropped-borrowed", "RefCell already borrowed"),
     ("silent-drop", "the drop of the sender called 0 wakers"),
     ("late-waker", "which returned Pending; 0 wakers were called"),
-    ("woken-locked", "the code still ran after 10 s"),
+    ("woken-locked", "or the lock is held while the waker is called"),
+    ("locked-twice", "this thread locks a mutex that it holds already"),
+    ("cloned-locked", "while a lock was held, a waker was cloned 1 time and dropped 0 times"),
+    ("poll-blocks", "the code still ran after 10 s"),
     ("polled-again", "in its 1st poll was polled 4 times"),
-    ("loser-dropped", "16 bytes were written, which are 4 messages, and collect still waits"),
+    ("loser-dropped", "only [\"r001\", \"r002\", \"l002\"], so bytes of [\"l001\"] are lost"),
+    ("end-read-again", "the left pipe ended, and collect read its end 1000 times"),
     ("line-taken", "the lines were [\"lo\", \"world\"]; expected [\"hello\", \"world\"]"),
     ("permit-lost", "woken, and dropped before its poll; the second was woken 0 times"),
     ("overtaking", "a task came after the release, and got the permit before the task that waited"),
+    ("queue-borrowed", "RefCell already borrowed"),
     ("stale-waker", "the first was dropped, then came 1 item; the second was woken 0 times"),
     ("wake-swallowed", "was dropped before its poll; the other was woken 0 times"),
     ("events-lost", "the names were [\"one\"], then nothing arrived within 2 s"),

@@ -43,6 +43,9 @@ async fn message(pipe: &Pipe) -> Option<String> {
 }
 
 /// Collects `count` messages from both pipes, in the order in which they become complete.
+///
+/// If one pipe ends, it continues with the other one. If both have ended, it returns the messages
+/// that it has, which are fewer than `count`. It drops half a message before an end.
 pub(crate) async fn collect(left: &Pipe, right: &Pipe, count: usize) -> Vec<String> {
     let mut messages = Vec::new();
     while messages.len() < count {

@@ -18,7 +18,8 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         Lines { reader }
     }
 
-    /// Returns the next line without its line feed, or `None` at the end.
+    /// Returns the next line without its line feed, or `None` at the end. A `\r` before the line
+    /// feed stays in the line.
     ///
     /// # Errors
     ///

@@ -99,8 +99,14 @@ pub(crate) struct Pipe(Rc<RefCell<Inner>>);
 struct Inner {
     bytes: VecDeque<u8>,
     is_closed: bool,
+    /// How often the end was read.
+    end_reads: usize,
     reader: Option<Waker>,
 }
+
+/// How often the end of a pipe can be read. After that, a read waits forever, so that code that
+/// reads the end in a loop does not hang.
+const END_READS: usize = 1000;
 
 impl Pipe {
     /// Writes bytes, and wakes the reader.
@@ -115,6 +121,16 @@ impl Pipe {
         self.wake_reader();
     }
 
+    /// Returns how many bytes were written and not read.
+    pub(crate) fn unread(&self) -> usize {
+        self.0.borrow().bytes.len()
+    }
+
+    /// Returns whether the end was read so often that the reader must be in a loop.
+    pub(crate) fn is_end_read_in_a_loop(&self) -> bool {
+        self.0.borrow().end_reads >= END_READS
+    }
+
     fn wake_reader(&self) {
         let reader = self.0.borrow_mut().reader.take();
         reader.into_iter().for_each(Waker::wake);
@@ -124,7 +140,12 @@ impl Pipe {
     fn poll_take(&self, cx: &mut Context<'_>, limit: usize) -> Poll<Vec<u8>> {
         let waker = cx.waker().clone();
         let mut inner = self.0.borrow_mut();
-        if inner.bytes.is_empty() && !inner.is_closed {
+        let is_end = inner.is_closed && inner.bytes.is_empty();
+        if is_end && inner.end_reads < END_READS {
+            inner.end_reads += 1;
+            return Poll::Ready(Vec::new());
+        }
+        if inner.bytes.is_empty() {
             let before = inner.reader.replace(waker);
             drop(inner);
             drop(before);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! exercise                  lists the exercises and whether they are solved
-//! exercise N                checks exercise N
+//! exercise N                checks exercise N; the exit code is 0 even if it is not solved
 //! exercise all              checks all; the exit code is 1 unless all are solved
 //! exercise mistakes         lists wrong solutions that the checks find
 //! exercise mistakes NAME    checks one of them

@@ -25,12 +25,14 @@ impl Bell {
 
     /// Returns `Ready` if the bell has rung. Otherwise the task waits.
     pub(crate) fn poll_ring(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // Cloning runs user code, which may ring the bell. So clone first, and look at the flag then.
+        let waker = cx.waker().clone();
         if self.has_rung.get() {
             return Poll::Ready(());
         }
         // Store the waker in every poll, because the future may have moved to another task. `replace`
         // also ends its borrow before the old waker is dropped.
-        let before = self.waiter.replace(Some(cx.waker().clone()));
+        let before = self.waiter.replace(Some(waker));
         drop(before);
         Poll::Pending
     }

@@ -45,22 +45,36 @@ async fn message(pipe: &Pipe) -> Option<String> {
 }
 
 /// Collects `count` messages from both pipes, in the order in which they become complete.
+///
+/// If one pipe ends, it continues with the other one. If both have ended, it returns the messages
+/// that it has, which are fewer than `count`. It drops half a message before an end.
 pub(crate) async fn collect(left: &Pipe, right: &Pipe, count: usize) -> Vec<String> {
     let mut messages = Vec::new();
     // The futures live across the iterations. Only the winner is replaced; the loser keeps the bytes
     // that it has read.
     let (mut from_left, mut from_right) = (pin!(message(left)), pin!(message(right)));
-    while messages.len() < count {
+    let (mut rest, pipe) = loop {
+        if messages.len() == count {
+            return messages;
+        }
         match select(from_left.as_mut(), from_right.as_mut()).await {
-            Either::Left(output) => {
-                messages.extend(output);
+            Either::Left(Some(text)) => {
+                messages.push(text);
                 from_left.set(message(left));
             }
-            Either::Right(output) => {
-                messages.extend(output);
+            Either::Right(Some(text)) => {
+                messages.push(text);
                 from_right.set(message(right));
             }
+            // A pipe has ended. A new future for it would complete immediately, again and again.
+            Either::Left(None) => break (from_right, right),
+            Either::Right(None) => break (from_left, left),
         }
+    };
+    while messages.len() < count {
+        let Some(text) = rest.as_mut().await else { break };
+        messages.push(text);
+        rest.set(message(pipe));
     }
     messages
 }

@@ -12,11 +12,12 @@ pub(crate) const STEPS: &[Step] = &[
     ("the ring wakes the task that waits", wakes_the_task),
     ("only the waker of the last poll is called", last_waker),
     ("the waker may use the bell while it is called", waker_uses_the_bell),
+    ("the waker may ring the bell while it is dropped", dropped_waker_rings),
 ];
 
 thread_local! {
-    /// The bell of `waker_uses_the_bell`. A waker cannot hold it, because a waker must be `Send`.
-    static BELL: Bell = Bell::default();
+    /// The bells of the last two steps. A waker cannot hold one, because a waker must be `Send`.
+    static BELLS: [Bell; 2] = <[Bell; 2]>::default();
 }
 
 fn rung_before() -> Seen {
@@ -64,31 +65,66 @@ fn last_waker() -> Seen {
     require((first, second) == (0, 1), saw, "0 and 1: the wait has moved to the second task")
 }
 
-/// A waker that polls the bell and rings it again, and stores what the poll returned.
+/// A waker that polls the bell, stores what the poll returned, and rings the bell again. Only its
+/// first call does so, because a ring may call it again.
 #[derive(Default)]
 struct Rings(Mutex<Option<Poll<()>>>);
 
 impl Wake for Rings {
     fn wake(self: Arc<Self>) {
-        let polled = BELL.with(|bell| {
-            bell.ring();
-            bell.poll_ring(&mut Context::from_waker(Waker::noop()))
-        });
-        *self.0.lock().unwrap() = Some(polled);
+        if self.0.lock().unwrap().is_none() {
+            BELLS.with(|[bell, _]| {
+                let polled = bell.poll_ring(&mut Context::from_waker(Waker::noop()));
+                *self.0.lock().unwrap() = Some(polled);
+                bell.ring();
+            });
+        }
     }
 }
 
 fn waker_uses_the_bell() -> Seen {
     let rings = Arc::new(Rings::default());
     let waker = Waker::from(rings.clone());
-    BELL.with(|bell| {
+    BELLS.with(|[bell, _]| {
         let _ = bell.poll_ring(&mut Context::from_waker(&waker));
         bell.ring();
     });
     let polled = *rings.0.lock().unwrap();
     let saw = match polled {
         None => "the waker was called 0 times".to_owned(),
-        Some(polled) => format!("the waker rang the bell again, and its poll returned {polled:?}"),
+        Some(polled) => format!("the waker polled the bell, which returned {polled:?}"),
     };
     require(polled == Some(Poll::Ready(())), saw, "1 call, in which the poll returns Ready(())")
+}
+
+/// A waker that rings the bell when it is dropped.
+struct RingsAtDrop;
+
+impl Wake for RingsAtDrop {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for RingsAtDrop {
+    fn drop(&mut self) {
+        // An error means that the thread ends, and drops a bell that still keeps this waker.
+        let _ = BELLS.try_with(|[_, bell]| bell.ring());
+    }
+}
+
+fn dropped_waker_rings() -> Seen {
+    BELLS.with(|[_, bell]| {
+        let first = Waker::from(Arc::new(RingsAtDrop));
+        let _ = bell.poll_ring(&mut Context::from_waker(&first));
+        // The bell keeps the only other clone, and drops it when the second task polls.
+        drop(first);
+        let mut second = Task::new(poll_fn(|cx| bell.poll_ring(cx)));
+        let polled = second.poll();
+        let wakes = second.wakes();
+        let saw = format!(
+            "a second task polled, and the first waker rang when it was dropped; the poll returned \
+             {polled:?}, and the second waker was called {}",
+            times(wakes)
+        );
+        require(polled.is_ready() || wakes == 1, saw, "1 call: the ring is lost")
+    })
 }

@@ -10,14 +10,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Closed, Receiver, channel};
-use crate::check::{Seen, Step, Task, Wakes, count_of, require};
-use crate::lock::{after_release, has_acted};
+use crate::check::{Seen, Step, Task, Wakes, count_of, require, times};
+use crate::lock::{after_release, changes, has_acted, watch};
 
 pub(crate) const STEPS: &[Step] = &[
     ("a value that was sent before the poll arrives", sent_before),
     ("a value from another thread wakes the task", other_thread),
     ("a sender that is dropped without a value ends the wait", dropped),
     ("the waker may poll the receiver while it is called", waker_polls),
+    ("no lock is held while a waker is cloned or dropped", unlocked),
     ("a value that is sent between two locks of a poll is not lost", between_locks),
     ("no value is lost if both threads act at the same time", race),
 ];
@@ -100,7 +101,7 @@ fn waker_polls() -> Seen {
     let mut receiver = polls.receiver.lock().unwrap();
     let _ = Pin::new(&mut *receiver).poll(&mut Context::from_waker(&waker));
     drop(receiver);
-    // If `send` holds a lock while it calls the waker, the check hangs here.
+    // If `send` holds a lock while it calls the waker, the poll in the waker locks it again.
     sender.send(7);
     let result = polls.result.lock().unwrap().take();
     let saw = match &result {
@@ -108,6 +109,29 @@ fn waker_polls() -> Seen {
         Some(polled) => format!("the waker polled the receiver, which returned {polled:?}"),
     };
     require(result == Some(Poll::Ready(Ok(7))), saw, "1 call of the waker, and Ready(Ok(7))")
+}
+
+/// Polls with two wakers, and compares how many clones of the first there are when a lock is taken
+/// and when it is released.
+fn unlocked() -> Seen {
+    let (_sender, mut receiver) = channel::<u8>();
+    let wakes = Arc::new(Wakes::default());
+    let waker = Waker::from(wakes.clone());
+    let clones = wakes.clone();
+    watch(move || Arc::strong_count(&clones));
+    let before = Arc::strong_count(&wakes);
+    let _ = Pin::new(&mut receiver).poll(&mut Context::from_waker(&waker));
+    let kept = Arc::strong_count(&wakes) - before;
+    let _ = Pin::new(&mut receiver).poll(&mut Context::from_waker(Waker::noop()));
+    let (cloned, dropped): (Vec<_>, Vec<_>) =
+        changes().into_iter().partition(|(before, after)| after > before);
+    require(kept == 1, format!("the poll kept {}", count_of(kept, "waker")), "1")?;
+    let saw = format!(
+        "two wakers polled; while a lock was held, a waker was cloned {} and dropped {}",
+        times(cloned.len()),
+        times(dropped.len())
+    );
+    require(cloned.is_empty() && dropped.is_empty(), saw, "0 and 0: both may run user code")
 }
 
 /// Sends from another thread, each time after one more release of a lock in `poll`.

@@ -13,6 +13,7 @@ pub(crate) const STEPS: &[Step] = &[
     ("the loser can be awaited after select", loser),
     ("collect returns all messages that arrive in one piece", whole_messages),
     ("collect loses no byte of a message that is half read", half_messages),
+    ("collect ends when both pipes have ended", ended),
 ];
 
 fn winner() -> Seen {
@@ -54,37 +55,88 @@ fn loser() -> Seen {
     require(is_right, format!("after select, the loser returned {pair:?}"), "the bytes a and b")
 }
 
-/// Polls `collect` after each write, and returns the messages.
-fn collected(writes: &[(usize, &str)], count: usize) -> Result<Vec<String>, String> {
+/// Polls `collect` after each write. Returns the messages, or the number of bytes that it has not
+/// read if it still waits.
+fn run_collect(writes: &[(usize, &str)], count: usize) -> Result<Vec<String>, usize> {
     let pipes = [Pipe::default(), Pipe::default()];
     let mut task = Task::new(collect(&pipes[0], &pipes[1], count));
-    let mut bytes = 0;
     let (mut output, _) = task.run();
     for (pipe, text) in writes {
         if output.is_some() {
             break;
         }
         pipes[*pipe].write(text.as_bytes());
-        bytes += text.len();
         (output, _) = task.run();
     }
-    output.ok_or_else(|| {
+    output.ok_or_else(|| pipes.iter().map(Pipe::unread).sum())
+}
+
+/// Polls `collect` after each write, and returns the messages, which must be as many as `expected`.
+fn collected(writes: &[(usize, &str)], expected: &[&str]) -> Result<Vec<String>, String> {
+    let count = expected.len();
+    run_collect(writes, count).map_err(|unread| {
+        let bytes: usize = writes.iter().map(|(_, text)| text.len()).sum();
+        let saw = format!(
+            "{bytes} bytes were written, which are {count} messages, and collect still waits"
+        );
+        if unread > 0 {
+            return format!("{saw}: it has not read {unread} of them; expected {count} messages");
+        }
+        // With a smaller count, it returns the messages that it has.
+        let fewer = (0..count).rev().find_map(|count| run_collect(writes, count).ok());
+        let found = fewer.unwrap_or_default();
+        let lost: Vec<_> =
+            expected.iter().filter(|text| !found.iter().any(|it| it == *text)).collect();
         format!(
-            "{bytes} bytes were written, which are {count} messages, and collect still waits; \
-             expected {count} messages"
+            "{saw}, although it has read all of them: it has only {found:?}, so bytes of {lost:?} \
+             are lost; expected {count} messages"
         )
     })
 }
 
 fn whole_messages() -> Seen {
-    let messages = collected(&[(0, "l001"), (1, "r001"), (0, "l002"), (1, "r002")], 4)?;
-    let is_right = messages == ["l001", "r001", "l002", "r002"];
-    require(is_right, format!("{messages:?}"), "l001, r001, l002, r002")
+    let expected = ["l001", "r001", "l002", "r002"];
+    let messages = collected(&[(0, "l001"), (1, "r001"), (0, "l002"), (1, "r002")], &expected)?;
+    require(messages == expected, format!("{messages:?}"), "l001, r001, l002, r002")
 }
 
 fn half_messages() -> Seen {
     let writes = [(0, "l0"), (1, "r001"), (1, "r0"), (0, "01"), (1, "02"), (0, "l002")];
-    let messages = collected(&writes, 4)?;
-    let is_right = messages == ["r001", "l001", "r002", "l002"];
-    require(is_right, format!("{messages:?}"), "r001, l001, r002, l002: each byte in its place")
+    let expected = ["r001", "l001", "r002", "l002"];
+    let messages = collected(&writes, &expected)?;
+    require(
+        messages == expected,
+        format!("{messages:?}"),
+        "r001, l001, r002, l002: each byte in its place",
+    )
+}
+
+fn ended() -> Seen {
+    let mut seen = Vec::new();
+    for first in ["left", "right"] {
+        let pipes = [Pipe::default(), Pipe::default()];
+        let mut task = Task::new(collect(&pipes[0], &pipes[1], 4));
+        let (early, late) = if first == "left" { (0, 1) } else { (1, 0) };
+        // A half message before the end is no message.
+        pipes[early].write(b"a001a0");
+        pipes[late].write(b"b0");
+        let _ = task.run();
+        pipes[early].close();
+        let (output, _) = task.run();
+        let saw = format!("the {first} pipe ended");
+        let loops = pipes.iter().any(Pipe::is_end_read_in_a_loop);
+        require(!loops, format!("{saw}, and collect read its end 1000 times"), "no loop")?;
+        let saw = format!("{saw}, and collect returned {output:?}");
+        require(output.is_none(), saw, "it to wait for the other pipe")?;
+        pipes[late].write(b"01b002");
+        pipes[late].close();
+        let (output, _) = task.run();
+        let loops = pipes.iter().any(Pipe::is_end_read_in_a_loop);
+        let saw = "both pipes ended, and collect read an end 1000 times";
+        require(!loops, saw, "no loop")?;
+        let is_right = output.as_ref().is_some_and(|it| it == &["a001", "b001", "b002"]);
+        let saw = format!("the {first} pipe ended first: {output:?}");
+        seen.push(require(is_right, saw, "the messages a001, b001, b002")?);
+    }
+    Ok(seen.join("; "))
 }

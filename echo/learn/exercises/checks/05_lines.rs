@@ -11,10 +11,14 @@ pub(crate) const STEPS: &[Step] = &[
     ("a line that is not UTF-8 is an error, and the next line follows", not_text),
 ];
 
-/// Calls `next` as often as possible. Returns the lines; an error is shown by its kind.
+/// How often `lines` calls `next` at most. No step expects more than three lines.
+const CALLS: usize = 6;
+
+/// Calls `next` as often as possible. Returns the lines; an error is shown by its kind. A list that
+/// was cut ends with "...".
 fn lines(lines: &mut Lines<Pipe>) -> Vec<String> {
     let mut found = Vec::new();
-    for _ in 0..10 {
+    for _ in 0..CALLS {
         let (result, _) = Task::new(lines.next()).run();
         match result {
             Some(Ok(Some(line))) => found.push(line),
@@ -27,6 +31,7 @@ fn lines(lines: &mut Lines<Pipe>) -> Vec<String> {
             return found;
         }
     }
+    found.push("...".to_owned());
     found
 }
 
@@ -52,11 +57,11 @@ fn pieces() -> Seen {
 fn together() -> Seen {
     let pipe = Pipe::default();
     let mut codec = Lines::new(pipe.clone());
-    pipe.write(b"one\ntwo\n\nfo");
+    pipe.write(b"one\ntwo\r\n\nfo");
     let mut found = lines(&mut codec);
     pipe.write(b"ur\n");
     found.extend(lines(&mut codec));
-    require_lines(&found, &["one", "two", "", "four"])
+    require_lines(&found, &["one", "two\r", "", "four"])
 }
 
 fn dropped() -> Seen {

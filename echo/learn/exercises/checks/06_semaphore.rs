@@ -1,6 +1,10 @@
 //! Check of exercise 6.
 
-use std::task::Poll;
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 
 use super::{Permit, Semaphore};
 use crate::check::{Seen, Step, Task, count_of, require, times};
@@ -12,7 +16,13 @@ pub(crate) const STEPS: &[Step] = &[
     ("a task that comes later cannot overtake", no_overtaking),
     ("a task that stops waiting does not stop the others", dropped_while_waiting),
     ("a task that is dropped after its wakeup passes the permit on", dropped_after_wakeup),
+    ("the waker may release a permit while it is called", waker_releases),
 ];
+
+thread_local! {
+    /// The permit that `Releases` releases. A waker cannot hold it, because a waker must be `Send`.
+    static PERMIT: RefCell<Option<Permit<'static>>> = const { RefCell::new(None) };
+}
 
 fn wait(semaphore: &Semaphore) -> Task<'_, Permit<'_>> {
     Task::new(semaphore.acquire())
@@ -39,10 +49,14 @@ fn limit() -> Seen {
     let given = permits.iter().filter(|polled| polled.is_ready()).count();
     let saw = format!("3 permits, 5 tasks: {} given", count_of(given, "permit"));
     require(given == 3, saw.clone(), "3")?;
-    drop(tasks);
+    // No task waits here, so each permit that is dropped becomes free.
+    let semaphore = Semaphore::new(3);
+    let permits = [(); 3].map(|()| wait(&semaphore).poll());
+    let taken = semaphore.free();
     drop(permits);
     let free = semaphore.free();
-    require(free == 3, format!("{saw}; at the end {free} are free"), "3 free")
+    let saw = format!("{saw}; with 3 permits taken {taken} are free, after their drop {free}");
+    require((taken, free) == (0, 3), saw, "0 and 3 free")
 }
 
 fn no_busy_loop() -> Seen {
@@ -86,6 +100,9 @@ fn no_overtaking() -> Seen {
     let overtakes = newcomer.poll().is_ready();
     let saw = "a task came after the release, and got the permit before the task that waited";
     require(!overtakes, saw, "the permit for the task that waited")?;
+    let saw =
+        format!("the permit was handed to the task that waits; free returned {}", semaphore.free());
+    require(semaphore.free() == 0, saw, "0: no other task can have it")?;
     let permit = first.poll();
     require(permit.is_ready(), "the first task got no permit", "1 permit")?;
     drop(permit);
@@ -120,4 +137,42 @@ fn dropped_after_wakeup() -> Seen {
     drop(second.poll());
     let free = semaphore.free();
     require(free == 1, format!("{saw}; at the end {}", count_of(free, "free permit")), "1")
+}
+
+/// A waker that releases the permit in `PERMIT`.
+struct Releases;
+
+impl Wake for Releases {
+    fn wake(self: Arc<Self>) {
+        drop(PERMIT.take());
+    }
+}
+
+fn waker_releases() -> Seen {
+    // The permit in the thread-local outlives this function, so the semaphore must, too.
+    let semaphore: &Semaphore = Box::leak(Box::new(Semaphore::new(2)));
+    let (Poll::Ready(first), Poll::Ready(second)) =
+        (wait(semaphore).poll(), wait(semaphore).poll())
+    else {
+        return Err("2 permits are free, and acquire waits".to_owned());
+    };
+    PERMIT.set(Some(second));
+    let waker = Waker::from(Arc::new(Releases));
+    let cx = &mut Context::from_waker(&waker);
+    let mut waiting = pin!(semaphore.acquire());
+    let early = waiting.as_mut().poll(cx).is_ready();
+    require(!early, "there are 3 permits at the same time", "2")?;
+    let woke_itself = PERMIT.with_borrow(Option::is_none);
+    require(!woke_itself, "the task woke itself in its poll", "no call before the release")?;
+    drop(first);
+    let was_called = PERMIT.with_borrow(Option::is_none);
+    require(was_called, "the release called 0 wakers", "1")?;
+    let permit = waiting.as_mut().poll(cx);
+    let saw = format!(
+        "the waker released another permit; then {}",
+        if permit.is_ready() { "the task got its permit" } else { "the task got no permit" }
+    );
+    let free = semaphore.free();
+    let is_right = permit.is_ready() && free == 1;
+    require(is_right, format!("{saw}, and {free} is free"), "1 permit for the task, and 1 free")
 }

@@ -16,7 +16,8 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         Lines { reader, buffer: Vec::new() }
     }
 
-    /// Returns the next line without its line feed, or `None` at the end.
+    /// Returns the next line without its line feed, or `None` at the end. A `\r` before the line
+    /// feed stays in the line.
     ///
     /// # Errors
     ///

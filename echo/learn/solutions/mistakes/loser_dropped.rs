@@ -45,12 +45,24 @@ async fn message(pipe: &Pipe) -> Option<String> {
 }
 
 /// Collects `count` messages from both pipes, in the order in which they become complete.
+///
+/// If one pipe ends, it continues with the other one. If both have ended, it returns the messages
+/// that it has, which are fewer than `count`. It drops half a message before an end.
 pub(crate) async fn collect(left: &Pipe, right: &Pipe, count: usize) -> Vec<String> {
     let mut messages = Vec::new();
-    while messages.len() < count {
-        match select(pin!(message(left)), pin!(message(right))).await {
-            Either::Left(output) | Either::Right(output) => messages.extend(output),
+    let pipe = loop {
+        if messages.len() == count {
+            return messages;
         }
+        match select(pin!(message(left)), pin!(message(right))).await {
+            Either::Left(Some(text)) | Either::Right(Some(text)) => messages.push(text),
+            Either::Left(None) => break right,
+            Either::Right(None) => break left,
+        }
+    };
+    while messages.len() < count {
+        let Some(text) = message(pipe).await else { break };
+        messages.push(text);
     }
     messages
 }

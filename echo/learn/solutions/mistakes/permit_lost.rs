@@ -36,7 +36,8 @@ impl Semaphore {
         Semaphore { free: Cell::new(permits), queue: RefCell::default() }
     }
 
-    /// Returns how many permits are free.
+    /// Returns how many permits are free. A permit that was handed to a waiting task is not free,
+    /// even if that task has not been polled yet.
     pub(crate) fn free(&self) -> usize {
         self.free.get()
     }
