@@ -1,8 +1,6 @@
 //! Records the runs that the guide shows, and lists them with a picture of each.
 
 use std::collections::BTreeSet;
-use std::env;
-use std::ffi::OsString;
 use std::fmt::Write;
 use std::fs;
 use std::io;
@@ -13,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use serde_json::Value;
+use tests::child::{binary, example};
 use tests::guide::root;
 use tests::page_data;
 
@@ -58,11 +57,10 @@ pub(crate) fn link(page: &str, name: &str) -> String {
 /// Builds the programs, and records each run into a file of `folder`.
 pub(crate) fn record(folder: &Path) -> io::Result<Vec<Scene>> {
     fs::create_dir_all(folder)?;
-    let programs = programs()?;
     let mut commands: Vec<(String, PathBuf, Vec<String>)> =
-        vec![("demo".to_owned(), programs.join("echod"), vec!["--demo".to_owned()])];
+        vec![("demo".to_owned(), binary("echo", "echod"), vec!["--demo".to_owned()])];
     for kind in ["question", "fault"] {
-        let program = programs.join("examples").join(kind);
+        let program = example("echo", kind);
         let list = Command::new(&program).stderr(Stdio::inherit()).output()?;
         let list = String::from_utf8_lossy(&list.stdout).into_owned();
         // A blank line ends the list. Indented lines continue a text.
@@ -93,20 +91,6 @@ pub(crate) fn record(folder: &Path) -> io::Result<Vec<Scene>> {
     let mut scenes = scenes.into_inner().map_err(|_| io::Error::other("a recording panicked"))?;
     scenes.sort_by_key(|(at, _)| *at);
     Ok(scenes.into_iter().map(|(_, scene)| scene).collect())
-}
-
-/// Builds the programs that are recorded, and returns the folder of the binaries.
-fn programs() -> io::Result<PathBuf> {
-    let itself = env::current_exe()?;
-    let folder = itself.ancestors().nth(2).ok_or_else(|| io::Error::other("no target folder"))?;
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
-    cargo.args(["build", "-q", "--locked", "-p", "echo", "--bin", "echod"]);
-    cargo.args(["--example", "question", "--example", "fault"]).current_dir(root());
-    cargo.args(folder.ends_with("release").then_some("--release"));
-    match cargo.status()?.success() {
-        true => Ok(folder.to_owned()),
-        false => Err(io::Error::other("the programs that are recorded cannot be built")),
-    }
 }
 
 fn record_one(

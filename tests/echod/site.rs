@@ -3,27 +3,33 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::LazyLock;
+use std::sync::mpsc::channel;
+use std::thread;
 
 use tests::guide::READMES;
-use tests::{TempDir, folder};
+use tests::{DEADLINE, TempDir, folder};
 
-use crate::server::{Ended, Server};
 use crate::three_echoes::example;
 
 /// The site, which is built once for all tests.
 static SITE: LazyLock<TempDir> = LazyLock::new(|| {
     let site = folder();
-    let Ended { status, stdout, stderr } = build(&[site.path().to_str().unwrap()]);
+    let (status, stdout, stderr) = build(&[site.path().to_str().unwrap()]);
     assert!(status.success() && stderr.is_empty(), "{status}: {stdout}{stderr}");
     site
 });
 
-fn build(arguments: &[&str]) -> Ended {
+/// Builds the site. It records 39 programs, which takes long beside other tests.
+fn build(arguments: &[&str]) -> (ExitStatus, String, String) {
     let mut command = Command::new(example("site"));
-    command.args(arguments);
-    Server::spawn(command).wait()
+    command.args(arguments).stdin(Stdio::null());
+    let (sender, receiver) = channel();
+    thread::spawn(move || sender.send(command.output()));
+    let built = receiver.recv_timeout(6 * DEADLINE).expect("the site is built in time").unwrap();
+    let text = |bytes| String::from_utf8(bytes).expect("the output is text");
+    (built.status, text(built.stdout), text(built.stderr))
 }
 
 /// Returns the paths of all pages in a folder.
@@ -151,7 +157,7 @@ fn transcript_opens_its_recorded_run_in_place() {
 #[test]
 fn site_without_a_folder_is_an_error() {
     for arguments in [&[][..], &["--code-url"], &["a", "b"], &["--help"]] {
-        let Ended { status, stdout, stderr } = build(arguments);
+        let (status, stdout, stderr) = build(arguments);
         assert_eq!((status.code(), stdout.as_str()), (Some(2), ""), "{arguments:?}");
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
     }

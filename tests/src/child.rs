@@ -105,20 +105,37 @@ pub fn expect_success(mut child: Child) {
 /// Panics if the examples cannot be built.
 #[track_caller]
 pub fn example(package: &str, name: &str) -> PathBuf {
+    built(package, "--examples", &Path::new("examples").join(name))
+}
+
+/// Returns the program of a package's binary, and builds it if necessary, as [`example`] does.
+///
+/// # Panics
+///
+/// Panics if the binaries cannot be built.
+#[track_caller]
+pub fn binary(package: &str, name: &str) -> PathBuf {
+    built(package, "--bins", Path::new(name))
+}
+
+/// Returns the path of a program, after building all targets of this kind if it is out of date.
+#[track_caller]
+fn built(package: &str, kind: &str, program: &Path) -> PathBuf {
     static BUILT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    let itself = env::current_exe().expect("the test binary has a path");
+    let itself = env::current_exe().expect("this program has a path");
     let folder =
-        itself.ancestors().nth(2).expect("the test binary is in `deps`, beside `examples`");
-    let program = folder.join("examples").join(name);
+        itself.ancestors().nth(2).expect("this program is in `deps` or `examples` of the profile");
+    let program = folder.join(program);
     if is_current(&program).unwrap_or(false) {
         return program;
     }
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-    if built.contains(package) {
+    let target = format!("{package} {kind}");
+    if built.contains(&target) {
         return program;
     }
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "-q", "--locked", "-p", package, "--examples"]);
+    cargo.args(["build", "-q", "--locked", "-p", package, kind]);
     // Remove what Cargo has set for this test. The build script of ring would run again otherwise.
     let is_ours =
         |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
@@ -127,8 +144,8 @@ pub fn example(package: &str, name: &str) -> PathBuf {
     }
     cargo.args(folder.ends_with("release").then_some("--release"));
     let is_built = cargo.status().is_ok_and(|status| status.success());
-    assert!(is_built, "the examples of {package} cannot be built");
-    built.insert(package.to_owned());
+    assert!(is_built, "the targets of {package} cannot be built: {kind}");
+    built.insert(target);
     program
 }
 
