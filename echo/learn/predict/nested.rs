@@ -23,7 +23,7 @@ pub(crate) const PROMPT: Prompt = Prompt {
         },
         Answer {
             text: "It returns 7.",
-            why: "it could, but for that time no task of the outer executor would run. A call that \
+            why: "it could, but no task of the outer executor would run in the meantime. A call that \
                   stops all other tasks should not look like a call that works.",
         },
     ],

@@ -21,7 +21,8 @@ use reactor::time::sleep;
 
 use crate::{Question, print_line, scene};
 
-pub(crate) const QUESTION: Question = Question { text: "Who starves, and what is fair?", run };
+pub(crate) const QUESTION: Question =
+    Question { text: "Which task starves, and what is fair?", run };
 
 /// The timer that is set beside a greedy task.
 const TIMER: Duration = Duration::from_millis(20);

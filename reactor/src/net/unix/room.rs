@@ -57,9 +57,9 @@ pub(super) async fn retry_while_full<T>(
 
 /// The pauses of the tasks that wait in the `poll` function of one socket.
 ///
-/// A poll may come early, because another event woke the task. A pause that began anew at each poll
-/// would leave the old timer behind, and both timers would wake the task, forever. So a task whose
-/// pause has not ended keeps it.
+/// A poll may come early, because another event woke the task. If each poll began a new pause, the
+/// old timer would stay, and both timers would wake the task, and set themselves again, until the
+/// queue has space. So a task keeps its pause until the timer fires.
 #[derive(Default)]
 pub(super) struct Pauses(RefCell<Vec<Sleep>>);
 
@@ -76,6 +76,7 @@ impl Pauses {
         match attempt().transpose() {
             Some(result) => Poll::Ready(result),
             None => {
+                // Waiting is free.
                 budget::refund();
                 self.pause(sleep(POLL_PAUSE), cx);
                 Poll::Pending
@@ -85,8 +86,8 @@ impl Pauses {
 
     /// Sets a timer for the task, unless the task still has one here.
     ///
-    /// Reentrancy: storing a waker and dropping one run user code, so the list is not borrowed
-    /// meanwhile, and what that code adds to it is kept.
+    /// Reentrancy: storing a waker and dropping one run user code, which may call back into this
+    /// socket. So the list is taken out while that code runs, and what the code adds stays in it.
     fn pause(&self, mut pause: Sleep, cx: &mut Context<'_>) {
         let mut pauses = self.0.take();
         pauses.retain(Sleep::is_waiting);

@@ -331,7 +331,7 @@ impl Page<'_> {
         self.chromium.call(&self.session, method, &params)
     }
 
-    /// Waits for two frames: by then the page has seen a change and drawn itself anew, and all that
+    /// Waits for two frames: by then the page has seen a change and drawn itself again, and all that
     /// the scripts did in between has been told.
     #[track_caller]
     fn settle(&self) {
