@@ -139,7 +139,7 @@ fn files_and_paths_named_in_comments_exist() {
 // Compares the keys of one character: in backticks in the chapter, between spaces in the source.
 #[test]
 fn keys_of_the_page_are_those_in_the_manual() {
-    let (readme, page) = (read("echo/OPERATING.md"), read("echo/recorder/src/page/page.js"));
+    let (readme, page) = (read("echo/OPERATING.md"), read("echo/recorder/src/page/keys.js"));
     let rows = readme.split("| key | |\n").nth(1).and_then(|rest| rest.split("\n\n").next());
     let cells = rows.expect("the table").lines().filter_map(|row| row.split(" | ").next());
     let documented = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));

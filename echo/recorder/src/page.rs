@@ -21,7 +21,18 @@ mod cells;
 
 const SKELETON: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
-const SCRIPT: &str = include_str!("page/page.js");
+/// The files are parts of one script. The first declares what the others share, and the last starts the page.
+const SCRIPT: &str = concat!(
+    include_str!("page/recording.js"),
+    include_str!("page/elements.js"),
+    include_str!("page/sentence.js"),
+    include_str!("page/source.js"),
+    include_str!("page/state.js"),
+    include_str!("page/wave.js"),
+    include_str!("page/navigation.js"),
+    include_str!("page/keys.js"),
+    include_str!("page/start.js"),
+);
 
 /// If a run has more tasks than this, only some of them get a lane.
 const LANES: usize = 6;

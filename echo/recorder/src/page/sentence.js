@@ -1,0 +1,119 @@
+// The head, and the sentence with its causes and effects.
+
+function showHead() {
+  const run = current();
+  byId("name").textContent = run.title;
+  byId("label").textContent = run.label;
+  byId("line").textContent = run.line;
+  byId("where").textContent = whereText(run);
+  showFollow(run);
+}
+
+function whereText(run) {
+  if (run.position === 0) return times(run.steps.length, "step");
+  if (run.position === run.end) return "end";
+  const step = run.step(run.position);
+  return `step ${count(step.n)} of ${count(run.steps.length + run.offset)} · ${milliseconds(step.ms)}`;
+}
+
+function showFollow(run) {
+  const button = byId("follow");
+  button.hidden = !run.follow;
+  if (run.follow) button.textContent = `only ${taskNames([...run.follow])}`;
+  button.title = "Show the steps of all tasks (f)";
+}
+
+function taskNames(tasks) {
+  const numbers = [...tasks].sort((a, b) => a - b).join(", ");
+  return `task${tasks.length === 1 ? "" : "s"} ${numbers}`;
+}
+
+/** Converts `**bold**`, `` `code` `` and `#21`; the rest is text. */
+function markup(run, text) {
+  const parts = [];
+  let end = 0;
+  for (const match of text.matchAll(/\*\*(.+?)\*\*|`([^`]+)`|#(\d+)/g)) {
+    parts.push(text.slice(end, match.index));
+    end = match.index + match[0].length;
+    if (match[1] !== undefined) parts.push(make("strong", {}, ...markup(run, match[1])));
+    else if (match[2] !== undefined) parts.push(make("code", {}, match[2]));
+    else parts.push(stepLink(run, Number(match[3]), "", `step ${match[3]}`));
+  }
+  parts.push(text.slice(end));
+  return parts;
+}
+
+/** A link to a step, or only its text if the step was dropped. */
+function stepLink(run, number, style, ...words) {
+  if (number !== 0 && number <= run.offset) {
+    return make("span", { class: style, title: "This step was dropped from the recording." }, ...words);
+  }
+  return make("a", { class: style || undefined, href: `#s=${number}`, "data-step": number }, ...words);
+}
+
+function showSentence() {
+  const run = current();
+  const sentence = byId("sentence");
+  const step = run.step(run.position);
+  const verdict = run.position === run.end && data.compare;
+  sentence.className = run.position === 0 ? "claim" : "";
+  sentence.classList.toggle("wrong", Boolean(verdict || (step && FAULTS.has(step.kind))));
+  sentence.replaceChildren(...markup(run, sentenceText(run, step)), ...changesInWords(run, step));
+  showLinks(run, step);
+  fitSentence(sentence);
+}
+
+function sentenceText(run, step) {
+  if (run.position === 0) return run.claim;
+  if (step) return step.sentence;
+  return data.compare ? data.compare.verdict : run.last.counts;
+}
+
+/** Describes the changed cells for screen readers. */
+function changesInWords(run, step) {
+  if (!step) return [];
+  const changed = Object.keys(step.changes).filter((path) => !REPEATING.test(path));
+  const words = changed.map((path) => `${cellName(path)} ${cellText(path, run.cells[path])}, ${wasText(run, path)}.`);
+  return words.length ? [make("span", { class: "unseen" }, ` ${words.join(" ")}`)] : [];
+}
+
+/** Reduces the type size of a long sentence on a phone, because its space is fixed. */
+function fitSentence(sentence) {
+  if (!narrow.matches || sentence.textContent.length < 90) return;
+  for (const size of ["tight", "tighter"]) {
+    if (sentence.scrollHeight <= sentence.clientHeight + 1) return;
+    sentence.classList.add(size);
+  }
+}
+
+function showLinks(run, step) {
+  const [why, then] = [byId("why"), byId("then")];
+  why.replaceChildren();
+  then.replaceChildren();
+  if (run.position === 0) why.append(...firstWords(run));
+  else if (step) {
+    why.append(...chips(run, "because of", step.causes));
+    then.append(...chips(run, "leads to", run.effects.get(step.n) ?? []));
+  } else why.append("This is the end of the recording. Home or First returns to the start.");
+}
+
+function firstWords(run) {
+  if (!run.dropped) return [run.more];
+  return [`${run.more} ${times(run.dropped, "earlier step")} were dropped.`];
+}
+
+/** Returns two links, and a button that lists all steps if there are more. */
+function chips(run, words, numbers) {
+  if (!numbers.length) return [];
+  const shown = numbers.slice(0, 2).map((number) => stepLink(run, number, "chip", `${number} ${shortOf(run, number)}`));
+  if (numbers.length > 2) {
+    const all = () => listSteps(`Step ${run.step(run.position).n} ${words}`, numbers);
+    shown.push(make("button", { type: "button", class: "chip", click: all }, `+ ${numbers.length - 2}`));
+  }
+  return [make("span", {}, words), ...shown];
+}
+
+function shortOf(run, number) {
+  if (number === 0) return "the start";
+  return run.steps[number - 1 - run.offset]?.short ?? "(dropped)";
+}
