@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use crate::server::{Ended, Server};
 use crate::three_echoes::example;
@@ -93,12 +95,24 @@ fn check_finds_each_typical_mistake() {
     let names = list.stdout.lines().take_while(|line| !line.is_empty());
     let names: Vec<_> = names.filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(names, MISTAKES.map(|(name, _)| name));
-    for (name, symptom) in MISTAKES {
+    let find = |(name, symptom): (&str, &str)| {
         let (ended, output) = exercise(&["mistakes", name]);
         assert!(output.contains(symptom), "{name}: {}", ended.stdout);
         // A mistake breaks something, not everything.
         assert!(output.contains(" ok "), "{name}: {}", ended.stdout);
-    }
+    };
+    // Side by side, because some checks wait for code that never returns.
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(mistake) = MISTAKES.get(next.fetch_add(1, Ordering::Relaxed)) {
+            find(*mistake);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(work);
+        }
+    });
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The site: the guide as static pages, with the recorded runs that its transcripts show.
 
-use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -93,6 +94,8 @@ fn site_has_every_page_of_the_guide_with_title_and_navigation() {
 fn every_internal_link_of_the_site_has_a_target() {
     let site = SITE.path();
     let mut wrong = Vec::new();
+    // Each file that a link names, and its text. Most links name one of a few files.
+    let mut texts: HashMap<PathBuf, String> = HashMap::new();
     for page in pages(site).iter().filter(|page| !is_scene(page)) {
         let html = fs::read_to_string(page).unwrap();
         let links =
@@ -106,7 +109,10 @@ fn every_internal_link_of_the_site_has_a_target() {
                 "" => page.clone(),
                 path => normal(&page.parent().unwrap().join(path)),
             };
-            let text = fs::read_to_string(&file).unwrap_or_default();
+            let text = match texts.entry(file.clone()) {
+                Entry::Occupied(text) => text.into_mut(),
+                Entry::Vacant(text) => text.insert(fs::read_to_string(&file).unwrap_or_default()),
+            };
             let has_anchor = || anchor.is_empty() || text.contains(&format!("id=\"{anchor}\""));
             if !file.starts_with(site) || !file.is_file() || !has_anchor() {
                 wrong.push(format!("{}: {link}", page.display()));
