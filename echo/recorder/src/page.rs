@@ -20,7 +20,7 @@ use cells::{Changes, cells};
 mod cells;
 
 const SKELETON: &str = include_str!("page/page.html");
-const STYLE: &str = include_str!("page/page.css");
+const STYLE: &str = concat!(include_str!("page/page.css"), include_str!("page/forced_colors.css"));
 /// The files are parts of one script. The first declares what the others share, and the last starts the page.
 const SCRIPT: &str = concat!(
     include_str!("page/recording.js"),
@@ -31,6 +31,7 @@ const SCRIPT: &str = concat!(
     include_str!("page/wave.js"),
     include_str!("page/navigation.js"),
     include_str!("page/keys.js"),
+    include_str!("page/focus.js"),
     include_str!("page/start.js"),
 );
 

@@ -13,6 +13,7 @@ const KEYS = [
   ["Space", "play to the next chapter; stop", { " ": play }],
   ["[ ]", "play slower, faster", { "[": () => changePace(1), "]": () => changePace(-1) }],
   ["Home End", "first screen, last screen", { Home: () => goTo(0), End: () => goTo(current().end) }],
+  ["PgUp PgDn", "ten steps further or back, if the wave has the focus", {}],
   ["1 – 9", "go to a chapter", {}],
   ["f", "follow only the tasks of this step, or all tasks", { f: toggleFollow }],
   ["c", "switch to the other of two compared runs", { c: changeSides }],

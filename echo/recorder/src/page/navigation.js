@@ -4,8 +4,12 @@ function show() {
   const run = current();
   settle(run);
   settleOther();
-  const number = run.numberAt(run.position);
-  document.body.dataset.step = number;
+  keepingFocus(() => showAt(run));
+  remember(run.numberAt(run.position));
+}
+
+function showAt(run) {
+  document.body.dataset.step = run.numberAt(run.position);
   document.body.dataset.screen = run.position === 0 ? "first" : run.position === run.end ? "last" : "step";
   showHead();
   showSentence();
@@ -14,7 +18,6 @@ function show() {
   showSource();
   showState();
   showControls(run);
-  remember(number);
 }
 
 /** Puts the step into the address, but not into the history, so that Back leaves the page. */

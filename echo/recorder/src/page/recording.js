@@ -43,6 +43,7 @@ function index(run) {
     step: (position) => run.steps[position - 1],
     cells: { ...run.state }, applied: 0,
     ...indexChanges(run),
+    tokens: new Map(run.sources.map((source) => [source.id, source.token])),
     effects: effectsOf(run, offset),
     lines: linesOf(run),
     usual: usualFollow(run),

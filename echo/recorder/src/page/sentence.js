@@ -73,7 +73,7 @@ function sentenceText(run, step) {
 function changesInWords(run, step) {
   if (!step) return [];
   const changed = Object.keys(step.changes).filter((path) => !REPEATING.test(path));
-  const words = changed.map((path) => `${cellName(path)} ${cellText(path, run.cells[path])}, ${wasText(run, path)}.`);
+  const words = changed.map((path) => `${cellName(run, path)} ${cellText(path, run.cells[path])}, ${wasText(run, path)}.`);
   return words.length ? [make("span", { class: "unseen" }, ` ${words.join(" ")}`)] : [];
 }
 

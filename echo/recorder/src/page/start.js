@@ -19,6 +19,7 @@ function start() {
   onButton("follow", toggleFollow);
   byId("query").addEventListener("input", find);
   byId("search").addEventListener("keydown", onSearchKey);
+  byId("wave").addEventListener("keydown", onSliderKey);
   document.addEventListener("keydown", onKey);
   document.addEventListener("click", onLink);
   for (const dialog of document.querySelectorAll("dialog")) dialog.addEventListener("click", onDialog);

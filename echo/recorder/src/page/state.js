@@ -44,11 +44,12 @@ function cellText(path, value) {
 
 const taskName = (task) => (task < 0 ? "custom waker" : `task ${task}`);
 
-function cellName(path) {
+/** The name of a cell, with the token of its source. Two sources never have the same ID, unlike tokens. */
+function cellName(run, path) {
   const [kind, name, ...rest] = path.split("/");
   if (kind === "queue") return "Run queue:";
   if (kind === "task") return `Task ${name}:`;
-  if (kind === "source") return `Source ${name}, ${rest.join(", ")}:`;
+  if (kind === "source") return `Source ${run.tokens.get(name)}, ${rest.join(", ")}:`;
   return `${kind[0].toUpperCase()}${kind.slice(1)}:`;
 }
 

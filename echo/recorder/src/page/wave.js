@@ -272,12 +272,13 @@ function marks(layout, { first, last }) {
     const step = run.step(position);
     const point = pointOf(layout, position);
     const here = position === run.position;
-    const radius = sizes.radius * (here ? 1.5 : 1);
+    // Mute the steps that two runs share, so that their difference stands out.
+    const isShared = parts && position < parts && !here;
+    const radius = sizes.radius * (here ? 1.5 : isShared ? 0.7 : 1);
     const isBar = step.mark === "asleep" || isHeld(step);
     const shape = isBar ? timeBar(point, radius, step) : markShape(step.mark, point.x, point.y, radius);
     if (step.task !== null && step.mark !== "asleep") shape.classList.add(hue(step.task));
-    // Mute the steps that two runs share, so that their difference stands out.
-    if (parts && position < parts && !here) shape.classList.add("equal");
+    if (isShared) shape.classList.add("equal");
     drawn.push(shape);
     if (isHeld(step) && sizes.names) drawn.push(draw("text", { class: "held", x: point.x, y: point.y + 17 }, roughly(step.held)));
   }

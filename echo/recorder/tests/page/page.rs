@@ -2,6 +2,7 @@
 //!
 //! The tests replay the data in the page to find what a step must show.
 
+mod accessibility;
 mod browser;
 mod browser_tests;
 mod look;

@@ -199,8 +199,20 @@ globalThis.probe = (() => {
     return width > 0 && bottom > 0 && right > 0 && top < innerHeight && left < innerWidth;
   }
 
-  /** What is faded on purpose, as it says nothing now: what cannot be pressed, what is not ours. */
-  const isFaded = (element) => element.closest("[aria-disabled=true], :disabled, .away #code");
+  /** What is faded on purpose: what cannot be pressed. */
+  const isFaded = (element) => element.closest("[aria-disabled=true], :disabled");
+
+  /** The marks of the wave with too little contrast to the page. */
+  function faintMarks() {
+    const ground = luminance(over(colour(getComputedStyle(document.body).backgroundColor), [255, 255, 255, 1]));
+    const ratio = (mark) => {
+      const { fill, stroke } = getComputedStyle(mark);
+      const ink = luminance(painted(mark, colour(mark.classList.contains("block") ? stroke : fill)));
+      return (Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05);
+    };
+    const faint = all("#wave .mark").map((mark) => [ratio(mark), mark]).filter(([contrast]) => contrast < 3);
+    return faint.map(([contrast, mark]) => `${contrast.toFixed(2)} ${mark.getAttribute("class")}`);
+  }
 
   /** How many texts were measured, and those with too little contrast. */
   function contrast() {
@@ -262,5 +274,5 @@ globalThis.probe = (() => {
     return records.reduce((sum, record) => sum + (record.type === "childList" ? added(record) : 1), 0);
   }
 
-  return { seen, look, walk, marked, rows, words, regions, outOfView, contrast, focused, motion, measure, presses, all, byId };
+  return { seen, look, walk, marked, rows, words, regions, outOfView, contrast, faintMarks, focused, motion, measure, presses, all, byId };
 })();

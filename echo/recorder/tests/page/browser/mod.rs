@@ -98,6 +98,7 @@ struct Media {
     paper: bool,
     dark: bool,
     still: bool,
+    forced: bool,
 }
 
 /// A page in a [`Browser`].
@@ -253,6 +254,12 @@ impl Page<'_> {
         self.show(Media { still, ..self.media.get() });
     }
 
+    /// Whether the reader's own palette replaces the colors of the page.
+    #[track_caller]
+    pub(crate) fn forced_colors(&self, forced: bool) {
+        self.show(Media { forced, ..self.media.get() });
+    }
+
     /// Whether the page is shown as it is printed.
     #[track_caller]
     pub(crate) fn print_media(&self, paper: bool) {
@@ -264,11 +271,13 @@ impl Page<'_> {
         self.media.set(media);
         let colours = if media.dark { "dark" } else { "light" };
         let motion = if media.still { "reduce" } else { "no-preference" };
+        let palette = if media.forced { "active" } else { "none" };
         let media = json!({
             "media": if media.paper { "print" } else { "screen" },
             "features": [
                 { "name": "prefers-color-scheme", "value": colours },
                 { "name": "prefers-reduced-motion", "value": motion },
+                { "name": "forced-colors", "value": palette },
             ],
         });
         self.call("Emulation.setEmulatedMedia", media);
