@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// All pages: the front door and the chapters in reading order, and then the other pages.
-pub const READMES: [&str; 25] = [
+pub const READMES: [&str; 26] = [
     "README.md",
     "reactor/README.md",
     "executor/README.md",
@@ -11,6 +11,7 @@ pub const READMES: [&str; 25] = [
     "echo/OPERATING.md",
     "tests/README.md",
     "tests/PITFALLS.md",
+    "tests/DEPENDENCIES.md",
     "echo/recorder/README.md",
     "reactor/uring/README.md",
     "tests/interop/hyper-io/README.md",

@@ -9,6 +9,7 @@
 //! This is a test of the package `echo`, because cargo passes the path of `echod` only to its
 //! tests.
 
+mod dependencies;
 mod docs;
 mod excerpts;
 mod guide;
