@@ -20,6 +20,9 @@ use crate::server::Server;
 use crate::shared::Shared;
 use crate::trace::ACCEPTS;
 
+/// The path and the text of this file, which the page shows at the steps of the client.
+pub(crate) const FILE: (&str, &str) = (file!(), include_str!("demo.rs"));
+
 /// The pause between two actions of the client: long enough to see that the server's thread sleeps.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -63,12 +66,17 @@ async fn run_client(
     ended.await
 }
 
-/// Pauses the client until the server sleeps again, after the kernel has reported `events` events.
-///
-/// On a busy machine this takes longer than [`PAUSE`]. If the client continued earlier, the kernel
-/// would report two events together, and the recording would differ from run to run.
+/// Pauses the client, at least until the server sleeps again.
 fn pause(recorder: &Recorder, events: usize) {
     thread::sleep(PAUSE);
+    wait_until_served(recorder, events);
+}
+
+/// Waits until the kernel has reported `events` events and the server sleeps again.
+///
+/// If the client continued earlier, the kernel could report two events together, and the recording
+/// would differ from run to run.
+fn wait_until_served(recorder: &Recorder, events: usize) {
     let began = Instant::now();
     while recorded_events(recorder) < events && began.elapsed() < PATIENCE {
         thread::sleep(Duration::from_millis(1));
@@ -84,6 +92,7 @@ fn recorded_events(recorder: &Recorder) -> usize {
 /// A minimal blocking client.
 ///
 /// It logs each action before the call. Otherwise the record of the server's event could come first.
+/// For the same reason it reads the answer only when the server, which wrote it, sleeps again.
 fn client(address: SocketAddr, recorder: &Recorder) -> io::Result<()> {
     pause(recorder, 0);
     trace!(target: OUTSIDE, "connects");
@@ -94,13 +103,19 @@ fn client(address: SocketAddr, recorder: &Recorder) -> io::Result<()> {
     pause(recorder, 2);
     trace!(target: OUTSIDE, peer:% = own; "sends 1 byte");
     stream.write_all(b"x")?;
-    stream.read_exact(&mut [0]).map_err(|error| match error.kind() {
-        ErrorKind::WouldBlock => io::Error::other(format!("no answer within {PATIENCE:?}")),
-        _ => error,
-    })?;
-    pause(recorder, 3);
+    wait_until_served(recorder, 3);
+    stream.read_exact(&mut [0]).map_err(without_answer)?;
+    trace!(target: OUTSIDE, receiver:% = own; "has received 1 byte");
+    thread::sleep(PAUSE);
     trace!(target: OUTSIDE, peer:% = own; "closes");
     drop(stream);
     pause(recorder, 4);
     Ok(())
+}
+
+fn without_answer(error: io::Error) -> io::Error {
+    match error.kind() {
+        ErrorKind::WouldBlock => io::Error::other(format!("no answer within {PATIENCE:?}")),
+        _ => error,
+    }
 }

@@ -9,6 +9,7 @@ use log::Log;
 use recorder::{Format, Ladder, Options, Page, Program, Recorder, Recording, Run, SlowPolls};
 
 use crate::arguments::{Arguments, Explain};
+use crate::demo;
 use crate::output::{self, MORE_DESCRIPTORS, is_out_of_descriptors, print_error};
 use crate::replacement::Replacement;
 
@@ -194,6 +195,9 @@ fn run(recording: Recording, title: &str) -> Run {
     let from = text.lines().position(|line| line.contains("async fn accept")).unwrap_or(0) + 1;
     let to = text.lines().count();
     run.program = Some(Program::new("echo/src/serve.rs", text).showing(from, to));
+    if title == DEMO {
+        run.files.push(demo::FILE);
+    }
     let faults = [
         ("forget-waker", "a future does not store its waker"),
         ("read-once", "only one read for each event, although the read filled the buffer"),

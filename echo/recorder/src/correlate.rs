@@ -79,6 +79,8 @@ struct KnownSource {
     registered: u64,
     /// Whether the kernel has not reported it yet.
     fresh: bool,
+    /// The last write that transferred bytes.
+    written: Option<u64>,
     read: KnownDirection,
     write: KnownDirection,
 }
@@ -204,19 +206,29 @@ impl Correlator {
         }
     }
 
-    /// Adds an act outside of the runtime, which has no causes.
+    /// Adds an act outside of the runtime. It has no causes, except that a client receives what a task
+    /// wrote.
     pub(crate) fn outside(
         &mut self,
         act: String,
-        peer: String,
+        values: Values,
         origin: &Origin<'_>,
         buffer: &mut EventBuffer,
     ) {
-        let mut handler =
-            RecordHandler { correlator: self, origin, buffer, values: Values::default() };
-        let event = handler.event_of(Actor::Outside, Kind::Outside { act }, vec![]);
-        // Name no file: the page shows the runtime, and not the code of the client.
-        let number = handler.push_event(Event { file: "", line: 0, ..event });
+        let Values { peer, receiver, .. } = &values;
+        let (peer, is_receipt) = (peer.clone(), !receiver.is_empty());
+        let mut sources = self.sources.values();
+        let of = sources.find(|known| is_receipt && known.source.peer == *receiver);
+        let (source, written) =
+            of.map_or((None, None), |known| (Some(&known.source), known.written));
+        let (source, causes) = (source.cloned(), written.into_iter().collect());
+        let mut handler = RecordHandler { correlator: self, origin, buffer, values };
+        let event = handler.event_of(Actor::Outside, Kind::Outside { act }, causes);
+        let number = handler.push_event(Event { source, ..event });
+        // The kernel reports no event for bytes that a client receives.
+        if is_receipt {
+            return;
+        }
         if self.acts.len() == MAX_ACTS {
             self.acts.remove(0);
         }
@@ -438,7 +450,14 @@ impl RecordHandler<'_> {
         let token = self.values.source;
         let source = Arc::new(Source { token, since: self.buffer.next_number(), kind, peer });
         let (read, write) = (KnownDirection::default(), KnownDirection::default());
-        let known = KnownSource { source: source.clone(), registered: 0, fresh: true, read, write };
+        let known = KnownSource {
+            source: source.clone(),
+            registered: 0,
+            fresh: true,
+            written: None,
+            read,
+            write,
+        };
         self.correlator.sources.insert(token, known);
         source
     }
@@ -483,6 +502,12 @@ impl RecordHandler<'_> {
         let outcome = self.outcome();
         self.count_written();
         let number = self.attempt(outcome, causes);
+        if self.values.direction == Some(Direction::Write)
+            && self.values.bytes > Some(0)
+            && let Some(known) = self.correlator.sources.get_mut(&self.values.source)
+        {
+            known.written = Some(number);
+        }
         if self.values.short
             && let Some(direction) = self.known_direction()
         {

@@ -57,7 +57,9 @@ impl Describer {
                     .to_owned()
             }
             Kind::Outside { act } => {
-                format!("Outside the runtime, the {} **{act}**.", event.thread)
+                let written = event.causes.first();
+                let from = written.map_or(String::new(), |step| format!(", written in #{step}"));
+                format!("Outside the runtime, the {} **{act}**{from}.", event.thread)
             }
             Kind::Event { news, .. } => {
                 let reported = match mem::take(&mut self.asleep) {

@@ -26,11 +26,10 @@ pub struct Event {
     pub direction: Option<Direction>,
     /// The numbers of the events that caused this one, the nearest cause first.
     pub causes: Vec<u64>,
-    /// The file of the log record; empty if the event is outside of the runtime. The path of a file of
-    /// the runtime is relative to the runtime's repository, e.g. `reactor/src/source.rs`, wherever
-    /// the runtime was built.
+    /// The file of the log record; empty for the start. The path of a file of the runtime is relative to
+    /// the runtime's repository, e.g. `reactor/src/source.rs`, wherever the runtime was built.
     pub file: &'static str,
-    /// The line of the log record in [`file`](Event::file); 0 outside of the runtime.
+    /// The line of the log record in [`file`](Event::file); 0 for the start.
     pub line: u32,
 }
 

@@ -199,9 +199,8 @@ impl Page {
         let mut texts = BTreeMap::from(FILES);
         let mut order = FILES.map(|(path, _)| path).to_vec();
         for run in &self.runs {
-            let program = run.program.iter().map(|program| (program.file, program.text));
             // Each file is inserted before the previous one.
-            for (file, text) in run.files.iter().rev().copied().chain(program) {
+            for (file, text) in run.program_files().into_iter().rev() {
                 named.insert(file);
                 if texts.insert(file, text).is_none() {
                     order.insert(0, file);
@@ -249,6 +248,12 @@ fn comparable(event: &Event) -> (&'static str, Option<u64>, Option<usize>, Strin
 }
 
 impl Run {
+    /// Returns the path and text of each file of the program.
+    fn program_files(&self) -> Vec<(&'static str, &'static str)> {
+        let program = self.program.iter().map(|program| (program.file, program.text));
+        program.chain(self.files.iter().copied()).collect()
+    }
+
     fn steps(&self) -> impl Iterator<Item = &Event> {
         self.recording.events.iter().filter(|event| event.kind != Kind::Start)
     }
@@ -258,7 +263,7 @@ impl Run {
         if let Some(Program { file, lines, .. }) = self.program {
             return (file, lines);
         }
-        let mut lines = SourceLines::default();
+        let mut lines = SourceLines::new(self.program_files());
         let first = self.steps().find_map(|event| Some((event.file, lines.of(event)?)));
         first.map_or(("", (1, 1)), |(file, lines)| {
             (file, (lines.first as usize, lines.last as usize))
@@ -443,7 +448,7 @@ impl Run {
         let mut users = Users::default();
         let mut changes = Changes::new(&self.recording.before);
         let mut used = Used::default();
-        let mut source_lines = SourceLines::default();
+        let mut source_lines = SourceLines::new(self.program_files());
         let mut polls = PollLengths::default();
         let mut steps = List::new(out)?;
         for event in &self.recording.events {
@@ -472,7 +477,8 @@ impl Run {
                 "causes": event.causes,
                 "slept": slept,
                 "held": polls.ended_by(event).map(millis),
-                "file": event.file,
+                // The page has the file of a client only if it is a file of the program.
+                "file": if event.actor == Actor::Outside && lines.is_none() { "" } else { event.file },
                 "record": event.line,
                 "act": lines.map_or([0, 0], |lines| [lines.first, lines.last]),
                 "changes": changes,

@@ -8,6 +8,10 @@ use log::{Metadata, Record};
 use crate::event::Direction;
 
 /// The log target for actions outside of the runtime, such as those of a client.
+///
+/// A record before an act names the address of the client with the key `peer`, so that the act becomes
+/// the cause of the event by which the kernel reports it. A record after the client has received bytes
+/// names it with the key `receiver` instead, and its cause is the write that sent them.
 pub const OUTSIDE: &str = "outside";
 
 /// The values of one record. A key that the record lacks has its default.
@@ -30,6 +34,8 @@ pub(crate) struct Values {
     pub(crate) location: String,
     pub(crate) kind: String,
     pub(crate) peer: String,
+    /// The address of a client that has received what a task wrote.
+    pub(crate) receiver: String,
     /// The timeout of a sleep, if it has one.
     pub(crate) timeout: Option<Duration>,
     pub(crate) after: Duration,
@@ -80,6 +86,7 @@ impl<'kvs> VisitSource<'kvs> for Values {
             "at" => self.location = value.to_string(),
             "kind" => self.kind = text(&value),
             "peer" => self.peer = value.to_string(),
+            "receiver" => self.receiver = value.to_string(),
             "timeout" => self.timeout = inside_some(&value.to_string()).map(duration),
             "after" => self.after = duration(&value.to_string()),
             "readable" => self.readable = flag(),

@@ -191,7 +191,7 @@ impl Recorder {
             line: record.line().unwrap_or_default(),
         };
         if record.target() == OUTSIDE {
-            correlator.outside(text, values.peer, &origin, buffer);
+            correlator.outside(text, values, &origin, buffer);
         } else {
             correlator.record(&text, values, &origin, buffer);
         }

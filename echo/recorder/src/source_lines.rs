@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use crate::event::Event;
+use crate::event::{Event, Kind};
 use crate::source_files::text;
 
 /// The first and the last line of a statement, counted from 1.
@@ -19,25 +19,39 @@ pub(crate) struct LineRange {
 
 /// A cache of the lines found. A recording may have millions of steps, but their records are on about
 /// fifty lines of source.
-#[derive(Default)]
-pub(crate) struct SourceLines(HashMap<(&'static str, u32), Option<LineRange>>);
+pub(crate) struct SourceLines {
+    /// Path and text of the files of the program.
+    program: Vec<(&'static str, &'static str)>,
+    found: HashMap<(&'static str, u32), Option<LineRange>>,
+}
 
 impl SourceLines {
+    pub(crate) fn new(program: Vec<(&'static str, &'static str)>) -> SourceLines {
+        SourceLines { program, found: HashMap::new() }
+    }
+
     /// Returns the lines of the statement that this event's record describes, if its file is known.
     pub(crate) fn of(&mut self, event: &Event) -> Option<LineRange> {
-        let find = || text(event.file).map(|text| statement_of(text, event.line));
-        *self.0.entry((event.file, event.line)).or_insert_with(find)
+        let SourceLines { program, found } = self;
+        let own = || program.iter().find(|(path, _)| *path == event.file).map(|(_, text)| *text);
+        // A client logs before it acts, but after it has received something.
+        let is_below = matches!(event.kind, Kind::Outside { .. }) && event.causes.is_empty();
+        let find = || Some(statement_of(text(event.file).or_else(own)?, event.line, is_below));
+        *found.entry((event.file, event.line)).or_insert_with(find)
     }
 }
 
 /// The most lines of a statement that are marked. Of a longer one, only the first line is marked.
 const MAX_LINES: u32 = 3;
 
-/// Returns the lines of the statement that the record at `line` describes.
-fn statement_of(text: &str, line: u32) -> LineRange {
+/// Returns the lines of the statement that the record at `line` describes. `is_below` is whether the
+/// statement is known to stand below the record.
+fn statement_of(text: &str, line: u32, is_below: bool) -> LineRange {
     let lines: Vec<&str> = text.lines().collect();
     let record = (line as usize).saturating_sub(1);
-    let (first, last) = below(&lines, record).unwrap_or_else(|| above(&lines, record));
+    let is_below = is_below || is_above_its_statement(code(&lines, record));
+    let below = if is_below { below(&lines, record) } else { None };
+    let (first, last) = below.unwrap_or_else(|| above(&lines, record));
     let (first, last) = (first as u32 + 1, last as u32 + 1);
     let last = if last - first < MAX_LINES { last } else { first };
     LineRange { first, last }
@@ -55,11 +69,12 @@ fn is_code(line: &str) -> bool {
 const ABOVE_THEIR_STATEMENT: [&str; 5] =
     ["\"wake\"", "\"poll\"", "\"sleep\"", "\"send\"", "\"job submitted\""];
 
+fn is_above_its_statement(log_call: &str) -> bool {
+    ABOVE_THEIR_STATEMENT.iter().any(|message| log_call.contains(message))
+}
+
+/// Returns the statement that begins below this line.
 fn below(lines: &[&str], record: usize) -> Option<(usize, usize)> {
-    let log_call = code(lines, record);
-    if !ABOVE_THEIR_STATEMENT.iter().any(|message| log_call.contains(message)) {
-        return None;
-    }
     let first = (record + 1..lines.len()).find(|&at| is_code(code(lines, at)))?;
     let last = (first..lines.len()).find(|&at| ends_a_statement(code(lines, at)))?;
     Some((first, last))

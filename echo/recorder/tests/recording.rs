@@ -14,7 +14,7 @@ use std::thread;
 use executor::{block_on, spawn};
 use programs::{Act, alone, everything, install, program, record};
 use proptest::prelude::*;
-use recorder::{By, Event, Kind, Page, Recording, Run, json_lines};
+use recorder::{By, Direction, Event, Kind, Page, Recording, Run, json_lines};
 use serde_json::Value;
 use tests::child::in_child;
 use tests::{page_data, within_deadline};
@@ -193,6 +193,18 @@ fn check_chains(events: &[Event]) {
     }
 }
 
+/// What a client receives is caused by a write to its connection.
+fn check_receipts(events: &[Event]) {
+    let by_number = Events(events);
+    for receipt in events.iter().filter(|event| matches!(event.kind, Kind::Outside { .. })) {
+        if let Some(write) = by_number.cause(receipt, 0) {
+            assert!(matches!(write.kind, Kind::Try { .. }), "{receipt:?} {write:?}");
+            assert_eq!(write.direction, Some(Direction::Write), "{receipt:?} {write:?}");
+            assert_eq!(write.source, receipt.source, "{receipt:?} {write:?}");
+        }
+    }
+}
+
 /// Reads the table of causes in the README of the recorder: for each kind, the kinds that may cause it, or
 /// `None` if every kind may.
 fn table_of_causes() -> HashMap<String, Option<HashSet<String>>> {
@@ -235,6 +247,7 @@ fn check(recording: &Recording) {
     check_wakes(events);
     check_polls(events);
     check_chains(events);
+    check_receipts(events);
     check_lives(events);
     check_kinds_of_causes(events);
 }

@@ -5,6 +5,7 @@
 mod accessibility;
 mod browser;
 mod browser_tests;
+mod client;
 mod look;
 mod pages;
 mod site;

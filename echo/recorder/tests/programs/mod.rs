@@ -297,7 +297,9 @@ async fn client() {
         let own = stream.local_addr().unwrap();
         trace!(target: OUTSIDE, peer:% = own; "sends 1 byte");
         let _ = stream.write_all(b"x");
-        let _ = stream.read_exact(&mut [0]);
+        if stream.read_exact(&mut [0]).is_ok() {
+            trace!(target: OUTSIDE, receiver:% = own; "has received 1 byte");
+        }
         trace!(target: OUTSIDE, peer:% = own; "closes");
     });
     let (stream, _) = listener.accept().await.unwrap();
