@@ -38,7 +38,8 @@ pub(crate) fn start(arguments: &Arguments) -> Result<Option<&'static Recorder>, 
     options.explain = arguments.explain.map(|which| {
         let every = which == Explain::All;
         let out = Box::new(output::Ladder);
-        recorder::Explain::new(out, ACCEPTS, SERVES, every, wants_color())
+        let ladder = Ladder::new(false, wants_color()).fit(columns());
+        recorder::Explain::new(out, ACCEPTS, SERVES, every, ladder)
     });
     let logger: Box<dyn Log> = Box::new(logger);
     let started = if options.is_idle() {

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 use tests::transcript::without_times_and_ports;
-use tests::{page_data, pipe_of_64_kib, within_deadline};
+use tests::{page_data, pipe_of_64_kib, terminal, within_deadline};
 
 use crate::bytes::{assert_echoes, read_to_end};
 use crate::output::find;
@@ -319,6 +319,25 @@ fn explain_prints_concurrent_connections_only_with_all() {
         exchange(server.connect(), b"third");
         wait_for_end(&server, 4, 5);
     }
+}
+
+#[test]
+fn explain_fits_a_terminal_of_60_columns() {
+    let Some((screen, terminal)) = terminal() else { return };
+    within_deadline(|| {
+        let mut command = Command::new(ECHOD);
+        command.args(["--explain", "-q", "127.0.0.1:0"]).env("COLUMNS", "60").stdout(terminal);
+        let server = Server::spawn_uncaptured(command);
+        let client = find(&server);
+        exchange(client, b"hello");
+        let mut lines = BufReader::new(screen).lines().map(Result::unwrap);
+        let mut lines = lines.by_ref().map(|line| without_colors(line.trim_end()));
+        let header = lines.find(|line| line.contains("  who  ")).expect("the header is printed");
+        assert!(header.len() <= 60, "{header}");
+        let rungs = lines.by_ref().take_while(|line| !line.starts_with("task 2 has ended"));
+        let wide: Vec<String> = rungs.filter(|line| line.len() > 60).collect();
+        assert!(wide.is_empty(), "{wide:?}");
+    });
 }
 
 // Pitfall: S9

@@ -9,6 +9,10 @@ use crate::event::{By, Direction, Event, Kind, Outcome, Source, Task};
 use crate::poll_lengths::PollLengths;
 use crate::units::{count, time};
 
+/// What the sentence about the first poll of a recording adds.
+const COLD_START: &str = " This poll takes longer than later ones, because its code and memory are not in the \
+                          processor's caches yet.";
+
 /// Describes events in their order. The first event of a kind gets an explanation.
 #[derive(Default)]
 pub(crate) struct Describer {
@@ -33,9 +37,14 @@ impl Describer {
             Kind::Spawn { by } => spawn(event, *by, first),
             Kind::Register => register(event, first),
             Kind::Deregister => deregister(&source, first),
-            Kind::Poll { nth: 1 } => format!(
-                "The executor takes {task} from the run queue and **polls** it for the first time."
-            ),
+            Kind::Poll { nth: 1 } => {
+                // Of the whole recording. Its length is not that of a usual poll.
+                let cold = if first { COLD_START } else { "" };
+                format!(
+                    "The executor takes {task} from the run queue and **polls** it for the first \
+                     time.{cold}"
+                )
+            }
             Kind::Poll { .. } => self.poll_again(event, &task),
             Kind::Try { operation, outcome } => {
                 if *outcome == Outcome::WouldBlock

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use crate::event::{Event, Kind};
 use crate::event_buffer::EventBuffer;
-use crate::ladder::{HEADER, Ladder};
+use crate::ladder::Ladder;
 use crate::recording::TaskFilter;
 use crate::units::{count, plural, thousands};
 
@@ -17,7 +17,7 @@ pub struct Explain {
     out: Box<dyn Write + Send>,
     ladder: Ladder,
     /// Printed above the first line, as soon as there is one.
-    header: Option<&'static str>,
+    header: Option<String>,
     filter: TaskFilter,
     /// The name of the task that accepts, which is always followed.
     accepts: &'static str,
@@ -43,11 +43,10 @@ impl Explain {
         accepts: &'static str,
         serves: &'static str,
         every: bool,
-        color: bool,
+        ladder: Ladder,
     ) -> Explain {
-        let ladder = Ladder::new(false, color);
         let (filter, followed) = (TaskFilter::new(&[]), Vec::new());
-        let header = Some(HEADER);
+        let header = Some(ladder.header());
         Explain {
             out,
             ladder,
