@@ -29,7 +29,7 @@ impl Describer {
     /// Returns one or two short sentences. `**` marks the term, `` ` `` code, `#` the number of a step.
     pub(crate) fn sentence(&mut self, event: &Event) -> String {
         let first = self.described.insert(event.kind_name());
-        let held = self.polls.ended_by(event);
+        let held = self.polls.held_until(event);
         let task = task(event.task.as_deref());
         let source = source(event.source.as_deref());
         match &event.kind {

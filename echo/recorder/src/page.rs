@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::describe::{Describer, short};
 use crate::event::{Actor, Event, Kind, Outcome, Source, Task};
+use crate::findings::{Finding, Period, TaskTotals, Totals};
 use crate::json::{Escaped, List, Object, to_string, write_list};
 use crate::ladder::{HEADER, Ladder, summary};
 use crate::poll_lengths::PollLengths;
@@ -20,7 +21,11 @@ use cells::{Changes, cells};
 mod cells;
 
 const SKELETON: &str = include_str!("page/page.html");
-const STYLE: &str = concat!(include_str!("page/page.css"), include_str!("page/forced_colors.css"));
+const STYLE: &str = concat!(
+    include_str!("page/page.css"),
+    include_str!("page/overview.css"),
+    include_str!("page/forced_colors.css"),
+);
 /// The files are parts of one script. The first declares what the others share, and the last starts the page.
 const SCRIPT: &str = concat!(
     include_str!("page/recording.js"),
@@ -29,6 +34,7 @@ const SCRIPT: &str = concat!(
     include_str!("page/source.js"),
     include_str!("page/state.js"),
     include_str!("page/wave.js"),
+    include_str!("page/overview.js"),
     include_str!("page/navigation.js"),
     include_str!("page/keys.js"),
     include_str!("page/focus.js"),
@@ -292,8 +298,14 @@ impl Run {
         let (file, (from, to)) = self.first();
         data.member("first", json!({ "file": file, "from": from, "to": to }))?;
         data.member("dropped", self.recording.dropped)?;
-        let task = |(task, from): &(&Task, u64)| json!({ "id": task.id, "name": task.name, "location": task.line(), "from": from });
+        let totals = Totals::of(&self.recording);
+        let is_long = self.recording.is_long();
+        let totals_of = |task| totals.tasks.get(&task).filter(|_| is_long).map(totals_value);
+        let task = |(task, from): &(&Task, u64)| json!({ "id": task.id, "name": task.name, "location": task.line(), "from": from, "totals": totals_of(task.id) });
         write_list(data.key("tasks")?, tasks.values().map(task))?;
+        data.member("long", is_long)?;
+        let findings = self.recording.findings_in(&totals);
+        write_list(data.key("findings")?, findings.iter().map(finding_value))?;
         self.write_sources(data.key("sources")?)?;
         write_list(data.key("lanes")?, self.lanes(&tasks, &follow))?;
         data.member("follow", follow)?;
@@ -476,7 +488,7 @@ impl Run {
                 "short": short(event),
                 "causes": event.causes,
                 "slept": slept,
-                "held": polls.ended_by(event).map(millis),
+                "held": polls.held_until(event).map(millis),
                 // The page has the file of a client only if it is a file of the program.
                 "file": if event.actor == Actor::Outside && lines.is_none() { "" } else { event.file },
                 "record": event.line,
@@ -487,6 +499,21 @@ impl Run {
         steps.end()?;
         Ok(used)
     }
+}
+
+fn totals_value(totals: &TaskTotals) -> Value {
+    let period = |period: Period| json!({ "ms": millis(period.length()), "step": period.step });
+    json!({
+        "steps": totals.steps, "polls": totals.polls, "polled": millis(totals.polled),
+        "poll": period(totals.longest_poll), "wait": period(totals.longest_wait),
+    })
+}
+
+fn finding_value(finding: &Finding) -> Value {
+    json!({
+        "kind": finding.anomaly.kind_name(), "task": finding.task, "step": finding.step,
+        "from": millis(finding.from), "to": millis(finding.to), "text": finding.to_string(), "label": finding.label(),
+    })
 }
 
 /// Whether each of the optional cells is ever used. The page omits a cell that its run never uses.

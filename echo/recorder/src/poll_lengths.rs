@@ -16,7 +16,12 @@ pub(crate) struct PollLengths {
 }
 
 impl PollLengths {
-    /// Returns the length of the poll that this event ends, if the poll was long.
+    /// Returns the length of the poll that this event ends, if the poll held the thread for long.
+    pub(crate) fn held_until(&mut self, event: &Event) -> Option<Duration> {
+        self.ended_by(event).filter(|length| *length >= LONG)
+    }
+
+    /// Returns the length of the poll that this event ends.
     pub(crate) fn ended_by(&mut self, event: &Event) -> Option<Duration> {
         let task = event.task_id()?;
         match event.kind {
@@ -26,7 +31,7 @@ impl PollLengths {
             }
             Kind::Pending | Kind::Done { .. } | Kind::Abort | Kind::Panic => {
                 let began = self.began.remove(&task)?;
-                Some(event.at.saturating_sub(began)).filter(|length| *length >= LONG)
+                Some(event.at.saturating_sub(began))
             }
             _ => None,
         }

@@ -11,12 +11,14 @@ function show() {
 function showAt(run) {
   document.body.dataset.step = run.numberAt(run.position);
   document.body.dataset.screen = run.position === 0 ? "first" : run.position === run.end ? "last" : "step";
+  openOverview(run);
   showHead();
   showSentence();
   // Before the source and the state, which share the height that the wave leaves.
   showWave();
   showSource();
   showState();
+  showOverview(run);
   showControls(run);
 }
 
@@ -45,6 +47,7 @@ function goTo(position) {
   run.position = target;
   view.peek = null;
   view.chain = false;
+  view.overview = false;
   show();
 }
 
@@ -163,8 +166,9 @@ function toggleChain() {
 
 function leave() {
   if (view.playing) stop();
-  if (!view.peek && !view.chain) return;
+  if (!view.peek && !view.chain && !view.overview) return;
   view.peek = null;
   view.chain = false;
+  view.overview = false;
   show();
 }

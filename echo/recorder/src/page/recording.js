@@ -17,6 +17,8 @@ const view = {
   peek: null,
   /** Whether to draw the whole chain of causes, back to the outside. */
   chain: false,
+  /** Whether a long run shows its overview instead of the source and the state of the step. */
+  overview: false,
   /** The timer of the next step while playing. */
   playing: null,
   /** The seconds that a step lasts while playing. */
@@ -73,7 +75,7 @@ function indexChanges(run) {
     const wakers = /^source\/(\w+)\/(read|write)\/wakers$/.exec(path);
     if (wakers && value.length) noteWaiters(wakers, value, waited, waitersOf);
   }
-  return { was, paths: new Set(Object.keys(cells)), waited, waitersOf };
+  return { was, ending: cells, paths: new Set(Object.keys(cells)), waited, waitersOf };
 }
 
 function noteWaiters([, source, direction], tasks, waited, waitersOf) {

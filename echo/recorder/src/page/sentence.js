@@ -64,7 +64,7 @@ function showSentence() {
 }
 
 function sentenceText(run, step) {
-  if (run.position === 0) return run.claim;
+  if (run.position === 0) return headline(run);
   if (step) return step.sentence;
   return data.compare ? data.compare.verdict : run.last.counts;
 }

@@ -27,6 +27,7 @@ function start() {
     byId("wave").addEventListener(type, onWave);
     byId("strip").addEventListener(type, onStrip);
   }
+  prepareOverview();
   const again = () => {
     layOutAll();
     show();

@@ -7,6 +7,7 @@ mod browser;
 mod browser_tests;
 mod client;
 mod look;
+mod overview;
 mod pages;
 mod site;
 

@@ -21,6 +21,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tests::{DEADLINE, page_data, tcp_pair, until};
 
+#[path = "../programs/loaded.rs"]
+mod server;
+
 /// The program that is recorded.
 const ECHOD: &str = env!("CARGO_BIN_EXE_echod");
 
@@ -108,6 +111,19 @@ fn serve(name: &str, clients: usize, messages: usize, events: &str) -> Recorded 
     Recorded::read(file)
 }
 
+/// A server with fifty clients, of which three cause trouble.
+pub(super) fn loaded() -> &'static Recorded {
+    static LOADED: LazyLock<Recorded> = LazyLock::new(|| {
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let recording = server::record(*RECORDER, server::PLANTED);
+        let file = file("loaded.html");
+        let run = Run::new("A server with fifty clients.", recording);
+        fs::write(&file, Page::new("loaded", run).html()).unwrap();
+        Recorded::read(file)
+    });
+    &LOADED
+}
+
 pub(super) const VERDICT: &str = "**Nobody reads** what comes after the first byte.";
 
 /// Two runs of one task: it reads until the end; or, in the second one, once.
@@ -169,7 +185,7 @@ impl Log for Silent {
 }
 
 static RECORDER: LazyLock<&Recorder> = LazyLock::new(|| {
-    let options = Options::recording(10_000);
+    let options = Options::recording(100_000);
     let installed = Recorder::install(Box::new(Silent), LevelFilter::Off, options);
     installed.expect("no other test of this process has a logger")
 });

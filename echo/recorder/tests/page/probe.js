@@ -79,6 +79,26 @@ globalThis.probe = (() => {
     return wide.map(name);
   }
 
+  /** Labels of a drawing that overlap each other, and labels that its edges cut. */
+  function overlaps(selector) {
+    const faults = [];
+    for (const drawing of all(selector)) {
+      const texts = all("text", drawing).filter((text) => text.textContent).map((text) => [text, text.getBoundingClientRect()]);
+      const frameOf = (text) => text.ownerSVGElement.getBoundingClientRect();
+      const seen = texts.filter(([text, box]) => box.right > frameOf(text).left && box.left < frameOf(text).right);
+      seen.forEach(([text, box], nth) => {
+        const frame = frameOf(text);
+        if (box.left < frame.left - 1 || box.right > frame.right + 1) faults.push(`cut: ${text.textContent}`);
+        for (const [other, its] of seen.slice(nth + 1)) {
+          const across = Math.min(box.right, its.right) - Math.max(box.left, its.left);
+          const down = Math.min(box.bottom, its.bottom) - Math.max(box.top, its.top);
+          if (across > 1 && down > 4) faults.push(`overlap: ${text.textContent} | ${other.textContent}`);
+        }
+      });
+    }
+    return faults;
+  }
+
   /** How a step looks. */
   function look() {
     const yellow = all("#state .now:not(.sample)").filter(isSeen);
@@ -274,5 +294,5 @@ globalThis.probe = (() => {
     return records.reduce((sum, record) => sum + (record.type === "childList" ? added(record) : 1), 0);
   }
 
-  return { seen, look, walk, marked, rows, words, regions, outOfView, contrast, faintMarks, focused, motion, measure, presses, all, byId };
+  return { seen, look, walk, marked, rows, words, regions, outOfView, overlaps, contrast, faintMarks, focused, motion, measure, presses, all, byId };
 })();
