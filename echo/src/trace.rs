@@ -192,6 +192,7 @@ fn run(recording: Recording, title: &str) -> Run {
         _ => "A recorded run of echod.",
     };
     let mut run = Run::new(claim, recording);
+    run.asks = title == DEMO;
     let text = include_str!("serve.rs");
     let from = text.lines().position(|line| line.contains("async fn accept")).unwrap_or(0) + 1;
     let to = text.lines().count();

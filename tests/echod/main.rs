@@ -18,6 +18,7 @@ mod memory;
 mod output;
 mod predict;
 mod process;
+mod prompts;
 mod questions;
 mod server;
 mod signals;

@@ -71,6 +71,7 @@ pub(crate) fn write(number: usize, entry: &Entry, file: &mut File) -> io::Result
     }
     let has_client = recording.events.iter().any(|event| event.file == CLIENTS.0);
     let mut run = Run::new(&claim, recording);
+    run.asks = true;
     let (first, last) = lines_of_run(entry.source);
     run.program = Some(Program::new(entry.file, entry.source).showing(first, last));
     run.files.extend(has_client.then_some(CLIENTS));

@@ -17,6 +17,7 @@ mod json_lines;
 mod ladder;
 mod page;
 mod poll_lengths;
+mod prompts;
 mod record;
 mod recorder;
 mod recording;

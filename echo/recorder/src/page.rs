@@ -11,6 +11,7 @@ use crate::findings::{Finding, Period, TaskTotals, Totals};
 use crate::json::{Escaped, List, Object, to_string, write_list};
 use crate::ladder::{HEADER, Ladder, summary};
 use crate::poll_lengths::PollLengths;
+use crate::prompts::{Prompt, prompts};
 use crate::recording::{Counts, Recording};
 use crate::source_files::FILES;
 use crate::source_lines::SourceLines;
@@ -24,6 +25,7 @@ const SKELETON: &str = include_str!("page/page.html");
 const STYLE: &str = concat!(
     include_str!("page/page.css"),
     include_str!("page/overview.css"),
+    include_str!("page/prompts.css"),
     include_str!("page/forced_colors.css"),
 );
 /// The files are parts of one script. The first declares what the others share, and the last starts the page.
@@ -36,6 +38,7 @@ const SCRIPT: &str = concat!(
     include_str!("page/wave.js"),
     include_str!("page/overview.js"),
     include_str!("page/navigation.js"),
+    include_str!("page/prompts.js"),
     include_str!("page/keys.js"),
     include_str!("page/focus.js"),
     include_str!("page/start.js"),
@@ -69,6 +72,9 @@ pub struct Run {
     pub files: Vec<(&'static str, &'static str)>,
     /// The file to read first after the run.
     pub read: String,
+    /// Whether the page asks "What happens next?" at about ten steps. It does not ask in a run of more
+    /// than 500 steps.
+    pub asks: bool,
     recording: Recording,
 }
 
@@ -119,6 +125,7 @@ impl Run {
             program: None,
             files: Vec::new(),
             read: "reactor/src/source.rs".to_owned(),
+            asks: false,
             recording,
         }
     }
@@ -310,6 +317,8 @@ impl Run {
         write_list(data.key("lanes")?, self.lanes(&tasks, &follow))?;
         data.member("follow", follow)?;
         data.member("chapters", self.chapters())?;
+        let prompts = if self.asks { prompts(&self.recording.events) } else { Vec::new() };
+        write_list(data.key("prompts")?, prompts.iter().map(Prompt::data))?;
         let used = self.write_steps(data.key("steps")?)?;
         data.member("state", used.of(cells(&self.recording.before)))?;
         data.member(

@@ -21,6 +21,8 @@ const KEYS = [
   [", .", "overview: move to an earlier or later time", { ",": () => pan(-0.5), ".": () => pan(0.5) }],
   ["f", "follow only the tasks of this step, or all tasks", { f: toggleFollow }],
   ["c", "switch to the other of two compared runs", { c: changeSides }],
+  ["a b c", "choose an answer, if the page asks what happens next", {}],
+  ["q", "ask what happens next, or do not ask", { q: toggleAsks }],
   ["/", "search the steps", { "/": searchSteps }],
   ["?", "show these keys", { "?": () => byId("keys").showModal() }],
   ["Esc", "close, stop, or return to the step", { Escape: leave }],
@@ -33,7 +35,8 @@ function onKey(event) {
   // Space activates the button that has the focus.
   if (event.key === " " && event.target.closest?.("button, a")) return;
   const shifted = event.shiftKey && event.key.startsWith("Arrow") ? `Shift+${event.key}` : event.key;
-  const act = /^[1-9]$/.test(event.key) ? () => goToChapter(Number(event.key)) : ACTS[shifted];
+  const chapter = /^[1-9]$/.test(event.key) ? () => goToChapter(Number(event.key)) : undefined;
+  const act = answerAct(event.key) ?? chapter ?? ACTS[shifted];
   if (!act) return;
   event.preventDefault();
   if (view.playing && ![" ", "[", "]", "Escape"].includes(event.key)) stop();
@@ -143,6 +146,7 @@ function onDialog(event) {
 
 function onHash() {
   const position = /[#&]s=(\d+)/.exec(location.hash);
+  readAskAddress();
   const side = /[#&]side=(\d)/.exec(location.hash);
   if (side && runs[side[1] - 1]) view.side = side[1] - 1;
   goToNumber(position ? Number(position[1]) : 0);

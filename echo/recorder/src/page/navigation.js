@@ -20,13 +20,14 @@ function showAt(run) {
   showState();
   showOverview(run);
   showControls(run);
+  showPrompt(run);
 }
 
 /** Puts the step into the address, but not into the history, so that Back leaves the page. */
 function remember(number) {
   const side = view.side ? "&side=2" : "";
   try {
-    history.replaceState(null, "", `#s=${number}${side}`);
+    history.replaceState(null, "", `#s=${number}${side}${askAddress()}`);
   } catch {
     // Browsers limit the rate of these calls. A later step updates the address.
   }
@@ -44,6 +45,7 @@ function goTo(position) {
   const run = current();
   const target = Math.max(0, Math.min(run.end, position));
   if (target !== 0 && target !== run.end && layouts[view.side].column[target] < 0) setFollow(run, null);
+  ask(run, run.position, target);
   run.position = target;
   view.peek = null;
   view.chain = false;
@@ -166,6 +168,7 @@ function toggleChain() {
 
 function leave() {
   if (view.playing) stop();
+  if (view.prompt) return closePrompt();
   if (!view.peek && !view.chain && !view.overview) return;
   view.peek = null;
   view.chain = false;

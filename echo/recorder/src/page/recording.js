@@ -19,6 +19,11 @@ const view = {
   chain: false,
   /** Whether a long run shows its overview instead of the source and the state of the step. */
   overview: false,
+  /** Whether the page may ask what happens next. */
+  asks: true,
+  /** The prompt of the current step, if the page asks, and the indices of the answers that were chosen. */
+  prompt: null,
+  chosen: [],
   /** The timer of the next step while playing. */
   playing: null,
   /** The seconds that a step lasts while playing. */

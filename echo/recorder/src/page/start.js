@@ -17,6 +17,7 @@ function start() {
   onButton("play", play);
   onButton("help", () => byId("keys").showModal());
   onButton("follow", toggleFollow);
+  onButton("asks", toggleAsks);
   byId("query").addEventListener("input", find);
   byId("search").addEventListener("keydown", onSearchKey);
   byId("wave").addEventListener("keydown", onSliderKey);

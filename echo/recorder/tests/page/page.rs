@@ -9,6 +9,7 @@ mod client;
 mod look;
 mod overview;
 mod pages;
+mod prompts;
 mod site;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -282,7 +283,7 @@ fn page_of_the_demo_is_small_and_self_contained() {
 #[ignore = "drives a browser: `.ci/run` runs it"]
 fn step_shows_its_state_in_both_directions_and_after_a_jump() {
     let Some(browser) = Browser::start() else { return };
-    let viewer = Viewer::open(&browser, demo());
+    let viewer = Viewer::open_at(&browser, demo(), "ask=off");
     let mut there = vec![viewer.seen()];
     let mut replay = Replay::new(viewer.run);
     for step in viewer.steps() {
