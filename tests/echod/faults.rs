@@ -1,5 +1,6 @@
 //! Fourteen faults on a switch: the wrong version shows the symptom, and the right version does not.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -239,7 +240,7 @@ fn one_version_can_be_run_alone() {
     }
 }
 
-/// Records both versions. Returns the kinds of their steps, and the verdict.
+/// Records both versions. Returns the kinds of their steps, and the data of the page.
 fn recorded(name: &str) -> ([Vec<String>; 2], Value) {
     let folder = folder();
     let file = folder.path().join("run.html");
@@ -259,41 +260,49 @@ fn recorded(name: &str) -> ([Vec<String>; 2], Value) {
         data["runs"][0]["first"]["file"],
         format!("echo/learn/faults/{}.rs", name.replace('-', "_"))
     );
-    (runs, data["compare"].clone())
+    (runs, data)
 }
 
 /// Where two recordings part, by the number of the step.
-fn divergence(compare: &Value) -> [usize; 2] {
-    [0, 1].map(|run| compare["parts"][run].as_u64().expect("a number") as usize)
+fn divergence(data: &Value) -> [usize; 2] {
+    [0, 1].map(|run| data["parts"][run].as_u64().expect("a number") as usize)
 }
 
 #[test]
 fn recordings_diverge_at_the_wrong_line() {
-    let ([right, wrong], compare) = recorded("forget-waker");
-    let [a, b] = divergence(&compare);
+    let ([right, wrong], data) = recorded("forget-waker");
+    let [a, b] = divergence(&data);
     // The same poll: there the right one tries and leaves its waker, the other just gives up.
     assert_eq!((right[a - 2].as_str(), wrong[b - 2].as_str()), ("poll", "poll"));
     assert_eq!((right[a - 1].as_str(), wrong[b - 1].as_str()), ("would block", "pending"));
     assert_eq!(wrong[b], "lost");
     assert!(!right.iter().any(|kind| kind == "lost"), "{right:?}");
-    let verdict = compare["verdict"].as_str().expect("words");
-    assert!(verdict.contains("Nothing can wake the task"), "{verdict}");
 
-    let ([right, wrong], compare) = recorded("read-once");
-    let [a, b] = divergence(&compare);
+    let ([right, wrong], data) = recorded("read-once");
+    let [a, b] = divergence(&data);
     // After the first answer the right one writes the next, and the other waits.
     assert_eq!((right[a - 1].as_str(), wrong[b - 1].as_str()), ("try", "would block"));
 }
 
+/// Returns the verdict of a run of a recorded fault: its symptom, and the reason.
+fn verdict(data: &Value, run: usize) -> (String, String) {
+    let verdict = data["runs"][run]["verdict"].as_str().expect("words");
+    let verdict = verdict.strip_prefix("**").and_then(|rest| rest.split_once(".** "));
+    let (symptom, reason) = verdict.expect("a symptom in bold, and a reason");
+    (symptom.to_owned(), reason.to_owned())
+}
+
 #[test]
-fn verdict_of_a_recorded_fault_states_the_symptom() {
+fn verdict_of_each_run_states_symptom_and_reason() {
     for (name, symptom) in [
-        ("one-slot", "the reader got 0 of 1 bytes"),
+        ("forget-waker", "0 of 1 bytes"),
+        ("read-once", "16 of 100 bytes"),
+        ("one-slot", "The reader got 0 of 1 bytes"),
         ("no-notify", "a timer ended the sleep"),
         ("block", "0 ticks"),
         ("await-connection", "no answer"),
         ("stale-waker", "not polled"),
-        ("late-waker", "not polled"),
+        ("late-waker", "Not polled"),
         ("busy-poll", "polls until"),
         ("borrow-while-waking", "the sender panics"),
         ("ignore-eof", "1000 reads"),
@@ -301,11 +310,64 @@ fn verdict_of_a_recorded_fault_states_the_symptom() {
         ("drop-write", "0 of 2 messages"),
         ("never-yield", "0 ticks"),
     ] {
-        let (_, compare) = recorded(name);
-        let verdict = compare["verdict"].as_str().expect("words");
-        assert!(verdict.contains("With the fault: **") && verdict.contains(symptom));
-        assert!(divergence(&compare).iter().all(|part| *part > 1), "{name}: {compare}");
+        let (_, data) = recorded(name);
+        let [right, wrong] = [0, 1].map(|run| verdict(&data, run));
+        assert!(wrong.0.contains(symptom) && !right.0.contains(symptom), "{name}: {wrong:?}");
+        assert_ne!(right.1, wrong.1);
+        for reason in [right.1, wrong.1] {
+            // Two lines on the page.
+            assert!((40..160).contains(&reason.len()) && reason.ends_with('.'), "{reason}");
+        }
+        assert!(divergence(&data).iter().all(|part| *part > 1), "{name}: {}", data["parts"]);
     }
+}
+
+/// Returns the wakers that the sources of a run hold after each step: for each step, the names of the
+/// sources with a waker.
+fn holders(run: &Value) -> Vec<Vec<String>> {
+    let mut held = BTreeMap::new();
+    let steps = run["steps"].as_array().expect("a list").iter();
+    let after = steps.map(|step| {
+        for (path, value) in step["changes"].as_object().expect("cells") {
+            if let Some(source) =
+                path.strip_prefix("source/").filter(|path| path.ends_with("wakers"))
+            {
+                held.insert(source.to_owned(), value != &serde_json::json!([]));
+            }
+        }
+        let name = |path: &str| {
+            let id = path.split('/').next().unwrap_or_default();
+            let sources = run["sources"].as_array().expect("a list").iter();
+            let source = sources.into_iter().find(|source| source["id"] == id).expect("known");
+            source["name"].as_str().expect("a name").to_owned()
+        };
+        held.iter().filter(|(_, held)| **held).map(|(path, _)| name(path)).collect()
+    });
+    after.collect()
+}
+
+// The reasons are written by hand, so the recorded state must agree with them.
+#[test]
+fn reasons_agree_with_the_recorded_wakers() {
+    let after_divergence = |name: &str| {
+        let (_, data) = recorded(name);
+        let parts = divergence(&data);
+        [0, 1].map(|run| holders(&data["runs"][run])[parts[run] - 1..].to_vec())
+    };
+    let holds = |steps: &[Vec<String>], source: &str| {
+        steps.iter().any(|held| held.iter().any(|held| held == source))
+    };
+    let [right, wrong] = after_divergence("forget-waker");
+    assert!(holds(&right, "connection") && !holds(&wrong, "connection"));
+    let [right, wrong] = after_divergence("busy-poll");
+    assert!(!right.concat().is_empty() && wrong.concat().is_empty(), "{wrong:?}");
+    let [right, wrong] = after_divergence("await-connection");
+    let most = |steps: &[Vec<String>]| steps.iter().map(Vec::len).max();
+    assert_eq!((most(&right), most(&wrong)), (Some(2), Some(1)), "sources with a waker");
+    let [_, wrong] = after_divergence("read-once");
+    assert!(holds(&wrong[wrong.len() / 2..], "connection"));
+    let [_, wrong] = after_divergence("ignore-eof");
+    assert!(!holds(&wrong, "connection"));
 }
 
 #[test]

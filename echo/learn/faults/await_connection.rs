@@ -34,6 +34,10 @@ pub(crate) const FAULT: Fault = Fault {
             why: "the loop accepts the second client only after the code above it has finished, and that code serves the first client until it leaves.",
         },
     ],
+    reasons: [
+        "Each source holds the waker of a task of its own, so the byte of the second client wakes the second task.",
+        "The source of the first connection holds the only waker, that of the accept loop. The byte of the second client wakes no task.",
+    ],
     run,
     file: file!(),
     text: include_str!("await_connection.rs"),

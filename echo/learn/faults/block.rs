@@ -35,6 +35,10 @@ pub(crate) const FAULT: Fault = Fault {
             why: "nothing interrupts a blocking call. Only the operating system could, and it runs other threads instead.",
         },
     ],
+    reasons: [
+        "A thread of the pool blocks and will wake the main task. The executor's thread is free to call the waker of the ticker.",
+        "The executor's thread blocks. A timer holds the waker of the ticker, but only this thread could call it.",
+    ],
     run,
     file: file!(),
     text: include_str!("block.rs"),

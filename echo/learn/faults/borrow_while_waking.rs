@@ -39,6 +39,10 @@ pub(crate) const FAULT: Fault = Fault {
                   borrow is still alive. End a borrow before you call user code.",
         },
     ],
+    reasons: [
+        "The sender ends its borrow and then calls the waker of the receiver, so the receiver can borrow the channel.",
+        "The sender calls the waker of the receiver during its own borrow. `wake` polls the receiver, whose borrow of the channel panics.",
+    ],
     run,
     file: file!(),
     text: include_str!("borrow_while_waking.rs"),

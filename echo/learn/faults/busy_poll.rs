@@ -42,6 +42,10 @@ pub(crate) const FAULT: Fault = Fault {
                   the byte is found, but at the price of a busy CPU.",
         },
     ],
+    reasons: [
+        "The source holds the waker, so the task is polled again only after the event of the byte.",
+        "No source holds the waker. Each poll calls it, which queues the task again, so the thread never sleeps.",
+    ],
     run,
     file: file!(),
     text: include_str!("busy_poll.rs"),

@@ -36,6 +36,10 @@ pub(crate) const FAULT: Fault = Fault {
                   message or close the connection.",
         },
     ],
+    reasons: [
+        "The future holds the rest of the first message, and its waker brings the task back until the rest is written.",
+        "The rest of the first message was dropped with the future, so no waker can continue it. The second message follows in its middle.",
+    ],
     run,
     file: file!(),
     text: include_str!("drop_write.rs"),

@@ -40,6 +40,10 @@ pub(crate) const FAULT: Fault = Fault {
             why: "an executor polls only the tasks that were woken. Otherwise it would use the whole CPU.",
         },
     ],
+    reasons: [
+        "The source holds the waker of the task, so the event of the byte wakes the task.",
+        "No waker is stored, so the reactor finds none when it gets the event of the byte. Nothing can wake the task.",
+    ],
     run,
     file: file!(),
     text: include_str!("forget_waker.rs"),

@@ -38,6 +38,10 @@ pub(crate) const FAULT: Fault = Fault {
                   to it. The reactor passes the result on.",
         },
     ],
+    reasons: [
+        "The task ends after the first read of 0 bytes, so it needs no wakeup.",
+        "A read at the end of file never blocks, so the task never stores its waker in the source and never waits.",
+    ],
     run,
     file: file!(),
     text: include_str!("ignore_eof.rs"),

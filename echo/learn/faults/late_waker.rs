@@ -42,6 +42,10 @@ pub(crate) const FAULT: Fault = Fault {
                   see the result, and the store too late for the wakeup.",
         },
     ],
+    reasons: [
+        "The waker is stored before the check, so the other thread finds it and wakes the task.",
+        "The other thread found no waker, because it finished before the store. The waker is stored now, but nothing will call it.",
+    ],
     run,
     file: file!(),
     text: include_str!("late_waker.rs"),

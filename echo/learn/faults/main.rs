@@ -73,6 +73,8 @@ struct Fault {
     next: &'static str,
     /// What the wrong version could do.
     answers: [Answer; 3],
+    /// Why the right version works and why the wrong one does not: what holds which waker.
+    reasons: [&'static str; 2],
     /// Runs one version to completion, on this thread.
     run: fn(Version) -> io::Result<Symptom>,
     /// The source file of the fault, and its text.
@@ -103,7 +105,6 @@ impl Symptom {
 /// The outcome of running one version.
 struct Outcome {
     symptom: Symptom,
-    lost: usize,
     run: Option<Run>,
 }
 
@@ -188,31 +189,19 @@ fn show(fault: &Fault, asks: bool) -> io::Result<Option<Letter>> {
 /// Returns the page of one version, or of both for comparison.
 fn page(fault: &Fault, runs: Vec<Outcome>) -> Page {
     let title = format!("fault {}", fault.name);
-    let mut last = None;
-    let mut symptoms = Vec::new();
-    let mut pages = Vec::new();
-    for outcome in runs {
-        symptoms.push(outcome.symptom.text);
-        last = Some(outcome.lost);
-        pages.extend(outcome.run);
-    }
+    let pages: Vec<Run> = runs.into_iter().filter_map(|outcome| outcome.run).collect();
     match <[Run; 2]>::try_from(pages) {
-        Ok(pages) => {
-            let stuck = match last {
-                Some(1..) => {
-                    "**Nothing can wake the task**: no source, timer, thread or queue holds its \
-                     waker. "
-                }
-                _ => "",
-            };
-            let verdict =
-                format!("{stuck}With the fault: **{}**. Without: {}.", symptoms[1], symptoms[0]);
-            Page::compare(&title, pages, &verdict)
-        }
+        Ok(pages) => Page::compare(&title, pages),
         Err(pages) => {
             Page::new(&title, pages.into_iter().next().expect("at least one version has run"))
         }
     }
+}
+
+/// Returns the symptom as a sentence, in bold, and the reason for it.
+fn verdict(symptom: &Symptom, reason: &str) -> String {
+    let (first, rest) = symptom.text.split_at(1);
+    format!("**{}{rest}.** {reason}", first.to_uppercase())
 }
 
 fn list() -> io::Result<()> {
@@ -249,6 +238,8 @@ fn run(
     let run = recorder.map(|recorder| {
         let mut run = Run::new(&format!("A real run: {}.", fault.sentence), recorder.recording());
         run.label = label.to_owned();
+        run.verdict = verdict(&symptom, fault.reasons[version as usize]);
+        run.line = Some(number);
         // Show both marked lines and the lines around them.
         let lines =
             (line_below("// Right:", fault.text).0 - 3, line_below("// Wrong:", fault.text).0 + 1);
@@ -256,7 +247,7 @@ fn run(
         run.read = fault.next.rsplit(' ').next().unwrap_or_default().to_owned();
         run
     });
-    Ok(Outcome { symptom, lost, run })
+    Ok(Outcome { symptom, run })
 }
 
 /// Returns the item that contains the mark, indented, and the number of its first line.

@@ -37,6 +37,10 @@ pub(crate) const FAULT: Fault = Fault {
                   yield when the task's budget is spent, but this loop contains none.",
         },
     ],
+    reasons: [
+        "The task calls its own waker after each item and yields, so the reactor can call the waker of the ticker.",
+        "The loop is a single poll. A timer holds the waker of the ticker, but the reactor cannot call it before the poll ends.",
+    ],
     run,
     file: file!(),
     text: include_str!("never_yield.rs"),

@@ -41,6 +41,10 @@ pub(crate) const FAULT: Fault = Fault {
             why: "the wakeup is not lost, because the flag stays set. It is only late.",
         },
     ],
+    reasons: [
+        "The other thread holds the waker of the task. Its call sets the flag and also ends the sleep.",
+        "The other thread holds the waker of the task. Its call only sets the flag, so the executor's thread sleeps until a timer expires.",
+    ],
     run,
     file: file!(),
     text: include_str!("no_notify.rs"),

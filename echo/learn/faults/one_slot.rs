@@ -43,6 +43,10 @@ pub(crate) const FAULT: Fault = Fault {
             why: "the writer waited last, so the slot holds its waker. The byte wakes the writer, which makes no progress and waits again.",
         },
     ],
+    reasons: [
+        "Each direction has a slot with the waker of its own task, so the event of the byte wakes the reader.",
+        "The writer replaced the waker of the reader in their slot, so the event of the byte wakes the writer. Nothing holds a waker of the reader.",
+    ],
     run,
     file: file!(),
     text: include_str!("one_slot.rs"),

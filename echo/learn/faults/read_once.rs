@@ -35,6 +35,10 @@ pub(crate) const FAULT: Fault = Fault {
             why: "the first event is reported, and the first read takes what fits into the buffer. These bytes come back.",
         },
     ],
+    reasons: [
+        "The task reads until `WouldBlock`, so the source holds its waker only when no bytes are left.",
+        "The source holds the waker of the task, but the bytes that are left cause no other event, so nothing calls it.",
+    ],
     run,
     file: file!(),
     text: include_str!("read_once.rs"),

@@ -42,6 +42,10 @@ pub(crate) const FAULT: Fault = Fault {
                   every message costs four system calls instead of two.",
         },
     ],
+    reasons: [
+        "One registration serves the whole life of the socket, and the source keeps its waker slots.",
+        "Each read makes a new source, with empty waker slots. The result is the same, but each message costs two more system calls.",
+    ],
     run,
     file: file!(),
     text: include_str!("reregister.rs"),

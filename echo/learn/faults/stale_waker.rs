@@ -39,6 +39,10 @@ pub(crate) const FAULT: Fault = Fault {
             why: "there is one stored waker, and it wakes one task.",
         },
     ],
+    reasons: [
+        "The event holds the waker of the second task, which owns the future now, and wakes this task.",
+        "The event still holds the waker of the main task and wakes that task. Nothing holds a waker of the second task.",
+    ],
     run,
     file: file!(),
     text: include_str!("stale_waker.rs"),

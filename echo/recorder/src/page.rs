@@ -26,6 +26,7 @@ const STYLE: &str = concat!(
     include_str!("page/page.css"),
     include_str!("page/overview.css"),
     include_str!("page/prompts.css"),
+    include_str!("page/compare.css"),
     include_str!("page/forced_colors.css"),
 );
 /// The files are parts of one script. The first declares what the others share, and the last starts the page.
@@ -37,6 +38,7 @@ const SCRIPT: &str = concat!(
     include_str!("page/state.js"),
     include_str!("page/wave.js"),
     include_str!("page/overview.js"),
+    include_str!("page/compare.js"),
     include_str!("page/navigation.js"),
     include_str!("page/prompts.js"),
     include_str!("page/keys.js"),
@@ -51,8 +53,8 @@ const LANES: usize = 6;
 pub struct Page {
     title: String,
     runs: Vec<Run>,
-    /// The steps at which two runs diverge, and the verdict.
-    compare: Option<([u64; 2], String)>,
+    /// The steps at which two runs diverge.
+    parts: Option<[u64; 2]>,
 }
 
 /// A run and the texts that the page shows with it.
@@ -63,6 +65,12 @@ pub struct Run {
     pub claim: String,
     /// The name of the run, if the page shows two.
     pub label: String,
+    /// What the run leads to, and why, if the page compares two runs. `**` marks bold text, and `` ` ``
+    /// marks code.
+    pub verdict: String,
+    /// The line of the program in which the run differs from the other one, if the page compares two.
+    /// The comment above it should say what the line does.
+    pub line: Option<usize>,
     /// Commands for further runs, each with a description.
     pub again: Vec<(String, String)>,
     /// The program that ran, which the page shows before the first step. Without a program, the page
@@ -121,6 +129,8 @@ impl Run {
         Run {
             claim: claim.to_owned(),
             label: String::new(),
+            verdict: String::new(),
+            line: None,
             again: Vec::new(),
             program: None,
             files: Vec::new(),
@@ -134,19 +144,13 @@ impl Run {
 impl Page {
     /// Creates a page that shows one run.
     pub fn new(title: &str, run: Run) -> Page {
-        Page { title: title.to_owned(), runs: vec![run], compare: None }
+        Page { title: title.to_owned(), runs: vec![run], parts: None }
     }
 
     /// Creates a page that compares two runs of one program.
-    ///
-    /// In the verdict, `**` marks bold text, and `` ` `` marks code.
-    pub fn compare(title: &str, runs: [Run; 2], verdict: &str) -> Page {
+    pub fn compare(title: &str, runs: [Run; 2]) -> Page {
         let parts = divergence(&runs[0].recording.events, &runs[1].recording.events);
-        Page {
-            title: title.to_owned(),
-            runs: runs.into(),
-            compare: Some((parts, verdict.to_owned())),
-        }
+        Page { title: title.to_owned(), runs: runs.into(), parts: Some(parts) }
     }
 
     /// Returns the page. It needs no other file and no network.
@@ -197,9 +201,7 @@ impl Page {
         let mut texts = Object::new(data.key("files")?)?;
         files.iter().try_for_each(|(path, text)| texts.member(path, *text))?;
         texts.end()?;
-        let compare = self.compare.as_ref();
-        let compare = compare.map(|(parts, verdict)| json!({ "parts": parts, "verdict": verdict }));
-        data.member("compare", compare)?;
+        data.member("parts", self.parts.map(|parts| json!(parts)))?;
         let mut runs = List::new(data.key("runs")?)?;
         self.runs.iter().try_for_each(|run| run.write_data(&self.title, runs.next()?))?;
         runs.end()?;
@@ -301,6 +303,8 @@ impl Run {
         data.member("line", format!("{} · {}", plural(steps as u64, "step"), time(counts.length)))?;
         data.member("label", &*self.label)?;
         data.member("claim", &*self.claim)?;
+        data.member("verdict", &*self.verdict)?;
+        data.member("differs", self.line)?;
         data.member("more", introduction(&counts))?;
         let (file, (from, to)) = self.first();
         data.member("first", json!({ "file": file, "from": from, "to": to }))?;

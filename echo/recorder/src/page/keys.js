@@ -21,6 +21,7 @@ const KEYS = [
   [", .", "overview: move to an earlier or later time", { ",": () => pan(-0.5), ".": () => pan(0.5) }],
   ["f", "follow only the tasks of this step, or all tasks", { f: toggleFollow }],
   ["c", "switch to the other of two compared runs", { c: changeSides }],
+  ["d", "go to the step at which two compared runs diverge", { d: goToPart }],
   ["a b c", "choose an answer, if the page asks what happens next", {}],
   ["q", "ask what happens next, or do not ask", { q: toggleAsks }],
   ["/", "search the steps", { "/": searchSteps }],

@@ -34,7 +34,7 @@ const PACES = [0.25, 0.5, 1, 1.5, 2];
 /** Cells that repeat or count what other cells show. Their changes are not marked. */
 const REPEATING = /^task\/\d+\/(held|polls)$/;
 /** Kinds of steps and states of tasks that are faults. A call that would block is not a fault. */
-const FAULTS = new Set(["stuck", "lost", "panic", "panicked", "verdict"]);
+const FAULTS = new Set(["stuck", "lost", "panic", "panicked"]);
 /** With more tasks or sources than this, the state shows only those of the lanes and of the step. */
 const MAX_ROWS = 8;
 
@@ -157,14 +157,3 @@ function settle(run) {
     }
   }
 }
-
-/** Moves the other run to the same column. */
-function settleOther() {
-  if (runs.length < 2) return;
-  const [run, other] = [current(), runs[1 - view.side]];
-  other.position = run.position === run.end ? other.end : Math.min(run.position, other.steps.length);
-  settle(other);
-}
-
-/** The position at which the two runs diverge; 0 if there is only one run. */
-const partOf = (run) => (data.compare ? data.compare.parts[runs.indexOf(run)] - run.offset : 0);

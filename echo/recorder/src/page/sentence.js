@@ -55,18 +55,18 @@ function showSentence() {
   const run = current();
   const sentence = byId("sentence");
   const step = run.step(run.position);
-  const verdict = run.position === run.end && data.compare;
   sentence.className = run.position === 0 ? "claim" : "";
-  sentence.classList.toggle("wrong", Boolean(verdict || (step && FAULTS.has(step.kind))));
+  sentence.classList.toggle("wrong", isWrong(run, run.position));
   sentence.replaceChildren(...markup(run, sentenceText(run, step)), ...changesInWords(run, step));
   showLinks(run, step);
-  fitSentence(sentence);
+  showRows();
+  fitText(sentence);
 }
 
 function sentenceText(run, step) {
   if (run.position === 0) return headline(run);
   if (step) return step.sentence;
-  return data.compare ? data.compare.verdict : run.last.counts;
+  return isPair ? run.verdict : run.last.counts;
 }
 
 /** Describes the changed cells for screen readers. */
@@ -77,12 +77,13 @@ function changesInWords(run, step) {
   return words.length ? [make("span", { class: "unseen" }, ` ${words.join(" ")}`)] : [];
 }
 
-/** Reduces the type size of a long sentence on a phone, because its space is fixed. */
-function fitSentence(sentence) {
-  if (!narrow.matches || sentence.textContent.length < 90) return;
+/** Reduces the type size of a long text on a phone or of two runs, because its space is fixed. */
+function fitText(text) {
+  text.classList.remove("tight", "tighter");
+  if (!(narrow.matches || isPair) || text.textContent.length < 70) return;
   for (const size of ["tight", "tighter"]) {
-    if (sentence.scrollHeight <= sentence.clientHeight + 1) return;
-    sentence.classList.add(size);
+    if (text.scrollHeight <= text.clientHeight + 1) return;
+    text.classList.add(size);
   }
 }
 
@@ -90,7 +91,7 @@ function showLinks(run, step) {
   const [why, then] = [byId("why"), byId("then")];
   why.replaceChildren();
   then.replaceChildren();
-  if (run.position === 0) why.append(...firstWords(run));
+  if (run.position === 0) why.append(...(isPair ? partWords(run) : firstWords(run)));
   else if (step) {
     why.append(...chips(run, "because of", step.causes));
     then.append(...chips(run, "leads to", run.effects.get(step.n) ?? []));

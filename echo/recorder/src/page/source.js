@@ -67,6 +67,7 @@ function allFiles() {
 function sourceView(run) {
   const step = run.step(run.position);
   if (view.peek) return { file: view.peek, lines: firstUse(run, view.peek), marks: false };
+  if (isPair && !step) return differenceView(run);
   if (run.position === 0) return { file: run.first.file, lines: [run.first.from, run.first.to], top: true };
   if (!step) return { file: run.last.read, lines: [1, 1], top: true };
   if (step.file) return { file: step.file, lines: step.act, record: step.record, marks: true };
@@ -113,6 +114,7 @@ function markLines(run, shown, lines) {
       marked.push(line);
     }
   };
+  markDifference(run, shown, mark);
   if (!shown.marks) return;
   mark(shown.lines[0], shown.lines[1], "now");
   const inside = shown.record >= shown.lines[0] && shown.record <= shown.lines[1];

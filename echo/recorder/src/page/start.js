@@ -11,6 +11,7 @@ function onButton(id, act) {
 
 function start() {
   fillKeys();
+  prepareRows();
   onButton("first", () => goTo(0));
   onButton("back", () => goTo(positionBefore(current())));
   onButton("next", () => goTo(positionAfter(current())));

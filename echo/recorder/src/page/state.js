@@ -286,6 +286,7 @@ function lastState(run) {
   const { again, read } = run.last;
   const items = again.map(({ command, says }) => make("li", {}, ...markup(run, says), make("code", { class: "command" }, command)));
   return [
+    ...(isPair ? [comparison()] : []),
     ...(items.length ? [make("h2", {}, "Run it again with a fault"), make("ul", { class: "again" }, ...items)] : []),
     make("h2", {}, "The file to read first"),
     make("p", {}, read),

@@ -100,7 +100,7 @@ function scrollWave() {
   if (fits()) return (scroll = 0);
   const layout = layouts[view.side];
   const { run, room } = layout;
-  const near = run.position === 0 ? { x: 0 } : run.position === run.end ? { x: layout.total } : pointOf(layout, run.position);
+  const near = run.position === 0 ? { x: 0 } : run.position === run.end ? { x: endOfWave(layout) } : pointOf(layout, run.position);
   const most = span() - room;
   if (near.x < scroll + room * 0.2 || near.x > scroll + room * 0.8) scroll = near.x - room * 0.45;
   scroll = Math.max(0, Math.min(most, scroll));
@@ -307,7 +307,7 @@ function timeBar({ x, y, from, to }, radius, step) {
 /** A vertical rule where two runs diverge. */
 function partRule(layout) {
   const { run, sizes, left, column } = layout;
-  if (!data.compare) return [];
+  if (!isPair) return [];
   const x = sizes.names + left[columnFrom(run, column, partOf(run))] - scroll;
   return x < sizes.names ? [] : [draw("path", { class: "part", d: `M${x} 0V${sizes.height}` })];
 }

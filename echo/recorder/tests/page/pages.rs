@@ -16,7 +16,7 @@ use executor::{block_on, spawn_named};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use log::{LevelFilter, Log, Metadata, Record};
 use reactor::time::sleep;
-use recorder::{Options, Page, Recorder, Recording, Run};
+use recorder::{Options, Page, Program, Recorder, Recording, Run};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tests::{DEADLINE, page_data, tcp_pair, until};
@@ -124,7 +124,19 @@ pub(super) fn loaded() -> &'static Recorded {
     &LOADED
 }
 
-pub(super) const VERDICT: &str = "**Nobody reads** what comes after the first byte.";
+pub(super) const VERDICTS: [&str; 2] = [
+    "**Both bytes are read.** The source holds the waker of the task after each read.",
+    "**One byte is left.** Nothing holds the waker of the task, so no event can wake it.",
+];
+
+/// The program of the two runs. Its last line is the wrong one.
+const READS: &str = "while server.read(byte) {
+    // Right: read the next byte.
+    continue;
+    // Wrong: wait forever.
+    pending().await;
+}
+";
 
 /// Two runs of one task: it reads until the end; or, in the second one, once.
 pub(super) fn compared() -> &'static Recorded {
@@ -132,10 +144,13 @@ pub(super) fn compared() -> &'static Recorded {
         let runs = [("right", false), ("with the fault", true)].map(|(label, once)| {
             let mut run = Run::new("Two runs, which part.", read_bytes(once));
             run.label = label.to_owned();
+            run.verdict = VERDICTS[usize::from(once)].to_owned();
+            run.program = Some(Program::new("reads.rs", READS));
+            run.line = Some(if once { 5 } else { 3 });
             run
         });
         let file = file("compared.html");
-        fs::write(&file, Page::compare("read once", runs, VERDICT).html()).unwrap();
+        fs::write(&file, Page::compare("read once", runs).html()).unwrap();
         Recorded::read(file)
     });
     &COMPARED
@@ -152,7 +167,7 @@ pub(super) fn blocked() -> &'static Recorded {
             run
         });
         let file = file("blocked.html");
-        fs::write(&file, Page::compare("blocked", runs, "The timer is late.").html()).unwrap();
+        fs::write(&file, Page::compare("blocked", runs).html()).unwrap();
         Recorded::read(file)
     });
     &BLOCKED
