@@ -34,6 +34,8 @@ pub(crate) fn start(arguments: &Arguments) -> Result<Option<&'static Recorder>, 
         Some(_) => arguments.trace_events,
         None => 0,
     });
+    // Only a page shows the lines of the program.
+    options.stacks = matches!(arguments.trace, Some((_, Format::Html)));
     options.slow_polls = arguments.warn_blocking.map(SlowPolls::new);
     options.explain = arguments.explain.map(|which| {
         let every = which == Explain::All;

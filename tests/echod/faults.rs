@@ -260,7 +260,29 @@ fn recorded(name: &str) -> ([Vec<String>; 2], Value) {
         data["runs"][0]["first"]["file"],
         format!("echo/learn/faults/{}.rs", name.replace('-', "_"))
     );
+    assert_lines_are_marked(&data);
     (runs, data)
+}
+
+/// Checks that in each version, the line that differs is marked at the step where the runs part. Another
+/// thread runs the line of one fault, and then the runs part at the next step of the server.
+#[track_caller]
+fn assert_lines_are_marked(data: &Value) {
+    for (run, mark) in [(0, "// Right:"), (1, "// Wrong:")] {
+        let steps = data["runs"][run]["steps"].as_array().expect("a list").iter();
+        let part = divergence(data)[run] as u64;
+        let is_near = |step: &&Value| (part - 1..=part).contains(&step["n"].as_u64().unwrap());
+        let note = steps.filter(is_near).find(|step| step["kind"] == "note");
+        let note =
+            note.unwrap_or_else(|| panic!("no note at step {part} of {}", data["runs"][run]));
+        let place = note["place"][0].as_u64().expect("a place in the program") as usize;
+        let place = &data["runs"][run]["places"][place];
+        let text = data["files"][place["file"].as_str().unwrap()].as_str().expect("its file");
+        let line = place["line"].as_u64().unwrap() as usize;
+        let above = text.lines().take(line - 1).map(str::trim).collect::<Vec<_>>();
+        let comment = above.iter().rev().take_while(|line| line.starts_with("// "));
+        assert!(comment.into_iter().any(|line| line.starts_with(mark)), "{place}: no {mark}");
+    }
 }
 
 /// Where two recordings part, by the number of the step.
@@ -274,14 +296,15 @@ fn recordings_diverge_at_the_wrong_line() {
     let [a, b] = divergence(&data);
     // The same poll: there the right one tries and leaves its waker, the other just gives up.
     assert_eq!((right[a - 2].as_str(), wrong[b - 2].as_str()), ("poll", "poll"));
-    assert_eq!((right[a - 1].as_str(), wrong[b - 1].as_str()), ("would block", "pending"));
-    assert_eq!(wrong[b], "lost");
+    assert_eq!((right[a - 1].as_str(), wrong[b - 1].as_str()), ("note", "note"));
+    assert_eq!((right[a].as_str(), wrong[b].as_str()), ("would block", "pending"));
+    assert_eq!(wrong[b + 1], "lost");
     assert!(!right.iter().any(|kind| kind == "lost"), "{right:?}");
 
     let ([right, wrong], data) = recorded("read-once");
     let [a, b] = divergence(&data);
     // After the first answer the right one writes the next, and the other waits.
-    assert_eq!((right[a - 1].as_str(), wrong[b - 1].as_str()), ("try", "would block"));
+    assert_eq!((right[a].as_str(), wrong[b].as_str()), ("try", "would block"));
 }
 
 /// Returns the verdict of a run of a recorded fault: its symptom, and the reason.

@@ -59,7 +59,7 @@ async fn serve(listener: net::TcpListener, version: Version) -> io::Result<()> {
     let mut connections = JoinSet::new();
     for _ in 0..CLIENTS {
         let (stream, _) = listener.accept().await?;
-        match version {
+        match version.noted() {
             // Right: the connection gets a task of its own, and the loop continues.
             Version::Right => drop(connections.spawn(echo(stream))),
             // Wrong: the loop accepts no other client until this one has gone.

@@ -71,7 +71,7 @@ async fn ask_while_another_ticks(stream: TcpStream, version: Version) -> io::Res
     // This returns after the ticker has been polled and has set its timer.
     yield_now().await;
     let ask = move || ask(&stream);
-    match version {
+    match version.noted() {
         // Right: a thread of the pool blocks, and this thread continues.
         Version::Right => spawn_blocking(ask).await.map_err(io::Error::other)?,
         // Wrong: this thread blocks, and all tasks share it.

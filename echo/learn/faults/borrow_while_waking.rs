@@ -65,7 +65,7 @@ fn send(channel: &RefCell<Channel>, value: u32, version: Version) {
     let mut borrow = channel.borrow_mut();
     borrow.values.push_back(value);
     let waker = borrow.waker.take();
-    match version {
+    match version.noted() {
         // Right: end the borrow before `wake` runs the code of another executor.
         Version::Right => drop(borrow),
         // Wrong: the borrow lives until the end of this function.

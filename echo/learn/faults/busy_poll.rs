@@ -70,7 +70,7 @@ impl Future for Read<'_> {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             result => return Poll::Ready(result),
         }
-        match version {
+        match version.noted() {
             // Right: try again, and store the waker in the source.
             Version::Right => stream.poll_read_with(cx, |mut io| io.read(&mut byte)),
             // Wrong: ask for the next poll now, whether a byte has arrived or not.

@@ -89,7 +89,7 @@ async fn serve(listener: TcpListener, timed_out: Sender<()>, version: Version) -
     if timeout(LIMIT, first.as_mut()).await.is_err() {
         // The client reads from now on.
         let _ = timed_out.send(());
-        match version {
+        match version.noted() {
             // Right: finish the message before anything else is written.
             Version::Right => first.await?,
             // Wrong: give it up. The peer has a part of it.

@@ -103,7 +103,7 @@ impl Future for Read<'_> {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             result => return Poll::Ready(result),
         }
-        match version {
+        match version.noted() {
             // Right: try again, and store the waker in the source.
             Version::Right => stream.poll_read_with(cx, |mut io| io.read(buffer)),
             // Wrong: the waker in `cx` is not stored anywhere.

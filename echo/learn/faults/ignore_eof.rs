@@ -82,7 +82,7 @@ async fn read_to_end(stream: Async<TcpStream>, version: Version) -> io::Result<u
             continue;
         }
         ends += 1;
-        match version {
+        match version.noted() {
             // Right: 0 is the end of file.
             Version::Right => break,
             // Wrong: read again, as if bytes could still come.

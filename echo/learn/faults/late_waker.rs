@@ -110,7 +110,7 @@ impl Future for Finished {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Instant> {
         let this = self.get_mut();
-        let result = match this.version {
+        let result = match this.version.noted() {
             // Right: a thread that finishes after the look finds the waker.
             Version::Right => this.store_and_look(cx.waker()),
             // Wrong: a thread that finishes after the look finds no waker.

@@ -14,7 +14,9 @@ const EVENTS: usize = 100_000;
 
 /// Installs the logger. If `record` is set, returns a recorder of the runs.
 pub(crate) fn install(record: bool) -> Option<&'static Recorder> {
-    let options = Options::recording(if record { EVENTS } else { 0 });
+    let mut options = Options::recording(if record { EVENTS } else { 0 });
+    // The page shows the line at which each task stands.
+    options.stacks = record;
     let recorder = Recorder::install(Box::new(LostTasks), LevelFilter::Warn, options);
     recorder.ok().filter(|_| record)
 }

@@ -37,16 +37,25 @@ mod stale_waker;
 use std::env;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write, stdout};
+use std::panic::Location;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use recorder::{Page, Program, Recorder, Run};
+use log::{Level, Record, log_enabled, logger};
+use recorder::{NOTE, Page, Program, Recorder, Run};
 
 use ask::{Answer, Letter};
 
 /// The server of a run gives up after this time. With the fault, most servers would wait forever.
 const DEADLINE: Duration = Duration::from_secs(1);
+
+/// The most notes of a run: more of them tell nothing new.
+const NOTES: usize = 10;
+
+/// How often the marked line has run so far in this run.
+static NOTED: AtomicUsize = AtomicUsize::new(0);
 
 const FAULTS: [Fault; 14] = [
     forget_waker::FAULT,
@@ -86,6 +95,39 @@ struct Fault {
 enum Version {
     Right,
     Wrong,
+}
+
+impl Version {
+    fn mark(self) -> &'static str {
+        match self {
+            Version::Right => "// Right:",
+            Version::Wrong => "// Wrong:",
+        }
+    }
+
+    /// Returns the version. If the run is recorded, this also logs which of the two marked lines of the
+    /// caller's file runs now, the first ten times.
+    #[track_caller]
+    fn noted(self) -> Version {
+        let file = Location::caller().file();
+        if log_enabled!(target: NOTE, Level::Trace)
+            && NOTED.fetch_add(1, Ordering::Relaxed) < NOTES
+            && let Some(fault) = FAULTS.iter().find(|fault| fault.file == file)
+        {
+            let (line, _) = line_below(self.mark(), fault.text);
+            let note = comment(self.mark(), fault.text);
+            logger().log(
+                &Record::builder()
+                    .target(NOTE)
+                    .level(Level::Trace)
+                    .file_static(Some(fault.file))
+                    .line(Some(line as u32))
+                    .args(format_args!("Here the two versions differ. {note}"))
+                    .build(),
+            );
+        }
+        self
+    }
 }
 
 /// What an observer outside the runtime sees.
@@ -221,11 +263,12 @@ fn run(
     version: Version,
     recorder: Option<&'static Recorder>,
 ) -> io::Result<Outcome> {
-    let (name, label, mark) = match version {
-        Version::Right => ("right", "right", "// Right:"),
-        Version::Wrong => ("wrong", "with the fault", "// Wrong:"),
+    let (name, label) = match version {
+        Version::Right => ("right", "right"),
+        Version::Wrong => ("wrong", "with the fault"),
     };
     recorder.into_iter().for_each(Recorder::start);
+    NOTED.store(0, Ordering::Relaxed);
     let before = lost::count();
     let symptom = (fault.run)(version)?;
     let lost = lost::count() - before;
@@ -233,7 +276,7 @@ fn run(
     if lost > 0 {
         writeln!(stdout(), "       lost tasks reported by the executor: {lost}")?;
     }
-    let (number, code) = line_below(mark, fault.text);
+    let (number, code) = line_below(version.mark(), fault.text);
     writeln!(stdout(), "       {}:{number}\n       {code}", fault.file)?;
     let run = recorder.map(|recorder| {
         let mut run = Run::new(&format!("A real run: {}.", fault.sentence), recorder.recording());
@@ -262,6 +305,15 @@ fn item_around(mark: &str, text: &str) -> (usize, String) {
         line => format!("    {line}\n"),
     });
     (first + 1, indented.collect())
+}
+
+/// Returns the text of the comment that begins with `mark`, with its first word in bold.
+fn comment(mark: &str, text: &str) -> String {
+    let lines = text.lines().map(str::trim).skip_while(|line| !line.starts_with(mark));
+    let words = lines.map_while(|line| line.strip_prefix("//")).map(str::trim);
+    let comment = words.collect::<Vec<_>>().join(" ");
+    let (word, rest) = comment.split_once(':').unwrap_or((&comment, ""));
+    format!("**{word}**:{rest}")
 }
 
 /// Returns the first line of code below the comment that begins with `mark`, and its number.

@@ -63,7 +63,7 @@ struct Task {
 impl Wake for Task {
     fn wake(self: Arc<Self>) {
         self.queued.store(true, Ordering::Release);
-        match self.version {
+        match self.version.noted() {
             // Right: end the sleep, or the next one if the thread is about to sleep.
             Version::Right => self.notifier.notify(),
             // Wrong: the task is queued, but the thread stays asleep.

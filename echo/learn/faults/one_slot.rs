@@ -86,7 +86,7 @@ struct Socket {
 impl Socket {
     fn new(stream: Async<TcpStream>, version: Version) -> Socket {
         let reader = Arc::new(Slot::default());
-        let writer = match version {
+        let writer = match version.noted() {
             // Right: each direction has a slot of its own.
             Version::Right => Arc::new(Slot::default()),
             // Wrong: both directions share one slot.

@@ -119,7 +119,7 @@ async fn echo(socket: Counted, version: Version) -> io::Result<u32> {
     let mut socket = Async::new(socket)?;
     let mut messages = 0;
     loop {
-        match version {
+        match version.noted() {
             // Right: the registration stays for the life of the socket.
             Version::Right => {}
             // Wrong: remove the registration and add it again.

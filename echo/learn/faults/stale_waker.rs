@@ -80,7 +80,7 @@ impl Future for Wait {
             return Poll::Ready(at);
         }
         let stored = self.event.waker.take();
-        let waker = match self.version {
+        let waker = match self.version.noted() {
             // Right: store the waker of this poll. It belongs to the task that owns the future now.
             Version::Right => cx.waker().clone(),
             // Wrong: keep the waker of the first poll.

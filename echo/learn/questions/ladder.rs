@@ -36,7 +36,9 @@ impl Log for Listener {
 ///
 /// It is installed on first use, so a program that does not use it runs without one.
 pub(crate) static RECORDER: LazyLock<&'static Recorder> = LazyLock::new(|| {
-    let options = Options::recording(STEPS);
+    let mut options = Options::recording(STEPS);
+    // Only the page of a scene shows the lines of the program.
+    options.stacks = scene::is_requested();
     let installed = Recorder::install(Box::new(Listener), LevelFilter::Off, options);
     installed.expect("this process has no other logger")
 });

@@ -26,27 +26,32 @@ pub(crate) fn request() {
     begin();
 }
 
+/// Whether a scene is requested.
+pub(crate) fn is_requested() -> bool {
+    REQUESTED.get().is_some()
+}
+
 /// Begins the scene: leaves out all earlier steps.
 ///
 /// A program calls this before the part that is worth stepping through. If it runs several
 /// executors, it calls this before one of them: each counts its tasks from 0, so a scene can show
 /// only one.
 pub(crate) fn begin() {
-    if REQUESTED.get().is_some() {
+    if is_requested() {
         RECORDER.start();
     }
 }
 
 /// Ends the scene. A program that does not call this ends its scene when it returns.
 pub(crate) fn end() {
-    if REQUESTED.get().is_some() {
+    if is_requested() {
         keep(&RECORDER.recording());
     }
 }
 
 /// Makes this recording the scene, in place of an earlier one.
 pub(crate) fn keep(recording: &Recording) {
-    if REQUESTED.get().is_some() {
+    if is_requested() {
         *SCENE.lock().unwrap_or_else(PoisonError::into_inner) = Some(recording.clone());
     }
 }

@@ -28,7 +28,9 @@ async fn ask() -> io::Result<()> {
 }
 
 fn main() -> io::Result<()> {
-    let options = Options::recording(10_000);
+    let mut options = Options::recording(10_000);
+    // The page shows the line at which each task stands.
+    options.stacks = true;
     let recorder = Recorder::install(Box::new(log::logger()), LevelFilter::Off, options);
     let recorder = recorder.map_err(io::Error::other)?;
     recorder.start();

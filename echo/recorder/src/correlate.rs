@@ -4,8 +4,8 @@
 //! knows which task each thread is polling, which task the address of a waker belongs to, and which
 //! step stored a waker or took it out.
 //!
-//! Invariant: every event has a cause, except a start, an act from outside, and a spawn outside of a
-//! poll. Every `wake` by the reactor has two causes: the event that led to it, and the step that stored the
+//! Invariant: every event has a cause, except a start, an act from outside, and a spawn or a note
+//! outside of a poll. Every `wake` by the reactor has two causes: the event that led to it, and the step that stored the
 //! waker. Every poll is caused by the `queue` of its task. The first cause of a step inside a poll is the
 //! step of the task before it in this poll, or the poll.
 
@@ -19,6 +19,7 @@ use crate::event::{
 };
 use crate::event_buffer::EventBuffer;
 use crate::record::Values;
+use crate::stack::Stack;
 
 /// The number of the start.
 const START: u64 = 0;
@@ -34,6 +35,7 @@ pub(crate) struct Origin<'a> {
     pub(crate) thread: &'a Arc<str>,
     pub(crate) file: &'static str,
     pub(crate) line: u32,
+    pub(crate) stack: Option<Stack>,
 }
 
 /// What the records so far have shown, as far as it is needed to find the causes of later events.
@@ -235,6 +237,19 @@ impl Correlator {
         self.acts.push(OutsideAct { number, peer });
     }
 
+    /// Adds a note of the program: a step of the task that is being polled, or an act of another thread.
+    pub(crate) fn note(&mut self, text: String, origin: &Origin<'_>, buffer: &mut EventBuffer) {
+        let mut handler =
+            RecordHandler { correlator: self, origin, buffer, values: Values::default() };
+        let kind = Kind::Note { text };
+        if handler.running().is_some() {
+            let cause = handler.step_before();
+            handler.push_running(Actor::Task, kind, vec![cause]);
+        } else {
+            handler.push(Actor::Outside, kind, vec![]);
+        }
+    }
+
     /// Updates the length of the sleeps that have not ended.
     pub(crate) fn update_sleeps(&self, now: Duration, buffer: &mut EventBuffer) {
         for thread in self.threads.values().filter(|thread| thread.is_waiting) {
@@ -366,6 +381,7 @@ impl RecordHandler<'_> {
             causes,
             file: self.origin.file,
             line: self.origin.line,
+            stack: self.origin.stack.clone(),
         }
     }
 

@@ -70,6 +70,7 @@ impl Describer {
                 let from = written.map_or(String::new(), |step| format!(", written in #{step}"));
                 format!("Outside the runtime, the {} **{act}**{from}.", event.thread)
             }
+            Kind::Note { text } => text.clone(),
             Kind::Event { news, .. } => {
                 let reported = match mem::take(&mut self.asleep) {
                     true => format!("The kernel ends the sleep: {source} is **{news}**."),
@@ -372,6 +373,7 @@ pub(crate) fn short(event: &Event) -> String {
         Kind::Sleep { .. } => "epoll_wait".to_owned(),
         Kind::Look => "check for events".to_owned(),
         Kind::Outside { act } => format!("{} {act}", event.thread),
+        Kind::Note { text } => text.replace("**", "").replace('`', ""),
         Kind::Event { news, .. } => format!("{source} {news}"),
         Kind::Wake => format!("wake {}", woken(event)),
         Kind::Queue { by: By::Thread } => format!("inbox: {task}"),

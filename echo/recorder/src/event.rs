@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::stack::Stack;
+
 /// One step of a run.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -31,6 +33,8 @@ pub struct Event {
     pub file: &'static str,
     /// The line of the log record in [`file`](Event::file); 0 for the start.
     pub line: u32,
+    /// The stack on which the record was logged, if the recorder captures stacks.
+    pub(crate) stack: Option<Stack>,
 }
 
 /// The component that acted, from the layer nearest to the user's code down to the outside.
@@ -167,6 +171,11 @@ pub enum Kind {
     Outside {
         /// A verb with its object: `sends 1 byte`.
         act: String,
+    },
+    /// The program logged a note about the statement that it is about to execute.
+    Note {
+        /// The text of the note.
+        text: String,
     },
     /// The kernel reported that a source is ready.
     Event {
@@ -328,6 +337,7 @@ impl Event {
             Kind::Sleep { .. } => "sleep",
             Kind::Look => "look",
             Kind::Outside { .. } => "outside",
+            Kind::Note { .. } => "note",
             Kind::Event { .. } => "event",
             Kind::Wake => "wake",
             Kind::Queue { .. } => "queue",

@@ -336,6 +336,7 @@ mod tests {
                 causes: Vec::new(),
                 file: "",
                 line: 0,
+                stack: None,
             });
         }
 

@@ -86,6 +86,7 @@ fn details(kind: &Kind) -> Vec<(&'static str, Value)> {
             let slept = slept.map(|slept| ("slept_ms", millis(slept).into()));
             limit.into_iter().chain(slept).collect()
         }
+        Kind::Note { text } => vec![("note", text.as_str().into())],
         Kind::Outside { act } => vec![("act", act.as_str().into())],
         Kind::Event { readiness, takes, others, .. } => vec![
             ("readiness", readiness.to_string().into()),

@@ -9,8 +9,8 @@ use std::fmt::Write;
 use std::io;
 use std::time::Duration;
 
-use crate::describe::{named, result, source, task, waker, woken};
-use crate::event::{By, Direction, Event, Kind, Outcome, Readiness, Task};
+use crate::describe::{named, result, short, source, task, waker, woken};
+use crate::event::{Actor, By, Direction, Event, Kind, Outcome, Readiness, Task};
 use crate::recording::Counts;
 use crate::units::{count, plural, thousands, time};
 
@@ -211,6 +211,8 @@ impl Ladder {
                 let thread = if act == "connects" { " (from its own thread)" } else { "" };
                 by(&event.thread, format!("{act}{thread}"))
             }
+            Kind::Note { .. } if event.actor == Actor::Outside => by(&event.thread, short(event)),
+            Kind::Note { .. } => by_task(short(event)),
             Kind::Event { news, .. } => {
                 self.reported = Some(event.at);
                 let note = if event.kind.wakers_taken() == 0 { WAKES_NONE } else { "" };
@@ -538,7 +540,7 @@ mod tests {
             number,
             at: Duration::from_secs(10 * 60 * 60),
             thread: thread.into(),
-            actor: crate::event::Actor::Outside,
+            actor: Actor::Outside,
             kind: Kind::Outside { act: act.to_owned() },
             task: None,
             source: None,
@@ -546,6 +548,7 @@ mod tests {
             causes: vec![number - 2, number - 1],
             file: "",
             line: 0,
+            stack: None,
         };
         Ladder { first: Some(0), ..Ladder::new(true, false) }.fit(columns).lines(&[event])
     }

@@ -1,6 +1,7 @@
 // Targets of the README's links in this documentation: the first definition of a link counts.
 //! [`own_program.rs`]: ../echod/index.html#files-of-the-guide
 //! [`OUTSIDE`]: OUTSIDE
+//! [`Options::stacks`]: Options::stacks
 //!
 #![doc = include_str!("../README.md")]
 
@@ -24,6 +25,7 @@ mod recording;
 mod slow_polls;
 mod source_files;
 mod source_lines;
+mod stack;
 mod state;
 mod units;
 
@@ -35,7 +37,7 @@ pub use format::Format;
 pub use json_lines::{VERSION, json_lines, write_json_lines};
 pub use ladder::{HEADER, Ladder, summary};
 pub use page::{Page, Program, Run};
-pub use record::OUTSIDE;
+pub use record::{NOTE, OUTSIDE};
 pub use recorder::{Options, Recorder};
 pub use recording::{Counts, Recording};
 pub use slow_polls::SlowPolls;

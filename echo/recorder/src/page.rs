@@ -18,13 +18,16 @@ use crate::source_lines::SourceLines;
 use crate::units::{millis, plural, time};
 
 use cells::{Changes, cells};
+use program::Positions;
 
 mod cells;
+mod program;
 
 const SKELETON: &str = include_str!("page/page.html");
 const STYLE: &str = concat!(
     include_str!("page/page.css"),
     include_str!("page/overview.css"),
+    include_str!("page/program.css"),
     include_str!("page/prompts.css"),
     include_str!("page/compare.css"),
     include_str!("page/forced_colors.css"),
@@ -35,6 +38,7 @@ const SCRIPT: &str = concat!(
     include_str!("page/elements.js"),
     include_str!("page/sentence.js"),
     include_str!("page/source.js"),
+    include_str!("page/program.js"),
     include_str!("page/state.js"),
     include_str!("page/wave.js"),
     include_str!("page/overview.js"),
@@ -234,8 +238,17 @@ fn divergence(one: &[Event], other: &[Event]) -> [u64; 2] {
     let is_inside = |event: &&Event| event.actor != Actor::Outside;
     let mut pairs = one.iter().filter(is_inside).zip(other.iter().filter(is_inside));
     let ends = |events: &[Event]| events.last().map_or(0, |last| last.number + 1);
-    match pairs.find(|(a, b)| comparable(a) != comparable(b)) {
-        Some((a, b)) => [a.number, b.number],
+    let mut noted = None;
+    let differs = |(a, b): &(&Event, &Event)| {
+        // The line that differs has run before the steps differ, perhaps several times.
+        if matches!(a.kind, Kind::Note { .. }) && a.kind != b.kind {
+            noted = Some([a.number, b.number]);
+        }
+        comparable(a) != comparable(b)
+    };
+    let found = pairs.find(differs).map(|(a, b)| [a.number, b.number]);
+    match noted.or(found) {
+        Some(both) => both,
         None => {
             let equal =
                 one.iter().filter(is_inside).count().min(other.iter().filter(is_inside).count());
@@ -323,7 +336,11 @@ impl Run {
         data.member("chapters", self.chapters())?;
         let prompts = if self.asks { prompts(&self.recording.events) } else { Vec::new() };
         write_list(data.key("prompts")?, prompts.iter().map(Prompt::data))?;
-        let used = self.write_steps(data.key("steps")?)?;
+        let mut positions = Positions::new(self.program_files(), &self.recording.before);
+        let used = self.write_steps(&mut positions, data.key("steps")?)?;
+        write_list(data.key("places")?, positions.places())?;
+        write_list(data.key("stacks")?, positions.paths())?;
+        data.member("lacks_lines", positions.lacks_lines())?;
         data.member("state", used.of(cells(&self.recording.before)))?;
         data.member(
             "last",
@@ -468,7 +485,11 @@ impl Run {
     }
 
     /// Writes the steps. Returns which optional cells they use.
-    fn write_steps(&self, out: &mut impl Write) -> io::Result<Used> {
+    fn write_steps<'a>(
+        &'a self,
+        positions: &mut Positions<'a>,
+        out: &mut impl Write,
+    ) -> io::Result<Used> {
         let mut describer = Describer::default();
         let mut users = Users::default();
         let mut changes = Changes::new(&self.recording.before);
@@ -482,7 +503,10 @@ impl Run {
                 continue;
             }
             used.note(&changes);
-            let lines = source_lines.of(event);
+            let is_note = matches!(event.kind, Kind::Note { .. });
+            let of_runtime = event.actor != Actor::Outside && !is_note;
+            // The line of a note is in the program.
+            let lines = source_lines.of(event).filter(|_| !is_note);
             let slept = match event.kind {
                 Kind::Sleep { slept, .. } => slept.map(|slept| slept.as_secs_f64() * 1e3),
                 _ => None,
@@ -502,8 +526,10 @@ impl Run {
                 "causes": event.causes,
                 "slept": slept,
                 "held": polls.held_until(event).map(millis),
+                "place": positions.place(event),
+                "stack": positions.path(event),
                 // The page has the file of a client only if it is a file of the program.
-                "file": if event.actor == Actor::Outside && lines.is_none() { "" } else { event.file },
+                "file": if !of_runtime && lines.is_none() { "" } else { event.file },
                 "record": event.line,
                 "act": lines.map_or([0, 0], |lines| [lines.first, lines.last]),
                 "changes": changes,

@@ -14,6 +14,13 @@ use crate::event::Direction;
 /// names it with the key `receiver` instead, and its cause is the write that sent them.
 pub const OUTSIDE: &str = "outside";
 
+/// The log target for notes of the program itself.
+///
+/// A note becomes a step of the task that is being polled. Its message is a sentence about the
+/// statement that follows, and the page marks the line of the record in the program. In the sentence,
+/// `**` marks bold text, and `` ` `` marks code.
+pub const NOTE: &str = "note";
+
 /// The values of one record. A key that the record lacks has its default.
 #[derive(Default)]
 pub(crate) struct Values {
@@ -49,7 +56,7 @@ pub(crate) struct Values {
 /// Whether the recorder needs the records of this target.
 pub(crate) fn concerns(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
-    ["reactor", "executor", OUTSIDE].iter().any(|module| {
+    ["reactor", "executor", OUTSIDE, NOTE].iter().any(|module| {
         target.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
     })
 }

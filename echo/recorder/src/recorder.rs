@@ -11,18 +11,21 @@ use crate::correlate::{Correlator, Origin};
 use crate::event::{Actor, Event, Kind};
 use crate::event_buffer::EventBuffer;
 use crate::explain::Explain;
-use crate::record::{OUTSIDE, Values, concerns};
+use crate::record::{NOTE, OUTSIDE, Values, concerns};
 use crate::recording::Recording;
 use crate::slow_polls::SlowPolls;
 use crate::source_files::known_path;
+use crate::stack::{Stacks, capture};
 
 /// A logger that records the runtime, and passes all log records on to the logger that it wraps.
 ///
 /// The recorder keeps the last events of one executor. The thread that logs does the work, which takes
-/// about a microsecond for each event and makes no system call.
+/// about a microsecond for each event and makes no system call. If the recorder captures stacks, it takes
+/// tens of microseconds.
 pub struct Recorder {
     inner: Box<dyn Log>,
     is_recording: bool,
+    captures_stacks: bool,
     slow_polls: Option<SlowPolls>,
     shared: Mutex<Shared>,
 }
@@ -31,6 +34,7 @@ pub struct Recorder {
 struct Shared {
     correlator: Correlator,
     buffer: EventBuffer,
+    stacks: Stacks,
     began: Instant,
     explain: Option<Explain>,
     /// Set by `finish`, after which nothing is recorded.
@@ -54,6 +58,9 @@ struct Shared {
 pub struct Options {
     /// The number of last events to keep; 0 records nothing.
     pub events: usize,
+    /// Whether to capture the stack of each event, so that a page can show the line of the program at
+    /// which each task stands. Capturing a stack takes tens of microseconds.
+    pub stacks: bool,
     /// Reports polls that take too long.
     pub slow_polls: Option<SlowPolls>,
     /// Prints the ladder while the program runs.
@@ -98,12 +105,14 @@ impl Recorder {
         let shared = Shared {
             correlator: Correlator::default(),
             buffer: EventBuffer::new(options.capacity()),
+            stacks: Stacks::default(),
             began: Instant::now(),
             explain: options.explain,
             finished: false,
         };
-        let (slow_polls, shared) = (options.slow_polls, Mutex::new(shared));
-        let recorder = Recorder { inner, is_recording, slow_polls, shared };
+        let (captures_stacks, slow_polls) = (options.stacks, options.slow_polls);
+        let shared = Mutex::new(shared);
+        let recorder = Recorder { inner, is_recording, captures_stacks, slow_polls, shared };
         // A logger lives as long as the process.
         let recorder: &'static Recorder = Box::leak(Box::new(recorder));
         log::set_logger(recorder)?;
@@ -128,6 +137,7 @@ impl Recorder {
             causes: Vec::new(),
             file: "",
             line: 0,
+            stack: None,
         };
         let is_idle = shared.correlator.is_idle(thread::current().id());
         shared.buffer.start(start, elapsed, is_idle);
@@ -175,11 +185,13 @@ impl Recorder {
         let values = Values::of(record);
         let text = record.args().to_string();
         let thread = name_of_this_thread();
+        // Before the lock, because other threads log, too.
+        let addresses = self.captures_stacks.then(capture);
         let mut shared = self.lock();
         if shared.finished {
             return;
         }
-        let Shared { correlator, buffer, began, explain, .. } = &mut *shared;
+        let Shared { correlator, buffer, stacks, began, explain, .. } = &mut *shared;
         let origin = Origin {
             at: now.saturating_duration_since(*began),
             id: thread::current().id(),
@@ -189,11 +201,12 @@ impl Recorder {
                 record.file_static().unwrap_or_default(),
             ),
             line: record.line().unwrap_or_default(),
+            stack: addresses.map(|addresses| stacks.intern(&addresses)),
         };
-        if record.target() == OUTSIDE {
-            correlator.outside(text, values, &origin, buffer);
-        } else {
-            correlator.record(&text, values, &origin, buffer);
+        match record.target() {
+            OUTSIDE => correlator.outside(text, values, &origin, buffer),
+            NOTE => correlator.note(text, &origin, buffer),
+            _ => correlator.record(&text, values, &origin, buffer),
         }
         if let Some(explain) = explain {
             explain.update(buffer);

@@ -127,7 +127,7 @@ impl Recording {
                     takes.iter().for_each(|task| _ = waiters.remove(&Some(*task)));
                 }
                 Kind::Store { .. } => _ = waiters.insert(event.task_id()),
-                Kind::Queue { .. } => {}
+                Kind::Queue { .. } | Kind::Note { .. } => {}
                 _ if event.actor == Actor::Outside => {}
                 // Every other event is progress.
                 _ => poll = poll.map(|(again, _)| (again, true)),

@@ -18,6 +18,9 @@ pub(crate) const FILES: [(&str, &str); 14] = [
     ("reactor/src/io/copy.rs", include_str!("../../../reactor/src/io/copy.rs")),
 ];
 
+/// The crates of the runtime.
+pub(crate) const RUNTIME: [&str; 2] = ["reactor", "executor"];
+
 /// Returns the text of a file of the runtime.
 pub(crate) fn text(path: &str) -> Option<&'static str> {
     FILES.iter().find(|(name, _)| *name == path).map(|(_, text)| *text)
@@ -30,7 +33,7 @@ pub(crate) fn text(path: &str) -> Option<&'static str> {
 /// checkout, and in a build of the crate alone it begins with `src`. The part that belongs to the crate
 /// is the same in all of them, and `module`, which begins with the name of the crate, identifies the
 /// crate.
-pub(crate) fn known_path(module: &str, path: &'static str) -> &'static str {
+pub(crate) fn known_path<'a>(module: &str, path: &'a str) -> &'a str {
     let name = module.split("::").next().unwrap_or(module);
     let is_it = |known: &str| {
         let own = known.strip_prefix(name).and_then(|own| own.strip_prefix('/'));
@@ -40,9 +43,37 @@ pub(crate) fn known_path(module: &str, path: &'static str) -> &'static str {
     FILES.iter().find(|(known, _)| is_it(known)).map_or(path, |(known, _)| known)
 }
 
+/// Returns the name of the folder of a crate, without a version, from the path of one of its files. In
+/// this workspace, and in a checkout or the registry of Cargo, it is the name of the crate.
+pub(crate) fn folder_of_crate(path: &str) -> &str {
+    let folder = path.rsplit_once("/src/").map_or("", |(folder, _)| folder);
+    let name = folder.rsplit('/').next().unwrap_or(folder);
+    match name.rsplit_once('-') {
+        Some((name, version)) if version.starts_with(|c: char| c.is_ascii_digit()) => name,
+        _ => name,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn folder_of_a_crate_is_found_in_workspace_and_registry() {
+        for (path, folder) in [
+            ("/home/x/echo/reactor/src/net/tcp.rs", "reactor"),
+            (
+                "/home/x/.cargo/registry/src/index-1/futures-lite-2.6.1/src/future.rs",
+                "futures-lite",
+            ),
+            ("/home/x/.cargo/registry/src/index-1/reactor-0.1.0/src/source.rs", "reactor"),
+            ("/rustc/5980/library/core/src/future/poll_fn.rs", "core"),
+            ("/home/x/echo/examples/chat.rs", ""),
+            ("", ""),
+        ] {
+            assert_eq!(folder_of_crate(path), folder, "{path}");
+        }
+    }
 
     // Pitfall: V1
     #[test]

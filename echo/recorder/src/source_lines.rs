@@ -125,3 +125,65 @@ fn statement(lines: &[&str], last: usize) -> (usize, usize) {
     let first = (0..=last).rev().find(|&at| is_code(code(lines, at)) && begins(at));
     (first.unwrap_or(last), last)
 }
+
+/// Returns the function that contains a line, e.g. `Reactor::turn`: the nearest less indented `fn`
+/// above it.
+pub(crate) fn function_at(text: &str, line: u32) -> Option<String> {
+    let lines: Vec<&str> = text.lines().collect();
+    let indent = |at: usize| lines[at].find(|c: char| !c.is_whitespace());
+    let at = (line as usize).checked_sub(1).filter(|at| *at < lines.len())?;
+    let own = indent(at)?;
+    for above in (0..at).rev() {
+        let Some(outer) = indent(above).filter(|outer| *outer < own) else { continue };
+        if let Some(name) = word_after(lines[above], "fn ") {
+            let of = (outer > 0).then(|| type_at(&lines[..above])).flatten();
+            return Some(of.map_or(name.to_owned(), |of| format!("{of}::{name}")));
+        }
+        let opens =
+            ["impl", "mod ", "trait "].iter().any(|word| lines[above].trim().starts_with(word));
+        if opens {
+            return None;
+        }
+    }
+    None
+}
+
+/// Returns the type of the last `impl` in these lines.
+fn type_at<'a>(lines: &[&'a str]) -> Option<&'a str> {
+    let header = lines.iter().rev().find(|line| line.starts_with("impl"))?;
+    match header.rsplit_once(" for ") {
+        Some((_, of)) => word_after(of, ""),
+        None => {
+            let generics = header.strip_prefix("impl<").and_then(|rest| rest.split_once("> "));
+            word_after(generics.map_or(header.strip_prefix("impl ")?, |(_, of)| of), "")
+        }
+    }
+}
+
+/// Returns the identifier that follows `before`.
+fn word_after<'a>(line: &'a str, before: &str) -> Option<&'a str> {
+    let at = line.find(before)?;
+    // Not the end of another word.
+    let begins = line[..at].ends_with([' ', '(']) || at == 0;
+    let rest = &line[at + before.len()..];
+    let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+    Some(&rest[..end]).filter(|word| begins && !word.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_is_in_the_nearest_function_around_it() {
+        let text = "impl<T> Trait for Type<T> {\n    fn one() {\n        let x = || {\n            y;\n        \
+                    };\n    }\n}\n\nimpl Other {\n    pub(crate) fn two() {\n        z;\n    }\n    \
+                    const C: u8 = 1;\n}\nfn three() {\n    z;\n}\n";
+        let found = |line| function_at(text, line).unwrap_or_default();
+        for (line, name) in
+            [(4, "Type::one"), (11, "Other::two"), (13, ""), (16, "three"), (99, "")]
+        {
+            assert_eq!(found(line), name, "line {line}");
+        }
+    }
+}

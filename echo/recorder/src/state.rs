@@ -144,7 +144,11 @@ impl State {
             Kind::Abort => self.end(task, "aborted"),
             Kind::Panic => self.end(task, "panicked"),
             Kind::Lost => self.set(task, "lost"),
-            Kind::Start | Kind::Outside { .. } | Kind::QueuedAlready | Kind::BudgetSpent => {}
+            Kind::Start
+            | Kind::Outside { .. }
+            | Kind::Note { .. }
+            | Kind::QueuedAlready
+            | Kind::BudgetSpent => {}
         }
     }
 

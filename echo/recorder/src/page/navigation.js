@@ -16,6 +16,7 @@ function showAt(run) {
   showSentence();
   // Before the source and the state, which share the height that the wave leaves.
   showWave();
+  showProgram();
   showSource();
   showState();
   showOverview(run);

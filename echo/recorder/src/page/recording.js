@@ -53,6 +53,7 @@ function index(run) {
     tokens: new Map(run.sources.map((source) => [source.id, source.token])),
     effects: effectsOf(run, offset),
     lines: linesOf(run),
+    programLines: programLinesOf(run),
     usual: usualFollow(run),
     follow: usualFollow(run),
     shown: null,

@@ -8,11 +8,14 @@ const TOKENS = new RegExp(
 const listings = new Map();
 
 function listing(file) {
-  if (!listings.has(file)) {
-    const lines = colored(data.files[file]).map((parts, at) => codeLine(file, at + 1, parts));
-    listings.set(file, { lines, texts: data.files[file].split("\n"), element: make("div", {}, ...lines) });
-  }
+  if (!listings.has(file)) listings.set(file, makeListing(file, "lines"));
   return listings.get(file);
+}
+
+/** `index` is the name of the run's index of lines with steps. */
+function makeListing(file, index) {
+  const lines = colored(data.files[file]).map((parts, at) => codeLine(file, at + 1, parts, index));
+  return { lines, texts: data.files[file].split("\n"), element: make("div", {}, ...lines) };
 }
 
 /** Returns each line as a list of strings and colored spans. A token may be longer than a line. */
@@ -33,9 +36,9 @@ function colored(text) {
 }
 
 /** The number of a line that has steps is a button that lists them. */
-function codeLine(file, line, parts) {
-  const stepsOf = () => current().lines.get(file)?.get(line) ?? [];
-  const used = runs.some((run) => run.lines.get(file)?.has(line));
+function codeLine(file, line, parts, index) {
+  const stepsOf = () => current()[index].get(file)?.get(line) ?? [];
+  const used = runs.some((run) => run[index].get(file)?.has(line));
   const list = () => listSteps(`Steps at ${shortName(file)}:${line}`, stepsOf());
   const label = `Line ${line}: list its steps`;
   const number = used
@@ -102,7 +105,7 @@ function showSource() {
   const { element, lines, texts } = listing(shown.file);
   if (code.firstChild !== element) code.replaceChildren(element);
   markLines(run, shown, lines);
-  scrollCode(code, shown, texts);
+  scrollLines(code, codeRows(), shown.lines, texts, shown.top);
 }
 
 function markLines(run, shown, lines) {
@@ -124,13 +127,11 @@ function markLines(run, shown, lines) {
 }
 
 /** Scrolls by whole lines, with the marked line in the middle. On the first screen it is at the top. */
-function scrollCode(code, shown, texts) {
+function scrollLines(code, rows, [from, to], texts, atTop) {
   const height = codeLineHeight();
-  const rows = codeRows();
   code.style.height = `${rows * height}px`;
-  const [from, to] = shown.lines;
   const room = Math.max(0, rows - (to - from + 1));
-  const above = shown.top ? Math.min(1, from - 1) : Math.floor(room / 2);
+  const above = atTop ? Math.min(1, from - 1) : Math.floor(room / 2);
   const top = Math.max(0, Math.min(from - 1 - above, texts.length - rows));
   code.scrollTop = top * height;
   code.style.setProperty("--indent", narrow.matches ? commonIndent(texts.slice(top, top + rows)) : 0);
@@ -139,10 +140,11 @@ function scrollCode(code, shown, texts) {
 const codeLineHeight = () => parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--code-line"));
 
 function codeRows() {
-  if (narrow.matches) return 8;
-  const room = byId("source").clientHeight - byId("tabs").offsetHeight - byId("path").offsetHeight;
-  return Math.max(3, Math.floor(room / codeLineHeight()));
+  if (narrow.matches) return byId("program").hidden ? 8 : 6;
+  return Math.max(3, Math.floor((roomForCode() - byId("program").offsetHeight) / codeLineHeight()));
 }
+
+const roomForCode = () => byId("source").clientHeight - byId("tabs").offsetHeight - byId("path").offsetHeight;
 
 /** Returns the indentation that all visible lines share, which a narrow page omits. */
 function commonIndent(lines) {
@@ -169,34 +171,24 @@ function peekAt(file) {
 
 function showPath(run, shown) {
   const path = byId("path");
-  if (shown.away) {
-    const { thread } = shown.away;
-    // "the client", "the clock", but "thread pool-1".
-    const name = /\d/.test(thread) ? `thread ${thread}` : `the ${thread}`;
-    return path.replaceChildren(make("strong", {}, `outside the runtime: ${name}`));
-  }
-  const name = shown.marks && shown.file in data.files ? functionAt(shown.file, shown.lines[0]) : "";
-  path.replaceChildren(shown.file, ...(name ? [" · ", make("strong", {}, name)] : []));
+  if (shown.away) return path.replaceChildren(make("strong", {}, awayInWords(shown.away)));
+  const names = shown.marks && shown.file in data.files ? run.stacks[run.step(run.position).stack] : [];
+  if (!names.length) return path.replaceChildren(shown.file);
+  const first = hasProgram ? "the runtime" : shown.file;
+  const outer = fitNames(path, first, names).map((name) => `${name} › `).join("");
+  path.replaceChildren(hasProgram ? make("strong", {}, first) : first, ` · ${outer}`, make("strong", {}, names.at(-1)));
 }
 
-/** Returns the function that contains a line, e.g. `Reactor::turn`: the nearest less indented `fn` above. */
-function functionAt(file, line) {
-  const { texts } = listing(file);
-  const indent = (texts[line - 1] ?? "").search(/\S/);
-  for (let at = line - 1; at > 0; at--) {
-    const own = texts[at - 1].search(/\S/);
-    if (own < 0 || own >= indent) continue;
-    const name = /\bfn (\w+)/.exec(texts[at - 1]);
-    if (name) return own === 0 ? name[1] : `${typeAt(texts, at)}${name[1]}`;
-    if (/^\s*(impl|mod|trait)\b/.test(texts[at - 1])) return "";
-  }
-  return "";
+function awayInWords(step) {
+  return step.kind === "note" ? "the program runs its own code" : `outside the runtime: ${nameOfThread(step.thread)}`;
 }
 
-function typeAt(texts, line) {
-  for (let at = line - 1; at > 0; at--) {
-    const found = /^impl(?:<[^>]*>)?\s+(?:[\w:<>]+ for )?(\w+)/.exec(texts[at - 1]);
-    if (found) return `${found[1]}::`;
-  }
-  return "";
+/** The width of a letter of the path, a little more than on average. */
+const LETTER = 6.5;
+
+/** Returns the outer functions of a path. If they do not fit beside the last one, omits the outermost. */
+function fitNames(path, first, names) {
+  let room = path.clientWidth / LETTER - first.length - names.at(-1).length - 12;
+  const from = names.findLastIndex((name, at) => at < names.length - 1 && (room -= name.length + 3) < 0) + 1;
+  return [...(from > 0 ? ["…"] : []), ...names.slice(from, -1)];
 }

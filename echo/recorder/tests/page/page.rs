@@ -10,6 +10,7 @@ mod compare;
 mod look;
 mod overview;
 mod pages;
+mod program;
 mod prompts;
 mod site;
 

@@ -19,6 +19,15 @@ globalThis.probe = (() => {
     return { file: byId("tabs").querySelector("[aria-current]")?.title, lines };
   }
 
+  /** The line of the program at which a task stands, and what is told of it. */
+  function program() {
+    const pane = byId("program-code").getBoundingClientRect();
+    const marked = all("#program-code .code-line.stands");
+    const isIn = ({ top, bottom }) => top >= pane.top - 0.5 && bottom <= pane.bottom + 0.5;
+    const [, , told = ""] = words(byId("program-path")).split(" · ");
+    return { file: byId("program-path").title, words: told, lines: marked.map((line) => Number(line.dataset.line)), inView: marked.every((line) => isIn(line.getBoundingClientRect())) };
+  }
+
   /** The state, row by row and cell by cell; without the rows whose time has not come. */
   function rows() {
     const shown = all("#state tr").filter((row) => getComputedStyle(row.cells[0]).visibility === "visible");
@@ -294,5 +303,5 @@ globalThis.probe = (() => {
     return records.reduce((sum, record) => sum + (record.type === "childList" ? added(record) : 1), 0);
   }
 
-  return { seen, look, walk, marked, rows, words, regions, outOfView, overlaps, contrast, faintMarks, focused, motion, measure, presses, all, byId };
+  return { seen, look, walk, marked, program, rows, words, regions, outOfView, overlaps, contrast, faintMarks, focused, motion, measure, presses, all, byId };
 })();

@@ -19,7 +19,7 @@ use proptest::prelude::*;
 use reactor::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
 use reactor::net::{TcpListener, TcpStream};
 use reactor::time::{sleep, timeout};
-use recorder::{Kind, OUTSIDE, Options, Recorder, Recording};
+use recorder::{Kind, NOTE, OUTSIDE, Options, Recorder, Recording};
 use tests::{DEADLINE, tcp_pair, within_deadline};
 
 /// Task names that are hard to escape.
@@ -70,6 +70,8 @@ pub(crate) enum Act {
     Panic,
     /// A task that nothing can wake.
     Lost,
+    /// The task and another thread log notes.
+    Note,
 }
 
 pub(crate) fn act() -> impl Strategy<Value = Act> {
@@ -95,6 +97,7 @@ pub(crate) fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::AbortItself),
         1 => Just(Act::Panic),
         1 => Just(Act::Lost),
+        1 => Just(Act::Note),
     ];
     leaf.prop_recursive(2, 24, 4, move |inner| {
         prop_oneof![
@@ -134,6 +137,7 @@ pub(crate) fn everything() -> Vec<Vec<Act>> {
         Act::Spawn(3, vec![Act::Yield, Act::Panic]),
         Act::Spawn(2, vec![Act::AbortItself]),
         Act::Spawn(2, vec![Act::Lost]),
+        Act::Note,
         Act::Abort(4, vec![Act::Sleep(1000)]),
         Act::Detach(5, vec![Act::Client]),
         Act::Sleep(100),
@@ -221,6 +225,11 @@ async fn run_act(act: Act) {
         }
         Act::AbortItself => abort_itself().await,
         Act::Panic => assert!(spawn(panic()).await.unwrap_err().is_panic()),
+        Act::Note => {
+            trace!(target: NOTE, "A **note** of the task.");
+            let noted = thread::spawn(|| trace!(target: NOTE, "A note of a thread."));
+            noted.join().unwrap();
+        }
         Act::Lost => drop(spawn(poll_fn(|_| Poll::<()>::Pending))),
     }
 }
