@@ -41,6 +41,7 @@ const SCRIPT: &str = concat!(
     include_str!("page/program.js"),
     include_str!("page/state.js"),
     include_str!("page/wave.js"),
+    include_str!("page/task_numbers.js"),
     include_str!("page/overview.js"),
     include_str!("page/compare.js"),
     include_str!("page/navigation.js"),

@@ -139,7 +139,7 @@ function drawWave(layout, active) {
   const causes = active ? currentCauses(layout) : [];
   const plot = draw("svg", { x: sizes.names, y: 0, width: room, height: sizes.height },
     draw("g", { transform: `translate(${-scroll} 0)` },
-      ...grounds(layout, range, causes), ...threadLine(layout, range), ...marks(layout, range), ...causes.map((cause) => cause.element)));
+      ...grounds(layout, range, causes), ...threadLine(layout, range), ...marks(layout, range), ...taskNumbers(layout, range), ...causes.map((cause) => cause.element)));
   return draw("svg", { width: sizes.names + room, height: sizes.height, "aria-hidden": "true" },
     ...laneNames(layout, active), plot, ...partRule(layout), ...label(layout, active), ...tornEdge(layout, run));
 }

@@ -185,3 +185,36 @@ fn marks_of_compared_runs_have_enough_contrast() {
         assert_eq!(viewer.evaluate("probe.faintMarks()"), json!([]), "dark: {dark}");
     }
 }
+
+// The color is not enough: the marks of two tasks look alike to some readers, and in print.
+#[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
+fn marks_on_shared_lanes_have_the_number_of_their_task() {
+    let Some(browser) = Browser::start() else { return };
+    for recorded in [demo(), compared()] {
+        let viewer = Viewer::open(&browser, recorded);
+        for width in [1440, 1024] {
+            viewer.size(width, 900);
+            for step in [1, viewer.steps().len() as u64 / 2, viewer.steps().len() as u64] {
+                viewer.jump(step);
+                // Each number counts for the marks from there to the next number.
+                let wrong = "(() => {
+                    const layout = layouts[0];
+                    const { run, lanes, laneAt } = layout;
+                    const numbers = probe.all('.task-number', probe.byId('wave').firstChild)
+                        .map((text) => [Number(text.getAttribute('x')), text.textContent]);
+                    const { first, last } = visible(layout);
+                    const shown = run.shown.slice(first, last + 1).filter((position) => {
+                        const step = run.step(position);
+                        return step.task !== null && lanes[laneAt(step)].task !== step.task;
+                    });
+                    const numberAt = (x) => numbers.findLast(([at]) => at <= x + 0.5)?.[1];
+                    const wrong = shown.filter((position) =>
+                        numberAt(pointOf(layout, position).x) !== String(run.step(position).task));
+                    return [shown.length > 5, wrong];
+                })()";
+                assert_eq!(viewer.evaluate(wrong), json!([true, []]), "step {step} at {width}");
+            }
+        }
+    }
+}
