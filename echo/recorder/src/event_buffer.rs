@@ -84,8 +84,11 @@ impl EventBuffer {
         events
     }
 
-    pub(crate) fn before(&self) -> &State {
-        &self.before
+    /// Returns the state before the first event, with numbers that are counted from the start.
+    pub(crate) fn before(&self) -> State {
+        let mut before = self.before.clone();
+        before.renumber(|by| by.saturating_sub(self.start));
+        before
     }
 
     /// Returns how many events since the start were dropped, including the start itself.
@@ -190,8 +193,8 @@ mod tests {
             );
             let dropped = &events[..events.len() - capacity];
             let before = state_after(State::default(), dropped);
-            assert_eq!(*buffer.before(), before, "before the last {capacity}");
-            let after = state_after(buffer.before().clone(), buffer.events.iter());
+            assert_eq!(buffer.before(), before, "before the last {capacity}");
+            let after = state_after(buffer.before(), buffer.events.iter());
             assert_eq!(after, end, "after the last {capacity}");
         }
     }

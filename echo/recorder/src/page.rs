@@ -40,6 +40,7 @@ const SCRIPT: &str = concat!(
     include_str!("page/source.js"),
     include_str!("page/program.js"),
     include_str!("page/state.js"),
+    include_str!("page/woken.js"),
     include_str!("page/wave.js"),
     include_str!("page/task_numbers.js"),
     include_str!("page/overview.js"),
@@ -558,10 +559,10 @@ fn finding_value(finding: &Finding) -> Value {
 
 /// Whether each of the optional cells is ever used. The page omits a cell that its run never uses.
 #[derive(Default)]
-struct Used([bool; 2]);
+struct Used([bool; 3]);
 
 impl Used {
-    const CELLS: [&str; 2] = ["inbox", "timers"];
+    const CELLS: [&str; 3] = ["inbox", "timers", "woken"];
 
     fn note(&mut self, changes: &Map<String, Value>) {
         for (used, cell) in self.0.iter_mut().zip(Used::CELLS) {

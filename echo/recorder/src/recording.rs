@@ -48,13 +48,13 @@ impl Counts {
 
 impl Recording {
     pub(crate) fn of(buffer: &EventBuffer) -> Recording {
-        let (events, before) = (buffer.since(0).collect(), buffer.before().clone());
+        let (events, before) = (buffer.since(0).collect(), buffer.before());
         Recording { events, dropped: buffer.dropped(), before }
     }
 
     /// Takes all events out of the buffer.
     pub(crate) fn taken_from(buffer: &mut EventBuffer) -> Recording {
-        let (dropped, before) = (buffer.dropped(), buffer.before().clone());
+        let (dropped, before) = (buffer.dropped(), buffer.before());
         Recording { events: buffer.take_events(), dropped, before }
     }
 
@@ -80,6 +80,7 @@ impl Recording {
             }
         }
         self.before.tasks.retain(|number, _| tasks.contains(number));
+        self.before.renumber(|by| numbers.get(&by).copied().unwrap_or(0));
         self
     }
 

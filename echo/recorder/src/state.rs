@@ -2,6 +2,10 @@
 //!
 //! The state consists of the tasks and the places that store their wakers, the run queue and the inbox,
 //! the sources and timers of the reactor, and what the executor's thread does.
+//!
+//! Invariant: a waker is in one place at a time. It is in a source, a job or a timer until an event
+//! moves it to the list of woken wakers, and there until it has been called. Its task is then in the
+//! run queue. A waker that is dropped is in no place.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -18,6 +22,12 @@ pub(crate) struct State {
     pub(crate) tasks: BTreeMap<u64, TaskState>,
     pub(crate) sources: BTreeMap<u64, SourceState>,
     pub(crate) timers: Vec<Timer>,
+    /// The wakers that are about to be called, in the order of the calls.
+    pub(crate) woken: Vec<TakenWaker>,
+    /// The tasks whose wakers the last event moved.
+    pub(crate) moved: Vec<u64>,
+    /// The source out of which the last event took a waker, although it is not an event of that source.
+    pub(crate) swept: Option<u64>,
     /// The last source that had each token.
     tokens: HashMap<usize, u64>,
     pub(crate) ended: Ended,
@@ -50,8 +60,8 @@ pub(crate) struct TaskState {
     pub(crate) task: Arc<Task>,
     pub(crate) state: &'static str,
     pub(crate) polls: u64,
-    /// Whether its waker was taken out of where it was stored, and is about to be called.
-    pub(crate) waker_taken: bool,
+    /// How many of its wakers are about to be called.
+    pub(crate) taken: usize,
     /// The sources, each with its direction, that store a waker of this task.
     pub(crate) stored_in: BTreeSet<(u64, Direction)>,
     pub(crate) ended: bool,
@@ -70,13 +80,34 @@ pub(crate) struct SourceState {
 pub(crate) struct DirectionState {
     pub(crate) ready: bool,
     pub(crate) closed: bool,
-    /// The tasks whose wakers are stored; `None` for a custom waker.
-    pub(crate) wakers: Vec<Option<u64>>,
+    pub(crate) wakers: Vec<StoredWaker>,
+}
+
+/// A waker in a source or in a job.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct StoredWaker {
+    /// `None` for a custom waker.
+    pub(crate) task: Option<u64>,
+    /// The number of the event that stored it; 0 if that was before the recording.
+    by: u64,
+}
+
+/// A waker that was taken out of where it was stored, and is about to be called.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TakenWaker {
+    /// `None` for a custom waker.
+    pub(crate) task: Option<u64>,
+    by: u64,
+    /// The source or the job that stored it; `None` for a timer.
+    pub(crate) from: Option<Arc<Source>>,
+    /// The thread that is calling it.
+    pub(crate) caller: Option<Arc<str>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Timer {
     pub(crate) task: Option<u64>,
+    by: u64,
     /// The time from the start of the recording to its deadline.
     pub(crate) deadline: Duration,
 }
@@ -104,15 +135,14 @@ impl State {
     /// Changes the state as the next event changed it.
     pub(crate) fn apply(&mut self, event: &Event) {
         let task = event.task_id();
+        self.moved.clear();
+        self.swept = None;
+        self.end_call(event);
         match &event.kind {
             Kind::Spawn { .. } => self.spawn(event),
             Kind::Register | Kind::JobSubmitted => self.add_source(event),
             Kind::Deregister => self.end_source(event),
-            Kind::JobDone => {
-                let woken = self.tasks_stored_in_ending_source(event);
-                self.end_source(event);
-                self.mark_wakers_taken(&woken);
-            }
+            Kind::JobDone => self.end_job(event),
             Kind::Poll { nth } => self.poll(task, *nth),
             Kind::Try { outcome, .. } => self.attempt(event, outcome),
             Kind::Store { .. } => self.store(event, task),
@@ -120,26 +150,27 @@ impl State {
             Kind::Sleep { slept: Some(_), .. } => self.thread = Thread::Asleep,
             Kind::Sleep { .. } => self.thread = Thread::Waits,
             Kind::Look | Kind::Notified => self.thread = Thread::Turn,
-            Kind::Event { readiness, takes, .. } => {
+            Kind::Event { readiness, .. } => {
                 self.thread = Thread::Turn;
                 for direction in [Direction::Read, Direction::Write] {
                     if readiness.concerns(direction) {
                         self.make_ready(event, direction, readiness.ends(direction));
                     }
                 }
-                self.mark_wakers_taken(takes);
             }
-            Kind::Wake => self.set(task, "woken"),
+            Kind::Wake => self.wake(event),
             Kind::Queue { by } => self.queue(task, *by == By::Thread),
             Kind::TimerSet { after } => {
-                self.timers.push(Timer { task, deadline: event.at.saturating_add(*after) });
+                let deadline = event.at.saturating_add(*after);
+                self.timers.push(Timer { task, by: event.number, deadline });
             }
             Kind::TimerFired => {
                 self.thread = Thread::Turn;
-                self.take_timer(task);
-                self.mark_wakers_taken(task.as_slice());
+                let timer = self.take_timer(event);
+                let by = timer.map_or(0, |timer| timer.by);
+                self.take(TakenWaker { task, by, from: None, caller: None });
             }
-            Kind::TimerDropped => self.take_timer(task),
+            Kind::TimerDropped => _ = self.take_timer(event),
             Kind::Done { .. } => self.end(task, "done"),
             Kind::Abort => self.end(task, "aborted"),
             Kind::Panic => self.end(task, "panicked"),
@@ -165,6 +196,18 @@ impl State {
         if is_idle {
             self.thread = Thread::default();
         }
+        self.renumber(|_| 0);
+    }
+
+    /// Changes the numbers of the events that stored wakers.
+    pub(crate) fn renumber(&mut self, number: impl Fn(u64) -> u64) {
+        let directions =
+            self.sources.values_mut().flat_map(|source| [&mut source.read, &mut source.write]);
+        let stored =
+            directions.flat_map(|direction| &mut direction.wakers).map(|waker| &mut waker.by);
+        let timers = self.timers.iter_mut().map(|timer| &mut timer.by);
+        let taken = self.woken.iter_mut().map(|taken| &mut taken.by);
+        stored.chain(timers).chain(taken).for_each(|by| *by = number(*by));
     }
 
     /// Removes the tasks and sources that have ended, because no later event concerns them. Visits
@@ -192,13 +235,82 @@ impl State {
     }
 
     /// Takes all wakers out of a direction of a source.
-    fn take_wakers(&mut self, since: u64, direction: Direction) {
-        let Some(source) = self.sources.get_mut(&since) else { return };
-        for task in std::mem::take(&mut source.direction(direction).wakers).into_iter().flatten() {
-            if let Some(task) = self.tasks.get_mut(&task) {
+    fn take_wakers(&mut self, since: u64, direction: Direction) -> Vec<StoredWaker> {
+        let Some(source) = self.sources.get_mut(&since) else { return Vec::new() };
+        let wakers = std::mem::take(&mut source.direction(direction).wakers);
+        for id in wakers.iter().filter_map(|waker| waker.task) {
+            self.moved.push(id);
+            if let Some(task) = self.tasks.get_mut(&id) {
                 task.stored_in.remove(&(since, direction));
             }
         }
+        wakers
+    }
+
+    /// Adds a waker to those that are about to be called.
+    fn take(&mut self, taken: TakenWaker) {
+        if let Some(task) = taken.task.and_then(|task| self.tasks.get_mut(&task)) {
+            task.taken += 1;
+        }
+        self.moved.extend(taken.task);
+        self.woken.push(taken);
+    }
+
+    /// Removes the waker whose call ends with this event. It ends no later than the next event of the
+    /// thread that calls it.
+    fn end_call(&mut self, event: &Event) {
+        self.remove_taken(|taken| taken.caller.as_ref() == Some(&event.thread));
+    }
+
+    fn remove_taken(&mut self, is_over: impl Fn(&TakenWaker) -> bool) {
+        for taken in self.woken.extract_if(.., |taken| is_over(taken)) {
+            if let Some(task) = taken.task.and_then(|task| self.tasks.get_mut(&task)) {
+                task.taken -= 1;
+            }
+            self.moved.extend(taken.task);
+        }
+    }
+
+    fn wake(&mut self, event: &Event) {
+        self.set(event.task_id(), "woken");
+        let stored = event.causes.get(1).copied().unwrap_or_default();
+        let waits = |taken: &TakenWaker| taken.caller.is_none();
+        let find = |woken: &[TakenWaker], is_it: &dyn Fn(&TakenWaker) -> bool| {
+            woken.iter().position(|taken| waits(taken) && is_it(taken))
+        };
+        let index = find(&self.woken, &|taken| stored > 0 && taken.by == stored)
+            .or_else(|| self.take_without_event(stored))
+            .or_else(|| find(&self.woken, &|taken| taken.task == event.task_id()))
+            // A waker that was stored before the recording may belong to a task that has ended.
+            .or_else(|| find(&self.woken, &|_| stored == 0));
+        if let Some(index) = index {
+            self.woken[index].caller = Some(event.thread.clone());
+        }
+    }
+
+    /// Takes out the waker that this event stored, if it is still in a source, as in a sweep. Returns
+    /// its index.
+    fn take_without_event(&mut self, stored: u64) -> Option<usize> {
+        if stored == 0 {
+            return None;
+        }
+        for (since, state) in &mut self.sources {
+            for direction in [Direction::Read, Direction::Write] {
+                let wakers = &mut state.direction(direction).wakers;
+                let Some(index) = wakers.iter().position(|waker| waker.by == stored) else {
+                    continue;
+                };
+                let StoredWaker { task, by } = wakers.remove(index);
+                let is_last = wakers.iter().all(|waker| waker.task != task);
+                let from = Some(state.source.clone());
+                self.swept = Some(*since);
+                let known = task.and_then(|task| self.tasks.get_mut(&task));
+                known.filter(|_| is_last).map(|known| known.stored_in.remove(&(*since, direction)));
+                self.take(TakenWaker { task, by, from, caller: None });
+                return Some(self.woken.len() - 1);
+            }
+        }
+        None
     }
 
     /// Returns the tasks in the run queue and in the inbox.
@@ -209,7 +321,6 @@ impl State {
     fn set(&mut self, task: Option<u64>, state: &'static str) {
         if let Some(task) = task.and_then(|task| self.tasks.get_mut(&task)) {
             task.state = state;
-            task.waker_taken = false;
         }
     }
 
@@ -219,7 +330,7 @@ impl State {
             task: task.clone(),
             state: "new",
             polls: 0,
-            waker_taken: false,
+            taken: 0,
             stored_in: BTreeSet::new(),
             ended: false,
         };
@@ -248,6 +359,23 @@ impl State {
             self.take_wakers(since, direction);
         }
         self.ended.sources.push(since);
+    }
+
+    /// Ends a job. Its thread calls the stored waker.
+    fn end_job(&mut self, event: &Event) {
+        let stored = self.source_of(event).map(|source| source.source.clone());
+        let wakers = stored.as_ref().map(|job| self.take_wakers(job.since, Direction::Read));
+        self.end_source(event);
+        let is_live = |waker: &StoredWaker| {
+            let task = waker.task.and_then(|task| self.tasks.get(&task));
+            task.is_some_and(|task| !task.ended)
+        };
+        // A record of the call follows only if the task is live.
+        let live: Vec<StoredWaker> = wakers.into_iter().flatten().filter(is_live).collect();
+        for StoredWaker { task, by } in live {
+            let caller = Some(event.thread.clone());
+            self.take(TakenWaker { task, by, from: stored.clone(), caller });
+        }
     }
 
     fn poll(&mut self, task: Option<u64>, nth: u64) {
@@ -284,8 +412,13 @@ impl State {
         let (Some(direction), Some(source)) = (event.direction, self.source_of(event)) else {
             return;
         };
-        source.direction(direction).wakers.push(task);
         let since = source.source.since;
+        // A job has one waker, which a new one replaces.
+        if source.source.is_job() {
+            self.take_wakers(since, direction);
+        }
+        let Some(source) = self.source_of(event) else { return };
+        source.direction(direction).wakers.push(StoredWaker { task, by: event.number });
         if let Some(task) = task.and_then(|task| self.tasks.get_mut(&task)) {
             task.stored_in.insert((since, direction));
         }
@@ -304,14 +437,9 @@ impl State {
         let state = source.direction(direction);
         state.ready = true;
         state.closed |= closed;
-        self.take_wakers(since, direction);
-    }
-
-    fn mark_wakers_taken(&mut self, tasks: &[u64]) {
-        for task in tasks {
-            if let Some(task) = self.tasks.get_mut(task) {
-                task.waker_taken = true;
-            }
+        let from = event.source.clone();
+        for StoredWaker { task, by } in self.take_wakers(since, direction) {
+            self.take(TakenWaker { task, by, from: from.clone(), caller: None });
         }
     }
 
@@ -325,13 +453,18 @@ impl State {
         }
     }
 
-    fn take_timer(&mut self, task: Option<u64>) {
-        let own = self.timers.iter().position(|timer| timer.task == task);
-        // A timer that one task set and another task awaits is listed under the first task.
-        let index = own.unwrap_or(0);
-        if index < self.timers.len() {
-            self.timers.remove(index);
-        }
+    /// Takes out the timer that expires or is dropped. The first cause of `timer fired` set it. A timer
+    /// that is dropped, or that was set before the recording, is the one of its task with the nearest
+    /// deadline. One that another task has set is listed under that task.
+    fn take_timer(&mut self, event: &Event) -> Option<Timer> {
+        let set = event.causes.first().filter(|_| event.kind == Kind::TimerFired);
+        let order =
+            |timer: &Timer| (Some(&timer.by) != set, timer.task != event.task_id(), timer.deadline);
+        let nearest = self.timers.iter().enumerate().min_by_key(|(_, timer)| order(timer));
+        let index = nearest.map(|(index, _)| index)?;
+        let timer = self.timers.remove(index);
+        self.moved.extend(timer.task);
+        Some(timer)
     }
 
     fn end(&mut self, task: Option<u64>, state: &'static str) {
@@ -340,20 +473,11 @@ impl State {
             task.ended = true;
         }
         self.ended.tasks.extend(task);
+        self.remove_taken(|taken| taken.caller.is_some() && taken.task == task);
         // A task that has ended is not polled again, even if it is still queued.
         task.into_iter().for_each(|id| self.take_from_queue(id));
         if matches!(self.thread, Thread::Task(id) if Some(id) == task) {
             self.thread = Thread::Executor;
         }
-    }
-
-    /// Returns the tasks whose wakers are stored in the source that this event ends.
-    pub(crate) fn tasks_stored_in_ending_source(&self, event: &Event) -> Vec<u64> {
-        let ends = matches!(event.kind, Kind::Deregister | Kind::JobDone);
-        let source = event.source.as_ref().filter(|_| ends);
-        let Some(source) = source.and_then(|source| self.sources.get(&source.since)) else {
-            return Vec::new();
-        };
-        source.read.wakers.iter().chain(&source.write.wakers).copied().flatten().collect()
     }
 }

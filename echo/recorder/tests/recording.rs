@@ -3,6 +3,7 @@
 //! Method: random programs of several tasks, and invariants of their recordings.
 
 mod programs;
+mod waker_cells;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
@@ -252,6 +253,7 @@ fn check(recording: &Recording) {
     check_receipts(events);
     check_lives(events);
     check_kinds_of_causes(events);
+    waker_cells::check(recording);
 }
 
 proptest! {

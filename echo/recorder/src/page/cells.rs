@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::describe;
 use crate::event::{Direction, Event, Kind};
-use crate::state::{State, TaskState, Thread, Timer};
+use crate::state::{State, TakenWaker, TaskState, Thread, Timer};
 use crate::units::{millis, plural};
 
 /// Returns all cells of a state.
@@ -23,15 +23,15 @@ pub(super) fn cells(state: &State) -> Map<String, Value> {
     cells
 }
 
-/// Returns the cells that this event may have changed, and those of the tasks in `losing`.
-fn cells_of(state: &State, event: &Event, losing: &[u64]) -> Map<String, Value> {
+/// Returns the cells that this event, which led to `state`, may have changed.
+fn cells_of(state: &State, event: &Event) -> Map<String, Value> {
     let mut cells = shared_cells(state, |cell| may_change(cell, &event.kind));
-    let taken = if let Kind::Event { takes, .. } = &event.kind { takes.as_slice() } else { &[] };
-    for id in event.task_id().iter().chain(taken).chain(losing) {
+    for id in event.task_id().iter().chain(&state.moved) {
         add_task(state, *id, &mut cells);
     }
-    if let Some(source) = &event.source {
-        add_source(state, source.since, &mut cells);
+    let source = event.source.as_ref().map(|source| source.since);
+    for since in source.into_iter().chain(state.swept) {
+        add_source(state, since, &mut cells);
     }
     cells
 }
@@ -50,12 +50,33 @@ fn shared_cells(state: &State, is_wanted: impl Fn(&str) -> bool) -> Map<String, 
     add("inbox", &|| json!(state.inbox));
     let timer = |timer: &Timer| json!({ "task": timer.task, "deadline": millis(timer.deadline) });
     add("timers", &|| state.timers.iter().map(timer).collect());
+    add("woken", &|| woken(&state.woken));
     add("kernel", &|| {
         let watched = state.sources.values().filter(|source| source.registered);
         let watched: Vec<_> = watched.map(|source| source.source.kind.as_str()).collect();
         count_equal(&watched).into()
     });
     cells
+}
+
+/// The most wakers that are about to be called which the page lists. It only counts the others, because
+/// each step of a crowd changes this cell.
+const MOST_WOKEN: usize = 4;
+
+/// Returns the wakers that are about to be called.
+fn woken(woken: &[TakenWaker]) -> Value {
+    let listed = woken.iter().take(MOST_WOKEN).map(|taken| {
+        let from = taken.from.as_deref().map(|source| describe::source(Some(source)));
+        let from = from.unwrap_or("a timer".to_owned());
+        json!({ "task": id(taken.task), "from": from, "called": taken.caller.is_some() })
+    });
+    let others = woken.len().saturating_sub(MOST_WOKEN);
+    listed.chain((others > 0).then(|| json!({ "more": others }))).collect()
+}
+
+/// Returns the ID of the task of a waker, or -1 for a custom waker.
+fn id(task: Option<u64>) -> i64 {
+    task.map_or(-1, |id| id as i64)
 }
 
 fn thread_text(thread: Thread) -> String {
@@ -87,11 +108,10 @@ fn holders(state: &State, task: &TaskState) -> String {
     if state.timers.iter().any(|timer| timer.task == id) {
         holders.push("a timer".to_owned());
     }
-    match holders.is_empty() {
-        false => format!("waker in {}", holders.join(", ")),
-        true if task.waker_taken || task.state == "woken" => "waker taken out".to_owned(),
-        true => String::new(),
+    if task.taken > 0 {
+        holders.push("woken list".to_owned());
     }
+    if holders.is_empty() { String::new() } else { format!("waker in {}", holders.join(", ")) }
 }
 
 fn add_source(state: &State, since: u64, cells: &mut Map<String, Value>) {
@@ -100,8 +120,7 @@ fn add_source(state: &State, since: u64, cells: &mut Map<String, Value>) {
         let ready = if direction.ready { "ready" } else { "not ready" };
         let closed = if direction.closed { ", closed" } else { "" };
         cells.insert(format!("source/{since}/{name}"), format!("{ready}{closed}").into());
-        let id = |task: &Option<u64>| task.map_or(-1, |id| id as i64);
-        let wakers: Vec<i64> = direction.wakers.iter().map(id).collect();
+        let wakers: Vec<i64> = direction.wakers.iter().map(|waker| id(waker.task)).collect();
         cells.insert(format!("source/{since}/{name}/wakers"), json!(wakers));
     }
 }
@@ -152,9 +171,8 @@ impl Changes {
 
     /// Returns the cells that the next event changes.
     pub(super) fn next(&mut self, event: &Event) -> Map<String, Value> {
-        let losing = self.state.tasks_stored_in_ending_source(event);
         self.state.apply(event);
-        let mut cells = cells_of(&self.state, event, &losing);
+        let mut cells = cells_of(&self.state, event);
         cells.retain(|cell, value| self.shown.get(cell) != Some(value));
         for (cell, value) in &cells {
             self.shown.insert(cell.clone(), value.clone());

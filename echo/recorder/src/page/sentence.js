@@ -72,7 +72,7 @@ function sentenceText(run, step) {
 /** Describes the changed cells for screen readers. */
 function changesInWords(run, step) {
   if (!step) return [];
-  const changed = Object.keys(step.changes).filter((path) => !REPEATING.test(path));
+  const changed = Object.keys(step.changes).filter((path) => isMarked(run, step, path));
   const words = changed.map((path) => `${cellName(run, path)} ${cellText(path, run.cells[path])}, ${wasText(run, path)}.`);
   return words.length ? [make("span", { class: "unseen" }, ` ${words.join(" ")}`)] : [];
 }

@@ -27,7 +27,7 @@ function table(caption, rows, ...styles) {
 /** The content of a cell. If this step changed it, it is marked and its title is the previous value. */
 function cell(run, path, ...content) {
   const step = run.step(run.position);
-  const changed = step && path in step.changes && !REPEATING.test(path);
+  const changed = step && path in step.changes && isMarked(run, step, path);
   return changed ? make("span", { class: "now", title: wasText(run, path) }, ...content) : make("span", {}, ...content);
 }
 
@@ -38,7 +38,8 @@ function wasText(run, path) {
 
 function cellText(path, value) {
   if (!Array.isArray(value)) return value || "nothing";
-  if (!value.length) return path.endsWith("wakers") || path === "timers" ? "none" : "empty";
+  if (!value.length) return path.endsWith("wakers") || path === "timers" || path === "woken" ? "none" : "empty";
+  if (path === "woken") return wokenText(value);
   return value.map((one) => (typeof one === "object" ? `${taskName(one.task ?? -1)} ${timeLeft(one)}` : taskName(one))).join(", ");
 }
 
@@ -161,6 +162,7 @@ function reactorTable(run) {
   const shown = sources.length <= MAX_ROWS ? sources : nearSources(run, sources);
   const rows = shown.flatMap((source) => sourceRows(run, source));
   if (shown.length < sources.length) rows.push(otherSources(run, sources, shown));
+  if (run.paths.has("woken")) rows.unshift(wokenRow(run));
   if (run.paths.has("timers")) rows.push(timersRow(run));
   return rows.length ? table("Reactor", rows, "column-key", "column-name", "column-direction wide-only", "column-ready", "") : null;
 }

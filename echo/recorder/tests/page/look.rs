@@ -20,7 +20,15 @@ fn changes(run: &Value, step: &Value) -> BTreeSet<String> {
     let whole: Vec<String> =
         sources.map(|source| format!("source/{}/", string(&source["id"]))).collect();
     let paths = step["changes"].as_object().unwrap().keys();
+    let moves = |path: &str| match string(&step["kind"]) {
+        // The waker is now in the list of those that are about to be called, or its task is in the run
+        // queue.
+        "event" | "timer fired" => path.ends_with("/wakers") || path == "timers",
+        "queue" => path == "woken",
+        _ => false,
+    };
     let told = paths.filter(|path| !path.ends_with("/held") && !path.ends_with("/polls"));
+    let told = told.filter(|path| !moves(path));
     let one = |path: &String| {
         let source = whole.iter().find(|source| path.starts_with(*source));
         source.unwrap_or(path).clone()

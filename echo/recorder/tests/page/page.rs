@@ -13,6 +13,7 @@ mod pages;
 mod program;
 mod prompts;
 mod site;
+mod waker;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -212,6 +213,9 @@ impl<'run> Replay<'run> {
         if self.paths.contains("inbox") {
             rows.push(json!(["inbox", self.tasks("inbox")]));
         }
+        if self.paths.contains("woken") {
+            rows.push(json!(["woken", self.woken()]));
+        }
         for source in
             from_the_last("sources").filter(|source| source["from"].as_u64() <= Some(step))
         {
@@ -222,6 +226,26 @@ impl<'run> Replay<'run> {
         }
         rows.push(json!(["watches", self.text("kernel")]));
         Value::Array(rows)
+    }
+
+    /// The wakers that are about to be called. In these runs, they come from one source or timer.
+    fn woken(&self) -> String {
+        let woken = self.cells["woken"].as_array().expect("a list");
+        let Some(first) = woken.first() else { return "none".to_owned() };
+        let pill = |(nth, waker): (usize, &Value)| match nth {
+            0 => format!("waker {}", waker["task"]),
+            _ => waker["task"].to_string(),
+        };
+        let pills: String = woken.iter().enumerate().map(pill).collect();
+        let when = match first["called"].as_bool().unwrap() {
+            false => "about to be called",
+            true if woken.len() > 1 => "the first is being called",
+            true => "being called",
+        };
+        let is_same = woken.iter().all(|waker| waker["from"] == first["from"]);
+        let from =
+            if is_same { format!("from {}, ", string(&first["from"])) } else { String::new() };
+        format!("{pills} {from}{when}")
     }
 
     fn timers(&self, step: u64) -> String {
