@@ -22,6 +22,7 @@ use program::Positions;
 
 mod cells;
 mod program;
+mod shown;
 
 const SKELETON: &str = include_str!("page/page.html");
 const STYLE: &str = concat!(
@@ -346,7 +347,7 @@ impl Run {
         data.member("state", used.of(cells(&self.recording.before)))?;
         data.member(
             "last",
-            json!({ "counts": summary(&counts), "again": again.collect::<Vec<_>>(), "read": self.read }),
+            json!({ "counts": summary(&counts), "shown": shown::sentences(&self.recording, &counts), "again": again.collect::<Vec<_>>(), "read": self.read }),
         )?;
         data.end()
     }
@@ -418,7 +419,12 @@ impl Run {
             .copied()
             .filter(|task| follow.is_empty() || follow.contains(task))
             .collect();
-        let lane = |task: &u64| json!({ "id": format!("task {task}"), "name": format!("task {task}"), "task": task });
+        let lane = |task: &u64| {
+            let id = format!("task {task}");
+            // The future of `block_on` is always task 0.
+            let name = if *task == 0 { "main" } else { &id };
+            json!({ "id": id, "name": name, "task": task })
+        };
         let mut lanes: Vec<Value> = own.iter().rev().map(lane).collect();
         if own.len() < active.len() {
             let others = tasks.len() - own.len();
@@ -523,8 +529,8 @@ impl Run {
                 "kind": event.kind_name(),
                 "poll": matches!(event.kind, Kind::Poll { .. }),
                 "thread": &*event.thread,
-                "sentence": describer.sentence(event),
-                "short": short(event),
+                "sentence": naming_main(describer.sentence(event)),
+                "short": naming_main(short(event)),
                 "causes": event.causes,
                 "slept": slept,
                 "held": polls.held_until(event).map(millis),
@@ -631,9 +637,14 @@ fn mark(event: &Event) -> &'static str {
     }
 }
 
+/// Names the future of `block_on`, which is always task 0.
+fn naming_main(text: String) -> String {
+    match text.contains("ask 0") {
+        true => text.replace("Task 0", "The main future").replace("task 0", "the main future"),
+        false => text,
+    }
+}
+
 fn introduction(counts: &Counts) -> String {
-    format!(
-        "The executor's thread slept for {:.1} % of the time. Press → to step through the run.",
-        counts.share_slept() * 100.0
-    )
+    format!("The executor's thread slept for {:.1} % of the time.", counts.share_slept() * 100.0)
 }

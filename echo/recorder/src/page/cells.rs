@@ -82,6 +82,8 @@ fn id(task: Option<u64>) -> i64 {
 fn thread_text(thread: Thread) -> String {
     match thread {
         Thread::Executor => "in the executor".to_owned(),
+        // The future of `block_on` is always task 0.
+        Thread::Task(0) => "polling the main future".to_owned(),
         Thread::Task(id) => format!("polling task {id}"),
         Thread::Turn => "in Reactor::turn".to_owned(),
         Thread::Asleep => "asleep in epoll_wait".to_owned(),

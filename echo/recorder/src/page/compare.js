@@ -134,7 +134,7 @@ function goToPart() {
 /** Says where the runs diverge, with a link. */
 function partWords(run) {
   const number = run.numberAt(partOf(run));
-  return [make("span", { class: "wide-only" }, "Press → to step through both runs, or d to go to"), stepLink(run, number, "chip", `step ${number}: the runs diverge`)];
+  return [make("span", { class: "wide-only" }, `${touch.matches ? "Tap Next" : "Press →"} to step through both runs, or ${touch.matches ? "go" : "d to go"} to`), stepLink(run, number, "chip", `step ${number}: the runs diverge`)];
 }
 
 /** The program, with the lines in which the runs differ in the middle. */

@@ -39,7 +39,7 @@ function showControls(run) {
   byId("back").setAttribute("aria-disabled", run.position === 0);
   byId("next").setAttribute("aria-disabled", run.position === run.end);
   byId("play").textContent = view.playing ? "Stop" : "Play";
-  byId("speed").textContent = `${view.pace} s a step`;
+  byId("speed").textContent = `speed ${1 / view.pace}×`;
 }
 
 function goTo(position) {
@@ -136,14 +136,21 @@ function play() {
   if (current().position === current().end) goTo(0);
   // A screen reader could not finish any sentence.
   byId("sentence").setAttribute("aria-live", "off");
-  view.playing = setTimeout(tick, view.pace * 1000);
+  view.playing = setTimeout(tick, timeToRead());
   showControls(current());
+}
+
+/** The milliseconds for which to show a step: time to look at it, and to read its sentence. */
+function timeToRead() {
+  const run = current();
+  const words = sentenceText(run, run.step(run.position)).split(" ").length;
+  return view.pace * (700 + 200 * words);
 }
 
 function tick() {
   const run = current();
-  view.playing = setTimeout(tick, view.pace * 1000);
   goTo(positionAfter(run));
+  view.playing = setTimeout(tick, timeToRead());
   const begins = run.chapters.some((chapter) => chapter.step === run.numberAt(run.position));
   // Do not stop at the first step, which begins the first chapter.
   if (run.position === run.end || (begins && run.position > 1)) stop();

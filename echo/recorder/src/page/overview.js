@@ -225,7 +225,7 @@ function rowNames(scale) {
     const y = rowMiddle(scale, task) + 4;
     if (y < last + 13) continue;
     last = y;
-    drawn.push(draw("text", { class: `lane-name ${hue(task)} ${found.has(task) ? "strong" : ""}`, x: 0, y }, narrow.matches ? String(task) : `task ${task}`));
+    drawn.push(draw("text", { class: `lane-name ${hue(task)} ${found.has(task) ? "strong" : ""}`, x: 0, y }, narrow.matches && task ? String(task) : taskLabel(task)));
   }
   return drawn;
 }
@@ -362,7 +362,7 @@ function targetAt(event) {
 function describeBar(event) {
   if (!event.target.closest?.("#timeline") || event.pointerType === "touch") return;
   const { poll } = targetAt(event);
-  byId("hint").textContent = poll ? `task ${poll.task}, step ${count(poll.step)}: a poll of ${briefly(poll.to - poll.from)} at ${milliseconds(poll.from)}` : hintText();
+  byId("hint").textContent = poll ? `${taskLabel(poll.task)}, step ${count(poll.step)}: a poll of ${briefly(poll.to - poll.from)} at ${milliseconds(poll.from)}` : hintText();
 }
 
 // The list of tasks.

@@ -8,6 +8,8 @@
 const data = JSON.parse(byId("data").textContent);
 const runs = data.runs.map(index);
 const narrow = matchMedia("(max-width: 760px), (max-height: 560px)");
+/** A screen that is touched. It shows words about buttons instead of keys. */
+const touch = matchMedia("(pointer: coarse)");
 
 /** What the reader has selected. This and the recording determine everything on the page. */
 const view = {
@@ -26,11 +28,11 @@ const view = {
   chosen: [],
   /** The timer of the next step while playing. */
   playing: null,
-  /** The seconds that a step lasts while playing. */
+  /** How much longer than usual a step lasts while playing. */
   pace: 1,
 };
 
-const PACES = [0.25, 0.5, 1, 1.5, 2];
+const PACES = [0.25, 0.5, 1, 2, 4];
 /** Cells that repeat or count what other cells show. Their changes are not marked. */
 const REPEATING = /^task\/\d+\/(held|polls)$/;
 /** Kinds of steps and states of tasks that are faults. A call that would block is not a fault. */

@@ -72,7 +72,7 @@ function sentenceText(run, step) {
 /** Describes the changed cells for screen readers. */
 function changesInWords(run, step) {
   if (!step) return [];
-  const changed = Object.keys(step.changes).filter((path) => isMarked(run, step, path));
+  const changed = Object.keys(step.changes).filter((path) => !REPEATING.test(path));
   const words = changed.map((path) => `${cellName(run, path)} ${cellText(path, run.cells[path])}, ${wasText(run, path)}.`);
   return words.length ? [make("span", { class: "unseen" }, ` ${words.join(" ")}`)] : [];
 }
@@ -95,12 +95,13 @@ function showLinks(run, step) {
   else if (step) {
     why.append(...chips(run, "because of", step.causes));
     then.append(...chips(run, "leads to", run.effects.get(step.n) ?? []));
-  } else why.append("This is the end of the recording. Home or First returns to the start.");
+  } else why.append(`This is the end of the recording. ${touch.matches ? "Tap First to return" : "Home or First returns"} to the start.`);
 }
 
 function firstWords(run) {
-  if (!run.dropped) return [run.more];
-  return [`${run.more} ${times(run.dropped, "earlier step")} were dropped.`];
+  const how = `${touch.matches ? "Tap Next" : "Press →"} to step through the run.`;
+  const dropped = run.dropped ? ` ${times(run.dropped, "earlier step")} were dropped.` : "";
+  return [`${run.more} ${how}${dropped}`];
 }
 
 /** Returns two links, and a button that lists all steps if there are more. */

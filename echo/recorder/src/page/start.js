@@ -36,6 +36,7 @@ function start() {
   };
   addEventListener("resize", again);
   narrow.addEventListener("change", again);
+  touch.addEventListener("change", again);
   addEventListener("hashchange", onHash);
   layOutAll();
   onHash();

@@ -43,7 +43,9 @@ function cellText(path, value) {
   return value.map((one) => (typeof one === "object" ? `${taskName(one.task ?? -1)} ${timeLeft(one)}` : taskName(one))).join(", ");
 }
 
-const taskName = (task) => (task < 0 ? "custom waker" : `task ${task}`);
+/** The future of `block_on` is always task 0. */
+const taskLabel = (task) => (task === 0 ? "main" : `task ${task}`);
+const taskName = (task) => (task < 0 ? "custom waker" : taskLabel(task));
 
 /** The name of a cell, with the token of its source. Two sources never have the same ID, unlike tokens. */
 function cellName(run, path) {
@@ -54,18 +56,19 @@ function cellName(run, path) {
   return `${kind[0].toUpperCase()}${kind.slice(1)}:`;
 }
 
-const taskPill = (task) => make("span", { class: `pill ${hue(task)}` }, `task ${task}`);
+const taskPill = (task) => make("span", { class: `pill ${hue(task)}` }, taskLabel(task));
 
 /** A waker in the color of its task. It fades in where this step stored it. */
 function wakerPill(task, arrived, short) {
   const style = `pill waker ${hue(task)} ${arrived ? "arrived" : ""}`;
   if (task < 0) return make("span", { class: style, title: "a waker that belongs to no task" }, "waker");
-  return make("span", { class: style, title: `a waker of task ${task}` }, short ? String(task) : `waker ${task}`);
+  const name = task === 0 ? "main" : String(task);
+  return make("span", { class: style, title: `a waker of ${taskLabel(task)}` }, short ? name : `waker ${name}`);
 }
 
-/** Lists the newest task first, like the lanes. */
+/** Lists the oldest task first, so that the space of a task that does not exist yet is at the end. */
 function tasksTable(run) {
-  const all = [...run.tasks].reverse();
+  const all = run.tasks;
   const shown = all.length <= MAX_ROWS ? all : nearTasks(run, all);
   const rows = shown.map((task) => taskRow(run, task));
   if (shown.length < all.length) rows.push(othersRow(run, all.filter((task) => !shown.includes(task))));
@@ -78,7 +81,7 @@ const laneTasks = (run) => run.follow ?? new Set(run.lanes.map((lane) => lane.ta
 function nearTasks(run, all) {
   const own = laneTasks(run);
   const last = latest(run, (step) => step.about.find((task) => !own.has(task)));
-  const guest = all.find((task) => task.id === last) ?? all.find((task) => !own.has(task.id));
+  const guest = all.find((task) => task.id === last) ?? all.findLast((task) => !own.has(task.id));
   return [...all.filter((task) => own.has(task.id)), guest];
 }
 
@@ -158,7 +161,7 @@ function timeLeft({ deadline }) {
 }
 
 function reactorTable(run) {
-  const sources = [...run.sources].reverse().filter((source) => run.paths.has(`source/${source.id}/read`) || run.paths.has(`source/${source.id}/write`));
+  const sources = run.sources.filter((source) => run.paths.has(`source/${source.id}/read`) || run.paths.has(`source/${source.id}/write`));
   const shown = sources.length <= MAX_ROWS ? sources : nearSources(run, sources);
   const rows = shown.flatMap((source) => sourceRows(run, source));
   if (shown.length < sources.length) rows.push(otherSources(run, sources, shown));
@@ -180,7 +183,7 @@ function nearSources(run, sources) {
   const others = new Map(sources.filter((source) => !isOwn(source)).map((source) => [source.id, source]));
   const changed = (path) => others.get(/^source\/(\w+)\//.exec(path)?.[1]);
   const guest = latest(run, (step) => Object.keys(step.changes).map(changed).find(Boolean));
-  return [...own, guest ?? [...others.values()].at(-1)].filter(Boolean);
+  return [...own, guest ?? others.values().next().value].filter(Boolean);
 }
 
 function otherSources(run, sources, shown) {
@@ -262,10 +265,11 @@ function firstState(run) {
     [sample("asleep"), "the thread is asleep in the kernel"],
     ...(run.steps.some(isHeld) ? [[sample("held"), "a poll that holds the thread: no other task can run"]] : []),
     [make("span", { class: "sample" }, wakerPill(2)), "a waker of task 2 is stored here"],
-    [make("span", { class: "sample now" }), "the line of this step, and what it changed"],
+    [make("span", { class: "sample now" }), "this step's line, and what it changed"],
   ];
   return [
     make("h2", {}, "Legend"),
+    make("p", { class: "axes" }, "One column is one step. Up is nearer to your code."),
     make("ul", { class: "legend" }, ...legend.map(([mark, words]) => make("li", {}, mark, make("span", {}, words)))),
     ...chapterButtons(run),
   ];
@@ -285,10 +289,13 @@ function chapterButtons(run) {
 }
 
 function lastState(run) {
-  const { again, read } = run.last;
+  const { shown, again, read } = run.last;
   const items = again.map(({ command, says }) => make("li", {}, ...markup(run, says), make("code", { class: "command" }, command)));
   return [
-    ...(isPair ? [comparison()] : []),
+    ...(isPair ? [comparison()] : [
+      make("h2", {}, "What the run showed"),
+      ...shown.map((sentence) => make("p", { class: "shown" }, ...markup(run, sentence))),
+    ]),
     ...(items.length ? [make("h2", {}, "Run it again with a fault"), make("ul", { class: "again" }, ...items)] : []),
     make("h2", {}, "The file to read first"),
     make("p", {}, read),

@@ -1,18 +1,20 @@
 // The wave: one column for each step, one lane for each layer.
 
-/** Sizes in pixels. A phone shows no lane names. */
+/** Sizes in pixels. A phone shows the names of lanes, but has no space for other words. */
 function waveSizes(lanes) {
   const one = narrow.matches;
   const pair = runs.length > 1;
-  const wish = one ? (pair ? 7 : 12) : pair ? 15 : innerWidth < 1200 ? 22 : 26;
+  const wish = one ? (pair ? 7 : 13) : pair ? 15 : innerWidth < 1200 ? 22 : 26;
   // More than seven lanes are lower, but still high enough for their names.
   const lane = lanes.length <= 7 ? wish : Math.max(one ? 6 : 14, Math.floor((wish * 8) / lanes.length));
   const margin = pair ? 4 : 8;
+  // Lower lanes have no space for names.
+  const names = one && lane < 12 ? 0 : one ? 66 : innerWidth < 1200 ? 92 : 112;
   const top = one ? margin : 22;
   return {
-    lane, top, radius: one ? 2.6 : pair ? 3.6 : 4.4,
-    names: one ? 0 : innerWidth < 1200 ? 92 : 112, height: top + lanes.length * lane + (one ? margin : 10),
-    step: one ? [5, 14] : [16, 30], sleep: one ? [24, 40] : [64, 84], window: one ? [9, 30] : [20, 64],
+    lane, top, names, words: !one, radius: one ? 2.3 : pair ? 3.6 : 4.4,
+    height: top + lanes.length * lane + (one ? margin : 10),
+    step: one ? [4.6, 14] : innerWidth < 1200 ? [15, 30] : [16, 30], sleep: one ? [18, 40] : [64, 84], window: one ? [9, 30] : [20, 64],
   };
 }
 
@@ -20,7 +22,7 @@ function waveSizes(lanes) {
 function lanesOf(run) {
   if (!run.follow) return run.lanes;
   const rest = run.lanes.filter((lane) => lane.task === undefined && lane.id !== "others");
-  const followed = [...run.follow].sort((a, b) => b - a).map((task) => ({ id: `task ${task}`, name: `task ${task}`, task }));
+  const followed = [...run.follow].sort((a, b) => b - a).map((task) => ({ id: `task ${task}`, name: taskLabel(task), task }));
   const number = run.tasks.length - followed.length;
   return [...followed, ...(number > 0 ? [{ id: "others", name: `others (${number})` }] : []), ...rest];
 }
@@ -157,7 +159,7 @@ function laneNames({ lanes, sizes, room, run, laneAt }, active) {
 
 /** The label of one of two runs. */
 function label({ run, sizes }, active) {
-  if (!run.label || !sizes.names) return [];
+  if (!run.label || !sizes.words) return [];
   return [draw("text", { class: active ? "strong" : "", x: 0, y: 14 }, run.label)];
 }
 
@@ -178,7 +180,7 @@ function sleepBand(layout, position, causes) {
   const band = draw("rect", { class: "band", x: from, y: sizes.top - 6, width: to - from, height: sizes.height - sizes.top + 2 });
   const bottom = sizes.top + 32;
   const crossed = causes.some((cause) => cause.from.x < from && cause.to.x > to && Math.min(cause.from.y, cause.to.y) - sizes.lane < bottom);
-  if (!sizes.names || crossed) return [band];
+  if (!sizes.words || crossed) return [band];
   const slept = roughly(run.step(position).slept);
   const words = (y, text) => draw("text", { class: "asleep", x, y }, text);
   return sizes.lane < 20 ? [band, words(sizes.top + 9, slept)] : [band, words(sizes.top + 13, "asleep"), words(sizes.top + 28, slept)];
@@ -198,7 +200,7 @@ function currentColumn(layout) {
 
 function chapterNames(layout, sizes) {
   const { run, left, column, room } = layout;
-  if (!sizes.names) return [];
+  if (!sizes.words) return [];
   const starts = run.chapters.map((chapter) => ({ name: chapter.name, at: left[columnFrom(run, column, chapter.step - run.offset)] }));
   return starts.flatMap(({ name, at }, nth) => {
     const space = (starts[nth + 1]?.at ?? Math.max(scroll + room, at)) - at - 10;
@@ -255,7 +257,7 @@ function outsideLines(layout, step, point) {
 /** Names the thread of a step on the shared bottom lane, if the lane has another name and there is space. */
 function threadName({ run, lanes, laneAt, left, sizes }, at, { x, y }) {
   const step = run.step(run.shown[at]);
-  if (!sizes.names || step.thread === lanes[laneAt(step)].name) return [];
+  if (!sizes.words || step.thread === lanes[laneAt(step)].name) return [];
   const start = x - sizes.radius * 1.5 - 4;
   for (let before = at - 1; before >= 0 && left[before + 1] > start - step.thread.length * 7; before--) {
     if (run.step(run.shown[before]).lane === "outside") return [];
@@ -280,7 +282,7 @@ function marks(layout, { first, last }) {
     if (step.task !== null && step.mark !== "asleep") shape.classList.add(hue(step.task));
     if (isShared) shape.classList.add("equal");
     drawn.push(shape);
-    if (isHeld(step) && sizes.names) drawn.push(draw("text", { class: "held", x: point.x, y: point.y + 17 }, roughly(step.held)));
+    if (isHeld(step) && sizes.words) drawn.push(draw("text", { class: "held", x: point.x, y: point.y + 17 }, roughly(step.held)));
   }
   return drawn;
 }
@@ -317,7 +319,7 @@ function tornEdge({ sizes }, run) {
   const teeth = [];
   for (let y = sizes.top - 6, nth = 0; y < sizes.height - 6; y += 6, nth++) teeth.push(`${sizes.names + (nth % 2 ? 10 : 4)} ${y}`);
   const edge = draw("path", { class: "tear", d: `M${teeth.join("L")}` });
-  if (!sizes.names) return [edge];
+  if (!sizes.words) return [edge];
   return [edge, draw("text", { x: sizes.names + 4, y: 13 }, `${times(run.dropped, "earlier step")} were dropped`)];
 }
 

@@ -12,6 +12,7 @@ mod overview;
 mod pages;
 mod program;
 mod prompts;
+mod screens;
 mod site;
 mod waker;
 
@@ -174,6 +175,16 @@ fn time_left(timer: &Value, now: f64) -> String {
     if left >= 0.0 { format!("in {time}") } else { format!("overdue by {time}") }
 }
 
+/// The name of a task on the page: the future of `block_on` is task 0.
+fn label(task: &Value) -> String {
+    if *task == 0 { "main".to_owned() } else { format!("task {task}") }
+}
+
+/// The text of a waker on the page.
+fn waker(task: &Value) -> String {
+    format!("waker {}", label(task).trim_start_matches("task "))
+}
+
 /// The state at each step, from the changes of the steps up to it.
 struct Replay<'run> {
     run: &'run Value,
@@ -203,9 +214,9 @@ impl<'run> Replay<'run> {
 
     /// The rows of the state at a step, as the page should show them where there is room.
     fn rows(&self, step: u64) -> Value {
-        let from_the_last = |what: &str| self.run[what].as_array().expect("a list").iter().rev();
+        let all = |what: &str| self.run[what].as_array().expect("a list").iter();
         let mut rows = Vec::new();
-        for task in from_the_last("tasks").filter(|task| task["from"].as_u64() <= Some(step)) {
+        for task in all("tasks").filter(|task| task["from"].as_u64() <= Some(step)) {
             rows.push(self.task_row(task));
         }
         rows.push(json!(["thread", self.text("thread")]));
@@ -216,9 +227,7 @@ impl<'run> Replay<'run> {
         if self.paths.contains("woken") {
             rows.push(json!(["woken", self.woken()]));
         }
-        for source in
-            from_the_last("sources").filter(|source| source["from"].as_u64() <= Some(step))
-        {
+        for source in all("sources").filter(|source| source["from"].as_u64() <= Some(step)) {
             rows.extend(self.source_rows(source));
         }
         if self.paths.contains("timers") {
@@ -233,8 +242,8 @@ impl<'run> Replay<'run> {
         let woken = self.cells["woken"].as_array().expect("a list");
         let Some(first) = woken.first() else { return "none".to_owned() };
         let pill = |(nth, waker): (usize, &Value)| match nth {
-            0 => format!("waker {}", waker["task"]),
-            _ => waker["task"].to_string(),
+            0 => self::waker(&waker["task"]),
+            _ => label(&waker["task"]).trim_start_matches("task ").to_owned(),
         };
         let pills: String = woken.iter().enumerate().map(pill).collect();
         let when = match first["called"].as_bool().unwrap() {
@@ -252,7 +261,7 @@ impl<'run> Replay<'run> {
         let now = steps(self.run)[step as usize - 1]["ms"].as_f64().unwrap();
         let timers = self.cells["timers"].as_array().expect("a list").iter();
         let told: Vec<String> = timers
-            .map(|timer| format!("waker {} {}", timer["task"], time_left(timer, now)))
+            .map(|timer| format!("{} {}", waker(&timer["task"]), time_left(timer, now)))
             .collect();
         if told.is_empty() { "none".to_owned() } else { told.join(" ") }
     }
@@ -264,7 +273,7 @@ impl<'run> Replay<'run> {
         // The direction is in the row of the source.
         let held = held.to_owned() + &cell("held").replace(" (read)", "").replace(" (write)", "");
         let state = format!("{}{held}", cell("state"));
-        json!([format!("task {}", task["id"]), task["name"], location, state, cell("polls")])
+        json!([label(&task["id"]), task["name"], location, state, cell("polls")])
     }
 
     fn source_rows(&self, source: &Value) -> Vec<Value> {
@@ -276,7 +285,7 @@ impl<'run> Replay<'run> {
             let token = format!("source {}", source["token"]);
             let wakers = self.cells.get(&*format!("{path}/wakers")).map(|list| numbers(list));
             let wakers: String =
-                wakers.into_iter().flatten().map(|task| format!("waker {task}")).collect();
+                wakers.into_iter().flatten().map(|task| waker(&json!(task))).collect();
             let wakers = if wakers.is_empty() { "–" } else { &wakers };
             Some(json!([token, source["name"], direction, self.text(&path), wakers]))
         };
@@ -285,7 +294,7 @@ impl<'run> Replay<'run> {
 
     fn tasks(&self, path: &str) -> String {
         let tasks: String =
-            numbers(self.cells[path]).iter().map(|task| format!("task {task}")).collect();
+            numbers(self.cells[path]).iter().map(|task| label(&json!(task))).collect();
         if tasks.is_empty() { "empty".to_owned() } else { tasks }
     }
 }
@@ -410,13 +419,13 @@ fn space_plays_up_to_the_next_chapter() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open(&browser, demo());
     let pace = || viewer.text("#speed");
-    assert_eq!(pace(), "1 s a step");
+    assert_eq!(pace(), "speed 1×");
     viewer.press("[");
-    assert_eq!(pace(), "1.5 s a step");
+    assert_eq!(pace(), "speed 0.5×");
     ["["; 9].iter().for_each(|key| viewer.press(key));
-    assert_eq!(pace(), "2 s a step");
+    assert_eq!(pace(), "speed 0.25×");
     ["]"; 9].iter().for_each(|key| viewer.press(key));
-    assert_eq!(pace(), "0.25 s a step");
+    assert_eq!(pace(), "speed 4×");
 
     let chapter = viewer.run["chapters"][1]["step"].as_u64().unwrap();
     let status = "probe.byId('sentence').getAttribute('aria-live')";

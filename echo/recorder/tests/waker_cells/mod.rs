@@ -147,7 +147,11 @@ pub(crate) fn check(recording: &Recording) {
             assert_eq!(cells.woken(), cells.called(), "asleep before a call: {step}");
         }
         if kind == "poll" {
-            assert_eq!(thread, format!("polling task {}", owner.unwrap()), "{step}");
+            let polled = match owner.unwrap() {
+                0 => "polling the main future".to_owned(),
+                task => format!("polling task {task}"),
+            };
+            assert_eq!(thread, polled, "{step}");
             assert!(!cells.queued().contains_key(&owner.unwrap()), "polled and queued: {step}");
         }
         check_holders(&cells, step, run);
