@@ -75,8 +75,9 @@ function rowLines(run, position) {
   });
 }
 
-/** The first line of the statement that the step ran, without attributes. */
-function linesOfStep(run, { file, act }) {
+/** The first line of the statement that the step ran, without attributes. A note is about a line of the program. */
+function linesOfStep(run, { kind, place, file, act }) {
+  if (kind === "note") return place ? [run.places[place[0]]] : [];
   if (!file || !(file in data.files)) return [];
   const texts = data.files[file].split("\n");
   let [line, last] = act;

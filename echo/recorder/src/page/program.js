@@ -68,8 +68,11 @@ function standsInWords(run, step, task, does, text = "") {
   return [does === "waits" && text.includes(".await") ? [`${words}, in `, make("code", {}, ".await")] : [words]];
 }
 
-/** "the client", "the clock", but "thread pool-1". */
-const nameOfThread = (thread) => (/\d/.test(thread) ? `thread ${thread}` : thread === "main" ? "the main thread" : `the ${thread}`);
+/** "the client", "the main thread", but "thread pool-1", or "thread 2" if it has no name. */
+function nameOfThread(thread) {
+  if (/\d/.test(thread)) return `thread ${thread.replace(/^ThreadId\((\d+)\)$/, "$1")}`;
+  return thread === "main" ? "the main thread" : `the ${thread}`;
+}
 
 /** The number of lines of the program: a third of the height; on a phone, one line. */
 function programRows() {

@@ -172,9 +172,11 @@ function peekAt(file) {
 function showPath(run, shown) {
   const path = byId("path");
   if (shown.away) return path.replaceChildren(make("strong", {}, awayInWords(shown.away)));
-  const names = shown.marks && shown.file in data.files ? run.stacks[run.step(run.position).stack] : [];
+  const step = run.step(run.position);
+  const names = shown.marks && shown.file in data.files ? run.stacks[step.stack] : [];
   if (!names.length) return path.replaceChildren(shown.file);
-  const first = hasProgram ? "the runtime" : shown.file;
+  const whose = step.kind === "outside" ? nameOfThread(step.thread) : "the runtime";
+  const first = hasProgram ? whose : shown.file;
   const outer = fitNames(path, first, names).map((name) => `${name} › `).join("");
   path.replaceChildren(hasProgram ? make("strong", {}, first) : first, ` · ${outer}`, make("strong", {}, names.at(-1)));
 }

@@ -66,6 +66,9 @@ fn path_shows_the_functions_from_the_program_to_the_line() {
         assert!(path.contains(function), "{function} is not in {path}");
     }
     assert_eq!(viewer.text("#path strong:last-child"), "store");
+    let client = viewer.first(|step| step["kind"] == "outside");
+    viewer.jump(number(client));
+    assert!(viewer.text("#path").starts_with("the client · demo.rs:"), "{}", viewer.text("#path"));
     let wake = viewer.first(|step| step["kind"] == "wake");
     viewer.jump(number(wake));
     let path = viewer.text("#path");
@@ -143,6 +146,8 @@ fn fault_marks_the_line_that_differs_where_its_runs_part() {
             assert_eq!(program["lines"], json!([line]), "{name}, side {side}: {program}");
             assert_eq!(program["inView"], true, "{name}, side {side}: {program}");
             let sentence = viewer.text("#sentence");
+            let row = viewer.text(&format!(".row-code[data-row='{side}']"));
+            assert!(row.contains(&format!(":{line} ")), "{name}, side {side}: {row}");
             let word = ["Right: ", "Wrong: "][side];
             assert!(sentence.contains(word), "{name}, side {side}: {sentence}");
             viewer.press("c");
