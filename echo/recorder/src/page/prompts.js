@@ -28,7 +28,7 @@ function showPrompt(run) {
   const sentence = byId("sentence");
   if (chosen.length) sentence.replaceChildren(...explanation(run, chosen.at(-1)));
   else sentence.append(" ", make("span", { class: "question" }, "What happens next?"));
-  fitSentence(sentence);
+  fitText(sentence);
   // The buttons stay when an answer is chosen, so that the focus stays too.
   if (!chosen.length) byId("prompt").replaceChildren(...answerButtons(run));
   else markAnswers();
