@@ -20,6 +20,9 @@ use crate::shell::{escape, relative};
 /// How many programs run at the same time. They mostly wait.
 const CONCURRENT: usize = 4;
 
+/// The exit code of `predict`, if the run of a program is not worth stepping through.
+const NO_SCENE: i32 = 3;
+
 /// A recorded run.
 pub(crate) struct Scene {
     /// The name of its file, without the extension.
@@ -37,9 +40,16 @@ pub(crate) fn name_of_command(command: &str) -> Option<String> {
     let words: Vec<&str> = command.split_whitespace().collect();
     match words[..] {
         ["$", "cargo", "run", "-q", "--", "--demo"] => Some("demo".to_owned()),
-        ["$", "cargo", "run", "-q", "--example", kind @ ("question" | "fault"), "--", name] => {
-            Some(format!("{kind}-{name}"))
-        }
+        [
+            "$",
+            "cargo",
+            "run",
+            "-q",
+            "--example",
+            kind @ ("question" | "fault" | "predict"),
+            "--",
+            name,
+        ] => Some(format!("{kind}-{name}")),
         _ => None,
     }
 }
@@ -59,7 +69,7 @@ pub(crate) fn record(folder: &Path) -> io::Result<Vec<Scene>> {
     fs::create_dir_all(folder)?;
     let mut commands: Vec<(String, PathBuf, Vec<String>)> =
         vec![("demo".to_owned(), binary("echo", "echod"), vec!["--demo".to_owned()])];
-    for kind in ["question", "fault"] {
+    for kind in ["question", "fault", "predict"] {
         let program = example("echo", kind);
         let list = Command::new(&program).stderr(Stdio::inherit()).output()?;
         let list = String::from_utf8_lossy(&list.stdout).into_owned();
@@ -76,7 +86,7 @@ pub(crate) fn record(folder: &Path) -> io::Result<Vec<Scene>> {
             commands.get(next.fetch_add(1, Ordering::Relaxed))
         {
             let at = commands.iter().position(|(other, ..)| other == name);
-            let scene = record_one(folder, name, program, arguments)?;
+            let Some(scene) = record_one(folder, name, program, arguments)? else { continue };
             let mut scenes = scenes.lock().map_err(|_| io::Error::other("a recording panicked"))?;
             scenes.push((at, scene));
         }
@@ -93,17 +103,21 @@ pub(crate) fn record(folder: &Path) -> io::Result<Vec<Scene>> {
     Ok(scenes.into_iter().map(|(_, scene)| scene).collect())
 }
 
+/// Returns `None` if the program has no run to step through.
 fn record_one(
     folder: &Path,
     name: &str,
     program: &Path,
     arguments: &[String],
-) -> io::Result<Scene> {
+) -> io::Result<Option<Scene>> {
     // The program runs in the root of the workspace, so the path must not depend on this folder.
     let file = folder.canonicalize()?.join(format!("{name}.html"));
     let mut command = Command::new(program);
     command.args(arguments).arg("--trace").arg(&file).current_dir(root());
     let output = command.stdin(Stdio::null()).output()?;
+    if name.starts_with("predict-") && output.status.code() == Some(NO_SCENE) {
+        return Ok(None);
+    }
     if !output.status.success() {
         let why = String::from_utf8_lossy(&output.stderr);
         return Err(io::Error::other(format!("cannot record {name}: {why}")));
@@ -115,13 +129,13 @@ fn record_one(
         Some((kind, name)) => format!("cargo run --example {kind} -- {name}"),
         None => "cargo run -- --demo".to_owned(),
     };
-    Ok(Scene {
+    Ok(Some(Scene {
         name: name.to_owned(),
         command,
         claim: runs.first().map(|run| text(run, "claim")).unwrap_or_default(),
         line: runs.iter().map(|run| text(run, "line")).collect::<Vec<_>>().join(" | "),
         picture: runs.iter().map(wave).collect(),
-    })
+    }))
 }
 
 /// Returns the content of the page that lists the scenes.
@@ -134,6 +148,7 @@ pub(crate) fn index(scenes: &[Scene]) -> String {
     for scene in scenes {
         let kind = match scene.name.split('-').next() {
             Some("question") => "Questions",
+            Some("predict") => "Programs to predict",
             Some("fault") => "Faults: the right version, and below it the wrong one",
             _ => "The demo",
         };

@@ -8,13 +8,16 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::LazyLock;
 use std::thread;
 
-use tests::{eventually, terminal};
+use tests::{eventually, folder, page_data, terminal};
 
 use crate::server::{Ended, Server};
 use crate::three_echoes::example;
 
 /// The right answers, in the order of the programs.
 const LETTERS: &str = "BACBABCACBCABACBBACA";
+
+/// The programs whose runs are worth stepping through.
+pub(crate) const SCENES: [usize; 15] = [1, 2, 3, 4, 5, 7, 10, 11, 12, 13, 14, 16, 17, 19, 20];
 
 /// How many programs run at the same time. They mostly wait.
 const AT_ONCE: usize = 5;
@@ -181,4 +184,31 @@ fn programs_are_listed_in_the_order_of_the_page() {
     let numbers =
         stdout.lines().filter_map(|line| line.trim_start().split(' ').next()?.parse().ok());
     assert_eq!(numbers.collect::<Vec<usize>>(), Vec::from_iter(1..=LETTERS.len()));
+}
+
+#[test]
+fn run_of_each_scene_is_written_as_a_page() {
+    let folder = folder();
+    for number in 1..=LETTERS.len() {
+        let page = folder.path().join("run.html");
+        let Ended { status, stdout, stderr } =
+            predict(&[&number.to_string(), "--trace", page.to_str().unwrap()]);
+        if !SCENES.contains(&number) {
+            assert_eq!((status.code(), &*stdout), (Some(3), ""), "{number}");
+            assert_eq!(stderr.lines().count(), 1, "{stderr}");
+            continue;
+        }
+        assert!(status.success() && stderr.is_empty(), "{number}: {status}: {stderr}");
+        let letter = LETTERS.chars().nth(number - 1).unwrap();
+        assert_eq!(right_answer(&stdout), [letter], "the recorder changes nothing: {stdout}");
+        assert!(stdout.ends_with(&format!("\nstep through: {}\n", page.display())), "{stdout}");
+        let data = page_data(&fs::read_to_string(&page).unwrap());
+        let run = &data["runs"][0];
+        assert_eq!(run["title"], format!("predict {number}"));
+        let tab = data["tabs"][0].as_str().unwrap();
+        assert!(tab.starts_with("echo/learn/predict/"), "{number}: {tab}");
+        let steps = run["steps"].as_array().unwrap().len();
+        assert!((3..=150).contains(&steps), "{number}: {steps} steps");
+        fs::remove_file(&page).unwrap();
+    }
 }

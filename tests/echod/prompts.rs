@@ -10,6 +10,7 @@ use std::thread;
 use serde_json::Value;
 use tests::{folder, page_data};
 
+use crate::predict::SCENES;
 use crate::server::ECHOD;
 use crate::three_echoes::example;
 
@@ -17,21 +18,24 @@ use crate::three_echoes::example;
 static RUNS: LazyLock<Vec<(String, Value)>> = LazyLock::new(|| {
     let demo = (PathBuf::from(ECHOD), "--demo".to_owned());
     let question = |number: usize| (example("question"), number.to_string());
-    let commands: Vec<_> = [demo].into_iter().chain((1..=24).map(question)).collect();
+    let predict = |number: &usize| (example("predict"), number.to_string());
+    let commands = [demo].into_iter().chain((1..=24).map(question));
+    let commands: Vec<_> = commands.chain(SCENES.iter().map(predict)).collect();
     let folder = folder();
     let record = |(program, argument): &(PathBuf, String)| {
-        let file = folder.path().join(format!("{argument}.html"));
+        let name = program.file_name().unwrap().to_str().unwrap();
+        let file = folder.path().join(format!("{name}-{argument}.html"));
         let mut command = Command::new(program);
         command.arg(argument).arg("--trace").arg(&file);
         let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
         assert!(status.success(), "{argument}: {status}");
         let data = page_data(&fs::read_to_string(&file).unwrap());
-        (argument.clone(), data["runs"][0].clone())
+        (format!("{name} {argument}"), data["runs"][0].clone())
     };
     // The programs mostly wait, so several of them run at the same time.
     let record_all = |commands: &[_]| commands.iter().map(record).collect::<Vec<_>>();
     thread::scope(|scope| {
-        let chunks = commands.chunks(5);
+        let chunks = commands.chunks(8);
         let threads: Vec<_> = chunks.map(|chunk| scope.spawn(move || record_all(chunk))).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     })

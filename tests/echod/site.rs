@@ -22,7 +22,7 @@ static SITE: LazyLock<TempDir> = LazyLock::new(|| {
     site
 });
 
-/// Builds the site. It records 39 programs, which takes long beside other tests.
+/// Builds the site. It records 54 programs, which takes long beside other tests.
 fn build(arguments: &[&str]) -> (ExitStatus, String, String) {
     let mut command = Command::new(example("site"));
     command.args(arguments).stdin(Stdio::null());

@@ -4,6 +4,8 @@
 //! predict              lists the programs
 //! predict N            shows program N, asks what will happen, runs it, and explains the answers
 //! predict N --tell     does not ask
+//! predict N --trace FILE.html
+//!                      also records the run, to step through in a browser
 //! ```
 //!
 //! The code that is shown is the code that runs: each file contains its program between
@@ -38,6 +40,7 @@ mod unstoppable;
 
 use std::cell::Cell;
 use std::env;
+use std::fs::File;
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind, Write, stdout};
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
@@ -48,6 +51,7 @@ use std::thread;
 use std::time::Duration;
 
 use reactor::net::TcpStream;
+use recorder::{Page, Program, Recorder, Run};
 
 use ask::{Answer, Letter};
 
@@ -73,6 +77,16 @@ const PROMPTS: [Prompt; 20] = [
     closed::PROMPT,
     unstoppable::PROMPT,
 ];
+
+/// The numbers of the programs whose runs are worth stepping through. The others use no runtime, or
+/// they end with a panic that says everything.
+const SCENES: [usize; 15] = [1, 2, 3, 4, 5, 7, 10, 11, 12, 13, 14, 16, 17, 19, 20];
+
+/// The exit code for `--trace` with another program.
+const NO_SCENE: u8 = 3;
+
+/// The largest number of steps of a scene. A reader does not step through more.
+const STEPS: usize = 150;
 
 /// One program, and the question about it.
 struct Prompt {
@@ -109,35 +123,62 @@ fn main() -> io::Result<ExitCode> {
             eprintln!("predict: {error}");
             Ok(ExitCode::from(2))
         }
-        result => result.map(|()| ExitCode::SUCCESS),
+        result => result,
     }
 }
 
-fn run_command() -> io::Result<()> {
+fn run_command() -> io::Result<ExitCode> {
     let mut arguments: Vec<String> = env::args().skip(1).collect();
     let number = arguments.len();
     arguments.retain(|argument| argument != "--tell");
     let asks = arguments.len() == number && ask::is_possible();
-    match &arguments[..] {
-        [] => list(),
-        [number] => match number.parse().ok().and_then(prompt) {
-            Some(prompt) => play(number, prompt, asks),
-            None => Err(usage_error(&format!("there is no program {number:?}"))),
-        },
-        _ => Err(usage_error("too many arguments")),
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        [] => list()?,
+        [number] => play(find(number)?, asks, None)?,
+        [number, "--trace", path] | ["--trace", path, number] if path.ends_with(".html") => {
+            let (number, prompt) = find(number)?;
+            if !SCENES.contains(&number) {
+                eprintln!("predict: the run of program {number} is not worth stepping through");
+                return Ok(ExitCode::from(NO_SCENE));
+            }
+            let file = File::create(path).map_err(|error| {
+                usage_error(&format!("cannot create the file of --trace: {error}"))
+            })?;
+            play((number, prompt), asks, Some(file))?;
+            writeln!(stdout(), "\nstep through: {path}")?;
+        }
+        [_, "--trace", ..] | ["--trace", ..] => {
+            return Err(usage_error("--trace requires a file name that ends in .html"));
+        }
+        _ => return Err(usage_error("too many arguments")),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
-/// Returns the prompt with this number, counted from 1.
-fn prompt(number: usize) -> Option<&'static Prompt> {
-    PROMPTS.get(number.checked_sub(1)?)
+/// Returns the prompt with this number, which counts from 1.
+///
+/// # Errors
+///
+/// Returns a usage error if there is no such prompt.
+fn find(number: &str) -> io::Result<(usize, &'static Prompt)> {
+    let prompt = number
+        .parse::<usize>()
+        .ok()
+        .and_then(|number| Some((number, PROMPTS.get(number.checked_sub(1)?)?)));
+    prompt.ok_or_else(|| usage_error(&format!("there is no program {number:?}")))
 }
 
 fn list() -> io::Result<()> {
     for (number, prompt) in (1..).zip(&PROMPTS) {
         writeln!(stdout(), "{number:2}  {}", prompt.title)?;
     }
-    writeln!(stdout(), "\nto predict one: cargo run --example predict -- N")
+    writeln!(stdout(), "\nto predict one: cargo run --example predict -- N")?;
+    let (last, others) = SCENES.split_last().expect("there are scenes");
+    let others: Vec<String> = others.iter().map(usize::to_string).collect();
+    let others = others.join(", ");
+    let scenes = format!("to step through the run of {others} or {last}: add --trace run.html");
+    writeln!(stdout(), "{}", ask::wrapped(&scenes, ""))
 }
 
 fn usage_error(why: &str) -> io::Error {
@@ -146,17 +187,44 @@ fn usage_error(why: &str) -> io::Error {
 }
 
 /// Shows the program, asks for a prediction, runs the program, and explains the answers.
-fn play(number: &str, prompt: &Prompt, asks: bool) -> io::Result<()> {
+///
+/// Records the run if there is a file for its page.
+fn play((number, prompt): (usize, &Prompt), asks: bool, trace: Option<File>) -> io::Result<()> {
     let (line, program) = program(prompt.text);
     writeln!(stdout(), "{number}  {}\n\n{}:{line}\n\n{program}", prompt.title, prompt.file)?;
     ask::show(prompt.question, &prompt.answers)?;
     let chosen = if asks { Some(ask::ask()?) } else { None };
-    lost::install(false);
+    let recorder = lost::install(trace.is_some());
+    recorder.into_iter().for_each(Recorder::start);
     let Outcome { happened, answer } = (prompt.run)()?;
+    if let (Some(recorder), Some(mut file)) = (recorder, trace) {
+        file.write_all(page(number, prompt, recorder).html().as_bytes())?;
+    }
     let letter = answer.map_or("none of these".to_owned(), |letter| letter.to_string());
     let happened = ask::wrapped(&format!("what happened ({letter}): {happened}"), "   ");
     writeln!(stdout(), "\n{happened}\n")?;
     ask::explain(&prompt.answers, answer, chosen)
+}
+
+/// Returns the page on which to step through the run.
+fn page(number: usize, prompt: &Prompt, recorder: &Recorder) -> Page {
+    let recording = recorder.recording();
+    let steps = recording.steps();
+    let cut = match steps > STEPS {
+        true => format!(" (The first {STEPS} of {steps} steps.)"),
+        false => String::new(),
+    };
+    let mut title = prompt.title.to_owned();
+    title[..1].make_ascii_uppercase();
+    let claim = format!("{title}. {}{cut}", prompt.question);
+    let mut run = Run::new(&claim, recording.first_steps(STEPS));
+    let (first, program) = program(prompt.text);
+    let last = first + program.lines().count() - 1;
+    run.program = Some(Program::new(prompt.file, prompt.text).showing(first, last));
+    run.asks = true;
+    let command = format!("cargo run --example predict -- {number}");
+    run.again = vec![(command, "what each answer means".to_owned())];
+    Page::new(&format!("predict {number}"), run)
 }
 
 /// Returns the program in the text of a file, indented, and the number of its first line.

@@ -51,11 +51,14 @@ async fn blocks() {
 // End.
 
 fn run() -> io::Result<Outcome> {
-    let begin = Instant::now();
-    block_on(tasks());
-    let tasks = begin.elapsed();
-    block_on(blocks());
-    let blocks = begin.elapsed() - tasks;
+    // One executor runs both, so that a recording has one numbering of tasks.
+    let (tasks, blocks) = block_on(async {
+        let begin = Instant::now();
+        tasks().await;
+        let took = begin.elapsed();
+        blocks().await;
+        (took, begin.elapsed() - took)
+    });
     let is_sum = |time: Duration| time >= ms(150);
     let answer = match (is_sum(tasks), is_sum(blocks)) {
         (false, false) => Some(Letter::C),

@@ -63,19 +63,17 @@ pub(crate) fn keep(recording: &Recording) {
 /// Returns an error if nothing was recorded, or the error of the file.
 pub(crate) fn write(number: usize, entry: &Entry, file: &mut File) -> io::Result<()> {
     let scene = SCENE.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let mut recording = scene.unwrap_or_else(|| RECORDER.recording());
+    let recording = scene.unwrap_or_else(|| RECORDER.recording());
     let steps = recording.steps();
     if steps == 0 {
         return Err(io::Error::other("its program does not use this runtime, so it has no steps"));
     }
     let mut claim = entry.question.text.to_owned();
     if steps > STEPS {
-        // The start is an event, but not a step.
-        recording.events.truncate(STEPS + recording.events.len() - steps);
         claim = format!("{claim} (The first {STEPS} of {steps} steps.)");
     }
     let has_client = recording.events.iter().any(|event| event.file == CLIENTS.0);
-    let mut run = Run::new(&claim, recording);
+    let mut run = Run::new(&claim, recording.first_steps(STEPS));
     run.asks = true;
     let (first, last) = lines_of_run(entry.source);
     run.program = Some(Program::new(entry.file, entry.source).showing(first, last));

@@ -84,6 +84,14 @@ impl Recording {
         self
     }
 
+    /// Keeps only the first `most` steps.
+    pub fn first_steps(mut self, most: usize) -> Recording {
+        // The start is an event, but not a step.
+        let others = self.events.len() - self.steps();
+        self.events.truncate(most + others);
+        self
+    }
+
     /// Returns the event with this number, unless it was dropped.
     pub(crate) fn event(&self, number: u64) -> Option<&Event> {
         let index = self.events.binary_search_by_key(&number, |event| event.number).ok()?;
