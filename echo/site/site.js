@@ -7,7 +7,7 @@ for (const scene of document.querySelectorAll(".scene")) {
     if (!scene.open || scene.querySelector("iframe")) return;
     const frame = document.createElement("iframe");
     frame.title = "The recorded run";
-    frame.src = scene.dataset.scene;
+    frame.src = `${scene.dataset.scene}#view=embed`;
     scene.querySelector("summary").after(frame);
   };
   scene.addEventListener("toggle", load);

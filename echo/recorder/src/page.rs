@@ -31,6 +31,7 @@ const STYLE: &str = concat!(
     include_str!("page/program.css"),
     include_str!("page/prompts.css"),
     include_str!("page/compare.css"),
+    include_str!("page/views.css"),
     include_str!("page/forced_colors.css"),
 );
 /// The files are parts of one script. The first declares what the others share, and the last starts the page.
@@ -48,6 +49,8 @@ const SCRIPT: &str = concat!(
     include_str!("page/compare.js"),
     include_str!("page/navigation.js"),
     include_str!("page/prompts.js"),
+    include_str!("page/views.js"),
+    include_str!("page/paper.js"),
     include_str!("page/keys.js"),
     include_str!("page/focus.js"),
     include_str!("page/start.js"),

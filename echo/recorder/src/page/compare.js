@@ -123,7 +123,7 @@ function settleOther() {
 
 /** The position at which the two runs diverge; 0 if there is only one run. */
 function partOf(run) {
-  return isPair ? data.parts[runs.indexOf(run)] - run.offset : 0;
+  return isPair ? data.parts[runs.findIndex((one) => one.steps === run.steps)] - run.offset : 0;
 }
 
 function goToPart() {

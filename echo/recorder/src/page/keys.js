@@ -37,7 +37,7 @@ function onKey(event) {
   if (event.key === " " && event.target.closest?.("button, a")) return;
   const shifted = event.shiftKey && event.key.startsWith("Arrow") ? `Shift+${event.key}` : event.key;
   const chapter = /^[1-9]$/.test(event.key) ? () => goToChapter(Number(event.key)) : undefined;
-  const act = answerAct(event.key) ?? chapter ?? ACTS[shifted];
+  const act = answerAct(event.key) ?? slideAct(event) ?? chapter ?? ACTS[shifted];
   if (!act) return;
   event.preventDefault();
   if (view.playing && ![" ", "[", "]", "Escape"].includes(event.key)) stop();
@@ -113,7 +113,7 @@ function onWave(event) {
     if (view.playing) stop();
   }
   const layout = layouts[view.side];
-  const x = event.clientX - wave.getBoundingClientRect().left - layout.sizes.names;
+  const x = (event.clientX - wave.getBoundingClientRect().left) / enlargementOf(wave) - layout.sizes.names;
   if (x >= 0) goToColumn(layout, Math.min(x, layout.room) + scroll);
 }
 
@@ -147,6 +147,7 @@ function onDialog(event) {
 
 function onHash() {
   const position = /[#&]s=(\d+)/.exec(location.hash);
+  readViewAddress();
   readAskAddress();
   const side = /[#&]side=(\d)/.exec(location.hash);
   if (side && runs[side[1] - 1]) view.side = side[1] - 1;

@@ -28,7 +28,7 @@ function showAt(run) {
 function remember(number) {
   const side = view.side ? "&side=2" : "";
   try {
-    history.replaceState(null, "", `#s=${number}${side}${askAddress()}`);
+    history.replaceState(null, "", `#s=${number}${side}${viewAddress()}${askAddress()}`);
   } catch {
     // Browsers limit the rate of these calls. A later step updates the address.
   }

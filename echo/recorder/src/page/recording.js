@@ -7,7 +7,13 @@
 
 const data = JSON.parse(byId("data").textContent);
 const runs = data.runs.map(index);
-const narrow = matchMedia("(max-width: 760px), (max-height: 560px)");
+/** The name of the view in the address; empty for the whole page. Two runs have only the whole page. */
+const VIEW = /[#&]view=(slide|embed)\b/;
+const viewName = (runs.length === 1 && VIEW.exec(location.hash)?.[1]) || "";
+const [NARROW_WIDTH, LOW] = ["(max-width: 760px)", "(max-height: 560px)"];
+const NARROW = `${NARROW_WIDTH}, ${LOW}`;
+/** Whether the page has one column. */
+const narrow = matchMedia(viewName ? NARROW_WIDTH : NARROW);
 /** A screen that is touched. It shows words about buttons instead of keys. */
 const touch = matchMedia("(pointer: coarse)");
 

@@ -80,6 +80,8 @@ function changesInWords(run, step) {
 /** Reduces the type size of a long text on a phone or of two runs, because its space is fixed. */
 function fitText(text) {
   text.classList.remove("tight", "tighter");
+  // A long claim, such as a question, has two lines.
+  if (!narrow.matches && text.classList.contains("claim")) text.classList.toggle("long", text.scrollHeight > text.clientHeight + 1);
   if (!(narrow.matches || isPair) || text.textContent.length < 70) return;
   for (const size of ["tight", "tighter"]) {
     if (text.scrollHeight <= text.clientHeight + 1) return;

@@ -31,6 +31,7 @@ function start() {
   }
   prepareOverview();
   const again = () => {
+    scaleSlide();
     layOutAll();
     show();
   };
@@ -38,6 +39,7 @@ function start() {
   narrow.addEventListener("change", again);
   touch.addEventListener("change", again);
   addEventListener("hashchange", onHash);
+  scaleSlide();
   layOutAll();
   onHash();
   // Prepare all files while the reader reads the first screen, so that no step is slow.

@@ -17,6 +17,7 @@ function showState() {
 function revealIn(region, element) {
   const [outer, inner] = [region.getBoundingClientRect(), element.getBoundingClientRect()];
   if (inner.bottom > outer.bottom - 8) region.scrollTop += inner.bottom - outer.bottom + 24;
+  if (inner.top < outer.top) region.scrollTop -= outer.top - inner.top + 24;
 }
 
 function table(caption, rows, ...styles) {

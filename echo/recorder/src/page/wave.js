@@ -4,7 +4,7 @@
 function waveSizes(lanes) {
   const one = narrow.matches;
   const pair = runs.length > 1;
-  const wish = one ? (pair ? 7 : 13) : pair ? 15 : innerWidth < 1200 ? 22 : 26;
+  const wish = one ? (pair ? 7 : 13) : viewName === "embed" ? 15 : pair ? 15 : innerWidth < 1200 ? 22 : 26;
   // More than seven lanes are lower, but still high enough for their names.
   const lane = lanes.length <= 7 ? wish : Math.max(one ? 6 : 14, Math.floor((wish * 8) / lanes.length));
   const margin = pair ? 4 : 8;
@@ -14,7 +14,7 @@ function waveSizes(lanes) {
   return {
     lane, top, names, words: !one, radius: one ? 2.3 : pair ? 3.6 : 4.4,
     height: top + lanes.length * lane + (one ? margin : 10),
-    step: one ? [4.6, 14] : innerWidth < 1200 ? [15, 30] : [16, 30], sleep: one ? [18, 40] : [64, 84], window: one ? [9, 30] : [20, 64],
+    step: one ? [4.6, 14] : viewName ? [12, 30] : innerWidth < 1200 ? [15, 30] : [16, 30], sleep: one ? [18, 40] : [viewName ? 48 : 64, 84], window: one ? [9, 30] : [20, 64],
   };
 }
 

@@ -14,6 +14,7 @@ mod program;
 mod prompts;
 mod screens;
 mod site;
+mod views;
 mod waker;
 
 use std::collections::{BTreeMap, BTreeSet};
