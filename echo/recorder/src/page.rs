@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use serde_json::{Map, Value, json};
 
 use crate::describe::{Describer, short};
-use crate::event::{Actor, Event, Kind, Outcome, Source, Task};
+use crate::event::{Actor, Direction, Event, Kind, Outcome, Source, Task};
 use crate::findings::{Finding, Period, TaskTotals, Totals};
 use crate::json::{Escaped, List, Object, to_string, write_list};
 use crate::ladder::{HEADER, Ladder, summary};
@@ -338,8 +338,8 @@ impl Run {
         write_list(data.key("findings")?, findings.iter().map(finding_value))?;
         self.write_sources(data.key("sources")?)?;
         write_list(data.key("lanes")?, self.lanes(&tasks, &follow))?;
+        data.member("chapters", self.chapters(&follow))?;
         data.member("follow", follow)?;
-        data.member("chapters", self.chapters())?;
         let prompts = if self.asks { prompts(&self.recording.events) } else { Vec::new() };
         write_list(data.key("prompts")?, prompts.iter().map(Prompt::data))?;
         let mut positions = Positions::new(self.program_files(), &self.recording.before);
@@ -454,19 +454,42 @@ impl Run {
     }
 
     /// Returns the chapters, e.g. "No client yet", "A client connects", "One byte", "The connection ends".
-    fn chapters(&self) -> Vec<Value> {
-        let mut chapters: Vec<(u64, &str)> = Vec::new();
+    ///
+    /// If only some tasks are followed, the chapters are those of these tasks. Otherwise they would begin
+    /// with the steps of whichever connection comes first.
+    fn chapters(&self, follow: &[u64]) -> Vec<Value> {
+        let first = self.steps().next().map_or(1, |event| event.number);
+        // If steps were dropped, what comes first is not where anything begins.
+        let goes_on = (self.recording.dropped > 0).then_some((first, "The run goes on"));
+        let mut chapters: Vec<(u64, &str)> = goes_on.into_iter().collect();
         let mut add = |step: u64, name: &'static str| {
-            let known = chapters.iter().any(|(other, known)| *other >= step || *known == name);
-            if !known {
+            let is_bytes = |name| matches!(name, "Bytes" | "One byte");
+            let is_connected = chapters.iter().any(|(_, known)| *known == "A client connects");
+            if is_bytes(name) && goes_on.is_some() && !is_connected {
+                return;
+            }
+            let is_known = |known| known == name || is_bytes(known) && is_bytes(name);
+            if !chapters.iter().any(|(other, known)| *other >= step || is_known(*known)) {
                 chapters.push((step, name));
             }
         };
-        for event in self.steps() {
+        let is_one = !follow.is_empty() && goes_on.is_none();
+        let end = match !is_one && self.connections() > 1 {
+            true => "A connection ends",
+            false => "The connection ends",
+        };
+        let is_followed = |event: &&Event| {
+            follow.is_empty() || event.task_id().is_some_and(|task| follow.contains(&task))
+        };
+        for event in self.steps().filter(is_followed) {
             let Kind::Try { outcome, .. } = &event.kind else { continue };
             let mut causes = event.causes.iter().filter_map(|cause| self.recording.event(*cause));
-            let Some(cause) = causes.find(|cause| cause.kind.wakers_taken() > 0) else { continue };
-            let step = self.act_of(cause);
+            let cause = causes.find(|cause| cause.kind.wakers_taken() > 0);
+            // Without an event that woke the task, only an operation that takes something in counts.
+            if cause.is_none() && event.direction != Some(Direction::Read) {
+                continue;
+            }
+            let step = cause.map_or(event.number, |cause| self.act_of(cause));
             let is_listener = event.source.as_deref().is_some_and(Source::is_listener);
             match outcome {
                 Outcome::Works if is_listener => add(step, "A client connects"),
@@ -474,16 +497,24 @@ impl Run {
                 Outcome::Accepted(_) => add(step, "A client connects"),
                 Outcome::Short(1) => add(step, "One byte"),
                 Outcome::Bytes(_) | Outcome::Short(_) => add(step, "Bytes"),
-                Outcome::EndOfFile => add(step, "The connection ends"),
+                Outcome::EndOfFile => add(step, end),
                 _ => {}
             }
         }
-        let first = self.steps().next().map_or(1, |event| event.number);
         if chapters.first().is_none_or(|(step, _)| *step > first) {
             let is_idle = chapters.first().is_some_and(|(_, name)| *name == "A client connects");
             chapters.insert(0, (first, if is_idle { "No client yet" } else { "Start" }));
         }
         chapters.into_iter().map(|(step, name)| json!({ "step": step, "name": name })).collect()
+    }
+
+    /// Returns the number of connections that the run has accepted or begins with.
+    fn connections(&self) -> usize {
+        let before = self.recording.before.sources.values();
+        let before = before.filter(|source| source.source.kind == "connection").count();
+        let accepted =
+            |event: &&Event| matches!(event.kind, Kind::Try { outcome: Outcome::Accepted(_), .. });
+        before + self.steps().filter(accepted).count()
     }
 
     /// Returns the act outside that the kernel reported with this event, otherwise the event.
@@ -522,7 +553,7 @@ impl Run {
                 Kind::Sleep { slept, .. } => slept.map(|slept| slept.as_secs_f64() * 1e3),
                 _ => None,
             };
-            steps.item(json!({
+            let mut step = json!({
                 "n": event.number,
                 "ms": millis(event.at),
                 "lane": lane(event),
@@ -530,13 +561,10 @@ impl Run {
                 "task": event.task_id(),
                 "about": users.about(event),
                 "kind": event.kind_name(),
-                "poll": matches!(event.kind, Kind::Poll { .. }),
                 "thread": &*event.thread,
                 "sentence": naming_main(describer.sentence(event)),
                 "short": naming_main(short(event)),
                 "causes": event.causes,
-                "slept": slept,
-                "held": polls.held_until(event).map(millis),
                 "place": positions.place(event),
                 "stack": positions.path(event),
                 // The page has the file of a client only if it is a file of the program.
@@ -544,7 +572,17 @@ impl Run {
                 "record": event.line,
                 "act": lines.map_or([0, 0], |lines| [lines.first, lines.last]),
                 "changes": changes,
-            }))?;
+            });
+            // Few steps have these, and a long run has many steps.
+            let mut add = |key: &str, value: Option<Value>| {
+                if let (Some(value), Some(step)) = (value, step.as_object_mut()) {
+                    step.insert(key.to_owned(), value);
+                }
+            };
+            add("slept", slept.map(Value::from));
+            add("held", polls.held_until(event).map(|held| millis(held).into()));
+            add("poll", matches!(event.kind, Kind::Poll { .. }).then_some(true.into()));
+            steps.item(step)?;
         }
         steps.end()?;
         Ok(used)

@@ -61,12 +61,12 @@ function searchSteps() {
   find();
 }
 
-/** Lists the first hundred steps that contain all the words. */
+/** Lists the steps that contain all the words. */
 function find() {
   const words = byId("query").value.toLowerCase().split(/\s+/).filter(Boolean);
   const run = current();
   const found = words.length ? run.steps.filter((step) => words.every((word) => searchText(step).includes(word))) : [];
-  fillFound(found.slice(0, 100), words.length ? "No step matches." : "");
+  fillFound(found, words.length ? "No step matches." : "");
 }
 
 const searchText = (step) => `${step.n} ${step.short} ${step.sentence} ${step.lane} ${step.kind} ${step.file}`.toLowerCase();
@@ -76,18 +76,30 @@ function listSteps(title, numbers) {
   const run = current();
   byId("search-title").textContent = title;
   byId("query").hidden = true;
-  fillFound(numbers.slice(0, 500).map((number) => run.steps[number - 1 - run.offset]), "This run has no such step.");
+  fillFound(numbers.map((number) => run.steps[number - 1 - run.offset]), "This run has no such step.");
   byId("search").showModal();
 }
 
-function fillFound(steps, otherwise) {
-  const items = steps.map((step) => {
+/** How many results the dialog shows at first, and adds at a time. */
+const RESULTS = 100;
+
+/** Lists some steps, and says how many there are. A button adds the next ones. */
+function fillFound(steps, otherwise, shown = RESULTS) {
+  const items = steps.slice(0, shown).map((step) => {
     const choose = () => {
       byId("search").close();
       goToNumber(step.n);
     };
     return make("li", {}, make("button", { type: "button", click: choose }, make("span", {}, String(step.n)), make("span", {}, step.short)));
   });
+  if (steps.length > shown) {
+    const add = () => {
+      fillFound(steps, otherwise, shown + RESULTS);
+      byId("found").querySelectorAll("button")[shown].focus();
+    };
+    const words = `The first ${count(shown)} of ${times(steps.length, "step")}. Show ${Math.min(RESULTS, steps.length - shown)} more`;
+    items.push(make("li", {}, make("button", { type: "button", class: "rest", click: add }, words)));
+  }
   byId("found").replaceChildren(...(items.length ? items : [make("p", {}, otherwise)]));
 }
 

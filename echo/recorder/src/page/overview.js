@@ -254,7 +254,7 @@ function findingShape(scale, { kind, task, from, to }) {
 
 /** Puts a label on the first line that has space at its place, with a line down to its mark. */
 function findingLabel(scale, finding, ends) {
-  const width = finding.label.length * 7;
+  const width = finding.label.length * 7.6;
   const mark = Math.max(scale.names, scale.x(finding.from));
   const x = Math.max(0, Math.min(mark, scale.width - width));
   const line = ends.findIndex((end) => x > end + 12);

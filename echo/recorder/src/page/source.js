@@ -134,6 +134,7 @@ function scrollLines(code, rows, [from, to], texts, atTop) {
   const above = atTop ? Math.min(1, from - 1) : Math.floor(room / 2);
   const top = Math.max(0, Math.min(from - 1 - above, texts.length - rows));
   code.scrollTop = top * height;
+  code.scrollLeft = 0;
   code.style.setProperty("--indent", narrow.matches ? commonIndent(texts.slice(top, top + rows)) : 0);
 }
 

@@ -145,8 +145,20 @@ function cellContent(path, value) {
   if (path === "timers") return timerPills(value);
   if (!Array.isArray(value)) return [value ?? "–"];
   if (!value.length) return [make("span", { class: "quiet" }, "empty")];
-  const shown = value.slice(0, 6).map(taskPill);
-  return value.length > 6 ? [...shown, `and ${value.length - 6} more`] : shown;
+  const most = pillsThatFit(value);
+  const shown = value.slice(0, most).map(taskPill);
+  return value.length > most ? [...shown, make("span", { class: "more" }, `+ ${count(value.length - most)}`)] : shown;
+}
+
+/** How many pills of these tasks fit into a row of the executor, with the number of the others. */
+function pillsThatFit(tasks) {
+  const room = byId("state").clientWidth - (narrow.matches ? 140 : 160);
+  const widths = tasks.slice(0, 7).map((task) => 56 + 7.3 * String(task).length);
+  const all = widths.reduce((sum, width) => sum + width, 0);
+  if (tasks.length === widths.length && all <= room) return tasks.length;
+  let [used, fit] = [60, 0];
+  while (fit < widths.length - 1 && used + widths[fit] <= room) used += widths[fit++];
+  return Math.max(1, fit);
 }
 
 function timerPills(timers = []) {

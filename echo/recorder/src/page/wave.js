@@ -180,7 +180,7 @@ function sleepBand(layout, position, causes) {
   const band = draw("rect", { class: "band", x: from, y: sizes.top - 6, width: to - from, height: sizes.height - sizes.top + 2 });
   const bottom = sizes.top + 32;
   const crossed = causes.some((cause) => cause.from.x < from && cause.to.x > to && Math.min(cause.from.y, cause.to.y) - sizes.lane < bottom);
-  if (!sizes.words || crossed) return [band];
+  if (!sizes.words || crossed || !isWhole(layout, x, 52)) return [band];
   const slept = roughly(run.step(position).slept);
   const words = (y, text) => draw("text", { class: "asleep", x, y }, text);
   return sizes.lane < 20 ? [band, words(sizes.top + 9, slept)] : [band, words(sizes.top + 13, "asleep"), words(sizes.top + 28, slept)];
@@ -200,13 +200,17 @@ function currentColumn(layout) {
 
 function chapterNames(layout, sizes) {
   const { run, left, column, room } = layout;
-  if (!sizes.words) return [];
+  // The chapters are those of the tasks that are followed at first.
+  if (!sizes.words || (run.usual && run.follow && run.follow !== run.usual)) return [];
   const starts = run.chapters.map((chapter) => ({ name: chapter.name, at: left[columnFrom(run, column, chapter.step - run.offset)] }));
+  // The name of the chapter in which the window begins stays in view. It yields to the label of the torn edge.
+  const free = isTorn(run) ? tornText(run).length * LETTER_WIDTH + 12 : scroll;
   return starts.flatMap(({ name, at }, nth) => {
-    const space = (starts[nth + 1]?.at ?? Math.max(scroll + room, at)) - at - 10;
+    const from = Math.max(at + 5, free);
+    const space = Math.min(starts[nth + 1]?.at ?? Infinity, scroll + room) - from - 5;
     const rule = draw("path", { class: "chapter", d: `M${at} 2V${sizes.height - 4}` });
     const shown = shortened(name, space);
-    return shown ? [rule, draw("text", { x: at + 5, y: 13 }, draw("title", {}, name), shown)] : [rule];
+    return shown ? [rule, draw("text", { x: from, y: 13 }, draw("title", {}, name), shown)] : [rule];
   });
 }
 
@@ -216,9 +220,15 @@ function columnFrom(run, column, position) {
   return position < run.end ? column[position] : run.shown.length;
 }
 
-/** Shortens a name to the available space, at about 6.5 pixels for a letter. */
+/** The width of a letter in the wave, about. */
+const LETTER_WIDTH = 6.7;
+
+/** Whether a label of this width, around its middle, is in the window as a whole. */
+const isWhole = ({ room }, x, width) => x - width / 2 >= scroll && x + width / 2 <= scroll + room;
+
+/** Shortens a name to the available space. */
 function shortened(name, space) {
-  const letters = Math.floor(space / 6.5);
+  const letters = Math.floor(space / LETTER_WIDTH);
   if (letters >= name.length) return name;
   return letters > 3 ? `${name.slice(0, letters - 1)}…` : "";
 }
@@ -258,11 +268,16 @@ function outsideLines(layout, step, point) {
 function threadName({ run, lanes, laneAt, left, sizes }, at, { x, y }) {
   const step = run.step(run.shown[at]);
   if (!sizes.words || step.thread === lanes[laneAt(step)].name) return [];
-  const start = x - sizes.radius * 1.5 - 4;
-  for (let before = at - 1; before >= 0 && left[before + 1] > start - step.thread.length * 7; before--) {
-    if (run.step(run.shown[before]).lane === "outside") return [];
+  const width = step.thread.length * 7;
+  const gap = sizes.radius * 1.5 + 4;
+  // The left edge of the window would cut the name, so it is on the other side there.
+  const before = x - gap - width >= scroll;
+  const [from, to] = before ? [x - gap - width, x] : [x, x + gap + width];
+  for (let other = before ? at - 1 : at + 1; other >= 0 && other < run.shown.length; other += before ? -1 : 1) {
+    if (left[other + 1] < from || left[other] > to) break;
+    if (run.step(run.shown[other]).lane === "outside") return [];
   }
-  return [draw("text", { class: "thread-name", x: start, y: y + 4 }, step.thread)];
+  return [draw("text", { class: `thread-name ${before ? "" : "after"}`, x: before ? x - gap : x + gap, y: y + 4 }, step.thread)];
 }
 
 function marks(layout, { first, last }) {
@@ -282,7 +297,7 @@ function marks(layout, { first, last }) {
     if (step.task !== null && step.mark !== "asleep") shape.classList.add(hue(step.task));
     if (isShared) shape.classList.add("equal");
     drawn.push(shape);
-    if (isHeld(step) && sizes.words) drawn.push(draw("text", { class: "held", x: point.x, y: point.y + 17 }, roughly(step.held)));
+    if (isHeld(step) && sizes.words && isWhole(layout, point.x, 48)) drawn.push(draw("text", { class: "held", x: point.x, y: point.y + 17 }, roughly(step.held)));
   }
   return drawn;
 }
@@ -315,13 +330,17 @@ function partRule(layout) {
 }
 
 function tornEdge({ sizes }, run) {
-  if (!run.dropped || scroll > 0) return [];
+  if (!isTorn(run)) return [];
   const teeth = [];
   for (let y = sizes.top - 6, nth = 0; y < sizes.height - 6; y += 6, nth++) teeth.push(`${sizes.names + (nth % 2 ? 10 : 4)} ${y}`);
   const edge = draw("path", { class: "tear", d: `M${teeth.join("L")}` });
   if (!sizes.words) return [edge];
-  return [edge, draw("text", { x: sizes.names + 4, y: 13 }, `${times(run.dropped, "earlier step")} were dropped`)];
+  return [edge, draw("text", { x: sizes.names + 4, y: 13 }, tornText(run))];
 }
+
+/** Whether the window begins where steps were dropped. */
+const isTorn = (run) => run.dropped > 0 && scroll <= 0;
+const tornText = (run) => `${times(run.dropped, "earlier step")} were dropped`;
 
 // Causes.
 

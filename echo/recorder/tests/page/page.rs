@@ -7,6 +7,7 @@ mod browser;
 mod browser_tests;
 mod client;
 mod compare;
+mod long_runs;
 mod look;
 mod overview;
 mod pages;

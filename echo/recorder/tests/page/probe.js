@@ -93,7 +93,13 @@ globalThis.probe = (() => {
     const faults = [];
     for (const drawing of all(selector)) {
       const texts = all("text", drawing).filter((text) => text.textContent).map((text) => [text, text.getBoundingClientRect()]);
-      const frameOf = (text) => text.ownerSVGElement.getBoundingClientRect();
+      const frameOf = (text) => {
+        const [svg, outer] = [text.ownerSVGElement, text.ownerSVGElement.ownerSVGElement];
+        if (!outer) return svg.getBoundingClientRect();
+        // A drawing within a drawing cuts off at its own edges.
+        const left = outer.getBoundingClientRect().left + Number(svg.getAttribute("x"));
+        return { left, right: left + Number(svg.getAttribute("width")) };
+      };
       const seen = texts.filter(([text, box]) => box.right > frameOf(text).left && box.left < frameOf(text).right);
       seen.forEach(([text, box], nth) => {
         const frame = frameOf(text);

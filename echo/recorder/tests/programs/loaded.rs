@@ -41,7 +41,7 @@ pub(crate) struct Trouble {
 
 /// All three kinds of trouble.
 pub(crate) const PLANTED: Trouble =
-    Trouble { block: Duration::from_millis(40), lose: true, flood: 1200 };
+    Trouble { block: Duration::from_millis(40), lose: true, flood: 1650 };
 
 /// The tasks of the three clients that may cause trouble: the one that blocks, the one that is lost, and
 /// the one whose client floods it.
