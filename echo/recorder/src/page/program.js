@@ -63,7 +63,7 @@ function showProgram() {
 /** Returns a list of parts, e.g. "task 2 waits here, in .await". */
 function standsInWords(run, step, task, does, text = "") {
   if (task === undefined) return [[`${nameOfThread(step.thread)} runs here`]];
-  const words = `task ${task} ${STANDS[does]}`;
+  const words = `${task === 0 ? "the main future" : `task ${task}`} ${STANDS[does]}`;
   if (does === "spawned" && run.lacks_lines) return [[`${words}; without debug information, its line is unknown`]];
   return [does === "waits" && text.includes(".await") ? [`${words}, in `, make("code", {}, ".await")] : [words]];
 }
