@@ -75,9 +75,14 @@ function rowLines(run, position) {
   });
 }
 
-/** The first line of the statement that the step ran, without attributes. A note is about a line of the program. */
-function linesOfStep(run, { kind, place, file, act }) {
-  if (kind === "note") return place ? [run.places[place[0]]] : [];
+/** The line of the program at which the task stands, if known, and the line of the runtime that ran. */
+function linesOfStep(run, step) {
+  const place = run.places?.[step.place?.[0]];
+  return [...(place ? [{ file: place.file, line: place.line }] : []), ...statementOf(step)];
+}
+
+/** The first line of the statement that the step ran, without attributes. */
+function statementOf({ file, act }) {
   if (!file || !(file in data.files)) return [];
   const texts = data.files[file].split("\n");
   let [line, last] = act;
@@ -176,7 +181,7 @@ function totals(run) {
   return [
     ["polls", number((step) => step.poll)],
     ["wakes", number((step) => step.kind === "wake")],
-    ["calls that would block", number((step) => step.kind === "would block")],
+    ["would block", number((step) => step.kind === "would block")],
     ["thread asleep", roughly(asleep)],
     ["longest poll", held ? roughly(held) : "–"],
     ["registrations", number((step) => step.kind === "register")],

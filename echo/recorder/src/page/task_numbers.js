@@ -15,6 +15,8 @@ function taskNumbers(layout, { first, last }) {
     if (step.task === null || lanes[laneAt(step)].task === step.task) continue;
     if (step.task !== before) {
       const { x, y } = pointOf(layout, position);
+      // The edge of the window would cut it. The next mark takes it over.
+      if (x < scroll + 4) continue;
       const style = `task-number ${position === run.position ? "strong" : hue(step.task)}`;
       numbers.push(draw("text", { class: style, x, y: y + sizes.radius + 10.5 }, String(step.task)));
     }

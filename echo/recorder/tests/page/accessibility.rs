@@ -206,7 +206,8 @@ fn marks_on_shared_lanes_have_the_number_of_their_task() {
                     const { first, last } = visible(layout);
                     const shown = run.shown.slice(first, last + 1).filter((position) => {
                         const step = run.step(position);
-                        return step.task !== null && lanes[laneAt(step)].task !== step.task;
+                        const isInView = pointOf(layout, position).x >= scroll + 4;
+                        return isInView && step.task !== null && lanes[laneAt(step)].task !== step.task;
                     });
                     const numberAt = (x) => numbers.findLast(([at]) => at <= x + 0.5)?.[1];
                     const wrong = shown.filter((position) =>

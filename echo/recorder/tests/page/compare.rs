@@ -86,6 +86,16 @@ fn each_step_shows_the_sentence_and_line_of_both_runs() {
         }
     }
     viewer.evaluate("view.side = 0");
+    // The line of the program comes first if the recording has it.
+    viewer.jump(parts()[0]);
+    let line = row(&viewer, 0).1;
+    viewer.evaluate(&format!(
+        "runs[0].places = [{{ file: 'reads.rs', line: 3, callers: [] }}];
+        runs[0].step({}).place = [0, 1, 'runs'];
+        show()",
+        parts()[0]
+    ));
+    assert_eq!(row(&viewer, 0).1, format!("reads.rs:3 continue;{line}"));
     // Before the divergence both rows say the same.
     viewer.jump(parts()[0] - 1);
     assert_eq!(row(&viewer, 0).0, row(&viewer, 1).0);
