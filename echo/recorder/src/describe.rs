@@ -10,8 +10,7 @@ use crate::poll_lengths::PollLengths;
 use crate::units::{count, time};
 
 /// What the sentence about the first poll of a recording adds.
-const COLD_START: &str = " This poll takes longer than later ones, because its code and memory are not in the \
-                          processor's caches yet.";
+const COLD_START: &str = " It also loads the code, so it takes longer than later polls.";
 
 /// Describes events in their order. The first event of a kind gets an explanation.
 #[derive(Default)]
