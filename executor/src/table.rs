@@ -443,4 +443,59 @@ mod tests {
             assert!(tasks.lists.borrow().queue.capacity() <= BURST);
         });
     }
+
+    /// Returns a table whose slots are free, except those with the given keys.
+    fn table(len: usize, is_taken: impl Fn(usize) -> bool) -> Rc<Tasks> {
+        let tasks = Tasks::new(Reactor::new().unwrap());
+        let add = |_| tasks.add("", Location::caller(), None);
+        let all: Vec<_> = (0..len).map(add).collect();
+        for task in all.iter().filter(|task| !is_taken(task.header.key)) {
+            tasks.free(task);
+        }
+        tasks
+    }
+
+    #[test]
+    fn table_of_burst_slots_keeps_its_free_slots() {
+        let tasks = table(BURST, |_| false);
+        tasks.shrink();
+        assert_eq!(tasks.slots().len(), BURST);
+    }
+
+    #[test]
+    fn larger_table_drops_the_free_slots_after_its_last_task() {
+        let tasks = table(BURST + 1, |key| key < SURVIVORS - 1 || key == 2 * SURVIVORS);
+        tasks.shrink();
+        let mut lists = tasks.lists.borrow_mut();
+        assert_eq!(lists.slots.len(), 2 * SURVIVORS + 1);
+        lists.free.sort_unstable();
+        assert_eq!(lists.free, (SURVIVORS - 1..2 * SURVIVORS).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn table_with_more_tasks_than_survivors_keeps_its_free_slots() {
+        let tasks = table(BURST + 1, |key| key <= SURVIVORS);
+        tasks.shrink();
+        assert_eq!(tasks.slots().len(), BURST + 1);
+    }
+
+    #[test]
+    fn table_whose_last_slot_is_taken_keeps_its_memory() {
+        let tasks = table(BURST + 1, |key| key == BURST);
+        tasks.lists.borrow_mut().slots.reserve_exact(7);
+        let before = tasks.lists.borrow().slots.capacity();
+        assert!(before > BURST + 1);
+        tasks.shrink();
+        assert_eq!(tasks.lists.borrow().slots.capacity(), before);
+    }
+
+    #[test]
+    fn run_queue_shrinks_if_it_is_larger_than_a_burst() {
+        let tasks = table(0, |_| false);
+        for (before, after) in [(BURST, BURST), (BURST + 1, 0)] {
+            tasks.lists.borrow_mut().queue = VecDeque::with_capacity(before);
+            tasks.shrink();
+            assert_eq!(tasks.lists.borrow().queue.capacity(), after);
+        }
+    }
 }

@@ -9,6 +9,7 @@ use std::fs;
 use std::future::Future;
 use std::io::{self, ErrorKind, IoSliceMut, Read, SeekFrom, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
 use std::process::{Command, Stdio};
@@ -988,6 +989,125 @@ fn directory_may_be_read_in_part() {
         let error = ours::read_dir(folder.path("missing")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
     });
+}
+
+// std checks what each function has done.
+#[test]
+fn functions_of_fs_change_what_those_of_std_change() {
+    run(|| async {
+        let folder = TempDir::new()?;
+        let at = |name: &str| folder.path().join(name);
+        ours::write(at("a"), "bytes").await?;
+        assert_eq!(fs::read_to_string(at("a"))?, "bytes");
+        assert_eq!(ours::read_to_string(at("a")).await?, "bytes");
+        assert_eq!(ours::read(at("a")).await?, b"bytes");
+        assert_eq!(ours::copy(at("a"), at("b")).await?, 5);
+        assert_eq!(fs::read_to_string(at("b"))?, "bytes");
+
+        ours::rename(at("b"), at("c")).await?;
+        assert!(!at("b").exists() && at("c").exists());
+        assert!(ours::try_exists(at("c")).await? && !ours::try_exists(at("b")).await?);
+        ours::remove_file(at("c")).await?;
+        assert!(!at("c").exists());
+
+        ours::hard_link(at("a"), at("hard")).await?;
+        assert_eq!(fs::metadata(at("hard"))?.nlink(), 2);
+        ours::symlink(at("a"), at("soft")).await?;
+        assert_eq!(fs::read_link(at("soft"))?, at("a"));
+        assert_eq!(ours::read_link(at("soft")).await?, at("a"));
+        assert_eq!(ours::canonicalize(at("soft")).await?, fs::canonicalize(at("a"))?);
+        assert!(ours::symlink_metadata(at("soft")).await?.is_symlink());
+        assert_eq!(ours::metadata(at("soft")).await?.len(), 5);
+
+        ours::set_permissions(at("a"), fs::Permissions::from_mode(0o640)).await?;
+        assert_eq!(fs::metadata(at("a"))?.permissions().mode() & 0o777, 0o640);
+
+        ours::create_dir(at("one")).await?;
+        ours::create_dir_all(at("two/three")).await?;
+        assert!(at("one").is_dir() && at("two/three").is_dir());
+        assert_eq!(ours::create_dir(at("one")).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
+        ours::remove_dir(at("one")).await?;
+        ours::remove_dir_all(at("two")).await?;
+        assert!(!at("one").exists() && !at("two").exists());
+
+        let mut builder = ours::DirBuilder::new();
+        let error = builder.create(at("four/five")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        builder.recursive(true).mode(0o700).create(at("four/five")).await?;
+        assert_eq!(fs::metadata(at("four/five"))?.permissions().mode() & 0o777, 0o700);
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn directory_entry_describes_its_file() {
+    run(|| async {
+        let folder = TempDir::new()?;
+        fs::write(folder.path().join("file"), "bytes")?;
+        let mut entries = ours::read_dir(folder.path()).await?;
+        let entry = entries.next_entry().await?.unwrap();
+        assert_eq!(entry.file_name(), "file");
+        assert_eq!(entry.path(), folder.path().join("file"));
+        assert!(entry.file_type().await?.is_file());
+        assert_eq!(entry.metadata().await?.len(), 5);
+        assert!(entries.next_entry().await?.is_none());
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn each_open_option_has_the_effect_that_it_has_in_std() {
+    run(|| async {
+        let folder = TempDir::new()?;
+        let path = folder.path().join("file");
+        let open = |set: fn(&mut OpenOptions) -> &mut OpenOptions| {
+            let mut options = OpenOptions::new();
+            set(&mut options);
+            let path = path.clone();
+            async move { options.open(path).await }
+        };
+        let missing = open(|options| options.write(true)).await.unwrap_err();
+        assert_eq!(missing.kind(), ErrorKind::NotFound);
+        let mut file = open(|options| options.create_new(true).write(true).mode(0o600)).await?;
+        assert_eq!(fs::metadata(&path)?.permissions().mode() & 0o777, 0o600);
+        file.write_all(b"first").await?;
+        drop(file);
+        let taken = open(|options| options.create_new(true).write(true)).await.unwrap_err();
+        assert_eq!(taken.kind(), ErrorKind::AlreadyExists);
+
+        let mut file = open(|options| options.create(true).append(true)).await?;
+        file.write_all(b", second").await?;
+        drop(file);
+        let mut text = String::new();
+        open(|options| options.read(true)).await?.read_to_string(&mut text).await?;
+        assert_eq!(text, "first, second");
+
+        drop(open(|options| options.write(true).truncate(true)).await?);
+        assert_eq!(fs::metadata(&path)?.len(), 0);
+        let flags = OFlags::DIRECTORY.bits() as i32;
+        let mut options = OpenOptions::new();
+        let refused = options.read(true).custom_flags(flags).open(&path).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::NotADirectory);
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn max_buf_size_is_what_was_set_and_at_least_one() {
+    run(|| async {
+        let folder = TempDir::new()?;
+        let mut file = File::create(folder.path().join("file")).await?;
+        assert_eq!(file.max_buf_size(), 2 * 1024 * 1024);
+        file.set_max_buf_size(77);
+        assert_eq!(file.max_buf_size(), 77);
+        file.set_max_buf_size(0);
+        assert_eq!(file.max_buf_size(), 1);
+        io::Result::Ok(())
+    })
+    .unwrap();
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fs;
 use std::future::{Future, pending, poll_fn};
 use std::io::Write;
-use std::panic::{Location, resume_unwind};
+use std::panic::{Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use executor::{
-    Executor, JoinHandle, JoinSet, Remote, spawn, spawn_blocking, spawn_named, yield_now,
+    Executor, JoinHandle, JoinSet, Remote, block_on, spawn, spawn_blocking, spawn_named, yield_now,
 };
 use reactor::Async;
 use reactor::io::{AsyncReadExt, copy, repeat, sink};
@@ -716,6 +716,46 @@ impl Drop for Ticks {
     fn drop(&mut self) {
         self.0.tick();
     }
+}
+
+#[test]
+fn join_all_returns_the_outputs_in_order_of_completion() {
+    run(|| async {
+        let mut set = JoinSet::new();
+        set.spawn(async {
+            yield_now().await;
+            "second"
+        });
+        set.spawn(async { "first" });
+        assert_eq!(set.join_all().await, ["first", "second"]);
+    });
+}
+
+#[test]
+fn join_all_passes_a_panic_on() {
+    let panic = catch_unwind(|| {
+        block_on(async {
+            let mut set = JoinSet::new();
+            set.spawn(async { panic!("no luck") });
+            let _: Vec<()> = set.join_all().await;
+        });
+    });
+    assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"no luck"));
+}
+
+#[test]
+fn join_all_panics_if_a_task_was_aborted() {
+    let panic = catch_unwind(|| {
+        block_on(async {
+            let mut set = JoinSet::new();
+            set.spawn(pending::<()>());
+            set.abort_all();
+            set.join_all().await;
+        });
+    });
+    let panic = panic.unwrap_err();
+    let message = panic.downcast_ref::<String>().unwrap();
+    assert!(message.ends_with("was cancelled"), "{message}");
 }
 
 #[test]

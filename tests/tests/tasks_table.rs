@@ -526,3 +526,15 @@ fn task_whose_future_is_being_dropped_is_running() {
         assert_eq!(state.get(), Some(State::Running));
     });
 }
+
+#[test]
+fn task_list_gives_its_tasks_by_reference_or_by_value() {
+    run(|| async {
+        let task = spawn_named("waits", pending::<()>());
+        let ids = [0, task.id()];
+        let list = tasks();
+        assert_eq!((&list).into_iter().map(|task| task.id).collect::<Vec<_>>(), ids);
+        assert_eq!(list.clone().into_iter().map(|task| task.id).collect::<Vec<_>>(), ids);
+        assert_eq!(list.into_vec().iter().map(|task| task.id).collect::<Vec<_>>(), ids);
+    });
+}
