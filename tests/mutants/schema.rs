@@ -1,0 +1,274 @@
+//! Writes all mutants of a file into the file, each behind a switch.
+//!
+//! `a < b` becomes `(if on(7) { a <= b } else if on(8) { a == b } else { a < b })`, and a function
+//! whose body is to be replaced begins with `if on(9) { return …; }`. So the tree is built once for
+//! all mutants. No line of the original moves, because some tests check the lines in messages.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use serde_json::Value;
+use syn::spanned::Spanned;
+use syn::visit::{self, Visit};
+
+/// A mutant of cargo-mutants' list.
+pub(crate) struct Mutant {
+    pub(crate) id: u32,
+    pub(crate) name: String,
+    pub(crate) package: String,
+    pub(crate) file: String,
+    genre: String,
+    replacement: String,
+    /// Whether it is in a function; others are of constants.
+    in_function: bool,
+    returns_impl: bool,
+    start: (usize, usize),
+    end: (usize, usize),
+}
+
+impl Mutant {
+    pub(crate) fn new(id: u32, json: &Value) -> Mutant {
+        let text = |key: &str| json[key].as_str().expect("the list has this key").to_owned();
+        let place = |key: &str| {
+            let number = |part: &str| json["span"][key][part].as_u64().expect("a number") as usize;
+            (number("line"), number("column"))
+        };
+        Mutant {
+            id,
+            name: text("name"),
+            package: text("package"),
+            file: text("file"),
+            genre: text("genre"),
+            replacement: text("replacement"),
+            in_function: !json["function"].is_null(),
+            returns_impl: json["function"]["return_type"]
+                .as_str()
+                .is_some_and(|returned| returned.contains("impl ")),
+            start: place("start"),
+            end: place("end"),
+        }
+    }
+}
+
+/// A file with its mutants compiled in.
+pub(crate) struct Schema {
+    pub(crate) text: String,
+    /// The bytes of `text` that exist because of a mutant.
+    pub(crate) regions: Vec<(Range<usize>, u32)>,
+    /// The lines of `match` expressions, each with a mutant that deletes one of its arms.
+    pub(crate) matches: Vec<(usize, u32)>,
+    /// The mutants that cannot be behind a switch: those of constants.
+    pub(crate) left_out: Vec<u32>,
+}
+
+/// What replaces a piece of the source.
+enum Edit {
+    /// Text in front of the piece, one for each mutant, e.g. `if on(9) { return true; }`.
+    Before(Vec<(u32, String)>),
+    /// Other versions of the piece.
+    Instead(Vec<(u32, String)>),
+    /// A condition in addition to the guard of a match arm.
+    Guard(Vec<(u32, String)>),
+}
+
+/// The expressions, arms and guards of a file, by the byte at which their mutants start.
+#[derive(Default)]
+struct Places {
+    /// Start of an operator, and the expression around it.
+    operators: BTreeMap<usize, Range<usize>>,
+    /// Start of an arm, and its pattern, its guard, and the line of its `match`.
+    arms: BTreeMap<usize, (Range<usize>, Option<Range<usize>>, usize)>,
+    /// Start of a field, and the expression around it.
+    fields: BTreeMap<usize, Range<usize>>,
+    /// Constants and constant functions, which cannot ask at run time.
+    constants: Vec<Range<usize>>,
+}
+
+struct HasLet(bool);
+
+impl<'ast> Visit<'ast> for HasLet {
+    fn visit_expr_let(&mut self, _: &'ast syn::ExprLet) {
+        self.0 = true;
+    }
+}
+
+impl<'ast> Visit<'ast> for Places {
+    fn visit_expr_binary(&mut self, node: &'ast syn::ExprBinary) {
+        let mut has_let = HasLet(false);
+        has_let.visit_expr_binary(node);
+        // `a && let …` cannot be moved into parentheses. Its mutant `a || let …` does not compile.
+        if !has_let.0 {
+            self.operators.insert(node.op.span().byte_range().start, node.span().byte_range());
+        }
+        visit::visit_expr_binary(self, node);
+    }
+
+    fn visit_expr_unary(&mut self, node: &'ast syn::ExprUnary) {
+        self.operators.insert(node.op.span().byte_range().start, node.span().byte_range());
+        visit::visit_expr_unary(self, node);
+    }
+
+    fn visit_expr_match(&mut self, node: &'ast syn::ExprMatch) {
+        let line = node.expr.span().start().line;
+        for arm in &node.arms {
+            let guard = arm.guard.as_ref().map(|(_, guard)| guard.span().byte_range());
+            let pattern = arm.pat.span().byte_range();
+            self.arms.insert(arm.span().byte_range().start, (pattern, guard, line));
+        }
+        visit::visit_expr_match(self, node);
+    }
+
+    fn visit_expr_struct(&mut self, node: &'ast syn::ExprStruct) {
+        for field in &node.fields {
+            self.fields.insert(field.span().byte_range().start, node.span().byte_range());
+        }
+        visit::visit_expr_struct(self, node);
+    }
+
+    fn visit_item_const(&mut self, node: &'ast syn::ItemConst) {
+        self.constants.push(node.span().byte_range());
+    }
+
+    fn visit_impl_item_const(&mut self, node: &'ast syn::ImplItemConst) {
+        self.constants.push(node.span().byte_range());
+    }
+
+    fn visit_item_static(&mut self, node: &'ast syn::ItemStatic) {
+        self.constants.push(node.span().byte_range());
+    }
+
+    fn visit_impl_item_fn(&mut self, node: &'ast syn::ImplItemFn) {
+        if node.sig.constness.is_some() {
+            self.constants.push(node.span().byte_range());
+        }
+        visit::visit_impl_item_fn(self, node);
+    }
+}
+
+/// Compiles `mutants`, all of one file, into its `source`. `switch` is the path of the function that
+/// returns whether a mutant takes effect.
+pub(crate) fn compile_in(source: &str, mutants: &[&Mutant], switch: &str) -> Schema {
+    let file = syn::parse_file(source).expect("a source of this workspace is Rust");
+    let mut places = Places::default();
+    places.visit_file(&file);
+    let mut starts: Vec<usize> = vec![0];
+    starts.extend(source.match_indices('\n').map(|(at, _)| at + 1));
+    let byte = |(line, column): (usize, usize)| {
+        let line = &source[starts[line - 1]..];
+        let before: usize = line.chars().take(column - 1).map(char::len_utf8).sum();
+        source.len() - line.len() + before
+    };
+
+    let mut edits: BTreeMap<(usize, std::cmp::Reverse<usize>, u8), Edit> = BTreeMap::new();
+    let (mut left_out, mut matches) = (Vec::new(), Vec::new());
+    for mutant in mutants {
+        let span = byte(mutant.start)..byte(mutant.end);
+        // A function may begin with a constant, which is not what its value depends on.
+        let is_constant = places
+            .constants
+            .iter()
+            .any(|range| range.contains(&span.start) && range.end >= span.end);
+        // A function that returns `impl Trait` has one type only, and cannot return another first.
+        let is_second_type = mutant.genre == "FnValue" && mutant.returns_impl;
+        if !mutant.in_function || is_constant || is_second_type {
+            left_out.push(mutant.id);
+            continue;
+        }
+        let without = |range: &Range<usize>| {
+            let rest = &source[span.end..range.end];
+            let rest =
+                if mutant.genre == "StructField" { rest.trim_start_matches(',') } else { rest };
+            format!("{}{}{}", &source[range.start..span.start], mutant.replacement, rest)
+        };
+        let found = match mutant.genre.as_str() {
+            "FnValue" => {
+                let value =
+                    format!("if {switch}({}) {{ return {}; }} ", mutant.id, mutant.replacement);
+                Some((span.start..span.start, 0, value))
+            }
+            "BinaryOperator" | "UnaryOperator" => {
+                places.operators.get(&span.start).map(|range| (range.clone(), 1, without(range)))
+            }
+            "StructField" => {
+                places.fields.get(&span.start).map(|range| (range.clone(), 1, without(range)))
+            }
+            "MatchArmGuard" => Some((span.clone(), 1, mutant.replacement.clone())),
+            "MatchArm" => places.arms.get(&span.start).map(|(pattern, guard, line)| {
+                matches.push((*line, mutant.id));
+                match guard {
+                    Some(guard) => (guard.clone(), 1, "false".to_owned()),
+                    None => (pattern.end..pattern.end, 2, format!(" if !{switch}({})", mutant.id)),
+                }
+            }),
+            other => panic!("cargo-mutants has a genre that is not known here: {other}"),
+        };
+        let Some((range, kind, text)) = found else {
+            left_out.push(mutant.id);
+            continue;
+        };
+        // In front of a piece comes first, then the largest piece, so that the others are inside it.
+        let end = if kind == 0 { usize::MAX } else { range.end };
+        let edit = edits.entry((range.start, std::cmp::Reverse(end), kind));
+        let edit = edit.or_insert(match kind {
+            0 => Edit::Before(Vec::new()),
+            1 => Edit::Instead(Vec::new()),
+            _ => Edit::Guard(Vec::new()),
+        });
+        let (Edit::Before(list) | Edit::Instead(list) | Edit::Guard(list)) = edit;
+        list.push((mutant.id, text));
+    }
+
+    let edits: Vec<_> = edits
+        .into_iter()
+        .map(|((start, end, kind), edit)| (start..if kind == 0 { start } else { end.0 }, edit))
+        .collect();
+    let mut schema = Schema { text: String::new(), regions: Vec::new(), matches, left_out };
+    let mut rest = &edits[..];
+    write(source, 0..source.len(), &mut rest, switch, &mut schema);
+    assert!(rest.is_empty(), "edits overlap");
+    schema
+}
+
+/// Writes a range of the source with those of the edits that are inside it.
+fn write(
+    source: &str,
+    range: Range<usize>,
+    edits: &mut &[(Range<usize>, Edit)],
+    switch: &str,
+    schema: &mut Schema,
+) {
+    let mut at = range.start;
+    while let Some((place, edit)) = edits.first().filter(|(place, _)| place.end <= range.end) {
+        *edits = &edits[1..];
+        schema.text += &source[at..place.start];
+        at = place.end;
+        match edit {
+            Edit::Before(list) | Edit::Guard(list) => {
+                for (id, text) in list {
+                    let start = schema.text.len();
+                    schema.text += text;
+                    schema.regions.push((start..schema.text.len(), *id));
+                }
+            }
+            Edit::Instead(list) => {
+                let whole = schema.text.len();
+                schema.text.push('(');
+                for (id, text) in list {
+                    let start = schema.text.len();
+                    // One line, so that the lines that follow keep their numbers.
+                    let text = text.lines().map(|line| line.split("//").next().unwrap_or(""));
+                    let text = text.collect::<Vec<_>>().join(" ");
+                    schema.text += &format!("if {switch}({id}) {{ {text} }} else ");
+                    schema.regions.push((start..schema.text.len(), *id));
+                }
+                schema.text += "{ ";
+                write(source, place.clone(), edits, switch, schema);
+                schema.text += " })";
+                for (id, _) in list {
+                    schema.regions.push((whole..schema.text.len(), *id));
+                }
+            }
+        }
+    }
+    schema.text += &source[at..range.end];
+}

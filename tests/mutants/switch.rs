@@ -1,0 +1,29 @@
+//! Becomes `reactor::mutant` in the copy of the tree that `cargo run -p tests --example mutants`
+//! builds: chooses by a variable of the environment which of the mutants compiled in takes effect.
+
+use std::env;
+use std::fs::File;
+use std::io::Write;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The number of the mutant that takes effect in this process; 0 stands for none.
+static CHOSEN: LazyLock<u32> =
+    LazyLock::new(|| env::var("MUTANT").ok().and_then(|text| text.parse().ok()).unwrap_or(0));
+
+/// The file to which this process appends the number of each mutant whose place it reaches.
+static REACHED: LazyLock<Option<String>> = LazyLock::new(|| env::var("MUTANTS_REACHED").ok());
+
+static SEEN: [AtomicBool; 10_000] = [const { AtomicBool::new(false) }; 10_000];
+
+/// Returns whether mutant `id` takes effect.
+pub fn on(id: u32) -> bool {
+    if let Some(path) = REACHED.as_ref()
+        && !SEEN[id as usize].swap(true, Ordering::Relaxed)
+        // Opened for each number, so that tests which count descriptors count the same.
+        && let Ok(mut file) = File::options().append(true).create(true).open(path)
+    {
+        _ = file.write_all(format!("{id}\n").as_bytes());
+    }
+    *CHOSEN == id
+}
