@@ -424,7 +424,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{block_on, spawn};
+    use crate::{Executor, block_on, spawn};
 
     // Pitfall: T5
     #[test]
@@ -442,6 +442,19 @@ mod tests {
             assert_eq!(tasks.slots().len(), 1);
             assert!(tasks.lists.borrow().queue.capacity() <= BURST);
         });
+    }
+
+    #[test]
+    fn tick_frees_the_slots_of_a_burst_once_nothing_is_queued() {
+        let executor = Executor::new().unwrap();
+        let entered = executor.enter();
+        (0..2 * BURST).for_each(|_| drop(spawn(async {})));
+        let tasks = Tasks::current();
+        drop(entered);
+        assert!(executor.tick());
+        assert_eq!(tasks.slots().len(), 2 * BURST);
+        while executor.tick() {}
+        assert_eq!(tasks.slots().len(), 0);
     }
 
     /// Returns a table whose slots are free, except those with the given keys.
