@@ -1,4 +1,4 @@
-//! Becomes `reactor::mutant` in the copy of the tree that `cargo run -p tests --example mutants`
+//! Becomes a module of the reactor in the copy of the tree that `cargo run -p tests --example mutants`
 //! builds: chooses by a variable of the environment which of the mutants compiled in takes effect.
 
 use std::env;
