@@ -18,7 +18,8 @@ function taskNumbers(layout, { first, last }) {
       // The edge of the window would cut it. The next mark takes it over.
       if (x < scroll + 4) continue;
       const style = `task-number ${position === run.position ? "strong" : hue(step.task)}`;
-      numbers.push(draw("text", { class: style, x, y: y + sizes.radius + 10.5 }, String(step.task)));
+      const words = String(step.task);
+      if (isWhole(layout, x, words.length * LETTER_WIDTH)) numbers.push(draw("text", { class: style, x, y: y + sizes.radius + 10.5 }, words));
     }
     before = step.task;
   }
