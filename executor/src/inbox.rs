@@ -13,8 +13,8 @@
 //!
 //! The two swaps happen in some order. If the sender's swap comes second, it reads `true`, and the
 //! sender notifies. If the executor's swap comes second, it *acquires* what the sender did before
-//! the sender's swap, so the executor finds the message. `tests/tests/wake_protocol.rs` checks this file
-//! with the model checker loom.
+//! the sender's swap, so the executor finds the message. `tests/tests/wake_protocol` checks this file
+//! with the model checkers loom and shuttle.
 
 use std::fmt;
 use std::sync::Arc;

@@ -29,6 +29,7 @@ mod task;
 
 mod error;
 mod join_set;
+mod mailbox;
 mod metrics;
 mod remote;
 mod sync;

@@ -5,10 +5,9 @@
 
 use std::fmt;
 use std::future::Future;
-use std::mem;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker, ready};
 use std::thread::{self, Thread};
 
@@ -18,6 +17,7 @@ use crate::error::{Described, JoinError};
 use crate::executor::spawn_on;
 use crate::inbox::{Inbox, Message};
 use crate::join::JoinHandle;
+use crate::mailbox::Mailbox;
 use crate::table::Tasks;
 use crate::unwind::catch_and_log;
 
@@ -135,8 +135,7 @@ impl Remote {
     {
         let location = Location::caller();
         let described = Described { id: None, name, location };
-        let state = Mutex::new(State::Unfinished(None));
-        let mailbox = Arc::new(Mailbox { task: OnceLock::new(), state });
+        let mailbox = Arc::new(Mailbox::new());
         let sender = Sender { mailbox: mailbox.clone(), described };
         self.0.send(Message::Call(Box::new(move || {
             let tasks = Tasks::current();
@@ -207,7 +206,7 @@ impl crate::Executor {
 /// });
 /// ```
 pub struct RemoteJoinHandle<T> {
-    mailbox: Arc<Mailbox<T>>,
+    mailbox: Arc<Mailbox<Result<T, JoinError>>>,
     inbox: Arc<Inbox>,
     /// Whether the last poll returned `Pending`; see [`budget::poll_consume_budget`].
     waited: bool,
@@ -282,7 +281,7 @@ impl<T: Send + 'static> RemoteJoinHandle<T> {
 impl<T> RemoteJoinHandle<T> {
     /// Returns whether the task has ended. If so, [`join`](RemoteJoinHandle::join) does not block.
     pub fn is_finished(&self) -> bool {
-        !matches!(*self.mailbox.lock(), State::Unfinished(_))
+        self.mailbox.is_finished()
     }
 }
 
@@ -303,8 +302,8 @@ impl<T> Future for RemoteJoinHandle<T> {
 
 impl<T> Drop for RemoteJoinHandle<T> {
     fn drop(&mut self) {
-        let state = mem::replace(&mut *self.mailbox.lock(), State::Closed);
-        catch_and_log("the destructor of the output of a task of another thread", || drop(state));
+        let left = self.mailbox.close();
+        catch_and_log("the destructor of the output of a task of another thread", || drop(left));
     }
 }
 
@@ -327,66 +326,9 @@ impl Wake for Unpark {
     }
 }
 
-/// Where the result of a task meets the waker of the code that waits for it.
-///
-/// Reentrancy: no waker is cloned, called or dropped while the lock is held, and no result is
-/// dropped. All of these run user code, which may use the same handle.
-struct Mailbox<T> {
-    /// The key and the ID of the task. Set when the executor has spawned it.
-    task: OnceLock<(usize, u64)>,
-    state: Mutex<State<T>>,
-}
-
-enum State<T> {
-    /// The task has not ended. This waker is called when it does.
-    Unfinished(Option<Waker>),
-    /// The result of the task.
-    Finished(Result<T, JoinError>),
-    /// The result was taken, or the handle was dropped.
-    Closed,
-}
-
-impl<T> Mailbox<T> {
-    /// No panic can happen under the lock: it is held for a few moves.
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Stores the waker. Returns whether the task has ended; if so, no waker is needed.
-    fn store(&self, waker: &Waker) -> bool {
-        let mut waker = Some(waker.clone());
-        match &mut *self.lock() {
-            State::Unfinished(stored) => mem::swap(stored, &mut waker),
-            _ => return true,
-        }
-        // `waker` now holds the previous waker, and is dropped without the lock.
-        false
-    }
-
-    /// Takes the result of a task that has ended.
-    #[track_caller]
-    fn take(&self) -> Result<T, JoinError> {
-        let state = mem::replace(&mut *self.lock(), State::Closed);
-        let State::Finished(result) = state else { panic!("a handle gives its result only once") };
-        result
-    }
-
-    /// Stores the result and wakes the code that waits for it, unless there is a result already.
-    fn put(&self, result: Result<T, JoinError>) {
-        let mut state = self.lock();
-        let State::Unfinished(waker) = &mut *state else { return };
-        let waker = waker.take();
-        *state = State::Finished(result);
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-}
-
 /// The executor's end of a mailbox. If it is dropped without a result, the task was cancelled.
 struct Sender<T> {
-    mailbox: Arc<Mailbox<T>>,
+    mailbox: Arc<Mailbox<Result<T, JoinError>>>,
     /// For the error of a task that never started.
     described: Described,
 }
@@ -394,8 +336,9 @@ struct Sender<T> {
 impl<T: 'static> Sender<T> {
     /// Sends the result of a task that has ended, unless the other handle was dropped.
     fn send_result_of(self, mut task: JoinHandle<T>) {
-        let wanted = matches!(*self.mailbox.lock(), State::Unfinished(_));
-        if wanted && let Some(result) = task.take() {
+        if !self.mailbox.is_finished()
+            && let Some(result) = task.take()
+        {
             self.mailbox.put(result);
         }
     }
@@ -403,7 +346,7 @@ impl<T: 'static> Sender<T> {
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        if matches!(*self.mailbox.lock(), State::Unfinished(_)) {
+        if !self.mailbox.is_finished() {
             self.mailbox.put(Err(JoinError::not_started(self.described)));
         }
     }

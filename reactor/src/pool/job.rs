@@ -12,12 +12,13 @@
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::thread;
 
 use log::trace;
 
+use super::sync::{Mutex, MutexGuard, PoisonError};
 use super::threads::{Job, Pool};
 use super::unfinished::Waits;
 use crate::budget;

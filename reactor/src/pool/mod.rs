@@ -23,12 +23,16 @@
 //! | `threads.rs` | the threads: how many there are, and what happens if the OS refuses one |
 //! | `unfinished.rs` | the list of jobs that have not ended |
 //! | `diagnostics.rs` | which tasks wait for which jobs, for the task table |
+//! | `sync.rs` | the primitives of the files above, for the model checkers |
 //! | `process.rs` | one pool per process, even after a `fork` |
 
 mod diagnostics;
 mod job;
 mod process;
 mod sequence;
+mod sync;
+#[cfg(test)]
+mod tests;
 mod threads;
 mod unfinished;
 

@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::Waker;
 
+use super::sync::{Mutex, MutexGuard, PoisonError};
 use super::{Job, JobHandle, Pool};
 
 /// Runs jobs one after the other, e.g. the operations of one file.
@@ -96,46 +97,5 @@ impl Drop for InPlace<'_> {
         if let Some(next) = self.0.take_next() {
             self.0.clone().submit_to(Pool::current(), next);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::mpsc::channel;
-
-    #[test]
-    fn jobs_run_one_at_a_time_in_order() {
-        let sequence = Arc::new(Sequence::default());
-        let (sender, receiver) = channel();
-        let mut jobs = Vec::new();
-        let guard = sequence.enter_if_idle().expect("no job yet");
-        assert!(sequence.enter_if_idle().is_none());
-        for n in 0..100 {
-            let sender = sender.clone();
-            jobs.push(sequence.begin(move || sender.send(n).unwrap()));
-        }
-        assert!(receiver.try_recv().is_err(), "a job ran before the guard was dropped");
-        drop((guard, sender));
-        assert!(receiver.iter().eq(0..100));
-    }
-
-    #[test]
-    fn sequence_continues_after_an_unwanted_result_panics() {
-        struct Bomb;
-
-        impl Drop for Bomb {
-            fn drop(&mut self) {
-                panic!("dropped on the pool's thread");
-            }
-        }
-
-        let sequence = Arc::new(Sequence::default());
-        let guard = sequence.enter_if_idle();
-        drop(sequence.begin(|| Bomb));
-        let (sender, receiver) = channel();
-        let _job = sequence.begin(move || sender.send(7).unwrap());
-        drop(guard);
-        assert_eq!(receiver.recv(), Ok(7));
     }
 }

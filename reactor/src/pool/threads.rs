@@ -13,14 +13,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::thread;
 use std::time::Duration;
 
 use log::{error, warn};
 
 use super::PerProcess;
+use super::sync::{Condvar, Mutex, MutexGuard, PoisonError, thread};
 use super::unfinished::Unfinished;
 
 /// The maximum number of threads that run jobs, as in tokio.

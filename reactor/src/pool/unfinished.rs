@@ -3,8 +3,10 @@
 //! The pool works without this list.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The number of the next job.
 static NEXT: AtomicU64 = AtomicU64::new(0);
