@@ -76,6 +76,86 @@ impl fmt::Display for Address {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ::tests::cases;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+    use std::net::IpAddr;
+
+    /// The parts of addresses, and other text.
+    fn text() -> impl Strategy<Value = String> {
+        let parts = [
+            "tcp",
+            "udp",
+            "unix",
+            "fd",
+            ":",
+            "::",
+            "[",
+            "]",
+            "127.0.0.1",
+            "0.0.0.0",
+            "::1",
+            "fe80::1%",
+            "::ffff:10.0.0.1",
+            "0",
+            "7777",
+            "65535",
+            "65536",
+            "2147483648",
+            "-1",
+            "+1",
+            "/",
+            "\0",
+            "%1",
+        ];
+        let part =
+            prop_oneof![6 => select(parts.to_vec()).prop_map(str::to_owned), 1 => any::<String>()];
+        vec(part, 0..6).prop_map(|parts| parts.concat())
+    }
+
+    /// Few different addresses, so that many overlap.
+    fn address() -> impl Strategy<Value = Address> {
+        let ips = ["0.0.0.0", "127.0.0.1", "10.0.0.1", "::", "::1"];
+        let ip = select(ips.to_vec()).prop_map(|ip| ip.parse::<IpAddr>().unwrap());
+        (ip, 0_u16..2, 0..4).prop_map(|(ip, port, kind)| match kind {
+            0 => Address::Tcp((ip, port).into()),
+            1 => Address::Udp((ip, port).into()),
+            2 => Address::Unix(format!("/{port}").into()),
+            _ => Address::Inherited(port.into()),
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: cases(500), failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_text_is_an_address_or_an_error(text in text()) {
+            match text.parse::<Address>() {
+                Ok(address) => prop_assert_eq!(address.to_string().parse(), Ok(address)),
+                Err(hint) => prop_assert_eq!(hint, HINT),
+            }
+        }
+
+        // Method: the interfaces that an address stands for, listed one by one.
+        #[test]
+        fn addresses_overlap_if_they_share_an_interface_and_a_port(one in address(), other in address()) {
+            let interfaces = |address: &SocketAddr| match address.ip().to_string().as_str() {
+                "0.0.0.0" => vec!["0.0.0.0".to_owned(), "127.0.0.1".to_owned(), "10.0.0.1".to_owned()],
+                "::" => ["0.0.0.0", "127.0.0.1", "10.0.0.1", "::", "::1"].map(str::to_owned).to_vec(),
+                ip => vec![ip.to_owned()],
+            };
+            let expected = match (&one, &other) {
+                (Address::Tcp(a), Address::Tcp(b)) | (Address::Udp(a), Address::Udp(b)) => {
+                    let others = interfaces(b);
+                    a.port() == b.port() && interfaces(a).iter().any(|ip| others.contains(ip))
+                }
+                (Address::Unix(a), Address::Unix(b)) => a == b,
+                _ => false,
+            };
+            prop_assert_eq!(one.overlaps(&other), expected);
+        }
+    }
 
     #[test]
     fn address_is_displayed_as_it_was_parsed() {

@@ -74,7 +74,10 @@ pub(crate) enum Explain {
 impl Arguments {
     /// Parses the command line. The error may also be clap's request to print the help or the version.
     pub(crate) fn parse() -> Result<Arguments, clap::Error> {
-        let mut matches = command().try_get_matches().map_err(name_unreadable)?;
+        Arguments::of(command().try_get_matches().map_err(name_unreadable)?)
+    }
+
+    fn of(mut matches: ArgMatches) -> Result<Arguments, clap::Error> {
         let arguments = Arguments {
             addresses: addresses(&mut matches)?,
             max_connections: matches.remove_one("max-connections").map(|max: u64| max as usize),
@@ -321,6 +324,10 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ::tests::cases;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
 
     #[test]
     fn duration_is_a_number_and_a_unit() {
@@ -343,6 +350,108 @@ mod tests {
         assert_eq!(keepalive("9h"), Ok(Duration::from_secs(9 * 60 * 60)));
         for wrong in ["0s", "500ms", "1500ms", "32768s", "60"] {
             assert!(keepalive(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    /// Parses a command line as [`Arguments::parse`] does. Returns the message of an error.
+    fn parse(words: &[String]) -> Result<Arguments, String> {
+        let line = std::iter::once("echod").chain(words.iter().map(String::as_str));
+        let parsed = command().try_get_matches_from(line).and_then(Arguments::of);
+        parsed.map_err(|error| escape_quotes(error).to_string())
+    }
+
+    /// The parts of durations, addresses and flags, and other text.
+    fn word() -> impl Strategy<Value = String> {
+        let parts = [
+            "0",
+            "1",
+            "7",
+            "32767",
+            "18446744073709551615",
+            "99999999999999999999",
+            "us",
+            "ms",
+            "s",
+            "m",
+            "h",
+            "-",
+            "+",
+            ".",
+            " ",
+            "=",
+            ":",
+            "127.0.0.1",
+            "[::1]",
+            "udp",
+            "unix",
+            "fd",
+            "--idle",
+            "--grace",
+            "--keepalive",
+            "--stats",
+            "--threads",
+            "--trace",
+            "--trace-events",
+            "--explain",
+            "--demo",
+            "-v",
+            "-q",
+            "run.html",
+            "all",
+            "\n",
+            "\u{1b}[2J",
+            "µ",
+            "\u{202e}",
+        ];
+        let part =
+            prop_oneof![4 => select(parts.to_vec()).prop_map(str::to_owned), 1 => any::<String>()];
+        vec(part, 0..4).prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: cases(200), failure_persistence: None, ..ProptestConfig::default() })]
+
+        // Method: the value in microseconds, computed in 128 bits.
+        #[test]
+        fn duration_of_any_number_and_unit_is_that_long(number: u64, unit in 0_usize..5) {
+            let each = [1, 1_000, 1_000_000, 60_000_000, 3_600_000_000][unit];
+            let micros = (u128::from(number) * each).min(CENTURY.as_micros());
+            let text = format!("{number}{}", ["us", "ms", "s", "m", "h"][unit]);
+            prop_assert_eq!(duration(&text).map(|duration| duration.as_micros()), Ok(micros));
+        }
+
+        #[test]
+        fn any_text_is_a_duration_within_a_century_or_an_error(text in word()) {
+            if let Ok(duration) = duration(&text) {
+                prop_assert!(duration <= CENTURY);
+                prop_assert!(text.starts_with(|c: char| c.is_ascii_digit()));
+            }
+            if let Ok(period) = period(&text) {
+                prop_assert!(!period.is_zero());
+            }
+            if let Ok(keepalive) = keepalive(&text) {
+                prop_assert_eq!(Duration::from_secs(keepalive.as_secs()), keepalive);
+            }
+        }
+
+        // A control character in a message could fake a line of the log or control the terminal.
+        #[test]
+        fn any_command_line_is_parsed_or_explained(words in vec(word(), 0..6)) {
+            match parse(&words) {
+                Ok(arguments) => {
+                    prop_assert!((1..=1024).contains(&arguments.threads));
+                    prop_assert!((100..=10_000_000).contains(&arguments.trace_events));
+                    prop_assert_ne!(arguments.idle, Some(Duration::ZERO));
+                    prop_assert_ne!(arguments.stats, Some(Duration::ZERO));
+                    let records = arguments.trace.is_some() || arguments.explain.is_some();
+                    prop_assert!(arguments.threads == 1 || !records);
+                }
+                Err(message) => {
+                    prop_assert!(!message.is_empty());
+                    let fakes = |c: char| c.is_control() && c != '\n';
+                    prop_assert!(!message.contains(fakes), "{:?}", message);
+                }
+            }
         }
     }
 

@@ -27,7 +27,11 @@ pub(crate) enum Inherited {
 
 /// Returns the sockets that systemd, or a program with the same protocol, passes to this process.
 pub(crate) fn passed() -> Result<Vec<Address>, String> {
-    let value = |name| env::var(name).ok();
+    passed_in(|name| env::var(name).ok())
+}
+
+/// Reads the protocol of systemd from the environment variables that `value` returns.
+fn passed_in(value: impl Fn(&str) -> Option<String>) -> Result<Vec<Address>, String> {
     // The variables may have been meant for our parent, which did not remove them.
     let is_for_us = value("LISTEN_PID").is_some_and(|pid| pid.parse() == Ok(process::id()));
     let Some(count) = value("LISTEN_FDS").filter(|_| is_for_us) else { return Ok(Vec::new()) };
@@ -102,4 +106,49 @@ fn duplicate(_: RawFd) -> io::Result<OwnedFd> {
 
 fn unsuitable(text: &'static str) -> io::Error {
     io::Error::new(ErrorKind::InvalidInput, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::tests::cases;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    /// A value of an environment variable: numbers at the limits, and other text.
+    fn variable() -> impl Strategy<Value = Option<String>> {
+        let own = process::id().to_string();
+        let numbers = ["", "0", "1", "1024", "1025", "-1", "+1", " 1", "1\n", "2147483648", "٣"];
+        prop_oneof![
+            2 => Just(Some(own)),
+            4 => select(numbers.to_vec()).prop_map(|text| Some(text.to_owned())),
+            1 => any::<String>().prop_map(Some),
+            1 => Just(None),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: cases(500), failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_environment_passes_sockets_or_is_an_error(pid in variable(), count in variable()) {
+            let value = |name: &str| if name == "LISTEN_PID" { pid.clone() } else { count.clone() };
+            let is_for_us = pid.as_ref().is_some_and(|pid| pid.parse() == Ok(process::id()));
+            let number = count.as_ref().map(|count| count.parse::<u64>());
+            match (passed_in(value), number) {
+                (Ok(sockets), _) if !is_for_us => prop_assert!(sockets.is_empty()),
+                (Ok(sockets), None) => prop_assert!(sockets.is_empty()),
+                (Ok(sockets), Some(number)) => {
+                    let expected = (3..).map(Address::Inherited).take(sockets.len());
+                    prop_assert_eq!(number, Ok(sockets.len() as u64));
+                    prop_assert!(sockets.len() <= 1024 && sockets.iter().cloned().eq(expected));
+                }
+                (Err(message), Some(number)) => {
+                    prop_assert!(message.contains("LISTEN_FDS") && is_for_us);
+                    prop_assert!(!number.is_ok_and(|number| number <= 1024));
+                }
+                (Err(message), None) => prop_assert!(false, "{}", message),
+            }
+        }
+    }
 }

@@ -95,6 +95,31 @@ fn address(text: &str) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn address_in_the_format_of_the_kernel_is_read_back(octets: [u8; 16], is_ipv6: bool, port: u16) {
+            let mut ip = IpAddr::from(octets);
+            if !is_ipv6 {
+                ip = IpAddr::from([octets[0], octets[1], octets[2], octets[3]]);
+            }
+            let octets = &octets[..if is_ipv6 { 16 } else { 4 }];
+            let word = |bytes: &[u8]| u32::from_ne_bytes(bytes.try_into().unwrap());
+            let words: String = octets.chunks(4).map(|bytes| format!("{:08X}", word(bytes))).collect();
+            let expected = SocketAddr::new(ip.to_canonical(), port);
+            prop_assert_eq!(address(&format!("{words}:{port:04X}")), Some(expected));
+        }
+
+        #[test]
+        fn line_of_any_text_is_read_without_a_panic(text in "[0-9A-F: \t]{0,60}( (tfd|ino|data):)?.*") {
+            address(&text);
+            inode_and_peer(&text);
+            inode_and_key(&text);
+        }
+    }
 
     #[test]
     fn addresses_are_parsed_in_the_format_of_the_kernel() {

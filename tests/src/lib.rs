@@ -30,6 +30,17 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use tempfile::Builder;
 pub use tempfile::TempDir;
 
+/// Returns the number of random cases that a property test runs: `default`, unless the environment
+/// variable `PROPTEST_CASES` says otherwise.
+///
+/// # Panics
+///
+/// Panics if the variable is not a number.
+pub fn cases(default: u32) -> u32 {
+    let cases = std::env::var("PROPTEST_CASES");
+    cases.map_or(default, |cases| cases.parse().expect("PROPTEST_CASES is a number"))
+}
+
 /// How long a test may take before it counts as hanging.
 ///
 /// Even on a busy machine, no test needs nearly as long.

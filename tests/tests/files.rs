@@ -618,7 +618,7 @@ async fn pause() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: tests::cases(100), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn file_matches_the_model_despite_dropped_operations(steps in vec((step(), any::<bool>()), 1..100)) {

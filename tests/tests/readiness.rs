@@ -315,7 +315,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 120, max_shrink_iters: 30, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: tests::cases(120), max_shrink_iters: 30, failure_persistence: None, ..ProptestConfig::default() })]
 
     // Random operations on both ends of a real connection. Before each turn the test queries the
     // kernel. If a direction is ready and waits, the turn must wake it.

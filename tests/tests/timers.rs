@@ -57,7 +57,7 @@ struct Modeled {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: tests::cases(300), failure_persistence: None, ..ProptestConfig::default() })]
 
     // The model is a plain list, searched in each step. It determines which timers expire, and in
     // which order.

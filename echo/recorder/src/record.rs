@@ -146,6 +146,34 @@ fn duration(text: &str) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ::tests::cases;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: cases(500), failure_persistence: None, ..ProptestConfig::default() })]
+
+        // `f64` has 53 bits, so a duration of centuries is not exact.
+        #[test]
+        fn duration_in_its_debug_form_is_read_back(seconds: u64, nanos in 0_u32..1_000_000_000, shift in 0_u32..64) {
+            let expected = Duration::new(seconds >> shift, nanos);
+            let read = duration(&format!("{expected:?}"));
+            let error = read.abs_diff(expected).as_secs_f64();
+            prop_assert!(error <= 1e-9 + expected.as_secs_f64() * 1e-15, "{:?}", read);
+        }
+
+        #[test]
+        fn address_in_its_debug_form_is_read_back(value: usize) {
+            let pointer = std::ptr::without_provenance::<()>(value);
+            prop_assert_eq!(address(&format!("{pointer:?}")), value);
+            prop_assert_eq!(address(&format!("{:?}", Some(pointer))), value);
+        }
+
+        #[test]
+        fn value_of_any_text_is_read_without_a_panic(text in "[0-9a-fxS(o)me.µsn+-]{0,12}|.*") {
+            duration(&text);
+            address(&text);
+        }
+    }
 
     #[test]
     fn duration_is_parsed_from_its_debug_form() {

@@ -257,7 +257,7 @@ fn check(recording: &Recording) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: tests::cases(100), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn recordings_of_random_programs_satisfy_the_invariants(program in program()) {

@@ -222,7 +222,7 @@ fn cut(recording: &Recording, from: Index, to: Index) -> Recording {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 30, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: tests::cases(30), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn trace_of_a_cut_recording_is_well_formed(
