@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use reactor::net::{TcpListener, TcpStream, UnixStream};
 use reactor::time::{
     Backoff, MissedTickBehavior, interval, interval_at, now, pause, sleep, sleep_until, timeout,
 };
+use tests::wakers::{Counter, poll};
 use tests::within_deadline;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -275,6 +277,90 @@ fn sleep_polled_by_hand_is_ready_after_advance() {
             clock.advance(MS).await;
             assert!(timer.is_elapsed());
             assert_eq!(poll_once(&mut timer).await, Some(()));
+        });
+    });
+}
+
+// From tokio's tests: a sleep that nothing has polled yet counts from its creation (time_pause.rs,
+// `sleep_no_poll` and `sleep_same_task_no_poll`).
+#[test]
+fn sleep_that_is_first_polled_after_advance_keeps_its_deadline() {
+    run(|| {
+        let clock = pause();
+        let start = now();
+        block_on(async {
+            clock.advance(MS).await;
+            let mut timer = sleep_until(start + 300 * MS);
+            clock.advance(100 * MS).await;
+            assert_eq!(now() - start, 101 * MS);
+            assert_eq!(poll_once(&mut timer).await, None);
+            timer.await;
+        });
+        assert_eq!(now() - start, 300 * MS);
+    });
+}
+
+// From tokio's tests: time_pause.rs, `regression_3710_with_submillis_advance`,
+// `test_time_advance_sub_ms` and `test_time_advance_3ms_and_change`.
+#[test]
+fn advance_below_a_millisecond_is_exact_and_ends_no_sleep() {
+    run(|| {
+        let clock = pause();
+        block_on(async {
+            clock.advance(MS).await;
+            let mut timer = sleep(60 * SECOND);
+            assert_eq!(poll_once(&mut timer).await, None);
+            for micros in [51_592, 1, 3_141_592, 3_123_456] {
+                let (before, step) = (now(), Duration::from_micros(micros));
+                clock.advance(step).await;
+                assert_eq!(now() - before, step);
+                assert_eq!(poll_once(&mut timer).await, None);
+            }
+        });
+    });
+}
+
+// From tokio's tests: time_pause.rs, `advance_multi_with_timer` and `advance_once_with_timer`.
+#[test]
+fn steps_of_a_quarter_millisecond_wake_a_sleep_at_the_fourth() {
+    run(|| {
+        for steps in [&[250, 250, 250, 250][..], &[250, 1500]] {
+            let clock = pause();
+            block_on(async {
+                let (wakes, waker) = Counter::with_waker();
+                let mut timer = pin!(sleep(MS));
+                for &micros in steps {
+                    assert!(poll(timer.as_mut(), &waker).is_pending());
+                    assert_eq!(wakes.wakes(), 0);
+                    clock.advance(Duration::from_micros(micros)).await;
+                }
+                assert_eq!(wakes.wakes(), 1);
+                assert!(poll(timer.as_mut(), &waker).is_ready());
+            });
+        }
+    });
+}
+
+// From tokio's tests: time_pause.rs, `interval`. There the first tick comes immediately, as here
+// with `interval_at` and the present.
+#[test]
+fn interval_returns_each_missed_tick_once_between_advances() {
+    run(|| {
+        let clock = pause();
+        let start = now();
+        block_on(async {
+            clock.advance(MS).await;
+            let mut ticks = interval_at(start, 300 * MS);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+            let rows: [(u32, &[u32]); 5] =
+                [(0, &[0]), (100, &[]), (200, &[300]), (400, &[600]), (500, &[900, 1200])];
+            for (step, expected) in rows {
+                clock.advance(step * MS).await;
+                for tick in expected {
+                    assert_eq!(poll_once(ticks.next()).await, Some(Some(start + *tick * MS)));
+                }
+                assert_eq!(poll_once(ticks.next()).await, None);
+            }
         });
     });
 }

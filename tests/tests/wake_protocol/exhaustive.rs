@@ -14,6 +14,7 @@ mod inbox;
 #[allow(dead_code)]
 #[path = "../../../executor/src/mailbox.rs"]
 mod mailbox;
+#[allow(dead_code)]
 #[path = "models.rs"]
 mod models;
 #[allow(dead_code)]
