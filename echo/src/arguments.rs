@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::StyledStr;
 use clap::error::{ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -124,6 +125,11 @@ pub(crate) fn escape_quotes(mut error: clap::Error) -> clap::Error {
         ContextValue::String(text) => Some((kind, ContextValue::String(escape(text)))),
         ContextValue::Strings(texts) => {
             Some((kind, ContextValue::Strings(texts.iter().map(escape).collect())))
+        }
+        // The tips of clap repeat the argument.
+        ContextValue::StyledStrs(tips) => {
+            let escape = |tip: &StyledStr| escape(&tip.to_string()).into();
+            Some((kind, ContextValue::StyledStrs(tips.iter().map(escape).collect())))
         }
         _ => None,
     });
@@ -453,6 +459,12 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn tip_of_an_error_has_no_control_characters() {
+        let message = parse(&["-\u{1b}[2J".to_owned()]).unwrap_err();
+        assert!(message.contains("tip:") && !message.contains('\u{1b}'), "{message:?}");
     }
 
     #[test]
