@@ -25,7 +25,18 @@ use crate::udp;
 pub(crate) const BACKLOG: u32 = 1024;
 
 /// A socket that is ready to be served.
-pub(crate) enum Listening {
+pub(crate) struct Listening {
+    pub(crate) kind: Kind,
+    /// The kind and the address, for the line of this listener and for messages. Looked up once,
+    /// before the server begins, because the system call may fail: a listener that serves without
+    /// its line would look as if the server never started.
+    place: String,
+    /// The port of a UDP socket.
+    pub(crate) udp_port: Option<u16>,
+}
+
+/// A socket of one kind.
+pub(crate) enum Kind {
     Tcp(TcpListener),
     Udp(UdpSocket),
     Unix(UnixListener, Option<SocketFile>),
@@ -34,80 +45,53 @@ pub(crate) enum Listening {
 impl Listening {
     /// Creates the socket of an address.
     pub(crate) async fn at(address: &Address, arguments: &Arguments) -> io::Result<Listening> {
-        let listening = match address {
-            Address::Tcp(address) => Listening::Tcp(TcpListener::bind(address).await?),
-            Address::Udp(address) => Listening::Udp(UdpSocket::bind(address).await?),
+        let kind = match address {
+            Address::Tcp(address) => Kind::Tcp(TcpListener::bind(address).await?),
+            Address::Udp(address) => Kind::Udp(UdpSocket::bind(address).await?),
             Address::Unix(path) => {
                 let (listener, file) = socket_file::bind(path).await?;
-                Listening::Unix(listener, Some(file))
+                Kind::Unix(listener, Some(file))
             }
-            Address::Inherited(number) => Listening::inherited(Inherited::take(*number)?)?,
+            Address::Inherited(number) => Kind::inherited(Inherited::take(*number)?)?,
         };
-        if let Listening::Tcp(listener) = &listening {
+        if let Kind::Tcp(listener) = &kind {
             set_options(&SockRef::from(listener), arguments)?;
         }
         // `TcpListener::bind` already uses this length, and the creator of an inherited socket has
         // chosen its length.
         let is_unix = matches!(address, Address::Unix(_));
         if let Some(backlog) = arguments.backlog.or_else(|| is_unix.then_some(BACKLOG)) {
-            listening.set_backlog(backlog)?;
+            kind.set_backlog(backlog)?;
         }
-        Ok(listening)
+        Listening::new(kind)
     }
 
-    fn inherited(socket: Inherited) -> io::Result<Listening> {
-        Ok(match socket {
-            Inherited::Tcp(socket) => Listening::Tcp(TcpListener::from_std(socket.into())?),
-            Inherited::Udp(socket) => Listening::Udp(UdpSocket::from_std(socket.into())?),
-            Inherited::Unix(socket) => {
-                // The file of an inherited socket belongs to the process that created it.
-                Listening::Unix(UnixListener::from_std(socket.into())?, None)
+    pub(crate) fn new(kind: Kind) -> io::Result<Listening> {
+        let (place, udp_port) = match &kind {
+            Kind::Tcp(listener) => (format!("tcp {}", listener.local_addr()?), None),
+            Kind::Udp(socket) => {
+                let address = socket.local_addr()?;
+                (format!("udp {address}"), Some(address.port()))
             }
-        })
-    }
-
-    fn set_backlog(&self, backlog: u32) -> io::Result<()> {
-        match self {
-            Listening::Tcp(listener) => listener.set_backlog(backlog),
-            Listening::Udp(_) => Ok(()),
-            Listening::Unix(listener, _) => {
-                SockRef::from(listener).listen(i32::try_from(backlog).unwrap_or(i32::MAX))
-            }
-        }
+            Kind::Unix(listener, _) => (format!("unix {}", name(&listener.local_addr()?)), None),
+        };
+        Ok(Listening { kind, place, udp_port })
     }
 
     /// Prints the line of this listener to standard output.
     pub(crate) fn announce(&self) {
-        if let Ok(place) = self.place() {
-            // Escape the path: a line break in it would look like another listener's line.
-            STDOUT.print(format!("listening {}\n", escape(&place)).as_bytes());
-            info!("listening {place}");
-        }
-    }
-
-    /// Returns the port of a UDP socket.
-    pub(crate) fn udp_port(&self) -> Option<u16> {
-        match self {
-            Listening::Udp(socket) => socket.local_addr().ok().map(|address| address.port()),
-            Listening::Tcp(_) | Listening::Unix(..) => None,
-        }
-    }
-
-    fn place(&self) -> io::Result<String> {
-        Ok(match self {
-            Listening::Tcp(listener) => format!("tcp {}", listener.local_addr()?),
-            Listening::Udp(socket) => format!("udp {}", socket.local_addr()?),
-            Listening::Unix(listener, _) => format!("unix {}", name(&listener.local_addr()?)),
-        })
+        // Escape the path: a line break in it would look like another listener's line.
+        STDOUT.print(format!("listening {}\n", escape(&self.place)).as_bytes());
+        info!("listening {}", self.place);
     }
 
     /// Serves until the server stops, or the socket breaks.
     pub(crate) async fn serve(self, server: Rc<Server>) -> io::Result<()> {
-        let place = self.place()?;
-        let ended = match self {
-            Listening::Tcp(listener) => serve::accept(listener, server).await,
-            Listening::Udp(socket) => udp::echo(socket, &server).await,
-            Listening::Unix(listener, file) => {
+        let Listening { kind, place, .. } = self;
+        let ended = match kind {
+            Kind::Tcp(listener) => serve::accept(listener, server).await,
+            Kind::Udp(socket) => udp::echo(socket, &server).await,
+            Kind::Unix(listener, file) => {
                 let ended = serve::accept(listener, server).await;
                 // Remove the file only now: until the listener stopped accepting, clients connected
                 // through it.
@@ -117,6 +101,29 @@ impl Listening {
         };
         // For example, the process that passed the socket has shut it down.
         ended.map_err(|error| io::Error::other(format!("{place}: {error}: restart the server")))
+    }
+}
+
+impl Kind {
+    fn inherited(socket: Inherited) -> io::Result<Kind> {
+        Ok(match socket {
+            Inherited::Tcp(socket) => Kind::Tcp(TcpListener::from_std(socket.into())?),
+            Inherited::Udp(socket) => Kind::Udp(UdpSocket::from_std(socket.into())?),
+            Inherited::Unix(socket) => {
+                // The file of an inherited socket belongs to the process that created it.
+                Kind::Unix(UnixListener::from_std(socket.into())?, None)
+            }
+        })
+    }
+
+    fn set_backlog(&self, backlog: u32) -> io::Result<()> {
+        match self {
+            Kind::Tcp(listener) => listener.set_backlog(backlog),
+            Kind::Udp(_) => Ok(()),
+            Kind::Unix(listener, _) => {
+                SockRef::from(listener).listen(i32::try_from(backlog).unwrap_or(i32::MAX))
+            }
+        }
     }
 }
 

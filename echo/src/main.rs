@@ -237,7 +237,7 @@ async fn listen(arguments: &Arguments) -> Result<Vec<Listening>, String> {
 fn start(listener: Listening, server: &Rc<Server>) {
     // Register the port before any task is polled: the first datagram may come from another socket
     // of this server, and must not be answered.
-    server.udp_ports.borrow_mut().extend(listener.udp_port());
+    server.udp_ports.borrow_mut().extend(listener.udp_port);
     let guard = server.shared.add_listener();
     drop(spawn_named(ACCEPTS, guard.run(listener.serve(server.clone()))));
 }

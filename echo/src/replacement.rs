@@ -156,12 +156,14 @@ fn temporary_beside(target: &Path) -> PathBuf {
 #[cfg(target_os = "linux")]
 fn nameless_beside(target: &Path) -> Option<File> {
     use rustix::fs::{Mode, OFlags, open};
+    use rustix::io::retry_on_intr;
     // `give_name` reaches the file through this folder.
     if !Path::new("/proc/self/fd").exists() {
         return None;
     }
     let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-    open(folder_of(target), flags, Mode::from_raw_mode(0o666)).ok().map(File::from)
+    let file = retry_on_intr(|| open(folder_of(target), flags, Mode::from_raw_mode(0o666)));
+    file.ok().map(File::from)
 }
 
 /// Gives a name to a file without one.

@@ -17,7 +17,7 @@ use log::warn;
 use reactor::net::{UnixListener, UnixStream};
 use reactor::time::{sleep, timeout};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 /// How long to wait for a connection before concluding that a server is there, with a full backlog.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -170,8 +170,10 @@ impl Lock {
         // `NOFOLLOW` rejects a symbolic link. `NONBLOCK` avoids waiting if the file is a pipe.
         let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         for _ in 0..LOCK_ATTEMPTS {
-            let file = File::from(open(&path, flags, Mode::RUSR | Mode::WUSR)?);
-            flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+            // A network file system can be interrupted even if the call does not wait for a lock.
+            let file = retry_on_intr(|| open(&path, flags, Mode::RUSR | Mode::WUSR))?;
+            retry_on_intr(|| flock(&file, FlockOperation::NonBlockingLockExclusive))?;
+            let file = File::from(file);
             let lock = Lock { path: path.clone(), file };
             // The previous owner removes the file before it releases the lock. If we opened the
             // file before that, we have locked a file that no other server will find.

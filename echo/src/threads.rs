@@ -20,7 +20,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::address::Address;
 use crate::arguments::Arguments;
-use crate::listen::{BACKLOG, Listening, set_options};
+use crate::listen::{BACKLOG, Kind, Listening, set_options};
 use crate::output::cannot;
 use crate::server::Server;
 use crate::shared::Shared;
@@ -84,7 +84,8 @@ async fn serve(
     let table_signal = Signal::new(SIGUSR1)?;
     let server = Rc::new(Server::new(shared.clone()));
     for listener in listeners {
-        crate::start(Listening::Tcp(TcpListener::from_std(listener)?), &server);
+        let listener = Kind::Tcp(TcpListener::from_std(listener)?);
+        crate::start(Listening::new(listener)?, &server);
     }
     let _ = ready.send(Ok(()));
     let title = table::title(number, arguments.threads);
@@ -102,7 +103,7 @@ fn copies(listeners: &[Listening], arguments: &Arguments) -> io::Result<Vec<net:
     let mut copies = Vec::new();
     for (address, listening) in arguments.addresses.iter().zip(listeners) {
         // Only the creator of an inherited socket may decide to share its address.
-        if let (Address::Tcp(_), Listening::Tcp(listener)) = (address, listening) {
+        if let (Address::Tcp(_), Kind::Tcp(listener)) = (address, &listening.kind) {
             SockRef::from(listener).set_reuse_port(true)?;
             copies.push(copy(listener.local_addr()?, arguments)?);
         }

@@ -13,6 +13,7 @@ mod exercises;
 mod faults;
 mod files;
 mod inherited;
+mod injected;
 mod limits;
 mod memory;
 mod output;

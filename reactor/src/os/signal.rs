@@ -8,7 +8,8 @@
 //! handler cannot write the byte (e.g. the kernel has no memory for it), the signal is not lost.
 //! The handler also interrupts the wait of the thread that it runs on. The reactor of that thread
 //! then checks the flags of its signals, and notifies the reactors of other threads, which check
-//! theirs.
+//! theirs. If that thread has no reactor, the signal is reported later, when any reactor next
+//! waits. The kernel prefers the main thread unless that blocks the signal.
 //!
 //! A handler stays installed until the process ends, because another handler may have been
 //! installed after it. So a signal that was watched once permanently loses its default effect: it
