@@ -15,10 +15,10 @@ mod files;
 mod inherited;
 mod injected;
 mod limits;
+mod long_runs;
 mod memory;
 mod output;
 mod predict;
-mod process;
 mod prompts;
 mod questions;
 mod server;
@@ -35,3 +35,5 @@ mod three_echoes;
 mod traces;
 mod udp;
 mod unix;
+
+use tests::process;

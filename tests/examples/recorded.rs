@@ -12,15 +12,16 @@
 
 use std::env;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Result, Write};
-use std::net::{Shutdown, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio, id};
+use std::io::{Read, Result, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::id;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_setaffinity};
+use tests::echod::Echod;
+use tests::process::peak;
 
 const SLICE: Duration = Duration::from_millis(500);
 const SLICES: usize = 20;
@@ -40,23 +41,28 @@ fn main() -> Result<()> {
 
 fn measure(trace: &Path) -> Result<()> {
     pin(0)?;
-    let plain = Server::start(&[])?;
-    let recorded = Server::start(&["--trace".into(), trace.to_owned()])?;
+    let trace = trace.to_str().expect("a temporary folder with a plain name");
+    let plain = Echod::start(&["-q", "127.0.0.1:0"])?;
+    let recorded = Echod::start(&["-q", "--trace", trace, "127.0.0.1:0"])?;
     pin(1)?;
     compare("messages/s, one at a time", &plain, &recorded, 1.0, messages)?;
     compare("MB/s, as many as possible", &plain, &recorded, 1e6, flood)?;
-    println!("peak memory: {} KiB without, {} KiB with --trace", plain.peak()?, recorded.peak()?);
-    recorded.stop()?;
-    plain.stop()
+    let [without, with] = [&plain, &recorded].map(|server| peak(server.pid()) >> 10);
+    println!("peak memory: {without} KiB without, {with} KiB with --trace");
+    for server in [recorded, plain] {
+        let (status, _) = server.stop()?;
+        assert!(status.success(), "{status}");
+    }
+    Ok(())
 }
 
 /// Alternates slices with the plain and the recorded server, and swaps their order each time.
 fn compare(
     what: &str,
-    plain: &Server,
-    recorded: &Server,
+    plain: &Echod,
+    recorded: &Echod,
     unit: f64,
-    slice: fn(&str) -> Result<u64>,
+    slice: fn(SocketAddr) -> Result<u64>,
 ) -> Result<()> {
     let (mut without, mut with, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for number in 0..SLICES {
@@ -76,9 +82,9 @@ fn compare(
     Ok(())
 }
 
-fn rate(slice: fn(&str) -> Result<u64>, server: &Server) -> Result<f64> {
+fn rate(slice: fn(SocketAddr) -> Result<u64>, server: &Echod) -> Result<f64> {
     let began = Instant::now();
-    let number = slice(&server.address)?;
+    let number = slice(server.address("tcp")?)?;
     Ok(number as f64 / began.elapsed().as_secs_f64())
 }
 
@@ -88,7 +94,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// Returns the number of messages that came back in one slice.
-fn messages(address: &str) -> Result<u64> {
+fn messages(address: SocketAddr) -> Result<u64> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     let began = Instant::now();
@@ -105,7 +111,7 @@ fn messages(address: &str) -> Result<u64> {
 }
 
 /// Returns the number of bytes that came back in one slice.
-fn flood(address: &str) -> Result<u64> {
+fn flood(address: SocketAddr) -> Result<u64> {
     let stream = TcpStream::connect(address)?;
     let mut sender = stream.try_clone()?;
     let sending = thread::spawn(move || -> Result<u64> {
@@ -132,47 +138,6 @@ fn flood(address: &str) -> Result<u64> {
 /// Returns the chunk of the flood at this offset. Adjacent chunks differ.
 fn pattern(at: u64) -> Vec<u8> {
     vec![(at / CHUNK as u64 % 251) as u8; CHUNK]
-}
-
-struct Server {
-    child: Child,
-    address: String,
-}
-
-impl Server {
-    fn start(arguments: &[PathBuf]) -> Result<Server> {
-        let echod = env::current_exe()?.with_file_name("../echod");
-        let mut command = Command::new(echod);
-        command.arg("-q").args(arguments).arg("127.0.0.1:0");
-        let mut child = command.stdout(Stdio::piped()).spawn()?;
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line)?;
-        let address = line.trim_end().rsplit(' ').next().unwrap_or_default().to_owned();
-        Ok(Server { child, address })
-    }
-
-    /// Returns the peak memory in KiB.
-    fn peak(&self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-        Ok(number.expect("a number of KiB"))
-    }
-
-    fn stop(mut self) -> Result<()> {
-        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
-        let ended = self.child.wait()?;
-        assert!(ended.success(), "{ended}");
-        Ok(())
-    }
-}
-
-/// Kills the server even if a measurement fails.
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 fn pin(core: usize) -> Result<()> {

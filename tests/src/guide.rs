@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// All pages: the front door and the chapters in reading order, and then the other pages.
-pub const READMES: [&str; 26] = [
+pub const READMES: [&str; 27] = [
     "README.md",
     "reactor/README.md",
     "executor/README.md",
@@ -11,6 +11,7 @@ pub const READMES: [&str; 26] = [
     "echo/OPERATING.md",
     "tests/README.md",
     "tests/PITFALLS.md",
+    "tests/FAULTS.md",
     "tests/DEPENDENCIES.md",
     "echo/recorder/README.md",
     "reactor/uring/README.md",

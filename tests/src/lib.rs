@@ -4,8 +4,11 @@
 //! `tests/README.md` lists the tests.
 
 pub mod child;
+pub mod client;
+pub mod echod;
 pub mod guide;
 pub mod not_send;
+pub mod process;
 pub mod records;
 pub mod transcript;
 pub mod wakers;

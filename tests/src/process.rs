@@ -8,51 +8,51 @@ use rustix::process::{PidfdFlags, PidfdGetfdFlags, Signal, getpid, pidfd_getfd, 
 
 /// Returns how many bytes of anonymous memory the process uses: heap, stacks, and pages that it has
 /// written to.
-pub(crate) fn memory(pid: u32) -> u64 {
+pub fn memory(pid: u32) -> u64 {
     let rollup = read(pid, "smaps_rollup");
     field(&rollup, "Anonymous:") * 1024
 }
 
 /// Returns the largest resident size that the process has had, in bytes.
-pub(crate) fn peak(pid: u32) -> u64 {
+pub fn peak(pid: u32) -> u64 {
     field(&read(pid, "status"), "VmHWM:") * 1024
 }
 
+/// Returns the resident size of the process, in bytes.
+pub fn resident(pid: u32) -> u64 {
+    field(&read(pid, "status"), "VmRSS:") * 1024
+}
+
 /// Returns the size of the process's address space, in bytes.
-pub(crate) fn size(pid: u32) -> u64 {
+pub fn size(pid: u32) -> u64 {
     field(&read(pid, "status"), "VmSize:") * 1024
 }
 
 /// Returns the ID of the thread with this name. `/proc` has the same files for a thread as for a process.
-pub(crate) fn thread(pid: u32, name: &str) -> u32 {
-    let mut threads = fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
-    let id = threads.find_map(|entry| {
-        let path = entry.ok()?.path();
-        let is_it = fs::read_to_string(path.join("comm")).ok()?.trim_end() == name;
-        if is_it { path.file_name()?.to_str()?.parse().ok() } else { None }
-    });
-    id.expect("there is a thread of that name")
+pub fn thread(pid: u32, name: &str) -> u32 {
+    let thread = threads(pid).into_iter().find(|(_, comm)| comm == name);
+    thread.expect("there is a thread of that name").0
 }
 
 /// Returns the CPU time that the thread has used. The ID of a process is that of its main thread.
-pub(crate) fn cpu_time(pid: u32) -> Duration {
+pub fn cpu_time(pid: u32) -> Duration {
     let schedstat = read(pid, "schedstat");
     let nanoseconds = schedstat.split_whitespace().next().and_then(|first| first.parse().ok());
     Duration::from_nanos(nanoseconds.expect("schedstat begins with nanoseconds"))
 }
 
-/// Returns whether a debugger traces the process.
-pub(crate) fn is_traced(pid: u32) -> bool {
+/// Returns whether a debugger traces the process or thread.
+pub fn is_traced(pid: u32) -> bool {
     field(&read(pid, "status"), "TracerPid:") != 0
 }
 
 /// Returns whether SIGSTOP has stopped the process.
-pub(crate) fn is_stopped(pid: u32) -> bool {
+pub fn is_stopped(pid: u32) -> bool {
     matches!(state(pid), 'T' | 't')
 }
 
 /// Returns whether the process has a handler for the signal.
-pub(crate) fn catches(pid: u32, signal: Signal) -> bool {
+pub fn catches(pid: u32, signal: Signal) -> bool {
     let status = read(pid, "status");
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
     let caught = u64::from_str_radix(caught.expect("the field exists").trim(), 16);
@@ -60,7 +60,7 @@ pub(crate) fn catches(pid: u32, signal: Signal) -> bool {
 }
 
 /// Returns whether the thread sleeps. A thread that only waits for a CPU does not.
-pub(crate) fn is_asleep(pid: u32) -> bool {
+pub fn is_asleep(pid: u32) -> bool {
     state(pid) == 'S'
 }
 
@@ -71,7 +71,7 @@ fn state(pid: u32) -> char {
 }
 
 /// Returns the open descriptors of the process, each with its target.
-pub(crate) fn descriptors(pid: u32) -> Vec<(i32, String)> {
+pub fn descriptors(pid: u32) -> Vec<(i32, String)> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs");
     entries
         .filter_map(|entry| {
@@ -83,14 +83,14 @@ pub(crate) fn descriptors(pid: u32) -> Vec<(i32, String)> {
 }
 
 /// Returns the flags of an open descriptor, as passed to `open`.
-pub(crate) fn flags(pid: u32, descriptor: i32) -> u32 {
+pub fn flags(pid: u32, descriptor: i32) -> u32 {
     let info = read(pid, &format!("fdinfo/{descriptor}"));
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
     u32::from_str_radix(flags.expect("each has flags").trim(), 8).expect("in octal")
 }
 
 /// Returns the port of the first TCP socket on which the process listens.
-pub(crate) fn listening_port(pid: u32) -> Option<u16> {
+pub fn listening_port(pid: u32) -> Option<u16> {
     let sockets = descriptors(pid);
     let table = read(pid, "net/tcp");
     table.lines().skip(1).find_map(|line| {
@@ -104,7 +104,7 @@ pub(crate) fn listening_port(pid: u32) -> Option<u16> {
 }
 
 /// Returns whether a program is installed. If not, prints that the test is skipped.
-pub(crate) fn is_installed(program: &str) -> bool {
+pub fn is_installed(program: &str) -> bool {
     let mut command = Command::new("sh");
     command.args(["-c", "command -v \"$0\"", program]);
     let found = command.stdout(Stdio::null()).status().is_ok_and(|status| status.success());
@@ -115,7 +115,7 @@ pub(crate) fn is_installed(program: &str) -> bool {
 }
 
 /// Returns whether the OS supports pidfds. If not, prints that the test is skipped.
-pub(crate) fn has_pidfds() -> bool {
+pub fn has_pidfds() -> bool {
     let given = pidfd_open(getpid(), PidfdFlags::empty());
     if let Err(error) = &given {
         println!("skipped: pidfd_open fails: {error}");
@@ -125,7 +125,7 @@ pub(crate) fn has_pidfds() -> bool {
 
 /// Returns whether a process can duplicate descriptors with `pidfd_getfd`, which many sandboxes deny.
 /// If not, prints that the test is skipped.
-pub(crate) fn gives_descriptors() -> bool {
+pub fn gives_descriptors() -> bool {
     let given = pidfd_open(getpid(), PidfdFlags::empty())
         .and_then(|process| pidfd_getfd(&process, 2, PidfdGetfdFlags::empty()));
     if let Err(error) = &given {
@@ -135,19 +135,36 @@ pub(crate) fn gives_descriptors() -> bool {
 }
 
 /// Returns the kernel's limit for the length of an accept queue.
-pub(crate) fn longest_backlog() -> usize {
+pub fn longest_backlog() -> usize {
     let limit = fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
     limit.and_then(|limit| limit.trim().parse().ok()).unwrap_or(usize::MAX)
 }
 
 /// Returns whether an accept queue may hold this many connections. If not, prints that the test is
 /// skipped.
-pub(crate) fn may_wait_in_a_backlog(connections: usize) -> bool {
+pub fn may_wait_in_a_backlog(connections: usize) -> bool {
     let may = longest_backlog() >= connections;
     if !may {
         println!("skipped: an accept queue holds fewer than {connections} connections (somaxconn)");
     }
     may
+}
+
+/// Returns the CPU time that all threads of the process have used.
+pub fn cpu_time_of_threads(pid: u32) -> Duration {
+    threads(pid).into_iter().map(|(thread, _)| cpu_time(thread)).sum()
+}
+
+/// Returns the ID and the name of each thread of the process.
+pub fn threads(pid: u32) -> Vec<(u32, String)> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
+    // A thread may end after it has been listed.
+    let threads = threads.filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let name = fs::read_to_string(path.join("comm")).ok()?.trim_end().to_owned();
+        Some((path.file_name()?.to_str()?.parse().ok()?, name))
+    });
+    threads.collect()
 }
 
 fn read(pid: u32, file: &str) -> String {

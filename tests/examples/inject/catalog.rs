@@ -1,0 +1,101 @@
+//! The system calls of `echod`, and the errors that each can return.
+
+use rustix::io::Errno;
+
+/// A system call, and what its manual page lists.
+pub(crate) struct Call {
+    pub(crate) name: &'static str,
+    pub(crate) errors: &'static [Error],
+}
+
+/// An error number, and its name.
+pub(crate) type Error = (&'static str, Errno);
+
+macro_rules! calls {
+    ($($name:literal: $($error:ident)*;)*) => {
+        &[$(Call { name: $name, errors: &[$((stringify!($error), Errno::$error)),*] }),*]
+    };
+}
+
+/// Every system call that `echod` makes and that can fail.
+///
+/// Not listed are errors that the kernel cannot return there. EFAULT, EBADF, ENOTSOCK and EINVAL
+/// mean that the program passed a wrong pointer, descriptor or argument. EAGAIN from a socket means
+/// that there is nothing to receive or no space to send, and then epoll reports the next change; an
+/// injected EAGAIN would be a change that epoll never reports.
+pub(crate) const CALLS: &[Call] = calls! {
+    "accept4": CONNABORTED INTR MFILE NFILE NOBUFS NOMEM PERM PROTO NETDOWN NOPROTOOPT HOSTDOWN NONET
+        HOSTUNREACH NETUNREACH TIMEDOUT NOSR SOCKTNOSUPPORT PROTONOSUPPORT;
+    "bind": ACCESS ADDRINUSE ADDRNOTAVAIL LOOP NAMETOOLONG NOENT NOMEM NOTDIR ROFS;
+    "clone3": AGAIN NOMEM NOSPC USERS NOSYS;
+    "close": INTR IO NOSPC DQUOT;
+    "connect": ACCESS AGAIN CONNREFUSED NOENT PERM;
+    "epoll_create1": MFILE NFILE NOMEM;
+    "epoll_ctl": NOMEM NOSPC PERM LOOP;
+    "epoll_wait": INTR;
+    "eventfd2": MFILE NFILE NODEV NOMEM;
+    "fchmod": IO NOMEM PERM ROFS;
+    "fcntl": MFILE PERM;
+    "flock": INTR NOLCK WOULDBLOCK;
+    "fsync": INTR IO NOSPC DQUOT ROFS;
+    "ftruncate": FBIG INTR IO PERM;
+    "getpeername": NOBUFS NOTCONN;
+    "getrandom": INTR NOSYS;
+    "getsockname": NOBUFS;
+    "getsockopt": NOPROTOOPT NOMEM;
+    "ioctl": NOTTY PERM;
+    "linkat": ACCESS DQUOT EXIST IO MLINK NOENT NOMEM NOSPC PERM ROFS XDEV;
+    "listen": ADDRINUSE OPNOTSUPP;
+    "madvise": AGAIN NOMEM;
+    "mmap": AGAIN NOMEM;
+    "mprotect": ACCESS NOMEM;
+    "mremap": AGAIN NOMEM;
+    "munmap": NOMEM;
+    "newfstatat": ACCESS NOENT NOMEM;
+    "open": ACCESS INTR MFILE NFILE NOENT NOMEM NOSPC OPNOTSUPP PERM ROFS;
+    "openat": ACCESS INTR ISDIR MFILE NFILE NOENT NOMEM NOSPC PERM ROFS;
+    "prctl": PERM NOSYS;
+    "prlimit64": PERM;
+    "read": INTR;
+    "readlink": ACCESS IO NOENT NOMEM;
+    "recvfrom": CONNREFUSED CONNRESET HOSTUNREACH INTR NETDOWN NETUNREACH NOBUFS NOMEM NOTCONN TIMEDOUT;
+    "rename": ACCESS BUSY DQUOT IO NOENT NOMEM NOSPC PERM ROFS XDEV;
+    "sched_getaffinity": PERM NOSYS;
+    "sendto": ACCESS CONNRESET HOSTUNREACH INTR MSGSIZE NETDOWN NETUNREACH NOBUFS NOMEM NOTCONN PERM
+        PIPE TIMEDOUT;
+    "setsockopt": NOBUFS NOMEM NOPROTOOPT PERM;
+    "shutdown": NOTCONN;
+    "sigaltstack": NOMEM PERM;
+    "socket": ACCESS AFNOSUPPORT MFILE NFILE NOBUFS NOMEM PROTONOSUPPORT;
+    "socketpair": AFNOSUPPORT MFILE NFILE NOMEM OPNOTSUPP;
+    "statx": ACCESS LOOP NOENT NOMEM NOTDIR;
+    "unlink": ACCESS BUSY IO NOENT NOMEM PERM ROFS;
+    "write": AGAIN DQUOT FBIG INTR IO NOSPC PERM PIPE;
+};
+
+/// Calls that cannot fail with the arguments that `echod` passes, calls whose errors only the C
+/// library sees, and two in which an injected error would be one that no kernel returns: `brk` reports
+/// a failure by its old result, and only some kinds of `futex` can fail.
+pub(crate) const WITHOUT_ERRORS: &[&str] = &[
+    "brk",
+    "clock_nanosleep",
+    "exit",
+    "exit_group",
+    "futex",
+    "getpid",
+    "getppid",
+    "gettid",
+    "poll",
+    "restart_syscall",
+    "rseq",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "rt_sigreturn",
+    "sched_yield",
+    "set_robust_list",
+];
+
+/// Whether a failure means that memory is exhausted, which ends every Rust program.
+pub(crate) fn allocates(call: &str) -> bool {
+    ["mmap", "mprotect", "mremap"].contains(&call)
+}
