@@ -71,13 +71,16 @@ enum Edit {
     Guard(Vec<(u32, String)>),
 }
 
+/// The pattern of an arm, its guard, and the line of its `match`.
+type Arm = (Range<usize>, Option<Range<usize>>, usize);
+
 /// The expressions, arms and guards of a file, by the byte at which their mutants start.
 #[derive(Default)]
 struct Places {
     /// Start of an operator, and the expression around it.
     operators: BTreeMap<usize, Range<usize>>,
-    /// Start of an arm, and its pattern, its guard, and the line of its `match`.
-    arms: BTreeMap<usize, (Range<usize>, Option<Range<usize>>, usize)>,
+    /// Start of an arm, and the arm.
+    arms: BTreeMap<usize, Arm>,
     /// Start of a field, and the expression around it.
     fields: BTreeMap<usize, Range<usize>>,
     /// Constants and constant functions, which cannot ask at run time.

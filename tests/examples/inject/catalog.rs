@@ -46,6 +46,7 @@ pub(crate) const CALLS: &[Call] = calls! {
     "ioctl": NOTTY PERM;
     "linkat": ACCESS DQUOT EXIST IO MLINK NOENT NOMEM NOSPC PERM ROFS XDEV;
     "listen": ADDRINUSE OPNOTSUPP;
+    "lseek": OVERFLOW SPIPE;
     "madvise": AGAIN NOMEM;
     "mmap": AGAIN NOMEM;
     "mprotect": ACCESS NOMEM;
