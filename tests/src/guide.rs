@@ -3,13 +3,14 @@
 use std::path::Path;
 
 /// All pages: the front door and the chapters in reading order, and then the other pages.
-pub const READMES: [&str; 27] = [
+pub const READMES: [&str; 28] = [
     "README.md",
     "reactor/README.md",
     "executor/README.md",
     "echo/README.md",
     "echo/OPERATING.md",
     "tests/README.md",
+    "tests/GUARANTEES.md",
     "tests/PITFALLS.md",
     "tests/FAULTS.md",
     "tests/DEPENDENCIES.md",

@@ -98,5 +98,5 @@ pub(crate) const WITHOUT_ERRORS: &[&str] = &[
 
 /// Whether a failure means that memory is exhausted, which ends every Rust program.
 pub(crate) fn allocates(call: &str) -> bool {
-    ["mmap", "mprotect", "mremap"].contains(&call)
+    ["mmap", "mprotect", "mremap", "munmap"].contains(&call)
 }

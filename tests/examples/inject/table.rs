@@ -91,6 +91,6 @@ pub(crate) fn page(table: &str) -> Result<String> {
     let date = String::from_utf8_lossy(&date).trim().to_owned();
     Ok(format!(
         "# Injected faults\n\n{}\n\nMeasured on {date}: {table}",
-        include_str!("page.md").trim()
+        include_str!("introduction.txt").trim()
     ))
 }
