@@ -155,7 +155,7 @@ fn transcript_opens_its_recorded_run_in_place() {
     let index = fs::read_to_string(SITE.path().join("scenes/index.html")).unwrap();
     let scenes = pages(&SITE.path().join("scenes")).iter().filter(|page| is_scene(page)).count();
     assert_eq!(index.matches("<section ").count(), scenes);
-    assert_eq!(scenes, 1 + 24 + 14);
+    assert_eq!(scenes, 1 + 24 + 14 + 15);
     // Each has a picture, and the fourteen faults have two.
     assert_eq!(index.matches("<svg ").count(), scenes + 14);
 }
