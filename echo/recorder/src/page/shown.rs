@@ -35,9 +35,8 @@ fn acts(recording: &Recording) -> String {
     ];
     let acts: Vec<String> =
         acts.into_iter().filter(|(number, _)| *number > 0).map(|(_, act)| act).collect();
-    let subject = if accepted > 0 { "The server" } else { "The tasks" };
     match acts.is_empty() {
-        false => format!("{subject} {}.", joined(&acts)),
+        false => format!("The tasks {}.", joined(&acts)),
         true => {
             let ended = number(|kind| matches!(kind, Kind::Done { .. }));
             format!("**{}** completed.", plural(ended, "task"))

@@ -122,7 +122,7 @@ fn last_screen_sums_the_run_up_in_three_sentences() {
     let counts = string(&viewer.run["last"]["counts"]);
     let slept = counts.split("the thread slept ").nth(1).unwrap().trim_end_matches('.');
     let expected = [
-        "The server accepted 1 connection, read 1 byte and wrote 1 byte.".to_owned(),
+        "The tasks accepted 1 connection, read 1 byte and wrote 1 byte.".to_owned(),
         format!("The thread slept for {slept}, and made 5 polls in between."),
         "Wakers were called 3 times, by the reactor after an event, and each call only put its task \
          into the run queue."
