@@ -312,7 +312,7 @@ mod tests {
     use crate::event::{Actor, By, Task};
     use std::sync::Arc;
 
-    /// A recording whose clock advances as it is told to.
+    /// A recording whose clock the test advances.
     #[derive(Default)]
     struct Script(Recording, Duration);
 

@@ -308,7 +308,7 @@ impl Moment<'_> {
             ),
             wrong(
                 "the thread waits for the job",
-                "That would block every task. The task returns `Pending`, and other tasks run meanwhile.",
+                "That would block every task. The task returns `Pending`, so other tasks can run.",
             ),
             wrong(
                 format!("{task} moves to a thread of the pool"),
@@ -620,7 +620,7 @@ impl Moment<'_> {
             ),
             wrong(
                 format!("the thread waits until {task} is ready"),
-                "`Pending` returns the thread to the executor, which polls other tasks meanwhile.",
+                "`Pending` returns the thread to the executor, which then polls other tasks.",
             ),
             wrong(
                 format!("the executor polls {task} again"),

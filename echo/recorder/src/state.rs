@@ -26,7 +26,7 @@ pub(crate) struct State {
     pub(crate) woken: Vec<TakenWaker>,
     /// The tasks whose wakers the last event moved.
     pub(crate) moved: Vec<u64>,
-    /// The source out of which the last event took a waker, although it is not an event of that source.
+    /// A source from which the last event took a waker although it reports another source.
     pub(crate) swept: Option<u64>,
     /// The last source that had each token.
     tokens: HashMap<usize, u64>,

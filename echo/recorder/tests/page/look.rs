@@ -11,8 +11,8 @@ use super::{Viewer, number, string};
 
 const SIZES: [(u32, u32); 4] = [(1440, 900), (1024, 768), (390, 844), (720, 450)];
 
-/// What a step changes, so far as it is told in yellow: what repeats others is not, and a source
-/// that comes or goes is one change.
+/// Returns the changes of a step that the page marks. It does not mark cells that repeat others, and
+/// a source that is registered or closed counts as one change.
 fn changes(run: &Value, step: &Value) -> BTreeSet<String> {
     let n = &step["n"];
     let comes_or_goes = |source: &&Value| source["from"] == *n || source["gone"] == *n;
@@ -27,13 +27,13 @@ fn changes(run: &Value, step: &Value) -> BTreeSet<String> {
         "queue" => path == "woken",
         _ => false,
     };
-    let told = paths.filter(|path| !path.ends_with("/held") && !path.ends_with("/polls"));
-    let told = told.filter(|path| !moves(path));
+    let marked = paths.filter(|path| !path.ends_with("/held") && !path.ends_with("/polls"));
+    let marked = marked.filter(|path| !moves(path));
     let one = |path: &String| {
         let source = whole.iter().find(|source| path.starts_with(*source));
         source.unwrap_or(path).clone()
     };
-    told.map(one).chain(whole.iter().cloned()).collect()
+    marked.map(one).chain(whole.iter().cloned()).collect()
 }
 
 fn length(list: &Value) -> usize {

@@ -111,7 +111,7 @@ fn serve(name: &str, clients: usize, messages: usize, events: &str) -> Recorded 
     Recorded::read(file)
 }
 
-/// A server with fifty clients, of which three cause trouble.
+/// A server with fifty clients and three faults: a blocking poll, a lost task and a flood.
 pub(super) fn loaded() -> &'static Recorded {
     static LOADED: LazyLock<Recorded> = LazyLock::new(|| {
         let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);

@@ -60,7 +60,7 @@ fn page_asks_once_and_next_continues_as_always() {
         assert_eq!(answers(&viewer), prompt.map_or(json!([]), expected), "step {n}");
         let question = if prompt.is_some() { " What happens next?" } else { "" };
         assert_eq!(viewer.text("#sentence"), plain(string(&step["sentence"])) + question);
-        // The page does not show the answer meanwhile.
+        // The page does not show the answer until one is selected.
         let shows_next = "probe.byId('links').checkVisibility({ visibilityProperty: true })";
         assert_eq!(viewer.is_true(shows_next), prompt.is_none(), "step {n}");
         assert_eq!(viewer.is_true("probe.all('#wave .cover').length === 1"), prompt.is_some());

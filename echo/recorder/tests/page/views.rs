@@ -1,4 +1,4 @@
-//! The views for a projector, for a frame and for paper.
+//! The views `slide` and `embed`, and the printed page.
 
 use serde_json::{Value, json};
 
