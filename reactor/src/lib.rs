@@ -45,8 +45,6 @@ mod metrics;
 mod notifier;
 mod peers;
 mod shared;
-#[cfg(test)]
-mod simulation;
 
 // The breadth, meant for lookup: thin modules over the five above.
 #[path = "pool/mod.rs"]
