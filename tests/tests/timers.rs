@@ -1,4 +1,7 @@
 //! Timers: none expires early, none is lost, and a dropped timer leaves no entry.
+//!
+//! Most tests pause the clock, so that they need no real time. Those that compare the timers with
+//! the clock of the OS, or count what `epoll_wait` does, use `run` and `with_real_clock`.
 
 use std::future::Future;
 use std::pin::pin;
@@ -13,7 +16,8 @@ use proptest::prelude::*;
 use reactor::Reactor;
 use reactor::io::AsyncReadExt;
 use reactor::time::{
-    Elapsed, MissedTickBehavior, interval, interval_at, sleep, sleep_until, timeout, timeout_at,
+    Elapsed, MissedTickBehavior, interval, interval_at, now, pause, sleep, sleep_until, timeout,
+    timeout_at,
 };
 use tests::wakers::{Counter, poll};
 use tests::{run, tcp_pair, turn_until, within_deadline};
@@ -22,11 +26,27 @@ use tests::{run, tcp_pair, turn_until, within_deadline};
 #[path = "../../reactor/src/timer.rs"]
 mod timer;
 
-fn with_reactor(test: impl FnOnce(&Rc<Reactor>) + Send + 'static) {
+fn with_real_clock(test: impl FnOnce(&Rc<Reactor>) + Send + 'static) {
     within_deadline(|| {
         let reactor = Reactor::new().unwrap();
         let _entered = reactor.enter();
         test(&reactor);
+    });
+}
+
+/// Runs a test that turns the reactor itself. A turn that would sleep moves the clock instead.
+fn with_reactor(test: impl FnOnce(&Rc<Reactor>) + Send + 'static) {
+    with_real_clock(|reactor| {
+        let _clock = pause();
+        test(reactor);
+    });
+}
+
+/// Runs an async test with a paused clock.
+fn run_paused<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+    within_deadline(|| {
+        let _clock = pause();
+        executor::block_on(test());
     });
 }
 
@@ -122,7 +142,7 @@ proptest! {
 // Pitfall: C1
 #[test]
 fn sleep_of_any_length_stays_pending() {
-    with_reactor(|reactor| {
+    with_real_clock(|reactor| {
         let long = [Duration::MAX, Duration::from_secs(u64::MAX), Duration::from_secs(1 << 40)];
         for duration in long.into_iter().chain((10..64).map(|n| Duration::from_secs(1 << n))) {
             let (counter, waker) = Counter::with_waker();
@@ -152,7 +172,7 @@ fn maximal_timeout_lets_the_future_complete() {
 
 #[test]
 fn elapsed_sleep_completes_in_a_turn_without_waiting() {
-    with_reactor(|reactor| {
+    with_real_clock(|reactor| {
         let mut zero = pin!(sleep(Duration::ZERO));
         let mut past = pin!(sleep_until(Instant::now()));
         assert!(poll(zero.as_mut(), Waker::noop()).is_pending());
@@ -203,7 +223,7 @@ fn sleep_does_not_end_early_and_may_be_polled_again() {
 // Pitfall: C2
 #[test]
 fn sleep_of_microseconds_takes_at_most_two_turns() {
-    with_reactor(|reactor| {
+    with_real_clock(|reactor| {
         for microseconds in [1, 100, 500, 900, 999, 1900] {
             let mut sleep = pin!(sleep(Duration::from_micros(microseconds)));
             if poll(sleep.as_mut(), Waker::noop()).is_ready() {
@@ -254,8 +274,8 @@ fn expired_or_replaced_timer_keeps_no_waker() {
 // Pitfall: C5
 #[test]
 fn equal_deadlines_expire_in_the_order_of_setting() {
-    run(|| async {
-        let deadline = Instant::now() + Duration::from_millis(2);
+    run_paused(|| async {
+        let deadline = now() + Duration::from_millis(2);
         let order = Rc::new(std::cell::RefCell::new(Vec::new()));
         let mut tasks = executor::JoinSet::new();
         for n in 0..100 {
@@ -272,7 +292,7 @@ fn equal_deadlines_expire_in_the_order_of_setting() {
 
 #[test]
 fn earlier_deadline_that_is_set_later_expires_first() {
-    run(|| async {
+    run_paused(|| async {
         let far = executor::spawn(async {
             sleep(Duration::from_secs(100)).await;
         });
@@ -287,16 +307,16 @@ fn earlier_deadline_that_is_set_later_expires_first() {
 // Pitfall: C5
 #[test]
 fn interval_ticks_at_multiples_of_its_period() {
-    run(|| async {
+    run_paused(|| async {
         let period = Duration::from_millis(1);
-        let start = Instant::now();
+        let start = now();
         let mut ticks = interval(period);
         let first = ticks.next().await.unwrap();
         let mut last = first;
         let mut count = 1;
         while count < 500 {
             let tick = ticks.next().await.unwrap();
-            assert!(tick <= Instant::now(), "early");
+            assert!(tick <= now(), "early");
             let since = tick - first;
             assert_eq!(since.as_nanos() % period.as_nanos(), 0, "not a multiple of the period");
             assert!(tick > last);
@@ -311,25 +331,18 @@ fn interval_ticks_at_multiples_of_its_period() {
 
 #[test]
 fn missed_ticks_are_skipped_without_drift() {
-    run(|| async {
-        let period = Duration::from_millis(10);
-        let mut ticks = interval(period);
-        // Wait for a tick that is taken in time, so that no earlier tick is missed.
-        let first = loop {
-            let tick = ticks.tick().await;
-            if Instant::now() < tick + period {
-                break tick;
-            }
-        };
-        // Block this thread for five and a half periods, like a long computation.
-        while Instant::now() < first + period * 11 / 2 {
-            std::hint::spin_loop();
-        }
-        let late = ticks.tick().await;
-        assert_eq!(late, first + period, "the tick that was due is returned late");
-        let next = ticks.tick().await;
-        assert!(next >= first + period * 6, "the missed ticks are skipped");
-        assert_eq!((next - first).as_nanos() % period.as_nanos(), 0);
+    within_deadline(|| {
+        let clock = pause();
+        executor::block_on(async {
+            let period = Duration::from_millis(10);
+            let mut ticks = interval(period);
+            let first = ticks.tick().await;
+            // The clock moves in one step, as if this task had computed for that time.
+            clock.advance(period * 11 / 2).await;
+            let late = ticks.tick().await;
+            assert_eq!(late, first + period, "the tick that was due is returned late");
+            assert_eq!(ticks.tick().await, first + period * 6, "the missed ticks are skipped");
+        });
     });
 }
 
@@ -341,7 +354,7 @@ fn interval_with_a_zero_period_panics() {
 
 #[test]
 fn timeout_drops_the_future_and_its_timer() {
-    run(|| async {
+    run_paused(|| async {
         let alive = Rc::new(());
         let kept = alive.clone();
         let late: Result<(), Elapsed> = timeout(Duration::from_millis(1), async move {
@@ -360,7 +373,7 @@ fn timeout_drops_the_future_and_its_timer() {
 
 #[test]
 fn ready_future_wins_over_a_zero_timeout() {
-    run(|| async {
+    run_paused(|| async {
         assert_eq!(timeout(Duration::ZERO, async { 7 }).await, Ok(7));
         assert!(timeout(Duration::ZERO, std::future::pending::<()>()).await.is_err());
     });
@@ -405,7 +418,7 @@ fn timers_set_and_dropped_at_random_all_expire() {
 
 #[test]
 fn turn_ends_at_its_timeout_or_the_first_timer() {
-    with_reactor(|reactor| {
+    with_real_clock(|reactor| {
         let start = Instant::now();
         reactor.turn(Some(Duration::from_millis(3))).unwrap();
         assert!(start.elapsed() >= Duration::from_millis(3));
@@ -421,7 +434,7 @@ fn turn_ends_at_its_timeout_or_the_first_timer() {
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn soon() -> Instant {
-    Instant::now() + Duration::from_millis(3)
+    now() + Duration::from_millis(3)
 }
 
 #[test]
@@ -451,7 +464,7 @@ fn reset_of_a_pending_sleep_wakes_its_latest_task_earlier() {
         sleep.reset(deadline);
         assert!(!sleep.is_elapsed());
         reactor.turn(None).unwrap();
-        assert!(Instant::now() >= deadline && sleep.is_elapsed());
+        assert!(now() >= deadline && sleep.is_elapsed());
         assert_eq!((first.wakes(), latest.wakes()), (0, 1));
         assert!(poll(pin!(&mut sleep), &latest_waker).is_ready());
         assert_eq!(reactor.next_deadline(), None);
@@ -467,7 +480,7 @@ fn reset_to_a_later_deadline_does_not_wake_at_the_old_one() {
         let later = soon() + Duration::from_millis(5);
         sleep.reset(later);
         reactor.turn(None).unwrap();
-        assert!(Instant::now() >= later);
+        assert!(now() >= later);
         assert_eq!(counter.wakes(), 1);
     });
 }
@@ -478,7 +491,7 @@ fn reset_to_the_past_ends_the_next_turn_immediately() {
         let (counter, waker) = Counter::with_waker();
         let mut sleep = sleep(HOUR);
         assert!(poll(pin!(&mut sleep), &waker).is_pending());
-        sleep.reset(Instant::now());
+        sleep.reset(now());
         reactor.turn(Some(HOUR)).unwrap();
         assert_eq!(counter.wakes(), 1);
         assert!(poll(pin!(&mut sleep), &waker).is_ready());
@@ -487,7 +500,7 @@ fn reset_to_the_past_ends_the_next_turn_immediately() {
 
 #[test]
 fn reset_of_an_elapsed_sleep_restarts_it() {
-    run(|| async {
+    run_paused(|| async {
         let mut sleep = sleep(Duration::from_millis(1));
         (&mut sleep).await;
         for _ in 0..3 {
@@ -495,7 +508,7 @@ fn reset_of_an_elapsed_sleep_restarts_it() {
             sleep.reset(deadline);
             assert!(!sleep.is_elapsed());
             (&mut sleep).await;
-            assert!(Instant::now() >= deadline && sleep.is_elapsed());
+            assert!(now() >= deadline && sleep.is_elapsed());
         }
     });
 }
@@ -513,7 +526,7 @@ fn reset_of_an_expired_timer_waits_without_spinning() {
         assert!(poll(pin!(&mut sleep), &waker).is_pending());
         assert_eq!(counter.wakes(), 1, "the poll wakes its own task");
         turn_until(reactor, || counter.wakes() == 2);
-        assert!(Instant::now() >= deadline);
+        assert!(now() >= deadline);
         assert!(poll(pin!(&mut sleep), &waker).is_ready());
     });
 }
@@ -526,7 +539,7 @@ fn repeatedly_reset_sleep_has_one_timer_and_waker() {
         let mut sleep = sleep(HOUR);
         for n in 0..1000 {
             assert!(poll(pin!(&mut sleep), &waker).is_pending());
-            sleep.reset(Instant::now() + HOUR * (1 + n % 3));
+            sleep.reset(now() + HOUR * (1 + n % 3));
             assert_eq!(reactor.stored_wakers().len(), 1);
         }
         // `counter`, `waker` and the clone in the timer.
@@ -539,6 +552,7 @@ fn repeatedly_reset_sleep_has_one_timer_and_waker() {
 #[test]
 fn reset_after_the_reactor_is_gone_uses_the_next_one() {
     within_deadline(|| {
+        let _clock = pause();
         let mut sleep = sleep(HOUR);
         let gone = Reactor::new().unwrap();
         let entered = gone.enter();
@@ -553,7 +567,7 @@ fn reset_after_the_reactor_is_gone_uses_the_next_one() {
 // Another task resets the sleep while the reactor knows only the old deadline.
 #[test]
 fn task_wakes_early_when_another_task_resets_its_sleep() {
-    run(|| async {
+    run_paused(|| async {
         let shared = Rc::new(std::cell::RefCell::new(sleep(HOUR)));
         let sleeper = shared.clone();
         let task = executor::spawn(std::future::poll_fn(move |cx| {
@@ -567,21 +581,21 @@ fn task_wakes_early_when_another_task_resets_its_sleep() {
 
 #[test]
 fn interval_at_ticks_first_at_its_start() {
-    run(|| async {
-        let (start, period) = (Instant::now(), Duration::from_millis(4));
+    run_paused(|| async {
+        let (start, period) = (now(), Duration::from_millis(4));
         let mut ticks = interval_at(start, period);
         assert_eq!(ticks.tick().await, start);
         assert_eq!(ticks.tick().await, start + period);
         let mut ticks = interval_at(soon(), period);
         let first = ticks.tick().await;
-        assert!(first > start && Instant::now() >= first);
+        assert!(first > start && now() >= first);
     });
 }
 
 #[test]
 fn burst_yields_every_missed_tick() {
-    run(|| async {
-        let (start, period) = (Instant::now(), Duration::from_millis(1));
+    run_paused(|| async {
+        let (start, period) = (now(), Duration::from_millis(1));
         let mut ticks = interval_at(start, period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         sleep(period * 10).await;
@@ -593,7 +607,7 @@ fn burst_yields_every_missed_tick() {
 
 #[test]
 fn delay_keeps_a_period_between_ticks() {
-    run(|| async {
+    run_paused(|| async {
         let period = Duration::from_millis(3);
         let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -608,7 +622,7 @@ fn delay_keeps_a_period_between_ticks() {
 
 #[test]
 fn interval_reset_moves_the_awaited_tick() {
-    with_reactor(|reactor| {
+    with_real_clock(|reactor| {
         let (counter, waker) = Counter::with_waker();
         let cx = &mut std::task::Context::from_waker(&waker);
         let mut ticks = interval(HOUR);
@@ -633,11 +647,11 @@ fn interval_reset_moves_the_awaited_tick() {
 
 #[test]
 fn futures_that_share_a_deadline_time_out_together() {
-    run(|| async {
+    run_paused(|| async {
         let deadline = soon();
         for _ in 0..3 {
             let late = timeout_at(deadline, std::future::pending::<()>()).await;
-            assert!(late.is_err() && Instant::now() >= deadline);
+            assert!(late.is_err() && now() >= deadline);
         }
         assert_eq!(timeout_at(deadline, async { 7 }).await, Ok(7));
         assert_eq!(Reactor::current().next_deadline(), None);
