@@ -4,8 +4,8 @@
 use std::cell::Cell;
 use std::task::{Context, Poll, Waker, ready};
 
-pub(crate) use reactor::budget::{OPERATIONS, has_budget_remaining};
-use reactor::budget::{RestoreOnPending, poll_proceed};
+pub(crate) use reactor::budget::has_budget_remaining;
+use reactor::budget::{OPERATIONS, RestoreOnPending, poll_proceed};
 
 thread_local! {
     /// The last operation that was spent. Dropping it gives the operation back.
@@ -24,13 +24,11 @@ pub(crate) fn refund() {
     drop(LAST.take());
 }
 
-/// Spends operations, except those that exceed the budget.
-pub(crate) fn charge(operations: usize) {
+/// Spends the budget of this poll, except for a few operations.
+pub(crate) fn leave(operations: usize) {
     let cx = &mut Context::from_waker(Waker::noop());
-    for _ in 0..operations {
-        if has_budget_remaining()
-            && let Poll::Ready(spent) = poll_proceed(cx)
-        {
+    for _ in operations..OPERATIONS as usize {
+        if let Poll::Ready(spent) = poll_proceed(cx) {
             spent.made_progress();
         }
     }

@@ -24,9 +24,8 @@ pub(crate) type Ends = Rc<RefCell<VecDeque<u64>>>;
 
 /// A task, as far as the checks need to know it.
 pub(crate) struct Job {
+    pub(crate) name: &'static str,
     sockets: Vec<Rc<Socket>>,
-    /// Whether the checks need its sockets after its end, and dropping it would lose bytes.
-    pub(crate) is_copy: bool,
     polls: Cell<u32>,
     /// The address of the waker of its last poll.
     waker: Cell<usize>,
@@ -43,14 +42,14 @@ pub(crate) struct Job {
 
 impl Job {
     /// Spawns `future` as a task of the real executor.
+    #[track_caller]
     pub(crate) fn spawn(
         kernel: &Rc<Kernel>,
         name: &'static str,
         sockets: &[&Rc<Socket>],
         future: impl Future<Output = ()> + 'static,
     ) -> Rc<Job> {
-        let is_copy = name.starts_with("copy");
-        let (job, future) = Job::of(kernel, sockets, is_copy, future);
+        let (job, future) = Job::of(kernel, name, sockets, future);
         *job.handle.borrow_mut() = Some(spawn_named(name, future));
         job
     }
@@ -58,13 +57,13 @@ impl Job {
     /// Makes a job of `future`, and returns the future of its task.
     pub(crate) fn of<F: Future + 'static>(
         kernel: &Rc<Kernel>,
+        name: &'static str,
         sockets: &[&Rc<Socket>],
-        is_copy: bool,
         future: F,
     ) -> (Rc<Job>, impl Future<Output = F::Output> + 'static + use<F>) {
         let job = Rc::new(Job {
+            name,
             sockets: sockets.iter().map(|&socket| socket.clone()).collect(),
-            is_copy,
             polls: Cell::new(0),
             waker: Cell::new(0),
             waits: RefCell::default(),
@@ -77,6 +76,11 @@ impl Job {
         let future = Box::pin(future);
         let mut polled = Polled { job: job.clone(), kernel: kernel.clone(), future };
         (job, poll_fn(move |cx| polled.poll(cx)))
+    }
+
+    /// Whether the checks need its sockets after its end, and dropping it would lose bytes.
+    pub(crate) fn is_copy(&self) -> bool {
+        self.name.starts_with("copy")
     }
 
     pub(crate) fn uses(&self, socket: &Rc<Socket>) -> bool {
@@ -114,7 +118,7 @@ impl Job {
 
     /// Whether the program can do without the task.
     pub(crate) fn may_be_aborted(&self) -> bool {
-        !self.is_copy && !self.has_ended() && self.handle.borrow().is_some()
+        !self.is_copy() && !self.has_ended() && self.handle.borrow().is_some()
     }
 
     /// Aborts the task, which must not be polled any more.
@@ -145,8 +149,9 @@ impl<F: Future> Polled<F> {
         kernel.current.replace(Some(job.clone()));
         let poll = AssertUnwindSafe(|| {
             assert!(!job.has_ended(), "a task was polled after it had completed");
-            // Each poll gets a random part of the budget.
-            budget::charge(kernel.random.below(budget::OPERATIONS as usize));
+            if kernel.random.one_in(4) {
+                budget::leave(kernel.random.below(10));
+            }
             future.as_mut().poll(cx)
         });
         let polled = catch_unwind(poll);

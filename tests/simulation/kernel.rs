@@ -299,6 +299,7 @@ impl Socket {
         let mut state = self.state.borrow_mut();
         let queued = state.outgoing.len();
         state.receive(queued);
+        state.capacity = 64;
         state.ended = true;
         self.log(|| format!("receives {queued} bytes and ends its stream"));
         self.kernel.change(self.source.key);

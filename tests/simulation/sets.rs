@@ -150,5 +150,5 @@ fn member(
         }
         number
     };
-    Job::of(kernel, &[socket], false, work).1
+    Job::of(kernel, "member", &[socket], work).1
 }
