@@ -5,13 +5,15 @@
 //! and ends with a NUL byte. Two threads do the blocking calls, so that a browser that hangs cannot
 //! make a test hang.
 
-use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,17 +42,32 @@ const FLAGS: [&str; 11] = [
     "--disable-sync",
 ];
 
-/// A running Chromium.
+/// A running Chromium, which any number of threads may use.
 pub(super) struct Chromium {
     child: Child,
     /// Holds all that it writes: the profile, its temporary files and its standard error.
     folder: PathBuf,
     requests: Sender<String>,
-    messages: Receiver<Value>,
-    /// What it told unasked, in order.
-    events: RefCell<Vec<Value>>,
+    inbox: Arc<Inbox>,
     /// The number of the last request.
-    last: Cell<u64>,
+    last: AtomicU64,
+}
+
+/// What the browser has sent.
+#[derive(Default)]
+struct Inbox {
+    received: Mutex<Received>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Received {
+    /// The replies that their callers have not taken yet, by the number of the request.
+    replies: HashMap<u64, Value>,
+    /// The events of each page, in order, by the page's session.
+    events: HashMap<String, Vec<Value>>,
+    /// Whether the browser has closed its pipe.
+    gone: bool,
 }
 
 impl Chromium {
@@ -73,62 +90,76 @@ impl Chromium {
             .spawn()
             .expect("a process for the browser");
         let requests = write_to(child.stdin.take().expect("piped"));
-        let messages = read_from(child.stdout.take().expect("piped"));
-        let (events, last) = (RefCell::default(), Cell::new(0));
-        Chromium { child, folder, requests, messages, events, last }
+        let inbox = read_from(child.stdout.take().expect("piped"));
+        Chromium { child, folder, requests, inbox, last: AtomicU64::new(0) }
     }
 
     /// Sends a request, and waits for its reply. `session` is the page meant, or empty for the
     /// browser itself.
     #[track_caller]
     pub(super) fn call(&self, session: &str, method: &str, params: &Value) -> Value {
-        let id = self.last.get() + 1;
-        self.last.set(id);
-        let mut request = json!({ "id": id, "method": method, "params": params });
-        if !session.is_empty() {
-            request["sessionId"] = session.into();
-        }
-        // If nobody takes it any more, the wait for the reply tells why.
-        let _ = self.requests.send(request.to_string());
-        let mut reply = self.receive(method, |message| message["id"] == id);
+        let id = self.send(session, method, params);
+        let mut reply = self.receive(method, |received| received.replies.remove(&id));
         assert!(reply.get("error").is_none(), "{method}: {}", reply["error"]["message"]);
         reply["result"].take()
     }
 
-    /// Waits for an event, which may have come already.
-    #[track_caller]
-    pub(super) fn wait_for(&self, what: &str, is_it: impl Fn(&Value) -> bool) {
-        if !self.events.borrow().iter().any(&is_it) {
-            let event = self.receive(what, is_it);
-            self.events.borrow_mut().push(event);
+    /// Sends a request whose reply nobody needs, and returns its number.
+    pub(super) fn send(&self, session: &str, method: &str, params: &Value) -> u64 {
+        let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut request = json!({ "id": id, "method": method, "params": params });
+        if !session.is_empty() {
+            request["sessionId"] = session.into();
         }
+        // If the browser has ended, the wait for the reply reports it.
+        let _ = self.requests.send(request.to_string());
+        id
     }
 
-    /// What it has told of a page so far.
-    pub(super) fn events(&self, session: &str) -> Vec<Value> {
-        let events = self.events.borrow();
-        events.iter().filter(|event| event["sessionId"] == session).cloned().collect()
-    }
-
-    /// The first new message that `is_it`; those before it are kept as events.
+    /// Waits for an event of a page, which may have arrived already.
     #[track_caller]
-    fn receive(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+    pub(super) fn wait_for(&self, session: &str, what: &str, is_it: impl Fn(&Value) -> bool) {
+        self.receive(what, |received| {
+            received.events.get(session)?.iter().find(|e| is_it(e)).map(drop)
+        });
+    }
+
+    /// The events of a page so far.
+    pub(super) fn events(&self, session: &str) -> Vec<Value> {
+        self.inbox.lock().events.get(session).cloned().unwrap_or_default()
+    }
+
+    /// Forgets the events of a page.
+    pub(super) fn forget(&self, session: &str) {
+        self.inbox.lock().events.remove(session);
+    }
+
+    /// Waits until the browser has sent what `find` looks for.
+    #[track_caller]
+    fn receive<T>(&self, what: &str, find: impl Fn(&mut Received) -> Option<T>) -> T {
         let end = Instant::now() + DEADLINE;
+        let mut received = self.inbox.lock();
         loop {
-            let left = end.saturating_duration_since(Instant::now());
-            match self.messages.recv_timeout(left) {
-                Ok(message) if is_it(&message) => return message,
-                Ok(message) => self.events.borrow_mut().push(message),
-                Err(RecvTimeoutError::Timeout) => panic!("{what}: the browser does not answer"),
-                Err(RecvTimeoutError::Disconnected) => {
-                    panic!("{what}: the browser has gone\n{}", self.errors());
-                }
+            if let Some(found) = find(&mut received) {
+                return found;
             }
+            assert!(!received.gone, "{what}: the browser has gone\n{}", self.errors());
+            let left = end.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "{what}: the browser does not answer");
+            let waited = self.inbox.changed.wait_timeout(received, left);
+            received = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     fn errors(&self) -> String {
         fs::read_to_string(self.folder.join("stderr")).unwrap_or_default()
+    }
+}
+
+impl Inbox {
+    /// Locks what was received. A test that has failed meanwhile does not fail the others.
+    fn lock(&self) -> MutexGuard<'_, Received> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -157,14 +188,25 @@ fn write_to(mut pipe: impl Write + Send + 'static) -> Sender<String> {
     sender
 }
 
-fn read_from(pipe: impl Read + Send + 'static) -> Receiver<Value> {
-    let (sender, messages) = channel();
+fn read_from(pipe: impl Read + Send + 'static) -> Arc<Inbox> {
+    let inbox = Arc::new(Inbox::default());
+    let receiving = inbox.clone();
     thread::spawn(move || {
-        for message in BufReader::new(pipe).split(0) {
-            let Ok(message) = message else { return };
-            let message = serde_json::from_slice(&message).expect("the browser speaks JSON");
-            let Ok(()) = sender.send(message) else { return };
+        for message in BufReader::new(pipe).split(0).map_while(Result::ok) {
+            let message: Value = serde_json::from_slice(&message).expect("the browser sends JSON");
+            let mut received = receiving.lock();
+            match message["id"].as_u64() {
+                Some(id) => drop(received.replies.insert(id, message)),
+                None => {
+                    let session = message["sessionId"].as_str().unwrap_or_default().to_owned();
+                    received.events.entry(session).or_default().push(message);
+                }
+            }
+            drop(received);
+            receiving.changed.notify_all();
         }
+        receiving.lock().gone = true;
+        receiving.changed.notify_all();
     });
-    messages
+    inbox
 }

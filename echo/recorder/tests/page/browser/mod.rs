@@ -19,6 +19,7 @@ use std::cell::{Cell, RefCell};
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use chromium::Chromium;
 use serde_json::{Value, json};
@@ -26,13 +27,17 @@ use serde_json::{Value, json};
 /// What the browser is called, on Debian and elsewhere.
 const PROGRAMS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 
-/// A running Chromium. Its processes end, and its folder goes, when it is dropped.
+/// The browser of the tests that run at present. The last of them stops it.
+static RUNNING: Mutex<Weak<Chromium>> = Mutex::new(Weak::new());
+
+/// A running Chromium, which the tests of a process share, because starting one takes longer than
+/// most of them. Its processes end, and its folder is removed, when the last test drops it.
 pub(crate) struct Browser {
-    chromium: Chromium,
+    chromium: Arc<Chromium>,
 }
 
 impl Browser {
-    /// Starts Chromium; or says that the test is skipped, if it is not installed.
+    /// Starts Chromium unless it runs; or says that the test is skipped, if it is not installed.
     ///
     /// # Panics
     ///
@@ -43,9 +48,14 @@ impl Browser {
             println!("skipped: Chromium is not installed");
             return None;
         };
-        let browser = Browser { chromium: Chromium::start(&program) };
-        browser.chromium.call("", "Browser.getVersion", &json!({}));
-        Some(browser)
+        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        let chromium = running.upgrade().unwrap_or_else(|| {
+            let chromium = Arc::new(Chromium::start(&program));
+            chromium.call("", "Browser.getVersion", &json!({}));
+            *running = Arc::downgrade(&chromium);
+            chromium
+        });
+        Some(Browser { chromium })
     }
 
     /// A page with this file.
@@ -61,13 +71,14 @@ impl Browser {
     pub(crate) fn page(&self) -> Page<'_> {
         let call = |method, params| self.chromium.call("", method, &params);
         let context = call("Target.createBrowserContext", json!({}));
-        let context = &context["browserContextId"];
+        let context = text(&context["browserContextId"]);
         let target = json!({ "url": "about:blank", "browserContextId": context });
         let target = call("Target.createTarget", target);
         let target = json!({ "targetId": target["targetId"], "flatten": true });
         let session = text(&call("Target.attachToTarget", target)["sessionId"]);
         let page = Page {
             chromium: &self.chromium,
+            context,
             session,
             address: RefCell::default(),
             opened: Cell::new(0),
@@ -104,6 +115,8 @@ struct Media {
 /// A page in a [`Browser`].
 pub(crate) struct Page<'browser> {
     chromium: &'browser Chromium,
+    /// What it stores, and shares with no other page.
+    context: String,
     session: String,
     /// Of the file that was opened last.
     address: RefCell<String>,
@@ -147,7 +160,7 @@ impl Page<'_> {
     fn navigate(&self, url: &str) {
         let begun = self.call("Page.navigate", json!({ "url": url }));
         assert!(begun.get("errorText").is_none(), "{url}: {}", begun["errorText"]);
-        self.chromium.wait_for(url, |event| {
+        self.chromium.wait_for(&self.session, url, |event| {
             let loaded = &event["params"];
             loaded["loaderId"] == begun["loaderId"] && loaded["name"] == "load"
         });
@@ -350,6 +363,15 @@ impl Page<'_> {
                 "new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))",
             );
         }
+    }
+}
+
+impl Drop for Page<'_> {
+    // Does not wait, because the test may be panicking and the browser may have ended.
+    fn drop(&mut self) {
+        let context = json!({ "browserContextId": self.context });
+        self.chromium.send("", "Target.disposeBrowserContext", &context);
+        self.chromium.forget(&self.session);
     }
 }
 
