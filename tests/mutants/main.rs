@@ -8,10 +8,12 @@
 
 mod schema;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::env;
-use std::fs;
-use std::io::{BufRead, BufReader};
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -21,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use schema::Mutant;
 use serde_json::Value;
+use tests::DEADLINE;
 use tests::guide::root;
 
 /// The packages whose mutants are run.
@@ -34,11 +37,42 @@ const CORE: [&[&str]; 2] =
 const SERVER: [&[&str]; 2] =
     [&["-p", "echo", "--bins", "--test", "echod"], &["-p", "tests", "--test", "watch"]];
 
-/// Tests of other things than the code: of its text, or of programs that are built by the test.
-const SKIPPED: [&str; 3] = ["outside", "introductions", "callers"];
+/// The packages whose tests contain files with mutants.
+const USERS: [&str; 4] = ["reactor", "executor", "echo", "tests"];
 
-/// The tests of a batch run in one process; a batch takes about this long at most.
-const BATCH: Duration = Duration::from_secs(2);
+/// Programs that tests start. A test would build them itself, but with all others of the package.
+const STARTED: &[&str] = &["build", "-p", "tests", "--example", "stdio"];
+
+/// Test programs, and modules of them, that are left out: models whose runs take minutes, and tests
+/// that concern other code, because they start examples.
+const SKIPPED: [&str; 16] = [
+    "wake_protocol",
+    "outside",
+    "echod::descriptors",
+    "echod::embedding",
+    "echod::exercises",
+    "echod::faults",
+    "echod::files",
+    "echod::long_runs",
+    "echod::predict",
+    "echod::prompts",
+    "echod::questions",
+    "echod::site",
+    "echod::sockets",
+    "echod::stages",
+    "echod::story",
+    "echod::three_echoes",
+];
+
+/// The tests of a batch run in one process. The first batches are those of the shortest tests.
+const BATCHES: [Duration; 3] =
+    [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(4)];
+
+/// How many tests of a batch run at the same time. Most of them wait.
+const THREADS: usize = 4;
+
+/// How long the tests of one mutant may take before all other mutants have had their turn.
+const FIRST_PASS: Duration = Duration::from_secs(10);
 
 struct Test {
     program: PathBuf,
@@ -58,9 +92,14 @@ impl Test {
 
 enum End {
     Passed,
-    Failed(String),
-    TimedOut,
+    /// With the name of the test, unless the whole program failed.
+    Failed(Option<String>),
+    /// With the names of the tests that had passed.
+    TimedOut(BTreeSet<String>),
 }
+
+/// How often each test, by its index, was the one to catch a mutant of a function or a file.
+type Killers = HashMap<String, HashMap<usize, usize>>;
 
 fn main() -> ExitCode {
     let (mut wanted, mut only) = (Vec::new(), Vec::new());
@@ -83,6 +122,10 @@ fn main() -> ExitCode {
     fs::create_dir_all(&tree).expect("can create target/mutants");
 
     let mutants = list(in_diff.as_deref());
+    if mutants.is_empty() {
+        println!("no mutants");
+        return ExitCode::SUCCESS;
+    }
     copy_tree(&tree, &mutants);
     let unviable = compile_in(&tree, &mutants);
     let is_wanted = |mutant: &&Mutant| {
@@ -92,6 +135,8 @@ fn main() -> ExitCode {
     let of_server = |mutant: &Mutant| mutant.package == "echo";
     let mut programs = Vec::new();
     if mutants.iter().filter(is_wanted).any(|mutant| !of_server(mutant)) {
+        let started = cargo(&tree).args(STARTED).output().expect("cargo is installed");
+        assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
         programs.extend(build(&tree, &CORE, &only));
     }
     if mutants.iter().filter(is_wanted).any(of_server) {
@@ -109,76 +154,129 @@ fn main() -> ExitCode {
 
     // Resume where an earlier run of the same mutants ended.
     let path = work.join("outcomes.tsv");
-    let mut outcomes: BTreeMap<String, String> = fs::read_to_string(&path)
-        .unwrap_or_default()
-        .lines()
-        .filter_map(|line| line.split_once('\t'))
-        .map(|(name, outcome)| (name.to_owned(), outcome.to_owned()))
-        .collect();
+    let mut outcomes = read_table(&path);
     for (id, why) in &unviable {
-        outcomes.insert(mutants[*id as usize - 1].name.clone(), why.clone());
+        outcomes.insert(mutants[*id as usize - 1].key.clone(), why.clone());
     }
-    let todo: Vec<&Mutant> = mutants
+    let is_open =
+        |outcome: &str| ["survived", "undecided"].iter().any(|known| outcome.starts_with(known));
+    let mut todo: Vec<&Mutant> = mutants
         .iter()
         .filter(is_wanted)
-        .filter(|mutant| outcomes.get(&mutant.name).is_none_or(|known| known == "survived"))
+        .filter(|mutant| outcomes.get(&mutant.key).is_none_or(|known| is_open(known)))
         .collect();
 
-    let next = AtomicUsize::new(0);
+    let log = Mutex::new(File::options().append(true).create(true).open(&path));
     let outcomes = Mutex::new(outcomes);
-    let killers: Mutex<HashMap<String, HashMap<usize, usize>>> = Mutex::default();
-    std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| {
-                while let Some(mutant) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let best = killers.lock().expect("no thread panics").get(&mutant.file).cloned();
-                    let started = Instant::now();
-                    let (outcome, killer) = run(mutant, &tests, &best.unwrap_or_default());
-                    let took = started.elapsed();
-                    println!("{took:6.1?} {} — {outcome}", mutant.name);
-                    if let Some(killer) = killer {
-                        let mut killers = killers.lock().expect("no thread panics");
-                        *killers
-                            .entry(mutant.file.clone())
-                            .or_default()
-                            .entry(killer)
-                            .or_default() += 1;
+    let killers: Mutex<Killers> = Mutex::default();
+    for limit in [FIRST_PASS, Duration::MAX] {
+        println!("{} mutants to run", todo.len());
+        let (next, undecided) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+        std::thread::scope(|scope| {
+            for _ in 0..jobs {
+                scope.spawn(|| {
+                    while let Some(mutant) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let first =
+                            best_killers(&killers.lock().expect("no thread panics"), mutant);
+                        let started = Instant::now();
+                        let (outcome, killer) = run(mutant, &tests, &first, limit);
+                        let took = started.elapsed();
+                        println!("{took:6.1?} {} — {outcome}", mutant.name);
+                        if let Some(killer) = killer {
+                            let mut killers = killers.lock().expect("no thread panics");
+                            for place in [&mutant.around, &mutant.file] {
+                                let killers = killers.entry(place.clone()).or_default();
+                                *killers.entry(killer).or_default() += 1;
+                            }
+                        }
+                        if outcome.starts_with("undecided") {
+                            undecided.lock().expect("no thread panics").push(*mutant);
+                        }
+                        let mut log = log.lock().expect("no thread panics");
+                        let log = log.as_mut().expect("can write target/mutants");
+                        writeln!(log, "{}\t{outcome}", mutant.key).expect("can write the outcome");
+                        let mut outcomes = outcomes.lock().expect("no thread panics");
+                        outcomes.insert(mutant.key.clone(), outcome);
                     }
-                    let mut outcomes = outcomes.lock().expect("no thread panics");
-                    outcomes.insert(mutant.name.clone(), outcome);
-                    let text: String = outcomes
-                        .iter()
-                        .map(|(name, outcome)| format!("{name}\t{outcome}\n"))
-                        .collect();
-                    fs::write(&path, text).expect("can write target/mutants");
-                }
-            });
-        }
-    });
+                });
+            }
+        });
+        todo = undecided.into_inner().expect("no thread panics");
+    }
+    let mutants: Vec<&Mutant> = mutants
+        .iter()
+        .filter(|mutant| wanted.is_empty() || wanted.iter().any(|part| mutant.name.contains(part)))
+        .collect();
     summarize(&mutants, &outcomes.into_inner().expect("no thread panics"))
 }
 
-/// Asks cargo-mutants for the list.
-fn list(in_diff: Option<&str>) -> Vec<Mutant> {
-    let mut command = Command::new("cargo");
-    command.current_dir(root()).args(["mutants", "--list", "--json"]);
-    if let Some(file) = in_diff {
-        command.args(["--in-diff", file]);
+/// Reads lines of a key, a tab and a value. The last line of a key counts.
+fn read_table(path: &Path) -> BTreeMap<String, String> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let lines = text.lines().filter_map(|line| line.split_once('\t'));
+    lines.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+/// Returns the tests that caught most mutants of the same function, and of the same file.
+fn best_killers(killers: &Killers, mutant: &Mutant) -> Vec<usize> {
+    let mut best: Vec<usize> = Vec::new();
+    for (place, count) in [(&mutant.around, 3), (&mutant.file, 6)] {
+        let mut list: Vec<(usize, usize)> =
+            killers.get(place).into_iter().flatten().map(|(&at, &count)| (count, at)).collect();
+        list.sort_by_key(|&(count, at)| (Reverse(count), at));
+        for (_, at) in list {
+            if best.len() < count && !best.contains(&at) {
+                best.push(at);
+            }
+        }
     }
+    best
+}
+
+/// Returns all mutants, or those of the lines that a diff changes.
+fn list(in_diff: Option<&str>) -> Vec<Mutant> {
+    let mut mutants: Vec<Mutant> = ask(&[]).iter().map(Mutant::new).collect();
+    // Several operators of a function may have the same mutant.
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    for mutant in &mut mutants {
+        let count = counts.entry(mutant.key.clone()).or_default();
+        *count += 1;
+        if *count > 1 {
+            mutant.key += &format!(" #{count}");
+        }
+    }
+    if let Some(file) = in_diff {
+        let changed = ask(&["--in-diff", file]);
+        let changed: BTreeSet<&str> =
+            changed.iter().filter_map(|json| json["name"].as_str()).collect();
+        mutants.retain(|mutant| changed.contains(mutant.name.as_str()));
+    }
+    for (mutant, id) in mutants.iter_mut().zip(1..) {
+        mutant.id = id;
+    }
+    mutants
+}
+
+/// Asks cargo-mutants for its list.
+fn ask(arguments: &[&str]) -> Vec<Value> {
+    let mut command = Command::new("cargo");
+    command.current_dir(root()).args(["mutants", "--list", "--json"]).args(arguments);
     for package in PACKAGES {
         command.args(["-p", package]);
     }
     let output = command.output().expect("cargo-mutants is installed");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let list: Vec<Value> = serde_json::from_slice(&output.stdout).expect("the list is JSON");
-    list.iter().zip(1..).map(|(json, id)| Mutant::new(id, json)).collect()
+    // It prints nothing if the diff changes no Rust code.
+    if output.stdout.is_empty() {
+        return Vec::new();
+    }
+    serde_json::from_slice(&output.stdout).expect("the list is JSON")
 }
 
 /// Copies what Git knows, except the files that get mutants, and leaves files alone that have not
-/// changed.
+/// changed. Adds the crate with the switch.
 fn copy_tree(tree: &Path, mutants: &[Mutant]) {
-    let mut others: BTreeSet<&str> = mutants.iter().map(|mutant| mutant.file.as_str()).collect();
-    others.insert("reactor/src/lib.rs");
+    let others: BTreeSet<&str> = mutants.iter().map(|mutant| mutant.file.as_str()).collect();
     let mut command = Command::new("git");
     command.current_dir(root()).args(["ls-files", "-z", "-co", "--exclude-standard"]);
     let output = command.output().expect("git is installed").stdout;
@@ -189,6 +287,16 @@ fn copy_tree(tree: &Path, mutants: &[Mutant]) {
             write_if_changed(&tree.join(path), &content);
         }
     }
+    for package in USERS {
+        let manifest = Path::new(package).join("Cargo.toml");
+        let text = fs::read_to_string(root().join(&manifest)).expect("a package has a manifest");
+        let switch = "[dependencies]\nmutant = { path = \"../mutant\" }";
+        let text = text.replacen("[dependencies]", switch, 1);
+        write_if_changed(&tree.join(manifest), text.as_bytes());
+    }
+    let manifest = b"[package]\nname = \"mutant\"\nedition = \"2024\"\n";
+    write_if_changed(&tree.join("mutant/Cargo.toml"), manifest);
+    write_if_changed(&tree.join("mutant/src/lib.rs"), include_bytes!("switch.rs"));
 }
 
 fn write_if_changed(path: &Path, content: &[u8]) {
@@ -201,35 +309,32 @@ fn write_if_changed(path: &Path, content: &[u8]) {
 
 fn cargo(tree: &Path) -> Command {
     let mut command = Command::new("cargo");
-    command.current_dir(tree).env("CARGO_TARGET_DIR", tree.join("../build"));
-    command.env("CARGO_INCREMENTAL", "0").env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
-    command.env("RUSTFLAGS", "--cap-lints=allow");
+    command.current_dir(tree).envs(settings(&tree.join("../build")));
     command
+}
+
+/// The settings of Cargo, also when a test calls it.
+fn settings(target: &Path) -> [(&'static str, &OsStr); 3] {
+    [
+        ("CARGO_TARGET_DIR", target.as_os_str()),
+        ("CARGO_INCREMENTAL", OsStr::new("0")),
+        ("CARGO_PROFILE_DEV_DEBUG", OsStr::new("line-tables-only")),
+    ]
 }
 
 /// Compiles the mutants into the copy. Those that do not compile are taken out again until the rest
 /// compiles; returns them.
 fn compile_in(tree: &Path, mutants: &[Mutant]) -> BTreeMap<u32, String> {
-    let reactor = tree.join("reactor/src");
-    write_if_changed(&reactor.join("mutant.rs"), include_bytes!("switch.rs"));
-    let lib = fs::read_to_string(root().join("reactor/src/lib.rs")).expect("the reactor is there");
-    // At the end of the line of another module, so that no line moves.
-    let lib =
-        lib.replacen("mod arrivals;", "mod arrivals; #[allow(missing_docs)] pub mod mutant;", 1);
-    write_if_changed(&reactor.join("lib.rs"), lib.as_bytes());
-
     let mut files: BTreeMap<&str, Vec<&Mutant>> = BTreeMap::new();
     for mutant in mutants {
         files.entry(&mutant.file).or_default().push(mutant);
     }
     // What an earlier run has found need not be found again.
     let path = tree.join("../unviable.tsv");
-    let known = fs::read_to_string(&path).unwrap_or_default();
-    let known: HashMap<&str, &str> =
-        known.lines().filter_map(|line| line.split_once('\t')).collect();
+    let known = read_table(&path);
     let mut unviable: BTreeMap<u32, String> = mutants
         .iter()
-        .filter_map(|mutant| Some((mutant.id, (*known.get(mutant.name.as_str())?).to_owned())))
+        .filter_map(|mutant| Some((mutant.id, known.get(&mutant.key)?.clone())))
         .collect();
     loop {
         let mut regions = HashMap::new();
@@ -237,12 +342,10 @@ fn compile_in(tree: &Path, mutants: &[Mutant]) -> BTreeMap<u32, String> {
             let viable: Vec<&Mutant> =
                 list.iter().copied().filter(|mutant| !unviable.contains_key(&mutant.id)).collect();
             let source = fs::read_to_string(root().join(file)).expect("cargo-mutants names files");
-            let own = list[0].package == "reactor";
-            let switch = if own { "crate::mutant::on" } else { "::reactor::mutant::on" };
-            let schema = schema::compile_in(&source, &viable, switch);
+            let schema = schema::compile_in(&source, &viable);
             write_if_changed(&tree.join(file), schema.text.as_bytes());
-            for id in schema.left_out {
-                unviable.insert(id, "left out".to_owned());
+            for (id, why) in schema.left_out {
+                unviable.insert(id, why.to_owned());
             }
             regions.insert(*file, (schema.regions, schema.matches));
         }
@@ -253,9 +356,11 @@ fn compile_in(tree: &Path, mutants: &[Mutant]) -> BTreeMap<u32, String> {
         }
         let output = command.output().expect("cargo is installed");
         if output.status.success() {
-            let name = |id: &u32| &mutants[*id as usize - 1].name;
-            let text: String =
-                unviable.iter().map(|(id, why)| format!("{}\t{why}\n", name(id))).collect();
+            let mut known = known;
+            for (id, why) in &unviable {
+                known.insert(mutants[*id as usize - 1].key.clone(), why.clone());
+            }
+            let text: String = known.iter().map(|(key, why)| format!("{key}\t{why}\n")).collect();
             fs::write(&path, text).expect("can write target/mutants");
             return unviable;
         }
@@ -279,7 +384,7 @@ fn compile_in(tree: &Path, mutants: &[Mutant]) -> BTreeMap<u32, String> {
                     // An arm without which the others do not cover everything.
                     let line = place("line_start");
                     for (_, id) in matches.iter().filter(|(at, _)| *at == line && code == "E0004") {
-                        unviable.insert(*id, "left out".to_owned());
+                        unviable.insert(*id, "unviable: E0004 non-exhaustive patterns".to_owned());
                         blamed = true;
                     }
                     let around = regions.iter().filter(|(range, _)| {
@@ -322,12 +427,10 @@ fn build(tree: &Path, parts: &[&[&str]], only: &[String]) -> Vec<(PathBuf, PathB
         assert!(output.status.success(), "the copy with its mutants does not build");
         for line in String::from_utf8_lossy(&output.stdout).lines() {
             let message: Value = serde_json::from_str(line).unwrap_or_default();
-            let name = message["target"]["name"].as_str().unwrap_or("");
             let kind = message["target"]["kind"][0].as_str().unwrap_or("");
             if let Some(program) = message["executable"].as_str()
                 && message["profile"]["test"] == true
                 && ["lib", "bin", "test"].contains(&kind)
-                && !SKIPPED.contains(&name)
             {
                 let manifest = message["manifest_path"].as_str().expect("a manifest");
                 let folder = Path::new(manifest).parent().expect("a manifest is in a folder");
@@ -346,26 +449,36 @@ fn record_reach(
     jobs: usize,
 ) -> Vec<Test> {
     // A record is valid while no mutant is added. New tests are run.
-    let names: Vec<&str> = mutants.iter().map(|mutant| mutant.name.as_str()).collect();
+    let names: Vec<&str> = mutants.iter().map(|mutant| mutant.key.as_str()).collect();
     let cache = work.join("reach.json");
     let known = fs::read(&cache).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let known = known.and_then(|known| translate(known, &names));
     let known = known.unwrap_or(serde_json::json!({ "mutants": names, "tests": {} }));
     let known = Mutex::new(known);
     let tests = Mutex::new(Vec::new());
+    let save = |known: &Value| {
+        fs::write(&cache, known.to_string()).expect("can write target/mutants");
+    };
     let mut todo = Vec::new();
     for (program, folder) in programs {
         let output = Command::new(program).current_dir(folder).arg("--list").output();
         let output = output.expect("a test program runs").stdout;
         for line in String::from_utf8_lossy(&output).lines() {
             if let Some(name) = line.strip_suffix(": test") {
-                todo.push(Test {
+                let test = Test {
                     program: program.clone(),
                     folder: folder.clone(),
                     name: name.to_owned(),
                     duration: Duration::ZERO,
                     reached: BTreeSet::new(),
-                });
+                };
+                let label = test.label();
+                let is_of = |part: &&str| {
+                    label.strip_prefix(part).is_some_and(|rest| rest.starts_with("::"))
+                };
+                if !SKIPPED.iter().any(|part| is_of(&part)) {
+                    todo.push(test);
+                }
             }
         }
     }
@@ -373,7 +486,7 @@ fn record_reach(
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for worker in 0..jobs {
-            let (known, tests, next, todo) = (&known, &tests, &next, &todo);
+            let (known, tests, next, todo, save) = (&known, &tests, &next, &todo, &save);
             scope.spawn(move || {
                 while let Some(test) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let label = test.label();
@@ -383,11 +496,18 @@ fn record_reach(
                         _ = fs::remove_file(&path);
                         let variable = ("MUTANTS_REACHED", path.to_str().expect("UTF-8"));
                         let started = Instant::now();
-                        let end = run_tests(&[test], &[variable], Duration::from_secs(60));
-                        let took = started.elapsed().as_millis() as u64;
+                        let mut end = run_tests(&[test], &[variable], Duration::from_secs(60));
+                        let mut took = started.elapsed();
                         let reached = fs::read_to_string(&path).unwrap_or_default();
                         let reached: Vec<u32> =
                             reached.lines().filter_map(|line| line.parse().ok()).collect();
+                        // Some tests count system calls, of which the record needs more.
+                        if !matches!(end, End::Passed) {
+                            let started = Instant::now();
+                            end = run_tests(&[test], &[], Duration::from_secs(60));
+                            took = started.elapsed();
+                        }
+                        let took = took.as_millis() as u64;
                         let passed = matches!(end, End::Passed);
                         if !passed {
                             println!("fails without a mutant, left out: {label}");
@@ -410,13 +530,16 @@ fn record_reach(
                                 .collect(),
                         });
                     }
-                    known.lock().expect("no thread panics")["tests"][&label] = entry;
+                    let mut known = known.lock().expect("no thread panics");
+                    known["tests"][&label] = entry;
+                    if known["tests"].as_object().is_some_and(|tests| tests.len() % 20 == 0) {
+                        save(&known);
+                    }
                 }
             });
         }
     });
-    let known = known.into_inner().expect("no thread panics");
-    fs::write(cache, known.to_string()).expect("can write target/mutants");
+    save(&known.into_inner().expect("no thread panics"));
     tests.into_inner().expect("no thread panics")
 }
 
@@ -442,69 +565,97 @@ fn translate(mut known: Value, names: &[&str]) -> Option<Value> {
 fn run(
     mutant: &Mutant,
     tests: &[Test],
-    killers: &HashMap<usize, usize>,
+    killers: &[usize],
+    limit: Duration,
 ) -> (String, Option<usize>) {
-    let reaching: Vec<usize> =
-        (0..tests.len()).filter(|&at| tests[at].reached.contains(&mutant.id)).collect();
+    let reaches = |at: &usize| tests[*at].reached.contains(&mutant.id);
+    let reaching: Vec<usize> = (0..tests.len()).filter(reaches).collect();
     if reaching.is_empty() {
-        return ("not reached".to_owned(), None);
+        return ("survived: no test reaches it".to_owned(), None);
     }
-    // First the tests that failed for most mutants of this file, then those that take least.
-    let mut first: Vec<usize> =
-        reaching.iter().copied().filter(|at| killers.contains_key(at)).collect();
-    first.sort_by_key(|at| std::cmp::Reverse(killers[at]));
-    first.truncate(4);
-    let mut batches: Vec<Vec<usize>> = first.iter().map(|&at| vec![at]).collect();
-    let quick: Vec<usize> = reaching.iter().copied().filter(|at| !first.contains(at)).collect();
-    batches.extend(quick.iter().take(2).map(|&at| vec![at]));
+    let first: Vec<usize> = killers.iter().copied().filter(reaches).collect();
     let mut by_program: BTreeMap<&Path, Vec<usize>> = BTreeMap::new();
-    for &at in quick.iter().skip(2) {
+    for at in reaching.iter().copied().filter(|at| !first.contains(at)) {
         by_program.entry(&tests[at].program).or_default().push(at);
     }
+    // The tests of a program are sorted by their duration.
+    let time = |batch: &[usize]| batch.iter().map(|&at| tests[at].duration).sum::<Duration>();
     let mut others = Vec::new();
     for list in by_program.into_values() {
-        let (mut batch, mut time) = (Vec::new(), Duration::ZERO);
+        let (mut batch, mut sizes) = (Vec::new(), BATCHES.into_iter());
+        let mut size = sizes.next();
         for at in list {
-            if time + tests[at].duration > BATCH && !batch.is_empty() {
-                others.push((time, std::mem::take(&mut batch)));
-                time = Duration::ZERO;
+            if !batch.is_empty() && time(&batch) + tests[at].duration > size.unwrap_or(BATCHES[2]) {
+                others.push(std::mem::take(&mut batch));
+                size = sizes.next();
             }
-            time += tests[at].duration;
             batch.push(at);
         }
-        others.push((time, batch));
+        others.push(batch);
     }
-    others.sort();
-    batches.extend(others.into_iter().map(|(_, batch)| batch));
+    others.sort_by_key(|batch| time(batch));
+    let mut batches: VecDeque<Vec<usize>> = first.into_iter().map(|at| vec![at]).collect();
+    batches.extend(others);
 
     let id = mutant.id.to_string();
-    for batch in batches {
-        let list: Vec<&Test> = batch.iter().map(|&at| &tests[at]).collect();
-        let usual: Duration = list.iter().map(|test| test.duration).sum();
-        let limit = Duration::from_secs(4) + usual * 5;
-        match run_tests(&list, &[("MUTANT", &id)], limit) {
-            End::Passed => {}
-            End::Failed(name) => {
-                let at = batch.iter().copied().find(|&at| tests[at].name == name);
-                // The same test must pass without the mutant, now as before.
-                let again: Vec<&Test> = at.map_or(list, |at| vec![&tests[at]]);
-                if matches!(run_tests(&again, &[], limit), End::Passed) {
-                    return (format!("caught by {}", again[0].label()), at);
-                }
-                println!("fails without a mutant too: {}", again[0].label());
+    let with = [("MUTANT", id.as_str())];
+    let list = |batch: &[usize]| batch.iter().map(|&at| &tests[at]).collect::<Vec<&Test>>();
+    let begun = Instant::now();
+    while let Some(mut batch) = batches.pop_front() {
+        if begun.elapsed() + time(&batch) > limit {
+            return (format!("undecided: {} batches are left", batches.len() + 1), None);
+        }
+        let mut patience = Duration::from_secs(1) + time(&batch) * 5;
+        let mut end = run_tests(&list(&batch), &with, patience);
+        if matches!(end, End::Passed) {
+            continue;
+        }
+        // Find the test that failed, alone. It may have been disturbed by the others.
+        let mut suspects = batch.clone();
+        match &end {
+            End::Failed(Some(name)) => suspects.retain(|&at| tests[at].name == *name),
+            End::TimedOut(passed) => suspects.retain(|&at| !passed.contains(&tests[at].name)),
+            _ => {}
+        }
+        for &suspect in &suspects {
+            let test = [&tests[suspect]];
+            if batch.len() > 1 {
+                patience = Duration::from_secs(1) + tests[suspect].duration * 5;
+                end = run_tests(&test, &with, patience);
             }
-            End::TimedOut => {
-                if matches!(run_tests(&list, &[], limit), End::Passed) {
+            // The same test must pass without the mutant, now as before.
+            let started = Instant::now();
+            let passes = |end: &End| matches!(end, End::Passed);
+            if passes(&end) || !passes(&run_tests(&test, &[], patience.max(DEADLINE))) {
+                continue;
+            }
+            // On a busy machine a test may take longer than usual without being stuck.
+            let took = started.elapsed();
+            if matches!(end, End::TimedOut(_)) && took > patience / 4 {
+                end = run_tests(&test, &with, (took * 8).max(patience));
+            }
+            match end {
+                End::Passed => {}
+                End::Failed(_) => return (format!("caught by {}", test[0].label()), Some(suspect)),
+                End::TimedOut(_) => {
                     return (
-                        format!("caught by the timeout of {}", list[0].label()),
-                        Some(batch[0]),
+                        format!("caught by the timeout of {}", test[0].label()),
+                        Some(suspect),
                     );
                 }
-                println!("takes too long without a mutant too: {}", list[0].label());
             }
         }
+        // None of them fails because of the mutant. The tests after them have not run yet.
+        println!(
+            "disturbed: {:?}",
+            suspects.iter().map(|&at| tests[at].label()).collect::<Vec<_>>()
+        );
+        batch.retain(|at| !suspects.contains(at));
+        if !batch.is_empty() {
+            batches.push_front(batch);
+        }
     }
-    ("survived".to_owned(), None)
+    (format!("survived {} tests", reaching.len()), None)
 }
 
 /// Runs tests of one program in one process, and ends it at the first that fails.
@@ -512,36 +663,43 @@ fn run_tests(tests: &[&Test], variables: &[(&str, &str)], limit: Duration) -> En
     let mut command = Command::new("prlimit");
     // A mutant may fill the memory or the disk.
     command.args(["--as=17179869184", "--fsize=1073741824"]).arg(&tests[0].program);
-    command.current_dir(&tests[0].folder).args(["--exact", "--test-threads=2"]);
+    command.current_dir(&tests[0].folder).arg("--exact");
+    command.arg(format!("--test-threads={THREADS}"));
     command.args(tests.iter().map(|test| &test.name)).envs(variables.iter().copied());
     command.env("CARGO_MANIFEST_DIR", &tests[0].folder);
+    let target = tests[0].program.ancestors().nth(3).expect("it is in `debug/deps` of the target");
+    // The backtrace of a panic takes longer than most tests.
+    command.envs(settings(target)).env_remove("RUST_BACKTRACE").env("SIMULATION_SEEDS", "1000");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
     let mut child = command.spawn().expect("prlimit is installed");
     let stdout = child.stdout.take().expect("it is a pipe");
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            let failed =
-                line.strip_prefix("test ").and_then(|line| line.strip_suffix(" ... FAILED"));
-            if let Some(name) = failed {
-                _ = sender.send(name.to_owned());
+            let result = line.strip_prefix("test ").and_then(|line| line.rsplit_once(" ... "));
+            if let Some((name, result)) = result {
+                let name = name.trim_end_matches(" - should panic").to_owned();
+                _ = sender.send((name, result == "FAILED"));
             }
         }
     });
     let deadline = Instant::now() + limit;
-    let failed = receiver.recv_timeout(deadline.saturating_duration_since(Instant::now()));
-    let end = match failed {
-        Ok(name) => End::Failed(name.trim_end_matches(" - should panic").to_owned()),
-        Err(mpsc::RecvTimeoutError::Timeout) => End::TimedOut,
-        // The program has closed its output: it has ended.
-        Err(mpsc::RecvTimeoutError::Disconnected) => loop {
-            match child.try_wait().expect("it is a child") {
-                Some(status) if status.success() => break End::Passed,
-                Some(_) => break End::Failed(String::new()),
-                None if Instant::now() > deadline => break End::TimedOut,
-                None => std::thread::sleep(Duration::from_millis(2)),
+    let mut passed = BTreeSet::new();
+    let end = loop {
+        match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok((name, true)) => break End::Failed(Some(name)),
+            Ok((name, false)) => _ = passed.insert(name),
+            Err(mpsc::RecvTimeoutError::Timeout) => break End::TimedOut(passed),
+            // The program has closed its output: it has ended.
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                match child.try_wait().expect("it is a child") {
+                    Some(status) if status.success() => break End::Passed,
+                    Some(_) => break End::Failed(None),
+                    None if Instant::now() > deadline => break End::TimedOut(passed),
+                    None => std::thread::sleep(Duration::from_millis(2)),
+                }
             }
-        },
+        }
     };
     if let Some(group) = rustix::process::Pid::from_raw(child.id() as i32) {
         _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
@@ -551,36 +709,29 @@ fn run_tests(tests: &[&Test], variables: &[(&str, &str)], limit: Duration) -> En
 }
 
 /// Prints the figures of each file, and the mutants that no test has caught. Fails if there are any.
-fn summarize(mutants: &[Mutant], outcomes: &BTreeMap<String, String>) -> ExitCode {
-    let mut files: BTreeMap<&str, [usize; 5]> = BTreeMap::new();
+fn summarize(mutants: &[&Mutant], outcomes: &BTreeMap<String, String>) -> ExitCode {
+    const COLUMNS: [&str; 5] = ["caught", "survived", "undecided", "left out", "unviable"];
+    let mut files: BTreeMap<&str, [usize; 6]> = BTreeMap::new();
     let mut open = Vec::new();
     for mutant in mutants {
-        let figures = files.entry(&mutant.file).or_default();
-        let outcome = outcomes.get(&mutant.name).map_or("not run", String::as_str);
-        let at = match outcome.split([' ', ':']).next() {
-            Some("caught") => 0,
-            Some("unviable") => 1,
-            Some("survived" | "not") if outcome != "not run" => 2,
-            Some("left") => 3,
-            _ => 4,
-        };
-        figures[at] += 1;
-        if at == 2 {
+        let outcome = outcomes.get(&mutant.key).map_or("not run", String::as_str);
+        let at = COLUMNS.iter().position(|column| outcome.starts_with(column));
+        let at = at.unwrap_or(COLUMNS.len());
+        for place in [&mutant.file, &mutant.package, "all"] {
+            files.entry(place).or_default()[at] += 1;
+        }
+        if outcome.starts_with("survived") || outcome.starts_with("undecided") {
             open.push(format!("{outcome}: {}", mutant.name));
         }
     }
-    println!("{:36} caught unviable open left-out not-run", "");
-    let mut sum = [0; 5];
+    let row = |name: &str, cells: &[String]| {
+        let cells: String = cells.iter().map(|cell| format!("{cell:>10}")).collect();
+        println!("{name:36}{cells}");
+    };
+    row("", &COLUMNS.iter().chain(&["not run"]).map(|name| (*name).to_owned()).collect::<Vec<_>>());
     for (file, figures) in &files {
-        println!(
-            "{file:36} {:6} {:8} {:4} {:8} {:7}",
-            figures[0], figures[1], figures[2], figures[3], figures[4]
-        );
-        for (sum, figure) in sum.iter_mut().zip(figures) {
-            *sum += figure;
-        }
+        row(file, &figures.map(|figure| figure.to_string()));
     }
-    println!("{:36} {:6} {:8} {:4} {:8} {:7}", "all", sum[0], sum[1], sum[2], sum[3], sum[4]);
     for line in &open {
         println!("{line}");
     }

@@ -4,19 +4,25 @@
 //! whose body is to be replaced begins with `if on(9) { return …; }`. So the tree is built once for
 //! all mutants. No line of the original moves, because some tests check the lines in messages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use serde_json::Value;
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
+use syn::{BinOp, Expr, UnOp};
 
 /// A mutant of cargo-mutants' list.
 pub(crate) struct Mutant {
+    /// Numbers from 1 in the order of the list.
     pub(crate) id: u32,
     pub(crate) name: String,
     pub(crate) package: String,
     pub(crate) file: String,
+    /// Identifies the mutant although lines above it change: the name without line and column.
+    pub(crate) key: String,
+    /// The function that it is in, or its file.
+    pub(crate) around: String,
     genre: String,
     replacement: String,
     /// Whether it is in a function; others are of constants.
@@ -27,17 +33,22 @@ pub(crate) struct Mutant {
 }
 
 impl Mutant {
-    pub(crate) fn new(id: u32, json: &Value) -> Mutant {
+    pub(crate) fn new(json: &Value) -> Mutant {
         let text = |key: &str| json[key].as_str().expect("the list has this key").to_owned();
         let place = |key: &str| {
             let number = |part: &str| json["span"][key][part].as_u64().expect("a number") as usize;
             (number("line"), number("column"))
         };
+        let (name, file) = (text("name"), text("file"));
+        let change = name.splitn(4, ':').nth(3).unwrap_or("").trim();
+        let function = json["function"]["function_name"].as_str();
         Mutant {
-            id,
-            name: text("name"),
+            id: 0,
+            key: format!("{file}: {change}"),
+            around: format!("{file}: {}", function.unwrap_or("")),
+            name,
+            file,
             package: text("package"),
-            file: text("file"),
             genre: text("genre"),
             replacement: text("replacement"),
             in_function: !json["function"].is_null(),
@@ -57,8 +68,8 @@ pub(crate) struct Schema {
     pub(crate) regions: Vec<(Range<usize>, u32)>,
     /// The lines of `match` expressions, each with a mutant that deletes one of its arms.
     pub(crate) matches: Vec<(usize, u32)>,
-    /// The mutants that cannot be behind a switch: those of constants.
-    pub(crate) left_out: Vec<u32>,
+    /// The mutants that cannot be behind a switch, each with the reason.
+    pub(crate) left_out: Vec<(u32, &'static str)>,
 }
 
 /// What replaces a piece of the source.
@@ -83,8 +94,55 @@ struct Places {
     arms: BTreeMap<usize, Arm>,
     /// Start of a field, and the expression around it.
     fields: BTreeMap<usize, Range<usize>>,
+    /// Conditions that can be evaluated twice, because they only read.
+    repeatable: BTreeSet<(usize, usize)>,
     /// Constants and constant functions, which cannot ask at run time.
     constants: Vec<Range<usize>>,
+}
+
+/// Methods that only read, and do not panic.
+const READS: [&str; 14] = [
+    "as_ref", "borrow", "capacity", "contains", "get", "is_empty", "is_err", "is_none", "is_ok",
+    "is_some", "is_zero", "key", "kind", "len",
+];
+
+/// Whether an expression can be evaluated once more than the original evaluates it. `always`: even
+/// where the original does not evaluate it at all, so that it must not panic.
+fn is_repeatable(expr: &Expr, always: bool) -> bool {
+    let also = |expr: &Expr| is_repeatable(expr, always);
+    match expr {
+        Expr::Path(_) | Expr::Lit(_) => true,
+        Expr::Paren(inner) => also(&inner.expr),
+        Expr::Group(inner) => also(&inner.expr),
+        Expr::Field(field) => also(&field.base),
+        Expr::Cast(cast) => also(&cast.expr),
+        Expr::Reference(reference) => reference.mutability.is_none() && also(&reference.expr),
+        Expr::Unary(unary) => !(always && matches!(unary.op, UnOp::Neg(_))) && also(&unary.expr),
+        Expr::Binary(binary) => {
+            (is_condition(&binary.op) || !always && is_arithmetic(&binary.op))
+                && also(&binary.left)
+                && also(&binary.right)
+        }
+        Expr::Index(index) => !always && also(&index.expr) && also(&index.index),
+        Expr::MethodCall(call) => {
+            READS.iter().any(|name| call.method == name)
+                && !(always && call.method == "borrow")
+                && also(&call.receiver)
+                && call.args.iter().all(also)
+        }
+        _ => false,
+    }
+}
+
+/// Whether an operator has a Boolean result.
+fn is_condition(op: &BinOp) -> bool {
+    use BinOp::*;
+    matches!(op, Lt(_) | Le(_) | Gt(_) | Ge(_) | Eq(_) | Ne(_) | And(_) | Or(_))
+}
+
+fn is_arithmetic(op: &BinOp) -> bool {
+    use BinOp::*;
+    matches!(op, Add(_) | Sub(_) | Mul(_) | Div(_) | Rem(_) | BitAnd(_) | BitOr(_) | BitXor(_))
 }
 
 struct HasLet(bool);
@@ -101,7 +159,16 @@ impl<'ast> Visit<'ast> for Places {
         has_let.visit_expr_binary(node);
         // `a && let …` cannot be moved into parentheses. Its mutant `a || let …` does not compile.
         if !has_let.0 {
-            self.operators.insert(node.op.span().byte_range().start, node.span().byte_range());
+            let whole = node.span().byte_range();
+            self.operators.insert(node.op.span().byte_range().start, whole.clone());
+            // `||` in place of `&&` evaluates its right side where the original does not.
+            let always = matches!(node.op, BinOp::And(_) | BinOp::Or(_));
+            if is_condition(&node.op)
+                && is_repeatable(&node.left, always)
+                && is_repeatable(&node.right, always)
+            {
+                self.repeatable.insert((whole.start, whole.end));
+            }
         }
         visit::visit_expr_binary(self, node);
     }
@@ -114,7 +181,13 @@ impl<'ast> Visit<'ast> for Places {
     fn visit_expr_match(&mut self, node: &'ast syn::ExprMatch) {
         let line = node.expr.span().start().line;
         for arm in &node.arms {
-            let guard = arm.guard.as_ref().map(|(_, guard)| guard.span().byte_range());
+            let guard = arm.guard.as_ref().map(|(_, guard)| {
+                let range = guard.span().byte_range();
+                if is_repeatable(guard, false) {
+                    self.repeatable.insert((range.start, range.end));
+                }
+                range
+            });
             let pattern = arm.pat.span().byte_range();
             self.arms.insert(arm.span().byte_range().start, (pattern, guard, line));
         }
@@ -148,9 +221,8 @@ impl<'ast> Visit<'ast> for Places {
     }
 }
 
-/// Compiles `mutants`, all of one file, into its `source`. `switch` is the path of the function that
-/// returns whether a mutant takes effect.
-pub(crate) fn compile_in(source: &str, mutants: &[&Mutant], switch: &str) -> Schema {
+/// Compiles `mutants`, all of one file, into its `source`.
+pub(crate) fn compile_in(source: &str, mutants: &[&Mutant]) -> Schema {
     let file = syn::parse_file(source).expect("a source of this workspace is Rust");
     let mut places = Places::default();
     places.visit_file(&file);
@@ -174,7 +246,7 @@ pub(crate) fn compile_in(source: &str, mutants: &[&Mutant], switch: &str) -> Sch
         // A function that returns `impl Trait` has one type only, and cannot return another first.
         let is_second_type = mutant.genre == "FnValue" && mutant.returns_impl;
         if !mutant.in_function || is_constant || is_second_type {
-            left_out.push(mutant.id);
+            left_out.push((mutant.id, "left out"));
             continue;
         }
         let without = |range: &Range<usize>| {
@@ -186,7 +258,7 @@ pub(crate) fn compile_in(source: &str, mutants: &[&Mutant], switch: &str) -> Sch
         let found = match mutant.genre.as_str() {
             "FnValue" => {
                 let value =
-                    format!("if {switch}({}) {{ return {}; }} ", mutant.id, mutant.replacement);
+                    format!("if ::mutant::on({}) {{ return {}; }} ", mutant.id, mutant.replacement);
                 Some((span.start..span.start, 0, value))
             }
             "BinaryOperator" | "UnaryOperator" => {
@@ -200,13 +272,18 @@ pub(crate) fn compile_in(source: &str, mutants: &[&Mutant], switch: &str) -> Sch
                 matches.push((*line, mutant.id));
                 match guard {
                     Some(guard) => (guard.clone(), 1, "false".to_owned()),
-                    None => (pattern.end..pattern.end, 2, format!(" if !{switch}({})", mutant.id)),
+                    None => {
+                        (pattern.end..pattern.end, 2, format!(" if !::mutant::on({})", mutant.id))
+                    }
                 }
             }),
             other => panic!("cargo-mutants has a genre that is not known here: {other}"),
         };
         let Some((range, kind, text)) = found else {
-            left_out.push(mutant.id);
+            // The operators of expressions that contain a `let` are in no list.
+            let is_chain = mutant.genre == "BinaryOperator";
+            let why = if is_chain { "unviable: `||` beside a `let`" } else { "left out" };
+            left_out.push((mutant.id, why));
             continue;
         };
         // In front of a piece comes first, then the largest piece, so that the others are inside it.
@@ -227,9 +304,15 @@ pub(crate) fn compile_in(source: &str, mutants: &[&Mutant], switch: &str) -> Sch
         .collect();
     let mut schema = Schema { text: String::new(), regions: Vec::new(), matches, left_out };
     let mut rest = &edits[..];
-    write(source, 0..source.len(), &mut rest, switch, &mut schema);
+    write(source, 0..source.len(), &mut rest, &places, &mut schema);
     assert!(rest.is_empty(), "edits overlap");
     schema
+}
+
+/// Without its comments and on one line, so that the lines that follow keep their numbers.
+fn on_one_line(text: &str) -> String {
+    let lines = text.lines().map(|line| line.split("//").next().unwrap_or(""));
+    lines.collect::<Vec<_>>().join(" ")
 }
 
 /// Writes a range of the source with those of the edits that are inside it.
@@ -237,7 +320,7 @@ fn write(
     source: &str,
     range: Range<usize>,
     edits: &mut &[(Range<usize>, Edit)],
-    switch: &str,
+    places: &Places,
     schema: &mut Schema,
 ) {
     let mut at = range.start;
@@ -256,16 +339,19 @@ fn write(
             Edit::Instead(list) => {
                 let whole = schema.text.len();
                 schema.text.push('(');
+                let original = on_one_line(&source[place.clone()]);
                 for (id, text) in list {
                     let start = schema.text.len();
-                    // One line, so that the lines that follow keep their numbers.
-                    let text = text.lines().map(|line| line.split("//").next().unwrap_or(""));
-                    let text = text.collect::<Vec<_>>().join(" ");
-                    schema.text += &format!("if {switch}({id}) {{ {text} }} else ");
+                    let text = on_one_line(text);
+                    let switch = match places.repeatable.contains(&(place.start, place.end)) {
+                        true => format!("on_if({id}, || ({text}) != ({original}))"),
+                        false => format!("on({id})"),
+                    };
+                    schema.text += &format!("if ::mutant::{switch} {{ {text} }} else ");
                     schema.regions.push((start..schema.text.len(), *id));
                 }
                 schema.text += "{ ";
-                write(source, place.clone(), edits, switch, schema);
+                write(source, place.clone(), edits, places, schema);
                 schema.text += " })";
                 for (id, _) in list {
                     schema.regions.push((whole..schema.text.len(), *id));

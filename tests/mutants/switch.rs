@@ -1,5 +1,5 @@
-//! Becomes a module of the reactor in the copy of the tree that `cargo run -p tests --example mutants`
-//! builds: chooses by a variable of the environment which of the mutants compiled in takes effect.
+//! Becomes a crate of the copy of the tree that `cargo run -p tests --example mutants` builds: chooses
+//! by a variable of the environment which of the mutants compiled in takes effect.
 
 use std::env;
 use std::fs::File;
@@ -11,14 +11,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 static CHOSEN: LazyLock<u32> =
     LazyLock::new(|| env::var("MUTANT").ok().and_then(|text| text.parse().ok()).unwrap_or(0));
 
-/// The file to which this process appends the number of each mutant whose place it reaches.
+/// The file to which this process appends the number of each mutant that it reaches.
 static REACHED: LazyLock<Option<String>> = LazyLock::new(|| env::var("MUTANTS_REACHED").ok());
 
 static SEEN: [AtomicBool; 10_000] = [const { AtomicBool::new(false) }; 10_000];
 
 /// Returns whether mutant `id` takes effect.
 pub fn on(id: u32) -> bool {
+    on_if(id, || true)
+}
+
+/// Returns whether mutant `id` takes effect. The mutant counts as reached only where `differs`
+/// returns true: the mutant and the original then have different values.
+pub fn on_if(id: u32, differs: impl FnOnce() -> bool) -> bool {
     if let Some(path) = REACHED.as_ref()
+        && !SEEN[id as usize].load(Ordering::Relaxed)
+        && differs()
         && !SEEN[id as usize].swap(true, Ordering::Relaxed)
         // Opened for each number, so that tests which count descriptors count the same.
         && let Ok(mut file) = File::options().append(true).create(true).open(path)
