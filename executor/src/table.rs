@@ -457,6 +457,13 @@ mod tests {
         assert_eq!(tasks.slots().len(), 0);
     }
 
+    #[test]
+    fn slot_without_wakers_is_reused_for_the_next_task() {
+        let tasks = table(1, |_| false);
+        let slot = Rc::as_ptr(&tasks.slots()[0]);
+        assert_eq!(Rc::as_ptr(&tasks.add("", Location::caller(), None)), slot);
+    }
+
     /// Returns a table whose slots are free, except those with the given keys.
     fn table(len: usize, is_taken: impl Fn(usize) -> bool) -> Rc<Tasks> {
         let tasks = Tasks::new(Reactor::new().unwrap());

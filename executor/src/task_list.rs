@@ -297,6 +297,12 @@ mod tests {
         assert_eq!([formatted(5400.0), formatted(6000.0)], ["90.0 m", "1.7 h"]);
     }
 
+    #[test]
+    fn wait_for_a_free_descriptor_is_named() {
+        let awaited = block_on(async { tasks().describe(&Awaited::Descriptor, &BTreeMap::new()) });
+        assert_eq!(awaited, "a free descriptor");
+    }
+
     const HOUR: Duration = Duration::from_secs(3600);
 
     /// Waits for the first of two timers.

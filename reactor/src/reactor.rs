@@ -610,6 +610,25 @@ mod tests {
     }
 
     #[test]
+    fn memory_of_fewer_sources_than_a_burst_is_kept() {
+        let reactor = Reactor::new().unwrap();
+        let sources: Vec<_> = (0..BURST).map(|_| reactor.add_source("")).collect();
+        assert_eq!(reactor.sources.borrow().capacity(), BURST);
+        drop(sources);
+        assert_eq!(reactor.sources.borrow().capacity(), BURST);
+    }
+
+    #[test]
+    fn memory_of_a_burst_is_freed_when_few_sources_are_left() {
+        let reactor = Reactor::new().unwrap();
+        let mut sources: Vec<_> = (0..2 * BURST).map(|_| reactor.add_source("")).collect();
+        sources.truncate(SURVIVORS);
+        assert_eq!(reactor.sources.borrow().capacity(), 2 * BURST);
+        sources.pop();
+        assert!(reactor.sources.borrow().capacity() <= BURST);
+    }
+
+    #[test]
     fn free_key_is_reused_first() {
         let reactor = Reactor::new().unwrap();
         let (first, second) = (reactor.add_source(""), reactor.add_source(""));

@@ -497,6 +497,18 @@ mod tests {
         one.len() == other.len() && one.iter().zip(other).all(|(a, b)| a.will_wake(b))
     }
 
+    #[test]
+    fn interrupted_call_is_repeated_a_hundred_times() {
+        let mut calls = 0;
+        let cx = &mut Context::from_waker(Waker::noop());
+        let polled = source().poll_io(Direction::Read, "read", cx, || {
+            calls += 1;
+            io::Result::<()>::Err(ErrorKind::Interrupted.into())
+        });
+        let Poll::Ready(Err(error)) = polled else { panic!("{polled:?}") };
+        assert_eq!((error.kind(), calls), (ErrorKind::Interrupted, 101));
+    }
+
     // A thousand idle connections pay for each byte.
     #[test]
     fn a_source_fits_into_two_cache_lines() {

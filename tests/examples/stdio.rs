@@ -33,6 +33,7 @@ fn main() -> io::Result<()> {
             "retry" => retry().await,
             "stalled" => stalled().await,
             "refused" => refused().await,
+            "close" => close().await,
             _ => Err(io::Error::other("no such program")),
         }
     })
@@ -60,6 +61,17 @@ async fn refused() -> io::Result<()> {
         stderr().write_all(result.as_bytes()).await?;
     }
     Ok(())
+}
+
+/// Fills the pipe of standard output, drops a further write, and polls `close` once.
+async fn close() -> io::Result<()> {
+    let mut output = stdout();
+    output.write_all(&vec![0; 64 * 1024]).await?;
+    let write = pin!(output.write(b"x"));
+    let _ = futures_lite::future::poll_once(write).await;
+    let closed = futures_lite::future::poll_once(output.close()).await;
+    stderr().write_all(if closed.is_none() { b"waits\n" } else { b"done\n" }).await?;
+    output.close().await
 }
 
 /// Prints each line as soon as it arrives.

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::DEADLINE;
+use crate::process::is_installed;
 
 /// The environment variable that is set in the child, to the name of its test.
 const NAME: &str = "TESTS_CHILD";
@@ -27,6 +28,25 @@ pub fn in_child(test: &str, body: impl FnOnce()) {
         return body();
     }
     expect_success(start(test));
+}
+
+/// Runs a test like [`in_child`], in a process in which strace makes system calls fail. `failure` says
+/// which and how, in the syntax of strace, e.g. `shutdown:error=ENOBUFS:when=1`.
+///
+/// # Panics
+///
+/// Panics in the same cases as [`in_child`].
+#[track_caller]
+pub fn in_child_with(failure: &str, test: &str, body: impl FnOnce()) {
+    if is_child() {
+        return body();
+    }
+    if is_installed("strace") {
+        let call = failure.split(':').next().unwrap_or_default();
+        let (trace, inject) = (format!("trace={call}"), format!("inject={failure}"));
+        let strace = ["strace", "-f", "-qqq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+        expect_success(start_through(&strace, test));
+    }
 }
 
 /// Whether this process is the child.

@@ -195,6 +195,18 @@ fn large_file_is_read_in_one_job() {
     });
 }
 
+#[test]
+fn file_of_256_kib_is_read_in_one_job() {
+    let Some(folder) = Folder::with_nowait() else { return };
+    within_deadline(move || {
+        let path = folder.file("file", pattern(SHARE));
+        let (bytes, count) = jobs(ours::read(&path));
+        assert_eq!((bytes.unwrap().len(), count), (SHARE, 1));
+        fs::write(&path, pattern(SHARE - 1)).unwrap();
+        assert_in_place(|| ours::read(&path));
+    });
+}
+
 // Evicts the last pages of a file. The kernel may keep some of them, but in any case each byte must
 // be read exactly once.
 #[test]
@@ -489,6 +501,45 @@ fn dropped_file_read_loses_no_byte() {
         std.read_exact(&mut bytes).unwrap();
         assert_eq!(bytes, pattern(1000)[33..63]);
     });
+}
+
+#[test]
+fn seek_fails_if_the_cursor_moved_under_dropped_bytes() {
+    let Some(folder) = Folder::without_nowait() else { return };
+    run(|| async move {
+        let std = fs::File::open(folder.file("file", pattern(1000)))?;
+        let mut file = File::from(std.try_clone()?);
+        drop_a_read(&mut file).await;
+        file.metadata().await?; // It completes after the read.
+        // Before the start of the file, there is no place for the bytes that were read.
+        rustix::fs::seek(&std, rustix::fs::SeekFrom::Start(0))?;
+        let error = file.seek(SeekFrom::Current(0)).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn two_reads_of_a_fifo_at_once_lose_no_byte() {
+    let folder = Folder::new();
+    run(|| async move {
+        let pipe = folder.fifo("pipe");
+        let mut writer = fs::File::options().read(true).write(true).open(&pipe)?;
+        let mut first = File::from(writer.try_clone()?);
+        let (mut second, third) = (first.try_clone().await?, first.try_clone().await?);
+        let cx = &mut Context::from_waker(Waker::noop());
+        let mut bytes = [[0; 8]; 2];
+        assert!(Pin::new(&mut first).poll_read(cx, &mut bytes[0]).is_pending());
+        assert!(Pin::new(&mut second).poll_read(cx, &mut bytes[1]).is_pending());
+        writer.write_all(&pattern(16))?;
+        third.metadata().await?; // It completes after both reads.
+        first.read_exact(&mut bytes[0]).await?;
+        second.read_exact(&mut bytes[1]).await?;
+        assert_eq!(bytes.concat(), pattern(16));
+        io::Result::Ok(())
+    })
+    .unwrap();
 }
 
 #[test]
@@ -891,6 +942,33 @@ fn fifo_open_completes_when_its_writer_opens_it() {
         answers.write_all(b"!").await.unwrap();
         assert_eq!((byte, client.await.unwrap().unwrap()), (*b"?", *b"!"));
     });
+}
+
+#[test]
+fn interrupted_read_of_a_file_is_repeated() {
+    const NAME: &str = "interrupted_read_of_a_file_is_repeated";
+    if is_child() {
+        let path = PathBuf::from(std::env::var_os("TESTS_FILE").unwrap());
+        return block_on(async {
+            let mut text = String::new();
+            File::open(path).await.unwrap().read_to_string(&mut text).await.unwrap();
+            assert_eq!(text, "hello");
+        });
+    }
+    // On this file system, each read is a job.
+    let Some(folder) = Folder::without_nowait() else { return };
+    let path = folder.file("file", "hello");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o"]).arg(path.with_extension("strace"));
+    strace.args(["-e", "inject=read:error=EINTR:when=1", "-P"]).arg(&path);
+    strace.arg(std::env::current_exe().unwrap()).args([NAME, "--exact"]);
+    strace.env("TESTS_CHILD", NAME).env("TESTS_FILE", &path).stdin(Stdio::null());
+    let Ok(output) = strace.output() else { return println!("skipped: strace is not installed") };
+    let text = fs::read_to_string(path.with_extension("strace")).unwrap_or_default();
+    if !text.contains("INJECTED") {
+        return println!("skipped: strace cannot inject errors here: {output:?}");
+    }
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Resource limits. Each test lowers a limit, or installs a logger, in a process of its own.
+//! Resource limits and failing system calls. Each test lowers a limit, installs a logger or injects an
+//! error in a process of its own.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -25,7 +26,7 @@ use reactor::signal::Signal;
 use reactor::time::{sleep, timeout};
 use reactor::{Async, Reactor};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tests::child::in_child;
+use tests::child::{in_child, in_child_with};
 use tests::records::{Record, capture};
 use tests::wakers::Counter;
 use tests::{DEADLINE, tcp_pair, tcp_pair_with_std};
@@ -578,5 +579,40 @@ fn sweep_that_a_logger_causes_before_the_sleep_is_not_late() {
             reactor.turn(Some(DEADLINE)).unwrap();
         }
         assert_eq!(counter.wakes(), 1);
+    });
+}
+
+#[test]
+fn failed_wait_for_events_is_returned() {
+    let name = "failed_wait_for_events_is_returned";
+    in_child_with("epoll_wait:error=ENOMEM:when=1", name, || {
+        let reactor = Reactor::new().unwrap();
+        let error = reactor.turn(Some(Duration::ZERO)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutOfMemory);
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+    });
+}
+
+#[test]
+fn connect_returns_a_failure_to_read_the_peers_address() {
+    let name = "connect_returns_a_failure_to_read_the_peers_address";
+    in_child_with("getpeername:error=ENOBUFS:when=1", name, || {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let error = executor::block_on(TcpStream::connect(addr)).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::NOBUFS.raw_os_error()));
+    });
+}
+
+#[test]
+fn failed_shutdown_of_writing_is_returned() {
+    let name = "failed_shutdown_of_writing_is_returned";
+    in_child_with("shutdown:error=ENOBUFS:when=1", name, || {
+        executor::block_on(async {
+            let (mut ours, _peer) = tcp_pair().await.unwrap();
+            let error = ours.close().await.unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::NOBUFS.raw_os_error()));
+            ours.close().await.unwrap();
+        });
     });
 }

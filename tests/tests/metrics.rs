@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use executor::{Executor, Metrics, block_on, spawn, spawn_blocking, spawn_named, yield_now};
+use reactor::Reactor;
 use reactor::io::{AsyncReadExt, AsyncWriteExt};
 use reactor::time::sleep;
 use tests::records::{Record, capture};
@@ -275,5 +276,54 @@ fn thread_spins_again_after_each_message_of_another_thread() {
         });
         other.join().unwrap();
         assert!(turns.len() == 5 && turns.iter().all(|&turns| turns > 10), "{turns:?}");
+    });
+}
+
+// The reader's first poll waits, its second completes a read and waits, and the last task never waits
+// for a source.
+#[test]
+fn polls_that_make_progress_are_not_spurious() {
+    within_deadline(|| {
+        let ((), metrics) = count(async {
+            let (mut ours, mut theirs) = tcp_pair().await.unwrap();
+            let reads = Rc::new(Cell::new(0));
+            let counter = reads.clone();
+            let reader = spawn(async move {
+                while ours.read(&mut [0]).await.unwrap() > 0 {
+                    counter.set(counter.get() + 1);
+                }
+            });
+            yield_now().await;
+            theirs.write_all(b"x").await.unwrap();
+            tests::until(|| reads.get() == 1).await;
+            drop(theirs);
+            reader.await.unwrap();
+            spawn(async {
+                yield_now().await;
+                yield_now().await;
+            })
+            .await
+            .unwrap();
+        });
+        assert_eq!(metrics.spurious_polls, 0);
+    });
+}
+
+#[test]
+fn wake_of_another_thread_in_a_round_needs_no_turn() {
+    within_deadline(|| {
+        count(async {
+            let stored = Rc::new(RefCell::new(None));
+            let waker = stored.clone();
+            let task = spawn(poll_fn(move |cx| match waker.replace(Some(cx.waker().clone())) {
+                Some(_) => Poll::Ready(Reactor::current().metrics().turns),
+                None => Poll::Pending,
+            }));
+            yield_now().await;
+            let turns = Reactor::current().metrics().turns;
+            let waker: Waker = stored.borrow().clone().unwrap();
+            wake_from_a_thread(&waker);
+            assert_eq!(task.await.unwrap(), turns);
+        });
     });
 }

@@ -517,3 +517,19 @@ fn same_program_gives_the_same_times_on_every_run() {
         assert_eq!(program(), first);
     });
 }
+
+#[test]
+fn tick_late_by_exactly_a_period_is_skipped() {
+    run(|| {
+        let _clock = pause();
+        let start = now();
+        block_on(async {
+            let mut ticks = interval_at(start, SECOND);
+            assert_eq!(ticks.missed_tick_behavior(), MissedTickBehavior::Skip);
+            assert_eq!(ticks.tick().await, start);
+            sleep(3 * SECOND).await;
+            assert_eq!(ticks.tick().await, start + SECOND, "the tick that was due");
+            assert_eq!(ticks.tick().await, start + 4 * SECOND);
+        });
+    });
+}

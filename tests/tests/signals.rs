@@ -5,6 +5,7 @@ use std::sync::mpsc::channel;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use executor::Executor;
 use futures_lite::StreamExt;
 use reactor::Reactor;
 use reactor::io::ErrorKind;
@@ -247,5 +248,78 @@ fn each_named_signal_watches_its_number() {
                 assert!(again.is_err(), "signal {number} arrived once");
             }
         });
+    });
+}
+
+/// Returns whether a turn of this length waits all the time.
+fn waits(executor: &Executor) -> bool {
+    let (start, time) = (Instant::now(), Duration::from_millis(20));
+    executor.reactor().turn(Some(time)).unwrap();
+    start.elapsed() >= time
+}
+
+// No event reports the signal.
+#[test]
+fn signal_is_received_if_its_handler_cannot_write() {
+    const NAME: &str = "signal_is_received_if_its_handler_cannot_write";
+    child::in_child_with("sendto:error=ENOBUFS", NAME, || {
+        run(|| async {
+            let dropped = Signal::new(SIGUSR2).unwrap();
+            let mut signal = Signal::new(SIGUSR1).unwrap();
+            drop(dropped);
+            assert!(poll(pin!(signal.recv()), Waker::noop()).is_pending());
+            raise(SIGUSR1).unwrap();
+            signal.recv().await.unwrap();
+        });
+    });
+}
+
+#[test]
+fn signal_without_an_event_is_passed_on_to_its_reactor() {
+    const NAME: &str = "signal_without_an_event_is_passed_on_to_its_reactor";
+    child::in_child_with("sendto:error=ENOBUFS", NAME, || {
+        within_deadline(|| {
+            let [first, second] = [(); 2].map(|()| Executor::new().unwrap());
+            let entered = second.enter();
+            let dropped = Signal::new(SIGUSR2).unwrap();
+            let mut signal = Signal::new(SIGUSR1).unwrap();
+            drop((dropped, entered));
+            second.block_on(async {
+                assert!(poll(pin!(signal.recv()), Waker::noop()).is_pending());
+            });
+            raise(SIGUSR1).unwrap();
+            first.reactor().turn(Some(Duration::ZERO)).unwrap();
+            second.block_on(signal.recv()).unwrap();
+        });
+    });
+}
+
+#[test]
+fn dropped_signal_ends_no_later_wait() {
+    child::in_child("dropped_signal_ends_no_later_wait", || {
+        let [first, second] = [(); 2].map(|()| Executor::new().unwrap());
+        let mut kept = Vec::new();
+        for executor in [&first, &second] {
+            let _entered = executor.enter();
+            let dropped = Signal::new(SIGUSR1).unwrap();
+            kept.push(Signal::new(SIGUSR2).unwrap());
+            raise(SIGUSR1).unwrap();
+            drop(dropped);
+            // This reactor looks at the signals of both.
+            assert!(waits(&first));
+        }
+        assert!(waits(&second));
+    });
+}
+
+#[test]
+fn signal_causes_one_event() {
+    child::in_child("signal_causes_one_event", || {
+        let executor = Executor::new().unwrap();
+        let _entered = executor.enter();
+        let _signal = Signal::new(SIGUSR1).unwrap();
+        raise(SIGUSR1).unwrap();
+        executor.reactor().turn(Some(Duration::ZERO)).unwrap();
+        assert_eq!(executor.reactor().metrics().events, 1);
     });
 }

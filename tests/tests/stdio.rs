@@ -243,6 +243,38 @@ fn write_errors_of_stdout_are_reported() {
 }
 
 #[test]
+fn close_waits_for_a_dropped_write() {
+    within_deadline(|| {
+        let Some((mut reader, writer)) = pipe_of_64_kib() else { return };
+        let mut program = Program::start("close", Stdio::null(), writer, Stdio::piped());
+        let mut stderr = BufReader::new(program.0.stderr.take().unwrap());
+        let mut line = String::new();
+        stderr.read_line(&mut line).unwrap();
+        assert_eq!(line, "waits\n");
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).unwrap();
+        assert!(program.wait().success());
+        assert_eq!((bytes.len(), bytes.last()), (64 * 1024 + 1, Some(&b'x')));
+    });
+}
+
+#[test]
+fn interrupted_read_of_stdin_is_repeated() {
+    within_deadline(|| {
+        let (input, log) = (file("stdio-interrupted", b"hello"), file("stdio-strace", b""));
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-e", "inject=read:error=EINTR:when=1", "-P"]).arg(&input);
+        strace.arg("-o").arg(&log).arg(example("tests", "stdio")).arg("copy");
+        let output = strace.stdin(File::open(&input).unwrap()).output();
+        let Ok(output) = output else { return println!("skipped: strace is not installed") };
+        if !fs::read_to_string(log).unwrap().contains("INJECTED") {
+            return println!("skipped: strace cannot inject errors here: {output:?}");
+        }
+        assert_eq!((&output.stdout[..], &output.stderr[..]), (&b"hello"[..], &b"5 bytes\n"[..]));
+    });
+}
+
+#[test]
 fn partial_write_reports_its_length_before_the_error() {
     within_deadline(|| {
         let Some((reader, writer)) = pipe_of_64_kib() else { return };

@@ -163,6 +163,9 @@ fn wait_for_a_source_shows_its_kind_and_direction() {
         tests::until(|| find("blocking").state == State::Waiting).await;
         let job = &find("blocking").awaits;
         assert!(matches!(job[..], [Awaited::Job { kind: "blocking job", .. }]), "{job:?}");
+        let table = executor::tasks().to_string();
+        assert!(table.lines().any(|row| row.contains("waiting  job ")), "{table}");
+        assert!(table.contains(" (blocking job)"), "{table}");
         for name in ["accept", "read", "write", "blocking"] {
             let task = find(name);
             assert_eq!((task.state, task.awaits.len(), task.elsewhere), (State::Waiting, 1, 0));

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_lite::StreamExt;
 use futures_lite::future::zip;
-use reactor::io::{AsyncReadExt, AsyncWriteExt};
+use reactor::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use reactor::net::{TcpListener, TcpStream, ToSocketAddrs};
 use reactor::time::timeout;
 use reactor::{Async, Reactor};
@@ -219,6 +219,9 @@ fn options_are_set_on_the_socket() {
         ours.set_ttl(42).unwrap();
         assert_eq!(ours.ttl().unwrap(), 42);
         assert!(ours.take_error().unwrap().is_none());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.set_ttl(43).unwrap();
+        assert_eq!(listener.ttl().unwrap(), 43);
     });
 }
 
@@ -235,6 +238,29 @@ fn vectored_transfers_use_all_buffers() {
         let bufs = &mut [IoSliceMut::new(&mut head), IoSliceMut::new(&mut tail)];
         assert_eq!(peer.read_vectored(bufs).await.unwrap(), 9);
         assert_eq!((&head, &tail[..3]), (b"scatte", &b"red"[..]));
+    });
+}
+
+/// Writes to one half and reads from another, each with two buffers.
+async fn transfer_vectored(
+    mut writer: impl AsyncWrite + Unpin,
+    mut reader: impl AsyncRead + Unpin,
+) {
+    let bufs = [IoSlice::new(b"scat"), IoSlice::new(b"tered")];
+    assert_eq!(writer.write_vectored(&bufs).await.unwrap(), 9);
+    let (mut head, mut tail) = ([0; 6], [0; 10]);
+    let bufs = &mut [IoSliceMut::new(&mut head), IoSliceMut::new(&mut tail)];
+    assert_eq!(reader.read_vectored(bufs).await.unwrap(), 9);
+    assert_eq!((&head, &tail[..3]), (b"scatte", &b"red"[..]));
+}
+
+#[test]
+fn halves_use_all_buffers_of_a_vectored_transfer() {
+    run(|| async {
+        let (mut ours, mut peer) = tcp_pair().await.unwrap();
+        transfer_vectored(ours.split().1, peer.split().0).await;
+        let ((reader, _writer), (_reader, writer)) = (ours.into_split(), peer.into_split());
+        transfer_vectored(writer, reader).await;
     });
 }
 

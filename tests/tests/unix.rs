@@ -495,6 +495,28 @@ fn vectored_transfers_use_all_buffers() {
     });
 }
 
+#[test]
+fn take_error_returns_the_error_that_the_peer_caused() {
+    run(|| async {
+        let (mut stream, peer) = UnixStream::pair().unwrap();
+        assert!(stream.take_error().unwrap().is_none());
+        stream.write_all(b"unread").await.unwrap();
+        drop(peer);
+        let error = stream.take_error().unwrap().map(|error| error.kind());
+        assert_eq!(error, Some(ErrorKind::ConnectionReset));
+
+        // A datagram socket that connects to another address discards what its peer has sent.
+        let (socket, peer) = UnixDatagram::pair().unwrap();
+        let elsewhere = abstract_address();
+        let _elsewhere = StdDatagram::bind_addr(&elsewhere).unwrap();
+        socket.send(b"unread").await.unwrap();
+        peer.into_std().unwrap().connect_addr(&elsewhere).unwrap();
+        let error = socket.take_error().unwrap().map(|error| error.kind());
+        assert_eq!(error, Some(ErrorKind::ConnectionReset));
+        assert!(socket.take_error().unwrap().is_none());
+    });
+}
+
 // Pitfall: S6
 #[test]
 fn unix_sockets_convert_from_std_and_back() {
