@@ -72,7 +72,7 @@ const BATCHES: [Duration; 3] =
 const THREADS: usize = 4;
 
 /// How long the tests of one mutant may take before all other mutants have had their turn.
-const FIRST_PASS: Duration = Duration::from_secs(10);
+const FIRST_PASS: Duration = Duration::from_secs(5);
 
 struct Test {
     program: PathBuf,
@@ -167,8 +167,8 @@ fn main() -> ExitCode {
         .collect();
 
     let log = Mutex::new(File::options().append(true).create(true).open(&path));
+    let killers = Mutex::new(earlier_killers(&mutants, &tests, &outcomes));
     let outcomes = Mutex::new(outcomes);
-    let killers: Mutex<Killers> = Mutex::default();
     for limit in [FIRST_PASS, Duration::MAX] {
         println!("{} mutants to run", todo.len());
         let (next, undecided) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
@@ -183,11 +183,11 @@ fn main() -> ExitCode {
                         let took = started.elapsed();
                         println!("{took:6.1?} {} — {outcome}", mutant.name);
                         if let Some(killer) = killer {
-                            let mut killers = killers.lock().expect("no thread panics");
-                            for place in [&mutant.around, &mutant.file] {
-                                let killers = killers.entry(place.clone()).or_default();
-                                *killers.entry(killer).or_default() += 1;
-                            }
+                            count_killer(
+                                &mut killers.lock().expect("no thread panics"),
+                                mutant,
+                                killer,
+                            );
                         }
                         if outcome.starts_with("undecided") {
                             undecided.lock().expect("no thread panics").push(*mutant);
@@ -215,6 +215,30 @@ fn read_table(path: &Path) -> BTreeMap<String, String> {
     let text = fs::read_to_string(path).unwrap_or_default();
     let lines = text.lines().filter_map(|line| line.split_once('\t'));
     lines.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+/// Returns the tests that caught mutants in earlier runs.
+fn earlier_killers(
+    mutants: &[Mutant],
+    tests: &[Test],
+    outcomes: &BTreeMap<String, String>,
+) -> Killers {
+    let labels: HashMap<String, usize> =
+        tests.iter().enumerate().map(|(at, test)| (test.label(), at)).collect();
+    let mut killers = Killers::new();
+    for mutant in mutants {
+        let label = outcomes.get(&mutant.key).and_then(|outcome| outcome.rsplit(' ').next());
+        if let Some(&killer) = label.and_then(|label| labels.get(label)) {
+            count_killer(&mut killers, mutant, killer);
+        }
+    }
+    killers
+}
+
+fn count_killer(killers: &mut Killers, mutant: &Mutant, killer: usize) {
+    for place in [&mutant.around, &mutant.file] {
+        *killers.entry(place.clone()).or_default().entry(killer).or_default() += 1;
+    }
 }
 
 /// Returns the tests that caught most mutants of the same function, and of the same file.

@@ -4,8 +4,9 @@
 use std::env;
 use std::fs::File;
 use std::io::Write;
-use std::sync::LazyLock;
+use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// The number of the mutant that takes effect in this process; 0 stands for none.
 static CHOSEN: LazyLock<u32> =
@@ -15,6 +16,10 @@ static CHOSEN: LazyLock<u32> =
 static REACHED: LazyLock<Option<String>> = LazyLock::new(|| env::var("MUTANTS_REACHED").ok());
 
 static SEEN: [AtomicBool; 10_000] = [const { AtomicBool::new(false) }; 10_000];
+
+/// Numbers that could not be written, because no descriptor was free. Later numbers are written with
+/// them.
+static UNWRITTEN: Mutex<String> = Mutex::new(String::new());
 
 /// Returns whether mutant `id` takes effect.
 pub fn on(id: u32) -> bool {
@@ -28,10 +33,13 @@ pub fn on_if(id: u32, differs: impl FnOnce() -> bool) -> bool {
         && !SEEN[id as usize].load(Ordering::Relaxed)
         && differs()
         && !SEEN[id as usize].swap(true, Ordering::Relaxed)
-        // Opened for each number, so that tests which count descriptors count the same.
-        && let Ok(mut file) = File::options().append(true).create(true).open(path)
     {
-        _ = file.write_all(format!("{id}\n").as_bytes());
+        let mut lines = UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.push_str(&format!("{id}\n"));
+        // Opened for each number, so that tests which count descriptors count the same.
+        if let Ok(mut file) = File::options().append(true).create(true).open(path) {
+            _ = file.write_all(mem::take(&mut *lines).as_bytes());
+        }
     }
     *CHOSEN == id
 }
