@@ -1,14 +1,16 @@
 //! Random programs against a model of the executor.
 //!
 //! Each seed is one program. Its tasks and destructors wake, spawn, abort, join, drop handles and
-//! panic at random, on the executor's thread and through a helper thread. Between these actions the
+//! panic at random, on the executor's thread and through a helper thread. So do wakers of the
+//! program and its logger, which is called before the thread sleeps. Between these actions the
 //! program calls `tick` and `block_on`. The model predicts what the executor must do:
 //!
 //! - which task may be polled now, and which must still be polled (see [`Wakes`]);
 //! - whether a task has ended, and with which result;
 //! - that each future is dropped once, on its own thread, and only for a reason;
 //! - that a handle or a set returns the result only after the future was dropped;
-//! - that each output is dropped once.
+//! - that each output is dropped once;
+//! - that the descriptor of the reactor is readable if a task was woken between two ticks.
 //!
 //! The test prints a seed that fails. A run of only that seed also prints its actions:
 //! `MODEL_SEED=7 cargo test -p tests --test model -- --nocapture`. A program with an even seed is
@@ -21,17 +23,19 @@ use std::env;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, ThreadId};
+use std::time::Duration;
 
 use executor::{
     AbortHandle, Executor, JoinError, JoinHandle, JoinSet, Remote, RemoteJoinHandle, spawn,
     yield_now,
 };
+use rustix::event::{PollFd, PollFlags, Timespec};
 use tests::wakers::poll;
 use tests::{DEADLINE, within_deadline};
 
@@ -95,6 +99,11 @@ impl Wakes {
     /// second wakeup then, because the executor may poll the task between the two.
     fn may_be_coming(self) -> bool {
         (0..8).any(|state| state & COMING != 0 && self.0 & (1 << state) != 0)
+    }
+
+    /// Whether the task is queued, or a message is in the inbox.
+    fn is_certain(self) -> bool {
+        (0..8).all(|state| state & (QUEUED | SENT) != 0 || self.0 & (1 << state) == 0)
     }
 
     fn is_impossible(self) -> bool {
@@ -248,6 +257,53 @@ impl Drop for Scripted {
     }
 }
 
+/// A waker of the program. It acts when it is called and when it is dropped, and may then run the
+/// executor or panic.
+struct Rude;
+
+impl Wake for Rude {
+    fn wake(self: Arc<Self>) {
+        let Some(world) = World::current() else { return };
+        world.note(|| "call a rude waker".to_owned());
+        world.act(1);
+        if world.chance(30) && !thread::panicking() {
+            resume_unwind(Box::new("waker"));
+        }
+    }
+}
+
+impl Drop for Rude {
+    fn drop(&mut self) {
+        if !thread::panicking()
+            && let Some(world) = World::current()
+        {
+            world.note(|| "drop a rude waker".to_owned());
+            world.act(1);
+            world.tick_if_idle();
+        }
+    }
+}
+
+/// The logger of the program.
+struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.target() == "reactor::reactor"
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata())
+            && record.args().as_str() == Some("sleep")
+            && let Some(world) = World::current()
+        {
+            world.act_before_sleep();
+        }
+    }
+
+    fn flush(&self) {}
+}
+
 /// One program: the state of its executor's thread, and its model.
 struct World {
     seed: u64,
@@ -265,6 +321,13 @@ struct World {
     /// Whether the executor is being dropped.
     closed: Cell<bool>,
     polls: Cell<u64>,
+    executor: Weak<Executor>,
+    /// Whether the last tick in the code of a rude waker has reported that tasks are queued.
+    has_work: Cell<bool>,
+    /// Whether the logger is being called.
+    logging: Cell<bool>,
+    /// The main task and its waker, if the logger must wake it.
+    sleeper: RefCell<Option<(usize, Waker)>>,
     remote: Remote,
     helper: Helper,
     home: ThreadId,
@@ -378,19 +441,19 @@ impl World {
 
     fn drop_future(&self, id: usize) {
         self.note(|| format!("drop the future of {id}"));
-        let (returned, has_reason, may_panic) = {
+        let (returned, has_reason, is_main, is_message) = {
             let task = &self.tasks.borrow()[id];
             self.check(task.end.is_none(), || format!("the future of {id} is dropped twice"));
             let aborted = task.abort != Abort::No || self.closed.get();
-            let may_panic = !task.is_main && !task.is_message;
-            (task.returned, task.returned.is_some() || aborted, may_panic)
+            let has_reason = task.returned.is_some() || aborted;
+            (task.returned, has_reason, task.is_main, task.is_message)
         };
         self.check(has_reason, || format!("the future of {id} is dropped without a reason"));
         self.act(2);
-        let panics = may_panic && !thread::panicking() && self.chance(6);
+        let panics = !is_main && !thread::panicking() && self.chance(6);
         let end = match returned {
             Some(end) => end,
-            None if panics => End::Panic,
+            None if panics && !is_message => End::Panic,
             None => End::Cancelled,
         };
         let mut tasks = self.tasks.borrow_mut();
@@ -447,6 +510,47 @@ impl World {
         self.depth.set(self.depth.get() - 1);
     }
 
+    /// Acts as the logger that is called before the thread sleeps. It may turn the reactor, and it
+    /// may wake tasks.
+    fn act_before_sleep(&self) {
+        if self.closed.get() || self.logging.replace(true) {
+            return;
+        }
+        let turns = self.chance(20);
+        if turns && let Some(executor) = self.executor.upgrade() {
+            self.note(|| "the logger turns the reactor".to_owned());
+            executor.reactor().turn(Some(Duration::ZERO)).expect("events can be fetched");
+        }
+        // The executor has decided to sleep, so a wakeup must go through the inbox. After a turn
+        // it will not sleep.
+        let before = self.inside.replace(turns);
+        let sleeper = self.sleeper.take();
+        if let Some((id, waker)) = sleeper {
+            self.note_woken(id);
+            waker.wake();
+        } else if self.chance(20) {
+            self.act(2);
+        }
+        self.inside.set(before);
+        self.logging.set(false);
+    }
+
+    /// Runs the executor, unless it is running.
+    fn tick_if_idle(&self) {
+        let is_busy = self.inside.get() || self.logging.get() || self.closed.get();
+        if !is_busy
+            && self.burn()
+            && let Some(executor) = self.executor.upgrade()
+        {
+            self.has_work.set(self.inside(|| executor.tick()));
+        }
+    }
+
+    /// Returns a rude waker in some cases.
+    fn rude_waker(&self) -> Option<Waker> {
+        self.chance(15).then(|| Waker::from(Arc::new(Rude)))
+    }
+
     fn act_once(&self) {
         match self.random(16) {
             0..3 => self.wake(),
@@ -497,6 +601,10 @@ impl World {
         if is_main && self.is_racy() && !is_coming && self.chance(60) {
             // The helper wakes the task while the executor is going to sleep, or is asleep.
             return self.helper_will_wake(id, cx.waker().clone());
+        }
+        if is_main && self.sleeper.borrow().is_none() && self.chance(20) {
+            self.sleeper.replace(Some((id, cx.waker().clone())));
+            return;
         }
         match self.random(2) {
             0 => cx.waker().wake_by_ref(),
@@ -566,10 +674,15 @@ impl World {
         self.note(|| format!("spawn {id} in set {index}"));
         self.tasks.borrow_mut()[id].set = Some(index);
         self.sets.borrow_mut()[index].live.insert(id);
-        let abort = tasks.spawn(future);
-        self.tasks.borrow_mut()[id].task_id = Some(abort.id());
-        if self.chance(30) {
-            self.aborts.borrow_mut().push((id, abort));
+        // On an executor that is being dropped, the task ends immediately. That calls the waker of
+        // the set, which may panic.
+        let spawned = catch_unwind(AssertUnwindSafe(|| tasks.spawn(future)));
+        self.check(spawned.is_ok() || self.closed.get(), || format!("the spawn of {id} panics"));
+        if let Ok(abort) = spawned {
+            self.tasks.borrow_mut()[id].task_id = Some(abort.id());
+            if self.chance(30) {
+                self.aborts.borrow_mut().push((id, abort));
+            }
         }
         self.sets.borrow_mut()[index].tasks = Some(tasks);
     }
@@ -625,14 +738,15 @@ impl World {
     fn join(&self, id: usize, cx: &mut Context<'_>) {
         let Some(other) = self.pick() else { return };
         let mut handle = self.handles.borrow_mut().remove(&other).expect("picked");
-        match handle.poll(cx) {
+        let rude = self.rude_waker();
+        match handle.poll(&mut Context::from_waker(rude.as_ref().unwrap_or(cx.waker()))) {
             Poll::Ready(result) => self.check_result(other, result),
             Poll::Pending => {
                 let task = &mut self.tasks.borrow_mut()[other];
                 self.check(task.end.is_none(), || {
                     format!("{other} has ended, but its handle is pending")
                 });
-                task.joiner = Some(id);
+                task.joiner = rude.is_none().then_some(id);
                 self.handles.borrow_mut().insert(other, handle);
             }
         }
@@ -641,8 +755,10 @@ impl World {
     /// Polls a random set in the poll of task `id`.
     fn join_set(&self, id: usize, cx: &mut Context<'_>) {
         let Some((index, mut tasks)) = self.take_set() else { return };
+        let rude = self.rude_waker();
+        let cx = &mut Context::from_waker(rude.as_ref().unwrap_or(cx.waker()));
         let polled = pin!(tasks.join_next_with_id()).poll(cx);
-        self.check_next(index, polled, Some(id));
+        self.check_next(index, polled, rude.is_none().then_some(id));
         self.sets.borrow_mut()[index].tasks = Some(tasks);
     }
 
@@ -663,7 +779,10 @@ impl World {
         drop(sets);
         match polled {
             Poll::Ready(Some((task_id, result))) => {
-                let is_given = |id: usize| self.tasks.borrow()[id].task_id == Some(task_id);
+                let is_given = |id: usize| {
+                    let known = self.tasks.borrow()[id].task_id;
+                    known.is_none_or(|known| known == task_id)
+                };
                 let holds = expected.is_some_and(is_given);
                 self.check(holds, || {
                     format!("set {index} returned task {task_id}, not {expected:?}")
@@ -793,22 +912,18 @@ impl World {
         result
     }
 
-    fn run(&self, executor: Executor) {
+    fn run(&self, executor: Rc<Executor>) {
         for _ in 0..1 + self.random(24) {
-            match self.random(6) {
+            match self.random(7) {
                 0 => self.act(4),
                 1 => {
                     let _entered = executor.enter();
                     self.inside(|| self.act(4));
                 }
-                2 if self.can_spawn() => {
-                    let future = self.scripted(QUEUED, false);
-                    let id = future.id;
-                    self.note(|| format!("spawn {id} from outside"));
-                    self.keep_handle(id, executor.spawn(future));
-                }
+                2 => self.spawn_from_outside(&executor),
                 3 => self.inside(|| _ = executor.tick()),
                 4 => self.run_until_idle(&executor),
+                5 => self.check_descriptor(&executor),
                 _ => {
                     let main = self.scripted(QUEUED, true);
                     self.note(|| format!("block_on {}", main.id));
@@ -826,6 +941,42 @@ impl World {
         self.closed.set(true);
         self.inside(|| drop(executor));
         self.check_end();
+    }
+
+    fn spawn_from_outside(&self, executor: &Executor) {
+        if self.can_spawn() {
+            let future = self.scripted(QUEUED, false);
+            let id = future.id;
+            self.note(|| format!("spawn {id} from outside"));
+            self.keep_handle(id, executor.spawn(future));
+        }
+    }
+
+    /// Acts between two ticks. Another event loop, which then waits for the descriptor of the
+    /// reactor, must learn of each task to poll.
+    fn check_descriptor(&self, executor: &Executor) {
+        self.run_until_idle(executor);
+        self.has_work.set(false);
+        match self.random(3) {
+            0 => self.act(4),
+            1 => {
+                let _entered = executor.enter();
+                self.inside(|| self.act(4));
+            }
+            _ => self.spawn_from_outside(executor),
+        }
+        if self.has_work.get() {
+            // The loop would tick again without waiting.
+            return;
+        }
+        let is_due = |task: &Model| {
+            task.end.is_none() && (task.abort != Abort::No || task.wakes.is_certain())
+        };
+        let Some(id) = self.tasks.borrow().iter().position(is_due) else { return };
+        let mut fds = [PollFd::new(executor.reactor(), PollFlags::IN)];
+        let readable = rustix::event::poll(&mut fds, Some(&Timespec::default()));
+        let readable = readable.expect("the descriptor can be polled") > 0;
+        self.check(readable, || format!("task {id} is due, but the descriptor is not readable"));
     }
 
     fn run_until_idle(&self, executor: &Executor) {
@@ -972,7 +1123,7 @@ impl Helper {
 
 /// Runs the program of one seed. Returns the faults that the model found.
 fn run(seed: u64, verbose: bool) -> Vec<String> {
-    let executor = Executor::new().expect("descriptors for a reactor");
+    let executor = Rc::new(Executor::new().expect("descriptors for a reactor"));
     let world = Rc::new(World {
         seed,
         random: Cell::new(seed),
@@ -988,6 +1139,10 @@ fn run(seed: u64, verbose: bool) -> Vec<String> {
         inside: Cell::new(false),
         closed: Cell::new(false),
         polls: Cell::new(0),
+        executor: Rc::downgrade(&executor),
+        has_work: Cell::new(false),
+        logging: Cell::new(false),
+        sleeper: RefCell::default(),
         remote: executor.remote(),
         helper: Helper::new(),
         home: thread::current().id(),
@@ -1006,6 +1161,8 @@ fn run(seed: u64, verbose: bool) -> Vec<String> {
 
 #[test]
 fn random_programs_behave_as_the_model_predicts() {
+    log::set_logger(&Logger).expect("this is the only test");
+    log::set_max_level(log::LevelFilter::Trace);
     if let Ok(seed) = env::var("MODEL_SEED") {
         let seed = seed.parse().expect("MODEL_SEED is a number");
         return assert_eq!(within_deadline(move || run(seed, true)), [""; 0]);

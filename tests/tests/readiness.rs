@@ -1,13 +1,14 @@
 //! The readiness rule: a task that waits for a direction of a source is woken when that direction
 //! becomes ready.
 
+use std::cell::{Cell, RefCell};
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Once, Weak};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use proptest::collection::vec;
@@ -27,10 +28,16 @@ use tests::{run, std_pair, tcp_pair_with_std, turn_until, within_deadline};
 enum Step {
     Turn,
     Read(usize),
-    ReadVectored(usize),
+    /// The bytes, and the number of buffers.
+    ReadVectored(usize, usize),
     Peek(usize),
+    /// A read of this many bytes. When it is logged, the peer writes, and the logger turns the
+    /// reactor.
+    ReadWithLogger(usize, usize),
+    /// Reads that are dropped while they wait.
+    DroppedReads,
     Write(usize),
-    WriteVectored(usize),
+    WriteVectored(usize, usize),
     PeerWrites(usize),
     PeerReads(usize),
     PeerSendsUrgentByte,
@@ -41,13 +48,17 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let bytes = || prop_oneof![1_usize..16, 1_usize..5000, 1_usize..100_000];
+    // One call to the kernel takes 1,024 buffers.
+    let vectored = || (bytes(), prop_oneof![3 => Just(2_usize), 1 => Just(1500)]);
     prop_oneof![
         8 => Just(Step::Turn),
         6 => bytes().prop_map(Step::Read),
-        2 => bytes().prop_map(Step::ReadVectored),
+        2 => vectored().prop_map(|(bytes, bufs)| Step::ReadVectored(bytes, bufs)),
         2 => bytes().prop_map(Step::Peek),
+        1 => (bytes(), bytes()).prop_map(|(read, write)| Step::ReadWithLogger(read, write)),
+        1 => Just(Step::DroppedReads),
         6 => bytes().prop_map(Step::Write),
-        2 => bytes().prop_map(Step::WriteVectored),
+        2 => vectored().prop_map(|(bytes, bufs)| Step::WriteVectored(bytes, bufs)),
         6 => bytes().prop_map(Step::PeerWrites),
         6 => bytes().prop_map(Step::PeerReads),
         1 => Just(Step::PeerSendsUrgentByte),
@@ -55,6 +66,38 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::PeerResets),
         1 => Just(Step::WeShutDownWriting),
     ]
+}
+
+std::thread_local! {
+    /// What the logger of this thread does when an operation of a source is logged next.
+    static LOGGER: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+}
+
+struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.target() == "reactor::source"
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) && record.args().as_str() == Some("tried") {
+            let act = LOGGER.take();
+            act.into_iter().for_each(|act| act());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// The number of reads that one step drops, and how often.
+const DROPPED: usize = 50;
+
+/// The waker of a dropped read. Each differs from all others.
+struct Distinct;
+
+impl Wake for Distinct {
+    fn wake(self: Arc<Self>) {}
 }
 
 /// Returns the bytes of a stream from `position`. Each byte depends on its position.
@@ -111,10 +154,17 @@ struct Model {
     urgent: bool,
     /// A reset connection may lose bytes.
     reset: bool,
+    /// The wakers of dropped reads.
+    stale: Vec<Weak<Distinct>>,
 }
 
 impl Model {
     fn new() -> Model {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            log::set_logger(&Logger).expect("no test of this program captures records");
+            log::set_max_level(log::LevelFilter::Trace);
+        });
         let reactor = Reactor::new().unwrap();
         let (ours, peer) = std_pair().unwrap();
         for socket in [&ours, &peer] {
@@ -139,17 +189,20 @@ impl Model {
             shut: false,
             urgent: false,
             reset: false,
+            stale: Vec::new(),
         }
     }
 
     fn apply(&mut self, step: Step) {
         match step {
             Step::Turn => self.turn(),
-            Step::Read(length) => self.read(length, false),
-            Step::ReadVectored(length) => self.read(length, true),
+            Step::Read(length) => self.read(length, 1),
+            Step::ReadVectored(length, bufs) => self.read(length, bufs),
             Step::Peek(length) => self.peek(length),
-            Step::Write(length) => self.write(length, false),
-            Step::WriteVectored(length) => self.write(length, true),
+            Step::ReadWithLogger(length, bytes) => self.read_with_logger(length, bytes),
+            Step::DroppedReads => (0..DROPPED).for_each(|_| self.drop_reads()),
+            Step::Write(length) => self.write(length, 1),
+            Step::WriteVectored(length, bufs) => self.write(length, bufs),
             Step::PeerWrites(length) => self.peer_writes(length),
             Step::PeerReads(length) => self.peer_reads(length),
             Step::PeerSendsUrgentByte => self.peer_sends_urgent_byte(),
@@ -169,6 +222,9 @@ impl Model {
         let peek = || rustix::net::recv(&self.probe, &mut [0], RecvFlags::PEEK).is_ok();
         let readable = broken || flags.contains(PollFlags::RDHUP) || peek();
         self.reactor.turn(Some(Duration::ZERO)).unwrap();
+        // The wakers of a source are swept whenever they double.
+        self.stale.retain(|waker| waker.strong_count() > 0);
+        assert!(self.stale.len() <= 4 * DROPPED, "{} stale wakers are stored", self.stale.len());
         self.reader.check(readable, "reading");
         self.writer.check(broken || flags.contains(PollFlags::OUT), "writing");
     }
@@ -180,15 +236,17 @@ impl Model {
         fds[0].revents()
     }
 
-    fn read(&mut self, length: usize, vectored: bool) {
+    fn read(&mut self, length: usize, bufs: usize) {
         let mut bytes = vec![0; length];
+        self.reader.wakes = self.reader.counter.wakes();
         let cx = &mut Context::from_waker(&self.reader.waker);
-        let polled = if vectored {
-            let (head, tail) = bytes.split_at_mut(length / 2);
-            let bufs = &mut [IoSliceMut::new(head), IoSliceMut::new(tail)];
-            Pin::new(&mut &self.ours).poll_read_vectored(cx, bufs)
-        } else {
-            Pin::new(&mut &self.ours).poll_read(cx, &mut bytes)
+        let polled = match bufs {
+            1 => Pin::new(&mut &self.ours).poll_read(cx, &mut bytes),
+            _ => {
+                let bufs = bytes.chunks_mut(length.div_ceil(bufs));
+                let bufs = &mut bufs.map(IoSliceMut::new).collect::<Vec<_>>();
+                Pin::new(&mut &self.ours).poll_read_vectored(cx, bufs)
+            }
         };
         match self.reader.note(polled) {
             Some(Ok(0)) => assert!(self.reset || self.peer_shut && self.read == self.peer_wrote),
@@ -198,6 +256,39 @@ impl Model {
             }
             Some(Err(error)) => assert!(self.reset, "{error}"),
             None => {}
+        }
+    }
+
+    fn read_with_logger(&mut self, length: usize, bytes: usize) {
+        let peer = self.peer.as_ref().filter(|_| !self.peer_shut);
+        let Some(mut peer) = peer.and_then(|peer| peer.try_clone().ok()) else { return };
+        let (reactor, wrote) = (self.reactor.clone(), Rc::new(Cell::new(0)));
+        let (bytes, written) = (stream(self.peer_wrote, bytes), wrote.clone());
+        LOGGER.set(Some(Box::new(move || {
+            written.set(peer.write(&bytes).unwrap_or(0));
+            reactor.turn(Some(Duration::ZERO)).unwrap();
+        })));
+        self.read(length, 1);
+        // The logger is not called if the read has to wait.
+        drop(LOGGER.take());
+        self.peer_wrote += wrote.get() as u64;
+    }
+
+    /// Polls reads with wakers of their own, and drops them.
+    fn drop_reads(&mut self) {
+        for _ in 0..DROPPED {
+            // While a read waits, no other one is tried, so none takes bytes.
+            if self.reader.waiting && self.reader.counter.wakes() == self.reader.wakes {
+                let distinct = Arc::new(Distinct);
+                self.stale.push(Arc::downgrade(&distinct));
+                let waker = Waker::from(distinct);
+                let cx = &mut Context::from_waker(&waker);
+                assert!(Pin::new(&mut &self.ours).poll_read(cx, &mut [0]).is_pending());
+            }
+        }
+        self.turn();
+        if !self.reader.waiting {
+            self.read(1, 1);
         }
     }
 
@@ -211,18 +302,19 @@ impl Model {
         }
     }
 
-    fn write(&mut self, length: usize, vectored: bool) {
+    fn write(&mut self, length: usize, bufs: usize) {
         if self.shut {
             return;
         }
         let bytes = stream(self.wrote, length);
         let cx = &mut Context::from_waker(&self.writer.waker);
-        let polled = if vectored {
-            let (head, tail) = bytes.split_at(length / 2);
-            Pin::new(&mut &self.ours)
-                .poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(tail)])
-        } else {
-            Pin::new(&mut &self.ours).poll_write(cx, &bytes)
+        let polled = match bufs {
+            1 => Pin::new(&mut &self.ours).poll_write(cx, &bytes),
+            _ => {
+                let bufs = bytes.chunks(length.div_ceil(bufs));
+                let bufs = bufs.map(IoSlice::new).collect::<Vec<_>>();
+                Pin::new(&mut &self.ours).poll_write_vectored(cx, &bufs)
+            }
         };
         match self.writer.note(polled) {
             Some(Ok(n)) => self.wrote += n as u64,
@@ -288,7 +380,7 @@ impl Model {
         while self.read < self.peer_wrote || self.peer_read < self.wrote {
             assert!(start.elapsed() < tests::DEADLINE, "bytes are missing");
             if !self.reader.waiting {
-                self.read(4096, false);
+                self.read(4096, 1);
             }
             self.peer_reads(4096);
             self.turn();

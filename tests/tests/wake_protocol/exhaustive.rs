@@ -130,6 +130,12 @@ fn job_runs_on_its_caller_if_no_thread_can_start() {
     check(3, Mutant::None, models::pool_without_threads_runs_the_job_itself);
 }
 
+// Pitfall: X12
+#[test]
+fn jobs_of_two_callers_run_if_no_thread_can_start() {
+    check(3, Mutant::None, models::pool_without_threads_runs_the_jobs_of_two_callers);
+}
+
 #[test]
 fn result_of_a_job_whose_handle_was_dropped_is_dropped_once() {
     check(3, Mutant::None, models::pool_drops_an_unwanted_result_once);

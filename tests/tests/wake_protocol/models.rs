@@ -299,6 +299,34 @@ pub(crate) fn pool_retries_a_refused_thread() {
     sync::join_threads();
 }
 
+/// Each of two threads submits a job, and the OS starts no thread. Both jobs run.
+pub(crate) fn pool_without_threads_runs_the_jobs_of_two_callers() {
+    sync::begin(0, u32::MAX);
+    let submit = |n: usize| {
+        let job = JobHandle::begin(move || n);
+        assert_eq!(wait(|cx| job.poll(cx)).unwrap(), n);
+    };
+    let other = spawn(move || submit(1));
+    submit(0);
+    other.join().unwrap();
+    sync::join_threads();
+}
+
+/// Each of three threads submits a job. The OS starts one thread of the pool, which may end at any
+/// time, and the starter, but no other. All jobs run.
+pub(crate) fn pool_with_one_thread_runs_all_jobs() {
+    sync::begin(2, u32::MAX);
+    let submit = |n: usize| {
+        let job = JobHandle::begin(move || n);
+        assert_eq!(wait(|cx| job.poll(cx)).unwrap(), n);
+    };
+    let others = [1, 2].map(|n| spawn(move || submit(n)));
+    submit(0);
+    others.into_iter().for_each(|thread| thread.join().unwrap());
+    sync::time_out();
+    sync::join_threads();
+}
+
 /// The OS starts no thread, so the job runs on the calling one.
 pub(crate) fn pool_without_threads_runs_the_job_itself() {
     sync::begin(0, u32::MAX);

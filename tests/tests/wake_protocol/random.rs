@@ -107,6 +107,15 @@ fn pool_retries_the_thread_that_the_system_refused() {
     check(Mutant::None, models::pool_retries_a_refused_thread);
 }
 
+// Pitfall: P1, X12
+#[test]
+fn pool_runs_all_jobs_although_threads_are_refused() {
+    check(Mutant::None, || {
+        models::pool_without_threads_runs_the_jobs_of_two_callers();
+        models::pool_with_one_thread_runs_all_jobs();
+    });
+}
+
 #[test]
 fn pool_drops_an_unwanted_result_once() {
     check(Mutant::None, models::pool_drops_an_unwanted_result_once);
