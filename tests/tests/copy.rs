@@ -89,6 +89,24 @@ impl AsyncRead for Script {
     }
 }
 
+/// A reader that claims `excess` bytes more than it has read.
+struct Claims {
+    script: Script,
+    excess: usize,
+}
+
+impl AsyncRead for Claims {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let read = std::task::ready!(Pin::new(&mut self.script).poll_read(cx, buf))?;
+        let claimed = if read == 0 { 0 } else { buf.len().min(read + self.excess) };
+        Poll::Ready(Ok(claimed))
+    }
+}
+
 impl AsyncWrite for Script {
     fn poll_write(
         mut self: Pin<&mut Self>,
@@ -158,6 +176,34 @@ proptest! {
         assert!(log.borrow().taken == bytes, "the bytes differ");
         assert_eq!(log.borrow().closes, 0, "copy leaves the writer open");
         assert!(log.borrow().flushes > 0);
+    }
+
+    // Several copies run by turns. Each copies a byte of its own, and its reader claims some bytes
+    // more than it has read.
+    // Pitfall: B3
+    #[test]
+    fn no_copy_sends_the_bytes_of_another(
+        copies in vec((answers(), answers(), 1_usize..100_000, 0_usize..1000), 2..5),
+        turns in vec(any::<usize>(), 0..50),
+    ) {
+        let logs: Vec<Rc<RefCell<Log>>> = copies.iter().map(|_| Rc::default()).collect();
+        let mut running = Vec::new();
+        for (own, (reads, writes, length, excess)) in copies.iter().enumerate() {
+            let bytes = vec![own as u8 + 1; *length];
+            let reader = Claims { script: Script::new(reads, &bytes, &logs[own]), excess: *excess };
+            running.push(Box::pin(copy(reader, Script::new(writes, &[], &logs[own]))));
+        }
+        let mut ended = vec![false; running.len()];
+        for turn in turns {
+            let own = turn % running.len();
+            if !ended[own] {
+                ended[own] = poll(running[own].as_mut(), Waker::noop()).is_ready();
+            }
+        }
+        for (own, log) in logs.iter().enumerate() {
+            let is_own = |byte: &u8| [0, own as u8 + 1].contains(byte);
+            assert!(log.borrow().taken.iter().all(is_own), "a copy sent bytes of another copy");
+        }
     }
 }
 
@@ -748,6 +794,59 @@ fn bidirectional_copy_closes_a_writer_after_the_remainder() {
     assert_eq!(copied.unwrap(), (3, 2));
     assert_eq!((there.borrow().closes, &there.borrow().taken[..]), (1, &b"abc"[..]));
     assert_eq!((back.borrow().closes, &back.borrow().taken[..]), (1, &b"de"[..]));
+}
+
+/// Waits forever, and never calls a waker.
+struct Never;
+
+impl AsyncRead for Never {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Pending
+    }
+}
+
+// As in tokio's tests of `copy_bidirectional`: a peer that does not read must not keep its own bytes
+// from the other peer.
+#[test]
+fn stall_in_one_direction_does_not_stop_the_other() {
+    let (there, back): (Rc<RefCell<Log>>, Rc<RefCell<Log>>) = Default::default();
+    let full = from_fn(|_, _| Poll::Pending);
+    let mut a = End(Script::new(&[], &text(1000), &there), Script::new(&[], &[], &back));
+    let mut b = End(Script::new(&[Answer::Pending], b"de", &back), full);
+    let mut copy = pin!(copy_bidirectional(&mut a, &mut b));
+    for _ in 0..3 {
+        assert!(poll(copy.as_mut(), Waker::noop()).is_pending());
+    }
+    assert_eq!((back.borrow().closes, &back.borrow().taken[..]), (1, &b"de"[..]));
+}
+
+// As in tokio's tests of `copy_bidirectional`, but the other direction still waits: nothing else
+// would end the copy of two peers of which one is gone.
+#[test]
+fn error_in_one_direction_ends_a_waiting_copy() {
+    async fn ends<A, B>(mut a: A, mut b: B)
+    where
+        A: AsyncRead + AsyncWrite + Unpin,
+        B: AsyncRead + AsyncWrite + Unpin,
+    {
+        let copied = futures_lite::future::poll_once(copy_bidirectional(&mut a, &mut b)).await;
+        assert!(matches!(copied, Some(Err(_))), "{copied:?}");
+    }
+    run(|| async {
+        let log = Rc::default();
+        let fails = || Script::new(&[Answer::Error], &[], &log);
+        let byte = || Script::new(&[], b"x", &log);
+        // A reader fails.
+        ends(End(fails(), sink()), End(Never, sink())).await;
+        ends(End(Never, sink()), End(fails(), sink())).await;
+        // A writer fails.
+        ends(End(byte(), sink()), End(Never, fails())).await;
+        ends(End(Never, fails()), End(byte(), sink())).await;
+    });
 }
 
 /// Reads single bytes forever. Each read is an operation that the budget counts.

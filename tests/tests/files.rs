@@ -607,7 +607,7 @@ impl Model {
     /// Performs a step on the file and compares the results. If `cancel` is true, a pending
     /// operation is dropped after its first poll. It still completes, except that a read takes no
     /// bytes.
-    async fn perform(&mut self, file: &mut File, step: &Step, cancel: bool) {
+    async fn perform(&mut self, file: &mut File, path: &Path, step: &Step, cancel: bool) {
         match *step {
             Step::Read(length) => {
                 let mut bytes = vec![0; length];
@@ -631,6 +631,10 @@ impl Model {
                     self.bytes[self.cursor..end].copy_from_slice(&bytes);
                 }
                 self.cursor = end;
+                // What has been acknowledged outlives the process, so the file has it now.
+                if written.is_some() {
+                    assert_eq!(fs::read(path).unwrap(), self.bytes, "an acknowledged write");
+                }
             }
             Step::SeekTo(offset) => {
                 let result = once(file.seek(SeekFrom::Start(offset as u64)), cancel).await;
@@ -679,7 +683,7 @@ proptest! {
                 let mut file = File::create_new(&path).await.unwrap();
                 let mut model = Model::default();
                 for (step, cancel) in &steps {
-                    model.perform(&mut file, step, *cancel).await;
+                    model.perform(&mut file, &path, step, *cancel).await;
                 }
                 file.flush().await.unwrap();
                 assert_eq!(fs::read(&path).unwrap(), model.bytes);
@@ -750,6 +754,19 @@ fn clones_share_the_cursor_and_the_order() {
         io::Result::Ok(())
     })
     .unwrap();
+}
+
+// As in tokio's tests of files.
+#[test]
+fn clone_has_the_max_buf_size_of_its_file() {
+    let folder = Folder::new();
+    run(|| async move {
+        let mut file = File::create(folder.path("file")).await.unwrap();
+        file.set_max_buf_size(100);
+        let mut clone = file.try_clone().await.unwrap();
+        assert_eq!(clone.max_buf_size(), 100);
+        assert_eq!(clone.write(&pattern(1000)).await.unwrap(), 100);
+    });
 }
 
 #[test]

@@ -17,6 +17,7 @@ use reactor::process::{Child, Command};
 use reactor::time::{sleep, timeout};
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, WaitOptions, getrlimit, setrlimit, waitpid};
+use tests::process::is_installed;
 use tests::wakers::poll;
 use tests::{child, place, run, within_deadline};
 
@@ -520,5 +521,45 @@ fn dropped_child_is_reaped_by_a_bare_reactor() {
         drop(child);
         drop(stdin);
         tests::turn_until(&reactor, || !exists(pid));
+    });
+}
+
+// As in tokio's tests of processes: the pipe is full, and nothing will empty it.
+#[test]
+fn blocked_write_to_a_killed_child_is_broken_pipe() {
+    run(|| async {
+        let mut child = sleeper().stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let waits = Reactor::current().metrics().waits;
+        let writer = spawn(async move { stdin.write_all(&[7; 1 << 20]).await });
+        tests::until(|| Reactor::current().metrics().waits > waits).await;
+        child.kill().await.unwrap();
+        assert_eq!(writer.await.unwrap().unwrap_err().kind(), ErrorKind::BrokenPipe);
+    });
+}
+
+// As in tokio's tests of processes: the pidfd of a process that is traced becomes readable when the
+// process has ended, but its parent can reap it only after the tracer has.
+#[test]
+fn child_that_another_process_traces_is_waited_for() {
+    if !is_installed("strace") {
+        return;
+    }
+    run(|| async {
+        let children = (0..10).map(|_| {
+            spawn(async {
+                let mut strace = Command::new("strace");
+                // With `-D`, the program is the child, and strace is a process of its own.
+                let strace = strace.args(["-D", "-o", "/dev/null", "cat"]).stdin(Stdio::piped());
+                let mut child = strace.stdout(Stdio::piped()).spawn().unwrap();
+                // The program runs under strace once it answers.
+                child.stdin.as_mut().unwrap().write_all(b"x").await.unwrap();
+                child.stdout.as_mut().unwrap().read_exact(&mut [0]).await.unwrap();
+                child.wait().await.unwrap()
+            })
+        });
+        for child in children.collect::<Vec<_>>() {
+            assert!(child.await.unwrap().success());
+        }
     });
 }

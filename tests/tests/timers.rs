@@ -3,10 +3,12 @@
 //! Most tests pause the clock, so that they need no real time. Those that compare the timers with
 //! the clock of the OS, or count what `epoll_wait` does, use `run` and `with_real_clock`.
 
+use std::cell::Cell;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -16,10 +18,10 @@ use proptest::prelude::*;
 use reactor::Reactor;
 use reactor::io::AsyncReadExt;
 use reactor::time::{
-    Elapsed, MissedTickBehavior, interval, interval_at, now, pause, sleep, sleep_until, timeout,
-    timeout_at,
+    Elapsed, MissedTickBehavior, Sleep, interval, interval_at, now, pause, sleep, sleep_until,
+    timeout, timeout_at,
 };
-use tests::wakers::{Counter, poll};
+use tests::wakers::{Counter, poll, waker_fn};
 use tests::{run, tcp_pair, turn_until, within_deadline};
 
 // The module is private in the reactor, so the test includes its file.
@@ -376,6 +378,31 @@ fn ready_future_wins_over_a_zero_timeout() {
     run_paused(|| async {
         assert_eq!(timeout(Duration::ZERO, async { 7 }).await, Ok(7));
         assert!(timeout(Duration::ZERO, std::future::pending::<()>()).await.is_err());
+    });
+}
+
+// As in tokio's tests of `sleep`: the wakers of one turn are called one after the other, and the
+// first drops the timers of all others.
+// Pitfall: C3, X3
+#[test]
+fn waker_may_drop_the_timers_that_expire_with_its_own() {
+    std::thread_local! {
+        static SLEEPS: Cell<Vec<Sleep>> = const { Cell::new(Vec::new()) };
+    }
+    with_reactor(|reactor| {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = calls.clone();
+        let waker = waker_fn(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            drop(SLEEPS.take());
+        });
+        let mut sleeps: Vec<_> = (0..100).map(|_| sleep(Duration::from_millis(1))).collect();
+        for sleep in &mut sleeps {
+            assert!(poll(Pin::new(sleep), &waker).is_pending());
+        }
+        SLEEPS.set(sleeps);
+        turn_until(reactor, || calls.load(Ordering::Relaxed) > 0);
+        assert_eq!(reactor.next_deadline(), None);
     });
 }
 

@@ -137,6 +137,22 @@ fn waiting_connect_is_refused_when_the_listener_drops() {
     });
 }
 
+// As in tokio's tests of Unix streams, but with a client that waits.
+// Pitfall: W7
+#[test]
+fn dropped_listener_resets_connections_it_has_not_accepted() {
+    run(|| async {
+        let address = abstract_address();
+        let listener = UnixListener::bind_addr(&address).unwrap();
+        let mut client = UnixStream::connect_addr(&address).await.unwrap();
+        let waits = Reactor::current().metrics().waits;
+        let read = executor::spawn(async move { client.read(&mut [0]).await });
+        until_waits(waits + 1).await;
+        drop(listener);
+        assert_eq!(kind(read.await.unwrap()), ErrorKind::ConnectionReset);
+    });
+}
+
 #[test]
 fn incoming_yields_every_connection() {
     run(|| async {
