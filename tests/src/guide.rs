@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// All pages: the front door and the chapters in reading order, and then the other pages.
-pub const READMES: [&str; 28] = [
+pub const READMES: [&str; 29] = [
     "README.md",
     "reactor/README.md",
     "executor/README.md",
@@ -13,6 +13,7 @@ pub const READMES: [&str; 28] = [
     "tests/GUARANTEES.md",
     "tests/PITFALLS.md",
     "tests/FAULTS.md",
+    "tests/UNDONE.md",
     "tests/DEPENDENCIES.md",
     "echo/recorder/README.md",
     "reactor/uring/README.md",

@@ -11,6 +11,7 @@ pub mod not_send;
 pub mod process;
 pub mod records;
 pub mod transcript;
+pub mod undone;
 pub mod wakers;
 
 use std::any::Any;
