@@ -27,7 +27,7 @@ fn labels_of_the_wave_are_whole_and_apart() {
         for (width, height) in [(1440, 900), (1024, 768)] {
             viewer.size(width, height);
             for from in [first, first + count / 2] {
-                let steps = 20.min(count / 2 - 1);
+                let steps = 8.min(count / 2 - 1);
                 let faults = faults_of_labels(&viewer, from, steps);
                 assert_eq!(faults, [""; 0], "{} from {from} at {width}", viewer.run["title"]);
             }
