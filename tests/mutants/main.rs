@@ -653,12 +653,9 @@ fn run(
             if passes(&end) || !passes(&run_tests(&test, &[], patience.max(DEADLINE))) {
                 continue;
             }
-            // On a busy machine a test may take longer than usual without being stuck.
-            let took = started.elapsed();
-            if matches!(end, End::TimedOut(_)) && took > patience / 4 {
-                end = run_tests(&test, &with, (took * 8).max(patience));
-            }
-            match end {
+            // Once more with the mutant, because the test may have failed by chance, or may take
+            // longer than usual on a busy machine.
+            match run_tests(&test, &with, (started.elapsed() * 8).max(patience)) {
                 End::Passed => {}
                 End::Failed(_) => return (format!("caught by {}", test[0].label()), Some(suspect)),
                 End::TimedOut(_) => {

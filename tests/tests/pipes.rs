@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{IoSlice, IoSliceMut, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -175,20 +175,28 @@ fn descriptor_that_is_not_a_pipe_is_rejected() {
 }
 
 #[test]
+fn raw_descriptors_of_a_pipe_are_those_it_owns() {
+    run(|| async {
+        let (sender, receiver) = pipe().unwrap();
+        assert_eq!(sender.as_raw_fd(), sender.as_fd().as_raw_fd());
+        assert_eq!(receiver.as_raw_fd(), receiver.as_fd().as_raw_fd());
+        assert_ne!(sender.as_raw_fd(), receiver.as_raw_fd());
+    });
+}
+
+#[test]
 fn wrong_end_of_a_pipe_is_rejected_and_stays_blocking() {
     run(|| async {
-        let kind = |error: io::Error| error.kind();
         let (reader, writer) = std::io::pipe().unwrap();
         assert!(is_blocking(&reader) && is_blocking(&writer));
         let (keep_reader, keep_writer) = (reader.try_clone().unwrap(), writer.try_clone().unwrap());
-        assert_eq!(
-            kind(Sender::try_from(OwnedFd::from(reader)).unwrap_err()),
-            ErrorKind::InvalidInput
-        );
-        assert_eq!(
-            kind(Receiver::try_from(OwnedFd::from(writer)).unwrap_err()),
-            ErrorKind::InvalidInput
-        );
+        let errors = [
+            Sender::try_from(OwnedFd::from(reader)).unwrap_err(),
+            Receiver::try_from(OwnedFd::from(writer)).unwrap_err(),
+        ];
+        assert_eq!(errors.each_ref().map(io::Error::kind), [ErrorKind::InvalidInput; 2]);
+        let expected = ["writing", "reading"].map(|way| format!("the pipe is not open for {way}"));
+        assert_eq!(errors.map(|error| error.to_string()), expected);
         // The failed conversions have not changed the flags that the duplicates share.
         assert!(is_blocking(&keep_reader) && is_blocking(&keep_writer));
     });

@@ -216,6 +216,8 @@ fn options_are_set_on_the_socket() {
         let (ours, _peer) = tcp_pair().await.unwrap();
         ours.set_nodelay(true).unwrap();
         assert!(ours.nodelay().unwrap());
+        ours.set_nodelay(false).unwrap();
+        assert!(!ours.nodelay().unwrap());
         ours.set_ttl(42).unwrap();
         assert_eq!(ours.ttl().unwrap(), 42);
         assert!(ours.take_error().unwrap().is_none());

@@ -142,6 +142,14 @@ fn refusal_is_reported_once_to_a_connected_socket() {
             assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
             assert!(socket.take_error().unwrap().is_none());
         }
+        socket.send(b"hello?").await.unwrap();
+        let mut error = None;
+        tests::until(|| {
+            error = socket.take_error().unwrap();
+            error.is_some()
+        })
+        .await;
+        assert_eq!(error.unwrap().kind(), ErrorKind::ConnectionRefused);
         // The next operation of any kind returns the error. Here it is a `send`.
         let error = loop {
             if let Err(error) = socket.send(b"hello?").await {
@@ -316,6 +324,8 @@ fn multicast_group_is_joined_and_left() {
         sender.set_multicast_loop_v4(false).unwrap();
         sender.set_multicast_ttl_v4(3).unwrap();
         assert!(!sender.multicast_loop_v4().unwrap());
+        sender.set_multicast_loop_v4(true).unwrap();
+        assert!(sender.multicast_loop_v4().unwrap());
         assert_eq!(sender.multicast_ttl_v4().unwrap(), 3);
         sender.set_ttl(42).unwrap();
         assert_eq!(sender.ttl().unwrap(), 42);
@@ -337,6 +347,8 @@ fn ipv6_datagrams_and_groups_work_where_supported() {
         assert_eq!(socket.recv_from(&mut [0; 8]).await.unwrap(), (3, addr));
         socket.set_multicast_loop_v6(false).unwrap();
         assert!(!socket.multicast_loop_v6().unwrap());
+        socket.set_multicast_loop_v6(true).unwrap();
+        assert!(socket.multicast_loop_v6().unwrap());
         let no_group = socket.join_multicast_v6(&Ipv6Addr::LOCALHOST, 0).unwrap_err();
         assert_eq!(no_group.kind(), ErrorKind::InvalidInput);
         let left = socket.leave_multicast_v6(&Ipv6Addr::new(0xff01, 0, 0, 0, 0, 0, 0, 77), 0);

@@ -194,7 +194,7 @@ impl Pool {
                 return;
             }
             let mut pause = FIRST_PAUSE;
-            while state.needs_thread() && state.threads < MAX_THREADS {
+            loop {
                 drop(state);
                 thread::sleep(pause);
                 state = self.lock();
