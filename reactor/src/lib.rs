@@ -38,7 +38,6 @@ mod reactor;
 mod source;
 mod timer;
 
-mod arrivals;
 mod current;
 mod diagnostics;
 mod metrics;

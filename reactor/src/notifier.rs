@@ -20,11 +20,6 @@ impl Notifier {
         Ok(Notifier(Arc::new(mio::Waker::new(registry, token)?)))
     }
 
-    /// Returns whether both notifiers belong to the same reactor.
-    pub(crate) fn is_same(&self, other: &Notifier) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-
     /// Ends the reactor's wait, at the cost of one system call. Has no effect if the reactor has
     /// been dropped.
     ///

@@ -22,8 +22,6 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -32,11 +30,10 @@ use mio::event::{self, Event};
 use mio::{Events, Interest, Registry, Token};
 use slab::Slab;
 
-use crate::arrivals;
 use crate::metrics::Metrics;
 use crate::notifier::Notifier;
 use crate::shared::Shared;
-use crate::source::{Direction, Source};
+use crate::source::Source;
 use crate::time;
 use crate::timer::Timers;
 
@@ -118,9 +115,6 @@ pub struct Reactor {
     notifier: Notifier,
     /// Whether a wait is in progress; see [`Reactor::is_waiting`].
     waiting: Cell<bool>,
-    /// The signals that tasks of this reactor wait for: the key of each source, and the flag that
-    /// the signal handler sets.
-    signals: RefCell<Vec<(usize, Arc<AtomicBool>)>>,
     /// When the last wait ended. All timers compare with this one clock reading.
     now: Cell<Instant>,
 }
@@ -160,7 +154,6 @@ impl Reactor {
             woken: RefCell::default(),
             notifier,
             waiting: Cell::new(false),
-            signals: RefCell::default(),
             now: Cell::new(time::now()),
         }))
     }
@@ -200,17 +193,15 @@ impl Reactor {
         // Reentrancy: a logger may turn the reactor inside this turn. The inner turn finds no list
         // of events, and makes one.
         let mut events = self.events.take().unwrap_or_else(|| Events::with_capacity(EVENTS));
-        let (waited, mut signals) = self.wait(&mut events, timeout);
+        let waited = self.wait(&mut events, timeout);
 
         // After a wait that failed, there are no events, but timers may still be due.
         let mut fetched = 0;
         for event in &events {
             fetched += 1;
             if event.token() == NOTIFY {
-                // The message itself is in the executor's inbox, or it is the flag of a signal
-                // whose handler ran on another thread.
+                // The message itself is in the executor's inbox.
                 trace!("notified");
-                signals = true;
             } else if self.deliver(event, turn, &mut woken) {
                 trace!(
                     source = event.token().0,
@@ -226,9 +217,6 @@ impl Reactor {
         self.events.set(Some(events));
         self.shared.counters.events.add(fetched);
         self.is_full.set(fetched == EVENTS as u64);
-        if signals {
-            self.deliver_signals(turn, &mut woken);
-        }
         // Take timers after events, so that tasks with an event are polled before tasks whose timers
         // are due in the same turn.
         self.take_due(&mut woken);
@@ -267,19 +255,11 @@ impl Reactor {
     ///
     /// `epoll_wait` counts milliseconds, and mio rounds the timeout up. A timeout that was rounded
     /// down would end before the deadline, and the executor would run a busy loop until then.
-    ///
-    /// The returned flag says whether a signal handler has run; see [`signal`](crate::signal).
-    fn wait(&self, events: &mut Events, mut timeout: Option<Duration>) -> (io::Result<()>, bool) {
-        let mut signals = false;
+    fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         // A timeout beyond the end of the clock sets no limit, and zero needs no clock reading.
         let limit = timeout.filter(|timeout| !timeout.is_zero());
         let limit = limit.and_then(|timeout| time::now().checked_add(timeout));
         loop {
-            if arrivals::take(&self.notifier) && self.has_arrived_signals() {
-                // Do not sleep: if a handler could not write to its pipe, no event would end the sleep.
-                // The other pipes may have events, so fetch those.
-                (timeout, signals) = (Some(Duration::ZERO), true);
-            }
             // Log before sleeping: a record written afterwards would report a sleep that is over.
             // Reentrancy: the logger is user code. It may set a timer, so compute the time again.
             // It may wake a task, which is what `is_waiting` is for. It may turn the reactor, and
@@ -294,7 +274,7 @@ impl Reactor {
             match waited {
                 // A signal handler has run. The wait continues for the time that remains.
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                waited => return (waited, signals),
+                waited => return waited,
             }
         }
     }
@@ -306,33 +286,6 @@ impl Reactor {
             false => poll.poll(events, timeout),
             true => time::poll_or_advance(poll, events, timeout),
         }
-    }
-
-    /// Returns whether a handler has set the flag of a signal that this reactor watches.
-    fn has_arrived_signals(&self) -> bool {
-        self.signals.borrow().iter().any(|(_, arrived)| arrived.load(Ordering::Acquire))
-    }
-
-    /// Wakes the tasks that wait for a signal whose handler has run. Nearly always the event of the
-    /// signal's pipe has done so already, but the handler may have failed to write to it.
-    fn deliver_signals(&self, turn: u64, woken: &mut Vec<Waker>) {
-        for (key, arrived) in &*self.signals.borrow() {
-            if arrived.load(Ordering::Acquire)
-                && let Some(source) = self.sources.borrow().get(*key)
-            {
-                source.make_ready(Direction::Read, false, turn, woken);
-            }
-        }
-    }
-
-    /// Adds the flag of a signal, which the reactor then checks whenever a signal handler has run.
-    pub(crate) fn watch_signal(&self, key: usize, arrived: Arc<AtomicBool>) {
-        self.signals.borrow_mut().push((key, arrived));
-    }
-
-    /// Stops checking the flag of the signal.
-    pub(crate) fn forget_signal(&self, key: usize) {
-        self.signals.borrow_mut().retain(|(watched, _)| *watched != key);
     }
 
     /// Returns the time that is left, or zero if the reactor has been turned since `turns` was read.

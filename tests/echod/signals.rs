@@ -1,21 +1,18 @@
 //! Shutdown: the bytes sent before the signal are echoed, then a FIN. A second signal exits
 //! immediately.
 
-use std::collections::BTreeSet;
-use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tests::{folder, place};
+use tests::folder;
 
 use crate::bytes::{Random, assert_echoes, assert_receives, fill, read_to_end, read_to_reset};
-use crate::process::{is_installed, may_wait_in_a_backlog};
-use crate::server::{ECHOD, Server, eventually, flood, many_connections};
+use crate::process::may_wait_in_a_backlog;
+use crate::server::{Server, eventually, flood, many_connections};
 
 #[test]
 fn signal_closes_idle_connections_with_a_fin() {
@@ -169,40 +166,6 @@ fn full_backlog_does_not_delay_shutdown() {
     let ended = server.wait();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
     assert!(!ended.stderr.contains("did not end in time"), "{}", ended.stderr);
-}
-
-// The first three calls on the main thread are signal-hook's, at the registration of each signal;
-// all later ones are those of the handlers.
-#[test]
-fn signal_whose_handler_cannot_write_is_not_lost() {
-    if !is_installed("strace") {
-        return;
-    }
-    for threads in ["1", "2"] {
-        let path = place();
-        let mut command = Command::new("strace");
-        command.args(["-D", "-f", "-qq", "-e", "trace=sendto,epoll_wait", "-o"]).arg(&*path);
-        command.args(["-e", "inject=sendto:error=ENOBUFS:when=4+"]);
-        command.args([ECHOD, "--threads", threads, "127.0.0.1:0"]);
-        let server = Server::start_command(command);
-        // A handler interrupts only a wait that has begun.
-        eventually("all threads wait", || {
-            let trace = fs::read_to_string(&path).unwrap();
-            let last = |pid: &str| trace.lines().rfind(|line| line.starts_with(pid));
-            let waits = |line: &str| line.contains("epoll_wait(") && !line.contains(" = ");
-            let pids = trace.lines().filter(|line| line.contains("epoll_wait("));
-            let pids: BTreeSet<&str> = pids.filter_map(|line| line.split(' ').next()).collect();
-            pids.len().to_string() == threads && pids.iter().all(|pid| last(pid).is_some_and(waits))
-        });
-        server.signal(Signal::USR1);
-        let tables = || server.stderr().matches(" accept ").count().to_string();
-        eventually("each thread prints its table", || tables() == threads);
-        server.signal(Signal::TERM);
-        let ended = server.wait();
-        assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
-        let trace = fs::read_to_string(&path).unwrap();
-        assert!(trace.contains("ENOBUFS"), "{trace}");
-    }
 }
 
 #[test]

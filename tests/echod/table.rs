@@ -59,7 +59,7 @@ fn table_shows_what_each_task_waits_for() {
         let writes = "waiting: write on source (TcpStream ...:) + elsewhere";
         assert_eq!(echoes, [reads, reads, writes], "{table:#?}");
         // This line shows only the first source. Each further source has its own line.
-        assert_eq!(states(&table, "main")[0], "waiting: read on source (UnixStream) + elsewhere");
+        assert_eq!(states(&table, "main")[0], "waiting: read on source (Receiver) + elsewhere");
         let is_ours = |line: &String| {
             line.contains(" accept ") && line.contains("echo/src/main.rs:")
                 || line.contains(" echo ") && line.contains("echo/src/serve.rs:")

@@ -1,5 +1,6 @@
 //! Signals: every watcher of a signal receives it, and a burst of signals disturbs no other wait.
 
+use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::sync::mpsc::channel;
 use std::task::Waker;
@@ -11,8 +12,11 @@ use reactor::Reactor;
 use reactor::io::ErrorKind;
 use reactor::signal::{self, Signal, ctrl_c};
 use reactor::time::{sleep, timeout};
+use rustix::net::{SendFlags, send};
+use rustix::thread::gettid;
 use signal_hook::consts::{FORBIDDEN, SIGBUS, SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH};
 use signal_hook::low_level::raise;
+use tests::process::{is_asleep, is_installed};
 use tests::wakers::poll;
 use tests::{child, run, within_deadline};
 
@@ -87,6 +91,33 @@ fn signals_between_two_polls_are_received_as_one() {
         raise(SIGHUP).unwrap();
         signal.next().await.unwrap().unwrap();
     });
+}
+
+// The handler runs on a thread without a reactor, and no timer ends the wait. The first `sendto` of
+// each thread succeeds: signal-hook calls it to find out whether it has been given a socket.
+#[test]
+fn signal_arrives_without_memory_for_sockets() {
+    const NAME: &str = "signal_arrives_without_memory_for_sockets";
+    if child::is_child() {
+        return executor::block_on(async {
+            let mut signal = Signal::new(SIGUSR1).unwrap();
+            let waiting = gettid().as_raw_nonzero().get() as u32;
+            std::thread::spawn(move || {
+                let (socket, _peer) = UnixStream::pair().unwrap();
+                send(&socket, b"x", SendFlags::empty()).unwrap();
+                assert!(send(&socket, b"x", SendFlags::empty()).is_err());
+                tests::eventually("the thread waits", || is_asleep(waiting));
+                raise(SIGUSR1).unwrap();
+            });
+            signal.recv().await.unwrap();
+        });
+    }
+    if is_installed("strace") {
+        let inject = "inject=sendto:error=ENOBUFS:when=2+";
+        let strace =
+            ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=sendto", "-e", inject];
+        child::expect_success(child::start_through(&strace, NAME));
+    }
 }
 
 #[test]

@@ -1,15 +1,13 @@
 //! Signals as a stream: [`Signal`] and [`ctrl_c`].
 //!
 //! A signal handler may call only a few functions, and a waker is not one of them. So the handler,
-//! which comes from signal-hook, sets a flag and writes one byte into a pipe. The other end of the
-//! pipe is a source like any other, so a signal becomes an event. This is the *self-pipe* pattern.
+//! which comes from signal-hook, writes one byte into a pipe. The other end of the pipe is a source
+//! like any other, so a signal becomes an event. This is the *self-pipe* pattern.
 //!
-//! The flag records that the signal has arrived; the byte only ends the wait for events. If the
-//! handler cannot write the byte (e.g. the kernel has no memory for it), the signal is not lost.
-//! The handler also interrupts the wait of the thread that it runs on. The reactor of that thread
-//! then checks the flags of its signals, and notifies the reactors of other threads, which check
-//! theirs. If that thread has no reactor, the signal is reported later, when any reactor next
-//! waits. The kernel prefers the main thread unless that blocks the signal.
+//! A handler has nowhere to report that its write failed, so the write must not fail. If the pipe is
+//! full, the bytes in it already end the wait. Otherwise the kernel could only lack memory for the
+//! byte, as it may for a byte that is sent through a socket. [`Signal::new`] therefore makes the
+//! kernel allocate the memory of the pipe.
 //!
 //! A handler stays installed until the process ends, because another handler may have been
 //! installed after it. So a signal that was watched once permanently loses its default effect: it
@@ -17,27 +15,24 @@
 //! `signal_hook::low_level::emulate_default_handler` causes that effect on demand.
 
 use std::future::{Future, poll_fn};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use log::debug;
 use mio::Interest;
-use mio::net::UnixStream;
+use mio::unix::pipe::{self as mio_pipe, Receiver, Sender};
+use rustix::io::{read, retry_on_intr};
 use signal_hook::SigId;
 use signal_hook::consts::{
     FORBIDDEN, SIGALRM, SIGBUS, SIGCHLD, SIGHUP, SIGINT, SIGIO, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1,
     SIGUSR2, SIGWINCH,
 };
-use signal_hook::flag;
 use signal_hook::low_level::{pipe, unregister};
 
-use crate::arrivals;
 use crate::budget::consume_budget;
 use crate::{Async, Reactor};
 
@@ -68,11 +63,9 @@ use crate::{Async, Reactor};
 /// ```
 #[derive(Debug)]
 pub struct Signal {
-    pipe: Async<UnixStream>,
-    /// Set by the handler before it writes the byte; cleared when the arrival is reported.
-    arrived: Arc<AtomicBool>,
-    /// The actions that are registered with the handler: set two flags, write a byte.
-    ids: [SigId; 3],
+    pipe: Async<Receiver>,
+    /// The action of the handler: to write a byte.
+    id: SigId,
 }
 
 impl Signal {
@@ -85,7 +78,7 @@ impl Signal {
     /// Returns `InvalidInput` if `signal` is not the number of a signal, and for SIGKILL and
     /// SIGSTOP, which cannot be caught. Also returns `InvalidInput` for SIGSEGV, SIGBUS, SIGILL and
     /// SIGFPE, because these report a fault of the thread itself. Returns any other error of the
-    /// `socketpair`, `epoll_ctl` or `sigaction` system call.
+    /// `pipe2`, `write`, `epoll_ctl` or `sigaction` system call.
     ///
     /// # Panics
     ///
@@ -99,21 +92,11 @@ impl Signal {
             let text = format!("signal {signal} cannot be caught");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        let (ours, handlers) = UnixStream::pair()?;
+        let (handlers, ours) = mio_pipe::new()?;
+        allocate(&handlers, &ours)?;
         let pipe = Async::with_interest(ours, Interest::READABLE)?;
-        let arrived = Arc::new(AtomicBool::new(false));
-        // The handler runs its actions in this order, so both flags are set before the byte ends
-        // the wait.
-        let ids = [
-            flag::register(signal, arrived.clone())?,
-            flag::register(signal, &arrivals::ANY)?,
-            // The write does not block. If the pipe is full, its bytes already end the wait.
-            pipe::register(signal, OwnedFd::from(handlers))?,
-        ];
-        let reactor = Reactor::current();
-        reactor.watch_signal(pipe.source().key, arrived.clone());
-        arrivals::watch(arrived.clone(), reactor.notifier());
-        Ok(Signal { pipe, arrived, ids })
+        let id = pipe::register(signal, OwnedFd::from(handlers))?;
+        Ok(Signal { pipe, id })
     }
 
     /// Waits for the next arrival.
@@ -150,9 +133,8 @@ impl Signal {
     /// # }
     /// ```
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let (pipe, arrived) = (self.pipe.get_ref(), &self.arrived);
-        let arrivals = self.pipe.poll_read_as("signal", cx, || take_arrivals(pipe, arrived));
-        let arrivals = ready!(arrivals)?;
+        let pipe = self.pipe.get_ref();
+        let arrivals = ready!(self.pipe.poll_read_as("signal", cx, || take_arrivals(pipe)))?;
         debug!(arrivals; "signal");
         Poll::Ready(Ok(()))
     }
@@ -170,28 +152,28 @@ impl Signal {
         let pipe = self.pipe.get_ref();
         self.pipe.poll_read_as(operation, cx, || {
             // An error only means that the signal has not arrived again.
-            let _ = take_arrivals(pipe, &self.arrived);
+            let _ = take_arrivals(pipe);
             attempt()
         })
     }
 }
 
-/// Empties the pipe, then clears the flag. Returns the number of arrivals, or `WouldBlock` if the
-/// flag was not set.
-///
-/// The order matters. If a handler runs between the two steps, its arrival is returned here, and
-/// its byte later causes a spurious poll. In the opposite order, the byte would be read, the flag
-/// would stay set, and no event would report the arrival.
-fn take_arrivals(mut pipe: &UnixStream, arrived: &AtomicBool) -> io::Result<usize> {
+/// Makes the kernel allocate the memory for a byte in the pipe. Linux allocates it with the first
+/// write, and keeps it when the byte has been read.
+fn allocate(mut handlers: &Sender, mut ours: &Receiver) -> io::Result<()> {
+    handlers.write_all(b"X")?;
+    ours.read_exact(&mut [0])
+}
+
+/// Empties the pipe, and returns the number of arrivals, or `WouldBlock` if there was none.
+fn take_arrivals(pipe: &Receiver) -> io::Result<usize> {
     let mut bytes = [0; 64];
-    let mut arrivals = 0;
-    while let Ok(more @ 1..) = pipe.read(&mut bytes) {
+    let mut read = || retry_on_intr(|| read(pipe, &mut bytes));
+    let mut arrivals = read()?;
+    while let Ok(more @ 1..) = read() {
         arrivals += more;
     }
-    match arrived.swap(false, Ordering::AcqRel) {
-        true => Ok(arrivals.max(1)),
-        false => Err(ErrorKind::WouldBlock.into()),
-    }
+    Ok(arrivals)
 }
 
 impl Stream for Signal {
@@ -204,13 +186,9 @@ impl Stream for Signal {
 
 impl Drop for Signal {
     fn drop(&mut self) {
-        for id in self.ids {
-            unregister(id);
-        }
-        arrivals::unwatch(&self.arrived);
-        if let Some(reactor) = self.pipe.source().reactor() {
-            reactor.forget_signal(self.pipe.source().key);
-        }
+        // This waits for handlers that run on other threads. So no handler writes to the pipe after
+        // its read end has been closed, which would raise SIGPIPE.
+        unregister(self.id);
     }
 }
 
