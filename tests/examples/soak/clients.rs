@@ -30,6 +30,8 @@ pub(crate) const KINDS: [(&str, Run); 6] = [
 /// What the clients share, and what they have done so far.
 pub(crate) struct Load {
     address: SockAddr,
+    /// How many times longer all pauses are.
+    slower: u32,
     is_stopped: AtomicBool,
     failures: Mutex<Vec<String>>,
     pub(crate) connections: AtomicU64,
@@ -40,9 +42,10 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(crate) fn new(address: SockAddr) -> Load {
+    pub(crate) fn new(address: SockAddr, slower: u32) -> Load {
         Load {
             address,
+            slower,
             is_stopped: AtomicBool::new(false),
             failures: Mutex::default(),
             connections: AtomicU64::new(0),
@@ -74,6 +77,10 @@ impl Load {
         !self.is_stopped.load(Relaxed)
     }
 
+    fn pause(&self, time: Duration) {
+        sleep(time * self.slower);
+    }
+
     fn connect(&self) -> Result<Client> {
         let seed = self.connections.fetch_add(1, Relaxed);
         Client::connect(&self.address, seed, DEADLINE)
@@ -94,7 +101,7 @@ fn messages(load: &Load) -> Result<()> {
     let mut clients = clients?;
     while load.runs() {
         for client in &mut clients {
-            sleep(Duration::from_millis(1));
+            load.pause(Duration::from_millis(1));
             let begin = Instant::now();
             load.exchange(client, MESSAGE)?;
             let latency = begin.elapsed();
@@ -108,7 +115,7 @@ fn messages(load: &Load) -> Result<()> {
 fn churn(load: &Load) -> Result<()> {
     let mut bytes = 1;
     while load.runs() {
-        sleep(Duration::from_millis(2));
+        load.pause(Duration::from_millis(2));
         let mut client = load.connect()?;
         load.exchange(&mut client, bytes)?;
         client.finish()?;
@@ -132,7 +139,7 @@ fn bulk(load: &Load) -> Result<()> {
             for _ in 0..4 {
                 load.bytes.fetch_add(client.receive_some(1 << 16)? as u64, Relaxed);
             }
-            sleep(Duration::from_millis(10));
+            load.pause(Duration::from_millis(10));
         }
         load.bytes.fetch_add(client.pending(), Relaxed);
         client.finish()?;
@@ -173,8 +180,8 @@ fn slow(load: &Load) -> Result<()> {
                 Err(error) => return Err(error),
             }
         }
-        sleep(Duration::from_millis(50));
-        if replaced.elapsed() > Duration::from_secs(3) {
+        load.pause(Duration::from_millis(50));
+        if replaced.elapsed() > Duration::from_secs(3) * load.slower {
             clients.push_back(connect()?);
             clients.pop_front().map_or(Ok(()), finish)?;
             replaced = Instant::now();
@@ -190,7 +197,7 @@ fn resetting(load: &Load) -> Result<()> {
         if !load.runs() {
             break;
         }
-        sleep(Duration::from_millis(10));
+        load.pause(Duration::from_millis(10));
         let mut client = load.connect()?;
         if number % 4 > 0 {
             client.send(40_000)?;
@@ -216,7 +223,7 @@ fn idle(load: &Load) -> Result<()> {
             if !load.runs() {
                 break 'load;
             }
-            sleep(Duration::from_millis(100));
+            load.pause(Duration::from_millis(100));
             load.exchange(client, 1)?;
         }
     }

@@ -4,13 +4,14 @@
 //! ```text
 //! cargo run --release -p tests --example soak -- --minutes 60 --threads 2
 //! cargo run --release -p tests --example soak -- --seconds 10           a short run
-//! cargo run --release -p tests --example soak -- --minutes 30 --threads 1,2 --readme
+//! cargo run --release -p tests --example soak -- --minutes 60 --threads 1,2 --slower 3 --readme
 //! ```
 //!
 //! Six kinds of clients run concurrently: see `clients.rs`. They compare every byte. The load is
 //! paced, so that it is the same all the time and latencies are not those of a saturated server.
-//! `--threads 1,2` runs two servers one after the other, each for the given time. The output is one
-//! table for each run, and a plot (SVG) of all runs. `--readme` writes both into `tests/README.md`.
+//! `--slower 3` makes all pauses three times as long. `--threads 1,2` runs two servers at the same
+//! time, each with clients of its own. The output is one table for each run, and a plot (SVG) of all
+//! runs. `--readme` writes both into `tests/README.md`.
 //!
 //! The program fails if a client fails, if a byte is wrong, if descriptors are left over at the end,
 //! if the memory grows, if the idle server uses CPU time, or if the server does not end cleanly.
@@ -45,7 +46,8 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(text) => {
             eprintln!(
-                "soak: {text}; the options are --minutes N, --seconds N, --threads N[,N], --readme"
+                "soak: {text}; the options are --minutes N, --seconds N, --threads N[,N], --slower N, \
+                 --readme"
             );
             return ExitCode::from(2);
         }
@@ -62,13 +64,14 @@ fn main() -> ExitCode {
 struct Arguments {
     time: Duration,
     threads: Vec<usize>,
+    slower: u32,
     readme: bool,
 }
 
 impl Arguments {
     fn parse() -> std::result::Result<Arguments, String> {
         let mut parsed =
-            Arguments { time: Duration::from_secs(60), threads: vec![1], readme: false };
+            Arguments { time: Duration::from_secs(60), threads: vec![1], slower: 1, readme: false };
         let mut arguments = env::args().skip(1);
         while let Some(option) = arguments.next() {
             if option == "--readme" {
@@ -87,11 +90,12 @@ impl Arguments {
                     parsed.threads =
                         numbers.collect::<std::result::Result<_, _>>().map_err(wrong)?;
                 }
+                "--slower" => parsed.slower = value.parse().map_err(wrong)?,
                 _ => return Err(format!("{option} is not an option")),
             }
         }
-        if parsed.time.is_zero() || parsed.threads.contains(&0) {
-            return Err("a time and a number of threads must be more than 0".to_owned());
+        if parsed.time.is_zero() || parsed.threads.contains(&0) || parsed.slower == 0 {
+            return Err("a time, a number of threads and a factor must be more than 0".to_owned());
         }
         Ok(parsed)
     }
@@ -99,11 +103,13 @@ impl Arguments {
 
 fn run_all(arguments: &Arguments) -> Result<()> {
     let date = today()?;
-    let mut runs = Vec::new();
-    for &threads in &arguments.threads {
-        runs.push(soak(threads, arguments.time)?);
-        println!("{}", runs[runs.len() - 1].markdown());
-    }
+    let runs = thread::scope(|scope| {
+        let start = |&threads: &usize| scope.spawn(move || soak(threads, arguments));
+        let running: Vec<_> = arguments.threads.iter().map(start).collect();
+        let ended = running.into_iter().map(|run| run.join().expect("a run does not panic"));
+        ended.collect::<Result<Vec<Run>>>()
+    })?;
+    runs.iter().for_each(|run| println!("{}", run.markdown()));
     let plot = plot::svg(&runs);
     if arguments.readme {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -118,11 +124,12 @@ fn run_all(arguments: &Arguments) -> Result<()> {
 }
 
 /// Runs one server under load, and checks it.
-fn soak(threads: usize, time: Duration) -> Result<Run> {
+fn soak(threads: usize, arguments: &Arguments) -> Result<Run> {
+    let time = arguments.time;
     let server = Echod::start(&["--threads", &threads.to_string(), "127.0.0.1:0"])?;
     let pid = server.pid();
     let before = descriptors(pid).len();
-    let load = Load::new(server.tcp()?);
+    let load = Load::new(server.tcp()?, arguments.slower);
     let mut observer = Observer::new(pid, &load);
     thread::scope(|scope| {
         for (name, client) in KINDS {
@@ -170,14 +177,17 @@ fn eventually(condition: impl Fn() -> bool, otherwise: &str) -> Result<()> {
 
 /// The section of the README.
 fn readme(runs: &[Run], date: &str) -> String {
+    let options: Vec<String> = env::args().skip(1).filter(|option| option != "--readme").collect();
     let tables: Vec<String> = runs.iter().map(Run::markdown).collect();
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').nth(2).unwrap_or("?");
     let cores = thread::available_parallelism().map_or(1, usize::from);
     format!(
-        "Measured on {date}, on a machine with {cores} cores that other programs used too (average \
-         load in the last 15 minutes: {load}).\n\n{}\n![Throughput, latency, descriptors, memory and \
-         CPU time over time](soak.svg)\n",
+        "Measured on {date} with `{}`, all servers at the same time, on a machine with {cores} cores \
+         that other programs used too (average load in the last 15 minutes: \
+         {load}).\n\n{}\n![Throughput, latency, descriptors, memory and CPU time over \
+         time](soak.svg)\n",
+        options.join(" "),
         tables.join("\n")
     )
 }
