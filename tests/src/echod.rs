@@ -140,14 +140,15 @@ impl Echod {
         }
     }
 
-    /// Stops the server with SIGTERM, and waits until it ends.
+    /// Stops the server with SIGTERM, and waits until it ends. On a busy machine, a server may need
+    /// long to write its recording.
     ///
     /// # Errors
     ///
-    /// Returns an error if the server does not end within the deadline.
+    /// Returns an error if the server does not end within three times the deadline.
     pub fn stop(mut self) -> Result<(ExitStatus, Output)> {
         self.signal(Signal::TERM)?;
-        let status = self.wait_until(DEADLINE, |_| false)?;
+        let status = self.wait_until(3 * DEADLINE, |_| false)?;
         let status = status.ok_or_else(|| Error::other("the server runs on"))?;
         Ok((status, self.output()?))
     }

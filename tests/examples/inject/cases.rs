@@ -6,9 +6,9 @@ use std::fs;
 use std::io::Result;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Command, ExitStatus};
-use std::thread::sleep;
+use std::thread::{self, ScopedJoinHandle, sleep};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -34,10 +34,6 @@ const SILENT_CPU: Duration = Duration::from_millis(40);
 /// How many system calls the server may make during that silence. Most of them print two lines of
 /// counters.
 const SILENT_CALLS: usize = 200;
-
-/// The most positions of one call at which it fails in turn, during the start and while a recording
-/// is written.
-const POSITIONS: usize = 10;
 
 /// When the call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,43 +97,24 @@ pub(crate) struct Reference {
     table: Vec<Seen>,
     shutdown: Vec<Seen>,
     recording: Vec<Seen>,
+    positions: usize,
 }
 
 impl Reference {
-    pub(crate) fn record() -> Result<Reference> {
-        let start = |kind: Kind| {
-            let (command, file) = strace::run(None, &*ECHOD);
-            let mut subject = Subject::spawn(kind, command)?;
-            subject.wait_until_listening(DEADLINE)?;
-            drop(subject);
-            // strace writes its last lines when the server is gone.
-            sleep(Duration::from_millis(200));
-            strace::calls(&file)
-        };
-        let starts = [start(Kind::Plain)?, start(Kind::Recording)?];
-        let subject = Subject::start(Kind::Plain)?;
-        let load = subject.load()?;
-        let strace = Strace::attach(subject.pid(), None, List::All, &[])?;
-        load.wait_for_progress();
-        sleep(STRETCH);
-        let steady = strace.detach()?;
-        load.pause();
-        let strace = Strace::attach(subject.pid(), None, List::All, &[])?;
-        subject.server.signal(Signal::USR1)?;
-        sleep(4 * STRETCH);
-        let table = strace.detach()?;
-        let shutdown = Strace::attach(subject.pid(), None, List::All, &[])?;
-        subject.server.stop()?;
-        let shutdown = shutdown.detach()?;
-        load.stop();
-        let mut subject = Subject::start(Kind::Recording)?;
-        let load = subject.load()?;
-        load.wait_for_progress();
-        load.stop();
-        let recording = Strace::attach(subject.pid(), None, List::All, &[])?;
-        subject.server.signal(Signal::TERM)?;
-        subject.server.wait_until(DEADLINE, |_| false)?;
-        Ok(Reference { starts, steady, table, shutdown, recording: recording.detach()? })
+    /// Runs servers in which nothing fails. `positions` is the most positions of one call at which it
+    /// fails in turn, during the start and while a recording is written.
+    pub(crate) fn record(positions: usize) -> Result<Reference> {
+        thread::scope(|scope| {
+            let plain = scope.spawn(|| record_start(Kind::Plain));
+            let recorded = scope.spawn(|| record_start(Kind::Recording));
+            let recording = scope.spawn(record_recording);
+            let (steady, table, shutdown) = record_load()?;
+            let joined = |thread: ScopedJoinHandle<'_, Result<Vec<Seen>>>| {
+                thread.join().expect("recording does not panic")
+            };
+            let (starts, recording) = ([joined(plain)?, joined(recorded)?], joined(recording)?);
+            Ok(Reference { starts, steady, table, shutdown, recording, positions })
+        })
     }
 
     /// Returns the names of all calls after the start of `main`.
@@ -162,6 +139,51 @@ impl Reference {
     }
 }
 
+fn record_start(kind: Kind) -> Result<Vec<Seen>> {
+    let (command, file) = strace::run(None, &*ECHOD);
+    let mut subject = Subject::spawn(kind, command)?;
+    subject.wait_until_listening(DEADLINE)?;
+    drop(subject);
+    // strace writes its last lines when the server is gone.
+    sleep(Duration::from_millis(200));
+    strace::calls(&file)
+}
+
+/// Returns the calls under load, after SIGUSR1 and after SIGTERM.
+fn record_load() -> Result<(Vec<Seen>, Vec<Seen>, Vec<Seen>)> {
+    let subject = Subject::start(Kind::Plain)?;
+    let load = subject.load()?;
+    let strace = Strace::attach(subject.pid(), None, List::All, &[])?;
+    load.wait_for_progress();
+    sleep(STRETCH);
+    let steady = strace.detach()?;
+    load.pause();
+    let strace = Strace::attach(subject.pid(), None, List::All, &[])?;
+    subject.server.signal(Signal::USR1)?;
+    sleep(4 * STRETCH);
+    let table = strace.detach()?;
+    let shutdown = Strace::attach(subject.pid(), None, List::All, &[])?;
+    subject.server.stop()?;
+    let shutdown = shutdown.detach()?;
+    load.stop();
+    Ok((steady, table, shutdown))
+}
+
+fn record_recording() -> Result<Vec<Seen>> {
+    let mut subject = Subject::start(Kind::Recording)?;
+    let load = subject.load()?;
+    load.wait_for_progress();
+    load.stop();
+    let recording = Strace::attach(subject.pid(), None, List::All, &[])?;
+    subject.server.signal(Signal::TERM)?;
+    subject.server.wait_until(3 * DEADLINE, |_| false)?;
+    recording.detach()
+}
+
+fn is_interruption(errno: i32) -> bool {
+    errno == Errno::INTR.raw_os_error()
+}
+
 fn is_in(calls: &[Seen], call: &str) -> bool {
     calls.iter().any(|seen| seen.name() == call)
 }
@@ -172,8 +194,7 @@ fn main(start: &[Seen]) -> usize {
     start.iter().position(|seen| seen.text.contains("SIGXFSZ")).unwrap_or(start.len())
 }
 
-/// Returns the numbers of the calls, counted in each thread, that can fail after the start of
-/// `main`.
+/// Returns the numbers of the calls, counted in each thread, that follow the first `begin` calls.
 fn positions(calls: &[Seen], call: &str, begin: usize) -> Vec<usize> {
     let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
     let mut positions = BTreeSet::new();
@@ -187,7 +208,7 @@ fn positions(calls: &[Seen], call: &str, begin: usize) -> Vec<usize> {
             before = *count;
         }
     }
-    positions.into_iter().filter(|position| *position > before).take(POSITIONS).collect()
+    positions.into_iter().filter(|position| *position > before).collect()
 }
 
 /// Lets a call fail in one pattern. Returns all outcomes, or none if the server does not make the
@@ -203,7 +224,9 @@ pub(crate) fn run(
     let outcome = |result: Result<Option<Outcome>>| {
         result.unwrap_or_else(|error| Some(Outcome::Fault(error.to_string())))
     };
-    if !reference.has(call, pattern) {
+    // At the start, the reads of files cannot be told from those of pipes; see `Subject::paths`.
+    let is_of_pipe = call == "read" && pattern == Pattern::Start && !is_interruption(errno);
+    if is_of_pipe || !reference.has(call, pattern) {
         return BTreeSet::new();
     }
     // The table of tasks reads the list of all connections of the system, which may take long.
@@ -212,12 +235,13 @@ pub(crate) fn run(
     let silence = Then { prints_table, is_silent: true };
     // After EINTR the server must repeat the call without a pause. Let it fail only so often, because
     // a call during which strace detaches returns ENOSYS.
-    let stretch = if errno == Errno::INTR.raw_os_error() { "1..50" } else { "1+" };
+    let stretch = if is_interruption(errno) { "1..50" } else { "1+" };
     let outcomes: Vec<Option<Outcome>> = match pattern {
         Pattern::Start => {
             let kinds = [Kind::Plain, Kind::Recording].into_iter().zip(&reference.starts);
             let positions = kinds.flat_map(|(kind, start)| {
-                positions(start, call, main(start)).into_iter().map(move |at| (kind, at))
+                let positions = positions(start, call, main(start)).into_iter();
+                positions.take(reference.positions).map(move |at| (kind, at))
             });
             positions.map(|(kind, at)| outcome(at_start(kind, &once(at)))).collect()
         }
@@ -227,7 +251,10 @@ pub(crate) fn run(
         Pattern::Shutdown => vec![outcome(at_shutdown(&fault("1+2".to_owned())))],
         Pattern::Recording => {
             let positions = positions(&reference.recording, call, 0).into_iter();
-            positions.map(|at| outcome(while_recording(&once(at)))).collect()
+            positions
+                .take(reference.positions)
+                .map(|at| outcome(while_recording(&once(at))))
+                .collect()
         }
     };
     outcomes.into_iter().flatten().collect()
@@ -307,16 +334,24 @@ impl Subject {
         Ok(Load::start(tcp, unix, self.server.address("udp").ok()))
     }
 
-    /// Returns the files to which an injected `write` is restricted. It must not fail on an eventfd,
-    /// where the kernel never returns these errors.
-    fn paths(&self, call: &str) -> Vec<String> {
-        if call != "write" {
-            return Vec::new();
+    /// Returns the files to which injected errors of `read` and `write` are restricted. From a pipe or
+    /// an eventfd, with which threads and signal handlers wake each other, the kernel returns none.
+    fn paths(&self, fault: &Fault) -> Vec<String> {
+        let pid = self.pid();
+        match fault.call {
+            // An interrupted call can be any.
+            "read" if !is_interruption(fault.errno) => {
+                ["tcp", "tcp6", "unix"].map(|table| format!("/proc/{pid}/net/{table}")).into()
+            }
+            "write" => {
+                let ours = [self.folder.path(), self.server.folder()];
+                let targets = descriptors(pid).into_iter().map(|(_, target)| target);
+                let is_ours =
+                    |target: &String| ours.iter().any(|it| Path::new(target).starts_with(it));
+                targets.filter(is_ours).collect()
+            }
+            _ => Vec::new(),
         }
-        let folders = [self.folder.path(), self.server.folder()];
-        let is_ours = |target: &PathBuf| folders.iter().any(|folder| target.starts_with(folder));
-        let targets = descriptors(self.pid()).into_iter().map(|(_, target)| PathBuf::from(target));
-        targets.filter(is_ours).map(|target| target.display().to_string()).collect()
     }
 }
 
@@ -374,7 +409,7 @@ fn under_load(fault: &Fault, then: Then) -> Result<Option<Outcome>> {
     let load = subject.load()?;
     load.wait_for_progress();
     let list = if then.is_silent { List::All } else { List::Failing };
-    let strace = Strace::attach(pid, Some(fault), list, &subject.paths(fault.call))?;
+    let strace = Strace::attach(pid, Some(fault), list, &subject.paths(fault))?;
     if then.prints_table {
         subject.server.signal(Signal::USR1)?;
     }
@@ -403,9 +438,10 @@ fn under_load(fault: &Fault, then: Then) -> Result<Option<Outcome>> {
     load.resume();
     let ended = subject.server.wait_until(DEADLINE, |_| load.wait_for_progress());
     let failures = load.stop();
-    let judged = judge(&failures, injected, fault);
+    let failed = calls.iter().filter(|seen| seen.may_have_failed(fault.call)).count();
+    let judged = judge(&failures, failed, fault);
     match ended {
-        Ok(Some(status)) => return Ok(Some(judge_end(status, &subject.server.output()?, fault))),
+        Ok(Some(status)) => return Ok(Some(goes_on(status, &subject.server.output()?, fault))),
         Ok(None) => {}
         Err(_) => return Ok(Some(Outcome::Fault(format!("clients hang: {:?}", failures.errors)))),
     }
@@ -422,8 +458,7 @@ fn under_load(fault: &Fault, then: Then) -> Result<Option<Outcome>> {
     if let Some(spun) = spun.filter(|_| !then.prints_table) {
         return Ok(Some(Outcome::Fault(spun)));
     }
-    let end = judge_end(status, &output, fault);
-    Ok(Some(if end == Outcome::Serves { judged } else { Outcome::Fault(format!("then {end:?}")) }))
+    Ok(Some(goes_on(status, &output, fault).max(judged)))
 }
 
 fn at_shutdown(fault: &Fault) -> Result<Option<Outcome>> {
@@ -432,11 +467,9 @@ fn at_shutdown(fault: &Fault) -> Result<Option<Outcome>> {
     load.wait_for_progress();
     load.pause();
     let before = load.take_failures();
-    let strace =
-        Strace::attach(subject.pid(), Some(fault), List::Failing, &subject.paths(fault.call))?;
-    let output = |subject: &Subject| subject.server.output();
+    let strace = Strace::attach(subject.pid(), Some(fault), List::Failing, &subject.paths(fault))?;
     subject.server.signal(Signal::TERM)?;
-    let ended = subject.server.wait_until(DEADLINE, |_| false);
+    let ended = subject.server.wait_until(3 * DEADLINE, |_| false);
     let calls = strace.detach()?;
     let Ok(Some(status)) = ended else { return Ok(Some(runs_on(&subject, &calls))) };
     let failures = load.stop();
@@ -447,7 +480,7 @@ fn at_shutdown(fault: &Fault) -> Result<Option<Outcome>> {
     if before.ended + before.hung + before.wrong > 0 {
         return Ok(Some(Outcome::Fault(format!("before the fault: {:?}", before.errors))));
     }
-    let end = judge_end(status, &output(&subject)?, fault);
+    let end = goes_on(status, &subject.server.output()?, fault);
     Ok(Some(end.max(judge(&failures, injected, fault))))
 }
 
@@ -456,10 +489,9 @@ fn while_recording(fault: &Fault) -> Result<Option<Outcome>> {
     let load = subject.load()?;
     load.wait_for_progress();
     load.stop();
-    let strace =
-        Strace::attach(subject.pid(), Some(fault), List::Failing, &subject.paths(fault.call))?;
+    let strace = Strace::attach(subject.pid(), Some(fault), List::Failing, &subject.paths(fault))?;
     subject.server.signal(Signal::TERM)?;
-    let ended = subject.server.wait_until(DEADLINE, |_| false);
+    let ended = subject.server.wait_until(3 * DEADLINE, |_| false);
     let calls = strace.detach()?;
     let Ok(Some(status)) = ended else { return Ok(Some(runs_on(&subject, &calls))) };
     let injected = calls.iter().filter(|seen| seen.is_injected()).count();
@@ -491,7 +523,7 @@ fn runs_on(subject: &Subject, calls: &[Seen]) -> Outcome {
 }
 
 /// Judges what clients saw.
-fn judge(failures: &Failures, injected: usize, fault: &Fault) -> Outcome {
+fn judge(failures: &Failures, failed: usize, fault: &Fault) -> Outcome {
     // With `close`, the injected error means that the connection is not closed.
     let may_hang = fault.call == "close";
     if failures.wrong > 0 || (failures.hung > 0 && !may_hang) {
@@ -499,11 +531,19 @@ fn judge(failures: &Failures, injected: usize, fault: &Fault) -> Outcome {
     }
     match failures.ended + failures.hung {
         0 => Outcome::Serves,
-        ended if ended <= injected => Outcome::Connections,
+        ended if ended <= failed => Outcome::Connections,
         ended => Outcome::Fault(format!(
-            "{ended} connections ended after {injected} failed calls: {:?}",
+            "{ended} connections ended after {failed} failed calls: {:?}",
             failures.errors
         )),
+    }
+}
+
+/// Judges the end of a server that must not end because of the call, unless memory is exhausted.
+fn goes_on(status: ExitStatus, output: &Output, fault: &Fault) -> Outcome {
+    match judge_end(status, output, fault) {
+        Outcome::Exits => Outcome::Fault(format!("ends: {}", last_lines(&output.stderr))),
+        outcome => outcome,
     }
 }
 
@@ -511,15 +551,18 @@ fn judge(failures: &Failures, injected: usize, fault: &Fault) -> Outcome {
 fn judge_end(status: ExitStatus, output: &Output, fault: &Fault) -> Outcome {
     let lines = output.stderr.lines().filter(|line| line.starts_with("echod: "));
     let lines = lines.filter(|line| !line.starts_with("echod: wrote ")).count();
+    // In a debug build, the crate backtrace panics if `munmap` fails, and aborts.
+    if allocates(fault.call) && status.signal() == Some(Signal::ABORT.as_raw()) {
+        return Outcome::Aborts;
+    }
     if output.stderr.contains("panicked") {
         return Outcome::Fault(format!("panicked: {}", output.stderr));
     }
     match (status.code(), lines) {
         (Some(0), 0) => Outcome::Serves,
         (Some(1), 1) => Outcome::Exits,
-        (None, _) if allocates(fault.call) && status.signal() == Some(Signal::ABORT.as_raw()) => {
-            Outcome::Aborts
-        }
+        // The line itself may be lost.
+        (Some(1), 0) if fault.call == "write" => Outcome::Exits,
         _ => Outcome::Fault(format!("ended with {status}: {}", last_lines(&output.stderr))),
     }
 }

@@ -17,19 +17,24 @@ macro_rules! calls {
     };
 }
 
-/// Every system call that `echod` makes and that can fail.
+/// Every system call that `echod` makes and that can fail, with the errors of its manual page.
 ///
-/// Not listed are errors that the kernel cannot return there. EFAULT, EBADF, ENOTSOCK and EINVAL
-/// mean that the program passed a wrong pointer, descriptor or argument. EAGAIN from a socket means
-/// that there is nothing to receive or no space to send, and then epoll reports the next change; an
-/// injected EAGAIN would be a change that epoll never reports.
+/// Not listed are errors that the kernel cannot return there:
+///
+/// - EFAULT, EBADF, ENOTSOCK, EOPNOTSUPP of `accept` and usually EINVAL: the program passed a wrong
+///   pointer, descriptor or argument.
+/// - EAGAIN from a socket: there is nothing to receive or no space to send, and then epoll reports the
+///   next change. An injected EAGAIN would be a change that epoll never reports.
+/// - Errors of other kinds of objects: `connect` is called for Unix sockets only, `fcntl` for no lock,
+///   `prctl` for the name of a thread only, and `ftruncate` for open files only.
 pub(crate) const CALLS: &[Call] = calls! {
     "accept4": CONNABORTED INTR MFILE NFILE NOBUFS NOMEM PERM PROTO NETDOWN NOPROTOOPT HOSTDOWN NONET
         HOSTUNREACH NETUNREACH TIMEDOUT NOSR SOCKTNOSUPPORT PROTONOSUPPORT;
     "bind": ACCESS ADDRINUSE ADDRNOTAVAIL LOOP NAMETOOLONG NOENT NOMEM NOTDIR ROFS;
-    "clone3": AGAIN NOMEM NOSPC USERS NOSYS;
+    "clock_nanosleep": INTR;
+    "clone3": AGAIN NOMEM NOSPC NOSYS PERM USERS;
     "close": INTR IO NOSPC DQUOT;
-    "connect": ACCESS AGAIN CONNREFUSED NOENT PERM;
+    "connect": ACCESS AGAIN CONNREFUSED NOENT PERM PROTOTYPE;
     "epoll_create1": MFILE NFILE NOMEM;
     "epoll_ctl": NOMEM NOSPC PERM LOOP;
     "epoll_wait": INTR;
@@ -40,27 +45,32 @@ pub(crate) const CALLS: &[Call] = calls! {
     "fsync": INTR IO NOSPC DQUOT ROFS;
     "ftruncate": FBIG INTR IO PERM;
     "getpeername": NOBUFS NOTCONN;
-    "getrandom": INTR NOSYS;
+    "getrandom": AGAIN INTR NOSYS;
     "getsockname": NOBUFS;
     "getsockopt": NOPROTOOPT NOMEM;
     "ioctl": NOTTY PERM;
-    "linkat": ACCESS DQUOT EXIST IO MLINK NOENT NOMEM NOSPC PERM ROFS XDEV;
+    "linkat": ACCESS DQUOT EXIST IO LOOP MLINK NAMETOOLONG NOENT NOMEM NOSPC NOTDIR PERM ROFS XDEV;
     "listen": ADDRINUSE OPNOTSUPP;
     "lseek": OVERFLOW SPIPE;
     "madvise": AGAIN NOMEM;
-    "mmap": AGAIN NOMEM;
+    "mmap": ACCESS AGAIN NFILE NODEV NOMEM PERM;
     "mprotect": ACCESS NOMEM;
     "mremap": AGAIN NOMEM;
     "munmap": NOMEM;
-    "newfstatat": ACCESS NOENT NOMEM;
-    "open": ACCESS INTR MFILE NFILE NOENT NOMEM NOSPC OPNOTSUPP PERM ROFS;
-    "openat": ACCESS INTR ISDIR MFILE NFILE NOENT NOMEM NOSPC PERM ROFS;
+    "newfstatat": ACCESS LOOP NAMETOOLONG NOENT NOMEM NOTDIR OVERFLOW;
+    "open": ACCESS BUSY DQUOT EXIST INTR INVAL ISDIR LOOP MFILE NAMETOOLONG NFILE NODEV NOENT NOMEM NOSPC
+        NOTDIR NXIO OPNOTSUPP OVERFLOW PERM ROFS TXTBSY;
+    "openat": ACCESS BUSY DQUOT EXIST INTR INVAL ISDIR LOOP MFILE NAMETOOLONG NFILE NODEV NOENT NOMEM
+        NOSPC NOTDIR NXIO OPNOTSUPP OVERFLOW PERM ROFS TXTBSY;
+    "pipe2": MFILE NFILE;
+    "poll": INTR NOMEM;
     "prctl": PERM NOSYS;
     "prlimit64": PERM;
-    "read": INTR;
-    "readlink": ACCESS IO NOENT NOMEM;
+    "read": INTR IO ISDIR NOMEM;
+    "readlink": ACCESS IO LOOP NAMETOOLONG NOENT NOMEM NOTDIR;
     "recvfrom": CONNREFUSED CONNRESET HOSTUNREACH INTR NETDOWN NETUNREACH NOBUFS NOMEM NOTCONN TIMEDOUT;
-    "rename": ACCESS BUSY DQUOT IO NOENT NOMEM NOSPC PERM ROFS XDEV;
+    "rename": ACCESS BUSY DQUOT EXIST IO ISDIR LOOP MLINK NAMETOOLONG NOENT NOMEM NOSPC NOTDIR NOTEMPTY
+        PERM ROFS XDEV;
     "sched_getaffinity": PERM NOSYS;
     "sendto": ACCESS CONNRESET HOSTUNREACH INTR MSGSIZE NETDOWN NETUNREACH NOBUFS NOMEM NOTCONN PERM
         PIPE TIMEDOUT;
@@ -68,9 +78,9 @@ pub(crate) const CALLS: &[Call] = calls! {
     "shutdown": NOTCONN;
     "sigaltstack": NOMEM PERM;
     "socket": ACCESS AFNOSUPPORT MFILE NFILE NOBUFS NOMEM PROTONOSUPPORT;
-    "socketpair": AFNOSUPPORT MFILE NFILE NOMEM OPNOTSUPP;
-    "statx": ACCESS LOOP NOENT NOMEM NOTDIR;
-    "unlink": ACCESS BUSY IO NOENT NOMEM PERM ROFS;
+    "socketpair": AFNOSUPPORT MFILE NFILE NOMEM OPNOTSUPP PROTONOSUPPORT;
+    "statx": ACCESS LOOP NAMETOOLONG NOENT NOMEM NOTDIR;
+    "unlink": ACCESS BUSY IO ISDIR LOOP NAMETOOLONG NOENT NOMEM NOTDIR PERM ROFS;
     "write": AGAIN DQUOT FBIG INTR IO NOSPC PERM PIPE;
 };
 
@@ -79,14 +89,12 @@ pub(crate) const CALLS: &[Call] = calls! {
 /// a failure by its old result, and only some kinds of `futex` can fail.
 pub(crate) const WITHOUT_ERRORS: &[&str] = &[
     "brk",
-    "clock_nanosleep",
     "exit",
     "exit_group",
     "futex",
     "getpid",
     "getppid",
     "gettid",
-    "poll",
     "restart_syscall",
     "rseq",
     "rt_sigaction",

@@ -58,6 +58,12 @@ impl Seen {
         self.text.contains("(INJECTED)")
     }
 
+    /// Whether the call failed, or may have failed: one during which strace detaches has no result, and
+    /// may return ENOSYS.
+    pub(crate) fn may_have_failed(&self, call: &str) -> bool {
+        self.is_injected() || (self.name() == call && !self.text.contains(" = "))
+    }
+
     fn parse(line: &str) -> Option<Seen> {
         let (thread, rest) = line.split_once(' ')?;
         let (time, text) = rest.trim_start().split_once(' ')?;
