@@ -4,13 +4,14 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::thread;
+use std::thread::{self, sleep};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tests::{Place, place};
 
 use crate::bytes::assert_echoes;
-use crate::process::{is_installed, is_traced, may_wait_in_a_backlog};
+use crate::process::{is_asleep, is_installed, is_traced, may_wait_in_a_backlog, threads};
 use crate::server::{ECHOD, Server, eventually};
 
 #[test]
@@ -178,6 +179,28 @@ impl Trace {
         let last = calls.iter().rposition(|call| is_message(call, "sendto(")).unwrap();
         Calls(calls.drain(first..=last).collect())
     }
+}
+
+/// Returns the number of system calls that all threads of the server make in this time, or prints why
+/// strace cannot count them.
+pub(crate) fn calls_in(server: &Server, time: Duration) -> Option<usize> {
+    let file = place();
+    let output = file.to_str().expect("a temporary folder with a plain name");
+    let strace = attach(server, &["-f", "-e", "signal=none", "-o", output])?;
+    let trace = Trace { strace, file };
+    // strace interrupts the waits of all threads, which then begin again.
+    let threads = threads(server.pid());
+    eventually("all threads wait again", || {
+        let calls = trace.read();
+        threads.iter().all(|(thread, _)| {
+            let is_begun = |call: &&String| call.starts_with(&format!("{thread} "));
+            let last = calls.0.iter().rfind(is_begun);
+            last.is_some_and(|call| !call.contains(" = ")) && is_asleep(*thread)
+        })
+    });
+    let before = trace.read().0.len();
+    sleep(time);
+    Some(trace.read().0.len() - before)
 }
 
 impl Drop for Trace {

@@ -9,7 +9,8 @@ use socket2::{Domain, Socket, Type};
 use tests::DEADLINE;
 
 use crate::bytes::{Random, assert_echoes, assert_receives, fill, read_to_end, send};
-use crate::process::{cpu_time, is_asleep, memory};
+use crate::calls::calls_in;
+use crate::process::{cpu_time, cpu_time_of_threads, is_asleep, memory};
 use crate::server::{Server, eventually, many_connections};
 
 // The client sends 64 MiB. It starts reading only when the connection accepts no more bytes.
@@ -99,20 +100,52 @@ fn idle_connection_takes_at_most_800_bytes_and_no_cpu() {
     const CLIENTS: usize = 500;
     let Some(_permit) = many_connections(CLIENTS as u64) else { return };
     let server = Server::start(&["--idle", "10m"]);
-    let mut first = server.connect();
-    assert_echoes(&mut first, b"x");
-    let empty = memory(server.pid());
-    let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
-    for client in &mut clients {
-        assert_echoes(client, b"hello");
-    }
-    let cost = (memory(server.pid()).saturating_sub(empty)) / CLIENTS as u64;
-    let before = cpu_time(server.pid());
-    sleep(Duration::from_secs(1));
-    let used = cpu_time(server.pid()) - before;
+    let (_clients, cost) = connect_idle(&server, CLIENTS);
+    let used = cpu_time_in(&server, Duration::from_secs(1));
     println!("{cost} bytes each, {used:?} in a second");
     assert!(cost <= 800, "{cost} bytes each");
     assert!(used < Duration::from_millis(3), "{used:?} in an idle second");
+}
+
+#[test]
+#[ignore = "opens 10,000 connections, and takes half a minute"]
+fn ten_thousand_idle_connections_cause_no_system_call() {
+    const CLIENTS: usize = 10_000;
+    const TIME: Duration = Duration::from_secs(10);
+    let Some(_permit) = many_connections(CLIENTS as u64) else { return };
+    for arguments in [&["--idle", "10m"], &["--threads", "2"]] {
+        let server = Server::start(arguments);
+        let (_clients, cost) = connect_idle(&server, CLIENTS);
+        let used = cpu_time_in(&server, TIME);
+        let calls = calls_in(&server, TIME);
+        println!("{arguments:?}: {cost} bytes each; {used:?} and {calls:?} calls in {TIME:?}");
+        assert!(cost <= 800, "{cost} bytes each");
+        assert!(used < Duration::from_millis(3), "{used:?} in {TIME:?}");
+        assert!(calls.is_none_or(|calls| calls == 0), "{calls:?} system calls in {TIME:?}");
+    }
+}
+
+/// Connects clients that have exchanged one message, and returns the memory that each takes in the
+/// server.
+fn connect_idle(server: &Server, clients: usize) -> (Vec<TcpStream>, u64) {
+    assert_echoes(&mut server.connect(), b"x");
+    let empty = memory(server.pid());
+    let connected: Vec<TcpStream> = (0..clients)
+        .map(|_| {
+            let mut client = server.connect();
+            assert_echoes(&mut client, b"hello");
+            client
+        })
+        .collect();
+    let cost = memory(server.pid()).saturating_sub(empty) / clients as u64;
+    (connected, cost)
+}
+
+/// Returns the CPU time that the server uses during this time.
+fn cpu_time_in(server: &Server, time: Duration) -> Duration {
+    let before = cpu_time_of_threads(server.pid());
+    sleep(time);
+    cpu_time_of_threads(server.pid()) - before
 }
 
 /// Connects with small buffers, so that hundreds of connections fill up quickly.

@@ -24,7 +24,8 @@ macro_rules! calls {
 /// - EFAULT, EBADF, ENOTSOCK, EOPNOTSUPP of `accept` and usually EINVAL: the program passed a wrong
 ///   pointer, descriptor or argument.
 /// - EAGAIN from a socket: there is nothing to receive or no space to send, and then epoll reports the
-///   next change. An injected EAGAIN would be a change that epoll never reports.
+///   next change. An injected EAGAIN would be a change that epoll never reports. `getrandom` does not
+///   return EAGAIN either, because std does not ask it to wait for entropy.
 /// - Errors of other kinds of objects: `connect` is called for Unix sockets only, `fcntl` for no lock,
 ///   `prctl` for the name of a thread only, and `ftruncate` for open files only.
 pub(crate) const CALLS: &[Call] = calls! {
@@ -45,7 +46,7 @@ pub(crate) const CALLS: &[Call] = calls! {
     "fsync": INTR IO NOSPC DQUOT ROFS;
     "ftruncate": FBIG INTR IO PERM;
     "getpeername": NOBUFS NOTCONN;
-    "getrandom": AGAIN INTR NOSYS;
+    "getrandom": INTR NOSYS;
     "getsockname": NOBUFS;
     "getsockopt": NOPROTOOPT NOMEM;
     "ioctl": NOTTY PERM;
