@@ -454,13 +454,13 @@ impl Executor {
     /// continue.
     fn park(&self) -> io::Result<()> {
         let tasks = &self.tasks;
-        // Call `fall_asleep` last. From then on, a message ends the sleep.
-        let sleep = tasks.queue_len() == 0 && !self.spins() && tasks.fall_asleep();
-        if sleep {
-            tasks.shrink();
-        }
-        let turned = tasks.reactor.turn(if sleep { None } else { Some(Duration::ZERO) });
-        tasks.inbox.wake_up();
+        let is_idle = tasks.queue_len() == 0 && !self.spins();
+        let turned = tasks.turn(is_idle, |sleep| {
+            if sleep {
+                tasks.shrink();
+            }
+            tasks.reactor.turn(if sleep { None } else { Some(Duration::ZERO) })
+        });
         self.notified.set(tasks.has_messages());
         if tasks.queue_len() > 0 {
             self.idle_since.set(None);

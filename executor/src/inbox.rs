@@ -70,6 +70,21 @@ impl Inbox {
         }
     }
 
+    /// Calls `turn`, which turns the reactor. It may sleep only if its argument is true. `is_idle` is
+    /// whether the run queue is empty.
+    pub(crate) fn turn<T>(
+        &self,
+        messages: Option<&Receiver<Message>>,
+        is_idle: bool,
+        turn: impl FnOnce(bool) -> T,
+    ) -> T {
+        // Call `fall_asleep` last. From then on, a message ends the sleep.
+        let sleep = is_idle && messages.is_none_or(|messages| self.fall_asleep(messages));
+        let turned = turn(sleep);
+        self.wake_up();
+        turned
+    }
+
     /// Declares that the executor is about to sleep. Returns whether the inbox is empty. Only then may
     /// the executor sleep.
     pub(crate) fn fall_asleep(&self, messages: &Receiver<Message>) -> bool {
@@ -83,6 +98,25 @@ impl Inbox {
     /// still acquire what senders published by earlier swaps, and a store would prevent that.
     pub(crate) fn wake_up(&self) {
         self.asleep.swap(false, Ordering::AcqRel);
+    }
+}
+
+/// Receives the messages that are in the inbox now. Calls `queue` for each task that was woken, and
+/// `call` for each function.
+pub(crate) fn receive(
+    messages: &Receiver<Message>,
+    mut queue: impl FnMut(&Arc<Header>),
+    mut call: impl FnMut(Box<dyn FnOnce() + Send>),
+) {
+    // Without `take`, threads that send faster than this loop receives would keep it here.
+    for message in messages.try_iter().take(messages.len()) {
+        match message {
+            Message::Wake(header) => {
+                queue(&header);
+                header.received();
+            }
+            Message::Call(function) => call(function),
+        }
     }
 }
 

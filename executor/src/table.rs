@@ -20,7 +20,7 @@ use std::task::Wake;
 use log::trace;
 use reactor::Reactor;
 
-use crate::inbox::{Header, Inbox, Message};
+use crate::inbox::{self, Header, Inbox, Message};
 use crate::metrics::Counters;
 use crate::sync::Receiver;
 use crate::task::{BoxStage, State, Task};
@@ -205,24 +205,21 @@ impl Tasks {
         // Reentrancy: spawning runs user code, so the loop uses a clone and not the borrow.
         let Some(messages) = self.messages.borrow().clone() else { return };
         self.counters.notifications.add(1);
-        // Without `take`, threads that send faster than this loop receives would keep it here.
-        for message in messages.try_iter().take(messages.len()) {
-            match message {
-                Message::Wake(header) => {
-                    header.received();
-                    self.counters.remote_wakes.add(1);
-                    // The sender has already logged the wakeup.
-                    self.queue(&header);
-                }
-                Message::Call(call) => catch_and_log("a function from another thread", call),
-            }
-        }
+        let queue = |header: &Arc<Header>| {
+            self.counters.remote_wakes.add(1);
+            // The sender has already logged the wakeup.
+            self.queue(header);
+        };
+        inbox::receive(&messages, queue, |call| {
+            catch_and_log("a function from another thread", call);
+        });
     }
 
-    /// Declares that the executor is about to sleep. Returns false if it must first receive a
-    /// message; see [`Inbox::fall_asleep`].
-    pub(crate) fn fall_asleep(&self) -> bool {
-        self.messages.borrow().as_ref().is_none_or(|messages| self.inbox.fall_asleep(messages))
+    /// Turns the reactor with `turn`; see [`Inbox::turn`].
+    pub(crate) fn turn<T>(&self, is_idle: bool, turn: impl FnOnce(bool) -> T) -> T {
+        // Reentrancy: a turn runs user code, so this uses a clone and not the borrow.
+        let messages = self.messages.borrow().clone();
+        self.inbox.turn(messages.as_deref(), is_idle, turn)
     }
 
     /// Starts a task in a free slot. The caller queues it for its first poll.
@@ -374,7 +371,9 @@ impl Drop for Running<'_> {
         self.tasks.running.set(false);
         // From here on, a wakeup makes the reactor's descriptor readable. Work that is already
         // queued does not, but `tick` reports it to its caller.
-        self.tasks.fall_asleep();
+        if let Some(messages) = &*self.tasks.messages.borrow() {
+            self.tasks.inbox.fall_asleep(messages);
+        }
         CALL.set(None);
     }
 }

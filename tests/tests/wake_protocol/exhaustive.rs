@@ -74,6 +74,17 @@ fn each_wakeup_of_a_waiting_task_is_followed_by_a_poll() {
     check(3, Mutant::None, models::each_wakeup_is_followed_by_a_poll);
 }
 
+#[test]
+fn executor_that_does_not_run_is_notified() {
+    check(3, Mutant::None, models::idle_executor_is_notified);
+}
+
+// Pitfall: X22
+#[test]
+fn executor_that_is_awake_is_not_notified() {
+    check(3, Mutant::None, models::awake_executor_is_not_notified);
+}
+
 // Pitfall: X1
 #[test]
 fn wakers_and_remotes_work_while_the_executor_drops() {

@@ -9,9 +9,9 @@ use std::task::{Context, Poll, Waker};
 
 use super::checker::spawn;
 use super::checker::sync::atomic::AtomicUsize;
-use super::inbox::{Header, Inbox, Message};
+use super::inbox::{self, Header, Inbox, Message};
 use super::mailbox::Mailbox;
-use super::pool::{JobHandle, Sequence};
+use super::pool::{self, JobHandle, Pool, Sequence};
 use super::sync::{self, Notifier, Ordering, Receiver};
 
 /// The order of the steps in the executor's loop. All except `Shipped` are wrong.
@@ -73,19 +73,16 @@ impl Model {
     /// Receives all messages. If `late`, returns the headers for which the caller must still call
     /// `received`.
     fn take_messages(&self, late: bool) -> Vec<Arc<Header>> {
-        let mut unmarked = Vec::new();
-        while let Some(message) = self.messages.try_recv() {
-            match message {
-                Message::Wake(header) => {
-                    self.queued.set(true);
-                    match late {
-                        true => unmarked.push(header),
-                        false => header.received(),
-                    }
-                }
-                Message::Call(call) => call(),
-            }
+        if !late {
+            inbox::receive(&self.messages, |_| self.queued.set(true), |call| call());
+            return Vec::new();
         }
+        let take = |message| match message {
+            Message::Wake(header) => header,
+            Message::Call(_) => unreachable!("this model sends wakeups only"),
+        };
+        let unmarked: Vec<_> = self.messages.try_iter().map(take).collect();
+        self.queued.set(self.queued.get() || !unmarked.is_empty());
         unmarked
     }
 
@@ -98,22 +95,26 @@ impl Model {
     /// Turns the reactor, and sleeps there if there is nothing to do. Returns whether the loop may
     /// look into the inbox.
     fn park(&self) -> bool {
-        let idle = !self.queued.get();
+        let is_idle = !self.queued.get();
         let sleep = match self.steps {
             Steps::LookThenDeclare => {
                 let empty = self.messages.is_empty();
                 self.inbox.fall_asleep(&self.messages);
-                idle && empty
+                is_idle && empty
             }
             Steps::SleepWithoutLooking => {
                 self.inbox.fall_asleep(&self.messages);
-                idle
+                is_idle
             }
-            _ => idle && self.inbox.fall_asleep(&self.messages),
+            _ => {
+                let turn = |sleep| self.notifier.turn(sleep);
+                let notified = self.inbox.turn(Some(&self.messages), is_idle, turn);
+                return self.steps != Steps::LookOnlyIfNotified || notified;
+            }
         };
-        let notified = self.notifier.turn(sleep);
+        self.notifier.turn(sleep);
         self.inbox.wake_up();
-        self.steps != Steps::LookOnlyIfNotified || notified
+        true
     }
 
     /// Returns a function that wakes the task from another thread.
@@ -197,6 +198,31 @@ pub(crate) fn each_wakeup_is_followed_by_a_poll() {
     assert!(!model.drain(), "no wakeup is left");
 }
 
+/// Two threads wake the task while the executor does not run, e.g. because another event loop calls
+/// `tick` later. One of them must notify, because that loop waits for the notification.
+pub(crate) fn idle_executor_is_notified() {
+    let model = Model::new(Steps::Shipped);
+    let threads = [0, 1].map(|_| spawn(model.waker()));
+    model.notifier.turn(true);
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    assert!(model.drain());
+}
+
+/// Two threads wake the task after a turn of the reactor. Their messages need no notification, because
+/// the executor looks into the inbox before it sleeps.
+pub(crate) fn awake_executor_is_not_notified() {
+    let model = Model::new(Steps::Shipped);
+    model.header.send();
+    // The message prevents the sleep.
+    model.queued.set(false);
+    model.park();
+    assert!(model.drain());
+    let threads = [0, 1].map(|_| spawn(model.waker()));
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    assert!(!model.notifier.turn(false), "a notification of an executor that is awake");
+    assert!(model.drain());
+}
+
 /// Two threads use a waker and a remote while the executor is dropped.
 pub(crate) fn executor_drops() {
     let model = Model::new(Steps::Shipped);
@@ -269,6 +295,7 @@ pub(crate) fn pool_runs_the_jobs_of(threads: usize, times_out: bool) {
     others.into_iter().for_each(|thread| thread.join().unwrap());
     sync::time_out();
     sync::join_threads();
+    assert!(Pool::current().is_idle() && pool::has_no_unfinished_job());
 }
 
 /// One thread submits a job after another, so that the second meets a thread that may be idle, may

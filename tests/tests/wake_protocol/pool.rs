@@ -15,6 +15,11 @@ pub(crate) use job::JobHandle;
 pub(crate) use sequence::Sequence;
 pub(crate) use threads::{Job, Pool};
 
+/// Returns whether the list for diagnostics is empty.
+pub(crate) fn has_no_unfinished_job() -> bool {
+    Pool::current().unfinished().lock().is_empty()
+}
+
 /// A static that has a separate value in each run of a model.
 pub(crate) struct PerProcess<T: 'static>(std::marker::PhantomData<fn() -> T>);
 

@@ -291,15 +291,21 @@ impl<T> Sender<T> {
 
 impl<T> Receiver<T> {
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.1.load(Ordering::Relaxed) == 0
+        self.len() == 0
     }
 
-    pub(crate) fn try_recv(&self) -> Option<T> {
-        if self.is_empty() {
-            return None;
-        }
-        self.0.1.fetch_sub(1, Ordering::Relaxed);
-        self.0.0.lock().unwrap().0.pop_front()
+    pub(crate) fn len(&self) -> usize {
+        self.0.1.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn try_iter(&self) -> impl Iterator<Item = T> {
+        std::iter::from_fn(|| {
+            if self.is_empty() {
+                return None;
+            }
+            self.0.1.fetch_sub(1, Ordering::Relaxed);
+            self.0.0.lock().unwrap().0.pop_front()
+        })
     }
 }
 
