@@ -113,6 +113,7 @@ pub(crate) fn receive(
         match message {
             Message::Wake(header) => {
                 queue(&header);
+                // Last, because `queue` logs: the next sender logs after this call.
                 header.received();
             }
             Message::Call(function) => call(function),

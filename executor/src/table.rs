@@ -207,8 +207,10 @@ impl Tasks {
         self.counters.notifications.add(1);
         let queue = |header: &Arc<Header>| {
             self.counters.remote_wakes.add(1);
-            // The sender has already logged the wakeup.
-            self.queue(header);
+            // The sender has already logged the wakeup, but it does not know the run queue.
+            if let Woken::QueuedAlready = self.queue(header) {
+                trace!(task = header.id(), inbox = true; "queued already");
+            }
         };
         inbox::receive(&messages, queue, |call| {
             catch_and_log("a function from another thread", call);

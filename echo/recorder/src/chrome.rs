@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::describe::{self, short};
-use crate::event::{Event, Kind, Task};
+use crate::event::{Actor, Event, Kind, Task};
 use crate::json::{List, Object, to_string};
 use crate::recording::Recording;
 
@@ -83,13 +83,29 @@ struct Waiting<'a> {
     /// The thread of its last event.
     thread: usize,
     running: bool,
-    queued: bool,
-    /// The number of the event that last queued it, and the track and time at which it was drawn.
-    queue: Option<(u64, usize, Duration)>,
+    /// The wakeups that no poll serves yet. A task that is in the run queue may also be in the inbox.
+    queues: Vec<Queued>,
     /// The slices that have begun, the outer one first.
     open: Vec<String>,
     /// When the last of them began.
     at: Duration,
+}
+
+/// A wakeup: the number of its event, and the track and time at which it was drawn.
+#[derive(Clone, Copy)]
+struct Queued {
+    number: u64,
+    thread: usize,
+    at: Duration,
+}
+
+impl Waiting<'_> {
+    /// Takes out the wakeup that caused this event.
+    fn take_cause(&mut self, event: &Event) -> Option<Queued> {
+        let cause = event.causes.first()?;
+        let index = self.queues.iter().position(|queued| queued.number == *cause)?;
+        Some(self.queues.remove(index))
+    }
 }
 
 impl<'a> Tracks<'a> {
@@ -281,24 +297,29 @@ impl<'a, W: Write> Trace<'a, W> {
         match event.kind {
             Kind::Poll { .. } => {
                 self.end_waits(&mut waiting, at)?;
-                (waiting.running, waiting.queued) = (true, false);
-                self.add_arrow(event, waiting.queue.take(), thread, at)?;
+                waiting.running = true;
+                if let Some(queued) = waiting.take_cause(event) {
+                    self.add_arrow(queued, thread, at)?;
+                }
             }
             Kind::Pending => {
                 self.end_waits(&mut waiting, at)?;
                 waiting.running = false;
                 let name = format!("{} waits", name(waiting.task));
                 self.begin_wait(&mut waiting, event, name)?;
-                if waiting.queued {
+                if !waiting.queues.is_empty() {
                     self.begin_wait(&mut waiting, event, "in the run queue".to_owned())?;
                 }
             }
             Kind::Queue { .. } => {
-                waiting.queued = true;
-                waiting.queue = Some((event.number, thread, at));
+                waiting.queues.push(Queued { number: event.number, thread, at });
                 if !waiting.running {
                     self.begin_wait(&mut waiting, event, "in the run queue".to_owned())?;
                 }
+            }
+            // The executor has received a wakeup that no poll serves.
+            Kind::QueuedAlready if event.actor == Actor::Executor => {
+                waiting.take_cause(event);
             }
             Kind::Done { .. } | Kind::Abort | Kind::Panic => {
                 return self.end_waits(&mut waiting, at);
@@ -334,19 +355,10 @@ impl<'a, W: Write> Trace<'a, W> {
     }
 
     /// Writes an arrow from the event that queued a task to its poll.
-    fn add_arrow(
-        &mut self,
-        poll: &Event,
-        queue: Option<(u64, usize, Duration)>,
-        thread: usize,
-        at: Duration,
-    ) -> io::Result<()> {
-        let Some((number, from, queued)) = queue else { return Ok(()) };
-        if poll.causes.first() != Some(&number) {
-            return Ok(());
-        }
+    fn add_arrow(&mut self, queued: Queued, thread: usize, at: Duration) -> io::Result<()> {
+        let number = queued.number;
         let arrow = |ph| json!({ "ph": ph, "cat": "wake", "id": number, "name": "wake" });
-        self.add(queued, from, arrow("s"))?;
+        self.add(queued.at, queued.thread, arrow("s"))?;
         let mut end = arrow("f");
         // Bind the arrow to the slice that encloses its end, and not to the next slice.
         end["bp"] = "e".into();
@@ -357,6 +369,12 @@ impl<'a, W: Write> Trace<'a, W> {
         let Some(task) = event.task_id() else { return Ok(()) };
         let changed = match event.kind {
             Kind::Queue { .. } => self.run_queue.insert(task),
+            // Another wakeup of the task may be in the inbox.
+            Kind::Poll { .. }
+                if self.tasks.get(&task).is_some_and(|task| !task.queues.is_empty()) =>
+            {
+                false
+            }
             Kind::Poll { .. } | Kind::Done { .. } | Kind::Abort | Kind::Panic => {
                 self.run_queue.remove(&task)
             }

@@ -69,9 +69,9 @@ struct KnownTask {
     last_pending: u64,
     /// The step that put it into the run queue.
     queued: Option<u64>,
-    /// The wakeup by another thread that is in the inbox. The task may also be in the run queue, which
-    /// that thread does not know.
-    sent: Option<u64>,
+    /// The wakeups through the inbox that no poll serves yet, the oldest first. The executor has received
+    /// all of them except perhaps the last, so there are at most two.
+    sent: Vec<u64>,
     polls: u64,
     written: u64,
 }
@@ -438,7 +438,7 @@ impl RecordHandler<'_> {
             waker,
             last_pending: spawned,
             queued: None,
-            sent: None,
+            sent: Vec::new(),
             polls: 0,
             written: 0,
         };
@@ -489,7 +489,10 @@ impl RecordHandler<'_> {
         let Some(known) = self.correlator.tasks.get_mut(&id) else { return };
         known.polls += 1;
         let (nth, task) = (known.polls, known.task.clone());
-        let causes = known.queued.take().or_else(|| known.sent.take()).into_iter().collect();
+        // The oldest wakeup put the task into the run queue, unless the task was there already.
+        let oldest = |sent: &mut Vec<u64>| (!sent.is_empty()).then(|| sent.remove(0));
+        let queued = known.queued.take().or_else(|| oldest(&mut known.sent));
+        let causes = queued.into_iter().collect();
         let event = self.event_of(Actor::Executor, Kind::Poll { nth }, causes);
         let polled = self.push_event(Event { task: Some(task), ..event });
         let poll = Poll { task: id, last: polled };
@@ -715,12 +718,22 @@ impl RecordHandler<'_> {
             self.correlator.notifiers.push(queued);
         }
         if let Some(known) = self.correlator.tasks.get_mut(&id) {
-            let wakeup = if by == By::Thread { &mut known.sent } else { &mut known.queued };
-            *wakeup = Some(queued);
+            match inbox {
+                true => known.sent.push(queued),
+                false => known.queued = Some(queued),
+            }
+            // The waker of an earlier executor's task may name this task. Its wakeup never arrives.
+            if known.sent.len() > 2 {
+                known.sent.remove(0);
+            }
         }
     }
 
+    /// Handles a wakeup of a task that is queued.
     fn queued_already(&mut self) {
+        if self.values.inbox {
+            return self.received_while_queued();
+        }
         let own = self.correlator.threads.get_mut(&self.origin.id);
         let actor = if own.is_some() { Actor::Queue } else { Actor::Outside };
         let cause = own.map(|thread| {
@@ -733,6 +746,17 @@ impl RecordHandler<'_> {
         let (task, last_pending) = (known.task.clone(), known.last_pending);
         let causes = causes_of_job.unwrap_or_else(|| vec![cause.unwrap_or(last_pending)]);
         let event = self.event_of(actor, Kind::QueuedAlready, causes);
+        self.push_event(Event { task: Some(task), ..event });
+    }
+
+    /// Handles a wakeup that the executor has received through the inbox, but that causes no poll.
+    fn received_while_queued(&mut self) {
+        let before = self.step_before();
+        let Some(known) = self.correlator.tasks.get_mut(&self.values.task) else { return };
+        // The next one is sent only after this record.
+        let cause = known.sent.pop().unwrap_or(before);
+        let task = known.task.clone();
+        let event = self.event_of(Actor::Executor, Kind::QueuedAlready, vec![cause]);
         self.push_event(Event { task: Some(task), ..event });
     }
 

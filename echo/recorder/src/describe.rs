@@ -5,7 +5,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::event::{By, Direction, Event, Kind, Outcome, Source, Task};
+use crate::event::{Actor, By, Direction, Event, Kind, Outcome, Source, Task};
 use crate::poll_lengths::PollLengths;
 use crate::units::{count, time};
 
@@ -87,6 +87,10 @@ impl Describer {
             }
             Kind::Wake => wake(event),
             Kind::Queue { by } => queue(event, &task, *by),
+            Kind::QueuedAlready if event.actor == Actor::Executor => format!(
+                "The executor reads its inbox, but {task} is already in the run queue, so **one poll** \
+                 serves both wakeups."
+            ),
             Kind::QueuedAlready => format!(
                 "{} is already in the run queue, so **one poll** serves both wakeups.",
                 capital(&task)

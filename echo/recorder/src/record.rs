@@ -37,6 +37,8 @@ pub(crate) struct Values {
     /// The address of the waker's data, which identifies the task that the waker belongs to.
     pub(crate) waker: usize,
     pub(crate) task: u64,
+    /// Whether the executor has received the wakeup through its inbox.
+    pub(crate) inbox: bool,
     pub(crate) name: String,
     pub(crate) location: String,
     pub(crate) kind: String,
@@ -89,6 +91,7 @@ impl<'kvs> VisitSource<'kvs> for Values {
             "short" => self.short = flag(),
             "waker" => self.waker = address(&value.to_string()),
             "task" => self.task = number(),
+            "inbox" => self.inbox = flag(),
             "name" => self.name = text(&value),
             "at" => self.location = value.to_string(),
             "kind" => self.kind = text(&value),

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::event::{By, Direction, Event, Kind, Outcome, Source, Task};
+use crate::event::{Actor, By, Direction, Event, Kind, Outcome, Source, Task};
 
 /// The state of a run between two events.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -160,6 +160,7 @@ impl State {
             }
             Kind::Wake => self.wake(event),
             Kind::Queue { by } => self.queue(task, *by == By::Thread),
+            Kind::QueuedAlready if event.actor == Actor::Executor => self.take_from_inbox(task),
             Kind::TimerSet { after } => {
                 let deadline = event.at.saturating_add(*after);
                 self.timers.push(Timer { task, by: event.number, deadline });
@@ -384,15 +385,18 @@ impl State {
         if let Some(task) = self.tasks.get_mut(&id) {
             task.polls = nth;
         }
-        self.take_from_queue(id);
+        // The executor moves a task from the inbox to the run queue without a record.
+        match self.queue.iter().position(|queued| *queued == id) {
+            Some(index) => _ = self.queue.remove(index),
+            None => self.take_from_inbox(task),
+        }
         self.thread = Thread::Task(id);
     }
 
-    /// Removes a task from the inbox too: the executor moves it from there to the run queue without
-    /// a record.
-    fn take_from_queue(&mut self, id: u64) {
-        for queue in [&mut self.queue, &mut self.inbox] {
-            queue.retain(|queued| *queued != id);
+    /// Removes one wakeup of a task from the inbox.
+    fn take_from_inbox(&mut self, task: Option<u64>) {
+        if let Some(index) = self.inbox.iter().position(|sent| Some(*sent) == task) {
+            self.inbox.remove(index);
         }
     }
 
@@ -475,7 +479,9 @@ impl State {
         self.ended.tasks.extend(task);
         self.remove_taken(|taken| taken.caller.is_some() && taken.task == task);
         // A task that has ended is not polled again, even if it is still queued.
-        task.into_iter().for_each(|id| self.take_from_queue(id));
+        for queue in [&mut self.queue, &mut self.inbox] {
+            queue.retain(|queued| Some(*queued) != task);
+        }
         if matches!(self.thread, Thread::Task(id) if Some(id) == task) {
             self.thread = Thread::Executor;
         }

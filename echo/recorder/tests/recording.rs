@@ -113,8 +113,12 @@ fn check_polls(events: &[Event]) {
 fn check_lives(events: &[Event]) {
     let mut polls: HashMap<u64, u64> = HashMap::new();
     let mut queued: HashSet<u64> = HashSet::new();
-    // Wakeups in the inbox. Another thread does not know whether the task is queued.
-    let mut sent: HashSet<u64> = HashSet::new();
+    // The number of wakeups in the inbox. Another thread does not know whether the task is queued.
+    let mut sent: HashMap<u64, usize> = HashMap::new();
+    let take = |sent: &mut HashMap<u64, usize>, task| {
+        let left = sent.get_mut(&task).filter(|sent| **sent > 0);
+        left.map(|left| *left -= 1).is_some()
+    };
     let mut running: HashMap<&str, u64> = HashMap::new();
     for event in events {
         let Some(task) = event.task_id() else { continue };
@@ -124,17 +128,21 @@ fn check_lives(events: &[Event]) {
             Kind::Spawn { .. } => {
                 assert!(polls.insert(task, 0).is_none(), "spawned twice: {event:?}");
             }
-            // The executor receives a message without a record. If the task was queued then, one
-            // poll serves both wakeups, and a later wakeup sends another message.
             Kind::Queue { by: By::Thread } => {
                 assert!(known, "of no task that lives: {event:?}");
-                sent.insert(task);
+                *sent.entry(task).or_default() += 1;
+            }
+            // The executor receives a message. One poll serves both wakeups.
+            Kind::QueuedAlready if event.actor == Actor::Executor => {
+                assert!(take(&mut sent, task), "not sent: {event:?}");
+                let is_queued = queued.contains(&task) || sent[&task] > 0;
+                assert!(is_queued, "not queued: {event:?}");
             }
             Kind::Queue { .. } => {
                 assert!(known && queued.insert(task), "queued twice: {event:?}");
             }
             Kind::Poll { nth } => {
-                assert!(queued.remove(&task) || sent.remove(&task), "not queued: {event:?}");
+                assert!(queued.remove(&task) || take(&mut sent, task), "not queued: {event:?}");
                 let before = running.insert(thread, task);
                 assert_eq!(before, None, "two polls at once: {event:?}");
                 let polls = polls.get_mut(&task).unwrap();
@@ -266,6 +274,39 @@ proptest! {
     }
 }
 
+// Method: a wakeup is in the inbox while the task is in the run queue, and while it is polled.
+#[test]
+fn each_of_two_wakeups_of_a_task_causes_its_own_poll() {
+    let _alone = alone();
+    let acts = [Act::InboxAndQueue, Act::Sleep(1), Act::InboxTwice, Act::Sleep(1)];
+    let recording = record(&[acts.into()]);
+    check(&recording);
+    let by_threads = |kind: &Kind| *kind == Kind::Queue { by: By::Thread };
+    let sent = recording.events.iter().filter(|event| by_threads(&event.kind));
+    let polls = |sent: &Event| {
+        let is_caused = |event: &&Event| {
+            matches!(event.kind, Kind::Poll { .. }) && event.causes == [sent.number]
+        };
+        recording.events.iter().filter(is_caused).count()
+    };
+    assert_eq!(sent.map(polls).collect::<Vec<_>>(), [1; 4]);
+}
+
+#[test]
+fn wakeup_of_a_queued_task_through_the_inbox_causes_no_poll() {
+    let _alone = alone();
+    let recording = record(&[vec![Act::InboxAndYield, Act::Sleep(1)]]);
+    check(&recording);
+    let already = |event: &&Event| event.kind == Kind::QueuedAlready;
+    let already: Vec<_> = recording.events.iter().filter(already).collect();
+    let [received] = already[..] else { panic!("one wakeup is received: {already:?}") };
+    let sent = Events(&recording.events).cause(received, 0).expect("it was sent");
+    assert_eq!(sent.kind, Kind::Queue { by: By::Thread });
+    assert!(!recording.events.iter().any(|event| {
+        matches!(event.kind, Kind::Poll { .. }) && event.causes.contains(&sent.number)
+    }));
+}
+
 /// For each kind of event: the message of its record, or its beginning, and texts of which the marked lines
 /// must contain one.
 const ACTS: [(&str, &str, &[&str]); 30] = [
@@ -287,7 +328,11 @@ const ACTS: [(&str, &str, &[&str]); 30] = [
     ("wake", "wake", &["waker.wake()"]),
     ("queue", "queue", &["tasks.queue(self)", "self.queue(&task.header)"]),
     ("queue", "send", &["self.inbox.send("]),
-    ("queued already", "queued already", &["tasks.queue(self)", "self.sent.swap(true"]),
+    (
+        "queued already",
+        "queued already",
+        &["tasks.queue(self)", "self.sent.swap(true", "self.queue(header)"],
+    ),
     ("notified", "notified", &["== NOTIFY"]),
     ("timer set", "timer set", &[".set(deadline, waker)"]),
     ("timer fired", "timer fired", &[".pop_due("]),

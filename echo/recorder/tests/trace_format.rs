@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
 
-use programs::{alone, everything, program, record};
+use programs::{Act, alone, everything, program, record};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use recorder::{Event, Kind, Recording, VERSION, chrome, json_lines};
@@ -237,6 +237,14 @@ proptest! {
             check(&cut(&recording, from, to));
         }
     }
+}
+
+#[test]
+fn each_poll_of_a_task_woken_twice_has_an_arrow() {
+    let _alone = alone();
+    let acts = [Act::InboxAndQueue, Act::Sleep(1), Act::InboxTwice, Act::Sleep(1)];
+    let recording = record(&[acts.into()]);
+    check_contents(&recording, &check(&recording));
 }
 
 #[test]

@@ -148,7 +148,12 @@ fn may_change(cell: &str, kind: &Kind) -> bool {
     match cell {
         "queue" | "inbox" => matches!(
             kind,
-            Kind::Queue { .. } | Kind::Poll { .. } | Kind::Done { .. } | Kind::Abort | Kind::Panic
+            Kind::Queue { .. }
+                | Kind::QueuedAlready
+                | Kind::Poll { .. }
+                | Kind::Done { .. }
+                | Kind::Abort
+                | Kind::Panic
         ),
         "timers" => {
             matches!(kind, Kind::TimerSet { .. } | Kind::TimerFired | Kind::TimerDropped)

@@ -84,7 +84,7 @@ fn wakes(recording: &Recording) -> String {
                 let cause = event.causes.first().and_then(|cause| recording.event(*cause));
                 match cause.map(|cause| &cause.kind) {
                     // The call itself has been counted.
-                    Some(Kind::Wake) => continue,
+                    Some(Kind::Wake | Kind::Queue { by: By::Thread }) => continue,
                     _ if event.actor == Actor::Outside => 3,
                     _ => 4,
                 }

@@ -1,5 +1,6 @@
 //! Random programs of several tasks, and their recordings.
 
+use std::cell::OnceCell;
 use std::future::{Future, poll_fn};
 use std::io::{Read, Write};
 use std::net::TcpStream as StdStream;
@@ -61,6 +62,13 @@ pub(crate) enum Act {
     AbandonedJob,
     /// Another thread wakes the task this many times.
     Thread(usize),
+    /// The task wakes itself after another thread has woken it. The two wakeups cause two polls.
+    InboxAndQueue,
+    /// The task yields after another thread has woken it. One poll serves both wakeups.
+    InboxAndYield,
+    /// A thread wakes the task again after the executor has received its last wakeup, but before the
+    /// poll.
+    InboxTwice,
     /// Another thread spawns a task.
     Remote,
     Spawn(usize, Vec<Act>),
@@ -93,6 +101,9 @@ pub(crate) fn act() -> impl Strategy<Value = Act> {
         2 => Just(Act::Job),
         1 => Just(Act::AbandonedJob),
         2 => (1_usize..4).prop_map(Act::Thread),
+        1 => Just(Act::InboxAndQueue),
+        1 => Just(Act::InboxAndYield),
+        1 => Just(Act::InboxTwice),
         2 => Just(Act::Remote),
         1 => Just(Act::AbortItself),
         1 => Just(Act::Panic),
@@ -133,6 +144,11 @@ pub(crate) fn everything() -> Vec<Vec<Act>> {
         Act::Job,
         Act::AbandonedJob,
         Act::Thread(3),
+        Act::InboxAndQueue,
+        Act::Sleep(1),
+        Act::InboxAndYield,
+        Act::InboxTwice,
+        Act::Sleep(1),
         Act::Remote,
         Act::Spawn(3, vec![Act::Yield, Act::Panic]),
         Act::Spawn(2, vec![Act::AbortItself]),
@@ -215,6 +231,9 @@ async fn run_act(act: Act) {
         Act::Job => job().await,
         Act::AbandonedJob => abandoned_job().await,
         Act::Thread(wakes) => woken_by_a_thread(wakes).await,
+        Act::InboxAndQueue => inbox_and_queue().await,
+        Act::InboxAndYield => inbox_and_yield().await,
+        Act::InboxTwice => inbox_twice().await,
         Act::Remote => remote().await,
         Act::Spawn(name, acts) => _ = spawn_named(NAMES[name], run(acts)).await,
         Act::Detach(name, acts) => drop(spawn_named(NAMES[name], run(acts))),
@@ -380,6 +399,60 @@ impl Drop for JoinOnDrop {
 
 async fn woken_by_a_thread(wakes: usize) {
     until_called(|call| thread::spawn(move || (0..wakes).for_each(|_| call()))).await;
+}
+
+/// Calls wakers on another thread, in this order, and waits for the thread.
+fn wake_on_a_thread<const N: usize>(wakers: [&Waker; N]) {
+    let wakers = wakers.map(Waker::clone);
+    thread::spawn(move || wakers.into_iter().for_each(Waker::wake)).join().unwrap();
+}
+
+async fn inbox_and_queue() {
+    let mut woken = false;
+    poll_fn(|cx| {
+        if woken {
+            return Poll::Ready(());
+        }
+        woken = true;
+        wake_on_a_thread([cx.waker()]);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+async fn inbox_and_yield() {
+    poll_fn(|cx| Poll::Ready(wake_on_a_thread([cx.waker()]))).await;
+    yield_now().await;
+}
+
+async fn inbox_twice() {
+    let task = Rc::new(OnceCell::new());
+    let own = task.clone();
+    let other = Rc::new(OnceCell::new());
+    let others = other.clone();
+    let mut polled = false;
+    // The executor receives the wakeups of both tasks, and polls this one first.
+    let second = spawn(poll_fn(move |cx| {
+        if std::mem::replace(&mut polled, true) {
+            wake_on_a_thread([task.get().unwrap()]);
+            return Poll::Ready(());
+        }
+        others.get_or_init(|| cx.waker().clone());
+        Poll::Pending
+    }));
+    yield_now().await;
+    let mut sent = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut sent, true) {
+            return Poll::Ready(());
+        }
+        let own = own.get_or_init(|| cx.waker().clone());
+        wake_on_a_thread([other.get().unwrap(), own]);
+        Poll::Pending
+    })
+    .await;
+    drop(second);
 }
 
 async fn remote() {
