@@ -401,12 +401,25 @@ pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
 mod tests {
     use super::*;
     use ::tests::child::in_child;
-    use ::tests::{DEADLINE, terminal};
+    use ::tests::{DEADLINE, cases, terminal};
+    use proptest::prelude::*;
     use rustix::process::{Rlimit, setrlimit};
     use std::env;
     use std::io::Read;
     use std::process::{Command, Stdio};
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: cases(500), failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_text_is_printed_without_control_characters(text in r"[\x00-\x1f\\u{}a-f0-9]{0,20}|.*") {
+            let escaped = escape(&text);
+            prop_assert!(!escaped.contains(char::is_control));
+            let unchanged = !text.contains(char::is_control);
+            prop_assert_eq!(*escaped == *text, unchanged);
+        }
+    }
 
     #[test]
     fn error_without_a_system_call_does_not_advise_strace() {

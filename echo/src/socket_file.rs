@@ -205,7 +205,85 @@ impl Drop for Lock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ::tests::place;
+    use ::tests::{cases, folder, place};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+    use std::collections::BTreeSet;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net;
+
+    /// The parts of a path below the folder of [`bound_path_leaves_other_files_unchanged`].
+    fn path() -> impl Strategy<Value = String> {
+        let long = "x".repeat(60);
+        let parts = [
+            "new",
+            "file",
+            "stale",
+            "live",
+            "inside",
+            "dangling",
+            "loop",
+            "missing",
+            ".",
+            "",
+            "\0",
+            "\n",
+            "é\u{202e}",
+            "stale.lock",
+            &long,
+        ];
+        let parts = parts.map(str::to_owned).to_vec();
+        let part = prop_oneof![9 => select(parts), 1 => "[^/]*"];
+        vec(part, 0..4).prop_map(|parts| parts.join("/"))
+    }
+
+    /// The paths of all files below a folder.
+    fn files(folder: &Path) -> BTreeSet<PathBuf> {
+        let mut found = BTreeSet::new();
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                found.extend(files(&entry.path()));
+            }
+            found.insert(entry.path());
+        }
+        found
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: cases(100), failure_persistence: None, ..ProptestConfig::default() })]
+
+        // Method: a folder with every kind of file that may be there before.
+        #[test]
+        fn bound_path_leaves_other_files_unchanged(path in path()) {
+            let folder = folder();
+            let at = |name: &str| folder.path().join(name);
+            fs::create_dir(at("inside")).unwrap();
+            fs::write(at("file"), "content").unwrap();
+            symlink("nowhere", at("dangling")).unwrap();
+            symlink("loop", at("loop")).unwrap();
+            drop(net::UnixListener::bind(at("stale")).unwrap());
+            let _live = net::UnixListener::bind(at("live")).unwrap();
+            let before = files(folder.path());
+            // Not `join`, because an absolute path would lead out of the folder.
+            let path = PathBuf::from(format!("{}/{path}", folder.path().display()));
+            executor::block_on(async {
+                match bind(&path).await {
+                    Ok((_listener, file)) => {
+                        net::UnixStream::connect(&path).unwrap();
+                        drop(file);
+                        let left = before.iter().filter(|known| !known.ends_with("stale"));
+                        assert!(left.eq(files(folder.path()).iter().filter(|known| !known.ends_with("stale"))));
+                        assert!(fs::symlink_metadata(&path).is_err());
+                    }
+                    Err(_) => assert_eq!(files(folder.path()), before),
+                }
+            });
+            assert_eq!(fs::read(at("file")).unwrap(), b"content");
+            net::UnixStream::connect(at("live")).unwrap();
+        }
+    }
 
     #[test]
     fn lock_is_exclusive_until_it_is_dropped() {

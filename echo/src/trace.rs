@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use log::Log;
+use log::{LevelFilter, Log};
 use recorder::{Format, Ladder, Options, Page, Program, Recorder, Recording, Run, SlowPolls};
 
 use crate::arguments::{Arguments, Explain};
@@ -54,9 +54,18 @@ pub(crate) fn start(arguments: &Arguments) -> Result<Option<&'static Recorder>, 
 }
 
 fn logger(arguments: &Arguments) -> Result<env_logger::Logger, String> {
-    let mut builder = env_logger::Builder::new();
+    let mut builder = filter(env::var("RUST_LOG"), arguments.log)?;
     builder.target(env_logger::Target::Pipe(Box::new(output::Log)));
-    match env::var("RUST_LOG") {
+    Ok(builder.build())
+}
+
+/// Returns a logger that selects the records of `RUST_LOG` or, if that is not set, those of the level.
+fn filter(
+    rust_log: Result<String, VarError>,
+    level: LevelFilter,
+) -> Result<env_logger::Builder, String> {
+    let mut builder = env_logger::Builder::new();
+    match rust_log {
         Ok(filters) => {
             let parsed = env_filter::Builder::new().try_parse(&filters).map(drop);
             parsed.map_err(|error| {
@@ -65,13 +74,13 @@ fn logger(arguments: &Arguments) -> Result<env_logger::Logger, String> {
             builder.parse_filters(&filters);
         }
         Err(VarError::NotPresent) => {
-            builder.filter_level(arguments.log);
+            builder.filter_level(level);
         }
         Err(VarError::NotUnicode(filters)) => {
             return Err(format!("RUST_LOG={}: it is not UTF-8", filters.to_string_lossy()));
         }
     }
-    Ok(builder.build())
+    Ok(builder)
 }
 
 /// Returns whether to print colors: standard output must be a terminal that supports them, and
@@ -210,4 +219,70 @@ fn run(recording: Recording, title: &str) -> Run {
     let command = |name| format!("cargo run -q --example fault -- {name} --trace run.html");
     run.again = faults.map(|(name, fault)| (command(name), fault.to_owned())).into();
     run
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::tests::cases;
+    use log::Record;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    /// The parts of filters, and other text.
+    fn filters() -> impl Strategy<Value = String> {
+        let parts = [
+            "reactor",
+            "executor",
+            "::",
+            "=",
+            ",",
+            "/",
+            "trace",
+            "off",
+            "warn",
+            "TRACE",
+            "tracee",
+            "6",
+            "[",
+            "]",
+            "{",
+            "}",
+            "(",
+            ")",
+            "*",
+            "+",
+            "?",
+            "|",
+            "\\",
+            "{9999}",
+            "x{1000}{1000}",
+            " ",
+            "\n",
+            "\u{1b}[2J",
+        ];
+        let part =
+            prop_oneof![6 => select(parts.to_vec()).prop_map(str::to_owned), 1 => any::<String>()];
+        vec(part, 0..8).prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: cases(300), failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_value_of_rust_log_selects_records_or_is_an_error(filters in filters()) {
+            match filter(Ok(filters.clone()), LevelFilter::Info) {
+                Ok(mut builder) => {
+                    builder.target(env_logger::Target::Pipe(Box::new(io::sink())));
+                    let text = format_args!("a record");
+                    builder.build().log(&Record::builder().target("reactor").args(text).build());
+                }
+                Err(message) => {
+                    let begin = format!("RUST_LOG={filters}: ");
+                    prop_assert!(message.starts_with(&begin), "{}", message);
+                }
+            }
+        }
+    }
 }

@@ -140,7 +140,69 @@ impl<W: Write> Write for Escaped<'_, W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ::tests::cases;
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
     use serde_json::json;
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            text().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..4).prop_map(Value::from),
+                btree_map(text(), inner, 0..4)
+                    .prop_map(|members| members.into_iter().collect::<Value>()),
+            ]
+        })
+    }
+
+    /// Any text, often with what ends a script or a comment.
+    fn text() -> impl Strategy<Value = String> {
+        prop_oneof!["(<|!|-|/|s|script|>|&|;|\"|\\\\|\n|\u{2028}|é){0,12}", any::<String>()]
+    }
+
+    /// Writes a value with the writers of this module.
+    fn write(out: &mut Vec<u8>, value: &Value) -> io::Result<()> {
+        match value {
+            Value::Array(items) => {
+                let mut list = List::new(out)?;
+                items.iter().try_for_each(|item| write(list.next()?, item))?;
+                list.end()
+            }
+            Value::Object(members) => {
+                let mut object = Object::new(out)?;
+                members.iter().try_for_each(|(key, value)| write(object.key(key)?, value))?;
+                object.end()
+            }
+            other => write_value(out, other),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: cases(300), failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_value_is_read_back_and_stays_in_its_script(value in value()) {
+            let json = to_string(|out| write(out, &value));
+            prop_assert_eq!(serde_json::from_str(&json).ok(), Some(value.clone()));
+            let script = to_string(|out| Escaped::in_script(out).write_all(json.as_bytes()));
+            prop_assert!(!script.contains('<'));
+            prop_assert_eq!(serde_json::from_str(&script).ok(), Some(value));
+        }
+
+        #[test]
+        fn any_text_is_read_back_and_stays_in_its_element(text in text()) {
+            let html = to_string(|out| Escaped::in_element(out).write_all(text.as_bytes()));
+            prop_assert!(!html.contains(['<', '>']));
+            let read = html.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+            prop_assert_eq!(read, text);
+        }
+    }
 
     #[test]
     fn members_and_items_are_separated_by_commas() {

@@ -525,6 +525,27 @@ fn cut(text: &str, space: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ::tests::cases;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: cases(300), failure_persistence: None, ..ProptestConfig::default() })]
+
+        // The width comes from the variable COLUMNS, the text from a client.
+        #[test]
+        fn lines_of_any_text_fit_and_control_no_terminal(
+            thread: String,
+            act in ".*|[ a-z]{0,300}",
+            columns in prop_oneof![0_usize..100, any::<usize>()],
+        ) {
+            let text = line(1_234, &thread, &act, columns);
+            let width = columns.clamp(LEAST_WIDTH, WIDTH);
+            let plain = |line: &str| line.chars().all(|c| c == ' ' || c.is_ascii_graphic());
+            prop_assert!(text.lines().all(|line| plain(line) && line.len() <= width), "{:?}", text);
+            let header = Ladder::new(true, false).fit(columns).header();
+            prop_assert!(header.len() <= width && header.ends_with("why"), "{header:?}");
+        }
+    }
 
     #[test]
     fn ordinal_has_its_english_suffix() {

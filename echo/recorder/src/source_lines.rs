@@ -48,7 +48,8 @@ const MAX_LINES: u32 = 3;
 /// statement is known to stand below the record.
 fn statement_of(text: &str, line: u32, is_below: bool) -> LineRange {
     let lines: Vec<&str> = text.lines().collect();
-    let record = (line as usize).saturating_sub(1);
+    // A program may pass a source that is shorter than the one of the record.
+    let record = (line as usize).saturating_sub(1).min(lines.len());
     let is_below = is_below || is_above_its_statement(code(&lines, record));
     let below = if is_below { below(&lines, record) } else { None };
     let (first, last) = below.unwrap_or_else(|| above(&lines, record));
@@ -96,7 +97,7 @@ fn above(lines: &[&str], record: usize) -> (usize, usize) {
 
 /// Returns the block that ends on this line.
 fn block(lines: &[&str], last: usize) -> Option<(usize, usize)> {
-    let indentation = lines[last].strip_suffix('}').filter(|rest| rest.trim().is_empty())?;
+    let indentation = lines.get(last)?.strip_suffix('}').filter(|rest| rest.trim().is_empty())?;
     let opens = |line: &str| {
         let rest = line.strip_prefix(indentation);
         rest.is_some_and(|rest| rest.ends_with('{') && !rest.starts_with([' ', '}']))
@@ -173,6 +174,50 @@ fn word_after<'a>(line: &'a str, before: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ::tests::cases;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    /// Lines of code and of other text.
+    fn source() -> impl Strategy<Value = String> {
+        let lines = [
+            "",
+            "// a comment",
+            "impl A {",
+            "impl<T> B for C<T> {",
+            "fn f() {",
+            "    fn g() {",
+            "    match x {",
+            "        X => {",
+            "        Y => y,",
+            "match f() {",
+            "    x",
+            "    x;",
+            "    }",
+            "}",
+            "impl",
+            "fn ",
+            "for ",
+        ];
+        let line =
+            prop_oneof![8 => select(lines.to_vec()).prop_map(str::to_owned), 1 => any::<String>()];
+        vec(line, 0..20).prop_map(|lines| lines.join("\n"))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: cases(500), failure_persistence: None, ..ProptestConfig::default() })]
+
+        // A program passes its own source, which may be of another version than the record.
+        #[test]
+        fn statement_in_any_source_is_short_and_ordered(text in source(), line in prop_oneof![0_u32..25, any::<u32>()], is_below: bool) {
+            let LineRange { first, last } = statement_of(&text, line, is_below);
+            prop_assert!(first >= 1 && first <= last && last - first < MAX_LINES);
+            if let Some(name) = function_at(&text, line) {
+                prop_assert!(name.split("::").all(|part| text.contains(part)));
+            }
+        }
+    }
 
     #[test]
     fn line_is_in_the_nearest_function_around_it() {

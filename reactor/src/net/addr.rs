@@ -133,3 +133,61 @@ impl<T: Resolve + ?Sized> Resolve for &T {
         (**self).addresses()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    /// The parts of addresses, and other text.
+    fn text() -> impl Strategy<Value = String> {
+        let parts = [
+            ":",
+            "::",
+            "[",
+            "]",
+            "127.0.0.1",
+            "::1",
+            "fe80::1",
+            "%1",
+            "host",
+            "0",
+            "80",
+            "65535",
+            "65536",
+            "-1",
+            "+1",
+            " ",
+            "\0",
+        ];
+        let part =
+            prop_oneof![8 => select(parts.to_vec()).prop_map(str::to_owned), 1 => any::<String>()];
+        vec(part, 0..5).prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        // std looks up host names, so only a text without one is compared with std.
+        #[test]
+        fn any_text_is_parsed_as_by_std_or_is_a_host_to_look_up(text in text()) {
+            match text.as_str().addresses() {
+                Ok(Addresses::Name(host, port)) => {
+                    prop_assert!(text.parse::<SocketAddr>().is_err() && host.parse::<IpAddr>().is_err());
+                    let (before, number) = text.rsplit_once(':').unwrap();
+                    prop_assert_eq!((before, number.parse()), (&*host, Ok(port)));
+                }
+                Ok(Addresses::Literal(found)) => {
+                    let expected = net::ToSocketAddrs::to_socket_addrs(text.as_str()).unwrap();
+                    prop_assert_eq!(found, expected.collect::<Vec<_>>());
+                }
+                Err(error) => {
+                    let expected = net::ToSocketAddrs::to_socket_addrs(text.as_str()).unwrap_err();
+                    prop_assert_eq!(error.kind(), expected.kind());
+                }
+            }
+        }
+    }
+}

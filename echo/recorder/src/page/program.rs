@@ -391,7 +391,7 @@ fn split(path: &str) -> Vec<&str> {
             b'<' => depth += 1,
             // Not the arrow of a function type.
             b'>' if at == 0 || bytes[at - 1] != b'-' => depth -= 1,
-            b':' if depth == 0 && bytes[at..].starts_with(b"::") => {
+            b':' if depth == 0 && at >= from && bytes[at..].starts_with(b"::") => {
                 parts.push(&path[from..at]);
                 from = at + 2;
             }
@@ -411,8 +411,46 @@ fn last_name(path: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ::tests::cases;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
     use std::sync::Arc;
     use std::time::Duration;
+
+    /// The parts of the names of functions, and other text.
+    fn path() -> impl Strategy<Value = String> {
+        let parts = [
+            "::",
+            ":",
+            "<",
+            ">",
+            "->",
+            " as ",
+            "impl ",
+            " for ",
+            "{{closure}}",
+            "{async_fn#0}",
+            "(",
+            ", ",
+            "Source",
+            "poll",
+        ];
+        let part =
+            prop_oneof![8 => select(parts.to_vec()).prop_map(str::to_owned), 1 => any::<String>()];
+        vec(part, 0..10).prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: cases(500), failure_persistence: None, ..ProptestConfig::default() })]
+
+        // The names come from the symbols of the program, which may be written in any language.
+        #[test]
+        fn name_of_any_function_is_a_part_of_its_path(path in path()) {
+            let name = name_of(&path);
+            prop_assert!(name.split("::").all(|part| path.contains(part)), "{}", name);
+        }
+    }
 
     fn event(number: u64, kind: Kind, task: &Arc<Task>) -> Event {
         Event {

@@ -1,11 +1,16 @@
 //! The views `slide` and `embed`, and the printed page.
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
 use crate::browser::Browser;
 
 use super::pages::{compared, demo, long};
-use super::{Viewer, number, plain, string};
+use super::{Viewer, number, plain, steps, string};
 
 /// Whether this element is seen.
 fn is_seen(viewer: &Viewer, selector: &str) -> bool {
@@ -141,4 +146,67 @@ fn paper_shows_the_waves_and_the_sentences() {
     let viewer = Viewer::open(&browser, long());
     viewer.print_media(true);
     assert!(is_seen(&viewer, "#ladder") && !is_seen(&viewer, "#paper"), "a long run is text");
+}
+
+/// The parts of an address of the page, and other text.
+fn address() -> impl Strategy<Value = String> {
+    let parts = [
+        "s=",
+        "side=",
+        "ask=",
+        "view=",
+        "on",
+        "off",
+        "slide",
+        "embed",
+        "&",
+        "#",
+        "0",
+        "1",
+        "2",
+        "27",
+        "-1",
+        "1e3",
+        "99999999999999999999",
+        "%",
+        "%00",
+        "<img src=x>",
+        "é",
+        " ",
+    ];
+    let part =
+        prop_oneof![8 => select(parts.to_vec()).prop_map(str::to_owned), 1 => any::<String>()];
+    vec(part, 0..6).prop_map(|parts| parts.concat())
+}
+
+#[test]
+#[ignore = "drives a browser: `.ci/run` runs it"]
+fn any_address_shows_a_step_of_the_run() {
+    let Some(browser) = Browser::start() else { return };
+    let mut random = TestRunner::deterministic();
+    let mut any = || address().new_tree(&mut random).unwrap().current();
+    for recorded in [demo(), compared()] {
+        let viewer = Viewer::open(&browser, recorded);
+        for _ in 0..tests::cases(100) {
+            let address = any();
+            // With one run, another view loads the page again.
+            if address.contains("view=") && recorded.data["runs"].as_array().unwrap().len() == 1 {
+                continue;
+            }
+            let shown = viewer.evaluate(&format!(
+                "(() => {{
+                    history.replaceState(null, '', '#' + {});
+                    dispatchEvent(new HashChangeEvent('hashchange'));
+                    return [Number(document.body.dataset.step), probe.words(probe.byId('sentence'))];
+                }})()",
+                json!(address),
+            ));
+            let step = shown[0].as_u64().unwrap_or_else(|| panic!("{address:?}: {shown}"));
+            // Of the longer run, because the address may name the other one.
+            let runs = recorded.data["runs"].as_array().unwrap();
+            let last = runs.iter().flat_map(|run| steps(run).last()).map(number).max();
+            assert!(Some(step) <= last && shown[1] != "", "{address:?}: {shown}");
+        }
+        assert_eq!(viewer.complaints(), [""; 0]);
+    }
 }
