@@ -213,7 +213,7 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::os::unix::net;
 
-    /// The parts of a path below the folder of [`bound_path_leaves_other_files_unchanged`].
+    /// The parts of a path below the folder of [`binding_any_path_leaves_other_files_unchanged`].
     fn path() -> impl Strategy<Value = String> {
         let long = "x".repeat(60);
         let parts = [
@@ -256,7 +256,7 @@ mod tests {
 
         // Method: a folder with every kind of file that may be there before.
         #[test]
-        fn bound_path_leaves_other_files_unchanged(path in path()) {
+        fn binding_any_path_leaves_other_files_unchanged(path in path()) {
             let folder = folder();
             let at = |name: &str| folder.path().join(name);
             fs::create_dir(at("inside")).unwrap();

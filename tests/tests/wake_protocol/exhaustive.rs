@@ -46,7 +46,7 @@ fn check(preemptions: usize, mutant: Mutant, model: impl Fn() + Send + Sync + 's
 // Pitfall: W4, W5, W6
 #[test]
 fn coalesced_wakeup_publishes_earlier_writes() {
-    check(2, Mutant::None, || models::threads_write_and_wake(Steps::Shipped, [1, 1]));
+    check(3, Mutant::None, || models::threads_write_and_wake(Steps::Shipped, [1, 1]));
 }
 
 // Method: three threads, one of which is the executor's, and four wakeups.
@@ -59,7 +59,7 @@ fn four_wakeups_of_two_threads_all_arrive() {
 // Pitfall: W4, W5, W10
 #[test]
 fn wakeup_and_spawn_that_share_a_notification_both_arrive() {
-    check(2, Mutant::None, models::wakeup_and_spawn);
+    check(3, Mutant::None, models::wakeup_and_spawn);
 }
 
 // Pitfall: W4, W5, W12
@@ -159,7 +159,7 @@ fn jobs_of_a_sequence_run_one_at_a_time() {
 
 #[test]
 fn job_behind_an_operation_in_place_runs_afterwards() {
-    check(2, Mutant::None, models::sequence_continues_after_an_operation_in_place);
+    check(3, Mutant::None, models::sequence_continues_after_an_operation_in_place);
 }
 
 /// The environment variable that selects the wrong protocol for a child process.
