@@ -154,7 +154,7 @@ fn result_of_a_job_whose_handle_was_dropped_is_dropped_once() {
 
 #[test]
 fn jobs_of_a_sequence_run_one_at_a_time() {
-    check(2, Mutant::None, || models::sequence_runs_one_job_at_a_time(false));
+    check(2, Mutant::None, || models::sequence_runs_one_job_at_a_time(2, false));
 }
 
 #[test]

@@ -377,9 +377,9 @@ pub(crate) fn pool_drops_an_unwanted_result_once() {
     assert_eq!(drops.load(Ordering::Relaxed), 1, "drops of the result");
 }
 
-/// Two threads submit jobs to one sequence. The jobs run one at a time, and each caller gets its
+/// Each thread submits a job to one sequence. The jobs run one at a time, and each caller gets its
 /// result.
-pub(crate) fn sequence_runs_one_job_at_a_time(times_out: bool) {
+pub(crate) fn sequence_runs_one_job_at_a_time(threads: usize, times_out: bool) {
     sync::begin(u32::MAX, 0);
     if times_out {
         sync::time_out();
@@ -397,11 +397,14 @@ pub(crate) fn sequence_runs_one_job_at_a_time(times_out: bool) {
             });
             wait(|cx| job.poll(cx)).unwrap();
         };
-    let (theirs, their_running, their_ended) = (sequence.clone(), running.clone(), ended.clone());
-    let other = spawn(move || submit(&theirs, &their_running, &their_ended));
+    let other = |_| {
+        let (sequence, running, ended) = (sequence.clone(), running.clone(), ended.clone());
+        spawn(move || submit(&sequence, &running, &ended))
+    };
+    let others: Vec<_> = (1..threads).map(other).collect();
     submit(&sequence, &running, &ended);
-    other.join().unwrap();
-    assert_eq!(ended.load(Ordering::Relaxed), 2);
+    others.into_iter().for_each(|thread| thread.join().unwrap());
+    assert_eq!(ended.load(Ordering::Relaxed), threads);
     sync::time_out();
     sync::join_threads();
     assert!(sequence.enter_if_idle().is_some(), "the sequence is idle in the end");

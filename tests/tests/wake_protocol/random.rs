@@ -124,7 +124,7 @@ fn pool_drops_an_unwanted_result_once() {
 #[test]
 fn sequence_runs_jobs_and_operations_in_place_one_at_a_time() {
     check(Mutant::None, || {
-        models::sequence_runs_one_job_at_a_time(true);
+        models::sequence_runs_one_job_at_a_time(3, true);
         models::sequence_continues_after_an_operation_in_place();
     });
 }

@@ -422,7 +422,11 @@ async fn inbox_and_queue() {
 }
 
 async fn inbox_and_yield() {
-    poll_fn(|cx| Poll::Ready(wake_on_a_thread([cx.waker()]))).await;
+    poll_fn(|cx| {
+        wake_on_a_thread([cx.waker()]);
+        Poll::Ready(())
+    })
+    .await;
     yield_now().await;
 }
 
