@@ -57,8 +57,16 @@ impl Echod {
     /// # Errors
     ///
     /// Returns an error if the process cannot be started.
-    pub fn spawn(mut command: Command) -> Result<Echod> {
-        let folder = named_folder("echod-");
+    pub fn spawn(command: Command) -> Result<Echod> {
+        Echod::spawn_in(named_folder("echod-"), command)
+    }
+
+    /// Like [`spawn`](Echod::spawn), with the folder for the files `stdout` and `stderr`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the process cannot be started.
+    pub fn spawn_in(folder: TempDir, mut command: Command) -> Result<Echod> {
         let file = |name| File::create(folder.path().join(name));
         command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE").stdin(Stdio::null());
         let child = command.stdout(file("stdout")?).stderr(file("stderr")?).spawn()?;

@@ -140,8 +140,8 @@ impl Reference {
 }
 
 fn record_start(kind: Kind) -> Result<Vec<Seen>> {
-    let (command, file) = strace::run(None, &*ECHOD);
-    let mut subject = Subject::spawn(kind, command)?;
+    let (command, file) = strace::run(None, &[], &*ECHOD);
+    let mut subject = Subject::spawn(kind, named_folder("echod-"), command)?;
     subject.wait_until_listening(DEADLINE)?;
     drop(subject);
     // strace writes its last lines when the server is gone.
@@ -237,6 +237,13 @@ pub(crate) fn run(
     // a call during which strace detaches returns ENOSYS.
     let stretch = if is_interruption(errno) { "1..50" } else { "1+" };
     let outcomes: Vec<Option<Outcome>> = match pattern {
+        // Only writes to files fail, so these positions do not count the others.
+        Pattern::Start if call == "write" => {
+            let positions = (1..=reference.positions).flat_map(|at| {
+                [Kind::Plain, Kind::Recording].map(|kind| outcome(at_start(kind, &once(at))))
+            });
+            positions.collect()
+        }
         Pattern::Start => {
             let kinds = [Kind::Plain, Kind::Recording].into_iter().zip(&reference.starts);
             let positions = kinds.flat_map(|(kind, start)| {
@@ -281,7 +288,7 @@ const PREVIOUS: &str = "the previous recording";
 
 impl Subject {
     fn start(kind: Kind) -> Result<Subject> {
-        let mut subject = Subject::spawn(kind, Command::new(&*ECHOD))?;
+        let mut subject = Subject::spawn(kind, named_folder("echod-"), Command::new(&*ECHOD))?;
         match subject.wait_until_listening(DEADLINE)? {
             None => Ok(subject),
             Some(status) => Err(std::io::Error::other(format!("without a fault: {status}"))),
@@ -289,7 +296,7 @@ impl Subject {
     }
 
     /// Adds the arguments of the server to a command, and runs it.
-    fn spawn(kind: Kind, mut command: Command) -> Result<Subject> {
+    fn spawn(kind: Kind, output: TempDir, mut command: Command) -> Result<Subject> {
         let folder = named_folder("inject-");
         let (trace, socket) = (folder.path().join("run.html"), folder.path().join("socket"));
         command.args(["--grace", "1s"]);
@@ -306,7 +313,7 @@ impl Subject {
                 command.arg("--trace").arg(trace).arg("127.0.0.1:0");
             }
         }
-        Ok(Subject { server: Echod::spawn(command)?, kind, folder })
+        Ok(Subject { server: Echod::spawn_in(output, command)?, kind, folder })
     }
 
     fn pid(&self) -> u32 {
@@ -365,8 +372,11 @@ impl Kind {
 }
 
 fn at_start(kind: Kind, fault: &Fault) -> Result<Option<Outcome>> {
-    let (command, file) = strace::run(Some(fault), &*ECHOD);
-    let mut subject = Subject::spawn(kind, command)?;
+    let output = named_folder("echod-");
+    let files = ["stdout", "stderr"].map(|name| output.path().join(name).display().to_string());
+    let paths = if fault.call == "write" { &files[..] } else { &[] };
+    let (command, file) = strace::run(Some(fault), paths, &*ECHOD);
+    let mut subject = Subject::spawn(kind, output, command)?;
     let patience = if fault.call == "write" { PATIENCE / 2 } else { DEADLINE };
     let ended = match subject.wait_until_listening(patience) {
         // The lines of the listeners may be lost.

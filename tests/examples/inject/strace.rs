@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tests::process::{self, is_stopped, threads};
+use tests::process::{is_stopped, threads};
 use tests::{DEADLINE, Place, place};
 
 /// Which calls of one name fail. strace counts the calls of each thread.
@@ -131,9 +131,16 @@ impl Drop for Strace {
 
 /// Returns a command that runs a program under strace, and the file of the calls. The process that
 /// is started becomes the program; strace runs beside it.
-pub(crate) fn run(fault: Option<&Fault>, program: impl AsRef<OsStr>) -> (Command, Place) {
+///
+/// `paths`: as for [`Strace::attach`].
+pub(crate) fn run(
+    fault: Option<&Fault>,
+    paths: &[String],
+    program: impl AsRef<OsStr>,
+) -> (Command, Place) {
     let file = place();
     let mut command = command(&file, fault, List::Failing);
+    command.args(paths.iter().flat_map(|path| ["-P", path]));
     command.arg("-D").arg(program);
     (command, file)
 }
@@ -181,6 +188,10 @@ pub(crate) fn calls(file: &Place) -> Result<Vec<Seen>> {
 /// Whether strace watches all threads of the process, and lets the first of them run. While that
 /// one is stopped, the kernel delivers signals to another one.
 fn is_traced(pid: u32) -> bool {
-    let mut threads = threads(pid).into_iter().map(|(thread, _)| thread);
-    threads.all(process::is_traced) && !is_stopped(pid)
+    // A thread may end after it has been listed.
+    let is_traced = |thread| {
+        let status = fs::read_to_string(format!("/proc/{thread}/status"));
+        status.is_ok_and(|status| !status.contains("TracerPid:\t0\n"))
+    };
+    threads(pid).into_iter().all(|(thread, _)| is_traced(thread)) && !is_stopped(pid)
 }
