@@ -44,7 +44,8 @@ pub fn in_child_with(failure: &str, test: &str, body: impl FnOnce()) {
     if is_installed("strace") {
         let call = failure.split(':').next().unwrap_or_default();
         let (trace, inject) = (format!("trace={call}"), format!("inject={failure}"));
-        let strace = ["strace", "-f", "-qqq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+        // With -D, strace runs beside the test, which is then the child that a deadline ends.
+        let strace = ["strace", "-D", "-f", "-qqq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
         expect_success(start_through(&strace, test));
     }
 }
