@@ -142,7 +142,9 @@ fn main() -> ExitCode {
     if mutants.iter().filter(is_wanted).any(of_server) {
         programs.extend(build(&tree, &SERVER, &[]));
     }
-    let mut tests = record_reach(&work, &programs, &mutants, jobs);
+    // A run of a few mutants must not replace the record of all.
+    let cache = work.join(if in_diff.is_some() { "reach-diff.json" } else { "reach.json" });
+    let mut tests = record_reach(&cache, &programs, &mutants, jobs);
     tests.sort_by_key(|test| test.duration);
     println!(
         "{} mutants, {} unviable or of constants, {} tests, {:.0?} in all",
@@ -152,9 +154,9 @@ fn main() -> ExitCode {
         tests.iter().map(|test| test.duration).sum::<Duration>()
     );
 
-    // Resume where an earlier run of the same mutants ended.
+    // Resume where an earlier run ended. But the functions of a diff have changed since.
     let path = work.join("outcomes.tsv");
-    let mut outcomes = read_table(&path);
+    let mut outcomes = if in_diff.is_some() { BTreeMap::new() } else { read_table(&path) };
     for (id, why) in &unviable {
         outcomes.insert(mutants[*id as usize - 1].key.clone(), why.clone());
     }
@@ -467,21 +469,20 @@ fn build(tree: &Path, parts: &[&[&str]], only: &[String]) -> Vec<(PathBuf, PathB
 
 /// Runs each test alone, and records which mutants it reaches. Leaves out those that fail.
 fn record_reach(
-    work: &Path,
+    cache: &Path,
     programs: &[(PathBuf, PathBuf)],
     mutants: &[Mutant],
     jobs: usize,
 ) -> Vec<Test> {
     // A record is valid while no mutant is added. New tests are run.
     let names: Vec<&str> = mutants.iter().map(|mutant| mutant.key.as_str()).collect();
-    let cache = work.join("reach.json");
-    let known = fs::read(&cache).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let known = fs::read(cache).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let known = known.and_then(|known| translate(known, &names));
     let known = known.unwrap_or(serde_json::json!({ "mutants": names, "tests": {} }));
     let known = Mutex::new(known);
     let tests = Mutex::new(Vec::new());
     let save = |known: &Value| {
-        fs::write(&cache, known.to_string()).expect("can write target/mutants");
+        fs::write(cache, known.to_string()).expect("can write target/mutants");
     };
     let mut todo = Vec::new();
     for (program, folder) in programs {
@@ -516,7 +517,7 @@ fn record_reach(
                     let label = test.label();
                     let earlier = known.lock().expect("no thread panics")["tests"][&label].clone();
                     let entry = if earlier.is_null() {
-                        let path = work.join(format!("reached.{worker}"));
+                        let path = cache.with_file_name(format!("reached.{worker}"));
                         _ = fs::remove_file(&path);
                         let variable = ("MUTANTS_REACHED", path.to_str().expect("UTF-8"));
                         let started = Instant::now();
