@@ -415,12 +415,19 @@ pub(crate) fn sequence_continues_after_an_operation_in_place() {
     sync::begin(u32::MAX, 0);
     sync::time_out();
     let sequence = Arc::new(Sequence::default());
-    let theirs = sequence.clone();
+    let running = Arc::new(AtomicUsize::new(0));
+    let run = |running: &AtomicUsize| {
+        assert_eq!(running.fetch_add(1, Ordering::Relaxed), 0, "a job runs beside the operation");
+        running.fetch_sub(1, Ordering::Relaxed);
+    };
+    let (theirs, their_running) = (sequence.clone(), running.clone());
     let other = spawn(move || {
-        let job = theirs.begin(|| ());
+        let job = theirs.begin(move || run(&their_running));
         wait(|cx| job.poll(cx)).unwrap();
     });
-    drop(sequence.enter_if_idle());
+    let guard = sequence.enter_if_idle();
+    guard.iter().for_each(|_| run(&running));
+    drop(guard);
     other.join().unwrap();
     sync::join_threads();
 }
