@@ -2,6 +2,7 @@
 //! log records matches the code.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -180,6 +181,32 @@ fn every_test_named_in_the_pages_exists() {
     assert!(named.len() > 20, "{}", named.len());
     named.retain(|(_, name)| !ITEMS.tests.contains(name));
     assert_nothing_wrong(named.iter().map(|(line, name)| format!("{line}: {name}")).collect());
+}
+
+/// Returns the links whose text is one name in snake case and whose target is a Rust file.
+fn linked_functions(readme: &'static str) -> Vec<(String, String)> {
+    let prose = prose(readme);
+    let links = prose.split("[`").skip(1).filter_map(|rest| {
+        let (name, rest) = rest.split_once("`](")?;
+        Some((name.to_owned(), rest.split_once(')')?.0.to_owned()))
+    });
+    let is_function =
+        |name: &str| name.contains('_') && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    links.filter(|(name, file)| is_function(name) && file.ends_with(".rs")).collect()
+}
+
+#[test]
+fn every_linked_function_is_in_its_file() {
+    let mut wrong = Vec::new();
+    for readme in READMES {
+        for (name, file) in linked_functions(readme) {
+            let text = fs::read_to_string(root().join(folder(readme)).join(&file)).unwrap_or_default();
+            if !text.contains(&format!("fn {name}(")) && !text.contains(&format!("fn {name}<")) {
+                wrong.push(format!("{readme}: no function {name} in {file}"));
+            }
+        }
+    }
+    assert_nothing_wrong(wrong);
 }
 
 /// Returns the targets of links and pictures.
