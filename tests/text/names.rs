@@ -200,7 +200,8 @@ fn every_linked_function_is_in_its_file() {
     let mut wrong = Vec::new();
     for readme in READMES {
         for (name, file) in linked_functions(readme) {
-            let text = fs::read_to_string(root().join(folder(readme)).join(&file)).unwrap_or_default();
+            let text =
+                fs::read_to_string(root().join(folder(readme)).join(&file)).unwrap_or_default();
             if !text.contains(&format!("fn {name}(")) && !text.contains(&format!("fn {name}<")) {
                 wrong.push(format!("{readme}: no function {name} in {file}"));
             }

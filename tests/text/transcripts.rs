@@ -207,6 +207,12 @@ impl Cargo {
             Some(filter) if !is_test(&filter) => return Err(format!("no test {filter}")),
             _ => {}
         }
+        if self.verb == "test" {
+            // These go to the test harness.
+            let is_option = |word: &str| ["--ignored", "--nocapture", "--skip"].contains(&word);
+            let wrong = self.arguments.iter().find(|word| !is_option(word) && !is_test(word));
+            return wrong.map_or(Ok(()), |word| Err(format!("no test {word}")));
+        }
         match (package, &self.target) {
             (_, Some((_, name))) => world.check_arguments(name, &self.arguments),
             (None | Some("echo"), None) => world.check_arguments("echod", &self.arguments),
@@ -405,6 +411,7 @@ fn unknown_command_is_reported() {
         "cargo build --release -p echo && cargo run --release -p tests --example recoded",
         "cargo test -p tests --test echod",
         "cargo test -p tests no_such_test",
+        "cargo test -p echo --test echod -- --ignore",
         "cargo run -q --example question -- 25",
         "cargo run --example fault -- forget-walker",
         "cargo run --example predict -- 21",

@@ -93,7 +93,7 @@ fn known() -> BTreeMap<String, String> {
 fn write_page() -> Result<usize> {
     let (known, mut all) = (known(), Undone::all());
     all.sort_by(|one, other| one.machine.cmp(&other.machine));
-    let mut page = format!("# Faults brought back\n\n{INTRODUCTION}");
+    let mut page = format!("# Undone fixes\n\n{INTRODUCTION}");
     let mut missing = 0;
     for Undone { name, fault, machine, command, .. } in &all {
         match known.get(name) {
