@@ -101,8 +101,8 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
-    /// Runs servers in which nothing fails. `positions` is the most positions of one call at which it
-    /// fails in turn, during the start and while a recording is written.
+    /// Runs servers in which nothing fails. `positions` is the maximum number of positions at which
+    /// one call fails in turn, during the start and while a recording is written.
     pub(crate) fn record(positions: usize) -> Result<Reference> {
         thread::scope(|scope| {
             let plain = scope.spawn(|| record_start(Kind::Plain));
@@ -144,7 +144,7 @@ fn record_start(kind: Kind) -> Result<Vec<Seen>> {
     let mut subject = Subject::spawn(kind, named_folder("echod-"), command)?;
     subject.wait_until_listening(DEADLINE)?;
     drop(subject);
-    // strace writes its last lines when the server is gone.
+    // strace writes its last lines after the server has ended.
     sleep(Duration::from_millis(200));
     strace::calls(&file)
 }
@@ -194,7 +194,7 @@ fn main(start: &[Seen]) -> usize {
     start.iter().position(|seen| seen.text.contains("SIGXFSZ")).unwrap_or(start.len())
 }
 
-/// Returns the numbers of the calls, counted in each thread, that follow the first `begin` calls.
+/// Returns the numbers of the calls after the first `begin` calls, counted in each thread.
 fn positions(calls: &[Seen], call: &str, begin: usize) -> Vec<usize> {
     let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
     let mut positions = BTreeSet::new();
@@ -224,7 +224,8 @@ pub(crate) fn run(
     let outcome = |result: Result<Option<Outcome>>| {
         result.unwrap_or_else(|error| Some(Outcome::Fault(error.to_string())))
     };
-    // At the start, the reads of files cannot be told from those of pipes; see `Subject::paths`.
+    // At the start, reads of files cannot be distinguished from reads of pipes; see
+    // `Subject::paths`.
     let is_of_pipe = call == "read" && pattern == Pattern::Start && !is_interruption(errno);
     if is_of_pipe || !reference.has(call, pattern) {
         return BTreeSet::new();
@@ -237,7 +238,7 @@ pub(crate) fn run(
     // a call during which strace detaches returns ENOSYS.
     let stretch = if is_interruption(errno) { "1..50" } else { "1+" };
     let outcomes: Vec<Option<Outcome>> = match pattern {
-        // Only writes to files fail, so these positions do not count the others.
+        // Only writes to files fail, so these positions count only writes to files.
         Pattern::Start if call == "write" => {
             let positions = (1..=reference.positions).flat_map(|at| {
                 [Kind::Plain, Kind::Recording].map(|kind| outcome(at_start(kind, &once(at))))
@@ -341,12 +342,12 @@ impl Subject {
         Ok(Load::start(tcp, unix, self.server.address("udp").ok()))
     }
 
-    /// Returns the files to which injected errors of `read` and `write` are restricted. From a pipe or
-    /// an eventfd, with which threads and signal handlers wake each other, the kernel returns none.
+    /// Returns the files to which injected errors of `read` and `write` are restricted. The kernel
+    /// returns no such error for the pipes and eventfds that wake threads.
     fn paths(&self, fault: &Fault) -> Vec<String> {
         let pid = self.pid();
         match fault.call {
-            // An interrupted call can be any.
+            // Any read may be interrupted.
             "read" if !is_interruption(fault.errno) => {
                 ["tcp", "tcp6", "unix"].map(|table| format!("/proc/{pid}/net/{table}")).into()
             }
@@ -549,7 +550,8 @@ fn judge(failures: &Failures, failed: usize, fault: &Fault) -> Outcome {
     }
 }
 
-/// Judges the end of a server that must not end because of the call, unless memory is exhausted.
+/// Judges the exit of a server that must not exit because of the failed call, unless memory is
+/// exhausted.
 fn goes_on(status: ExitStatus, output: &Output, fault: &Fault) -> Outcome {
     match judge_end(status, output, fault) {
         Outcome::Exits => Outcome::Fault(format!("ends: {}", last_lines(&output.stderr))),
@@ -571,7 +573,7 @@ fn judge_end(status: ExitStatus, output: &Output, fault: &Fault) -> Outcome {
     match (status.code(), lines) {
         (Some(0), 0) => Outcome::Serves,
         (Some(1), 1) => Outcome::Exits,
-        // The line itself may be lost.
+        // The write of this line may itself have failed.
         (Some(1), 0) if fault.call == "write" => Outcome::Exits,
         _ => Outcome::Fault(format!("ended with {status}: {}", last_lines(&output.stderr))),
     }

@@ -19,15 +19,16 @@ macro_rules! calls {
 
 /// Every system call that `echod` makes and that can fail, with the errors of its manual page.
 ///
-/// Not listed are errors that the kernel cannot return there:
+/// The list omits errors that the kernel cannot return to `echod`:
 ///
-/// - EFAULT, EBADF, ENOTSOCK, EOPNOTSUPP of `accept` and usually EINVAL: the program passed a wrong
-///   pointer, descriptor or argument.
-/// - EAGAIN from a socket: there is nothing to receive or no space to send, and then epoll reports the
-///   next change. An injected EAGAIN would be a change that epoll never reports. `getrandom` does not
-///   return EAGAIN either, because std does not ask it to wait for entropy.
-/// - Errors of other kinds of objects: `connect` is called for Unix sockets only, `fcntl` for no lock,
-///   `prctl` for the name of a thread only, and `ftruncate` for open files only.
+/// - EFAULT, EBADF, ENOTSOCK, EOPNOTSUPP of `accept`, and usually EINVAL. They mean that the
+///   program passed a wrong pointer, descriptor or argument.
+/// - EAGAIN from a socket: there is nothing to receive or no space to send, and then epoll reports
+///   the next change. After an injected EAGAIN, the server would wait for a change that epoll never
+///   reports. `getrandom` does not return EAGAIN either, because std does not ask it to wait for
+///   entropy.
+/// - Errors of other kinds of objects: `echod` calls `connect` only for Unix sockets, `fcntl` never
+///   for locks, `prctl` only for thread names, and `ftruncate` only for open files.
 pub(crate) const CALLS: &[Call] = calls! {
     "accept4": CONNABORTED INTR MFILE NFILE NOBUFS NOMEM PERM PROTO NETDOWN NOPROTOOPT HOSTDOWN NONET
         HOSTUNREACH NETUNREACH TIMEDOUT NOSR SOCKTNOSUPPORT PROTONOSUPPORT;

@@ -36,10 +36,10 @@ use table::Case;
 /// How many servers run at the same time. Most of the time they wait.
 const SIDE_BY_SIDE: usize = 12;
 
-/// The most positions of one call at which it fails in turn: with `--quick`, and without it.
+/// The maximum number of positions at which one call fails in turn: with `--quick`, and without it.
 const POSITIONS: [usize; 2] = [1, 4];
 
-/// The cases of `--quick`. Each checks another path of the server, or found a fault once.
+/// The cases of `--quick`. Each checks a different path of the server, or once found a fault.
 const QUICK: [(&str, &str, Pattern); 24] = [
     ("socket", "MFILE", Pattern::Start),
     ("bind", "ADDRINUSE", Pattern::Start),

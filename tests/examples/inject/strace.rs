@@ -58,8 +58,8 @@ impl Seen {
         self.text.contains("(INJECTED)")
     }
 
-    /// Whether the call failed, or may have failed: one during which strace detaches has no result, and
-    /// may return ENOSYS.
+    /// Returns whether the call failed, or may have failed: a call during which strace detaches has
+    /// no result, and may return ENOSYS.
     pub(crate) fn may_have_failed(&self, call: &str) -> bool {
         self.is_injected() || (self.name() == call && !self.text.contains(" = "))
     }
@@ -132,7 +132,7 @@ impl Drop for Strace {
 /// Returns a command that runs a program under strace, and the file of the calls. The process that
 /// is started becomes the program; strace runs beside it.
 ///
-/// `paths`: as for [`Strace::attach`].
+/// `paths` has the same meaning as in [`Strace::attach`].
 pub(crate) fn run(
     fault: Option<&Fault>,
     paths: &[String],
