@@ -1,9 +1,9 @@
-//! Faults that this project had, each with a patch that brings it back: `tests/undone/*.patch`.
+//! Faults of earlier versions, each with a patch that reintroduces it: `tests/undone/*.patch`.
 //!
-//! A patch begins with four lines: what the fault is, which machine finds it, the command that runs
-//! this machine, and a text that the command prints when it has found the fault. A unified diff
-//! follows. The line numbers in the diff are ignored: each hunk applies where its old lines are, so
-//! a patch survives changes elsewhere in the file.
+//! A patch begins with four lines: the fault, the check that finds it, the command that runs this
+//! check, and a text that the command prints when it has found the fault. A unified diff follows.
+//! The line numbers in the diff are ignored: each hunk applies where its old lines are, so a patch
+//! survives changes elsewhere in the file.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,9 +18,9 @@ pub struct Undone {
     pub name: String,
     /// What happens because of the fault.
     pub fault: String,
-    /// What finds it.
-    pub machine: String,
-    /// The command that runs the machine, with variables of the environment before it.
+    /// The check that finds it.
+    pub check: String,
+    /// The command that runs the check. Environment variables may precede the program.
     pub command: String,
     /// A text that the command prints when it has found the fault.
     pub shows: String,
@@ -40,7 +40,7 @@ impl Undone {
     ///
     /// # Panics
     ///
-    /// Panics if a patch cannot be read, or has another form.
+    /// Panics if a patch cannot be read or parsed.
     pub fn all() -> Vec<Undone> {
         let files = fs::read_dir(root().join("tests/undone")).expect("the folder exists");
         let mut paths: Vec<_> = files.map(|file| file.expect("a file").path()).collect();
@@ -68,7 +68,7 @@ impl Undone {
         Ok(Undone {
             name: name.to_owned(),
             fault: field("Fault")?,
-            machine: field("Machine")?,
+            check: field("Check")?,
             command: field("Command")?,
             shows: field("Shows")?,
             hunks,
@@ -80,7 +80,8 @@ impl Undone {
     ///
     /// # Errors
     ///
-    /// Returns a message if the old lines of a hunk are not in the file, or are there several times.
+    /// Returns a message if a file cannot be read, or does not contain the old lines of a hunk
+    /// exactly once.
     pub fn apply(&self, folder: &Path) -> Result<BTreeMap<String, String>, String> {
         let mut changed = BTreeMap::new();
         for Hunk { file, old, new } in &self.hunks {
@@ -134,7 +135,7 @@ fn hunks(diff: &str) -> Result<Vec<Hunk>, String> {
 mod tests {
     use super::*;
 
-    const HEAD: &str = "Fault: f\nMachine: m\nCommand: c: d\nShows: s\n\n";
+    const HEAD: &str = "Fault: f\nCheck: m\nCommand: c: d\nShows: s\n\n";
 
     fn parse(diff: &str) -> Result<Undone, String> {
         Undone::parse("name", &format!("{HEAD}{diff}"))

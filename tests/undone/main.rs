@@ -1,5 +1,5 @@
-//! Undoes the fixes of faults that this project had, one at a time, and checks that a machine finds
-//! each fault again.
+//! Undoes the fixes of faults of earlier versions, one at a time, and verifies that a check of the
+//! project finds each fault again.
 //!
 //! ```text
 //! cargo run -p tests --example undone              all faults
@@ -8,9 +8,9 @@
 //! ```
 //!
 //! Each patch in `tests/undone` is applied to a copy of the tree in `target/undone`. The command of
-//! the patch must succeed without the patch, and fail with it and print the text that the patch
-//! names. The output of each run is in `target/undone/NAME.log`, and how long each machine took is in
-//! `target/undone/found.tsv`, of which `--page` makes the page.
+//! the patch must succeed without the patch. With the patch, it must fail and print the text that
+//! the patch names. The output of each run is in `target/undone/NAME.log`, and the times are in
+//! `target/undone/found.tsv`, from which `--page` makes the page.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -26,7 +26,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tests::guide::root;
 use tests::undone::Undone;
 
-/// The longest time that a machine may take, and a build.
+/// The time limits of a command and of a build.
 const LIMIT: Duration = Duration::from_secs(600);
 const BUILD_LIMIT: Duration = Duration::from_secs(3600);
 
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs all patches whose name contains one of the texts. Returns how many were not found.
+/// Runs all patches whose name contains one of the texts. Returns how many faults were not found.
 fn run(wanted: &[String]) -> Result<usize> {
     let mut all = Undone::all();
     all.retain(|undone| {
@@ -79,7 +79,7 @@ fn run(wanted: &[String]) -> Result<usize> {
     Ok(failures)
 }
 
-/// Where the times are kept.
+/// The file of the times.
 const KNOWN: &str = "target/undone/found.tsv";
 
 /// Returns the faults that were found, and in how many seconds.
@@ -92,14 +92,14 @@ fn known() -> BTreeMap<String, String> {
 /// Writes the page. Returns how many faults have not been found yet.
 fn write_page() -> Result<usize> {
     let (known, mut all) = (known(), Undone::all());
-    all.sort_by(|one, other| one.machine.cmp(&other.machine));
+    all.sort_by(|one, other| one.check.cmp(&other.check));
     let mut page = format!("# Undone fixes\n\n{INTRODUCTION}");
     let mut missing = 0;
-    for Undone { name, fault, machine, command, .. } in &all {
+    for Undone { name, fault, check, command, .. } in &all {
         match known.get(name) {
             Some(seconds) => {
                 let fault = format!("{fault} [patch](undone/{name}.patch)");
-                page += &format!("| {fault} | {machine} | `{command}` | {seconds} |\n");
+                page += &format!("| {fault} | {check} | `{command}` | {seconds} |\n");
             }
             None => {
                 println!("{name}: not found yet");
@@ -117,8 +117,8 @@ struct Copy {
 }
 
 impl Copy {
-    /// Copies what Git knows, and leaves files alone that have not changed, so that little has to be
-    /// compiled again.
+    /// Copies the files that Git lists. Does not write files that have not changed, so that Cargo
+    /// compiles little again.
     fn make() -> Result<Copy> {
         let copy = Copy { work: root().join("target/undone") };
         let mut command = Command::new("git");
@@ -145,7 +145,7 @@ impl Copy {
     }
 
     /// Applies a patch, runs its command, and removes the patch again. Returns how long the command
-    /// took to find the fault, or why it has not found it. `sound` are the commands that have
+    /// took to find the fault, or why it has not found it. `sound` contains the commands that have
     /// succeeded without a patch.
     fn find(
         &self,
@@ -201,11 +201,11 @@ impl Copy {
         })
     }
 
-    /// Builds what the command runs, so that the time of the command is that of the machine.
+    /// Builds what the command runs, so that the time of the command does not include compilation.
     fn build(&self, command: &str, log: &Path) -> Result<bool> {
         let (program, _) = command.split_once(" -- ").unwrap_or((command, ""));
         let builds = match program.contains("cargo run") {
-            // Programs run echod.
+            // The examples start echod.
             true => vec![program.replace("cargo run", "cargo build"), "cargo build -p echo".into()],
             false => vec![program.replace("cargo test", "cargo test --no-run")],
         };
@@ -218,7 +218,8 @@ impl Copy {
         Ok(true)
     }
 
-    /// Runs a command in the copy. Returns `None` if it takes too long; then it is killed.
+    /// Runs a command in the copy. Kills the command and returns `None` if it takes longer than
+    /// `limit`.
     fn execute(&self, command: &str, log: &Path, limit: Duration) -> Result<Option<ExitStatus>> {
         let is_variable = |word: &&str| word.contains('=') && !word.starts_with('-');
         let mut words = command.split_whitespace().peekable();
@@ -239,7 +240,7 @@ impl Copy {
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
-            // A group of its own, because tests start processes too.
+            // In its own process group, so that a timeout also kills processes that tests start.
             .process_group(0)
             .spawn()?;
         let begin = Instant::now();
