@@ -1,8 +1,8 @@
-//! The thread pool, whose threads run only when the seed says so.
+//! A simulated thread pool: the seed decides when its threads run.
 //!
-//! The jobs, their results and wakers, and the sequences of jobs are the files of `reactor`. Only
-//! the threads are simulated. A thread takes a job from the queue, runs it, and calls the waker of
-//! the task that waits for it. Between these steps, tasks and other threads run.
+//! The code of jobs, their results and wakers, and sequences of jobs comes from the files of
+//! `reactor`. Only the threads are simulated. A thread takes a job from the queue, runs it, and
+//! calls the waker of the task that waits for it. Between these steps, tasks and other threads run.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -28,7 +28,7 @@ mod sync {
     pub(super) use std::sync::{Mutex, MutexGuard, PoisonError};
 }
 
-/// Stands for the file of `reactor` that starts threads.
+/// Replaces the file of `reactor` that starts threads.
 mod threads {
     use std::task::Waker;
 
@@ -37,7 +37,7 @@ mod threads {
     pub(crate) type Job = Box<dyn FnOnce() -> Option<Waker> + Send>;
 }
 
-/// The pool of one thread of the test.
+/// The pool of one test thread.
 #[derive(Default)]
 pub(crate) struct Pool {
     unfinished: Unfinished,
@@ -72,14 +72,15 @@ impl Pool {
         self.lock().queued.push_back(job);
     }
 
-    /// Empties the pool, and gives it a number of threads.
+    /// Empties the pool, and sets its number of threads.
     pub(crate) fn begin(&self, threads: usize) {
         let before = std::mem::replace(&mut *self.lock(), State { threads, ..State::default() });
         drop(before);
         self.unfinished.lock().clear();
     }
 
-    /// Lets a random thread of the pool go one step further. Returns the waker that the thread calls.
+    /// Makes a random thread of the pool take one step. Returns the waker that the thread would
+    /// call; the caller must call it.
     pub(crate) fn step(&self, random: &Random) -> Option<Waker> {
         let mut state = self.lock();
         let State { queued, taken, wakers, threads } = &mut *state;
@@ -106,8 +107,8 @@ impl Pool {
         state.queued.is_empty() && state.taken.is_empty() && state.wakers.is_empty()
     }
 
-    /// Returns the addresses of all wakers that unfinished jobs store, and of those that the threads
-    /// are about to call.
+    /// Returns the addresses of all wakers that unfinished jobs store, and of all wakers that the
+    /// threads are about to call.
     pub(crate) fn stored_wakers(&self) -> Vec<usize> {
         let mut wakers: Vec<usize> =
             self.unfinished.lock().values().filter_map(|job| job.waker()).collect();
@@ -125,7 +126,7 @@ impl Pool {
     }
 }
 
-/// The same as `reactor::blocking::unblock`.
+/// Runs `f` on the simulated pool, as `reactor::blocking::unblock` does on the real pool.
 pub(crate) async fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
     let job = JobHandle::begin(f);
     match poll_fn(|cx| job.poll(cx)).await {

@@ -1,5 +1,5 @@
-//! The real budget, which the executor refills before each poll, under the names that the files of
-//! `reactor` use. These names are private there.
+//! The real budget, under the private names that the files of `reactor` use. The executor refills
+//! the budget before each poll.
 
 use std::cell::Cell;
 use std::task::{Context, Poll, Waker, ready};
@@ -8,7 +8,7 @@ pub(crate) use reactor::budget::has_budget_remaining;
 use reactor::budget::{OPERATIONS, RestoreOnPending, poll_proceed};
 
 thread_local! {
-    /// The last operation that was spent. Dropping it gives the operation back.
+    /// The last operation that was charged. Dropping the value refunds the operation.
     static LAST: Cell<Option<RestoreOnPending>> = const { Cell::new(None) };
 }
 
@@ -24,7 +24,7 @@ pub(crate) fn refund() {
     drop(LAST.take());
 }
 
-/// Spends the budget of this poll, except for a few operations.
+/// Spends the budget of this poll, except for the given number of operations.
 pub(crate) fn leave(operations: usize) {
     let cx = &mut Context::from_waker(Waker::noop());
     for _ in operations..OPERATIONS as usize {

@@ -18,7 +18,7 @@ use crate::fs::File;
 use crate::job::{Job, Wanted, for_a_while};
 use crate::kernel::Kernel;
 
-/// A value of a job, which is counted until it is dropped.
+/// The result of a job. `alive` counts the values that have not been dropped.
 struct Value {
     number: usize,
     alive: Arc<AtomicUsize>,
@@ -37,7 +37,8 @@ impl Drop for Value {
     }
 }
 
-/// Awaits jobs of the pool, and gives up at random. Each result arrives at the task that awaits it.
+/// Submits jobs to the pool and awaits each, or gives up after a random time. Checks that each
+/// result arrives at the task that awaits it.
 pub(crate) async fn await_jobs(kernel: Rc<Kernel>) {
     for number in 0..kernel.random.below(12) {
         let value = Value::new(number, &kernel.values);
@@ -56,14 +57,14 @@ pub(crate) async fn await_jobs(kernel: Rc<Kernel>) {
         match result {
             Some(Ok(value)) => assert_eq!((value.number, panics), (number, false)),
             Some(Err(panic)) => assert!(panics && panic.is::<Wanted>(), "another panic"),
-            // The result is dropped by the pool, or with the handle.
+            // The pool or the handle drops the result.
             None => {}
         }
     }
 }
 
-/// Several tasks read one file through handles that share the cursor. Each byte arrives once, in
-/// order, although reads are dropped.
+/// Starts tasks that read one file through handles that share the cursor. The tasks check that each
+/// byte arrives once and in order, even if reads are dropped.
 pub(crate) fn start_readers(kernel: &Rc<Kernel>) {
     let length = kernel.random.below(400);
     let bytes: Vec<u8> = (0..length).map(|n| n as u8).collect();
@@ -104,16 +105,17 @@ async fn read_file(kernel: Rc<Kernel>, mut file: File, received: Rc<Cell<usize>>
     }
 }
 
-/// What the writers of a file have done, and what has arrived.
+/// What the writers of a file have requested, and the pipe through which it arrives.
 struct Written {
     reader: RefCell<Option<PipeReader>>,
     /// For each writer, the numbers of the writes that were requested and have not arrived.
     expected: RefCell<Vec<VecDeque<u8>>>,
 }
 
-/// Several tasks write to one file, which is a pipe. Each write arrives once and as a whole, and
-/// those of one task in order, although writes are dropped. At a random time the pipe breaks. Then
-/// each task gets the error of a write that has failed.
+/// Starts tasks that write to one file, which is a pipe. The tasks check that each write arrives
+/// once and as a whole, and that the writes of one task arrive in order, even if writes are
+/// dropped. The pipe may break at a random time. Each task whose write fails must then get an
+/// error.
 pub(crate) fn start_writers(kernel: &Rc<Kernel>) {
     let (reader, writer) = std::io::pipe().expect("a pipe can be created");
     let file = File::from_std(OwnedFd::from(writer).into());
@@ -149,7 +151,7 @@ async fn write_file(kernel: Rc<Kernel>, mut file: File, writer: usize, written: 
                 assert_eq!(error.kind(), ErrorKind::BrokenPipe);
                 errors += 1;
             }
-            // The write is carried out nevertheless.
+            // A write runs even if its future is dropped.
             None => {}
         }
     }
@@ -178,7 +180,8 @@ impl Written {
         }
     }
 
-    /// After the flush of a writer: all its writes have arrived, or an error was returned.
+    /// Checks after the flush of a writer that all its writes have arrived or an error was
+    /// returned.
     fn check(&self, writer: usize, errors: usize) {
         self.receive();
         let missing = self.expected.borrow()[writer].len();

@@ -1,7 +1,7 @@
-//! The file `file.rs` of `reactor`, over the simulated pool.
+//! The file `file.rs` of `reactor`, on the simulated pool.
 //!
-//! The files themselves are real. Whether a read is carried out in place or by a job does not depend
-//! on the page cache, but on the seed.
+//! The files themselves are real. The seed, and not the page cache, decides whether a read runs in
+//! place or as a job.
 
 #[allow(dead_code, unreachable_pub)]
 #[path = "../../reactor/src/fs/file.rs"]
@@ -13,7 +13,7 @@ mod options;
 pub(crate) use file::File;
 use options::OpenOptions;
 
-/// Reads in place, or lets the pool read, at random.
+/// Decides at random whether a read runs in place or in the pool.
 mod cached {
     use std::cell::Cell;
     use std::fs::File;
@@ -56,7 +56,7 @@ mod cached {
     }
 }
 
-/// Begins the random choices of a run.
+/// Seeds the random choices of a run.
 pub(crate) fn begin(seed: u64) {
     cached::begin(seed);
 }

@@ -1,4 +1,4 @@
-//! A task of the simulated program, and what the checks need to know about it.
+//! The tasks of the simulated program, and what the checks need to know about them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -16,23 +16,24 @@ use crate::budget;
 use crate::kernel::{Kernel, Socket};
 use crate::source::Direction;
 
-/// The payload of a panic that the program wants.
+/// The payload of a panic that a task causes on purpose.
 pub(crate) struct Wanted;
 
-/// The numbers of tasks that have ended, in this order, and whose results were not taken.
+/// The numbers of the tasks that have ended and whose results have not been taken, in the order in
+/// which they ended.
 pub(crate) type Ends = Rc<RefCell<VecDeque<u64>>>;
 
-/// A task, as far as the checks need to know it.
+/// What the checks know about a task.
 pub(crate) struct Job {
     pub(crate) name: &'static str,
     sockets: Vec<Rc<Socket>>,
     polls: Cell<u32>,
     /// The address of the waker of its last poll.
     waker: Cell<usize>,
-    /// The sources that its last poll waits for. Empty if the task has yielded, ended, or was
+    /// The sources that its last poll waits for. Empty if the task has yielded, ended or been
     /// aborted.
     pub(crate) waits: RefCell<Vec<(usize, Direction)>>,
-    /// The tasks of which its last poll waits for one.
+    /// If the last poll waits for any of several tasks, the queue of their ends.
     pub(crate) awaited: RefCell<Option<Ends>>,
     /// When the task must be woken even if nothing else happens.
     pub(crate) deadline: Cell<Option<Instant>>,
@@ -54,7 +55,7 @@ impl Job {
         job
     }
 
-    /// Makes a job of `future`, and returns the future of its task.
+    /// Creates the job of `future`. Returns the job, and the future of its task.
     pub(crate) fn of<F: Future + 'static>(
         kernel: &Rc<Kernel>,
         name: &'static str,
@@ -78,7 +79,8 @@ impl Job {
         (job, poll_fn(move |cx| polled.poll(cx)))
     }
 
-    /// Whether the checks need its sockets after its end, and dropping it would lose bytes.
+    /// Returns whether the task is a copy. The checks need the sockets of a copy even after it has
+    /// ended, and aborting a copy would lose bytes.
     pub(crate) fn is_copy(&self) -> bool {
         self.name.starts_with("copy")
     }
@@ -107,7 +109,7 @@ impl Job {
         !self.has_ended() && self.waits.borrow().contains(&(key, direction))
     }
 
-    /// The address of the waker of the last poll.
+    /// Returns the address of the waker of the last poll.
     pub(crate) fn waker(&self) -> usize {
         self.waker.get()
     }
@@ -116,12 +118,12 @@ impl Job {
         !self.has_ended() && self.waker.get() == waker.data().addr()
     }
 
-    /// Whether the program can do without the task.
+    /// Returns whether the program may abort the task.
     pub(crate) fn may_be_aborted(&self) -> bool {
         !self.is_copy() && !self.has_ended() && self.handle.borrow().is_some()
     }
 
-    /// Aborts the task, which must not be polled any more.
+    /// Aborts the task, which must not be polled again.
     pub(crate) fn abort(&self) {
         self.end();
         self.handle.borrow().as_ref().inspect(|handle| handle.abort());
@@ -176,7 +178,7 @@ impl<F: Future> Polled<F> {
 }
 
 impl Job {
-    /// What the sources store is what the task waits for.
+    /// Records that the task waits for each direction that stores its waker.
     fn note_waits(&self, waker: &Waker) {
         for socket in &self.sockets {
             socket.source.each_waiter(|direction, stored| {
@@ -194,7 +196,7 @@ impl<F> Drop for Polled<F> {
     }
 }
 
-/// Awaits `future`, but gives up after a random time. Returns `None` then.
+/// Awaits `future`. Gives up after a random time, and then returns `None`.
 pub(crate) async fn for_a_while<F: Future>(kernel: &Kernel, future: F) -> Option<F::Output> {
     let limit = Duration::from_millis(1 + kernel.random.below(40) as u64);
     let deadline = now() + limit;

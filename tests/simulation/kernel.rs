@@ -1,7 +1,7 @@
 //! The simulated kernel: sockets, their peers, the clock, and the events that it reports.
 //!
-//! As the real kernel does, this one merges events, fetches some of them and leaves the rest,
-//! reports directions that have not changed, and reuses keys. A peer may act between a system call
+//! Like the real kernel, this one merges events, may leave some of them for the next wait, may
+//! report a direction that has not changed, and reuses keys. A peer may act between a system call
 //! and its return.
 
 use std::any::Any;
@@ -51,7 +51,7 @@ impl Random {
     }
 }
 
-/// The simulated kernel and all that it knows.
+/// The state of the simulated kernel, and what the checks count.
 pub(crate) struct Kernel {
     pub(crate) random: Random,
     pub(crate) shared: Rc<Shared>,
@@ -62,7 +62,7 @@ pub(crate) struct Kernel {
     pub(crate) jobs: RefCell<Vec<Rc<Job>>>,
     /// The task that is being polled.
     pub(crate) current: RefCell<Option<Rc<Job>>>,
-    /// The first panic of a task that the program did not want.
+    /// The panic of a check inside a task, to be raised again outside of the executor.
     pub(crate) failure: Cell<Option<Box<dyn Any + Send>>>,
     /// The number of polls of all tasks.
     pub(crate) polls: Cell<u64>,
@@ -73,19 +73,19 @@ pub(crate) struct Kernel {
     pub(crate) fault: Option<Fault>,
 }
 
-/// A socket: the task's end is the source, the peer's end is the kernel's state.
+/// A socket: tasks use it through `source`, and the peer acts on `state`.
 pub(crate) struct Socket {
     pub(crate) source: Source,
     pub(crate) kernel: Rc<Kernel>,
-    /// Whether it is a TCP stream, whose short transfers mean that nothing is left.
+    /// Whether it is a TCP stream, on which a short transfer means that nothing is left.
     is_tcp: bool,
     pub(crate) state: RefCell<State>,
-    /// Bytes that read calls have taken from the kernel, and bytes that tasks got.
+    /// How many bytes `read` calls have taken from the kernel, and how many tasks have received.
     pub(crate) taken: Cell<usize>,
     pub(crate) received: Cell<usize>,
-    /// Bytes that write calls have accepted.
+    /// How many bytes `write` calls have accepted.
     pub(crate) accepted: Cell<usize>,
-    /// The directions in which a call has returned `WouldBlock`, and no event was reported since.
+    /// The directions whose last call returned `WouldBlock` and that no event has reported since.
     blocked: RefCell<Vec<Direction>>,
 }
 
@@ -93,7 +93,7 @@ pub(crate) struct Socket {
 pub(crate) struct State {
     /// Bytes that the peer has sent and no call has read.
     incoming: VecDeque<u8>,
-    /// The number of bytes that the peer has sent. All streams count upward.
+    /// The number of bytes that the peer has sent. The bytes of each stream count upward.
     pub(crate) sent: usize,
     /// Bytes that were written and that the peer has not received, at most `capacity`.
     pub(crate) outgoing: VecDeque<u8>,
@@ -113,11 +113,12 @@ pub(crate) type MustRun = Vec<(Rc<Job>, u32)>;
 impl Kernel {
     pub(crate) fn open(self: &Rc<Self>) -> Rc<Socket> {
         let mut sockets = self.sockets.borrow_mut();
-        // The lowest free key, so that keys are reused as soon as possible.
+        // Take the lowest free key, so that keys are reused as soon as possible.
         let key = (0..).find(|key| !sockets.contains_key(key)).expect("there are enough numbers");
         let is_tcp = !self.random.one_in(3);
         let kind = if is_tcp { "TcpStream" } else { "UnixStream" };
-        // The recorder learns from these records whose act causes an event.
+        // These records tie the source to its peer, so that the recorder knows what causes an
+        // event.
         trace!(peer = key; "accepted");
         debug!(source = key, kind; "register");
         let capacity = 1 + self.random.below(64);
@@ -156,7 +157,7 @@ impl Kernel {
         self.fault == Some(fault)
     }
 
-    /// Records a change of a socket: the kernel will report it once.
+    /// Records that a socket has changed. The kernel reports this once.
     fn change(&self, key: usize) {
         let mut pending = self.pending.borrow_mut();
         if !pending.contains(&key) {
@@ -220,7 +221,8 @@ impl Kernel {
         }
     }
 
-    /// Makes one random peer act, or one thread of the pool. Returns the task that was woken.
+    /// Makes one random peer act, or a thread of the pool take one step. Returns the task that was
+    /// woken.
     pub(crate) fn act(&self) -> MustRun {
         let sockets: Vec<_> = self.sockets.borrow().values().cloned().collect();
         let pool = Pool::current();
@@ -233,7 +235,7 @@ impl Kernel {
         Vec::new()
     }
 
-    /// Makes a thread of the pool go one step further. Returns the task that was woken.
+    /// Makes a thread of the pool take one step. Returns the task that was woken.
     pub(crate) fn advance_pool(&self) -> MustRun {
         let Some(waker) = Pool::current().step(&self.random) else { return Vec::new() };
         let jobs = self.jobs.borrow();
@@ -242,7 +244,7 @@ impl Kernel {
         if self.has(Fault::LostWakerOfPool) && self.random.one_in(20) {
             return must_run;
         }
-        // The wakeup comes from another thread, but a thread for each takes too long.
+        // Use another thread only sometimes, because starting a thread for each wakeup is too slow.
         match self.random.one_in(64) {
             true => thread::scope(|scope| drop(scope.spawn(|| waker.wake()).join())),
             false => waker.wake(),
@@ -252,7 +254,8 @@ impl Kernel {
 }
 
 impl Socket {
-    /// Makes the peer act at random. Everything that changes what a call would return is an event.
+    /// Makes the peer act at random. Each act that changes what a call would return causes an
+    /// event.
     fn act(&self) {
         let (key, random) = (self.source.key, &self.kernel.random);
         let mut state = self.state.borrow_mut();
@@ -288,13 +291,13 @@ impl Socket {
                     self.kernel.change(key);
                 }
             }
-            // An event that reports no change.
+            // A spurious event.
             20 => self.kernel.change(key),
             _ => {}
         }
     }
 
-    /// Ends the stream of the peer, which receives all that was written.
+    /// Makes the peer receive all that was written and end its stream.
     pub(crate) fn end(&self) {
         let mut state = self.state.borrow_mut();
         let queued = state.outgoing.len();
@@ -312,12 +315,12 @@ impl Socket {
         }
     }
 
-    /// What an event reports: the state of each direction when it is fetched. The second value is
-    /// whether the direction has ended.
+    /// Returns the directions that an event reports at the time of the fetch, each with whether it
+    /// has ended.
     fn event(&self) -> Vec<(Direction, bool)> {
         let state = self.state.borrow();
         let mut event = Vec::new();
-        // Sometimes reports a direction that is not ready.
+        // Sometimes report a direction that is not ready.
         if state.would_read() || self.kernel.random.one_in(10) {
             event.push((Direction::Read, state.ended || state.reset));
         }
@@ -327,8 +330,8 @@ impl Socket {
         event
     }
 
-    /// Makes a system call. Fails if the last call has returned `WouldBlock` and no event was
-    /// reported since: such a call is wasted, and repeating it would be a busy loop.
+    /// Makes a system call. Panics if the last call returned `WouldBlock` and no event has been
+    /// reported since: repeating such a call would be a busy loop.
     fn call(
         &self,
         direction: Direction,
@@ -363,8 +366,8 @@ impl Socket {
             return if state.ended { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
         }
         let mut length = bytes.len().min(state.incoming.len());
-        // Only TCP fills the buffer. A read of another stream may end at the end of a packet. So may
-        // a read of TCP before an end of the stream.
+        // A read may stop short, e.g. at a packet boundary. A read of TCP does so only before the
+        // end of the stream.
         if length > 1 && random.one_in(3) && (!self.is_tcp || state.ended) {
             length = 1 + random.below(length);
         }
@@ -433,7 +436,7 @@ impl Socket {
 }
 
 impl State {
-    /// Whether a read would return something else than `WouldBlock`.
+    /// Returns whether a read would return anything other than `WouldBlock`.
     pub(crate) fn would_read(&self) -> bool {
         !self.incoming.is_empty() || self.ended || self.reset
     }
@@ -459,7 +462,7 @@ impl State {
 pub(crate) struct End(pub(crate) Rc<Socket>);
 
 impl End {
-    /// Flushing takes several polls at random, as that of an encrypted stream does.
+    /// Takes several polls at random, as flushing an encrypted stream may.
     fn poll_flush_at_random(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.0.kernel.random.one_in(8) {
             cx.waker().wake_by_ref();

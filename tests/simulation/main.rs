@@ -1,37 +1,37 @@
 //! A simulated kernel: random events for the real `Source`, `copy`, `File` and executor.
 //!
 //! Each seed is one run. Simulated peers send and receive bytes, end their streams and reset them,
-//! and the simulated `epoll_wait` reports this through [`Source::make_ready`](source::Source), which
-//! is also the call through which a real event arrives. The clock is paused, and only the seed moves
-//! it. The threads of the pool run when the seed says so.
+//! and the simulated `epoll_wait` reports these changes through
+//! [`Source::make_ready`](source::Source), as the real reactor does. The clock is paused. The seed
+//! decides when it advances, and when the threads of the pool run.
 //!
-//! | what runs | is |
+//! | component | implementation |
 //! |---|---|
 //! | the executor, `JoinSet`, timers, the budget, `copy`, `copy_bidirectional` | the crates themselves |
-//! | `source.rs`, `job.rs`, `sequence.rs`, `file.rs` | the files of `reactor`, compiled here |
+//! | `source.rs`, `job.rs`, `sequence.rs`, `file.rs` | the original files of `reactor` |
 //! | sockets and peers, `epoll_wait`, the threads of the pool, whether bytes are in the page cache | simulated |
 //!
 //! After each turn, when all tasks that can run have run, the simulation checks:
 //!
-//! - each task that waited for a direction that was reported, for a timer that is due, or for a job
-//!   whose thread has called its waker, has been polled in the next round;
-//! - no call is made after `WouldBlock` before an event was reported;
-//! - no task waits although its call would succeed and no event is pending, although its timer is
-//!   due, or although a task that it awaits has ended (a *lost wakeup*);
+//! - each task whose direction was reported, whose timer expired, or whose waker was called by a
+//!   thread of the pool has been polled in the next round;
+//! - after `WouldBlock`, no call is repeated until an event has been reported;
+//! - no wakeup is lost: no task waits after its timer has expired or a task that it awaits has
+//!   ended, or while its call would succeed and no event is pending;
 //! - all bytes that a call took from the kernel have been returned to a task;
-//! - tasks and peers receive the bytes in order, and none is missing or doubled;
+//! - tasks and peers receive the bytes in order, and none is missing or duplicated;
 //! - a copy that waits for its reader has written and flushed everything;
-//! - no task is polled after its end, results of tasks and jobs arrive once and in order, and the
-//!   error of a write is returned once;
-//! - the tasks stop running, i.e. there is no busy loop;
-//! - in the end, all tasks have completed, the counters balance, and all memory is free.
+//! - no task is polled after its completion, results of tasks and jobs arrive once and in order,
+//!   and the error of a write is returned once;
+//! - the tasks stop running until the next event, i.e. there is no busy loop;
+//! - in the end, all tasks have completed, the counters are correct, and all memory is free.
 //!
 //! A seed that fails is run once more with the recorder, which writes the run as a page to step
 //! through. `SIMULATION_SEED=7 cargo test -p tests --test reactor -- --nocapture random` writes the
 //! page of one seed. `SIMULATION_SEEDS=1000000` runs more seeds.
 //!
-//! This program has the name of the crate `reactor`, because the recorder recognizes the records of
-//! the runtime by it.
+//! This test program is named `reactor`, because the recorder recognizes the runtime's log records
+//! by the name of the crate.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -80,17 +80,17 @@ mod source;
 #[path = "../../reactor/src/io/vectored.rs"]
 mod vectored;
 
-/// The number of runs, unless `SIMULATION_SEEDS` is set. The project's own check sets 10,000.
+/// The number of runs, unless `SIMULATION_SEEDS` is set. The check of each change sets 10,000.
 const SEEDS: u64 = 2_000;
 
-/// A fault of the simulated kernel or pool, which the checks must find.
+/// A fault of the simulated kernel or pool. The checks must detect each of them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Fault {
     /// A turn does not call one of the wakers that it took.
     LostWaker,
     /// A thread of the pool does not call a waker.
     LostWakerOfPool,
-    /// A byte disappears behind a read.
+    /// A byte disappears after a read.
     LostByte,
     /// A byte arrives twice.
     RepeatedByte,
@@ -140,7 +140,7 @@ fn run(seed: u64, fault: Option<Fault>) -> Fingerprint {
     fingerprint
 }
 
-/// Numbers that differ if two runs differ.
+/// Numbers that two runs share only if the runs are the same, except by rare chance.
 type Fingerprint = (u64, u64, u64);
 
 /// Runs one seed, and returns the message of the check that fails.
@@ -155,7 +155,7 @@ fn message(panic: &(dyn Any + Send)) -> String {
     text.unwrap_or("a panic without a message").to_owned()
 }
 
-/// Runs all seeds, on as many threads as there are cores. Returns the first one that fails.
+/// Runs all seeds, on as many threads as there are cores. Returns the first seed that fails.
 fn first_failure(seeds: u64) -> Option<u64> {
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let next = Arc::new(AtomicU64::new(0));
@@ -274,7 +274,7 @@ fn failing_seed_leaves_a_page_to_step_through() {
     const NAME: &str = "failing_seed_leaves_a_page_to_step_through";
     const FAULT: Option<Fault> = Some(Fault::LostWaker);
     if child::is_child() {
-        // The panics of this process are wanted.
+        // This process panics on purpose.
         std::panic::set_hook(Box::new(|_| {}));
         let seed = (0..).find(|seed| failure_of(*seed, FAULT).is_some());
         let seed = seed.expect("a lost waker is found");

@@ -23,16 +23,17 @@ use crate::{files, sets};
 
 /// The number of random steps in one run.
 const STEPS: u32 = 60;
-/// The most rounds in which tasks may run without an event. More would be a busy loop.
+/// The maximum number of rounds in which tasks may run without an event. More would be a busy loop.
 const ROUNDS: u32 = 2_000;
-/// The most turns in which tasks may go on after all peers have ended their streams.
+/// The maximum number of turns until all tasks complete after the peers have ended their streams.
 const TURNS: u32 = 200;
 
-/// The tasks of one seed, and what the checks need besides.
+/// The program of one seed, and what the checks need to know about it.
 pub(crate) struct Program {
     kernel: Rc<Kernel>,
     clock: Paused,
-    /// The two sockets of each copy, and its job. The second one gets the bytes of the first.
+    /// The two sockets of each copy, and its job. The copy sends the bytes of the first socket to
+    /// the second.
     copies: Vec<(Rc<Socket>, Rc<Socket>, Rc<Job>)>,
     must_run: MustRun,
 }
@@ -104,7 +105,7 @@ impl Program {
             7 | 8 => {
                 let (one, other) = (kernel.open(), kernel.open());
                 let (from, to) = (End(one.clone()), End(other.clone()));
-                // The copy must flush a buffer whenever it waits for its reader.
+                // A copy must flush this buffer whenever it waits for its reader.
                 let capacity = [0, 16][kernel.random.below(2)];
                 let to = BufWriter::with_capacity(capacity, to);
                 let both = async move { drop(copy(from, to).await) };
@@ -146,7 +147,7 @@ impl Program {
         self.kernel.close_unused();
     }
 
-    /// Moves the clock, so that timers expire.
+    /// Advances the clock, so that timers expire.
     async fn advance(&mut self, duration: Duration) {
         let then = now() + duration;
         let is_due = |job: &&Rc<Job>| job.deadline.get().is_some_and(|deadline| deadline <= then);
@@ -157,10 +158,10 @@ impl Program {
         self.turn().await;
     }
 
-    /// Fetches events, runs the tasks until none can run, and checks.
+    /// Fetches events, runs the tasks until none can run, and checks the state.
     async fn turn(&mut self) {
         self.must_run.extend(self.kernel.turn());
-        // One round, and another one for a wakeup that was sent by another thread.
+        // Run one round, and another one in case another thread has sent a wakeup.
         yield_now().await;
         yield_now().await;
         for (job, polls) in self.must_run.drain(..) {
@@ -281,7 +282,7 @@ async fn read_all(socket: Rc<Socket>) {
             }
             Some(Err(_)) => return,
             Some(Ok(_)) if socket.kernel.random.one_in(8) => yield_now().await,
-            // Bytes have arrived, or the time is up.
+            // Bytes have arrived, or the read has timed out.
             Some(Ok(_)) | None => {}
         }
     }

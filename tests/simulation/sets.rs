@@ -30,8 +30,8 @@ impl Drop for OnEnd {
     }
 }
 
-/// Spawns, aborts and awaits tasks at random. Each result is returned once, and in the order in
-/// which the tasks have ended.
+/// Spawns, aborts and awaits tasks at random. Checks that the set returns each result once, in the
+/// order in which the tasks have ended.
 pub(crate) async fn join_tasks(kernel: Rc<Kernel>, socket: Rc<Socket>) {
     let (mut set, ends) = (JoinSet::new(), Ends::default());
     let mut members: HashMap<u64, Member> = HashMap::new();
@@ -54,14 +54,14 @@ pub(crate) async fn join_tasks(kernel: Rc<Kernel>, socket: Rc<Socket>) {
         assert_eq!(set.len(), members.len(), "the set has lost a task");
     }
     match kernel.random.below(4) {
-        // The tasks are aborted, or go on alone.
+        // Dropping the set aborts its tasks; detaching them lets them continue.
         0 => {}
         1 => set.detach_all(),
         _ => while join_next(&kernel, &mut set, &ends, &mut members).await.is_some() {},
     }
 }
 
-/// Awaits the next task of the set, and compares its result with what it did.
+/// Awaits the next task of the set, and compares its result with what the task did.
 async fn join_next(
     kernel: &Rc<Kernel>,
     set: &mut JoinSet<u64>,
@@ -85,7 +85,7 @@ async fn join_next(
     Some(())
 }
 
-/// Awaits one task that is in no set.
+/// Spawns and awaits one task outside of a set.
 async fn await_one_task(kernel: &Rc<Kernel>, socket: &Rc<Socket>) {
     let ends = Ends::default();
     let panics = kernel.random.one_in(6);
@@ -109,7 +109,7 @@ fn check_result(member: &Member, result: Result<u64, JoinError>) {
 }
 
 fn abort_one(kernel: &Kernel, members: &mut HashMap<u64, Member>) {
-    // The order of a `HashMap` differs in each run.
+    // Sort the IDs, because the order of a `HashMap` differs in each run.
     let mut ids: Vec<u64> = members.keys().copied().collect();
     ids.sort_unstable();
     if !ids.is_empty()
