@@ -70,8 +70,8 @@ impl Inbox {
         }
     }
 
-    /// Calls `turn`, which turns the reactor. It may sleep only if its argument is true. `is_idle` is
-    /// whether the run queue is empty.
+    /// Calls `turn`, which turns the reactor and may sleep only if its argument is true. `is_idle`
+    /// says whether the executor may sleep if its inbox is empty.
     pub(crate) fn turn<T>(
         &self,
         messages: Option<&Receiver<Message>>,
@@ -113,7 +113,7 @@ pub(crate) fn receive(
         match message {
             Message::Wake(header) => {
                 queue(&header);
-                // Last, because `queue` logs: the next sender logs after this call.
+                // Call this last, because `queue` logs: the next sender must log after it.
                 header.received();
             }
             Message::Call(function) => call(function),

@@ -207,7 +207,7 @@ impl Tasks {
         self.counters.notifications.add(1);
         let queue = |header: &Arc<Header>| {
             self.counters.remote_wakes.add(1);
-            // The sender has already logged the wakeup, but it does not know the run queue.
+            // The sender has logged the wakeup, but could not know whether the task is queued.
             if let Woken::QueuedAlready = self.queue(header) {
                 trace!(task = header.id(), inbox = true; "queued already");
             }
@@ -219,7 +219,7 @@ impl Tasks {
 
     /// Turns the reactor with `turn`; see [`Inbox::turn`].
     pub(crate) fn turn<T>(&self, is_idle: bool, turn: impl FnOnce(bool) -> T) -> T {
-        // Reentrancy: a turn runs user code, so this uses a clone and not the borrow.
+        // Reentrancy: a turn runs user code, so clone instead of holding the borrow.
         let messages = self.messages.borrow().clone();
         self.inbox.turn(messages.as_deref(), is_idle, turn)
     }

@@ -141,7 +141,7 @@ mod tests {
     use proptest::prelude::*;
     use proptest::sample::select;
 
-    /// The parts of addresses, and other text.
+    /// Generates texts of parts of addresses and of random characters.
     fn text() -> impl Strategy<Value = String> {
         let parts = [
             ":",
@@ -170,7 +170,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        // std looks up host names, so only a text without one is compared with std.
+        // std looks up host names, so compare the results only for texts without a host name.
         #[test]
         fn any_text_is_parsed_as_by_std_or_is_a_host_to_look_up(text in text()) {
             match text.as_str().addresses() {

@@ -4,9 +4,9 @@
 //! which comes from signal-hook, writes one byte into a pipe. The other end of the pipe is a source
 //! like any other, so a signal becomes an event. This is the *self-pipe* pattern.
 //!
-//! A handler has nowhere to report that its write failed, so the write must not fail. If the pipe is
-//! full, the bytes in it already end the wait. Otherwise the kernel could only lack memory for the
-//! byte, as it may for a byte that is sent through a socket. [`Signal::new`] therefore makes the
+//! A handler cannot report that its write failed, so only a full pipe may make the write fail: the
+//! bytes in the pipe then end the wait. The only other cause would be that the kernel has no memory
+//! for the byte, as can happen with a socket. [`Signal::new`] rules this out, because it makes the
 //! kernel allocate the memory of the pipe.
 //!
 //! A handler stays installed until the process ends, because another handler may have been
@@ -64,7 +64,7 @@ use crate::{Async, Reactor};
 #[derive(Debug)]
 pub struct Signal {
     pipe: Async<Receiver>,
-    /// The action of the handler: to write a byte.
+    /// Identifies the handler's action, which writes a byte.
     id: SigId,
 }
 
@@ -158,14 +158,14 @@ impl Signal {
     }
 }
 
-/// Makes the kernel allocate the memory for a byte in the pipe. Linux allocates it with the first
-/// write, and keeps it when the byte has been read.
+/// Makes the kernel allocate the memory for a byte in the pipe. Linux allocates it at the first
+/// write, and keeps it after the byte has been read.
 fn allocate(mut handlers: &Sender, mut ours: &Receiver) -> io::Result<()> {
     handlers.write_all(b"X")?;
     ours.read_exact(&mut [0])
 }
 
-/// Empties the pipe, and returns the number of arrivals, or `WouldBlock` if there was none.
+/// Empties the pipe. Returns the number of arrivals, or `WouldBlock` if the pipe was empty.
 fn take_arrivals(pipe: &Receiver) -> io::Result<usize> {
     let mut bytes = [0; 64];
     let mut read = || retry_on_intr(|| read(pipe, &mut bytes));
@@ -186,8 +186,8 @@ impl Stream for Signal {
 
 impl Drop for Signal {
     fn drop(&mut self) {
-        // This waits for handlers that run on other threads. So no handler writes to the pipe after
-        // its read end has been closed, which would raise SIGPIPE.
+        // `unregister` waits for handlers that run on other threads. Otherwise a handler could
+        // write to the pipe after its read end has been closed, which would raise SIGPIPE.
         unregister(self.id);
     }
 }
