@@ -142,7 +142,7 @@ fn main() -> ExitCode {
     if mutants.iter().filter(is_wanted).any(of_server) {
         programs.extend(build(&tree, &SERVER, &[]));
     }
-    // A run of a few mutants must not replace the record of all.
+    // A run with `--in-diff` must not replace the record of all mutants.
     let cache = work.join(if in_diff.is_some() { "reach-diff.json" } else { "reach.json" });
     let mut tests = record_reach(&cache, &programs, &mutants, jobs);
     tests.sort_by_key(|test| test.duration);
@@ -212,7 +212,7 @@ fn main() -> ExitCode {
     summarize(&mutants, &outcomes.into_inner().expect("no thread panics"))
 }
 
-/// Reads lines of a key, a tab and a value. The last line of a key counts.
+/// Reads lines of a key, a tab and a value. If a key occurs several times, its last line counts.
 fn read_table(path: &Path) -> BTreeMap<String, String> {
     let text = fs::read_to_string(path).unwrap_or_default();
     let lines = text.lines().filter_map(|line| line.split_once('\t'));
@@ -690,7 +690,7 @@ fn run_tests(tests: &[&Test], variables: &[(&str, &str)], limit: Duration) -> En
     command.args(tests.iter().map(|test| &test.name)).envs(variables.iter().copied());
     command.env("CARGO_MANIFEST_DIR", &tests[0].folder);
     let target = tests[0].program.ancestors().nth(3).expect("it is in `debug/deps` of the target");
-    // The backtrace of a panic takes longer than most tests.
+    // Printing the backtrace of a panic takes longer than most tests.
     command.envs(settings(target)).env_remove("RUST_BACKTRACE").env("SIMULATION_SEEDS", "1000");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
     let mut child = command.spawn().expect("prlimit is installed");

@@ -14,14 +14,14 @@ use syn::{BinOp, Expr, UnOp};
 
 /// A mutant of cargo-mutants' list.
 pub(crate) struct Mutant {
-    /// Numbers from 1 in the order of the list.
+    /// The position in the list, counted from 1.
     pub(crate) id: u32,
     pub(crate) name: String,
     pub(crate) package: String,
     pub(crate) file: String,
-    /// Identifies the mutant although lines above it change: the name without line and column.
+    /// Identifies the mutant even if lines above it change: the name without line and column.
     pub(crate) key: String,
-    /// The function that it is in, or its file.
+    /// The file and the function that contain the mutant.
     pub(crate) around: String,
     genre: String,
     replacement: String,
@@ -94,7 +94,7 @@ struct Places {
     arms: BTreeMap<usize, Arm>,
     /// Start of a field, and the expression around it.
     fields: BTreeMap<usize, Range<usize>>,
-    /// Conditions that can be evaluated twice, because they only read.
+    /// The ranges of conditions that can be evaluated twice, because they only read.
     repeatable: BTreeSet<(usize, usize)>,
     /// Constants and constant functions, which cannot ask at run time.
     constants: Vec<Range<usize>>,
@@ -106,8 +106,8 @@ const READS: [&str; 14] = [
     "is_some", "is_zero", "key", "kind", "len",
 ];
 
-/// Whether an expression can be evaluated once more than the original evaluates it. `always`: even
-/// where the original does not evaluate it at all, so that it must not panic.
+/// Returns whether an expression can be evaluated once more than in the original. With `always`,
+/// the original may not evaluate it at all, so it must not panic.
 fn is_repeatable(expr: &Expr, always: bool) -> bool {
     let also = |expr: &Expr| is_repeatable(expr, always);
     match expr {
@@ -134,7 +134,7 @@ fn is_repeatable(expr: &Expr, always: bool) -> bool {
     }
 }
 
-/// Whether an operator has a Boolean result.
+/// Returns whether an operator has a Boolean result.
 fn is_condition(op: &BinOp) -> bool {
     use BinOp::*;
     matches!(op, Lt(_) | Le(_) | Gt(_) | Ge(_) | Eq(_) | Ne(_) | And(_) | Or(_))
@@ -280,7 +280,7 @@ pub(crate) fn compile_in(source: &str, mutants: &[&Mutant]) -> Schema {
             other => panic!("cargo-mutants has a genre that is not known here: {other}"),
         };
         let Some((range, kind, text)) = found else {
-            // The operators of expressions that contain a `let` are in no list.
+            // `places` lacks the operators of expressions that contain a `let`.
             let is_chain = mutant.genre == "BinaryOperator";
             let why = if is_chain { "unviable: `||` beside a `let`" } else { "left out" };
             left_out.push((mutant.id, why));
@@ -309,7 +309,7 @@ pub(crate) fn compile_in(source: &str, mutants: &[&Mutant]) -> Schema {
     schema
 }
 
-/// Without its comments and on one line, so that the lines that follow keep their numbers.
+/// Removes comments and joins the lines, so that the lines that follow keep their numbers.
 fn on_one_line(text: &str) -> String {
     let lines = text.lines().map(|line| line.split("//").next().unwrap_or(""));
     lines.collect::<Vec<_>>().join(" ")

@@ -1,5 +1,5 @@
-//! Becomes a crate of the copy of the tree that `cargo run -p tests --example mutants` builds: chooses
-//! by a variable of the environment which of the mutants compiled in takes effect.
+//! Selects, by an environment variable, which of the mutants that were compiled in takes effect.
+//! `cargo run -p tests --example mutants` makes this file a crate of its copy of the tree.
 
 use std::env;
 use std::fs::File;
@@ -36,7 +36,7 @@ pub fn on_if(id: u32, differs: impl FnOnce() -> bool) -> bool {
     {
         let mut lines = UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
         lines.push_str(&format!("{id}\n"));
-        // Opened for each number, so that tests which count descriptors count the same.
+        // Open the file for each number, so that no open descriptor disturbs tests that count them.
         if let Ok(mut file) = File::options().append(true).create(true).open(path) {
             _ = file.write_all(mem::take(&mut *lines).as_bytes());
         }

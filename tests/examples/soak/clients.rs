@@ -30,7 +30,7 @@ pub(crate) const KINDS: [(&str, Run); 6] = [
 /// What the clients share, and what they have done so far.
 pub(crate) struct Load {
     address: SockAddr,
-    /// How many times longer all pauses are.
+    /// The factor by which all pauses are multiplied.
     slower: u32,
     is_stopped: AtomicBool,
     failures: Mutex<Vec<String>>,

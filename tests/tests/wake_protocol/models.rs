@@ -199,7 +199,8 @@ pub(crate) fn each_wakeup_is_followed_by_a_poll() {
 }
 
 /// Two threads wake the task while the executor does not run, e.g. because another event loop calls
-/// `tick` later. One of them must notify, because that loop waits for the notification.
+/// `tick` later. One of the threads must notify the executor, because that loop waits for the
+/// notification.
 pub(crate) fn idle_executor_is_notified() {
     let model = Model::new(Steps::Shipped);
     let threads = [0, 1].map(|_| spawn(model.waker()));
@@ -208,8 +209,8 @@ pub(crate) fn idle_executor_is_notified() {
     assert!(model.drain());
 }
 
-/// Two threads wake the task after a turn of the reactor. Their messages need no notification, because
-/// the executor looks into the inbox before it sleeps.
+/// Two threads wake the task after a turn of the reactor. Their messages need no notification,
+/// because the executor checks the inbox before it sleeps.
 pub(crate) fn awake_executor_is_not_notified() {
     let model = Model::new(Steps::Shipped);
     model.header.send();
@@ -219,7 +220,7 @@ pub(crate) fn awake_executor_is_not_notified() {
     assert!(model.drain());
     let threads = [0, 1].map(|_| spawn(model.waker()));
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-    assert!(!model.notifier.turn(false), "a notification of an executor that is awake");
+    assert!(!model.notifier.turn(false), "an executor that is awake was notified");
     assert!(model.drain());
 }
 
@@ -340,7 +341,7 @@ pub(crate) fn pool_without_threads_runs_the_jobs_of_two_callers() {
 }
 
 /// Each of three threads submits a job. The OS starts one thread of the pool, which may end at any
-/// time, and the starter, but no other. All jobs run.
+/// time, and the thread that starts others, but no more. All jobs run.
 pub(crate) fn pool_with_one_thread_runs_all_jobs() {
     sync::begin(2, u32::MAX);
     let submit = |n: usize| {

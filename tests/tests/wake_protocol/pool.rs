@@ -15,7 +15,7 @@ pub(crate) use job::JobHandle;
 pub(crate) use sequence::Sequence;
 pub(crate) use threads::{Job, Pool};
 
-/// Returns whether the list for diagnostics is empty.
+/// Returns whether the list of unfinished jobs, which diagnostics use, is empty.
 pub(crate) fn has_no_unfinished_job() -> bool {
     Pool::current().unfinished().lock().is_empty()
 }
