@@ -40,11 +40,12 @@ const SERVER: [&[&str]; 2] =
 /// The packages whose tests contain files with mutants.
 const USERS: [&str; 4] = ["reactor", "executor", "echo", "tests"];
 
-/// Programs that tests start. A test would build them itself, but with all others of the package.
+/// The programs that tests start. Without this, a test would build them together with all other
+/// examples of the package.
 const STARTED: &[&str] = &["build", "-p", "tests", "--example", "stdio"];
 
-/// Test programs, and modules of them, that are left out: models whose runs take minutes, and tests
-/// that concern other code, because they start examples.
+/// Test programs, and modules of them, that are left out: models that run for minutes, and tests
+/// that start examples and so concern other code.
 const SKIPPED: [&str; 16] = [
     "wake_protocol",
     "outside",
@@ -68,10 +69,10 @@ const SKIPPED: [&str; 16] = [
 const BATCHES: [Duration; 3] =
     [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(4)];
 
-/// How many tests of a batch run at the same time. Most of them wait.
+/// How many tests of a batch run at the same time. Most of the time they wait.
 const THREADS: usize = 4;
 
-/// How long the tests of one mutant may take before all other mutants have had their turn.
+/// How long the tests of one mutant may take in the first pass. The second pass has no limit.
 const FIRST_PASS: Duration = Duration::from_secs(5);
 
 struct Test {
@@ -92,13 +93,13 @@ impl Test {
 
 enum End {
     Passed,
-    /// With the name of the test, unless the whole program failed.
+    /// Contains the name of the test, unless the whole program failed.
     Failed(Option<String>),
-    /// With the names of the tests that had passed.
+    /// Contains the names of the tests that had passed.
     TimedOut(BTreeSet<String>),
 }
 
-/// How often each test, by its index, was the one to catch a mutant of a function or a file.
+/// For each function and each file, how many of its mutants each test (by its index) has caught.
 type Killers = HashMap<String, HashMap<usize, usize>>;
 
 fn main() -> ExitCode {
@@ -154,7 +155,7 @@ fn main() -> ExitCode {
         tests.iter().map(|test| test.duration).sum::<Duration>()
     );
 
-    // Resume where an earlier run ended. But the functions of a diff have changed since.
+    // Resume where an earlier run ended, except for a diff, whose functions have changed since.
     let path = work.join("outcomes.tsv");
     let mut outcomes = if in_diff.is_some() { BTreeMap::new() } else { read_table(&path) };
     for (id, why) in &unviable {
@@ -262,7 +263,7 @@ fn best_killers(killers: &Killers, mutant: &Mutant) -> Vec<usize> {
 /// Returns all mutants, or those of the lines that a diff changes.
 fn list(in_diff: Option<&str>) -> Vec<Mutant> {
     let mut mutants: Vec<Mutant> = ask(&[]).iter().map(Mutant::new).collect();
-    // Several operators of a function may have the same mutant.
+    // Mutants of several operators in a function may have the same key.
     let mut counts: HashMap<String, usize> = HashMap::new();
     for mutant in &mut mutants {
         let count = counts.entry(mutant.key.clone()).or_default();
@@ -292,15 +293,15 @@ fn ask(arguments: &[&str]) -> Vec<Value> {
     }
     let output = command.output().expect("cargo-mutants is installed");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    // It prints nothing if the diff changes no Rust code.
+    // cargo-mutants prints nothing if the diff changes no Rust code.
     if output.stdout.is_empty() {
         return Vec::new();
     }
     serde_json::from_slice(&output.stdout).expect("the list is JSON")
 }
 
-/// Copies what Git knows, except the files that get mutants, and leaves files alone that have not
-/// changed. Adds the crate with the switch.
+/// Copies the files that Git lists, except those that get mutants. Does not write files that have
+/// not changed. Adds the crate with the switch.
 fn copy_tree(tree: &Path, mutants: &[Mutant]) {
     let others: BTreeSet<&str> = mutants.iter().map(|mutant| mutant.file.as_str()).collect();
     let mut command = Command::new("git");
@@ -339,7 +340,7 @@ fn cargo(tree: &Path) -> Command {
     command
 }
 
-/// The settings of Cargo, also when a test calls it.
+/// Returns the environment variables of Cargo, also for tests that run Cargo.
 fn settings(target: &Path) -> [(&'static str, &OsStr); 3] {
     [
         ("CARGO_TARGET_DIR", target.as_os_str()),
@@ -526,7 +527,8 @@ fn record_reach(
                         let reached = fs::read_to_string(&path).unwrap_or_default();
                         let reached: Vec<u32> =
                             reached.lines().filter_map(|line| line.parse().ok()).collect();
-                        // Some tests count system calls, of which the record needs more.
+                        // Recording makes system calls, so a test that counts them may fail. Run it
+                        // again without recording.
                         if !matches!(end, End::Passed) {
                             let started = Instant::now();
                             end = run_tests(&[test], &[], Duration::from_secs(60));
@@ -635,7 +637,7 @@ fn run(
         if matches!(end, End::Passed) {
             continue;
         }
-        // Find the test that failed, alone. It may have been disturbed by the others.
+        // Run each suspect alone, because the other tests of the batch may have disturbed it.
         let mut suspects = batch.clone();
         match &end {
             End::Failed(Some(name)) => suspects.retain(|&at| tests[at].name == *name),
@@ -648,13 +650,13 @@ fn run(
                 patience = Duration::from_secs(1) + tests[suspect].duration * 5;
                 end = run_tests(&test, &with, patience);
             }
-            // The same test must pass without the mutant, now as before.
+            // The same test must pass without the mutant, under the same load.
             let started = Instant::now();
             let passes = |end: &End| matches!(end, End::Passed);
             if passes(&end) || !passes(&run_tests(&test, &[], patience.max(DEADLINE))) {
                 continue;
             }
-            // Once more with the mutant, because the test may have failed by chance, or may take
+            // Run it once more with the mutant, because it may have failed by chance, or may take
             // longer than usual on a busy machine.
             match run_tests(&test, &with, (started.elapsed() * 8).max(patience)) {
                 End::Passed => {}
@@ -667,7 +669,7 @@ fn run(
                 }
             }
         }
-        // None of them fails because of the mutant. The tests after them have not run yet.
+        // No suspect fails because of the mutant. The tests after them have not run yet.
         println!(
             "disturbed: {:?}",
             suspects.iter().map(|&at| tests[at].label()).collect::<Vec<_>>()
