@@ -502,7 +502,7 @@ fn record_reach(
                 let is_of = |part: &&str| {
                     label.strip_prefix(part).is_some_and(|rest| rest.starts_with("::"))
                 };
-                if !SKIPPED.iter().any(|part| is_of(part)) {
+                if !SKIPPED.iter().any(is_of) {
                     todo.push(test);
                 }
             }
