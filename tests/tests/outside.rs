@@ -1,8 +1,8 @@
 //! The recorder in a program outside this workspace: its page shows the code of the runtime.
 //!
 //! The tests build a program that depends on the crates by path and by git, as users' programs do.
-//! Both builds take longer than all other tests, so the tests are ignored by default. `.ci/run`
-//! runs them.
+//! Both builds take longer than all other tests, so the tests are ignored by default. The workflow
+//! `optimized` runs them.
 
 use std::env;
 use std::fs;

@@ -187,7 +187,7 @@ fn any_address_shows_a_step_of_the_run() {
     let mut any = || address().new_tree(&mut random).unwrap().current();
     for recorded in [demo(), compared()] {
         let viewer = Viewer::open(&browser, recorded);
-        for _ in 0..tests::cases(100) {
+        for _ in 0..tests::cases(25) {
             let address = any();
             // With one run, another view loads the page again.
             if address.contains("view=") && recorded.data["runs"].as_array().unwrap().len() == 1 {
