@@ -100,7 +100,7 @@ fn assert_is_neutral(data: &Value) {
 
 // Pitfall: V1
 #[test]
-#[ignore = "builds a program, which takes long; .ci/run runs it"]
+#[ignore = "builds a program, which takes long: the workflow `optimized` runs it"]
 fn page_shows_code_in_a_program_that_depends_by_path() {
     let root = workspace();
     let path = |name: &str| match name {
@@ -139,7 +139,7 @@ fn revision(repository: &Path) -> String {
 // registry.
 // Pitfall: V1
 #[test]
-#[ignore = "builds a program, which takes long; .ci/run runs it"]
+#[ignore = "builds a program, which takes long: the workflow `optimized` runs it"]
 fn page_shows_code_in_a_program_that_depends_by_git() {
     let clone = folder("clone");
     fs::remove_dir_all(&clone).unwrap();
