@@ -39,8 +39,10 @@ const SIDE_BY_SIDE: usize = 12;
 /// The maximum number of positions at which one call fails in turn: with `--quick`, and without it.
 const POSITIONS: [usize; 2] = [1, 4];
 
-/// The cases of `--quick`. Each checks a different path of the server, or once found a fault.
-const QUICK: [(&str, &str, Pattern); 24] = [
+/// The cases of `--quick`. Each checks a different path of the server, or once found a fault. None
+/// is of a call that only the table of tasks makes: beside other tests, the lists of sockets that the
+/// table reads are long, and strace stops the server at each read, so clients wait too long.
+const QUICK: [(&str, &str, Pattern); 23] = [
     ("socket", "MFILE", Pattern::Start),
     ("bind", "ADDRINUSE", Pattern::Start),
     ("clone3", "AGAIN", Pattern::Start),
@@ -58,7 +60,6 @@ const QUICK: [(&str, &str, Pattern); 24] = [
     ("sendto", "PIPE", Pattern::Third),
     ("setsockopt", "NOBUFS", Pattern::Once),
     ("write", "NOSPC", Pattern::Stretch),
-    ("openat", "MFILE", Pattern::Once),
     ("epoll_wait", "INTR", Pattern::Shutdown),
     ("shutdown", "NOTCONN", Pattern::Shutdown),
     ("fsync", "IO", Pattern::Recording),
