@@ -27,9 +27,9 @@ pub(crate) const BACKLOG: u32 = 1024;
 /// A socket that is ready to be served.
 pub(crate) struct Listening {
     pub(crate) kind: Kind,
-    /// The kind and the address, for the line of this listener and for messages. Looked up once,
-    /// before the server begins, because the system call may fail: a listener that serves without
-    /// its line would look as if the server never started.
+    /// The kind and the address, for the line `listening …` and for messages. The address is looked
+    /// up before the server starts, because the system call may fail. A script that waits for the
+    /// line must not wait for a listener that serves without it.
     place: String,
     /// The port of a UDP socket.
     pub(crate) udp_port: Option<u16>,

@@ -104,7 +104,7 @@ impl Chromium {
         reply["result"].take()
     }
 
-    /// Sends a request whose reply nobody needs, and returns its number.
+    /// Sends a request and returns its number, without waiting for the reply.
     pub(super) fn send(&self, session: &str, method: &str, params: &Value) -> u64 {
         let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let mut request = json!({ "id": id, "method": method, "params": params });
@@ -157,7 +157,7 @@ impl Chromium {
 }
 
 impl Inbox {
-    /// Locks what was received. A test that has failed meanwhile does not fail the others.
+    /// Locks the inbox. Ignores poisoning, so that the panic of one test does not fail the others.
     fn lock(&self) -> MutexGuard<'_, Received> {
         self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
