@@ -313,16 +313,18 @@ pub(crate) fn pool_runs_one_job_after_another() {
     sync::join_threads();
 }
 
-/// The first job waits for the second one, and the OS refuses the second thread at first.
+/// The first job ends only after the second one, and the OS refuses the second thread at first.
 pub(crate) fn pool_retries_a_refused_thread() {
     // The starter and the first thread.
     sync::begin(2, 1);
     let notifier = Notifier::new();
-    let second = notifier.clone();
-    let first = JobHandle::begin(move || _ = notifier.turn(true));
-    let second = JobHandle::begin(move || second.notify());
-    wait(|cx| first.poll(cx)).unwrap();
+    let end = notifier.clone();
+    let first = JobHandle::begin(move || _ = end.turn(true));
+    let second = JobHandle::begin(|| ());
     wait(|cx| second.poll(cx)).unwrap();
+    assert!(!Pool::current().is_idle(), "the first job runs");
+    notifier.notify();
+    wait(|cx| first.poll(cx)).unwrap();
     sync::time_out();
     sync::join_threads();
 }
@@ -340,18 +342,21 @@ pub(crate) fn pool_without_threads_runs_the_jobs_of_two_callers() {
     sync::join_threads();
 }
 
-/// Each of three threads submits a job. The OS starts one thread of the pool, which may end at any
-/// time, and the thread that starts others, but no more. All jobs run.
-pub(crate) fn pool_with_one_thread_runs_all_jobs() {
+/// The OS starts one thread of the pool, and the thread that starts others, but no more. The thread
+/// ends while the starter pauses. The next job runs although its caller and the starter try at the
+/// same time to start a thread, and both fail.
+pub(crate) fn pool_whose_last_thread_has_ended_runs_the_next_job() {
     sync::begin(2, u32::MAX);
-    let submit = |n: usize| {
-        let job = JobHandle::begin(move || n);
-        assert_eq!(wait(|cx| job.poll(cx)).unwrap(), n);
-    };
-    let others = [1, 2].map(|n| spawn(move || submit(n)));
-    submit(0);
-    others.into_iter().for_each(|thread| thread.join().unwrap());
+    let notifier = Notifier::new();
+    let end = notifier.clone();
+    let first = JobHandle::begin(move || _ = end.turn(true));
+    let refused = JobHandle::begin(|| ());
+    notifier.notify();
+    wait(|cx| first.poll(cx)).unwrap();
+    wait(|cx| refused.poll(cx)).unwrap();
     sync::time_out();
+    let next = JobHandle::begin(|| ());
+    wait(|cx| next.poll(cx)).unwrap();
     sync::join_threads();
 }
 

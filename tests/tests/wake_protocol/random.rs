@@ -112,7 +112,7 @@ fn pool_retries_the_thread_that_the_system_refused() {
 fn pool_runs_all_jobs_although_threads_are_refused() {
     check(Mutant::None, || {
         models::pool_without_threads_runs_the_jobs_of_two_callers();
-        models::pool_with_one_thread_runs_all_jobs();
+        models::pool_whose_last_thread_has_ended_runs_the_next_job();
     });
 }
 

@@ -41,6 +41,10 @@ struct Run {
     /// How many more times the OS refuses to start a thread, after it has started `accepted`.
     refusals: Cell<u32>,
     accepted: Cell<u32>,
+    /// The number of attempts to start a thread, from the first refusal on.
+    attempts: Cell<u32>,
+    /// The number of pauses of the pool's starter.
+    pauses: Cell<u32>,
     /// Ends each wait with a timeout.
     timeouts: RefCell<Vec<Rc<dyn Fn()>>>,
     threads: RefCell<Vec<JoinHandle<()>>>,
@@ -242,9 +246,13 @@ pub(crate) mod thread {
                 None => {
                     if let Some(left) = run.refusals.get().checked_sub(1) {
                         run.refusals.set(left);
+                        run.attempts.update(|attempts| attempts + 1);
                         return Err(io::ErrorKind::WouldBlock.into());
                     }
                 }
+            }
+            if run.attempts.get() > 0 {
+                run.attempts.update(|attempts| attempts + 1);
             }
             let thread = super::super::checker::spawn(f);
             run.threads.borrow_mut().push(thread);
@@ -252,8 +260,17 @@ pub(crate) mod thread {
         }
     }
 
+    /// A pause of the pool's starter, which may last while the other threads make many steps.
+    ///
+    /// Each pause belongs to one attempt: it follows a refusal, or the start of a thread.
     pub(crate) fn sleep(_duration: Duration) {
+        let run = super::run();
+        run.pauses.update(|pauses| pauses + 1);
+        assert!(run.pauses.get() <= run.attempts.get(), "the starter wakes up for no reason");
         super::super::checker::yield_now();
+        while !super::one_in(8) {
+            super::super::checker::yield_now();
+        }
     }
 }
 
