@@ -193,15 +193,10 @@ impl<T: 'static> Future for JoinHandle<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         assert!(!self.joined, "a handle gives its result only once");
         if !self.task.is_finished() {
-            let mut joiner = match self.task.joiner.take() {
-                Joiner::Task(waker) => waker,
-                _ => cx.waker().clone(),
-            };
-            // Clones the waker only if another task has polled the handle before.
-            joiner.clone_from(cx.waker());
+            let joiner = Joiner::Task(cx.waker().clone());
             // Reentrancy: `clone` is user code. It may have run the executor, which ended the task.
             if !self.task.is_finished() {
-                self.task.joiner.set(Joiner::Task(joiner));
+                self.task.joiner.set(joiner);
                 if let Some(outer) = held_up_by(&self.tasks) {
                     cannot_end(&self.task, outer);
                 }

@@ -101,8 +101,18 @@ impl<S: event::Source> Async<S> {
     /// # }
     /// ```
     #[track_caller]
-    pub fn with_interest(mut io: S, interest: Interest) -> io::Result<Async<S>> {
-        let source = Reactor::current().register(&mut io, interest, type_name::<S>())?;
+    pub fn with_interest(io: S, interest: Interest) -> io::Result<Async<S>> {
+        Async::with_kind(io, interest, type_name::<S>())
+    }
+
+    /// Registers `io`. Log records and the task table show `kind` as its type.
+    #[track_caller]
+    pub(crate) fn with_kind(
+        mut io: S,
+        interest: Interest,
+        kind: &'static str,
+    ) -> io::Result<Async<S>> {
+        let source = Reactor::current().register(&mut io, interest, kind)?;
         Ok(Async { io: Some(io), source })
     }
 

@@ -76,9 +76,9 @@ pub(super) async fn read(path: &Path) -> Option<io::Result<Vec<u8>>> {
 /// only the pool opens such a file, and only once.
 pub(super) async fn open(path: &Path) -> Option<File> {
     poll_fn(budget::spend).await;
-    let location = open_cached(path, OFlags::PATH | OFlags::CLOEXEC)?;
+    let location = open_cached(path, OFlags::PATH.union(OFlags::CLOEXEC))?;
     // With this flag, a network file system answers from its cache and does not ask its server.
-    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let flags = AtFlags::EMPTY_PATH.union(AtFlags::STATX_DONT_SYNC);
     let stat = statx(&location, c"", flags, StatxFlags::TYPE).ok()?;
     if !is_regular(stat.stx_mode.into()) {
         return None;

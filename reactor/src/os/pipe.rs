@@ -286,11 +286,11 @@ impl OpenOptions {
     }
 
     fn open(&self, path: &Path, access: OFlags) -> io::Result<OwnedFd> {
-        let access = if self.read_write { OFlags::RDWR } else { access };
         // `check_pipe` runs after the file is open. If the file is a terminal, `NOCTTY` keeps it
         // from becoming our controlling terminal.
-        let flags = access | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        Ok(open(path, flags, Mode::empty())?)
+        const FLAGS: OFlags = OFlags::NONBLOCK.union(OFlags::CLOEXEC).union(OFlags::NOCTTY);
+        let access = if self.read_write { OFlags::RDWR } else { access };
+        Ok(open(path, access.union(FLAGS), Mode::empty())?)
     }
 }
 

@@ -421,9 +421,10 @@ fn write_all(mut stream: impl Write + AsFd, bytes: &[u8]) -> Written {
     let (mut count, mut result) =
         (0, call_blocking(&mut stream, PollFlags::OUT, |stream| stream.flush()));
     while result.is_ok() && count < bytes.len() {
-        let write = |stream: &mut _| match rustix::io::write(stream, &bytes[count..]) {
+        let rest = &bytes[count..];
+        let write = |stream: &mut _| match rustix::io::write(stream, rest) {
             // Treat all bytes as written if the descriptor is closed or read-only, as std does.
-            Err(Errno::BADF) => Ok(bytes.len() - count),
+            Err(Errno::BADF) => Ok(rest.len()),
             written => Ok(written?),
         };
         match call_blocking(&mut stream, PollFlags::OUT, write) {
