@@ -3,15 +3,18 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use executor::{block_on, spawn, yield_now};
-use futures_lite::{AsyncRead, StreamExt};
+use executor::{block_on, spawn, tasks, yield_now};
+use futures_lite::{AsyncRead, AsyncWrite, StreamExt, future};
+use reactor::Awaited;
 use reactor::io::{self, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use reactor::stdio::{Stdin, stderr, stdin, stdout};
-use reactor::time::timeout;
+use reactor::time::{sleep, timeout};
 use rustix::process::{Signal, set_parent_process_death_signal};
+use tests::wakers::{self, Counter};
 
 /// Long enough for a job to start.
 const MOMENT: Duration = Duration::from_millis(20);
@@ -33,7 +36,9 @@ fn main() -> io::Result<()> {
             "retry" => retry().await,
             "stalled" => stalled().await,
             "refused" => refused().await,
-            "close" => close().await,
+            "close" => drop_write(stdout(), stderr(), async |output| output.close().await).await,
+            "flush" => drop_write(stderr(), stdout(), async |output| output.flush().await).await,
+            "wakers" => wakers().await,
             _ => Err(io::Error::other("no such program")),
         }
     })
@@ -63,15 +68,33 @@ async fn refused() -> io::Result<()> {
     Ok(())
 }
 
-/// Fills the pipe of standard output, drops a further write, and polls `close` once.
-async fn close() -> io::Result<()> {
-    let mut output = stdout();
+/// Fills the pipe of `output`, drops a further write, and polls `end` once. Then writes to `report`
+/// whether `end` waits.
+async fn drop_write<O: AsyncWrite + Unpin>(
+    mut output: O,
+    mut report: impl AsyncWrite + Unpin,
+    end: impl AsyncFn(&mut O) -> io::Result<()>,
+) -> io::Result<()> {
     output.write_all(&vec![0; 64 * 1024]).await?;
-    let write = pin!(output.write(b"x"));
-    let _ = futures_lite::future::poll_once(write).await;
-    let closed = futures_lite::future::poll_once(output.close()).await;
-    stderr().write_all(if closed.is_none() { b"waits\n" } else { b"done\n" }).await?;
-    output.close().await
+    let _ = future::poll_once(output.write(b"x")).await;
+    let ended = future::poll_once(pin!(end(&mut output))).await;
+    report.write_all(if ended.is_none() { b"waits\n" } else { b"done\n" }).await?;
+    end(&mut output).await
+}
+
+/// Drops a handle whose read waits, and completes a write. No handle may keep the waker.
+async fn wakers() -> io::Result<()> {
+    let (counter, waker) = Counter::with_waker();
+    let (mut input, mut output) = (stdin(), stdout());
+    assert!(wakers::poll(pin!(input.read(&mut [0; 100])), &waker).is_pending());
+    assert_eq!(Arc::strong_count(&counter), 3, "the read has stored its waker");
+    drop(input);
+    let mut write = pin!(output.write(b"done\n"));
+    while wakers::poll(write.as_mut(), &waker).is_pending() {
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(Arc::strong_count(&counter), 2, "no handle keeps the waker");
+    Ok(())
 }
 
 /// Prints each line as soon as it arrives.
@@ -95,7 +118,9 @@ async fn prompt() -> io::Result<()> {
 async fn pending() -> io::Result<()> {
     let reader = spawn(async { stdin().read(&mut [0; 100]).await });
     yield_now().await;
-    assert!(!reader.is_finished());
+    let waiting =
+        tasks().into_iter().find(|task| task.id == reader.id()).expect("it has not ended");
+    assert!(matches!(waiting.awaits[..], [Awaited::Job { kind: "stdin", .. }]), "{waiting:?}");
     stdout().write_all(b"the last words\n").await
 }
 

@@ -167,6 +167,11 @@ fn ready_tcp_operations_do_not_starve_a_timer() {
             let (_reader, mut writer) = stream.split();
             forever(async || writer.flush().await).await;
         }
+        "flush of an owned half" => {
+            let (stream, _peer) = tcp_pair().await.unwrap();
+            let (_reader, mut writer) = stream.into_split();
+            forever(async || writer.flush().await).await;
+        }
     };
     assert_eq!(starving(&rows), [""; 0]);
 }

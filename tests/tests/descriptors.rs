@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use futures_lite::future::zip;
 use reactor::io::{AsyncReadExt, AsyncWriteExt};
-use reactor::mio::Interest;
+use reactor::mio::{Events, Interest, Poll, Token};
 use reactor::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
 use reactor::pipe::{Receiver, Sender};
 use reactor::time::timeout;
-use reactor::{Async, Reactor};
+use reactor::{Async, Descriptor, Reactor};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{fcntl_getfd, write};
 use tests::{folder, run};
@@ -89,6 +89,19 @@ fn into_inner_returns_a_deregistered_descriptor() {
         let add = again.write_with(|fd| Ok(write(fd, &1_u64.to_ne_bytes())?));
         assert_eq!(add.await.unwrap(), 8);
     });
+}
+
+#[test]
+fn descriptor_in_another_mio_poll_can_change_its_interest() {
+    let (ours, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut source = Descriptor(ours);
+    let (mut poll, mut events) = (Poll::new().unwrap(), Events::with_capacity(8));
+    poll.registry().register(&mut source, Token(1), Interest::READABLE).unwrap();
+    poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+    assert!(events.is_empty());
+    poll.registry().reregister(&mut source, Token(2), Interest::WRITABLE).unwrap();
+    poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+    assert_eq!(events.iter().map(|event| event.token()).collect::<Vec<_>>(), [Token(2)]);
 }
 
 #[test]

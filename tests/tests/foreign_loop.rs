@@ -147,6 +147,17 @@ fn abort_outside_a_tick_makes_the_descriptor_readable() {
     });
 }
 
+#[test]
+fn spawn_outside_a_tick_makes_the_descriptor_readable() {
+    within_deadline(|| {
+        let executor = Executor::new().unwrap();
+        while executor.tick() {}
+        let task = executor.spawn(async {});
+        wait_for(executor.reactor(), &Cell::new(0));
+        drive(&executor, || task.is_finished());
+    });
+}
+
 // Tokio's `AsyncFd` watches descriptors edge-triggered.
 // Pitfall: W12
 #[test]

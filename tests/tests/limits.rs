@@ -58,7 +58,7 @@ fn tcp_incoming_without_descriptors_resumes_when_one_is_free() {
         // Pauses of 10 ms, doubling up to a second: eight attempts in 1.3 seconds, and two more for
         // the remaining connections.
         assert!((5..=12).contains(&attempts), "{attempts} attempts");
-        let warned = count(&records, |record| record.kind.starts_with("cannot accept"));
+        let warned = count(&records, |record| record.kind.starts_with("cannot accept until"));
         let most = start.elapsed().as_secs() as usize + 1;
         assert!((1..=most).contains(&warned), "{warned} warnings");
     });
@@ -601,6 +601,20 @@ fn connect_returns_a_failure_to_read_the_peers_address() {
         let addr = listener.local_addr().unwrap();
         let error = executor::block_on(TcpStream::connect(addr)).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::NOBUFS.raw_os_error()));
+    });
+}
+
+#[test]
+fn failure_to_read_the_error_of_a_listener_is_returned() {
+    let name = "failure_to_read_the_error_of_a_listener_is_returned";
+    in_child_with("getsockopt:error=ENOBUFS:when=1", name, || {
+        executor::block_on(async {
+            let address = SocketAddr::from_abstract_name(format!("{name}-{}", std::process::id()));
+            let listener = UnixListener::bind_addr(&address.unwrap()).unwrap();
+            let error = listener.take_error().unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::NOBUFS.raw_os_error()));
+            assert!(listener.take_error().unwrap().is_none());
+        });
     });
 }
 

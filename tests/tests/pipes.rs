@@ -15,8 +15,9 @@ use reactor::io::{self, AsyncReadExt, AsyncWriteExt, ErrorKind};
 use reactor::pipe::{OpenOptions, Receiver, Sender, pipe};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, mknodat};
 use rustix::io::{Errno, FdFlags, fcntl_getfd};
+use tests::child::in_child;
 use tests::wakers::poll;
-use tests::{run, until};
+use tests::{run, terminal, until};
 
 fn is_blocking(pipe: &impl AsFd) -> bool {
     !fcntl_getfl(pipe).unwrap().contains(OFlags::NONBLOCK)
@@ -250,6 +251,9 @@ fn fifo_sender_without_a_receiver_is_enxio() {
         assert_eq!(Errno::from_io_error(&error), Some(Errno::NXIO));
         let mut receiver = OpenOptions::new().open_receiver(&path).unwrap();
         let mut sender = OpenOptions::new().open_sender(&path).unwrap();
+        for end in [receiver.as_fd(), sender.as_fd()] {
+            assert!(fcntl_getfd(end).unwrap().contains(FdFlags::CLOEXEC));
+        }
         sender.write_all(b"hello").await.unwrap();
         drop(sender);
         let mut text = String::new();
@@ -303,6 +307,22 @@ fn read_write_fifo_never_reaches_eof() {
         });
         assert_eq!(receiver.read(&mut bytes).await.unwrap(), 1);
         writer.join().unwrap();
+    });
+}
+
+// A process that leads a session without a terminal gets one by opening it, except with `O_NOCTTY`.
+#[test]
+fn terminal_opened_as_a_pipe_is_not_controlling() {
+    in_child("terminal_opened_as_a_pipe_is_not_controlling", || {
+        let Some((_user, programs)) = terminal() else { return };
+        let path = fs::read_link(format!("/proc/self/fd/{}", programs.as_raw_fd())).unwrap();
+        rustix::process::setsid().unwrap();
+        executor::block_on(async {
+            let error = OpenOptions::new().open_receiver(&path).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        });
+        let error = File::open("/dev/tty").unwrap_err();
+        assert_eq!(Errno::from_io_error(&error), Some(Errno::NXIO));
     });
 }
 

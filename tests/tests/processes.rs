@@ -7,9 +7,10 @@ use std::path::Path;
 use std::pin::pin;
 use std::process::Stdio;
 use std::task::Waker;
+use std::thread;
 use std::time::Duration;
 
-use executor::{block_on, spawn};
+use executor::{Executor, block_on, spawn};
 use futures_lite::future::poll_once;
 use reactor::Reactor;
 use reactor::io::{AsyncReadExt, AsyncWriteExt, ErrorKind};
@@ -298,9 +299,17 @@ fn next_spawn_reaps_children_of_a_dropped_runtime() {
                 (pid, stdin)
             });
             drop(kept);
+            // This child is dropped on a thread that ends although its runtime still exists.
+            let thread = thread::spawn(|| {
+                Box::leak(Box::new(Executor::new().unwrap())).block_on(async {
+                    let (child, stdin) = waiting_child();
+                    (child.id().unwrap(), stdin.into_blocking_fd().unwrap())
+                })
+            });
+            let (fourth, fourth_stdin) = thread.join().unwrap();
             block_on(async {
-                drop((first_stdin, kept_stdin, third_stdin));
-                for pid in [first, second, third] {
+                drop((first_stdin, kept_stdin, third_stdin, fourth_stdin));
+                for pid in [first, second, third, fourth] {
                     zombie(pid).await;
                 }
                 Command::new("true").status().await.unwrap();

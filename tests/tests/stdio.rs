@@ -4,7 +4,7 @@
 //! The tests run the programs of `tests/examples/stdio.rs`, each in a process of its own.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, ErrorKind, PipeWriter, Read, Write, pipe};
+use std::io::{BufRead, BufReader, ErrorKind, PipeReader, PipeWriter, Read, Write, pipe};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -242,19 +242,47 @@ fn write_errors_of_stdout_are_reported() {
     });
 }
 
+/// Checks that a program waits for the write that it has dropped. It writes to the pipe `full`.
+#[track_caller]
+fn waits_for_a_dropped_write(
+    mut full: PipeReader,
+    mut program: Program,
+    report: impl FnOnce(&mut Child) -> Box<dyn Read>,
+) {
+    let mut line = String::new();
+    BufReader::new(report(&mut program.0)).read_line(&mut line).unwrap();
+    assert_eq!(line, "waits\n");
+    let mut bytes = Vec::new();
+    full.read_to_end(&mut bytes).unwrap();
+    assert!(program.wait().success());
+    assert_eq!((bytes.len(), bytes.last()), (64 * 1024 + 1, Some(&b'x')));
+}
+
 #[test]
-fn close_waits_for_a_dropped_write() {
+fn close_of_stdout_waits_for_a_dropped_write() {
     within_deadline(|| {
-        let Some((mut reader, writer)) = pipe_of_64_kib() else { return };
-        let mut program = Program::start("close", Stdio::null(), writer, Stdio::piped());
-        let mut stderr = BufReader::new(program.0.stderr.take().unwrap());
-        let mut line = String::new();
-        stderr.read_line(&mut line).unwrap();
-        assert_eq!(line, "waits\n");
-        let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes).unwrap();
-        assert!(program.wait().success());
-        assert_eq!((bytes.len(), bytes.last()), (64 * 1024 + 1, Some(&b'x')));
+        let Some((reader, writer)) = pipe_of_64_kib() else { return };
+        let program = Program::start("close", Stdio::null(), writer, Stdio::piped());
+        waits_for_a_dropped_write(reader, program, |child| Box::new(child.stderr.take().unwrap()));
+    });
+}
+
+#[test]
+fn flush_of_stderr_waits_for_a_dropped_write() {
+    within_deadline(|| {
+        let Some((reader, writer)) = pipe_of_64_kib() else { return };
+        let program = Program::start("flush", Stdio::null(), Stdio::piped(), writer);
+        waits_for_a_dropped_write(reader, program, |child| Box::new(child.stdout.take().unwrap()));
+    });
+}
+
+#[test]
+fn ended_operations_on_standard_streams_keep_no_waker() {
+    within_deadline(|| {
+        let mut program = Program::piped("wakers");
+        let stdin = program.0.stdin.take();
+        assert_eq!(program.finish().0, "done\n");
+        drop(stdin);
     });
 }
 
@@ -263,7 +291,7 @@ fn interrupted_read_of_stdin_is_repeated() {
     within_deadline(|| {
         let (input, log) = (file("stdio-interrupted", b"hello"), file("stdio-strace", b""));
         let mut strace = Command::new("strace");
-        strace.args(["-f", "-qq", "-e", "inject=read:error=EINTR:when=1", "-P"]).arg(&input);
+        strace.args(["-f", "-qqq", "-e", "inject=read:error=EINTR:when=1", "-P"]).arg(&input);
         strace.arg("-o").arg(&log).arg(example("tests", "stdio")).arg("copy");
         let output = strace.stdin(File::open(&input).unwrap()).output();
         let Ok(output) = output else { return println!("skipped: strace is not installed") };

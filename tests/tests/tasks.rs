@@ -692,6 +692,21 @@ fn abort_handle_spares_a_later_task_in_the_same_slot() {
 }
 
 #[test]
+fn abort_handle_cancels_a_waiting_task() {
+    run(|| async {
+        let (future, drops) = endless();
+        let task = spawn(future);
+        let abort = task.abort_handle();
+        yield_now().await;
+        abort.abort();
+        yield_now().await;
+        assert!(abort.is_finished());
+        assert_eq!(drops.get(), 1);
+        assert!(task.await.unwrap_err().is_cancelled());
+    });
+}
+
+#[test]
 fn join_set_detaches_or_shuts_down_its_tasks() {
     run(|| async {
         let ran = Rc::new(Cell::new(false));

@@ -452,3 +452,19 @@ fn wakes_from_other_threads_do_not_notify_a_busy_executor() {
         assert!(metrics.events <= 10, "{metrics:?}");
     });
 }
+
+#[test]
+fn executor_woken_by_a_timer_is_not_notified_while_busy() {
+    run(|| async {
+        sleep(Duration::from_millis(1)).await;
+        poll_fn(|cx| {
+            wake_from_a_thread(cx.waker());
+            Poll::Ready(())
+        })
+        .await;
+        let reactor = Reactor::current();
+        let events = reactor.metrics().events;
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+        assert_eq!(reactor.metrics().events, events);
+    });
+}
