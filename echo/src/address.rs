@@ -111,7 +111,13 @@ mod tests {
         ];
         let part =
             prop_oneof![6 => select(parts.to_vec()).prop_map(str::to_owned), 1 => any::<String>()];
-        vec(part, 0..6).prop_map(|parts| parts.concat())
+        let any_parts = vec(part, 0..6).prop_map(|parts| parts.concat());
+        let schemes = select(vec!["", "tcp:", "udp:", "unix:", "fd:"]);
+        let rest = prop_oneof![
+            any::<SocketAddr>().prop_map(|address| address.to_string()),
+            any::<i64>().prop_map(|number| number.to_string()),
+        ];
+        prop_oneof![any_parts, (schemes, rest).prop_map(|(scheme, rest)| format!("{scheme}{rest}"))]
     }
 
     /// Few different addresses, so that many overlap.

@@ -101,12 +101,18 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn address_in_the_format_of_the_kernel_is_read_back(octets: [u8; 16], is_ipv6: bool, port: u16) {
-            let mut ip = IpAddr::from(octets);
-            if !is_ipv6 {
-                ip = IpAddr::from([octets[0], octets[1], octets[2], octets[3]]);
-            }
-            let octets = &octets[..if is_ipv6 { 16 } else { 4 }];
+        fn address_in_the_format_of_the_kernel_is_read_back(
+            ipv4: Ipv4Addr,
+            ipv6: Ipv6Addr,
+            kind in 0_usize..3,
+            port: u16,
+        ) {
+            let mapped = ipv4.to_ipv6_mapped();
+            let ip = [IpAddr::from(ipv4), ipv6.into(), mapped.into()][kind];
+            let octets = match ip {
+                IpAddr::V4(ip) => ip.octets().to_vec(),
+                IpAddr::V6(ip) => ip.octets().to_vec(),
+            };
             let word = |bytes: &[u8]| u32::from_ne_bytes(bytes.try_into().unwrap());
             let words: String = octets.chunks(4).map(|bytes| format!("{:08X}", word(bytes))).collect();
             let expected = SocketAddr::new(ip.to_canonical(), port);
