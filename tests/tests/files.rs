@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::future::Future;
 use std::io::{self, ErrorKind, IoSliceMut, Read, SeekFrom, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
@@ -26,12 +26,13 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use reactor::Async;
 use reactor::blocking::unblock;
+use reactor::budget::{OPERATIONS, consume_budget, enter};
 use reactor::fs::{self as ours, File, OpenOptions};
 use reactor::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, AsyncWrite, AsyncWriteExt};
 use rustix::fs::{Advice, CWD, FileType, Mode, OFlags, ResolveFlags, fadvise, mknodat, openat2};
 use rustix::io::{ReadWriteFlags, preadv2};
 use tests::TempDir;
-use tests::child::is_child;
+use tests::child::{in_child_with, is_child};
 use tests::records::capture;
 use tests::wakers::poll;
 use tests::{run, within_deadline};
@@ -181,6 +182,60 @@ fn cached_file_is_read_in_pieces_without_a_job() {
             assert_eq!(piece, contents[1000..1500]);
             assert_eq!(file.seek(SeekFrom::Current(-100)).await.unwrap(), 1400);
         });
+    });
+}
+
+#[test]
+fn cached_file_is_read_at_an_offset_without_a_job() {
+    let Some(folder) = Folder::with_nowait() else { return };
+    within_deadline(move || {
+        let contents = pattern(1000);
+        let path = folder.file("file", &contents);
+        assert_in_place(async || {
+            let file = File::open(&path).await.unwrap();
+            let mut piece = [0; 500];
+            for (offset, read) in [(100, 500), (800, 200), (1000, 0), (1001, 0)] {
+                assert_eq!(file.read_at(&mut piece, offset as u64).await.unwrap(), read);
+                assert_eq!(piece[..read], contents[offset.min(1000)..][..read]);
+            }
+        });
+    });
+}
+
+// strace makes each attempt in place return 0, as Linux 5.9 and 5.10 do in some cases.
+#[test]
+fn read_of_nothing_before_the_end_is_repeated_by_the_pool() {
+    let name = "read_of_nothing_before_the_end_is_repeated_by_the_pool";
+    in_child_with("preadv2:retval=0", name, || {
+        block_on(async {
+            let folder = Folder::new();
+            let mut file = File::open(folder.file("file", "hello")).await?;
+            let mut bytes = [0; 9];
+            assert_eq!(file.read_at(&mut bytes, 1).await?, 4);
+            assert_eq!(&bytes[..4], b"ello");
+            assert_eq!(file.read(&mut bytes).await?, 5);
+            assert_eq!(&bytes[..5], b"hello");
+            assert_eq!((file.read(&mut bytes).await?, file.read_at(&mut bytes, 5).await?), (0, 0));
+            io::Result::Ok(())
+        })
+        .unwrap();
+    });
+}
+
+// Without this, a task without budget would take the result for the end of the file.
+#[test]
+fn last_unit_of_the_budget_pays_for_a_read_of_2_kib() {
+    let Some(folder) = Folder::with_nowait() else { return };
+    run(|| async move {
+        let mut file = File::open(folder.file("file", pattern(4000))).await.unwrap();
+        let mut bytes = [0; 4000];
+        for expected in [2048, 1952] {
+            yield_now().await;
+            for _ in 1..OPERATIONS {
+                consume_budget().await;
+            }
+            assert_eq!(file.read(&mut bytes).await.unwrap(), expected);
+        }
     });
 }
 
@@ -445,6 +500,7 @@ fn file_shares_the_cursor_of_its_descriptor() {
         let path = folder.file("file", pattern(1000));
         let mut std = fs::File::open(&path)?;
         let mut file = File::from(std.try_clone()?);
+        assert_eq!(file.as_raw_fd(), file.as_fd().as_raw_fd());
         let mut bytes = [0; 100];
         std.read_exact(&mut bytes)?;
         file.read_exact(&mut bytes).await?;
@@ -1059,6 +1115,23 @@ fn directory_entries_are_read_once_in_few_jobs() {
         assert_eq!(seen.len(), 1000);
         assert_eq!(BTreeSet::from_iter(seen), names);
         assert!(jobs <= 1000 / 64 + 2, "{jobs} jobs");
+    });
+}
+
+#[test]
+fn each_directory_entry_spends_one_unit() {
+    let folder = Folder::new();
+    within_deadline(move || {
+        (0..100).for_each(|n| _ = folder.file(&n.to_string(), ""));
+        let mut entries = futures_executor::block_on(ours::read_dir(&folder.0)).unwrap();
+        let limit = enter();
+        for _ in 0..100 {
+            futures_executor::block_on(entries.next_entry()).unwrap().unwrap();
+        }
+        // One job has read the first 64 entries, and a second one the others.
+        assert_eq!(limit.spent(), 100 + 1);
+        assert!(futures_executor::block_on(entries.next_entry()).unwrap().is_none());
+        assert_eq!(limit.spent(), 100 + 1 + 1);
     });
 }
 

@@ -58,7 +58,7 @@ pub(super) async fn read(path: &Path) -> Option<io::Result<Vec<u8>>> {
         let length = size + 1;
         poll_fn(poll_budget_for(length)).await;
         bytes.resize(length, 0);
-        let read = read_cached(&file, &mut bytes);
+        let read = read_cached(&file, &mut bytes, CURSOR);
         bytes.truncate(read.unwrap_or(0));
         // An error (`None`) does not count as 0 bytes, because a file in /proc reports size 0 and
         // still has contents. The pool reads such a file.
@@ -93,34 +93,28 @@ pub(super) async fn open(path: &Path) -> Option<File> {
 /// Reads at the file's cursor. Returns `None` if the pool has to read. The caller must have spent
 /// one operation.
 pub(super) fn read_in_place(file: &File, buf: &mut [u8]) -> Option<usize> {
-    let length = buf.len().min(affordable_bytes());
-    let read = read_cached(file, &mut buf[..length]);
-    // Linux 5.9 and 5.10 may return 0 before the end; see the section BUGS of preadv2(2).
-    read.filter(|&read| read > 0 || length == 0 || is_at_end(file))
+    read_affordable(file, buf, CURSOR)
 }
 
 /// Reads at an offset. Returns `None` if the pool has to read. The caller must have spent one
 /// operation.
 pub(super) fn read_in_place_at(file: &File, buf: &mut [u8], offset: u64) -> Option<usize> {
     // The kernel would read at the cursor. No file is that long.
-    if offset == CURSOR {
-        return None;
-    }
+    if offset == CURSOR { None } else { read_affordable(file, buf, offset) }
+}
+
+/// Reads no more than the budget allows. Returns `None` if the pool has to read.
+fn read_affordable(file: &File, buf: &mut [u8], offset: u64) -> Option<usize> {
     let length = buf.len().min(affordable_bytes());
-    let read = read_cached_at(file, &mut buf[..length], offset);
-    let is_end = || is_end(file, Ok(offset));
-    read.filter(|&read| read > 0 || length == 0 || is_end())
+    let read = read_cached(file, &mut buf[..length], offset)?;
+    // Linux 5.9 and 5.10 may return 0 before the end; see the section BUGS of preadv2(2).
+    (read > 0 || is_end(file, offset)).then_some(read)
 }
 
-/// Returns whether the cursor is at or beyond the end of the file.
-fn is_at_end(file: &File) -> bool {
-    is_end(file, tell(file))
-}
-
-/// Returns whether `at` is at or beyond the end of the file, by the file's size.
-fn is_end(file: &File, at: rustix::io::Result<u64>) -> bool {
-    let stat = fstat(file);
-    matches!((stat, at), (Ok(stat), Ok(at)) if at >= u64::try_from(stat.st_size).unwrap_or(0))
+/// Returns whether the offset is at or beyond the end of the file, by the file's size.
+fn is_end(file: &File, offset: u64) -> bool {
+    let at = if offset == CURSOR { tell(file) } else { Ok(offset) };
+    matches!((fstat(file), at), (Ok(stat), Ok(at)) if at >= u64::try_from(stat.st_size).unwrap_or(0))
 }
 
 /// Returns how many bytes the task may still read in this poll. The operation that the caller has
@@ -158,13 +152,8 @@ fn size_if_small(file: &OwnedFd) -> Option<usize> {
     (is_regular(stat.st_mode) && size < MAX_IN_PLACE).then_some(size)
 }
 
-/// Reads at the file's cursor, from the page cache only.
-fn read_cached(file: impl AsFd, buf: &mut [u8]) -> Option<usize> {
-    read_cached_at(file, buf, CURSOR)
-}
-
-/// Reads at an offset, from the page cache only.
-fn read_cached_at(file: impl AsFd, buf: &mut [u8], offset: u64) -> Option<usize> {
+/// Reads at an offset or at [`CURSOR`], from the page cache only.
+fn read_cached(file: impl AsFd, buf: &mut [u8], offset: u64) -> Option<usize> {
     let bufs = &mut [IoSliceMut::new(buf)];
     let read = preadv2(file, bufs, offset, ReadWriteFlags::NOWAIT).ok()?;
     budget::charge((read / BYTES_PER_OPERATION) as u32);

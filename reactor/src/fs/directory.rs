@@ -136,20 +136,16 @@ impl Stream for ReadDir {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             ready!(self.poll_batch(cx));
+            if self.batch.is_empty()
+                && let Rest::Idle(rest) = std::mem::replace(&mut self.rest, Rest::Ended)
+            {
+                self.rest = Rest::Reading(JobHandle::begin(move || read_batch(rest)));
+                continue;
+            }
             // Charge the budget before taking the entry. A poll that is out of budget must return
             // `Pending`, and would lose an entry already taken.
-            if !self.batch.is_empty() || matches!(self.rest, Rest::Ended) {
-                ready!(budget::spend(cx));
-            }
-            if let Some(entry) = self.batch.pop_front() {
-                return Poll::Ready(Some(entry));
-            }
-            match std::mem::replace(&mut self.rest, Rest::Ended) {
-                Rest::Idle(rest) => {
-                    self.rest = Rest::Reading(JobHandle::begin(move || read_batch(rest)));
-                }
-                _ => return Poll::Ready(None),
-            }
+            ready!(budget::spend(cx));
+            return Poll::Ready(self.batch.pop_front());
         }
     }
 }
