@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use reactor::budget::OPERATIONS;
+use reactor::budget::{OPERATIONS, enter};
 use reactor::io::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, copy, copy_bidirectional,
     repeat, sink,
@@ -427,7 +427,7 @@ fn copy_reads_small_blocks_again_after_a_stall() {
 fn stalled_copies_do_not_change_the_reads_of_others() {
     let alone = reads(PROVEN + 2 * SCRATCH, &[]);
     let mut kept = Vec::new();
-    // A hundred stalled copies keep a small remainder, and eight keep a whole scratch buffer.
+    // A hundred stalled copies keep a small remainder, and eight keep as much as a read can take.
     for _ in 0..100 {
         let (copy, log) = stalled_after(0, 4 * SCRATCH);
         assert_eq!(log.reads, [SMALL_READ]);
@@ -541,7 +541,7 @@ fn reader_that_claims_too_much_exposes_no_other_bytes() {
             "the bytes of a socket are visible"
         );
     });
-    // A copy that stalled with a whole scratch buffer returned the buffer when it was dropped.
+    // A copy that read as much as fits stalled.
     drop(stalled_after(PROVEN, PROVEN + SCRATCH));
     assert!(copy_overclaimed(1000) == expected, "the bytes of a remainder are visible");
     // An overclaiming reader must not see the bytes of an earlier one.
@@ -596,9 +596,30 @@ fn copy_reads_into_the_middle_of_a_page() {
         reader.0
     };
     assert_eq!(page_offset(), 2048);
-    // The buffer that a stalled copy has taken and given back starts there too.
-    drop(stalled_after(PROVEN, PROVEN + SCRATCH));
-    assert_eq!(page_offset(), 2048);
+}
+
+/// A reader of nothing that writes a byte into the buffer all the same, and notes what was there.
+struct Scribbles(u8);
+
+impl AsyncRead for Scribbles {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0 = std::mem::replace(&mut buf[0], 7);
+        Poll::Ready(Ok(0))
+    }
+}
+
+#[test]
+fn copies_of_a_thread_share_one_buffer() {
+    let found = || {
+        let mut reader = Scribbles(0);
+        drive(copy(&mut reader, sink())).0.unwrap();
+        reader.0
+    };
+    assert_eq!([found(), found()], [0, 7]);
 }
 
 // `Debug` shows the remainder, the bytes that the writer did not take.
@@ -865,20 +886,47 @@ impl AsyncRead for Flood {
 // Pitfall: E5
 #[test]
 fn flood_in_one_direction_does_not_starve_the_other() {
-    async fn answered(flood: impl AsyncRead + Unpin + 'static) {
+    async fn answered(flood: impl AsyncRead + Unpin + 'static, flood_is_first: bool) {
         let (server, mut answer) = tcp_pair_with_std().await.unwrap();
         let (client, mut back) = tcp_pair().await.unwrap();
         answer.write_all(b"x").unwrap();
         let (mut a, mut b) = (End(flood, client), End(server, sink()));
-        let proxy = executor::spawn(async move { copy_bidirectional(&mut a, &mut b).await });
+        let proxy = executor::spawn(async move {
+            match flood_is_first {
+                true => copy_bidirectional(&mut a, &mut b).await,
+                false => copy_bidirectional(&mut b, &mut a).await,
+            }
+        });
         assert_eq!(back.read(&mut [0; 8]).await.unwrap(), 1);
         proxy.abort();
     }
     run(|| async {
-        answered(repeat(7)).await;
-        let (socket, _peer) = mio::net::UnixStream::pair().unwrap();
-        answered(Flood(Async::new(socket).unwrap())).await;
+        for flood_is_first in [true, false] {
+            answered(repeat(7), flood_is_first).await;
+            let (socket, _peer) = mio::net::UnixStream::pair().unwrap();
+            answered(Flood(Async::new(socket).unwrap()), flood_is_first).await;
+        }
     });
+}
+
+// The reader spends nothing itself, so only the copy spends budget.
+#[test]
+fn copy_spends_a_unit_for_itself_and_for_every_2_kib() {
+    let limit = enter();
+    let log = Rc::default();
+    let answers = [Answer::Bytes(20 * 2048), Answer::Pending, Answer::Bytes(3 * 2048 + 1)];
+    let reader = || Script::new(&answers, &[7; 23 * 2048 + 1], &log);
+    let mut one_way = pin!(copy(reader(), sink()));
+    let (mut a, mut b) = (End(reader(), sink()), End(reader(), sink()));
+    let mut both_ways = pin!(copy_bidirectional(&mut a, &mut b));
+    assert!(poll(one_way.as_mut(), Waker::noop()).is_pending());
+    assert!(poll(both_ways.as_mut(), Waker::noop()).is_pending());
+    assert_eq!(limit.spent(), 0, "a copy that waits spends nothing");
+    assert!(poll(one_way, Waker::noop()).is_ready());
+    assert_eq!(limit.spent(), 4);
+    limit.refill();
+    assert!(poll(both_ways, Waker::noop()).is_ready());
+    assert_eq!(limit.spent(), 7);
 }
 
 #[test]

@@ -2,9 +2,9 @@
 //!
 //! On one thread only one copy runs at a time, so all copies share one *scratch buffer*: a copy
 //! reads into it and writes from it immediately. Only the bytes that the writer did not accept, the
-//! *remainder*, are moved to a separate buffer of exactly their size, which is freed when they are
-//! written. If the remainder is large, the copy keeps the scratch buffer itself until then. An idle connection therefore
-//! owns no buffer at all, and the bytes in flight stay in the processor's cache.
+//! *remainder*, are copied to a separate buffer of exactly their size, which is freed when they are
+//! written. An idle connection therefore owns no buffer at all, and the bytes in flight stay in the
+//! processor's cache.
 //!
 //! A copy must keep whatever it has read and could not write, and it cannot know before the read
 //! how much the writer will accept. A thousand peers that do not read must not cost a thousand
@@ -14,8 +14,6 @@
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::mem;
-use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -57,8 +55,7 @@ thread_local! {
 
 /// The buffer that the copies of a thread share.
 struct Scratch {
-    /// [`SCRATCH`] bytes from [`start`](Scratch::start) on, and a page of padding around them. Empty
-    /// if a [`Remainder`] has taken the buffer.
+    /// [`SCRATCH`] bytes from [`start`](Scratch::start) on, and a page of padding around them.
     bytes: Box<[u8]>,
     /// How many bytes from `start` on an earlier read has filled, perhaps for another connection.
     used: usize,
@@ -424,9 +421,7 @@ impl Flow {
             let mut rest = &buf[..read];
             while !rest.is_empty() {
                 let Poll::Ready(result) = Pin::new(&mut *writer).poll_write(cx, rest) else {
-                    let end = start + read;
-                    let unwritten = end - rest.len()..end;
-                    self.remainder = Some(Box::new(Remainder::keep(scratch, unwritten)));
+                    self.remainder = Some(Box::new(Remainder { bytes: rest.into(), written: 0 }));
                     self.note_stall();
                     return Poll::Pending;
                 };
@@ -446,14 +441,14 @@ impl Flow {
         writer: &mut W,
     ) -> Poll<io::Result<()>> {
         while let Some(remainder) = &self.remainder {
-            let rest = &remainder.bytes[remainder.rest.clone()];
+            let rest = remainder.unwritten();
             let Poll::Ready(result) = Pin::new(&mut *writer).poll_write(cx, rest) else {
                 self.note_stall();
                 return Poll::Pending;
             };
             let written = self.count(result?, self.unwritten())?;
             if let Some(remainder) = &mut self.remainder {
-                remainder.rest.start += written;
+                remainder.written += written;
             }
             if self.unwritten() == 0 {
                 self.remainder = None;
@@ -463,7 +458,7 @@ impl Flow {
     }
 
     fn unwritten(&self) -> usize {
-        self.remainder.as_ref().map_or(0, |remainder| remainder.rest.len())
+        self.remainder.as_ref().map_or(0, |remainder| remainder.unwritten().len())
     }
 
     /// Records that the writer has to wait, unless it only yields because the budget is used up.
@@ -503,28 +498,13 @@ impl Flow {
 #[derive(Debug)]
 struct Remainder {
     bytes: Box<[u8]>,
-    /// The range of the bytes that are still to be written.
-    rest: Range<usize>,
+    /// How many of the bytes, from the start, have been written since.
+    written: usize,
 }
 
 impl Remainder {
-    /// Keeps a part of the scratch buffer. A small part is copied to a buffer of exactly its size.
-    /// For a large part, this takes the scratch buffer itself and leaves an empty one.
-    fn keep(scratch: &mut Scratch, rest: Range<usize>) -> Remainder {
-        if rest.len() > SMALL_READ {
-            return Remainder { bytes: mem::take(&mut scratch.bytes), rest };
-        }
-        Remainder { bytes: scratch.bytes[rest.clone()].into(), rest: 0..rest.len() }
-    }
-}
-
-impl Drop for Remainder {
-    fn drop(&mut self) {
-        // Only the scratch buffer is larger than that: return it to the thread.
-        if self.bytes.len() > SMALL_READ {
-            let bytes = mem::take(&mut self.bytes);
-            give_back(Box::new(Scratch { bytes, used: SCRATCH }));
-        }
+    fn unwritten(&self) -> &[u8] {
+        &self.bytes[self.written..]
     }
 }
 
@@ -579,7 +559,31 @@ fn take_scratch() -> Box<Scratch> {
 
 /// Stores the scratch buffer for the next copy of the thread.
 fn give_back(scratch: Box<Scratch>) {
-    if !scratch.bytes.is_empty() {
-        let _ = SCRATCH_BUFFER.try_with(|kept| kept.set(Some(scratch)));
+    let _ = SCRATCH_BUFFER.try_with(|kept| kept.set(Some(scratch)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns whether a copy from `R`, given by value or by reference, leaves the scratch buffer as
+    /// it is.
+    fn skips_clearing<R>() -> bool {
+        let flows =
+            [Flow::from_reader::<R>(), Flow::from_reader::<&R>(), Flow::from_reader::<&mut R>()];
+        flows.iter().all(|flow| flow.is_own_reader)
+    }
+
+    #[test]
+    fn copy_from_a_reader_of_this_crate_skips_clearing() {
+        assert!(skips_clearing::<TcpStream>());
+        assert!(skips_clearing::<ReadHalf<'_, TcpStream>>());
+        assert!(skips_clearing::<OwnedReadHalf<TcpStream>>());
+        assert!(skips_clearing::<UnixStream>());
+        assert!(skips_clearing::<ReadHalf<'_, UnixStream>>());
+        assert!(skips_clearing::<OwnedReadHalf<UnixStream>>());
+        assert!(skips_clearing::<Receiver>());
+        assert!(skips_clearing::<File>());
+        assert!(!Flow::from_reader::<&[u8]>().is_own_reader);
     }
 }
