@@ -9,7 +9,9 @@ use std::io::{ErrorKind, Write};
 use std::net::TcpStream as StdStream;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream as StdUnixStream};
+use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Waker};
@@ -19,17 +21,17 @@ use std::time::{Duration, Instant};
 use executor::{spawn_blocking, yield_now};
 use futures_lite::StreamExt;
 use futures_lite::future::zip;
-use reactor::blocking::unblock;
+use reactor::blocking::{KEEP_ALIVE, unblock};
 use reactor::io::{AsyncReadExt, AsyncWriteExt};
 use reactor::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use reactor::signal::Signal;
-use reactor::time::{sleep, timeout};
+use reactor::time::{pause, sleep, timeout};
 use reactor::{Async, Reactor};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tests::child::{in_child, in_child_with};
 use tests::records::{Record, capture};
 use tests::wakers::Counter;
-use tests::{DEADLINE, tcp_pair, tcp_pair_with_std};
+use tests::{DEADLINE, tcp_pair, tcp_pair_with_std, until};
 
 fn set_limit(resource: Resource, limit: u64) {
     let maximum = getrlimit(resource).maximum;
@@ -237,6 +239,107 @@ fn queued_job_runs_when_the_os_allows_threads_again() {
             assert_eq!(timeout(DEADLINE / 2, job).await.expect("the job does not run").unwrap(), 7);
             drop(release);
             assert_eq!(stuck.await.ok(), Some(false));
+        });
+    });
+}
+
+#[test]
+fn idle_thread_of_the_pool_runs_the_next_job() {
+    in_child("idle_thread_of_the_pool_runs_the_next_job", || {
+        let _clock = pause();
+        executor::block_on(async {
+            let first = unblock(|| thread::current().id()).await;
+            for _ in 0..10 {
+                // A paused clock moves when no thread of the pool runs a job.
+                sleep(Duration::from_secs(1)).await;
+                assert_eq!(unblock(|| thread::current().id()).await, first);
+            }
+        });
+    });
+}
+
+/// How many refusals of a thread have been logged.
+static REFUSALS: AtomicU32 = AtomicU32::new(0);
+
+/// A logger that counts refusals, on all threads.
+struct CountsRefusals;
+
+impl log::Log for CountsRefusals {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if record.args().to_string().starts_with("cannot start a thread of the blocking pool") {
+            REFUSALS.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Submits a job while the only thread of the pool is blocked and the OS allows no other thread,
+/// waits until the OS has refused one `refusals` times, and lets both jobs end.
+async fn run_a_job_after_refusals(refusals: u32) {
+    log::set_logger(&CountsRefusals).unwrap();
+    log::set_max_level(log::LevelFilter::Warn);
+    let (release, blocked) = channel::<()>();
+    let stuck = spawn_blocking(move || blocked.recv().is_ok());
+    yield_now().await;
+    refuse_threads();
+    let start = Instant::now();
+    let job = spawn_blocking(|| 7);
+    until(|| REFUSALS.load(Ordering::SeqCst) >= refusals).await;
+    // The first refusal is the caller's. The pool repeats the attempt after 10 ms, 20 ms and so on.
+    let pauses = (1 << (REFUSALS.load(Ordering::SeqCst) - 1)) - 1;
+    assert!(start.elapsed() >= Duration::from_millis(10) * pauses, "{:?}", start.elapsed());
+    allow_threads();
+    assert_eq!(job.await.unwrap(), 7);
+    drop(release);
+    assert!(!stuck.await.unwrap());
+}
+
+#[test]
+fn refused_thread_is_started_after_growing_pauses() {
+    in_child("refused_thread_is_started_after_growing_pauses", || {
+        executor::block_on(run_a_job_after_refusals(4));
+    });
+}
+
+/// Returns the number of the system call in which each thread of the pool waits, or another text if
+/// it runs.
+fn system_calls_of_the_pool() -> Vec<String> {
+    let threads =
+        std::fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap().path());
+    let read = |path: PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+    let of_the_pool = threads.filter(|thread| read(thread.join("comm")).starts_with("blocking"));
+    let first_word = |text: String| text.split(' ').next().map(str::to_owned);
+    of_the_pool.filter_map(|thread| first_word(read(thread.join("syscall")))).collect()
+}
+
+// The starter makes a last pause after it has started the thread.
+#[test]
+fn starter_sleeps_after_it_has_started_a_refused_thread() {
+    in_child("starter_sleeps_after_it_has_started_a_refused_thread", || {
+        executor::block_on(async {
+            run_a_job_after_refusals(1).await;
+            // Idle threads wait for a notification. So must the starter, instead of pausing.
+            until(|| {
+                let calls = system_calls_of_the_pool();
+                calls.iter().all(|call| *call == calls[0] && call.parse::<u32>().is_ok())
+            })
+            .await;
+            assert_eq!(
+                system_calls_of_the_pool().len(),
+                3,
+                "the starter, and a thread for each job"
+            );
+            // A paused clock moves only if all threads that the pool has counted are idle. With a
+            // wrong count, that would be when the idle threads have ended.
+            let start = Instant::now();
+            let _clock = pause();
+            sleep(Duration::from_secs(3600)).await;
+            assert!(start.elapsed() < KEEP_ALIVE, "the pool has counted its threads wrongly");
         });
     });
 }

@@ -18,7 +18,8 @@ use reactor::net::lookup_host;
 use reactor::stdio::{stderr, stdin, stdout};
 use reactor::time::sleep;
 use tests::child::is_child;
-use tests::wakers::poll;
+use tests::records::capture;
+use tests::wakers::{Counter, poll};
 use tests::{run, within_deadline};
 
 #[test]
@@ -93,6 +94,36 @@ fn job_runs_although_its_future_was_dropped() {
         }
         assert_eq!(receiver.recv().unwrap(), "done");
         assert_eq!(unblock(|| 7).await, 7);
+    });
+}
+
+#[test]
+fn dropped_future_of_a_job_releases_its_waker() {
+    within_deadline(|| {
+        let (release, wait) = channel::<()>();
+        let (counter, waker) = Counter::with_waker();
+        let mut job = Box::pin(unblock(move || wait.recv()));
+        assert!(poll(job.as_mut(), &waker).is_pending());
+        assert_eq!(Arc::strong_count(&counter), 3, "the job stores a waker");
+        drop(job);
+        assert_eq!(Arc::strong_count(&counter), 2, "the job still stores the waker");
+        drop(release);
+    });
+}
+
+#[test]
+fn spurious_poll_of_a_job_stores_no_waker_again() {
+    within_deadline(|| {
+        let (release, wait) = channel::<()>();
+        let (_counter, waker) = Counter::with_waker();
+        let (_, records) = capture(|| {
+            let mut job = Box::pin(unblock(move || wait.recv()));
+            for _ in 0..3 {
+                assert!(poll(job.as_mut(), &waker).is_pending());
+            }
+        });
+        drop(release);
+        assert_eq!(records.iter().filter(|record| record.kind == "job awaited").count(), 1);
     });
 }
 

@@ -620,6 +620,14 @@ fn interval_at_ticks_first_at_its_start() {
 }
 
 #[test]
+fn interval_returns_its_period_and_missed_tick_behavior() {
+    let mut ticks = interval(HOUR);
+    assert_eq!((ticks.period(), ticks.missed_tick_behavior()), (HOUR, MissedTickBehavior::Skip));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    assert_eq!(ticks.missed_tick_behavior(), MissedTickBehavior::Delay);
+}
+
+#[test]
 fn burst_yields_every_missed_tick() {
     run_paused(|| async {
         let (start, period) = (now(), Duration::from_millis(1));

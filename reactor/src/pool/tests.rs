@@ -1,10 +1,12 @@
-//! Tests of [`Sequence`] with real threads. They are in a file of their own because a model
-//! checker compiles `sequence.rs`.
+//! Tests with real threads. They are in a file of their own because a model checker compiles the
+//! other files.
 
 use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use super::Sequence;
+use super::{JobHandle, Pool, Sequence, next_number};
 
 #[test]
 fn jobs_run_one_at_a_time_in_order() {
@@ -39,4 +41,20 @@ fn sequence_continues_after_an_unwanted_result_panics() {
     let _job = sequence.begin(move || sender.send(7).unwrap());
     drop(guard);
     assert_eq!(receiver.recv(), Ok(7));
+}
+
+#[test]
+fn job_is_listed_until_it_has_ended() {
+    let first = next_number();
+    let is_listed = || Pool::current().unfinished().lock().range(first..).next().is_some();
+    let (sender, receiver) = channel::<()>();
+    let _job = JobHandle::begin(move || receiver.recv());
+    assert!(is_listed());
+    drop(sender);
+    // Other tests of this process may have jobs too, but they end.
+    let start = Instant::now();
+    while is_listed() {
+        assert!(start.elapsed() < Duration::from_secs(20), "the job is still listed");
+        thread::yield_now();
+    }
 }

@@ -167,11 +167,9 @@ impl Pool {
             state.idle -= 1;
             if state.jobs.is_empty() {
                 state.threads -= 1;
-                if state.threads == 0 {
-                    drop(state);
-                    self.starter.notify_one();
-                }
-                return;
+                drop(state);
+                // If this was the last thread, the starter ends.
+                return self.starter.notify_one();
             }
         }
     }

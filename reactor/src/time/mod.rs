@@ -232,19 +232,18 @@ impl Sleep {
     /// The sleep may have moved to another task since its last poll. Then its timer still holds the
     /// waker of the previous task.
     fn wake_at(&mut self, reactor: &Rc<Reactor>, deadline: Instant, waker: &Waker) {
-        match self.timer {
-            Some((_, key)) if reactor.timers().borrow().will_wake(key, waker) => {}
-            Some((_, key)) => {
-                let waker = waker.clone();
-                let replaced = reactor.timers().borrow_mut().replace(key, waker);
-                match replaced {
-                    Ok(old) => drop(old),
-                    // Reentrancy: the timer has fired, because `clone` ran user code that turned
-                    // the reactor. It will not fire again, so wake the task now.
-                    Err(waker) => waker.wake(),
-                }
-            }
-            None => self.set_timer(reactor, deadline, waker.clone()),
+        // A spurious poll finds its own waker already stored.
+        if self.will_wake(waker) {
+            return;
+        }
+        let waker = waker.clone();
+        let Some((_, key)) = self.timer else { return self.set_timer(reactor, deadline, waker) };
+        let replaced = reactor.timers().borrow_mut().replace(key, waker);
+        match replaced {
+            Ok(old) => drop(old),
+            // Reentrancy: the timer has fired, because `clone` ran user code that turned the
+            // reactor. It will not fire again, so wake the task now.
+            Err(waker) => waker.wake(),
         }
     }
 

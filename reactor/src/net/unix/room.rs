@@ -99,3 +99,26 @@ impl Pauses {
         self.0.borrow_mut().append(&mut pauses);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::Reactor;
+    use crate::time;
+
+    #[test]
+    fn pause_that_has_ended_is_removed() {
+        let _clock = time::pause();
+        let reactor = Reactor::new().unwrap();
+        let _entered = reactor.enter();
+        let pauses = Pauses::default();
+        for _ in 0..10 {
+            let cx = &mut Context::from_waker(Waker::noop());
+            assert!(pauses.poll_unless_full::<()>(cx, || Ok(None)).is_pending());
+            assert_eq!(pauses.0.borrow().len(), 1);
+            reactor.turn(None).unwrap();
+        }
+    }
+}
