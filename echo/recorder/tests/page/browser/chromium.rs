@@ -28,10 +28,9 @@ const MOVE_PIPES: &str = r#"exec "$0" "$@" 3<&0 4>&1 0</dev/null 1>/dev/null"#;
 
 /// Without the sandbox, which root and many containers cannot have: the pages are our own. The
 /// others keep the browser from talking to anybody but the test.
-const FLAGS: [&str; 11] = [
+const FLAGS: [&str; 10] = [
     "--remote-debugging-pipe",
     "--headless",
-    "--disable-frame-rate-limit",
     "--no-sandbox",
     "--no-startup-window",
     "--no-first-run",
