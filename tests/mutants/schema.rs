@@ -5,12 +5,13 @@
 //! all mutants. No line of the original moves, because some tests check the lines in messages.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::env;
 use std::ops::Range;
 
 use serde_json::Value;
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
-use syn::{BinOp, Expr, UnOp};
+use syn::{Attribute, BinOp, Expr, ExprLit, Lit, Meta, UnOp};
 
 /// A mutant of cargo-mutants' list.
 pub(crate) struct Mutant {
@@ -98,6 +99,8 @@ struct Places {
     repeatable: BTreeSet<(usize, usize)>,
     /// Constants and constant functions, which cannot ask at run time.
     constants: Vec<Range<usize>>,
+    /// Functions that are not compiled on this OS.
+    elsewhere: Vec<Range<usize>>,
 }
 
 /// Methods that only read, and do not panic.
@@ -143,6 +146,26 @@ fn is_condition(op: &BinOp) -> bool {
 fn is_arithmetic(op: &BinOp) -> bool {
     use BinOp::*;
     matches!(op, Add(_) | Sub(_) | Mul(_) | Div(_) | Rem(_) | BitAnd(_) | BitOr(_) | BitXor(_))
+}
+
+/// Returns whether an attribute such as `#[cfg(not(target_os = "linux"))]` excludes its item here.
+fn excludes(attribute: &Attribute) -> bool {
+    attribute.path().is_ident("cfg")
+        && attribute.parse_args().is_ok_and(|condition| holds(&condition) == Some(false))
+}
+
+/// Evaluates a condition on the OS. Returns `None` for other conditions.
+fn holds(condition: &Meta) -> Option<bool> {
+    match condition {
+        Meta::NameValue(pair) if pair.path.is_ident("target_os") => match &pair.value {
+            Expr::Lit(ExprLit { lit: Lit::Str(os), .. }) => Some(os.value() == env::consts::OS),
+            _ => None,
+        },
+        Meta::List(list) if list.path.is_ident("not") => {
+            list.parse_args().ok().and_then(|inner| holds(&inner)).map(|holds| !holds)
+        }
+        _ => None,
+    }
 }
 
 struct HasLet(bool);
@@ -213,9 +236,19 @@ impl<'ast> Visit<'ast> for Places {
         self.constants.push(node.span().byte_range());
     }
 
+    fn visit_item_fn(&mut self, node: &'ast syn::ItemFn) {
+        if node.attrs.iter().any(excludes) {
+            self.elsewhere.push(node.span().byte_range());
+        }
+        visit::visit_item_fn(self, node);
+    }
+
     fn visit_impl_item_fn(&mut self, node: &'ast syn::ImplItemFn) {
         if node.sig.constness.is_some() {
             self.constants.push(node.span().byte_range());
+        }
+        if node.attrs.iter().any(excludes) {
+            self.elsewhere.push(node.span().byte_range());
         }
         visit::visit_impl_item_fn(self, node);
     }
@@ -239,14 +272,18 @@ pub(crate) fn compile_in(source: &str, mutants: &[&Mutant]) -> Schema {
     for mutant in mutants {
         let span = byte(mutant.start)..byte(mutant.end);
         // A function may begin with a constant, which is not what its value depends on.
-        let is_constant = places
-            .constants
-            .iter()
-            .any(|range| range.contains(&span.start) && range.end >= span.end);
+        let is_in = |ranges: &[Range<usize>]| {
+            ranges.iter().any(|range| range.contains(&span.start) && range.end >= span.end)
+        };
+        let is_constant = is_in(&places.constants);
         // A function that returns `impl Trait` has one type only, and cannot return another first.
         let is_second_type = mutant.genre == "FnValue" && mutant.returns_impl;
         if !mutant.in_function || is_constant || is_second_type {
             left_out.push((mutant.id, "left out"));
+            continue;
+        }
+        if is_in(&places.elsewhere) {
+            left_out.push((mutant.id, "unviable: not compiled on this OS"));
             continue;
         }
         let without = |range: &Range<usize>| {
