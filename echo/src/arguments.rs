@@ -120,17 +120,14 @@ impl Arguments {
 /// Escapes control characters in the arguments that an error quotes. Otherwise a line break in an
 /// argument would look like the end of the message, and the advice after it would be cut off.
 pub(crate) fn escape_quotes(mut error: clap::Error) -> clap::Error {
-    let escape = |text: &String| escape(text).into_owned();
     let quoted = error.context().filter_map(|(kind, value)| match value {
-        ContextValue::String(text) => Some((kind, ContextValue::String(escape(text)))),
-        ContextValue::Strings(texts) => {
-            Some((kind, ContextValue::Strings(texts.iter().map(escape).collect())))
-        }
+        ContextValue::String(text) => Some((kind, ContextValue::String(escape(text).into_owned()))),
         // The tips of clap repeat the argument.
         ContextValue::StyledStrs(tips) => {
-            let escape = |tip: &StyledStr| escape(&tip.to_string()).into();
+            let escape = |tip: &StyledStr| escape(&tip.to_string()).into_owned().into();
             Some((kind, ContextValue::StyledStrs(tips.iter().map(escape).collect())))
         }
+        // Other values, such as lists of flags, contain only names that are defined here.
         _ => None,
     });
     for (kind, value) in quoted.collect::<Vec<_>>() {

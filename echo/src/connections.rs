@@ -166,3 +166,93 @@ impl fmt::Display for Reason {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use executor::{Executor, JoinHandle, spawn};
+    use reactor::time::{now, pause, sleep};
+    use std::future::poll_fn;
+    use std::sync::Arc;
+
+    const IDLE: Duration = Duration::from_secs(16);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Runs `test` while the limits of its connections are enforced, with a paused clock. Returns how
+    /// many polls all its tasks took.
+    fn run(test: impl AsyncFnOnce(Rc<Connections>, Arc<Shared>)) -> u64 {
+        let _clock = pause();
+        let executor = Executor::new().unwrap();
+        executor.block_on(async {
+            let shared = Shared::new(None, Some(IDLE));
+            let connections = Rc::new(Connections::new(shared.idle, Reactor::current()));
+            let limits = connections.enforce_limits(&shared);
+            future::or(limits, test(connections.clone(), shared.clone())).await;
+        });
+        executor.metrics().polls
+    }
+
+    /// Spawns a connection on which no byte moves. Returns how long it stays open, and after how many
+    /// polls it ends.
+    fn open(
+        connections: &Rc<Connections>,
+        is_stalled: bool,
+        has_input: bool,
+    ) -> JoinHandle<(Duration, u32)> {
+        let (connections, begun, mut polls) = (connections.clone(), now(), 0);
+        spawn(async move {
+            let key = connections.add();
+            let ended = poll_fn(|cx| {
+                polls += 1;
+                connections.poll_due(key, cx, false, is_stalled, || has_input)
+            });
+            ended.await;
+            connections.remove(key);
+            (now() - begun, polls)
+        })
+    }
+
+    // The first walk comes before the connection is due, and must not wake it.
+    #[test]
+    fn idle_connection_is_polled_only_when_it_is_due() {
+        let polls = run(async |connections, _| {
+            sleep(10 * SECOND).await;
+            assert_eq!(open(&connections, false, false).await.unwrap(), (IDLE, 2));
+        });
+        assert!(polls < 15, "{polls} polls");
+    }
+
+    #[test]
+    fn connections_that_are_soon_due_end_together() {
+        run(async |connections, _| {
+            let first = open(&connections, false, false);
+            sleep(SECOND / 10).await;
+            let second = open(&connections, false, false);
+            assert_eq!(first.await.unwrap().0, IDLE);
+            assert_eq!(second.await.unwrap().0, IDLE + SECOND - SECOND / 10);
+        });
+    }
+
+    #[test]
+    fn stop_ends_silent_connections_before_the_grace_period_does() {
+        run(async |connections, shared| {
+            let silent = open(&connections, false, false);
+            let stalled = open(&connections, true, false);
+            let active = open(&connections, false, true);
+            sleep(SECOND).await;
+            shared.stop(5 * SECOND);
+            assert_eq!(silent.await.unwrap().0, SECOND + QUIET);
+            assert_eq!(stalled.await.unwrap().0, 6 * SECOND);
+            assert_eq!(active.await.unwrap().0, 6 * SECOND);
+        });
+    }
+
+    #[test]
+    fn entry_of_a_closed_connection_is_reused() {
+        run(async |connections, _| {
+            let key = connections.add();
+            connections.remove(key);
+            assert_eq!(connections.add(), key);
+        });
+    }
+}

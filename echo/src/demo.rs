@@ -2,13 +2,13 @@
 //! second.
 
 use std::future::poll_fn;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::mpsc::{TryRecvError, channel};
 use std::task::Poll;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use executor::spawn_named;
 use log::trace;
@@ -77,8 +77,10 @@ fn pause(recorder: &Recorder, events: usize) {
 /// If the client continued earlier, the kernel could report two events together, and the recording
 /// would differ from run to run.
 fn wait_until_served(recorder: &Recorder, events: usize) {
-    let began = Instant::now();
-    while recorded_events(recorder) < events && began.elapsed() < PATIENCE {
+    for _ in 0..PATIENCE.as_millis() {
+        if recorded_events(recorder) >= events {
+            break;
+        }
         thread::sleep(Duration::from_millis(1));
     }
     recorder.wait_until_asleep(PATIENCE);
@@ -104,18 +106,12 @@ fn client(address: SocketAddr, recorder: &Recorder) -> io::Result<()> {
     trace!(target: OUTSIDE, peer:% = own; "sends 1 byte");
     stream.write_all(b"x")?;
     wait_until_served(recorder, 3);
-    stream.read_exact(&mut [0]).map_err(without_answer)?;
+    let read = stream.read_exact(&mut [0]);
+    read.map_err(|error| io::Error::other(format!("no answer: {error}")))?;
     trace!(target: OUTSIDE, receiver:% = own; "has received 1 byte");
     thread::sleep(PAUSE);
     trace!(target: OUTSIDE, peer:% = own; "closes");
     drop(stream);
     pause(recorder, 4);
     Ok(())
-}
-
-fn without_answer(error: io::Error) -> io::Error {
-    match error.kind() {
-        ErrorKind::WouldBlock => io::Error::other(format!("no answer within {PATIENCE:?}")),
-        _ => error,
-    }
 }

@@ -114,13 +114,14 @@ const MOST_LINKS: usize = 40;
 /// A descriptor of the process, such as `/dev/stdout`, may not: a program that has opened the same
 /// file would not see the new one.
 fn follow_links(path: &Path) -> (PathBuf, bool) {
-    let mut target = path.to_owned();
+    // A relative path gets a folder, too, in which files can be created.
+    let mut target = Path::new(".").join(path);
     for _ in 0..MOST_LINKS {
         if ["/dev", "/proc"].iter().any(|folder| target.starts_with(folder)) {
             return (target, false);
         }
         let Ok(next) = fs::read_link(&target) else { break };
-        target = target.parent().unwrap_or(Path::new("")).join(next);
+        target = folder_of(&target).join(next);
     }
     (target, true)
 }
@@ -136,12 +137,9 @@ fn create_beside(target: PathBuf) -> io::Result<Replacement> {
     Ok(Replacement { file, place: Place::Named { temporary, target } })
 }
 
-/// Returns the folder of `target`, which is `.` if the path is only a name.
+/// Returns the folder of a path that has one.
 fn folder_of(target: &Path) -> &Path {
-    match target.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    }
+    target.parent().unwrap_or(target)
 }
 
 /// Returns a name that no other file has: it contains the process ID and a number that is used once.
@@ -161,8 +159,8 @@ fn nameless_beside(target: &Path) -> Option<File> {
     if !Path::new("/proc/self/fd").exists() {
         return None;
     }
-    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-    let file = retry_on_intr(|| open(folder_of(target), flags, Mode::from_raw_mode(0o666)));
+    const FLAGS: OFlags = OFlags::TMPFILE.union(OFlags::WRONLY).union(OFlags::CLOEXEC);
+    let file = retry_on_intr(|| open(folder_of(target), FLAGS, Mode::from_raw_mode(0o666)));
     file.ok().map(File::from)
 }
 

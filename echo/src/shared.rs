@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future;
 use log::{error, info};
-use reactor::time::sleep_until;
+use reactor::time::{now, sleep_until};
 
 use crate::survey::Survey;
 use crate::watch::Watch;
@@ -84,7 +84,7 @@ impl Shared {
     /// Stops all threads. Connections finish what they have sent, for at most `grace`.
     pub(crate) fn stop(&self, grace: Duration) {
         info!("stopping; connections open: {}", self.open());
-        self.stop_by.update(|stop_by| *stop_by = Some(Instant::now() + grace));
+        self.stop_by.update(|stop_by| *stop_by = Some(now() + grace));
     }
 
     /// Waits until the server begins to stop, and returns the end of the grace period.
@@ -99,7 +99,7 @@ impl Shared {
 
     /// Waits until all connections have ended, at most until the grace period and [`LINGER`] are over.
     pub(crate) async fn wait_for_connections(&self) {
-        let by = self.stop_by.look(|stop_by| *stop_by).unwrap_or_else(Instant::now) + LINGER;
+        let by = self.stop_by.look(|stop_by| *stop_by).unwrap_or_else(now) + LINGER;
         let all_ended = async {
             // Listeners close when their backlogs are empty. After that, no connection is added.
             self.listeners.until(|listeners| (listeners.open == 0).then_some(())).await;

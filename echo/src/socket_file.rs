@@ -11,7 +11,7 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{self, Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use log::warn;
 use reactor::net::{UnixListener, UnixStream};
@@ -69,18 +69,20 @@ pub(crate) async fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> 
 /// Returns `AddrInUse` if another server has the lock. Any other error means that no server can take
 /// it, e.g. because a security policy or the file system forbids it.
 async fn lock(path: &Path) -> io::Result<Lock> {
-    let by = Instant::now() + LOCK_PATIENCE;
-    loop {
-        match Lock::take(path) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                if server_answers(path).await? || Instant::now() >= by {
-                    return Err(Errno::ADDRINUSE.into());
+    let taking = async {
+        loop {
+            match Lock::take(path) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if server_answers(path).await? {
+                        return Err(Errno::ADDRINUSE.into());
+                    }
+                    sleep(LOCK_PAUSE).await;
                 }
-                sleep(LOCK_PAUSE).await;
+                taken => return taken,
             }
-            taken => return taken,
         }
-    }
+    };
+    timeout(LOCK_PATIENCE, taking).await.unwrap_or_else(|_| Err(Errno::ADDRINUSE.into()))
 }
 
 /// Removes a stale socket file, and no other file.
@@ -168,10 +170,11 @@ impl Lock {
     fn take(socket: &Path) -> io::Result<Lock> {
         let path = Lock::path(socket);
         // `NOFOLLOW` rejects a symbolic link. `NONBLOCK` avoids waiting if the file is a pipe.
-        let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        const FLAGS: OFlags =
+            OFlags::CREATE.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
         for _ in 0..LOCK_ATTEMPTS {
             // A network file system can be interrupted even if the call does not wait for a lock.
-            let file = retry_on_intr(|| open(&path, flags, Mode::RUSR | Mode::WUSR))?;
+            let file = retry_on_intr(|| open(&path, FLAGS, Mode::from_raw_mode(0o600)))?;
             retry_on_intr(|| flock(&file, FlockOperation::NonBlockingLockExclusive))?;
             let file = File::from(file);
             let lock = Lock { path: path.clone(), file };
@@ -205,10 +208,12 @@ impl Drop for Lock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ::tests::{cases, folder, place};
+    use ::tests::{cases, folder, place, within_deadline};
     use proptest::collection::vec;
     use proptest::prelude::*;
     use proptest::sample::select;
+    use reactor::time::pause;
+    use rustix::fs::{CWD, FileType, mknodat};
     use std::collections::BTreeSet;
     use std::os::unix::fs::symlink;
     use std::os::unix::net;
@@ -293,6 +298,35 @@ mod tests {
         drop(lock);
         assert!(!Lock::path(&socket).exists());
         drop(Lock::take(&socket).unwrap());
+    }
+
+    // The owner of the lock is about to listen, or has just stopped.
+    #[test]
+    fn locked_path_without_a_listener_is_in_use_after_a_while() {
+        let _clock = pause();
+        let socket = place();
+        let _lock = Lock::take(&socket).unwrap();
+        let bound = executor::block_on(bind(&socket));
+        assert_eq!(bound.err().map(|error| error.kind()), Some(ErrorKind::AddrInUse));
+        assert!(!socket.exists());
+    }
+
+    #[test]
+    fn symbolic_link_is_not_followed_to_a_lock_file() {
+        let socket = place();
+        symlink("elsewhere", Lock::path(&socket)).unwrap();
+        assert!(Lock::take(&socket).is_err());
+        assert!(!socket.with_file_name("elsewhere").exists());
+    }
+
+    #[test]
+    fn pipe_in_place_of_a_lock_file_is_not_waited_for() {
+        within_deadline(|| {
+            let socket = place();
+            let mode = Mode::from_raw_mode(0o600);
+            mknodat(CWD, Lock::path(&socket), FileType::Fifo, mode, 0).unwrap();
+            drop(Lock::take(&socket).unwrap());
+        });
     }
 
     #[test]

@@ -41,11 +41,35 @@ async fn print_each<T>(every: Duration, shared: &Shared, threads: usize) -> T {
     let mut ticks = interval(every);
     loop {
         ticks.tick().await;
-        let (answered, sum) = shared.survey.ask(threads).await;
-        let mut line = format!("stats: open={} {sum}", shared.open());
-        if answered < threads {
-            line += &format!(" silent_threads={}", threads - answered);
+        STDERR.print(line(shared, threads).await.as_bytes());
+    }
+}
+
+/// Returns the line of counters. If threads do not answer, the line ends with their number.
+async fn line(shared: &Shared, threads: usize) -> String {
+    let (answered, sum) = shared.survey.ask(threads).await;
+    let silent = match threads - answered {
+        0 => String::new(),
+        silent => format!(" silent_threads={silent}"),
+    };
+    format!("stats: open={} {sum}{silent}\n", shared.open())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use executor::block_on;
+    use reactor::time::pause;
+
+    #[test]
+    fn threads_that_do_not_answer_are_counted() {
+        let _clock = pause();
+        let counters = "connections=0 messages=0 bytes=0 polls=0 wakes=0 would_blocks=0";
+        let shared = Shared::new(None, None);
+        for (threads, silent) in [(1, ""), (3, " silent_threads=2")] {
+            let answering = shared.survey.answer(Sum::default);
+            let line = block_on(future::or(line(&shared, threads), answering));
+            assert_eq!(line, format!("stats: open=0 {counters}{silent}\n"));
         }
-        STDERR.print(format!("{line}\n").as_bytes());
     }
 }
