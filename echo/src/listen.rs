@@ -229,6 +229,7 @@ mod tests {
         for address in ["127.0.0.1:80", "udp:127.0.0.1:80"] {
             assert!(advice(address, Errno::ACCESS).starts_with("ports below 1024"), "{address}");
         }
+        assert_eq!(advice("unix:x", Errno::ACCESS), "choose a path that you may write to");
         for address in ["127.0.0.1:8080", "udp:127.0.0.1:8080"] {
             assert!(advice(address, Errno::ACCESS).starts_with("strace shows"), "{address}");
         }

@@ -401,13 +401,17 @@ pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
 mod tests {
     use super::*;
     use ::tests::child::in_child;
-    use ::tests::{DEADLINE, cases, terminal};
+    use ::tests::process::size;
+    use ::tests::{DEADLINE, cases, eventually, terminal};
     use proptest::prelude::*;
     use rustix::process::{Rlimit, setrlimit};
     use std::env;
     use std::io::Read;
-    use std::process::{Command, Stdio};
+    use std::process::{self, Command, Stdio};
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    /// The environment variable that makes a test of panics panic, in a process of its own.
+    const PANICS: &str = "ECHOD_PANICS";
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: cases(500), failure_persistence: None, ..ProptestConfig::default() })]
@@ -428,6 +432,13 @@ mod tests {
         assert!(cannot("start", &Errno::PERM.into()).contains("strace"));
     }
 
+    #[test]
+    fn exhausted_memory_is_reported_as_such() {
+        for errno in [Errno::NOMEM, Errno::NOBUFS] {
+            assert!(cannot("start", &errno.into()).ends_with(MORE_MEMORY));
+        }
+    }
+
     // The OS returns the same error at the limit of threads and at the limit of the address space.
     #[test]
     fn exhausted_address_space_is_reported_as_such() {
@@ -435,7 +446,7 @@ mod tests {
         assert!(text().ends_with(": allow more threads (ulimit -u) or choose fewer"));
         let name = "output::tests::exhausted_address_space_is_reported_as_such";
         in_child(name, || {
-            let limit = address_space().map(|used| used + (1 << 20));
+            let limit = Some(size(process::id()) + (1 << 20));
             let limit = Rlimit { current: limit, maximum: getrlimit(Resource::As).maximum };
             setrlimit(Resource::As, limit).unwrap();
             let text = text();
@@ -449,11 +460,12 @@ mod tests {
     fn full_queue_drops_all_lines_until_it_is_taken() {
         let output = Output::new("test", |_| panic!("the writer writes"));
         output.lock().state = State::Queued;
-        let line = [b"x".repeat(CAPACITY / 4 - 1), b"\n".to_vec()].concat();
+        // Four of these lines fit, and then a short one would.
+        let line = [b"x".repeat(CAPACITY / 4 - 100), b"\n".to_vec()].concat();
         (0..5).for_each(|_| output.print(&line));
         output.print(b"short, and dropped\nall the same\n");
         let (lines, dropped) = output.take();
-        assert_eq!((lines.len(), dropped), (CAPACITY, 3));
+        assert_eq!((lines.len(), dropped), (4 * line.len(), 3));
         output.print(b"new\n");
         assert_eq!(output.take(), (b"new\n".to_vec(), 0));
     }
@@ -468,14 +480,50 @@ mod tests {
             WRITTEN.lock().unwrap().extend_from_slice(&text[..bytes]);
             if bytes > 0 { Ok(bytes) } else { Err(Errno::NOSPC) }
         });
-        let mut missing = Missing::default();
-        for (space, lines) in [(8, "first\nsecond\nthird\n"), (0, "fourth\n"), (1000, "fifth\n")] {
-            SPACE.store(space, Relaxed);
-            output.write_after(&mut missing, lines.as_bytes());
-        }
-        let expected =
-            "first\nse\n(3 lines were dropped: this stream was full, or a write failed)\nfifth\n";
-        assert_eq!(String::from_utf8_lossy(&WRITTEN.lock().unwrap()), expected);
+        let written = |steps: &[(usize, &str)]| {
+            let mut missing = Missing::default();
+            for (space, lines) in steps {
+                SPACE.store(*space, Relaxed);
+                output.write_after(&mut missing, lines.as_bytes());
+            }
+            String::from_utf8(mem::take(&mut WRITTEN.lock().unwrap())).unwrap()
+        };
+        let why = "dropped: this stream was full, or a write failed";
+        assert_eq!(
+            written(&[(8, "first\nsecond\nthird\n"), (0, "fourth\n"), (1000, "fifth\n")]),
+            format!("first\nse\n(3 lines were {why})\nfifth\n")
+        );
+        // No line break comes before the report if no part of a line was written.
+        let whole = written(&[(6, "first\n"), (0, "second\n"), (1000, "third\n")]);
+        assert_eq!(whole, format!("first\n(1 line was {why})\nthird\n"));
+    }
+
+    #[test]
+    fn writer_reports_dropped_lines_where_they_are_missing() {
+        static UNREAD: Mutex<()> = Mutex::new(());
+        static WRITTEN: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+        static OUTPUT: Output = Output::new("test", |text| {
+            let _reader = UNREAD.lock();
+            WRITTEN.lock().unwrap().extend_from_slice(text);
+            Ok(text.len())
+        });
+        let unread = UNREAD.lock().unwrap();
+        OUTPUT.start().unwrap();
+        OUTPUT.print(b"first\n");
+        eventually("the writer takes the line", || OUTPUT.lock().lines.is_empty());
+        let full = [b"x".repeat(CAPACITY), b"\n".to_vec()].concat();
+        OUTPUT.print(&full);
+        OUTPUT.print(b"second\nthird\n");
+        drop(unread);
+        let deadline = Instant::now() + DEADLINE;
+        OUTPUT.finish(deadline);
+        assert!(Instant::now() < deadline, "the end of the writes is noticed");
+        let written = mem::take(&mut *WRITTEN.lock().unwrap());
+        let gap = written.strip_prefix([b"first\n", &full[..]].concat().as_slice());
+        assert_eq!(
+            String::from_utf8_lossy(gap.expect("the lines before the gap")),
+            "(2 lines were dropped: this stream was full, or a write failed)\n"
+        );
     }
 
     #[test]
@@ -495,15 +543,14 @@ mod tests {
     #[test]
     fn panic_on_an_unread_terminal_does_not_block_its_thread() {
         const NAME: &str = "output::tests::panic_on_an_unread_terminal_does_not_block_its_thread";
-        const CHILD: &str = "ECHOD_PANICS";
-        if env::var_os(CHILD).is_some() {
+        if env::var_os(PANICS).is_some() {
             let _writers = Writers::start().unwrap();
             (0..200).for_each(|_| drop(panic::catch_unwind(|| panic!("a message"))));
             return;
         }
         let Some((mut person, programs)) = terminal() else { return };
         let mut command = Command::new(env::current_exe().unwrap());
-        command.args([NAME, "--exact", "--nocapture"]).env(CHILD, "1").env("RUST_BACKTRACE", "0");
+        command.args([NAME, "--exact", "--nocapture"]).env(PANICS, "1").env("RUST_BACKTRACE", "0");
         let mut child = command.stdout(Stdio::null()).stderr(programs).spawn().unwrap();
         let begin = Instant::now();
         while child.try_wait().unwrap().is_none() && begin.elapsed() < DEADLINE {
@@ -517,6 +564,22 @@ mod tests {
         let expected = format!("\nthread '{NAME}' panicked at echo/src/output.rs:");
         assert!(format!("\n{shown}").contains(&expected), "{shown}");
         assert!(shown.contains(":\na message\nnote: run with RUST_BACKTRACE=1 to "), "{shown}");
+    }
+
+    #[test]
+    fn panic_prints_a_backtrace_if_the_environment_requests_one() {
+        const NAME: &str =
+            "output::tests::panic_prints_a_backtrace_if_the_environment_requests_one";
+        if env::var_os(PANICS).is_some() {
+            let _writers = Writers::start().unwrap();
+            return drop(panic::catch_unwind(|| panic!("a message")));
+        }
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args([NAME, "--exact", "--nocapture"]).env(PANICS, "1").env("RUST_BACKTRACE", "1");
+        let output = command.output().unwrap();
+        let printed = String::from_utf8_lossy(&output.stderr);
+        let (_, backtrace) = printed.split_once("\na message\nstack backtrace:\n").expect(&printed);
+        assert!(backtrace.contains(NAME), "{backtrace}");
     }
 
     #[test]

@@ -229,6 +229,24 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
     use proptest::sample::select;
+    use rustix::io::Errno;
+
+    #[test]
+    fn each_error_of_the_file_has_its_own_advice() {
+        for (errno, advice) in [
+            (Errno::MFILE, MORE_DESCRIPTORS),
+            (Errno::NFILE, MORE_DESCRIPTORS),
+            (Errno::NOENT, "create its directory first"),
+            (Errno::ISDIR, "name a file, not a directory"),
+            (Errno::ACCESS, "choose a directory that you may write to"),
+            (Errno::NOSPC, "free some disk space"),
+            (Errno::FBIG, "choose another file"),
+        ] {
+            let error = io::Error::from(errno);
+            let text = unwritable(Path::new("run.html"), &error);
+            assert_eq!(text, format!("cannot write run.html: {error}: {advice}"));
+        }
+    }
 
     /// The parts of filters, and other text.
     fn filters() -> impl Strategy<Value = String> {

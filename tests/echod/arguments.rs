@@ -298,10 +298,13 @@ fn flags_select_the_log_level() {
     ];
     for (flags, expected) in levels {
         let server = Server::start(flags);
-        assert_echoes(&mut server.connect(), b"x");
+        let mut client = server.connect();
+        let connection = format!("{}: 1 bytes echoed", client.local_addr().unwrap());
+        assert_echoes(&mut client, b"x");
+        drop(client);
         server.signal(rustix::process::Signal::TERM);
         let stderr = server.wait().stderr;
-        let logged = ["listening tcp", "1 bytes echoed", "poll"].map(|text| stderr.contains(text));
+        let logged = ["listening tcp", &connection, "poll"].map(|text| stderr.contains(text));
         assert_eq!(logged, expected, "{flags:?}: {stderr}");
     }
 }

@@ -150,7 +150,7 @@ impl Trace {
     fn start(server: &Server, client: &mut TcpStream) -> Option<Trace> {
         let file = place();
         let output = file.to_str().expect("a temporary folder with a plain name");
-        let strace = attach(server, &["-e", "signal=none", "-s", "0", "-o", output])?;
+        let strace = attach(server.pid(), &["-e", "signal=none", "-s", "0", "-o", output])?;
         let trace = Trace { strace, file };
         eventually("strace sees a message", || {
             assert_echoes(client, b"x");
@@ -186,7 +186,7 @@ impl Trace {
 pub(crate) fn calls_in(server: &Server, time: Duration) -> Option<usize> {
     let file = place();
     let output = file.to_str().expect("a temporary folder with a plain name");
-    let strace = attach(server, &["-f", "-e", "signal=none", "-o", output])?;
+    let strace = attach(server.pid(), &["-f", "-e", "signal=none", "-o", output])?;
     let trace = Trace { strace, file };
     // strace interrupts the waits of all threads, which then begin again.
     let threads = threads(server.pid());
@@ -210,19 +210,20 @@ impl Drop for Trace {
     }
 }
 
-/// Runs strace on a server; prints why the test is skipped if strace is missing or not permitted.
-fn attach(server: &Server, arguments: &[&str]) -> Option<Child> {
+/// Runs strace on a thread; prints why the test is skipped if strace is missing or not permitted. The
+/// ID of a server is that of its main thread.
+fn attach(thread: u32, arguments: &[&str]) -> Option<Child> {
     if !is_installed("strace") {
         return None;
     }
     let mut command = Command::new("strace");
-    command.args(["-p", &server.pid().to_string()]).args(arguments);
+    command.args(["-p", &thread.to_string()]).args(arguments);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut strace = command.spawn().expect("strace is installed");
     let mut failed = false;
     eventually("strace is attached", || {
         failed = strace.try_wait().is_ok_and(|ended| ended.is_some());
-        failed || is_traced(server.pid())
+        failed || is_traced(thread)
     });
     if failed {
         println!("skipped: strace may not watch other processes here");
@@ -237,14 +238,19 @@ fn detach(strace: &mut Child) {
     strace.wait().unwrap();
 }
 
-/// A system call of a server that returns an error each time, without being executed.
+/// A system call of a thread that returns an error each time, without being executed.
 pub(crate) struct Injection(Child);
 
 impl Injection {
-    /// Starts injecting errors, or prints why the test is skipped.
+    /// Starts injecting errors on the main thread of a server, or prints why the test is skipped.
     pub(crate) fn start(server: &Server, call: &str, errno: i32) -> Option<Injection> {
+        Injection::start_on(server.pid(), call, errno)
+    }
+
+    /// Starts injecting errors on one thread, or prints why the test is skipped.
+    pub(crate) fn start_on(thread: u32, call: &str, errno: i32) -> Option<Injection> {
         let inject = format!("inject={call}:error={errno}");
-        attach(server, &["-e", &format!("trace={call}"), "-e", &inject]).map(Injection)
+        attach(thread, &["-e", &format!("trace={call}"), "-e", &inject]).map(Injection)
     }
 
     /// Lets the system call through again.

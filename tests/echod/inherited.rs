@@ -1,11 +1,13 @@
 //! Inherited sockets: given by descriptor number, and passed by systemd.
 
+use std::io;
 use std::net::{TcpListener, UdpSocket};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::{self, Command, Stdio};
 
 use rustix::net::{AddressFamily, SocketType};
 use rustix::process::Signal;
+use socket2::{Domain, SockAddr, Socket, Type};
 use tests::{DEADLINE, place};
 
 use crate::arguments::assert_complains;
@@ -125,6 +127,27 @@ fn unsuitable_descriptor_is_reported_with_advice() {
     assert_complains(&server.wait(), 1, &["fd:3", "not bound to a port", advice]);
     let server = Server::spawn_with(with_third("", &["fd:3"]), connection);
     assert_complains(&server.wait(), 1, &["fd:3", "does not listen", advice]);
+    // A listener of another family, and a Unix socket for datagrams.
+    let other = "it is not a TCP, UDP or Unix stream socket";
+    let datagrams = UnixDatagram::unbound().unwrap();
+    let server = Server::spawn_with(with_third("", &["fd:3"]), datagrams);
+    assert_complains(&server.wait(), 1, &["fd:3", other, advice]);
+    match vsock_listener() {
+        Ok(listener) => {
+            let server = Server::spawn_with(with_third("", &["fd:3"]), listener);
+            assert_complains(&server.wait(), 1, &["fd:3", other, advice]);
+        }
+        Err(error) => println!("skipped: cannot listen on a VM socket: {error}"),
+    }
+}
+
+/// Creates a listening stream socket that is neither a TCP nor a Unix socket.
+fn vsock_listener() -> io::Result<Socket> {
+    const ANY: u32 = u32::MAX;
+    let socket = Socket::new(Domain::VSOCK, Type::STREAM, None)?;
+    socket.bind(&SockAddr::vsock(ANY, ANY))?;
+    socket.listen(1)?;
+    Ok(socket)
 }
 
 // The server's own TCP listener is also a listening socket.

@@ -154,10 +154,15 @@ impl Server {
         eventually("the server is stopped", || is_stopped(self.pid()));
     }
 
+    /// Returns whether the process has exited.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
     /// Waits until the process exits.
     #[track_caller]
     pub(crate) fn wait(mut self) -> Ended {
-        eventually("the server ends", || matches!(self.child.try_wait(), Ok(Some(_))));
+        eventually("the server ends", || self.has_ended());
         let status = self.child.wait().expect("the child can be waited for");
         Ended { status, stdout: self.stdout.all(), stderr: self.stderr.all() }
     }

@@ -1,9 +1,11 @@
 //! The ladder: the output of `--demo`, and of `--explain` for the connections of a running server.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use tests::transcript::without_times_and_ports;
@@ -11,7 +13,7 @@ use tests::{page_data, pipe_of_64_kib, terminal, within_deadline};
 
 use crate::bytes::{assert_echoes, read_to_end};
 use crate::output::find;
-use crate::process::{catches, is_installed};
+use crate::process::{catches, is_installed, threads};
 use crate::server::{ECHOD, Server, eventually};
 use crate::traces::{Folder, steps};
 
@@ -351,7 +353,7 @@ fn unread_ladder_drops_lines_but_stops_no_connection() {
         let server = Server::spawn_uncaptured(command);
         let mut client = find(&server);
         // Each message makes about 500 bytes of the ladder, and the queue holds 1 MiB.
-        for _ in 0..5000 {
+        for _ in 0..3000 {
             assert_echoes(&mut client, b"hello");
         }
         let mut lines = BufReader::new(unread).lines().map(Result::unwrap);
@@ -392,6 +394,25 @@ fn blocked_demo_exits_with_zero_on_a_signal() {
     server.signal(Signal::TERM);
     assert_eq!(server.wait().status.code(), Some(0));
     drop(unread);
+}
+
+// The pipe is full before the demo prints. The pause is that of a reader who is busy.
+#[test]
+fn slow_reader_gets_the_whole_demo() {
+    let Some((mut reader, mut stdout)) = pipe_of_64_kib() else { return };
+    let full = [b'x'; 1 << 16];
+    stdout.write_all(&full).unwrap();
+    let mut command = Command::new(ECHOD);
+    command.arg("--demo").stdout(stdout);
+    let server = Server::spawn_uncaptured(command);
+    eventually("the demo prints", || threads(server.pid()).iter().any(|(_, name)| name == "print"));
+    sleep(Duration::from_millis(50));
+    let mut printed = Vec::new();
+    reader.read_to_end(&mut printed).unwrap();
+    let printed = printed.strip_prefix(&full).expect("the pipe was full");
+    let ladder = without_times_and_ports(&String::from_utf8_lossy(printed));
+    assert_eq!(ladder, without_times_and_ports(GOLDEN));
+    assert_eq!(server.wait().status.code(), Some(0));
 }
 
 #[test]

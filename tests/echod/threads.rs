@@ -6,13 +6,15 @@ use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::thread;
 
+use rustix::io::Errno;
 use rustix::process::Signal;
 use socket2::{Domain, Socket, Type};
 
 use crate::arguments::assert_complains;
 use crate::bytes::{Random, assert_echoes, assert_silent, fill, read_to_end};
+use crate::calls::Injection;
 use crate::limits::is_served;
-use crate::process::may_wait_in_a_backlog;
+use crate::process::{may_wait_in_a_backlog, thread as thread_named};
 use crate::server::{ECHOD, Server, connect, eventually, many_connections};
 
 /// Makes the server print its tables, and returns how many tasks each thread has.
@@ -169,6 +171,20 @@ fn idle_timeout_applies_to_all_threads() {
     let server = Server::start(&["--threads", "2", "--idle", "100ms"]);
     let clients: Vec<TcpStream> = (0..20).map(|_| server.connect()).collect();
     clients.iter().for_each(|client| assert_eq!(read_to_end(client), b""));
+}
+
+// After the signal, the thread waits again. The first thread is not affected.
+#[test]
+fn failure_of_the_second_thread_ends_the_server_with_code_1() {
+    let server = Server::start(&["--threads", "2"]);
+    let second = thread_named(server.pid(), "echod 2");
+    let errno = Errno::NOMEM.raw_os_error();
+    let Some(_injection) = Injection::start_on(second, "epoll_wait", errno) else { return };
+    server.signal(Signal::USR1);
+    let ended = server.wait();
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let message = "echod: cannot serve on thread 2: Cannot allocate memory";
+    assert!(ended.stderr.contains(message), "{ended:?}");
 }
 
 #[test]

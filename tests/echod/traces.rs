@@ -1,7 +1,8 @@
 //! The recording of a run: when it is written, in which format, and its cost.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirEntry, Permissions};
+use std::fs::{self, DirEntry, File, Permissions};
+use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
@@ -9,11 +10,12 @@ use std::thread;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::Value;
-use tests::{TempDir, folder, page_data};
+use tests::{TempDir, folder, page_data, pipe_of_64_kib, place};
 
 use crate::arguments::assert_complains;
 use crate::bytes::{CHUNK, Random, assert_echoes, assert_echoes_to, fill, read_to_end};
-use crate::process::{peak, size};
+use crate::output::find;
+use crate::process::{is_installed, peak, size};
 use crate::server::{ECHOD, Server, eventually};
 
 /// A folder for one test, which is removed when this is dropped.
@@ -93,6 +95,30 @@ fn signal_writes_the_recording_in_the_format_of_its_name() {
         assert!(!ended.stderr.contains("dropped"), "{ended:?}");
         assert!(has_connection(&path, last), "{signal:?} {path}");
     }
+}
+
+#[test]
+fn only_the_page_of_the_demo_asks_and_shows_the_client() {
+    let folder = Folder::new();
+    let path = folder.file("run.html");
+    let page = || page_data(&fs::read_to_string(&path).unwrap());
+    let shows = |page: &Value| {
+        let run = &page["runs"][0];
+        let first = &run["first"];
+        let program = page["files"][first["file"].as_str().unwrap()].as_str().unwrap();
+        let line = program.lines().nth(first["from"].as_u64().unwrap() as usize - 1).unwrap();
+        assert!(line.contains("async fn accept("), "{line}");
+        let asks = !run["prompts"].as_array().unwrap().is_empty();
+        let is_of_one_byte = run["claim"].as_str().unwrap().contains("one byte");
+        [asks, is_of_one_byte, !page["files"]["echo/src/demo.rs"].is_null()]
+    };
+    assert_eq!(Server::run(&["--demo", "--trace", &path]).status.code(), Some(0));
+    assert_eq!(shows(&page()), [true; 3]);
+    let server = Server::start(&["--trace", &path]);
+    exchange(&server);
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().status.code(), Some(0));
+    assert_eq!(shows(&page()), [false; 3]);
 }
 
 #[test]
@@ -195,6 +221,26 @@ fn simultaneous_signals_leave_one_complete_recording() {
     assert!(matches!(ended.status.code(), Some(130 | 143)), "{ended:?}");
     assert_eq!(ended.stderr.matches("echod: wrote ").count(), 1, "{ended:?}");
     assert!(has_connection(&path, stalled.local_addr().unwrap()));
+}
+
+// The pipe is full, so the recording cannot be written. Signals before the second one's thread
+// begins to write do not count.
+#[test]
+fn third_signal_ends_a_server_that_cannot_write_its_recording() {
+    let Some((_unread, mut stdout)) = pipe_of_64_kib() else { return };
+    stdout.write_all(&[b'x'; 1 << 16]).unwrap();
+    let folder = Folder::new();
+    let path = folder.file("run.jsonl");
+    symlink("/dev/stdout", &path).unwrap();
+    let mut command = Command::new(ECHOD);
+    command.args(["--trace", &path, "127.0.0.1:0"]).stdout(stdout);
+    let mut server = Server::spawn_uncaptured(command);
+    find(&server);
+    eventually("the server ends", || {
+        server.signal(Signal::TERM);
+        server.has_ended()
+    });
+    assert_eq!(server.wait().status.code(), Some(143));
 }
 
 /// Starts a server that keeps `steps` steps, and makes it record more than that.
@@ -334,6 +380,41 @@ fn recording_goes_to_a_device_or_a_pipe_directly() {
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
     let mut lines = ended.stdout.lines();
     assert!(lines.any(|line| line.starts_with("{\"dropped\":0,")), "{}", ended.stdout);
+}
+
+// A program may have opened the file, as the standard output of a server is open.
+#[test]
+fn file_below_dev_is_not_replaced_but_written() {
+    let Ok(folder) = TempDir::with_prefix_in("test-", "/dev/shm") else {
+        return println!("skipped: there is no /dev/shm");
+    };
+    let path = folder.path().join("run.jsonl");
+    let open = File::create_new(&path).and_then(|_| File::open(&path)).unwrap();
+    let server = Server::start(&["--trace", path.to_str().expect("the path is ASCII")]);
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().status.code(), Some(0));
+    assert!(io::read_to_string(open).unwrap().starts_with("{\"dropped\":0,"));
+}
+
+// Method: strace makes the folder refuse files without a name, as some file systems do.
+#[test]
+fn failed_start_leaves_no_temporary_file() {
+    if !is_installed("strace") {
+        return;
+    }
+    let (folder, log) = (Folder::new(), place());
+    let path = folder.file("run.jsonl");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = Command::new("strace");
+    command.args(["-D", "-f", "-qq", "-P", folder.file("").trim_end_matches('/')]);
+    command.args(["-e", "inject=?open,?openat:error=EOPNOTSUPP", "-o"]).arg(&*log);
+    command.args([ECHOD, "--trace", &path, &taken.local_addr().unwrap().to_string()]);
+    let ended = Server::spawn(command).wait();
+    if !fs::read_to_string(&log).unwrap().contains("(INJECTED)") {
+        return println!("skipped: strace may not watch other processes here");
+    }
+    assert_complains(&ended, 1, &["choose another port"]);
+    assert_eq!(contents(&folder), BTreeMap::new());
 }
 
 #[test]

@@ -158,6 +158,18 @@ fn repeated_receive_error_backs_off_and_service_resumes() {
 }
 
 #[test]
+fn unusable_socket_ends_the_server_with_code_1() {
+    let (server, address) = start(&[]);
+    let errno = Errno::INVAL.raw_os_error();
+    let Some(_injection) = Injection::start(&server, "recvfrom", errno) else { return };
+    client().send_to(b"x", address).unwrap();
+    let ended = server.wait();
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let message = format!("echod: no listener is left: udp {address}: Invalid argument");
+    assert!(ended.stderr.contains(&message), "{ended:?}");
+}
+
+#[test]
 fn signal_ends_the_server_during_a_pause_after_an_error() {
     let (server, address) = start(&["--grace", "1m"]);
     let Some(mut injection) = Injection::start(&server, "recvfrom", Errno::PERM.raw_os_error())

@@ -1,9 +1,10 @@
 //! Unix sockets: the echo, and when the server creates, replaces and removes the socket file.
 
 use std::env;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{self, Command};
@@ -75,6 +76,22 @@ fn socket_file_is_removed_although_a_client_stays() {
         !place.exists()
     });
     drop(talker);
+    assert_eq!(server.wait().status.code(), Some(0));
+}
+
+// The server has shut down its direction, but still reads.
+// Pitfall: S10
+#[test]
+fn unix_client_may_send_after_the_end_of_its_echo() {
+    let place = place();
+    let server = Server::start(&[&address(&place), "--grace", "0s"]);
+    let mut client = connect(&place);
+    client.write_all(b"x").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    server.signal(Signal::TERM);
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    client.write_all(&[0; 1 << 16]).unwrap();
+    drop(client);
     assert_eq!(server.wait().status.code(), Some(0));
 }
 
@@ -314,6 +331,29 @@ fn unusable_unix_path_is_reported_with_advice() {
     assert_complains(&Server::run(&[&nowhere]), 1, &[&nowhere, "create its directory first"]);
     let long = format!("{}{}", address(&place), "x".repeat(200));
     assert_complains(&Server::run(&[&long]), 1, &["choose another path"]);
+}
+
+// Root may connect to every socket, so root first drops this capability.
+#[test]
+fn stale_file_without_permission_to_connect_is_left_alone() {
+    if !is_installed("setpriv") {
+        return;
+    }
+    let place = place();
+    make_stale(&place);
+    fs::set_permissions(&place, Permissions::from_mode(0o000)).unwrap();
+    let mut command = Command::new("setpriv");
+    if rustix::process::geteuid().is_root() {
+        command.args(["--inh-caps=-all", "--bounding-set=-dac_override"]);
+    }
+    let ended = Server::spawn({
+        command.args([ECHOD, &address(&place)]);
+        command
+    })
+    .wait();
+    let advice = "choose a path that you may write to";
+    assert_complains(&ended, 1, &[&address(&place), "Permission denied", advice]);
+    assert!(place.exists());
 }
 
 #[test]
