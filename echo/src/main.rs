@@ -180,7 +180,7 @@ async fn run(
 ) -> Result<(), String> {
     let failed = |error: io::Error| cannot("watch signals", &error);
     let trace = trace.map(Arc::new);
-    let stop_signals = watch_signals(trace.clone()).map_err(failed)?;
+    let stop_signals = watch_signals(trace.as_ref()).map_err(failed)?;
     // Watch SIGUSR1 before the server announces its listeners. Until it is watched, the signal would
     // end the process.
     let table_signal = Signal::new(SIGUSR1).map_err(failed)?;
@@ -255,12 +255,12 @@ async fn stopped(stop_signals: (Signal, Signal), shared: &Shared) -> Result<(), 
 
 /// Watches the signals that stop the server. The second one ends the process immediately, even if
 /// the thread is stuck. With a trace, the process first writes it.
-fn watch_signals(trace: Option<Arc<Trace>>) -> io::Result<(Signal, Signal)> {
+fn watch_signals(trace: Option<&Arc<Trace>>) -> io::Result<(Signal, Signal)> {
     // Do this before counting signals, so that no signal is counted without stopping the server.
     let signals = (Signal::new(SIGINT)?, Signal::new(SIGTERM)?);
     match trace {
         None => drop(shutdown::exit_on_second_signal()?),
-        Some(trace) => shutdown::save_on_second_signal(trace)?,
+        Some(trace) => shutdown::save_on_second_signal(Arc::downgrade(trace))?,
     }
     Ok(signals)
 }

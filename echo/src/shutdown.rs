@@ -3,8 +3,8 @@
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::process;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -46,8 +46,9 @@ pub(crate) fn exit_on_second_signal() -> io::Result<Arrived> {
 /// Makes the second signal write the trace and end the process.
 ///
 /// A separate thread waits for the second signal. A handler cannot write the trace, because it may
-/// have interrupted the recorder.
-pub(crate) fn save_on_second_signal(trace: Arc<Trace>) -> io::Result<()> {
+/// have interrupted the recorder. The thread does not keep the trace: if the run ends with an error,
+/// dropping the trace removes a temporary file.
+pub(crate) fn save_on_second_signal(trace: Weak<Trace>) -> io::Result<()> {
     let (mut arrivals, arrival) = UnixStream::pair()?;
     let last = Arc::new(AtomicUsize::new(0));
     let writing = Arc::new(AtomicBool::new(false));
@@ -62,7 +63,7 @@ pub(crate) fn save_on_second_signal(trace: Arc<Trace>) -> io::Result<()> {
             return;
         }
         writing.store(true, Ordering::SeqCst);
-        if let Err(text) = trace.save() {
+        if let Some(Err(text)) = trace.upgrade().map(|trace| trace.save()) {
             print_error(&text);
         }
         finish();
