@@ -106,7 +106,10 @@ pub(crate) fn ladder(recording: &Recording, all: bool, page: Option<&Path>) -> S
     let mut text = format!("One server thread, one client, one byte: a real run.\n\n{header}\n");
     text += &ladder.lines(&recording.events);
     // On a narrow terminal, each sentence and each command has its own line.
-    let (then, next) = if columns < 80 { (";\n", "\n  ") } else { ("; ", "  ") };
+    let (then, next, verify) = match columns < 80 {
+        true => (";\n", "\n  ", "Verify it:"),
+        false => ("; ", "  ", "Verify it:      "),
+    };
     let summary = recorder::summary(&recording.counts()).replace("; ", then);
     text += &format!("\n{summary}\n");
     text += &match page {
@@ -115,9 +118,8 @@ pub(crate) fn ladder(recording: &Recording, all: bool, page: Option<&Path>) -> S
             "Step through it:{next}cargo run -q -- --demo --trace run.html   (open run.html)\n"
         ),
     };
-    let verify = "strace -qq -e %net,epoll_wait target/debug/echod --demo";
-    let name = if columns < 80 { "Verify it:" } else { "Verify it:      " };
-    text += &format!("{name}{next}{verify}\n");
+    let command = "strace -qq -e %net,epoll_wait target/debug/echod --demo";
+    text += &format!("{verify}{next}{command}\n");
     text
 }
 

@@ -252,6 +252,24 @@ fn strace_sees_the_system_calls_of_the_ladder() {
     assert_eq!(strace_calls(&ended.stderr), calls, "{}\n{}", ended.stderr, ended.stdout);
 }
 
+// strace delays the end of the call that sends the echo, so the client has it before the server has
+// recorded the call. Without `-f`, strace does not delay the client.
+#[test]
+fn client_of_the_demo_acts_when_the_server_sleeps() {
+    if !is_installed("strace") {
+        return;
+    }
+    let mut command = Command::new("strace");
+    command.args(["-qq", "-e", "trace=sendto", "-e", "inject=sendto:delay_exit=20000"]);
+    command.args([ECHOD, "--demo"]);
+    let ended = Server::spawn(command).wait();
+    if ended.stderr.contains("ptrace") {
+        println!("skipped: strace may not watch other processes here");
+        return;
+    }
+    assert_eq!(without_times_and_ports(&ended.stdout), without_times_and_ports(GOLDEN));
+}
+
 /// Sends a message, gets it back and disconnects.
 #[track_caller]
 fn exchange(mut client: TcpStream, bytes: &[u8]) {
