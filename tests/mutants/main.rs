@@ -5,6 +5,11 @@
 //! all mutants are compiled in at once, each behind a switch (`schema.rs`), and a variable of the
 //! environment chooses one. Each test runs once alone to record which mutants it reaches, so that
 //! a mutant costs only the tests that reach it, up to the first that fails.
+//!
+//! A constant cannot ask a switch, and a function that returns `impl Trait` cannot return a second
+//! type. Each of their mutants is therefore built alone, in another copy of the tree, after all others
+//! have run. A build takes much longer than the tests, so such a mutant runs only with the programs
+//! that have caught most mutants of the same file.
 
 mod schema;
 
@@ -21,7 +26,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use schema::Mutant;
+use schema::{LEFT_OUT, Mutant};
 use serde_json::Value;
 use tests::DEADLINE;
 use tests::guide::root;
@@ -76,10 +81,23 @@ const THREADS: usize = 4;
 /// How long the tests of one mutant may take in the first pass. The second pass has no limit.
 const FIRST_PASS: Duration = Duration::from_secs(5);
 
-struct Test {
-    program: PathBuf,
+/// How many programs are built for a mutant that has no switch, and how long their tests may take.
+const BUILT: usize = 3;
+const LAST_PASS: Duration = Duration::from_secs(30);
+
+/// A test program.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Program {
+    /// The arguments with which Cargo builds it.
+    target: Vec<String>,
+    path: PathBuf,
     /// The folder that Cargo would run it in.
     folder: PathBuf,
+}
+
+#[derive(Clone)]
+struct Test {
+    program: Program,
     name: String,
     duration: Duration,
     reached: BTreeSet<u32>,
@@ -87,7 +105,8 @@ struct Test {
 
 impl Test {
     fn label(&self) -> String {
-        let program = self.program.file_name().expect("a program has a name").to_string_lossy();
+        let path = &self.program.path;
+        let program = path.file_name().expect("a program has a name").to_string_lossy();
         format!("{}::{}", program.rsplit_once('-').map_or(&*program, |(name, _)| name), self.name)
     }
 }
@@ -130,26 +149,28 @@ fn main() -> ExitCode {
     }
     copy_tree(&tree, &mutants);
     let unviable = compile_in(&tree, &mutants);
+    let is_left_out = |mutant: &Mutant| unviable.get(&mutant.id).is_some_and(|why| why == LEFT_OUT);
+    let is_named = |mutant: &&Mutant| {
+        wanted.is_empty() || wanted.iter().any(|part| mutant.name.contains(part))
+    };
     let is_wanted = |mutant: &&Mutant| {
-        !unviable.contains_key(&mutant.id)
-            && (wanted.is_empty() || wanted.iter().any(|part| mutant.name.contains(part)))
+        is_named(mutant) && (!unviable.contains_key(&mutant.id) || is_left_out(mutant))
     };
     let of_server = |mutant: &Mutant| mutant.package == "echo";
     let mut programs = Vec::new();
     if mutants.iter().filter(is_wanted).any(|mutant| !of_server(mutant)) {
-        let started = cargo(&tree).args(STARTED).output().expect("cargo is installed");
-        assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
-        programs.extend(build(&tree, &CORE, &only));
+        build_started(&tree);
+        programs.extend(build(&tree, &CORE, &only).expect(BUILDS));
     }
     if mutants.iter().filter(is_wanted).any(of_server) {
-        programs.extend(build(&tree, &SERVER, &[]));
+        programs.extend(build(&tree, &SERVER, &[]).expect(BUILDS));
     }
     // A run with `--in-diff` must not replace the record of all mutants.
     let cache = work.join(if in_diff.is_some() { "reach-diff.json" } else { "reach.json" });
     let mut tests = record_reach(&cache, &programs, &mutants, jobs);
     tests.sort_by_key(|test| test.duration);
     println!(
-        "{} mutants, {} unviable or of constants, {} tests, {:.0?} in all",
+        "{} mutants, {} unviable or without a switch, {} tests, {:.0?} in all",
         mutants.len(),
         unviable.len(),
         tests.len(),
@@ -159,16 +180,17 @@ fn main() -> ExitCode {
     // Resume where an earlier run ended, except for a diff, whose functions have changed since.
     let path = work.join("outcomes.tsv");
     let mut outcomes = if in_diff.is_some() { BTreeMap::new() } else { read_table(&path) };
-    for (id, why) in &unviable {
+    for (id, why) in unviable.iter().filter(|(_, why)| *why != LEFT_OUT) {
         outcomes.insert(mutants[*id as usize - 1].key.clone(), why.clone());
     }
-    let is_open =
-        |outcome: &str| ["survived", "undecided"].iter().any(|known| outcome.starts_with(known));
-    let mut todo: Vec<&Mutant> = mutants
+    let is_open = |outcome: &String| {
+        ["survived", "undecided", LEFT_OUT].iter().any(|known| outcome.starts_with(known))
+    };
+    let (left_out, mut todo): (Vec<&Mutant>, Vec<&Mutant>) = mutants
         .iter()
         .filter(is_wanted)
-        .filter(|mutant| outcomes.get(&mutant.key).is_none_or(|known| is_open(known)))
-        .collect();
+        .filter(|mutant| outcomes.get(&mutant.key).is_none_or(is_open))
+        .partition(|mutant| is_left_out(mutant));
 
     let log = Mutex::new(File::options().append(true).create(true).open(&path));
     let killers = Mutex::new(earlier_killers(&mutants, &tests, &outcomes));
@@ -183,7 +205,12 @@ fn main() -> ExitCode {
                         let first =
                             best_killers(&killers.lock().expect("no thread panics"), mutant);
                         let started = Instant::now();
-                        let (outcome, killer) = run(mutant, &tests, &first, limit);
+                        let reached = |test: &Test| test.reached.contains(&mutant.id);
+                        let id = mutant.id.to_string();
+                        let with = |tests: &[&Test], patience| {
+                            run_tests(tests, &[("MUTANT", &id)], patience)
+                        };
+                        let (outcome, killer) = run(&tests, reached, &first, limit, with);
                         let took = started.elapsed();
                         println!("{took:6.1?} {} — {outcome}", mutant.name);
                         if let Some(killer) = killer {
@@ -207,11 +234,77 @@ fn main() -> ExitCode {
         });
         todo = undecided.into_inner().expect("no thread panics");
     }
-    let mutants: Vec<&Mutant> = mutants
-        .iter()
-        .filter(|mutant| wanted.is_empty() || wanted.iter().any(|part| mutant.name.contains(part)))
-        .collect();
-    summarize(&mutants, &outcomes.into_inner().expect("no thread panics"))
+    let mut outcomes = outcomes.into_inner().expect("no thread panics");
+    let killers = killers.into_inner().expect("no thread panics");
+    let mut log = log.into_inner().expect("no thread panics").expect("can write target/mutants");
+    println!("{} mutants to build", left_out.len());
+    let plain = work.join("plain/tree");
+    if !left_out.is_empty() {
+        copy_tree(&plain, &[]);
+    }
+    for mutant in left_out {
+        let started = Instant::now();
+        let outcome = build_and_run(&plain, mutant, &mutants, &tests, &killers);
+        println!("{:6.1?} {} — {outcome}", started.elapsed(), mutant.name);
+        writeln!(log, "{}\t{outcome}", mutant.key).expect("can write the outcome");
+        outcomes.insert(mutant.key.clone(), outcome);
+    }
+    let mutants: Vec<&Mutant> = mutants.iter().filter(is_named).collect();
+    summarize(&mutants, &outcomes)
+}
+
+/// Builds a mutant that has no switch, and runs the tests that are likely to catch it. Returns the
+/// outcome. `tree` is a copy of the files without other mutants.
+fn build_and_run(
+    tree: &Path,
+    mutant: &Mutant,
+    mutants: &[Mutant],
+    tests: &[Test],
+    killers: &Killers,
+) -> String {
+    // No test records that it reaches this mutant. Take the tests that reach others of the file.
+    let others = mutants.iter().filter(|other| other.file == mutant.file);
+    let others: BTreeSet<u32> = others.map(|other| other.id).collect();
+    let mut counts: BTreeMap<&Program, usize> = BTreeMap::new();
+    for test in tests.iter().filter(|test| !test.reached.is_disjoint(&others)) {
+        counts.entry(&test.program).or_default();
+    }
+    for (&at, count) in killers.get(&mutant.file).into_iter().flatten() {
+        *counts.entry(&tests[at].program).or_default() += count;
+    }
+    let mut likely: Vec<(&Program, usize)> = counts.into_iter().collect();
+    likely.sort_by_key(|&(_, count)| Reverse(count));
+    likely.truncate(BUILT);
+    if likely.is_empty() {
+        return format!("{LEFT_OUT}: no test reaches another mutant of the file");
+    }
+    let path = tree.join(&mutant.file);
+    let original = fs::read_to_string(&path).expect("the file has been copied");
+    fs::write(&path, mutant.apply(&original)).expect("can write the copy");
+    let mut programs: BTreeMap<&Program, Program> = BTreeMap::new();
+    for (program, _) in &likely {
+        let target: Vec<&str> = program.target.iter().map(String::as_str).collect();
+        // A test may not compile because of the mutant, e.g. if it divides by a constant.
+        let built = build(tree, &[&target], &[]).unwrap_or_default();
+        programs.extend(built.into_iter().map(|built| (*program, built)));
+    }
+    if programs.values().any(|program| program.target.ends_with(&["stdio".to_owned()])) {
+        build_started(tree);
+    }
+    let reached =
+        |test: &Test| programs.contains_key(&test.program) && !test.reached.is_disjoint(&others);
+    let with = |tests: &[&Test], patience| {
+        let moved =
+            |test: &&Test| Test { program: programs[&test.program].clone(), ..Test::clone(test) };
+        let tests: Vec<Test> = tests.iter().map(moved).collect();
+        run_tests(&tests.iter().collect::<Vec<_>>(), &[], patience)
+    };
+    let outcome = match programs.is_empty() {
+        true => "unviable: does not compile".to_owned(),
+        false => run(tests, reached, &best_killers(killers, mutant), LAST_PASS, with).0,
+    };
+    fs::write(&path, original).expect("can write the copy");
+    outcome
 }
 
 /// Reads lines of a key, a tab and a value. If a key occurs several times, its last line counts.
@@ -440,8 +533,17 @@ fn compile_in(tree: &Path, mutants: &[Mutant]) -> BTreeMap<u32, String> {
     }
 }
 
-/// Builds the test programs; returns their paths and folders.
-fn build(tree: &Path, parts: &[&[&str]], only: &[String]) -> Vec<(PathBuf, PathBuf)> {
+/// What [`build`] must succeed in.
+const BUILDS: &str = "the copy with its mutants builds";
+
+/// Builds the programs that tests start.
+fn build_started(tree: &Path) {
+    let started = cargo(tree).args(STARTED).output().expect("cargo is installed");
+    assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
+}
+
+/// Builds test programs. Returns `None` if they do not compile.
+fn build(tree: &Path, parts: &[&[&str]], only: &[String]) -> Option<Vec<Program>> {
     let mut programs = Vec::new();
     for targets in parts {
         let mut command = cargo(tree);
@@ -452,7 +554,9 @@ fn build(tree: &Path, parts: &[&[&str]], only: &[String]) -> Vec<(PathBuf, PathB
             command.args(only.iter().flat_map(|name| ["--test", name]));
         }
         let output = command.stderr(Stdio::inherit()).output().expect("cargo is installed");
-        assert!(output.status.success(), "the copy with its mutants does not build");
+        if !output.status.success() {
+            return None;
+        }
         for line in String::from_utf8_lossy(&output.stdout).lines() {
             let message: Value = serde_json::from_str(line).unwrap_or_default();
             let kind = message["target"]["kind"][0].as_str().unwrap_or("");
@@ -462,20 +566,20 @@ fn build(tree: &Path, parts: &[&[&str]], only: &[String]) -> Vec<(PathBuf, PathB
             {
                 let manifest = message["manifest_path"].as_str().expect("a manifest");
                 let folder = Path::new(manifest).parent().expect("a manifest is in a folder");
-                programs.push((PathBuf::from(program), folder.to_owned()));
+                let package = folder.file_name().unwrap_or_default().to_string_lossy();
+                let mut target = vec!["-p".to_owned(), package.into_owned(), format!("--{kind}")];
+                if kind != "lib" {
+                    target.push(message["target"]["name"].as_str().unwrap_or("").to_owned());
+                }
+                programs.push(Program { target, path: program.into(), folder: folder.to_owned() });
             }
         }
     }
-    programs
+    Some(programs)
 }
 
 /// Runs each test alone, and records which mutants it reaches. Leaves out those that fail.
-fn record_reach(
-    cache: &Path,
-    programs: &[(PathBuf, PathBuf)],
-    mutants: &[Mutant],
-    jobs: usize,
-) -> Vec<Test> {
+fn record_reach(cache: &Path, programs: &[Program], mutants: &[Mutant], jobs: usize) -> Vec<Test> {
     // A record is valid while no mutant is added. New tests are run.
     let names: Vec<&str> = mutants.iter().map(|mutant| mutant.key.as_str()).collect();
     let known = fs::read(cache).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -487,14 +591,14 @@ fn record_reach(
         fs::write(cache, known.to_string()).expect("can write target/mutants");
     };
     let mut todo = Vec::new();
-    for (program, folder) in programs {
-        let output = Command::new(program).current_dir(folder).arg("--list").output();
+    for program in programs {
+        let output =
+            Command::new(&program.path).current_dir(&program.folder).arg("--list").output();
         let output = output.expect("a test program runs").stdout;
         for line in String::from_utf8_lossy(&output).lines() {
             if let Some(name) = line.strip_suffix(": test") {
                 let test = Test {
                     program: program.clone(),
-                    folder: folder.clone(),
                     name: name.to_owned(),
                     duration: Duration::ZERO,
                     reached: BTreeSet::new(),
@@ -547,15 +651,13 @@ fn record_reach(
                     if entry["passed"] == true {
                         let reached = entry["reached"].as_array().expect("a list").iter();
                         tests.lock().expect("no thread panics").push(Test {
-                            program: test.program.clone(),
-                            folder: test.folder.clone(),
-                            name: test.name.clone(),
                             duration: Duration::from_millis(
                                 entry["ms"].as_u64().expect("a number"),
                             ),
                             reached: reached
                                 .map(|id| id.as_u64().expect("a number") as u32)
                                 .collect(),
+                            ..test.clone()
                         });
                     }
                     let mut known = known.lock().expect("no thread panics");
@@ -589,20 +691,22 @@ fn translate(mut known: Value, names: &[&str]) -> Option<Value> {
     Some(known)
 }
 
-/// Runs the tests that reach the mutant until one fails; returns the outcome and the failed test.
+/// Runs the tests that reach a mutant until one fails; returns the outcome and the failed test. `with`
+/// runs tests on the mutant.
 fn run(
-    mutant: &Mutant,
     tests: &[Test],
+    reaches: impl Fn(&Test) -> bool,
     killers: &[usize],
     limit: Duration,
+    with: impl Fn(&[&Test], Duration) -> End,
 ) -> (String, Option<usize>) {
-    let reaches = |at: &usize| tests[*at].reached.contains(&mutant.id);
+    let reaches = |at: &usize| reaches(&tests[*at]);
     let reaching: Vec<usize> = (0..tests.len()).filter(reaches).collect();
     if reaching.is_empty() {
         return ("survived: no test reaches it".to_owned(), None);
     }
     let first: Vec<usize> = killers.iter().copied().filter(reaches).collect();
-    let mut by_program: BTreeMap<&Path, Vec<usize>> = BTreeMap::new();
+    let mut by_program: BTreeMap<&Program, Vec<usize>> = BTreeMap::new();
     for at in reaching.iter().copied().filter(|at| !first.contains(at)) {
         by_program.entry(&tests[at].program).or_default().push(at);
     }
@@ -625,8 +729,6 @@ fn run(
     let mut batches: VecDeque<Vec<usize>> = first.into_iter().map(|at| vec![at]).collect();
     batches.extend(others);
 
-    let id = mutant.id.to_string();
-    let with = [("MUTANT", id.as_str())];
     let list = |batch: &[usize]| batch.iter().map(|&at| &tests[at]).collect::<Vec<&Test>>();
     let begun = Instant::now();
     while let Some(mut batch) = batches.pop_front() {
@@ -634,7 +736,7 @@ fn run(
             return (format!("undecided: {} batches are left", batches.len() + 1), None);
         }
         let mut patience = Duration::from_secs(1) + time(&batch) * 5;
-        let mut end = run_tests(&list(&batch), &with, patience);
+        let mut end = with(&list(&batch), patience);
         if matches!(end, End::Passed) {
             continue;
         }
@@ -649,7 +751,7 @@ fn run(
             let test = [&tests[suspect]];
             if batch.len() > 1 {
                 patience = Duration::from_secs(1) + tests[suspect].duration * 5;
-                end = run_tests(&test, &with, patience);
+                end = with(&test, patience);
             }
             // The same test must pass without the mutant, under the same load.
             let started = Instant::now();
@@ -659,7 +761,7 @@ fn run(
             }
             // Run it once more with the mutant, because it may have failed by chance, or may take
             // longer than usual on a busy machine.
-            match run_tests(&test, &with, (started.elapsed() * 8).max(patience)) {
+            match with(&test, (started.elapsed() * 8).max(patience)) {
                 End::Passed => {}
                 End::Failed(_) => return (format!("caught by {}", test[0].label()), Some(suspect)),
                 End::TimedOut(_) => {
@@ -687,12 +789,13 @@ fn run(
 fn run_tests(tests: &[&Test], variables: &[(&str, &str)], limit: Duration) -> End {
     let mut command = Command::new("prlimit");
     // A mutant may fill the memory or the disk.
-    command.args(["--as=17179869184", "--fsize=1073741824"]).arg(&tests[0].program);
-    command.current_dir(&tests[0].folder).arg("--exact");
+    let Program { path, folder, .. } = &tests[0].program;
+    command.args(["--as=17179869184", "--fsize=1073741824"]).arg(path);
+    command.current_dir(folder).arg("--exact");
     command.arg(format!("--test-threads={THREADS}"));
     command.args(tests.iter().map(|test| &test.name)).envs(variables.iter().copied());
-    command.env("CARGO_MANIFEST_DIR", &tests[0].folder);
-    let target = tests[0].program.ancestors().nth(3).expect("it is in `debug/deps` of the target");
+    command.env("CARGO_MANIFEST_DIR", folder);
+    let target = path.ancestors().nth(3).expect("it is in `debug/deps` of the target");
     // Printing the backtrace of a panic takes longer than most tests.
     command.envs(settings(target)).env_remove("RUST_BACKTRACE").env("SIMULATION_SEEDS", "1000");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
@@ -735,7 +838,7 @@ fn run_tests(tests: &[&Test], variables: &[(&str, &str)], limit: Duration) -> En
 
 /// Prints the figures of each file, and the mutants that no test has caught. Fails if there are any.
 fn summarize(mutants: &[&Mutant], outcomes: &BTreeMap<String, String>) -> ExitCode {
-    const COLUMNS: [&str; 5] = ["caught", "survived", "undecided", "left out", "unviable"];
+    const COLUMNS: [&str; 5] = ["caught", "survived", "undecided", LEFT_OUT, "unviable"];
     let mut files: BTreeMap<&str, [usize; 6]> = BTreeMap::new();
     let mut open = Vec::new();
     for mutant in mutants {

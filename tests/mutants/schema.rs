@@ -13,6 +13,9 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{Attribute, BinOp, Expr, ExprLit, Lit, Meta, UnOp};
 
+/// What is recorded of a mutant that cannot be behind a switch, until it has been built alone.
+pub(crate) const LEFT_OUT: &str = "left out";
+
 /// A mutant of cargo-mutants' list.
 pub(crate) struct Mutant {
     /// The position in the list, counted from 1.
@@ -59,6 +62,22 @@ impl Mutant {
             start: place("start"),
             end: place("end"),
         }
+    }
+
+    /// Returns the bytes of the file that the mutant replaces.
+    fn range(&self, source: &str) -> Range<usize> {
+        let byte = |(line, column): (usize, usize)| {
+            let before = source.split_inclusive('\n').take(line - 1).map(str::len).sum::<usize>();
+            let chars = source[before..].chars().take(column - 1);
+            before + chars.map(char::len_utf8).sum::<usize>()
+        };
+        byte(self.start)..byte(self.end)
+    }
+
+    /// Returns the file with this mutant only, without a switch.
+    pub(crate) fn apply(&self, source: &str) -> String {
+        let range = self.range(source);
+        format!("{}{}{}", &source[..range.start], self.replacement, &source[range.end..])
     }
 }
 
@@ -259,18 +278,11 @@ pub(crate) fn compile_in(source: &str, mutants: &[&Mutant]) -> Schema {
     let file = syn::parse_file(source).expect("a source of this workspace is Rust");
     let mut places = Places::default();
     places.visit_file(&file);
-    let mut starts: Vec<usize> = vec![0];
-    starts.extend(source.match_indices('\n').map(|(at, _)| at + 1));
-    let byte = |(line, column): (usize, usize)| {
-        let line = &source[starts[line - 1]..];
-        let before: usize = line.chars().take(column - 1).map(char::len_utf8).sum();
-        source.len() - line.len() + before
-    };
 
     let mut edits: BTreeMap<(usize, std::cmp::Reverse<usize>, u8), Edit> = BTreeMap::new();
     let (mut left_out, mut matches) = (Vec::new(), Vec::new());
     for mutant in mutants {
-        let span = byte(mutant.start)..byte(mutant.end);
+        let span = mutant.range(source);
         // A function may begin with a constant, which is not what its value depends on.
         let is_in = |ranges: &[Range<usize>]| {
             ranges.iter().any(|range| range.contains(&span.start) && range.end >= span.end)
@@ -279,7 +291,7 @@ pub(crate) fn compile_in(source: &str, mutants: &[&Mutant]) -> Schema {
         // A function that returns `impl Trait` has one type only, and cannot return another first.
         let is_second_type = mutant.genre == "FnValue" && mutant.returns_impl;
         if !mutant.in_function || is_constant || is_second_type {
-            left_out.push((mutant.id, "left out"));
+            left_out.push((mutant.id, LEFT_OUT));
             continue;
         }
         if is_in(&places.elsewhere) {
@@ -319,7 +331,7 @@ pub(crate) fn compile_in(source: &str, mutants: &[&Mutant]) -> Schema {
         let Some((range, kind, text)) = found else {
             // `places` lacks the operators of expressions that contain a `let`.
             let is_chain = mutant.genre == "BinaryOperator";
-            let why = if is_chain { "unviable: `||` beside a `let`" } else { "left out" };
+            let why = if is_chain { "unviable: `||` beside a `let`" } else { LEFT_OUT };
             left_out.push((mutant.id, why));
             continue;
         };
