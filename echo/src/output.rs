@@ -471,6 +471,18 @@ mod tests {
     }
 
     #[test]
+    fn write_may_use_32_kib_of_the_stack_of_the_writer() {
+        static OUTPUT: Output = Output::new("test", |text| {
+            std::hint::black_box(&mut [0_u8; 32 << 10]);
+            Ok(text.len())
+        });
+        OUTPUT.start().unwrap();
+        OUTPUT.print(b"a line\n");
+        OUTPUT.finish(Instant::now() + DEADLINE);
+        assert_eq!(OUTPUT.lock().lines, b"");
+    }
+
+    #[test]
     fn unwritten_lines_are_reported_before_the_next_line() {
         static SPACE: AtomicUsize = AtomicUsize::new(0);
         static WRITTEN: Mutex<Vec<u8>> = Mutex::new(Vec::new());

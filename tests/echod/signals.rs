@@ -136,7 +136,7 @@ fn input_after_the_fin_is_discarded_without_a_reset() {
     assert_echoes(&mut client, b"x");
     server.signal(Signal::TERM);
     assert_eq!(read_to_end(&client), b"");
-    client.write_all(&[0; 1 << 16]).unwrap();
+    client.write_all(&vec![0; 4 << 20]).unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(server.wait().status.code(), Some(0));
     assert_eq!(read_to_end(&client), b"");

@@ -221,11 +221,29 @@ fn two_concurrent_thread_refusals_strand_no_job() {
     });
 }
 
-// The only thread of the pool is blocked, and no later job triggers another attempt.
+/// A logger that uses more stack than the smallest thread has.
+struct DeepLogger;
+
+impl log::Log for DeepLogger {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, _: &log::Record<'_>) {
+        std::hint::black_box(&mut [0_u8; 100 << 10]);
+    }
+
+    fn flush(&self) {}
+}
+
+// The only thread of the pool is blocked, and no later job triggers another attempt. The pool logs
+// each refusal, on a thread with a small stack.
 // Pitfall: P1
 #[test]
 fn queued_job_runs_when_the_os_allows_threads_again() {
     in_child("queued_job_runs_when_the_os_allows_threads_again", || {
+        log::set_logger(&DeepLogger).unwrap();
+        log::set_max_level(log::LevelFilter::Warn);
         executor::block_on(async {
             let (release, blocked) = channel::<()>();
             let stuck = spawn_blocking(move || blocked.recv().is_ok());

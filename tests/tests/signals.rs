@@ -1,5 +1,7 @@
 //! Signals: every watcher of a signal receives it, and a burst of signals disturbs no other wait.
 
+use std::fs::File;
+use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::sync::mpsc::channel;
@@ -116,6 +118,24 @@ fn signal_arrives_without_memory_for_sockets() {
             });
             signal.recv().await.unwrap();
         });
+    });
+}
+
+// `Signal::new` writes a byte, so that the kernel allocates the memory of the pipe before a handler
+// needs it. This is the 101st write of the thread; the main thread makes fewer.
+#[test]
+fn signal_whose_pipe_gets_no_memory_is_refused() {
+    const NAME: &str = "signal_whose_pipe_gets_no_memory_is_refused";
+    child::in_child_with("write:error=ENOMEM:when=101", NAME, || {
+        let watch = || {
+            let mut null = File::options().write(true).open("/dev/null").unwrap();
+            (0..100).for_each(|_| null.write_all(b"x").unwrap());
+            executor::block_on(async {
+                assert_eq!(Signal::new(SIGUSR1).unwrap_err().kind(), ErrorKind::OutOfMemory);
+                Signal::new(SIGUSR1).unwrap();
+            });
+        };
+        std::thread::spawn(watch).join().unwrap();
     });
 }
 
