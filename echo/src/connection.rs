@@ -57,13 +57,13 @@ impl<S: Socket> Connection<S> {
             let Server { connections, counts, .. } = &*self.server;
             let before = (copy.reads(), copy.copied());
             let polled = Pin::new(&mut *copy).poll(cx);
-            let (reads, bytes) = (copy.reads() - before.0, copy.copied() - before.1);
-            add(&counts.messages, reads);
-            add(&counts.bytes, bytes);
+            let after = (copy.reads(), copy.copied());
+            add(&counts.messages, after.0 - before.0);
+            add(&counts.bytes, after.1 - before.1);
             if let Poll::Ready(result) = polled {
                 return Poll::Ready(Ended::Copied(result));
             }
-            let has_moved = reads + bytes > 0;
+            let has_moved = after != before;
             let is_stalled = copy.unwritten() > 0;
             let has_input = || self.socket.has_input();
             let due = connections.poll_due(self.key, cx, has_moved, is_stalled, has_input);

@@ -14,7 +14,7 @@ use crate::arguments::assert_complains;
 use crate::bytes::{Random, assert_echoes, assert_silent, fill, read_to_end};
 use crate::calls::Injection;
 use crate::limits::is_served;
-use crate::process::{may_wait_in_a_backlog, thread as thread_named};
+use crate::process::{may_wait_in_a_backlog, thread as thread_named, threads};
 use crate::server::{ECHOD, Server, connect, eventually, many_connections};
 
 /// Makes the server print its tables, and returns how many tasks each thread has.
@@ -187,17 +187,32 @@ fn failure_of_the_second_thread_ends_the_server_with_code_1() {
     assert!(ended.stderr.contains(message), "{ended:?}");
 }
 
+// The lowest limits prevent the start of the threads, and others that of the second or third one.
 #[test]
 fn missing_descriptors_for_threads_exit_with_code_1() {
-    let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n 20; exec \"$0\" \"$@\"", ECHOD, "--threads", "9"]);
-    command.arg("127.0.0.1:0");
-    let ended = Server::spawn(command).wait();
-    // Threads that already run may report missing descriptors too, before this line or after it.
-    let errors: Vec<&str> =
-        ended.stderr.lines().filter(|line| line.starts_with("echod: ")).collect();
-    let [error] = errors[..] else { panic!("{ended:?}") };
-    assert!(error.starts_with("echod: cannot start the threads: Too many open files"), "{ended:?}");
-    assert!(error.ends_with(": allow more descriptors (ulimit -n)"), "{ended:?}");
-    assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(1), ""));
+    for limit in 14.. {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\""), ECHOD]);
+        command.args(["--threads", "3", "127.0.0.1:0"]);
+        let server = Server::spawn(command);
+        eventually("it listens or reports an error", || {
+            !server.stdout().is_empty() || server.stderr().contains("echod: ")
+        });
+        if !server.stdout().is_empty() {
+            let third = |(_, name): &(u32, String)| name == "echod 3";
+            assert!(threads(server.pid()).iter().any(third), "a limit of {limit} is not enough");
+            server.signal(Signal::TERM);
+            assert_eq!(server.wait().status.code(), Some(0));
+            return assert!(limit > 20, "a limit of {limit} is enough");
+        }
+        let ended = server.wait();
+        // Threads that already run may report missing descriptors too, before this line or after it.
+        let errors: Vec<&str> =
+            ended.stderr.lines().filter(|line| line.starts_with("echod: ")).collect();
+        let [error] = errors[..] else { panic!("{ended:?}") };
+        let begin = "echod: cannot start the threads: Too many open files";
+        assert!(error.starts_with(begin), "{limit}: {ended:?}");
+        assert!(error.ends_with(": allow more descriptors (ulimit -n)"), "{ended:?}");
+        assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(1), ""));
+    }
 }
