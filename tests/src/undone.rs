@@ -166,9 +166,10 @@ mod tests {
     fn every_patch_applies() {
         let all = Undone::all();
         assert!(all.len() >= 15);
-        for undone in all {
-            let applied = undone.apply(root()).map(|changed| assert!(!changed.is_empty()));
-            assert_eq!(applied, Ok(()), "tests/undone/{}.patch no longer applies", undone.name);
-        }
+        let failed = all.iter().filter_map(|undone| match undone.apply(root()) {
+            Ok(changed) => changed.is_empty().then(|| format!("{}: changes nothing", undone.name)),
+            Err(error) => Some(format!("{}: {error}", undone.name)),
+        });
+        assert_eq!(failed.collect::<Vec<_>>(), [""; 0]);
     }
 }
