@@ -436,7 +436,7 @@ fn wakes_from_other_threads_do_not_notify_a_busy_executor() {
                 Poll::<()>::Pending
             }));
             let thread = thread::spawn(move || {
-                (0..10_000).for_each(|_| receiver.recv().unwrap().wake());
+                (0..1_000).for_each(|_| receiver.recv().unwrap().wake());
                 sets.store(true, Ordering::Release);
             });
             // This task keeps the executor from sleeping.
@@ -447,7 +447,7 @@ fn wakes_from_other_threads_do_not_notify_a_busy_executor() {
             woken.abort();
         });
         let metrics = executor.metrics();
-        assert!(metrics.remote_wakes >= 9_999, "{metrics:?}");
+        assert!(metrics.remote_wakes >= 999, "{metrics:?}");
         // Each notification is an event of the reactor.
         assert!(metrics.events <= 10, "{metrics:?}");
     });
