@@ -471,6 +471,15 @@ mod tests {
     }
 
     #[test]
+    fn lines_that_fill_the_queue_exactly_are_kept() {
+        let output = Output::new("test", |_| panic!("the writer writes"));
+        output.lock().state = State::Queued;
+        let line = vec![b'x'; CAPACITY / 2];
+        (0..2).for_each(|_| output.print(&line));
+        assert_eq!(output.take().0.len(), CAPACITY);
+    }
+
+    #[test]
     fn write_may_use_32_kib_of_the_stack_of_the_writer() {
         static OUTPUT: Output = Output::new("test", |text| {
             std::hint::black_box(&mut [0_u8; 32 << 10]);
