@@ -106,12 +106,15 @@ fn client(address: SocketAddr, recorder: &Recorder) -> io::Result<()> {
     trace!(target: OUTSIDE, peer:% = own; "sends 1 byte");
     stream.write_all(b"x")?;
     wait_until_served(recorder, 3);
-    let read = stream.read_exact(&mut [0]);
-    read.map_err(|error| io::Error::other(format!("no answer: {error}")))?;
+    stream.read_exact(&mut [0]).map_err(no_answer)?;
     trace!(target: OUTSIDE, receiver:% = own; "has received 1 byte");
     thread::sleep(PAUSE);
     trace!(target: OUTSIDE, peer:% = own; "closes");
     drop(stream);
     pause(recorder, 4);
     Ok(())
+}
+
+fn no_answer(error: io::Error) -> io::Error {
+    io::Error::other(format!("no answer: {error}"))
 }
