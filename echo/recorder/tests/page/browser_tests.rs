@@ -107,6 +107,8 @@ fn emulated_media_features_are_independent() {
         let media = "['(prefers-color-scheme: dark)', '(prefers-reduced-motion)', 'print']";
         page.evaluate(&format!("{media}.map(query => matchMedia(query).matches)"))
     };
+    assert_eq!(seen(), json!([false, true, false]));
+    page.reduced_motion(false);
     page.colours(true);
     assert_eq!(seen(), json!([true, false, false]));
     page.reduced_motion(true);
@@ -229,6 +231,9 @@ fn clicks_and_drags_reach_their_target() {
         </script>",
     ));
     page.size(800, 600);
+    // A browser may first report where its pointer is.
+    page.drag((0.0, 0.0), (0.0, 0.0));
+    page.evaluate("seen.length = 0");
     page.drag((10.0, 20.0), (30.0, 60.0));
     let expected = [
         json!(["pointermove", 10, 20, 0]),
@@ -320,9 +325,12 @@ fn has_a_folder() -> bool {
     names.any(|name| name.to_string_lossy().starts_with(&ours()))
 }
 
-/// Signals the browser itself, not those that it has started.
+/// Signals the browser itself, neither the processes that it has started nor a script that starts it.
 fn signal(signal: Signal) {
-    let itself = |line: &str| line.contains("--remote-debugging-pipe") && !line.contains("--type=");
+    let itself = |line: &str| {
+        let program = line.split('\0').next().unwrap();
+        program.contains("chrom") && !line.contains("--type=")
+    };
     let processes = processes();
     let (pid, _) = processes.iter().find(|(_, line)| itself(line)).expect("it runs");
     kill_process(Pid::from_raw(*pid).unwrap(), signal).unwrap();

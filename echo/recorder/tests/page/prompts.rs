@@ -190,8 +190,6 @@ fn prompts_fit_and_move_nothing_at_each_window_size() {
     for (dark, sizes) in [(false, &SIZES[..]), (true, &SIZES[..1])] {
         for &(width, height) in sizes {
             let viewer = Viewer::open(&browser, demo());
-            // Not while it still comes into view.
-            viewer.reduced_motion(true);
             viewer.colours(dark);
             viewer.size(width, height);
             viewer.jump(1);

@@ -77,7 +77,6 @@ fn embedded_page_fits_with_controls_and_lane_names() {
     let Some(browser) = Browser::start() else { return };
     let viewer = Viewer::open_at(&browser, demo(), "view=embed&ask=off");
     viewer.size(860, 440);
-    viewer.reduced_motion(true);
     viewer.press("ArrowRight");
     let regions = viewer.evaluate("probe.look().regions");
     for step in viewer.steps() {
