@@ -6,7 +6,7 @@ use std::process::Command;
 /// Returns the names of all crates that a package is built from.
 fn built_from(package: &str) -> BTreeSet<String> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["tree", "--offline", "--locked", "--edges", "normal,build", "--prefix", "none"]);
+    cargo.args(["tree", "--locked", "--edges", "normal,build", "--prefix", "none"]);
     // Include the dependencies of every target: another target may need more than this one.
     cargo.args(["--target", "all", "--format", "{p}", "--package", package]);
     let output = cargo.output().unwrap();
