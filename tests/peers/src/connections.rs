@@ -90,7 +90,7 @@ fn measure_memory() -> Result<Table> {
         bytes.push(Some((server.memory()? - before) as f64 / IDLE as f64));
         drop((first, idle));
     }
-    table.push("bytes, beside 10,000", bytes.into_iter());
+    table.push("bytes, with 10,000 open", bytes.into_iter());
     Ok(table)
 }
 

@@ -116,7 +116,7 @@ const EXCERPT: [(&str, &str); 6] = [
     (echo::CPU_TIME, "50 × 1 KiB"),
     (executors::TIMES, "spawn + join"),
     (executors::TIMES, "wake round trip"),
-    (connections::MEMORY, "bytes, beside 10,000"),
+    (connections::MEMORY, "bytes, with 10,000 open"),
     (counts::PER_MESSAGE, "50 × 1 KiB"),
 ];
 
