@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_that_are_soon_due_end_together() {
+    fn connection_due_just_after_a_walk_ends_at_the_next_one() {
         run(async |connections, _| {
             let first = open(&connections, false, false);
             sleep(SECOND / 10).await;
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn stop_ends_silent_connections_before_the_grace_period_does() {
+    fn stop_ends_idle_connections_before_the_grace_period_ends() {
         run(async |connections, shared| {
             let silent = open(&connections, false, false);
             let stalled = open(&connections, true, false);

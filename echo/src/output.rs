@@ -410,7 +410,8 @@ mod tests {
     use std::process::{self, Command, Stdio};
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-    /// The environment variable that makes a test of panics panic, in a process of its own.
+    /// The environment variable that tells a test that it runs in a child process, where it must
+    /// panic.
     const PANICS: &str = "ECHOD_PANICS";
 
     proptest! {
@@ -460,7 +461,7 @@ mod tests {
     fn full_queue_drops_all_lines_until_it_is_taken() {
         let output = Output::new("test", |_| panic!("the writer writes"));
         output.lock().state = State::Queued;
-        // Four of these lines fit, and then a short one would.
+        // Four of these lines fit, and the space left after them would hold a short line.
         let line = [b"x".repeat(CAPACITY / 4 - 100), b"\n".to_vec()].concat();
         (0..5).for_each(|_| output.print(&line));
         output.print(b"short, and dropped\nall the same\n");
@@ -538,7 +539,7 @@ mod tests {
         drop(unread);
         let deadline = Instant::now() + DEADLINE;
         OUTPUT.finish(deadline);
-        assert!(Instant::now() < deadline, "the end of the writes is noticed");
+        assert!(Instant::now() < deadline, "`finish` waited until its deadline");
         let written = mem::take(&mut *WRITTEN.lock().unwrap());
         let gap = written.strip_prefix([b"first\n", &full[..]].concat().as_slice());
         assert_eq!(

@@ -114,7 +114,7 @@ const MOST_LINKS: usize = 40;
 /// A descriptor of the process, such as `/dev/stdout`, may not: a program that has opened the same
 /// file would not see the new one.
 fn follow_links(path: &Path) -> (PathBuf, bool) {
-    // A relative path gets a folder, too, in which files can be created.
+    // Prepend `.`, so that a bare file name also has a parent folder in which files can be created.
     let mut target = Path::new(".").join(path);
     for _ in 0..MOST_LINKS {
         if ["/dev", "/proc"].iter().any(|folder| target.starts_with(folder)) {
@@ -137,7 +137,7 @@ fn create_beside(target: PathBuf) -> io::Result<Replacement> {
     Ok(Replacement { file, place: Place::Named { temporary, target } })
 }
 
-/// Returns the folder of a path that has one.
+/// Returns the parent folder of `target`, or `target` itself if it has none, as `/` does.
 fn folder_of(target: &Path) -> &Path {
     target.parent().unwrap_or(target)
 }

@@ -46,8 +46,8 @@ pub(crate) fn exit_on_second_signal() -> io::Result<Arrived> {
 /// Makes the second signal write the trace and end the process.
 ///
 /// A separate thread waits for the second signal. A handler cannot write the trace, because it may
-/// have interrupted the recorder. The thread does not keep the trace: if the run ends with an error,
-/// dropping the trace removes a temporary file.
+/// have interrupted the recorder. The thread holds only a weak reference. If the run ends with an
+/// error, the trace is therefore dropped, and its destructor removes the temporary file.
 pub(crate) fn save_on_second_signal(trace: Weak<Trace>) -> io::Result<()> {
     let (mut arrivals, arrival) = UnixStream::pair()?;
     let last = Arc::new(AtomicUsize::new(0));

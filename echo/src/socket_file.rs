@@ -302,7 +302,7 @@ mod tests {
 
     // The owner of the lock is about to listen, or has just stopped.
     #[test]
-    fn locked_path_without_a_listener_is_in_use_after_a_while() {
+    fn locked_path_without_a_listener_is_in_use_after_a_timeout() {
         let _clock = pause();
         let socket = place();
         let _lock = Lock::take(&socket).unwrap();
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn symbolic_link_is_not_followed_to_a_lock_file() {
+    fn symlink_in_place_of_a_lock_file_is_not_followed() {
         let socket = place();
         symlink("elsewhere", Lock::path(&socket)).unwrap();
         assert!(Lock::take(&socket).is_err());
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn pipe_in_place_of_a_lock_file_is_not_waited_for() {
+    fn pipe_in_place_of_a_lock_file_does_not_block() {
         within_deadline(|| {
             let socket = place();
             let mode = Mode::from_raw_mode(0o600);

@@ -45,7 +45,7 @@ async fn print_each<T>(every: Duration, shared: &Shared, threads: usize) -> T {
     }
 }
 
-/// Returns the line of counters. If threads do not answer, the line ends with their number.
+/// Returns the line of counters. If some threads do not answer, the line ends with how many.
 async fn line(shared: &Shared, threads: usize) -> String {
     let (answered, sum) = shared.survey.ask(threads).await;
     let silent = match threads - answered {

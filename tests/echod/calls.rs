@@ -210,8 +210,8 @@ impl Drop for Trace {
     }
 }
 
-/// Runs strace on a thread; prints why the test is skipped if strace is missing or not permitted. The
-/// ID of a server is that of its main thread.
+/// Runs strace on a thread; prints why the test is skipped if strace is missing or not permitted.
+/// The process ID of a server is also the thread ID of its main thread.
 fn attach(thread: u32, arguments: &[&str]) -> Option<Child> {
     if !is_installed("strace") {
         return None;

@@ -127,7 +127,7 @@ fn unsuitable_descriptor_is_reported_with_advice() {
     assert_complains(&server.wait(), 1, &["fd:3", "not bound to a port", advice]);
     let server = Server::spawn_with(with_third("", &["fd:3"]), connection);
     assert_complains(&server.wait(), 1, &["fd:3", "does not listen", advice]);
-    // A listener of another family, and a Unix socket for datagrams.
+    // A Unix datagram socket, and a listener of another address family.
     let other = "it is not a TCP, UDP or Unix stream socket";
     let datagrams = UnixDatagram::unbound().unwrap();
     let server = Server::spawn_with(with_third("", &["fd:3"]), datagrams);

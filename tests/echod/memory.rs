@@ -63,8 +63,9 @@ fn stalled_connection_takes_at_most_64_kib_and_no_cpu() {
 
     // The server frees the memory, so the next connections reuse it. The test does not require that
     // the allocator returns memory to the OS, because one live allocation at the end of the heap
-    // prevents that. The kernel stops the connections at varying points, where one holds 20 to 50 KiB,
-    // so the bound is loose. But without reuse, six runs would take at least 120 KiB for each.
+    // prevents that. A connection holds 20 to 50 KiB when it stalls, depending on how many bytes
+    // the kernel has accepted, so the bound is loose. But without reuse, six runs would take at
+    // least 120 KiB for each connection.
     for _ in 0..5 {
         drop(stalled(&server, CLIENTS));
     }

@@ -252,10 +252,10 @@ fn strace_sees_the_system_calls_of_the_ladder() {
     assert_eq!(strace_calls(&ended.stderr), calls, "{}\n{}", ended.stderr, ended.stdout);
 }
 
-// strace delays the end of the call that sends the echo, so the client has it before the server has
-// recorded the call. Without `-f`, strace does not delay the client.
+// strace delays the end of the call that sends the echo, so the client receives the echo before the
+// server records the call. Without `-f`, strace does not delay the client.
 #[test]
-fn client_of_the_demo_acts_when_the_server_sleeps() {
+fn client_of_the_demo_acts_only_while_the_server_sleeps() {
     if !is_installed("strace") {
         return;
     }
@@ -414,7 +414,7 @@ fn blocked_demo_exits_with_zero_on_a_signal() {
     drop(unread);
 }
 
-// The pipe is full before the demo prints. The pause is that of a reader who is busy.
+// The pipe is full before the demo prints. The pause stands for a reader that is busy.
 #[test]
 fn slow_reader_gets_the_whole_demo() {
     let Some((mut reader, mut stdout)) = pipe_of_64_kib() else { return };

@@ -173,7 +173,8 @@ fn idle_timeout_applies_to_all_threads() {
     clients.iter().for_each(|client| assert_eq!(read_to_end(client), b""));
 }
 
-// After the signal, the thread waits again. The first thread is not affected.
+// The signal makes the second thread print its table and call `epoll_wait` again, and strace makes
+// this call fail. strace does not affect the first thread.
 #[test]
 fn failure_of_the_second_thread_ends_the_server_with_code_1() {
     let server = Server::start(&["--threads", "2"]);
@@ -187,7 +188,8 @@ fn failure_of_the_second_thread_ends_the_server_with_code_1() {
     assert!(ended.stderr.contains(message), "{ended:?}");
 }
 
-// The lowest limits prevent the start of the threads, and others that of the second or third one.
+// The lowest limits prevent the start of all threads; higher limits prevent the start of the second
+// or third thread.
 #[test]
 fn missing_descriptors_for_threads_exit_with_code_1() {
     for limit in 14.. {
@@ -200,7 +202,10 @@ fn missing_descriptors_for_threads_exit_with_code_1() {
         });
         if !server.stdout().is_empty() {
             let third = |(_, name): &(u32, String)| name == "echod 3";
-            assert!(threads(server.pid()).iter().any(third), "a limit of {limit} is not enough");
+            assert!(
+                threads(server.pid()).iter().any(third),
+                "the third thread is missing with a limit of {limit}"
+            );
             server.signal(Signal::TERM);
             assert_eq!(server.wait().status.code(), Some(0));
             return assert!(limit > 20, "a limit of {limit} is enough");

@@ -98,7 +98,7 @@ fn signal_writes_the_recording_in_the_format_of_its_name() {
 }
 
 #[test]
-fn only_the_page_of_the_demo_asks_and_shows_the_client() {
+fn only_the_page_of_the_demo_has_prompts_and_a_client() {
     let folder = Folder::new();
     let path = folder.file("run.html");
     let page = || page_data(&fs::read_to_string(&path).unwrap());
@@ -223,8 +223,9 @@ fn simultaneous_signals_leave_one_complete_recording() {
     assert!(has_connection(&path, stalled.local_addr().unwrap()));
 }
 
-// The pipe is full, so the recording cannot be written. Signals before the second one's thread
-// begins to write do not count.
+// The pipe is full, so the recording cannot be written. A signal counts as the third only after the
+// thread that handles the second has begun to write, so the test sends signals until the server
+// ends.
 #[test]
 fn third_signal_ends_a_server_that_cannot_write_its_recording() {
     let Some((_unread, mut stdout)) = pipe_of_64_kib() else { return };
@@ -382,9 +383,10 @@ fn recording_goes_to_a_device_or_a_pipe_directly() {
     assert!(lines.any(|line| line.starts_with("{\"dropped\":0,")), "{}", ended.stdout);
 }
 
-// A program may have opened the file, as the standard output of a server is open.
+// Another program may have the file open, e.g. as its standard output, and would not see a
+// replacement.
 #[test]
-fn file_below_dev_is_not_replaced_but_written() {
+fn file_below_dev_is_written_in_place() {
     let Ok(folder) = TempDir::with_prefix_in("test-", "/dev/shm") else {
         return println!("skipped: there is no /dev/shm");
     };
@@ -396,7 +398,8 @@ fn file_below_dev_is_not_replaced_but_written() {
     assert!(io::read_to_string(open).unwrap().starts_with("{\"dropped\":0,"));
 }
 
-// Method: strace makes the folder refuse files without a name, as some file systems do.
+// Method: strace makes `open` with `O_TMPFILE` fail with EOPNOTSUPP in this folder, as it does on
+// some file systems.
 #[test]
 fn failed_start_leaves_no_temporary_file() {
     if !is_installed("strace") {

@@ -79,7 +79,7 @@ fn socket_file_is_removed_although_a_client_stays() {
     assert_eq!(server.wait().status.code(), Some(0));
 }
 
-// The server has shut down its direction, but still reads.
+// The server has shut down its write direction, but still reads.
 // Pitfall: S10
 #[test]
 fn unix_client_may_send_after_the_end_of_its_echo() {
@@ -333,7 +333,7 @@ fn unusable_unix_path_is_reported_with_advice() {
     assert_complains(&Server::run(&[&long]), 1, &["choose another path"]);
 }
 
-// Root may connect to every socket, so root first drops this capability.
+// Root may connect to every socket, so as root the test first drops `CAP_DAC_OVERRIDE`.
 #[test]
 fn stale_file_without_permission_to_connect_is_left_alone() {
     if !is_installed("setpriv") {

@@ -1,15 +1,16 @@
-//! Runs the tests on every mutant of `reactor`, `executor` and `echo` that cargo-mutants knows:
-//! `cargo run -p tests --example mutants`, or with a part of the names of those to run.
+//! Runs the tests on every mutant of `reactor`, `executor` and `echo` that cargo-mutants lists. Run
+//! it with `cargo run -p tests --example mutants`. An argument selects the mutants whose name
+//! contains it.
 //!
-//! cargo-mutants builds the tree once for each mutant, which is most of the time that it takes. Here
-//! all mutants are compiled in at once, each behind a switch (`schema.rs`), and a variable of the
-//! environment chooses one. Each test runs once alone to record which mutants it reaches, so that
-//! a mutant costs only the tests that reach it, up to the first that fails.
+//! cargo-mutants builds the tree once for each mutant, and these builds take most of its time. Here
+//! all mutants are compiled in at once, each behind a switch (`schema.rs`), and an environment
+//! variable selects one. Each test runs once alone to record which mutants it reaches, so that a
+//! mutant costs only the tests that reach it, up to the first that fails.
 //!
-//! A constant cannot ask a switch, and a function that returns `impl Trait` cannot return a second
-//! type. Each of their mutants is therefore built alone, in another copy of the tree, after all others
-//! have run. A build takes much longer than the tests, so such a mutant runs only with the programs
-//! that have caught most mutants of the same file.
+//! A constant cannot read a switch, and a function that returns `impl Trait` cannot return a second
+//! type. Each such mutant is therefore built alone, in another copy of the tree, after all other
+//! mutants have run. A build takes much longer than the tests, so such a mutant runs only with the
+//! programs that have caught the most mutants of the same file.
 
 mod schema;
 
@@ -71,7 +72,8 @@ const SKIPPED: [&str; 16] = [
     "echod::three_echoes",
 ];
 
-/// The tests of a batch run in one process. The first batches are those of the shortest tests.
+/// How long the tests of a program's first, second and each further batch may take together. The
+/// tests of a batch run in one process, and the shortest tests come first.
 const BATCHES: [Duration; 3] =
     [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(4)];
 
@@ -262,7 +264,8 @@ fn build_and_run(
     tests: &[Test],
     killers: &Killers,
 ) -> String {
-    // No test records that it reaches this mutant. Take the tests that reach others of the file.
+    // No test records that it reaches this mutant. Take the tests that reach other mutants of the
+    // file.
     let others = mutants.iter().filter(|other| other.file == mutant.file);
     let others: BTreeSet<u32> = others.map(|other| other.id).collect();
     let mut counts: BTreeMap<&Program, usize> = BTreeMap::new();
@@ -338,7 +341,7 @@ fn count_killer(killers: &mut Killers, mutant: &Mutant, killer: usize) {
     }
 }
 
-/// Returns the tests that caught most mutants of the same function, and of the same file.
+/// Returns the tests that caught the most mutants of the same function, and then of the same file.
 fn best_killers(killers: &Killers, mutant: &Mutant) -> Vec<usize> {
     let mut best: Vec<usize> = Vec::new();
     for (place, count) in [(&mutant.around, 3), (&mutant.file, 6)] {
@@ -443,14 +446,14 @@ fn settings(target: &Path) -> [(&'static str, &OsStr); 3] {
     ]
 }
 
-/// Compiles the mutants into the copy. Those that do not compile are taken out again until the rest
-/// compiles; returns them.
+/// Compiles the mutants into the copy. Removes mutants that do not compile until the rest compiles.
+/// Returns the removed mutants, each with the reason.
 fn compile_in(tree: &Path, mutants: &[Mutant]) -> BTreeMap<u32, String> {
     let mut files: BTreeMap<&str, Vec<&Mutant>> = BTreeMap::new();
     for mutant in mutants {
         files.entry(&mutant.file).or_default().push(mutant);
     }
-    // What an earlier run has found need not be found again.
+    // Skip the mutants that an earlier run found to be unviable.
     let path = tree.join("../unviable.tsv");
     let known = read_table(&path);
     let mut unviable: BTreeMap<u32, String> = mutants
@@ -502,7 +505,8 @@ fn compile_in(tree: &Path, mutants: &[Mutant]) -> BTreeMap<u32, String> {
                     let place = |key: &str| span[key].as_u64().unwrap_or(0) as usize;
                     let file = span["file_name"].as_str().unwrap_or("");
                     let Some((regions, matches)) = regions.get(file) else { continue };
-                    // An arm without which the others do not cover everything.
+                    // If the other arms do not cover all cases, blame the mutant that deletes this
+                    // arm.
                     let line = place("line_start");
                     for (_, id) in matches.iter().filter(|(at, _)| *at == line && code == "E0004") {
                         unviable.insert(*id, "unviable: E0004 non-exhaustive patterns".to_owned());
@@ -533,7 +537,7 @@ fn compile_in(tree: &Path, mutants: &[Mutant]) -> BTreeMap<u32, String> {
     }
 }
 
-/// What [`build`] must succeed in.
+/// The panic message if [`build`] returns `None`.
 const BUILDS: &str = "the copy with its mutants builds";
 
 /// Builds the programs that tests start.
@@ -578,7 +582,8 @@ fn build(tree: &Path, parts: &[&[&str]], only: &[String]) -> Option<Vec<Program>
     Some(programs)
 }
 
-/// Runs each test alone, and records which mutants it reaches. Leaves out those that fail.
+/// Runs each test alone, and records which mutants it reaches. Leaves out tests that fail without a
+/// mutant.
 fn record_reach(cache: &Path, programs: &[Program], mutants: &[Mutant], jobs: usize) -> Vec<Test> {
     // A record is valid while no mutant is added. New tests are run.
     let names: Vec<&str> = mutants.iter().map(|mutant| mutant.key.as_str()).collect();
@@ -673,8 +678,8 @@ fn record_reach(cache: &Path, programs: &[Program], mutants: &[Mutant], jobs: us
     tests.into_inner().expect("no thread panics")
 }
 
-/// Replaces the numbers of a record by those of today's list; `None` if that has mutants which the
-/// record does not know.
+/// Replaces the mutant IDs in a record by the IDs in the current list. Returns `None` if the list
+/// contains a mutant that the record lacks.
 fn translate(mut known: Value, names: &[&str]) -> Option<Value> {
     let ids: HashMap<&str, u32> = names.iter().copied().zip(1..).collect();
     let old: Vec<String> = serde_json::from_value(known["mutants"].take()).ok()?;
@@ -836,7 +841,8 @@ fn run_tests(tests: &[&Test], variables: &[(&str, &str)], limit: Duration) -> En
     end
 }
 
-/// Prints the figures of each file, and the mutants that no test has caught. Fails if there are any.
+/// Prints the counts for each file, and the mutants that survived or are undecided. Fails if there
+/// are any.
 fn summarize(mutants: &[&Mutant], outcomes: &BTreeMap<String, String>) -> ExitCode {
     const COLUMNS: [&str; 5] = ["caught", "survived", "undecided", LEFT_OUT, "unviable"];
     let mut files: BTreeMap<&str, [usize; 6]> = BTreeMap::new();

@@ -2,7 +2,8 @@
 //!
 //! `a < b` becomes `(if on(7) { a <= b } else if on(8) { a == b } else { a < b })`, and a function
 //! whose body is to be replaced begins with `if on(9) { return …; }`. So the tree is built once for
-//! all mutants. No line of the original moves, because some tests check the lines in messages.
+//! all mutants. No line of the original moves, because some tests check the line numbers in
+//! messages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -13,7 +14,7 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{Attribute, BinOp, Expr, ExprLit, Lit, Meta, UnOp};
 
-/// What is recorded of a mutant that cannot be behind a switch, until it has been built alone.
+/// The outcome recorded for a mutant that cannot have a switch, until the mutant is built alone.
 pub(crate) const LEFT_OUT: &str = "left out";
 
 /// A mutant of cargo-mutants' list.
@@ -29,7 +30,7 @@ pub(crate) struct Mutant {
     pub(crate) around: String,
     genre: String,
     replacement: String,
-    /// Whether it is in a function; others are of constants.
+    /// Whether the mutant is in a function. All other mutants are in constants.
     in_function: bool,
     returns_impl: bool,
     start: (usize, usize),
@@ -116,13 +117,13 @@ struct Places {
     fields: BTreeMap<usize, Range<usize>>,
     /// The ranges of conditions that can be evaluated twice, because they only read.
     repeatable: BTreeSet<(usize, usize)>,
-    /// Constants and constant functions, which cannot ask at run time.
+    /// Constants and constant functions, which cannot read a switch at run time.
     constants: Vec<Range<usize>>,
     /// Functions that are not compiled on this OS.
     elsewhere: Vec<Range<usize>>,
 }
 
-/// Methods that only read, and do not panic.
+/// Methods that only read. Of these, only `borrow` can panic.
 const READS: [&str; 14] = [
     "as_ref", "borrow", "capacity", "contains", "get", "is_empty", "is_err", "is_none", "is_ok",
     "is_some", "is_zero", "key", "kind", "len",
@@ -283,7 +284,8 @@ pub(crate) fn compile_in(source: &str, mutants: &[&Mutant]) -> Schema {
     let (mut left_out, mut matches) = (Vec::new(), Vec::new());
     for mutant in mutants {
         let span = mutant.range(source);
-        // A function may begin with a constant, which is not what its value depends on.
+        // A mutant that replaces a whole body may start where a constant inside it starts. It
+        // belongs to the constant only if the constant contains all of it.
         let is_in = |ranges: &[Range<usize>]| {
             ranges.iter().any(|range| range.contains(&span.start) && range.end >= span.end)
         };
@@ -335,7 +337,8 @@ pub(crate) fn compile_in(source: &str, mutants: &[&Mutant]) -> Schema {
             left_out.push((mutant.id, why));
             continue;
         };
-        // In front of a piece comes first, then the largest piece, so that the others are inside it.
+        // Sort text in front of a piece first, then larger pieces before smaller ones, so that an
+        // outer piece precedes the pieces inside it.
         let end = if kind == 0 { usize::MAX } else { range.end };
         let edit = edits.entry((range.start, std::cmp::Reverse(end), kind));
         let edit = edit.or_insert(match kind {
@@ -364,7 +367,7 @@ fn on_one_line(text: &str) -> String {
     lines.collect::<Vec<_>>().join(" ")
 }
 
-/// Writes a range of the source with those of the edits that are inside it.
+/// Writes a range of the source and the edits inside it.
 fn write(
     source: &str,
     range: Range<usize>,

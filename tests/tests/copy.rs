@@ -541,7 +541,7 @@ fn reader_that_claims_too_much_exposes_no_other_bytes() {
             "the bytes of a socket are visible"
         );
     });
-    // A copy that read as much as fits stalled.
+    // Drop a stalled copy whose remainder is as large as one read can be.
     drop(stalled_after(PROVEN, PROVEN + SCRATCH));
     assert!(copy_overclaimed(1000) == expected, "the bytes of a remainder are visible");
     // An overclaiming reader must not see the bytes of an earlier one.
@@ -598,7 +598,8 @@ fn copy_reads_into_the_middle_of_a_page() {
     assert_eq!(page_offset(), 2048);
 }
 
-/// A reader of nothing that writes a byte into the buffer all the same, and notes what was there.
+/// A reader that reports the end of the stream, but first replaces the first byte of the buffer and
+/// stores the old one.
 struct Scribbles(u8);
 
 impl AsyncRead for Scribbles {

@@ -204,8 +204,8 @@ fn cached_file_is_read_at_an_offset_without_a_job() {
 
 // strace makes each attempt in place return 0, as Linux 5.9 and 5.10 do in some cases.
 #[test]
-fn read_of_nothing_before_the_end_is_repeated_by_the_pool() {
-    let name = "read_of_nothing_before_the_end_is_repeated_by_the_pool";
+fn empty_read_before_the_end_is_repeated_by_the_pool() {
+    let name = "empty_read_before_the_end_is_repeated_by_the_pool";
     in_child_with("preadv2:retval=0", name, || {
         block_on(async {
             let folder = Folder::new();
@@ -222,7 +222,8 @@ fn read_of_nothing_before_the_end_is_repeated_by_the_pool() {
     });
 }
 
-// Without this, a task without budget would take the result for the end of the file.
+// If the last unit paid for no bytes, the read would return 0, and the task would take this for the
+// end of the file.
 #[test]
 fn last_unit_of_the_budget_pays_for_a_read_of_2_kib() {
     let Some(folder) = Folder::with_nowait() else { return };

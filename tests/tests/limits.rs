@@ -221,7 +221,7 @@ fn two_concurrent_thread_refusals_strand_no_job() {
     });
 }
 
-/// A logger that uses more stack than the smallest thread has.
+/// A logger that uses 100 KiB of stack, far more than the minimum stack of a thread.
 struct DeepLogger;
 
 impl log::Log for DeepLogger {
@@ -236,8 +236,8 @@ impl log::Log for DeepLogger {
     fn flush(&self) {}
 }
 
-// The only thread of the pool is blocked, and no later job triggers another attempt. The pool logs
-// each refusal, on a thread with a small stack.
+// The only thread of the pool is blocked, and no later job triggers another attempt. The starter,
+// whose stack is small, logs each attempt that the OS refuses.
 // Pitfall: P1
 #[test]
 fn queued_job_runs_when_the_os_allows_threads_again() {
@@ -268,7 +268,7 @@ fn idle_thread_of_the_pool_runs_the_next_job() {
         executor::block_on(async {
             let first = unblock(|| thread::current().id()).await;
             for _ in 0..10 {
-                // A paused clock moves when no thread of the pool runs a job.
+                // A paused clock advances only when no thread of the pool runs a job.
                 sleep(Duration::from_secs(1)).await;
                 assert_eq!(unblock(|| thread::current().id()).await, first);
             }
@@ -276,7 +276,7 @@ fn idle_thread_of_the_pool_runs_the_next_job() {
     });
 }
 
-/// How many refusals of a thread have been logged.
+/// How many times the pool has logged that the OS refused to start a thread.
 static REFUSALS: AtomicU32 = AtomicU32::new(0);
 
 /// A logger that counts refusals, on all threads.
@@ -297,7 +297,7 @@ impl log::Log for CountsRefusals {
 }
 
 /// Submits a job while the only thread of the pool is blocked and the OS allows no other thread,
-/// waits until the OS has refused one `refusals` times, and lets both jobs end.
+/// waits until the OS has refused to start a thread `refusals` times, and then lets both jobs end.
 async fn run_a_job_after_refusals(refusals: u32) {
     log::set_logger(&CountsRefusals).unwrap();
     log::set_max_level(log::LevelFilter::Warn);
@@ -308,7 +308,8 @@ async fn run_a_job_after_refusals(refusals: u32) {
     let start = Instant::now();
     let job = spawn_blocking(|| 7);
     until(|| REFUSALS.load(Ordering::SeqCst) >= refusals).await;
-    // The first refusal is the caller's. The pool repeats the attempt after 10 ms, 20 ms and so on.
+    // The caller makes the first attempt. The starter retries after 10 ms, then after another 20
+    // ms, and so on.
     let pauses = (1 << (REFUSALS.load(Ordering::SeqCst) - 1)) - 1;
     assert!(start.elapsed() >= Duration::from_millis(10) * pauses, "{:?}", start.elapsed());
     allow_threads();
@@ -341,7 +342,8 @@ fn starter_sleeps_after_it_has_started_a_refused_thread() {
     in_child("starter_sleeps_after_it_has_started_a_refused_thread", || {
         executor::block_on(async {
             run_a_job_after_refusals(1).await;
-            // Idle threads wait for a notification. So must the starter, instead of pausing.
+            // Idle threads wait for a notification. The starter must also wait for one, instead of
+            // pausing.
             until(|| {
                 let calls = system_calls_of_the_pool();
                 calls.iter().all(|call| *call == calls[0] && call.parse::<u32>().is_ok())
@@ -352,8 +354,8 @@ fn starter_sleeps_after_it_has_started_a_refused_thread() {
                 3,
                 "the starter, and a thread for each job"
             );
-            // A paused clock moves only if all threads that the pool has counted are idle. With a
-            // wrong count, that would be when the idle threads have ended.
+            // A paused clock advances only when all threads that the pool counts are idle. If the
+            // count were too high, the clock would not advance before the idle threads have ended.
             let start = Instant::now();
             let _clock = pause();
             sleep(Duration::from_secs(3600)).await;

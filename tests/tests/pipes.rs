@@ -310,10 +310,11 @@ fn read_write_fifo_never_reaches_eof() {
     });
 }
 
-// A process that leads a session without a terminal gets one by opening it, except with `O_NOCTTY`.
+// A session leader without a controlling terminal acquires one when it opens a terminal without
+// `O_NOCTTY`.
 #[test]
-fn terminal_opened_as_a_pipe_is_not_controlling() {
-    in_child("terminal_opened_as_a_pipe_is_not_controlling", || {
+fn terminal_opened_as_a_pipe_does_not_become_controlling() {
+    in_child("terminal_opened_as_a_pipe_does_not_become_controlling", || {
         let Some((_user, programs)) = terminal() else { return };
         let path = fs::read_link(format!("/proc/self/fd/{}", programs.as_raw_fd())).unwrap();
         rustix::process::setsid().unwrap();

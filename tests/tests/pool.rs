@@ -112,7 +112,7 @@ fn dropped_future_of_a_job_releases_its_waker() {
 }
 
 #[test]
-fn spurious_poll_of_a_job_stores_no_waker_again() {
+fn spurious_poll_of_a_job_does_not_store_its_waker_again() {
     within_deadline(|| {
         let (release, wait) = channel::<()>();
         let (_counter, waker) = Counter::with_waker();

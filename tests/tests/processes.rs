@@ -299,7 +299,8 @@ fn next_spawn_reaps_children_of_a_dropped_runtime() {
                 (pid, stdin)
             });
             drop(kept);
-            // This child is dropped on a thread that ends although its runtime still exists.
+            // This child is dropped on a thread whose runtime is leaked, so the runtime still
+            // exists when the thread ends.
             let thread = thread::spawn(|| {
                 Box::leak(Box::new(Executor::new().unwrap())).block_on(async {
                     let (child, stdin) = waiting_child();

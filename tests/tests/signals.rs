@@ -124,8 +124,8 @@ fn signal_arrives_without_memory_for_sockets() {
 // `Signal::new` writes a byte, so that the kernel allocates the memory of the pipe before a handler
 // needs it. This is the 101st write of the thread; the main thread makes fewer.
 #[test]
-fn signal_whose_pipe_gets_no_memory_is_refused() {
-    const NAME: &str = "signal_whose_pipe_gets_no_memory_is_refused";
+fn signal_without_memory_for_its_pipe_returns_an_error() {
+    const NAME: &str = "signal_without_memory_for_its_pipe_returns_an_error";
     child::in_child_with("write:error=ENOMEM:when=101", NAME, || {
         let watch = || {
             let mut null = File::options().write(true).open("/dev/null").unwrap();

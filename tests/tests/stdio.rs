@@ -242,7 +242,8 @@ fn write_errors_of_stdout_are_reported() {
     });
 }
 
-/// Checks that a program waits for the write that it has dropped. It writes to the pipe `full`.
+/// Checks that a program waits for the write that it has dropped. The program writes to the pipe
+/// whose read end is `full`.
 #[track_caller]
 fn waits_for_a_dropped_write(
     mut full: PipeReader,
@@ -290,7 +291,8 @@ fn ended_operations_on_standard_streams_keep_no_waker() {
 fn interrupted_read_of_stdin_is_repeated() {
     within_deadline(|| {
         let (input, log) = (file("stdio-interrupted", b"hello"), file("stdio-strace", b""));
-        // If strace has to resolve the path, it prints that to the program's standard error.
+        // Resolve the path first. If strace has to resolve it, strace prints a message to the
+        // standard error that the test reads.
         let input = input.canonicalize().unwrap();
         let mut strace = Command::new("strace");
         strace.args(["-f", "-qq", "-e", "inject=read:error=EINTR:when=1", "-P"]).arg(&input);

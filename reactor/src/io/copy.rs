@@ -566,8 +566,8 @@ fn give_back(scratch: Box<Scratch>) {
 mod tests {
     use super::*;
 
-    /// Returns whether a copy from `R`, given by value or by reference, leaves the scratch buffer as
-    /// it is.
+    /// Returns whether a copy from `R`, `&R` or `&mut R` does not clear the scratch buffer before
+    /// it reads.
     fn skips_clearing<R>() -> bool {
         let flows =
             [Flow::from_reader::<R>(), Flow::from_reader::<&R>(), Flow::from_reader::<&mut R>()];

@@ -51,7 +51,7 @@ fn job_is_listed_until_it_has_ended() {
     let _job = JobHandle::begin(move || receiver.recv());
     assert!(is_listed());
     drop(sender);
-    // Other tests of this process may have jobs too, but they end.
+    // Other tests of this process may also have listed jobs, but these jobs end.
     let start = Instant::now();
     while is_listed() {
         assert!(start.elapsed() < Duration::from_secs(20), "the job is still listed");

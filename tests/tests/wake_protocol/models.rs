@@ -313,7 +313,8 @@ pub(crate) fn pool_runs_one_job_after_another() {
     sync::join_threads();
 }
 
-/// The first job ends only after the second one, and the OS refuses the second thread at first.
+/// The first job ends only after the second one, and the OS at first refuses to start the second
+/// thread.
 pub(crate) fn pool_retries_a_refused_thread() {
     // The starter and the first thread.
     sync::begin(2, 1);
@@ -342,9 +343,9 @@ pub(crate) fn pool_without_threads_runs_the_jobs_of_two_callers() {
     sync::join_threads();
 }
 
-/// The OS starts one thread of the pool, and the thread that starts others, but no more. The thread
-/// ends while the starter pauses. The next job runs although its caller and the starter try at the
-/// same time to start a thread, and both fail.
+/// The OS starts the starter and one thread of the pool, but no other thread. The pool's thread
+/// ends while the starter pauses. The next job runs, although its caller and the starter
+/// concurrently try to start a thread and both fail.
 pub(crate) fn pool_whose_last_thread_has_ended_runs_the_next_job() {
     sync::begin(2, u32::MAX);
     let notifier = Notifier::new();

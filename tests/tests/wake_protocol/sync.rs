@@ -260,13 +260,16 @@ pub(crate) mod thread {
         }
     }
 
-    /// A pause of the pool's starter, which may last while the other threads make many steps.
+    /// Pauses the pool's starter. The other threads may make many steps in the meantime.
     ///
     /// Each pause belongs to one attempt: it follows a refusal, or the start of a thread.
     pub(crate) fn sleep(_duration: Duration) {
         let run = super::run();
         run.pauses.update(|pauses| pauses + 1);
-        assert!(run.pauses.get() <= run.attempts.get(), "the starter wakes up for no reason");
+        assert!(
+            run.pauses.get() <= run.attempts.get(),
+            "the starter paused more often than it tried to start a thread"
+        );
         super::super::checker::yield_now();
         while !super::one_in(8) {
             super::super::checker::yield_now();
