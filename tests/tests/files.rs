@@ -688,8 +688,9 @@ impl Model {
                     self.bytes[self.cursor..end].copy_from_slice(&bytes);
                 }
                 self.cursor = end;
-                // What has been acknowledged outlives the process, so the file has it now.
-                if written.is_some() {
+                // What has been acknowledged outlives the process, so the file has it now. A write
+                // of no bytes does not wait for a dropped write, and acknowledges nothing.
+                if written.is_some() && length > 0 {
                     assert_eq!(fs::read(path).unwrap(), self.bytes, "an acknowledged write");
                 }
             }
@@ -762,6 +763,24 @@ fn set_len_discards_the_bytes_of_a_dropped_read() {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).await.unwrap();
         assert_eq!(bytes, [&pattern(40)[..], &[0; 10]].concat());
+    });
+}
+
+#[test]
+fn empty_write_does_not_wait_for_a_dropped_read() {
+    let folder = Folder::new();
+    let pipe = folder.fifo("pipe");
+    run(|| async move {
+        let options = fs::File::options().read(true).write(true).clone();
+        let (file, mut writer) = (options.open(&pipe).unwrap(), options.open(&pipe).unwrap());
+        let mut file = File::from_std(file);
+        let cx = &mut Context::from_waker(Waker::noop());
+        // The read blocks its thread until a byte arrives.
+        assert!(Pin::new(&mut file).poll_read(cx, &mut [0; 10]).is_pending());
+        assert!(matches!(Pin::new(&mut file).poll_write(cx, &[]), Poll::Ready(Ok(0))));
+        assert!(Pin::new(&mut file).poll_flush(cx).is_pending());
+        writer.write_all(b"x").unwrap();
+        file.flush().await.unwrap();
     });
 }
 

@@ -76,6 +76,8 @@ const DEFAULT_MAX_BUF_SIZE: usize = 2 * 1024 * 1024;
 /// - If the next operation is a write that begins with the same bytes, it continues the dropped
 ///   write, so the bytes are not written twice. To write the same bytes again on purpose, await a
 ///   flush first. In the same way, a `seek` to the same position continues a dropped `seek`.
+/// - A `write` of no bytes completes immediately. It neither waits for a dropped operation nor
+///   returns its error.
 ///
 /// # Examples
 ///
