@@ -22,7 +22,8 @@ pub(crate) struct State {
     pub(crate) tasks: BTreeMap<u64, TaskState>,
     pub(crate) sources: BTreeMap<u64, SourceState>,
     pub(crate) timers: Vec<Timer>,
-    /// The wakers that are about to be called, in the order of the calls.
+    /// The wakers that are about to be called, in the order in which they were stored. The reactor may
+    /// call the wakers of a crowd in another order.
     pub(crate) woken: Vec<TakenWaker>,
     /// The tasks whose wakers the last event moved.
     pub(crate) moved: Vec<u64>,

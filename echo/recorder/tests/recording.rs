@@ -274,6 +274,16 @@ proptest! {
     }
 }
 
+// The reactor does not call the wakers of this crowd in the order in which they were stored.
+#[test]
+fn waker_that_is_called_is_listed_in_every_crowd() {
+    let _alone = alone();
+    let spawn = |acts: Vec<Act>| Act::Spawn(0, acts);
+    let first = Act::Abort(0, vec![spawn(vec![Act::Crowd(4)])]);
+    let second = spawn(vec![Act::Abort(0, vec![Act::Yield]), Act::Crowd(33)]);
+    check(&record(&[vec![first], vec![second]]));
+}
+
 // Method: a wakeup is in the inbox while the task is in the run queue, and while it is polled.
 #[test]
 fn each_of_two_wakeups_of_a_task_causes_its_own_poll() {

@@ -63,9 +63,12 @@ fn shared_cells(state: &State, is_wanted: impl Fn(&str) -> bool) -> Map<String, 
 /// each step of a crowd changes this cell.
 const MOST_WOKEN: usize = 4;
 
-/// Returns the wakers that are about to be called.
+/// Returns the wakers that are about to be called. Those that are being called come first, because
+/// the page lists only some of the others.
 fn woken(woken: &[TakenWaker]) -> Value {
-    let listed = woken.iter().take(MOST_WOKEN).map(|taken| {
+    let (called, waiting): (Vec<_>, Vec<_>) =
+        woken.iter().partition(|taken| taken.caller.is_some());
+    let listed = called.into_iter().chain(waiting).take(MOST_WOKEN).map(|taken| {
         let from = taken.from.as_deref().map(|source| describe::source(Some(source)));
         let from = from.unwrap_or("a timer".to_owned());
         json!({ "task": id(taken.task), "from": from, "called": taken.caller.is_some() })
