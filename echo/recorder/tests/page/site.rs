@@ -42,16 +42,19 @@ fn site_opens_a_scene_in_place_without_messages() {
     let Some(browser) = Browser::start() else { return };
     let site = site();
     let page = browser.page();
-    for (width, height, dark) in [(390, 844, false), (1440, 900, true)] {
-        page.size(width, height);
-        page.colours(dark);
-        for path in ["index.html", "echo/learn/questions.html", "scenes/index.html"] {
-            page.open(&site.path().join(path));
-            let is_wide = "document.documentElement.scrollWidth > innerWidth";
-            assert_eq!(page.evaluate(is_wide), json!(false), "{path} at {width}");
-            assert_quiet(&page, site.path());
+    for (width, height) in [(1440, 900), (390, 844)] {
+        for dark in [false, true] {
+            page.size(width, height);
+            page.colours(dark);
+            for path in ["index.html", "echo/learn/questions.html", "scenes/index.html"] {
+                page.open(&site.path().join(path));
+                let is_wide = "document.documentElement.scrollWidth > innerWidth";
+                assert_eq!(page.evaluate(is_wide), json!(false), "{path} at {width}");
+                assert_quiet(&page, site.path());
+            }
         }
     }
+    page.size(1440, 900);
     page.open(&site.path().join("index.html"));
     let scene = |urls: Vec<String>| urls.iter().any(|url| url.ends_with("scenes/question-4.html"));
     assert!(!scene(page.requests()), "a closed scene is not loaded");
